@@ -1,0 +1,47 @@
+"""What a data set is to the rest of raydarts: uint8 images in memory, with labels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydarts.registry import Member
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Images as they lie in memory, before any split.
+
+    `train_images`, `test_images`: uint8 `(n, height, width, channels)`; labels: int64 `(n,)`, values
+    `0..num_classes-1`. `mean`, `std`: per channel, of pixels scaled to [0, 1], from the training
+    images alone.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        _, height, width, channels = self.train_images.shape
+        return (channels, height, width)
+
+
+class Dataset(Member):
+    """A data set that can be chosen by name (family `dataset`)."""
+
+    @abstractmethod
+    def load(self) -> ImageArrays:
+        """Read it into memory. Raises `DataError` naming the file, and what to do, where it cannot."""
+
+    def check(self) -> None:
+        """Raise `DataError` cheaply (no decoding) where `load` is bound to fail: a missing file or folder."""

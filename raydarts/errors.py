@@ -1,0 +1,85 @@
+"""What raydarts raises, and which exit code each becomes.
+
+    RaydartsError
+    |-- InputError                 exit code 2: something the user gave is wrong; nothing was started
+    |   |-- SpecError              a spec (YAML): all its problems at once, each with file:line
+    |   |-- GenotypeError          a genotype (JSON)
+    |   |-- DataError              a data set: missing files, wrong shapes, an empty split
+    |   |-- CheckpointError        no readable checkpoint where one is needed
+    |   |-- RunError               a run directory: absent, foreign, locked, or already there
+    |   `-- ResourceError          more CPUs or GPUs asked for than there are
+    `-- TrialError                 a trial's own failure; the trial is marked failed, the sweep goes on
+        `-- NonFiniteError         a loss or gradient that is not finite, with epoch, batch and setting
+
+Anything else that escapes is a bug in raydarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RaydartsError(Exception):
+    """Base of every error raydarts raises on purpose."""
+
+
+class InputError(RaydartsError):
+    """Something the user gave is wrong. The command line turns it into one message and exit code 2."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with a spec.
+
+    `file` and `line` say where (line 0: the whole file), `path` is the dotted path of the key,
+    `message` says what is wrong, what is allowed and what to do.
+    """
+
+    file: str
+    line: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class SpecError(InputError):
+    """A spec that cannot be run, with all of its problems in the order of their lines."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
+        return (type(self), (self.problems,))
+
+
+class GenotypeError(InputError):
+    """A genotype that is not well formed or does not belong to the space."""
+
+
+class DataError(InputError):
+    """A data set that cannot be loaded or split as asked."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint that is corrupt, truncated, or not raydarts'."""
+
+
+class RunError(InputError):
+    """A run directory that is absent, foreign, in use, or already there."""
+
+
+class ResourceError(InputError):
+    """More CPUs or GPUs asked for than the machine or cluster can ever give."""
+
+
+class TrialError(RaydartsError):
+    """A trial's own failure: repeating it would fail again, so it is not retried."""
+
+
+class NonFiniteError(TrialError):
+    """A loss or gradient became NaN or infinite; raised before any optimizer steps."""

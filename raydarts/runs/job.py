@@ -1,0 +1,37 @@
+"""A job: anything that goes on epoch by epoch, can be saved, and ends with a result.
+
+A search and an evaluation are jobs; a Ray trainable and the command line both drive them through
+this one protocol, so neither knows which it has.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Job(Protocol):
+    """What `Search` and `Evaluation` have in common."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished so far."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs asked for."""
+
+    @property
+    def finished(self) -> bool:
+        """True when no epoch is left (all done, or an early stop)."""
+
+    def run_epoch(self) -> dict[str, Any]:
+        """One epoch. Returns its metrics: flat, JSON-able (floats, ints, strings, None; `genotype` a dict)."""
+
+    def result(self) -> dict[str, Any]:
+        """The outcome of a finished job, JSON-able; the last metrics plus what is computed only at the end."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on bit-identically; loads under `torch.load(weights_only=True)`."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up from `state_dict()`'s value."""

@@ -1,0 +1,55 @@
+"""Settings of one search, with the published defaults (DARTS paper, section 3.1.1 and appendix A.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raydarts.data.settings import AugmentSettings
+from raydarts.registry import Choose, Component, Settings
+
+
+def _component(family: str, name: str) -> Component:
+    return Choose(family).parse(name)
+
+
+def _default_probes() -> tuple[Component, ...]:
+    return (_component("probe", "skip_counts"), _component("probe", "entropy"))
+
+
+class SearchSettings(Settings):
+    """One bilevel search.
+
+    Units: `epochs` passes over the weight half; `batch_size` images, for either half;
+    `lr` falls to `lr_min` along a cosine over `epochs`; `grad_clip` is the largest L2 norm of the
+    weights' gradient (0: no clipping); `arch_*` belong to Adam on alpha; `alpha_init` is the standard
+    deviation of alpha's normal initialisation.
+    """
+
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(0.025, gt=0)
+    lr_min: float = Field(0.001, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(3e-4, ge=0)
+    grad_clip: float = Field(5.0, ge=0)
+    arch_lr: float = Field(3e-4, gt=0)
+    arch_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    arch_weight_decay: float = Field(1e-3, ge=0)
+    alpha_init: float = Field(1e-3, ge=0)
+    precision: Literal["float32", "float64"] = "float32"
+    augment: AugmentSettings = AugmentSettings()
+    space: Annotated[Component, Choose("space")] = Field(default_factory=lambda: _component("space", "darts-cnn"))
+    relaxation: Annotated[Component, Choose("relaxation")] = Field(
+        default_factory=lambda: _component("relaxation", "softmax")
+    )
+    estimator: Annotated[Component, Choose("estimator")] = Field(
+        default_factory=lambda: _component("estimator", "finite_difference")
+    )
+    regularizers: tuple[Annotated[Component, Choose("regularizer")], ...] = ()
+    selection: Annotated[Component, Choose("selection")] = Field(
+        default_factory=lambda: _component("selection", "argmax")
+    )
+    probes: tuple[Annotated[Component, Choose("probe")], ...] = Field(default_factory=_default_probes)

@@ -1,0 +1,61 @@
+"""Named random streams of one seed.
+
+Data order, augmentation, weight initialisation, alpha initialisation and dropout each draw from a
+generator of their own, so that changing one (a larger batch, one more regularizer) leaves the draws of
+the others as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def derived_seed(seed: int, name: str) -> int:
+    """A 63-bit seed of its own for `name`, equal on every machine (SHA-256 of both)."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Streams:
+    """The generators of one job, made when first asked for, on `device`."""
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.seed = seed
+        self.device = torch.device(device)
+        self._generators: dict[str, torch.Generator] = {}
+
+    def __getitem__(self, name: str) -> torch.Generator:
+        if name not in self._generators:
+            generator = torch.Generator(device=self.device)
+            generator.manual_seed(derived_seed(self.seed, name))
+            self._generators[name] = generator
+        return self._generators[name]
+
+    @contextmanager
+    def globally(self, name: str) -> Iterator[None]:
+        """Seed torch's global generator for code that knows no other (module initialisation), then put it back."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derived_seed(self.seed, name))
+            yield
+
+    @contextmanager
+    def replayed(self, name: str) -> Iterator[None]:
+        """Inside, `name` draws; on leaving, it is where it was on entering."""
+        state = self[name].get_state()
+        try:
+            yield
+        finally:
+            self[name].set_state(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: generator.get_state() for name, generator in self._generators.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            self[name].set_state(value.cpu())
