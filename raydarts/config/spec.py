@@ -1,0 +1,80 @@
+"""The typed spec: what a YAML file asks for, once it has been read and found sound."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.registry import Choose, Component, Settings
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def _component(family: str, name: str) -> Component:
+    return Choose(family).parse(name)
+
+
+class Resources(Settings):
+    """What one trial is given. `gpus` may be a fraction: 0.25 puts four trials on one GPU.
+
+    A trial's torch threads are its `cpus`, rounded down, at least one.
+    """
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and not math.isclose(value, round(value)):
+            raise ValueError("above 1 only whole GPUs can be given; allowed: a fraction up to 1, or 2, 3, ...")
+        return value
+
+
+class SweepSettings(Settings):
+    """The first stage: search trials.
+
+    `metric` is one of the reported per-epoch metrics; `max_failures` retries a trial whose process or
+    node was lost (a trial's own error, such as a loss that is not finite, is not retried);
+    `checkpoint_every` epochs; `max_concurrent` null: as many as fit.
+    """
+
+    searcher: Annotated[Component, Choose("searcher")] = Field(default_factory=lambda: _component("searcher", "grid"))
+    scheduler: Annotated[Component, Choose("scheduler")] = Field(
+        default_factory=lambda: _component("scheduler", "fifo")
+    )
+    metric: str = "validation_accuracy"
+    mode: Literal["max", "min"] = "max"
+    seed: int = Field(0, ge=0)
+    resources: Resources = Resources()
+    max_concurrent: int | None = Field(None, ge=1)
+    max_failures: int = Field(3, ge=0)
+    checkpoint_every: int = Field(1, ge=1)
+
+
+class EvaluateSettings(Settings):
+    """The second stage: the best `top_k` distinct genotypes, each retrained once per evaluation seed.
+
+    `max_skips`: a genotype with more skip connections than this in one cell type is not promoted
+    (null: no limit). `training` is how each network is trained.
+    """
+
+    top_k: int = Field(4, ge=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1)
+    max_skips: int | None = Field(None, ge=0)
+    resources: Resources = Resources()
+    max_failures: int = Field(3, ge=0)
+    checkpoint_every: int = Field(1, ge=1)
+    training: EvaluationSettings = EvaluationSettings()
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("needs at least one evaluation seed, for example [0, 1]")
+        if len(set(value)) != len(value):
+            raise ValueError("evaluation seeds must be distinct: the same seed twice is one result, not two")
+        return value
