@@ -1,0 +1,115 @@
+"""What a search space is to the rest of raydarts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from raydarts.errors import GenotypeError
+from raydarts.registry import Member, members
+from raydarts.spaces.genotype import Genotype
+from raydarts.spaces.transform import MixedTransform
+
+
+class Edge(NamedTuple):
+    """From node `src` to node `dst`; a cell's inputs are numbered first."""
+
+    src: int
+    dst: int
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """A cell type as a DAG: `num_inputs` inputs, then `num_nodes` intermediate nodes.
+
+    `edges` are ordered by destination, then source; `candidates[e]` are the primitives of edge e, so
+    that alpha of this cell type is `(len(edges), len(candidates[e]))`.
+    """
+
+    num_inputs: int
+    num_nodes: int
+    edges: tuple[Edge, ...]
+    candidates: tuple[tuple[str, ...], ...]
+
+    @property
+    def alpha_shape(self) -> tuple[int, int]:
+        return (len(self.edges), len(self.candidates[0]))
+
+    def incoming(self, dst: int) -> list[int]:
+        """Indices of the edges that end in `dst`."""
+        return [index for index, edge in enumerate(self.edges) if edge.dst == dst]
+
+
+class NetworkSize(Protocol):
+    """What a space reads of an evaluation network's settings."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def auxiliary_weight(self) -> float: ...
+
+
+class Space(Member):
+    """A search space (family `space`): its cells, its supernet, its discrete network."""
+
+    SKIP: ClassVar[str] = "skip_connect"
+    ZERO: ClassVar[str] = "none"
+
+    @property
+    @abstractmethod
+    def cells(self) -> Mapping[str, CellSpec]:
+        """The cell types that have an alpha, in order."""
+
+    @abstractmethod
+    def supernet(
+        self, image_shape: tuple[int, int, int], num_classes: int, transforms: Sequence[MixedTransform] = ()
+    ) -> nn.Module:
+        """A module `forward(inputs, arch_weights)`; `arch_weights` has one `(num_edges, num_ops)` tensor a cell type."""
+
+    @abstractmethod
+    def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
+        """The genotype of the picked `(edge index, primitive)`, for each cell type, in edge order."""
+
+    @abstractmethod
+    def network(
+        self, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, settings: NetworkSize
+    ) -> nn.Module:
+        """The discrete network. Raises `GenotypeError` where the genotype is not of this space."""
+
+    @abstractmethod
+    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, tuple[int, ...]]:
+        """The paper's evaluation network without its auxiliary head, and one input's shape."""
+
+    def owns(self, genotype: Genotype) -> bool:
+        """Whether the genotype's cell types and primitives are this space's."""
+        if set(genotype.cell_types) != set(self.cells):
+            return False
+        for name, cell in genotype.cells:
+            allowed = {primitive for candidates in self.cells[name].candidates for primitive in candidates}
+            if any(primitive not in allowed for primitive, _ in cell.edges()):
+                return False
+        return True
+
+
+def space_of(genotype: Genotype) -> Space:
+    """The space a genotype belongs to: the first whose cell types and primitives hold it."""
+    for member in members("space").values():
+        space: Any = member(member.Settings())
+        if space.owns(genotype):
+            return space  # type: ignore[no-any-return]
+    primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
+    raise GenotypeError(
+        f"no space has cells {', '.join(genotype.cell_types)} with the primitives {', '.join(primitives)} "
+        f"(spaces: {', '.join(members('space'))})"
+    )
+
+
+Output = Tensor | tuple[Tensor, Tensor | None]

@@ -1,0 +1,165 @@
+"""Genotypes: the discrete result of a search, JSON in and out, never `eval`.
+
+The JSON is the one published genotypes are kept in: for each cell type a list of
+`[primitive, src]` pairs, the incoming edges of the first intermediate node first, and which nodes the
+cell's output concatenates. A convolutional genotype has `normal`, `normal_concat`, `reduce` and
+`reduce_concat`; a recurrent one `recurrent` and `concat`. Nodes are numbered with the cell's inputs
+first. Every intermediate node has equally many incoming edges in that flat form; where the numbers
+differ, the pairs are nested, a list for each node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raydarts.errors import GenotypeError
+
+CONVOLUTIONAL = ("normal", "reduce")
+RECURRENT = ("recurrent",)
+_INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1}
+
+Choice = tuple[str, int]
+
+
+def _concat_key(cell_type: str) -> str:
+    return "concat" if cell_type == "recurrent" else f"{cell_type}_concat"
+
+
+@dataclass(frozen=True)
+class CellGenotype:
+    """One cell: for each intermediate node its incoming `(primitive, src)` edges, and the output's nodes."""
+
+    nodes: tuple[tuple[Choice, ...], ...]
+    concat: tuple[int, ...]
+
+    def count(self, primitive: str) -> int:
+        """On how many edges `primitive` stands."""
+        return sum(name == primitive for node in self.nodes for name, _ in node)
+
+    def edges(self) -> list[Choice]:
+        return [choice for node in self.nodes for choice in node]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A cell for each cell type, in the order of the space."""
+
+    cells: tuple[tuple[str, CellGenotype], ...]
+
+    def __getitem__(self, cell_type: str) -> CellGenotype:
+        return dict(self.cells)[cell_type]
+
+    @property
+    def cell_types(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.cells)
+
+    @property
+    def id(self) -> str:
+        """Ten hex digits, equal for genotypes that name the same edges, in whatever order within a node."""
+        canonical = {
+            name: [[sorted(node, key=lambda edge: (edge[1], edge[0])) for node in cell.nodes], sorted(cell.concat)]
+            for name, cell in self.cells
+        }
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()[:10]
+
+    def skips(self, primitive: str = "skip_connect") -> dict[str, int]:
+        """Skip connections of each cell type; the identity is the recurrent cell's skip."""
+        return {name: cell.count("identity" if name == "recurrent" else primitive) for name, cell in self.cells}
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form, with lists only."""
+        plain: dict[str, Any] = {}
+        for name, cell in self.cells:
+            uniform = len({len(node) for node in cell.nodes}) == 1
+            nested = [[list(edge) for edge in node] for node in cell.nodes]
+            plain[name] = [edge for node in nested for edge in node] if uniform else nested
+            plain[_concat_key(name)] = list(cell.concat)
+        return plain
+
+    @classmethod
+    def from_json(cls, value: Any, where: str = "genotype") -> Genotype:
+        """Read the published form. Raises `GenotypeError` that names `where` and what is wrong."""
+        if isinstance(value, Mapping) and isinstance(value.get("genotype"), Mapping):
+            value = value["genotype"]
+        if not isinstance(value, Mapping):
+            raise GenotypeError(f"{where}: a genotype is a JSON object with normal and reduce, or recurrent")
+        types = RECURRENT if "recurrent" in value else CONVOLUTIONAL
+        expected = {key for name in types for key in (name, _concat_key(name))}
+        if missing := sorted(expected - set(value)):
+            raise GenotypeError(f"{where}: {', '.join(missing)} missing (a genotype has {', '.join(sorted(expected))})")
+        if unknown := sorted(set(map(str, value)) - expected):
+            raise GenotypeError(f"{where}: unknown {', '.join(unknown)} (allowed: {', '.join(sorted(expected))})")
+        return cls(
+            tuple((name, _read_cell(value[name], value[_concat_key(name)], name, where)) for name in types)
+        )
+
+    @classmethod
+    def from_file(cls, path: Path) -> Genotype:
+        """Read a JSON file. Raises `GenotypeError` naming the file, and the line where the JSON breaks."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise GenotypeError(f"{path}: cannot be read: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            raise GenotypeError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise GenotypeError(f"{path}: not a JSON text: {type(error).__name__}") from error
+        return cls.from_json(value, str(path))
+
+
+def _is_edge(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], int)
+        and not isinstance(value[1], bool)
+    )
+
+
+def _read_concat(concat: Any, cell_type: str, where: str) -> tuple[int, ...]:
+    ok = isinstance(concat, list | tuple) and all(isinstance(node, int) and not isinstance(node, bool) for node in concat)
+    if not ok or not concat or len(set(concat)) != len(concat):
+        raise GenotypeError(f"{where}: {_concat_key(cell_type)} must be a list of distinct node numbers, not {concat!r}")
+    return tuple(concat)
+
+
+def _grouped(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: str) -> list[list[Any]]:
+    """Flat pairs into one list a node: published cells have two edges a node, recurrent ones one."""
+    per_node = 1 if cell_type == "recurrent" else 2
+    nodes = len(edges) // per_node
+    if max(concat) == nodes + _INPUTS[cell_type] - 1 and len(edges) % per_node == 0:
+        return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
+    nodes = max(concat) - _INPUTS[cell_type] + 1
+    if nodes < 1 or len(edges) % nodes:
+        raise GenotypeError(
+            f"{where}: {cell_type}: {len(edges)} edges cannot be shared evenly among the {max(nodes, 0)} nodes that "
+            f"{_concat_key(cell_type)} names; nest the pairs, a list for each node"
+        )
+    per_node = len(edges) // nodes
+    return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
+
+
+def _read_cell(edges: Any, concat: Any, cell_type: str, where: str) -> CellGenotype:
+    concat = _read_concat(concat, cell_type, where)
+    if not isinstance(edges, list | tuple) or not edges:
+        raise GenotypeError(f"{where}: {cell_type} must be a list of [primitive, src] pairs")
+    flat = all(_is_edge(edge) for edge in edges)
+    nodes = _grouped(list(edges), concat, cell_type, where) if flat else list(edges)
+    read = []
+    for number, node in enumerate(nodes, start=_INPUTS[cell_type]):
+        if not isinstance(node, list | tuple) or not node or not all(_is_edge(edge) for edge in node):
+            raise GenotypeError(f"{where}: {cell_type}, node {number}: each edge is a pair [primitive, src], not {node!r}")
+        for primitive, src in node:
+            if not 0 <= src < number:
+                raise GenotypeError(f"{where}: {cell_type}, node {number}: {primitive} comes from node {src}; only 0..{number - 1} come before it")
+        read.append(tuple((primitive, src) for primitive, src in node))
+    last = len(read) + _INPUTS[cell_type] - 1
+    if bad := [node for node in concat if not _INPUTS[cell_type] <= node <= last]:
+        raise GenotypeError(f"{where}: {_concat_key(cell_type)} names node {bad[0]}; this cell has {_INPUTS[cell_type]}..{last}")
+    return CellGenotype(tuple(read), concat)

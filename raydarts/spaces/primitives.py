@@ -1,0 +1,179 @@
+"""The candidate operations of the DARTS convolutional space (DARTS paper, section 3.1; appendix A.1).
+
+Every operation that begins with a ReLU in the paper is written here without it and says so by
+`PREACTIVATED`: its input is relu(x). The ReLU depends on the source node alone, so a cell computes it
+once per node and not once per edge and primitive. The same holds for parameter-free operations, which
+say `SHARED`. Both are exact: the outputs are those of the authors' modules to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Operation(nn.Module):
+    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`."""
+
+    PREACTIVATED: ClassVar[bool] = False
+    SHARED: ClassVar[bool] = False
+
+
+class SepConv(Operation):
+    """Depthwise-separable convolution, twice: depthwise k x k, 1x1, BN, ReLU, depthwise, 1x1, BN."""
+
+    PREACTIVATED = True
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        padding = kernel // 2
+        self.op = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel, 1, padding, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)  # type: ignore[no-any-return]
+
+
+class DilConv(Operation):
+    """Dilated (2) depthwise-separable convolution: depthwise k x k, 1x1, BN."""
+
+    PREACTIVATED = True
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        self.op = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel, stride, kernel - 1, dilation=2, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)  # type: ignore[no-any-return]
+
+
+class Pool(Operation):
+    """3x3 pooling; in a supernet followed by a BN without affine parameters (`normalised`), as in the authors' code."""
+
+    SHARED = True
+
+    def __init__(self, kind: str, channels: int, stride: int, normalised: bool) -> None:
+        super().__init__()
+        self.pool: nn.Module = (
+            nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(channels, affine=False) if normalised else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.pool(x))  # type: ignore[no-any-return]
+
+
+class Identity(Operation):
+    """The skip connection at stride 1."""
+
+    SHARED = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class FactorizedReduce(Operation):
+    """Halves the resolution with two 1x1 convolutions of stride 2, one shifted by a pixel; then BN.
+
+    The skip connection at stride 2. Odd sizes: the shifted half is padded by one row and column, so
+    that both halves agree (the authors' code fails there).
+    """
+
+    PREACTIVATED = True
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.second = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = x[:, :, 1:, 1:]
+        odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2
+        if odd_height or odd_width:
+            shifted = nn.functional.pad(shifted, (0, odd_width, 0, odd_height))
+        return self.norm(torch.cat([self.first(x), self.second(shifted)], dim=1))  # type: ignore[no-any-return]
+
+
+class ReLUConvBN(nn.Module):
+    """ReLU, 1x1 convolution, BN: how a cell's inputs come to its number of channels."""
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+        super().__init__()
+        self.op = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out, affine=affine),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)  # type: ignore[no-any-return]
+
+
+class ReLUReduce(nn.Module):
+    """ReLU, then `FactorizedReduce`: how a cell after a reduction takes its older input."""
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+        super().__init__()
+        self.reduce = FactorizedReduce(channels_in, channels_out, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduce(torch.relu(x))  # type: ignore[no-any-return]
+
+
+class Conv7x1(Operation):
+    """1x7 then 7x1 convolution, BN (in published genotypes of other papers, not in the search space)."""
+
+    PREACTIVATED = True
+
+    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        self.op = nn.Sequential(
+            nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
+            nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)  # type: ignore[no-any-return]
+
+
+def _skip(channels: int, stride: int, affine: bool) -> Operation:
+    return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+
+
+# (channels, stride, affine, normalised pools) -> operation. `none` has no module: it adds nothing to a
+# sum, and its arch weight has gradient 0 through it, so leaving it out is exact.
+_BUILDERS: dict[str, Callable[[int, int, bool, bool], Operation]] = {
+    "max_pool_3x3": lambda c, s, affine, normalised: Pool("max", c, s, normalised),
+    "avg_pool_3x3": lambda c, s, affine, normalised: Pool("avg", c, s, normalised),
+    "skip_connect": lambda c, s, affine, normalised: _skip(c, s, affine),
+    "sep_conv_3x3": lambda c, s, affine, normalised: SepConv(c, 3, s, affine),
+    "sep_conv_5x5": lambda c, s, affine, normalised: SepConv(c, 5, s, affine),
+    "sep_conv_7x7": lambda c, s, affine, normalised: SepConv(c, 7, s, affine),
+    "dil_conv_3x3": lambda c, s, affine, normalised: DilConv(c, 3, s, affine),
+    "dil_conv_5x5": lambda c, s, affine, normalised: DilConv(c, 5, s, affine),
+    "conv_7x1_1x7": lambda c, s, affine, normalised: Conv7x1(c, s, affine),
+}
+
+
+def build_operation(primitive: str, channels: int, stride: int, *, affine: bool, normalised: bool) -> Operation:
+    """The module of a primitive. `affine`: the batch norms have parameters (they do not in a supernet)."""
+    return _BUILDERS[primitive](channels, stride, affine, normalised)
+
+
+BUILDABLE = tuple(_BUILDERS)
