@@ -209,7 +209,9 @@ class Choose:
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             allowed = ", ".join(members(self.family))
             raise PydanticCustomError(
-                "component", "{message}", {"message": f"needs a {self.family}: a name or {{name: ...}} (allowed: {allowed})"}
+                "component",
+                "{message}",
+                {"message": f"needs a {self.family}: a name or {{name: ...}} (allowed: {allowed})"},
             )
         rest = {key: setting for key, setting in value.items() if key != "name"}
         try:

@@ -1,0 +1,1 @@
+"""One bilevel search, plain PyTorch: neither Ray nor Optuna nor W&B is imported here."""

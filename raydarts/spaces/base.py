@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from raydarts.errors import GenotypeError
 from raydarts.registry import Member, members
@@ -72,7 +72,7 @@ class Space(Member):
     def supernet(
         self, image_shape: tuple[int, int, int], num_classes: int, transforms: Sequence[MixedTransform] = ()
     ) -> nn.Module:
-        """A module `forward(inputs, arch_weights)`; `arch_weights` has one `(num_edges, num_ops)` tensor a cell type."""
+        """A module `forward(inputs, arch_weights)`: one `(num_edges, num_ops)` tensor for each cell type."""
 
     @abstractmethod
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
@@ -111,5 +111,3 @@ def space_of(genotype: Genotype) -> Space:
         f"(spaces: {', '.join(members('space'))})"
     )
 
-
-Output = Tensor | tuple[Tensor, Tensor | None]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.genotype import CellGenotype
-from raydarts.spaces.primitives import Operation, ReLUConvBN, ReLUReduce, build_operation
+from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
 from raydarts.spaces.transform import MixedEdge, MixedTransform, overrides
 
 
@@ -104,13 +104,13 @@ class MixedCell(nn.Module):
                 continue
             output = self._candidate(source, key)
             for transform in self.on_operation:
-                output = transform.on_operation(output, edge, primitive)
+                output = transform.on_operation(output, edge, primitive, training=self.training)
             total = weight * output if total is None else torch.addcmul(total, output, weight)
         if total is None:
             total = torch.zeros_like(source.x[:, :, :: edge.stride, :: edge.stride])
         for number, transform in enumerate(self.transforms):
-            extra = self.extras[f"{index}-{number}"] if f"{index}-{number}" in self.extras else None
-            total = transform.on_edge(total, source.x, edge, extra)
+            extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
+            total = transform.on_edge(total, source.x, edge, extra, training=self.training)
         return total
 
     def _candidate(self, source: _Source, key: str) -> Tensor:
@@ -174,8 +174,8 @@ class DiscreteCell(nn.Module):
             outputs = []
             for (_, src), operation in zip(choices, operations, strict=True):  # type: ignore[arg-type]
                 output = operation(sources[src].of(operation))
-                if self.training and not (operation.SHARED and output is sources[src].x):
+                if self.training and not isinstance(operation, Identity):
                     output = self.drop_path(output)
                 outputs.append(output)
-            sources.append(_Source(torch.stack(outputs).sum(0) if len(outputs) > 2 else sum(outputs[1:], outputs[0])))
+            sources.append(_Source(sum(outputs[1:], outputs[0])))
         return torch.cat([sources[node].x for node in self.genotype.concat], dim=1)

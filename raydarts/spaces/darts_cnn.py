@@ -66,13 +66,15 @@ class _Stack(nn.Module):
 
 
 class CnnSupernet(_Stack):
-    """All candidates at once. `forward(inputs, arch_weights)`; `inputs` `(batch, channels, H, W)`; logits `(batch, classes)`.
+    """All candidates at once: `forward(inputs, arch_weights)` gives logits `(batch, classes)`.
 
     Differs from the authors' code in nothing that a value depends on: alpha is held outside, and work
     that depends on a source node alone is done once (see `primitives`).
     """
 
-    def __init__(self, space: DartsCnn, channels_in: int, num_classes: int, transforms: Sequence[MixedTransform]) -> None:
+    def __init__(
+        self, space: DartsCnn, channels_in: int, num_classes: int, transforms: Sequence[MixedTransform]
+    ) -> None:
         settings = space.settings
         super().__init__(channels_in, settings.channels, settings.stem_multiplier)
         inputs, channels, reduced = (self.width, self.width), settings.channels, False
@@ -87,7 +89,9 @@ class CnnSupernet(_Stack):
                 )
             )  # fmt: skip
             inputs, reduced = (inputs[1], settings.nodes * channels), reduction
-        self.types = tuple("reduce" if layer in reduction_layers(settings.layers) else "normal" for layer in range(settings.layers))
+        self.types = tuple(
+            "reduce" if layer in reduction_layers(settings.layers) else "normal" for layer in range(settings.layers)
+        )
         self.classifier = nn.Linear(inputs[1], num_classes)
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
@@ -98,7 +102,7 @@ class CnnSupernet(_Stack):
 
 
 class AuxiliaryHead(nn.Module):
-    """The auxiliary classifier after the second reduction (authors' code: for 8x8 inputs; smaller ones are pooled less)."""
+    """The auxiliary classifier after the second reduction (paper: on 8x8 maps; smaller maps are pooled less)."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -177,7 +181,11 @@ class DartsCnn(Space):
         for name, spec in self.cells.items():
             nodes = range(NUM_INPUTS, NUM_INPUTS + spec.num_nodes)
             chosen = tuple(
-                tuple((primitive, spec.edges[index].src) for index, primitive in picks[name] if spec.edges[index].dst == node)
+                tuple(
+                    (primitive, spec.edges[index].src)
+                    for index, primitive in picks[name]
+                    if spec.edges[index].dst == node
+                )
                 for node in nodes
             )
             cells.append((name, CellGenotype(chosen, tuple(nodes))))

@@ -94,9 +94,7 @@ class Genotype:
             raise GenotypeError(f"{where}: {', '.join(missing)} missing (a genotype has {', '.join(sorted(expected))})")
         if unknown := sorted(set(map(str, value)) - expected):
             raise GenotypeError(f"{where}: unknown {', '.join(unknown)} (allowed: {', '.join(sorted(expected))})")
-        return cls(
-            tuple((name, _read_cell(value[name], value[_concat_key(name)], name, where)) for name in types)
-        )
+        return cls(tuple((name, _read_cell(value[name], value[_concat_key(name)], name, where)) for name in types))
 
     @classmethod
     def from_file(cls, path: Path) -> Genotype:
@@ -123,9 +121,13 @@ def _is_edge(value: Any) -> bool:
 
 
 def _read_concat(concat: Any, cell_type: str, where: str) -> tuple[int, ...]:
-    ok = isinstance(concat, list | tuple) and all(isinstance(node, int) and not isinstance(node, bool) for node in concat)
+    ok = isinstance(concat, list | tuple) and all(
+        isinstance(node, int) and not isinstance(node, bool) for node in concat
+    )
     if not ok or not concat or len(set(concat)) != len(concat):
-        raise GenotypeError(f"{where}: {_concat_key(cell_type)} must be a list of distinct node numbers, not {concat!r}")
+        raise GenotypeError(
+            f"{where}: {_concat_key(cell_type)} must be a list of distinct node numbers, not {concat!r}"
+        )
     return tuple(concat)
 
 
@@ -154,12 +156,19 @@ def _read_cell(edges: Any, concat: Any, cell_type: str, where: str) -> CellGenot
     read = []
     for number, node in enumerate(nodes, start=_INPUTS[cell_type]):
         if not isinstance(node, list | tuple) or not node or not all(_is_edge(edge) for edge in node):
-            raise GenotypeError(f"{where}: {cell_type}, node {number}: each edge is a pair [primitive, src], not {node!r}")
+            raise GenotypeError(
+                f"{where}: {cell_type}, node {number}: each edge is a pair [primitive, src], not {node!r}"
+            )
         for primitive, src in node:
             if not 0 <= src < number:
-                raise GenotypeError(f"{where}: {cell_type}, node {number}: {primitive} comes from node {src}; only 0..{number - 1} come before it")
+                raise GenotypeError(
+                    f"{where}: {cell_type}, node {number}: {primitive} comes from node {src}; "
+                    f"only 0..{number - 1} come before it"
+                )
         read.append(tuple((primitive, src) for primitive, src in node))
     last = len(read) + _INPUTS[cell_type] - 1
     if bad := [node for node in concat if not _INPUTS[cell_type] <= node <= last]:
-        raise GenotypeError(f"{where}: {_concat_key(cell_type)} names node {bad[0]}; this cell has {_INPUTS[cell_type]}..{last}")
+        raise GenotypeError(
+            f"{where}: {_concat_key(cell_type)} names node {bad[0]}; this cell has {_INPUTS[cell_type]}..{last}"
+        )
     return CellGenotype(tuple(read), concat)

@@ -31,11 +31,13 @@ class MixedTransform:
         """Parameters of its own for one edge."""
         return None
 
-    def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str) -> Tensor:
+    def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
         """Change one candidate's output, before it is weighted."""
         return output
 
-    def on_edge(self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None) -> Tensor:
+    def on_edge(
+        self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
+    ) -> Tensor:
         """Change the weighted sum; `source` is the edge's input."""
         return output
 

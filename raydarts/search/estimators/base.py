@@ -1,0 +1,136 @@
+"""What an estimator is: dL_val/dalpha, and what the bilevel estimators share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.data.batches import Batch
+from raydarts.registry import Member
+from raydarts.search.objective import BilevelObjective, Loss
+
+
+class AlphaGradient(NamedTuple):
+    """`gradients`: dL/dalpha in the order of the objective's alphas; `loss`: L_val where it was taken."""
+
+    gradients: list[Tensor]
+    loss: Loss
+
+
+class Estimator(Member):
+    """Estimates the gradient that alpha descends (family `estimator`)."""
+
+    @abstractmethod
+    def __call__(
+        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
+    ) -> AlphaGradient:
+        """One estimate. `optimizer` is the weights' own: its lr, momentum and weight decay make the virtual step."""
+
+
+def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
+    """dL_val(w, alpha)/dalpha at the current weights."""
+    with objective.virtual():  # type: ignore[attr-defined]
+        loss = objective.alpha_loss(alpha_batch)
+        gradients = torch.autograd.grad(loss.value, objective.alphas)
+    return AlphaGradient(list(gradients), loss)
+
+
+class UnrolledSettings(registry.Settings):
+    """`xi`: learning rate of the virtual step, a number or `lr`, the weights' current learning rate."""
+
+    xi: Literal["lr"] | float = Field("lr", union_mode="left_to_right")
+
+    @property
+    def is_first_order(self) -> bool:
+        return self.xi == 0
+
+
+class UnrolledEstimator(Estimator):
+    """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + dL_train/dw + wd * w).
+
+    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code; the
+    paper's eq. 6 has neither.
+    """
+
+    class Settings(UnrolledSettings):
+        pass
+
+    FIRST_ORDER: ClassVar[dict[str, Any]] = {"name": "first_order"}
+
+    @classmethod
+    def effective(cls, settings: Any) -> dict[str, Any] | None:
+        """xi = 0 is first order to the last bit, whatever the other settings."""
+        return dict(cls.FIRST_ORDER) if settings.is_first_order else super().effective(settings)
+
+    def xi(self, optimizer: torch.optim.Optimizer) -> float:
+        return float(optimizer.param_groups[0]["lr"] if self.settings.xi == "lr" else self.settings.xi)
+
+    def __call__(
+        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
+    ) -> AlphaGradient:
+        xi = self.xi(optimizer)
+        if xi == 0:
+            return first_order_gradient(objective, alpha_batch)
+        return self.unrolled(objective, weight_batch, alpha_batch, optimizer, xi)
+
+    @abstractmethod
+    def unrolled(
+        self,
+        objective: BilevelObjective,
+        weight_batch: Batch,
+        alpha_batch: Batch,
+        optimizer: torch.optim.Optimizer,
+        xi: float,
+    ) -> AlphaGradient:
+        """The estimate for xi > 0."""
+
+
+@contextmanager
+def weights_restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Gives copies of the weights, and on leaving copies them back: exact, where subtracting what was added is not."""
+    saved = [weight.detach().clone() for weight in weights]
+    try:
+        yield saved
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(list(weights), saved)
+
+
+def virtual_direction(
+    weights: Sequence[Tensor], gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer
+) -> list[Tensor]:
+    """mu * momentum_buffer + gradient + wd * w: what the weights' SGD would step along."""
+    group = optimizer.param_groups[0]
+    directions = []
+    for weight, gradient in zip(weights, gradients, strict=True):
+        direction = gradient + group["weight_decay"] * weight.detach()
+        buffer = optimizer.state[weight].get("momentum_buffer") if weight in optimizer.state else None
+        if buffer is not None:
+            direction = direction + group["momentum"] * buffer
+        directions.append(direction)
+    return directions
+
+
+def look_ahead(
+    objective: BilevelObjective,
+    weight_gradients: Sequence[Tensor],
+    alpha_batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    xi: float,
+) -> tuple[list[Tensor], list[Tensor], Loss]:
+    """At w': dL_val/dalpha, dL_val/dw', and the loss. The weights are moved in place; the caller restores them."""
+    direction = virtual_direction(objective.weights, weight_gradients, optimizer)
+    with torch.no_grad():
+        torch._foreach_add_(list(objective.weights), direction, alpha=-xi)
+    with objective.virtual():  # type: ignore[attr-defined]
+        loss = objective.alpha_loss(alpha_batch)
+        found = torch.autograd.grad(loss.value, [*objective.alphas, *objective.weights])
+    count = len(objective.alphas)
+    return list(found[:count]), list(found[count:]), loss

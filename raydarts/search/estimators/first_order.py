@@ -1,0 +1,21 @@
+"""First order."""
+
+from __future__ import annotations
+
+import torch
+
+from raydarts.data.batches import Batch
+from raydarts.search.estimators.base import AlphaGradient, Estimator, first_order_gradient
+from raydarts.search.objective import BilevelObjective
+
+
+class FirstOrder(Estimator):
+    """dL_val(w, alpha)/dalpha at the current weights: the paper's xi = 0."""
+
+    NAME = "first_order"
+    SOURCE = "DARTS (arXiv 1806.09055), section 2.3, first-order approximation"
+
+    def __call__(
+        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
+    ) -> AlphaGradient:
+        return first_order_gradient(objective, alpha_batch)

@@ -1,0 +1,53 @@
+"""Scheduled drop-path in search."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raydarts import registry
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces.transform import MixedEdge, MixedTransform
+from raydarts.streams import Streams
+
+
+class _DropEdges(MixedTransform):
+    """Drops an image's path through a mixed operation as a whole, and scales the kept ones by 1 / (1 - p)."""
+
+    def __init__(self) -> None:
+        self.probability = 0.0
+        self.generator: torch.Generator | None = None
+
+    def on_edge(
+        self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
+    ) -> Tensor:
+        if self.probability == 0.0 or not training:
+            return output
+        keep = 1.0 - self.probability
+        mask = torch.empty((output.shape[0], 1, 1, 1), dtype=output.dtype, device=output.device)
+        return output * (mask.bernoulli_(keep, generator=self.generator) / keep)
+
+
+class DropPath(Regularizer):
+    """Drop-path on every edge of the supernet, its probability rising linearly: p * epoch / (epochs - 1)."""
+
+    NAME = "drop_path"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1: 0, .2, .4, .6"
+    NEUTRAL = {"probability": 0.0}
+
+    class Settings(registry.Settings):
+        probability: float = Field(0.2, ge=0, lt=1)
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._drop = _DropEdges()
+
+    def bind(self, streams: Streams) -> None:
+        self._drop.generator = streams["dropout"]
+
+    def transform(self) -> MixedTransform | None:
+        return self._drop if self.settings.probability > 0 else None
+
+    def on_epoch_start(self, epoch: int, progress: float) -> None:
+        self._drop.probability = self.settings.probability * progress

@@ -1,0 +1,25 @@
+"""Stronger weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from raydarts import registry
+from raydarts.search.regularizers.base import Regularizer
+
+
+class WeightL2(Regularizer):
+    """L2 on the supernet's weights: multiplies the search's weight decay, in the virtual step too."""
+
+    NAME = "weight_l2"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.2: weight decay 3e-4 times 1, 3, 9, 27, 81"
+    NEUTRAL = {"factor": 1.0}
+    OVERRIDES = ("weight_decay",)
+
+    class Settings(registry.Settings):
+        factor: float = Field(9.0, ge=0)
+
+    def optimizer_overrides(self, asked: Mapping[str, float]) -> dict[str, float]:
+        return {"weight_decay": self.settings.factor * asked["weight_decay"]}

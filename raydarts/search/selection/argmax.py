@@ -1,0 +1,45 @@
+"""The paper's selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.search.selection.base import Selection
+from raydarts.spaces import CellSpec, Genotype, Space
+
+
+class Argmax(Selection):
+    """Each node keeps the `edges_per_node` incoming edges whose strongest non-zero candidate is strongest.
+
+    Ties go to the lower edge and to the earlier candidate, so that equal weights give one genotype.
+    """
+
+    NAME = "argmax"
+    SOURCE = "DARTS (arXiv 1806.09055), section 2.4"
+
+    class Settings(registry.Settings):
+        edges_per_node: int = Field(2, ge=1)
+
+    def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
+        picks = {
+            name: self._pick(spec, arch_weights[name].detach().double().cpu().tolist(), space.ZERO)
+            for name, spec in space.cells.items()
+        }
+        return space.genotype(picks)
+
+    def _pick(self, spec: CellSpec, weights: list[list[float]], zero: str) -> list[tuple[int, str]]:
+        best: dict[int, tuple[float, str]] = {}
+        for index, (row, candidates) in enumerate(zip(weights, spec.candidates, strict=True)):
+            pairs = [
+                (weight, primitive) for weight, primitive in zip(row, candidates, strict=True) if primitive != zero
+            ]
+            best[index] = max(pairs, key=lambda pair: pair[0])
+        kept: list[int] = []
+        for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
+            ranked = sorted(spec.incoming(node), key=lambda index: (-best[index][0], index))
+            kept += sorted(ranked[: self.settings.edges_per_node])
+        return [(index, best[index][1]) for index in kept]
