@@ -1,0 +1,245 @@
+"""Reading what a run left on disk. Nothing here writes, trains, or needs torch or Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.files import plain
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial or evaluation as it stands on disk. `epochs` counts the rows of its metrics."""
+
+    id: str
+    status: str
+    description: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    result: Mapping[str, Any]
+
+    @property
+    def epochs(self) -> int:
+        return len(self.rows)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last epoch's metrics, without the genotype."""
+        last = self.rows[-1] if self.rows else self.result.get("metrics", {})
+        return {key: value for key, value in last.items() if key != "genotype"}
+
+    @property
+    def genotype(self) -> Mapping[str, Any] | None:
+        """The result's genotype; of a trial still going on, the last epoch's."""
+        found = self.result.get("genotype") if self.result else (self.rows[-1].get("genotype") if self.rows else None)
+        return found if isinstance(found, Mapping) else None
+
+    @property
+    def genotype_id(self) -> str | None:
+        found = self.result.get("genotype_id")
+        return str(found) if found else None
+
+    @property
+    def skips(self) -> dict[str, int]:
+        """Skip connections per cell type; empty where no genotype is known."""
+        if isinstance(self.result.get("skips"), Mapping):
+            return {str(key): int(value) for key, value in self.result["skips"].items()}
+        found = {key[len("skips_") :]: value for key, value in self.metrics.items() if key.startswith("skips_")}
+        return {key: int(value) for key, value in found.items() if isinstance(value, int | float)}
+
+    def value(self, metric: str) -> float | None:
+        """A metric's last value, or None where it is absent or not finite."""
+        found = self.metrics.get(metric)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+            return None
+        return float(found)
+
+
+def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
+    """One trial's record. Without a result it is running while a driver holds the run, else pending."""
+    result = trial.result()
+    rows = trial.rows()
+    if result is not None:
+        status = str(result["status"])
+    else:
+        status = "running" if in_use and trial.owner() is not None else "pending"
+    return TrialRecord(trial.id, status, trial.description(), rows, result or {})
+
+
+def trials(run: RunDirectory) -> list[TrialRecord]:
+    """All search trials in the order of their indices."""
+    in_use = run.in_use()
+    return [read_trial(trial, in_use) for trial in run.trials()]
+
+
+def evaluations(run: RunDirectory) -> list[TrialRecord]:
+    in_use = run.in_use()
+    return [read_trial(trial, in_use) for trial in run.evaluations()]
+
+
+def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
+    """Genotypes that differ as architectures, in the order met, each with the ids of its trials."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        if record.genotype_id is None or record.genotype is None:
+            continue
+        entry = found.setdefault(
+            record.genotype_id,
+            {"id": record.genotype_id, "genotype": record.genotype, "trials": [], "skips": record.skips},
+        )
+        entry["trials"].append(record.id)
+    return list(found.values())
+
+
+def promotion_order(records: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
+    """Completed trials by metric, then stopped ones by epochs reached and metric; failed ones never."""
+    sign = -1.0 if mode == "max" else 1.0
+
+    def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
+        value = record.value(metric)
+        stopped = record.status == "stopped"
+        rank = math.inf if value is None else sign * value
+        return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
+
+    return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
+
+
+def collapsed(record: TrialRecord, max_skips: int | None) -> str | None:
+    """Why the genotype counts as collapsed, or None."""
+    if max_skips is None:
+        return None
+    over = {name: count for name, count in record.skips.items() if count > max_skips}
+    if not over:
+        return None
+    counts = ", ".join(f"{count} in {name}" for name, count in over.items())
+    return f"skip connections: {counts}; max_skips is {max_skips}"
+
+
+def promotion(
+    records: Sequence[TrialRecord], metric: str, mode: str, top_k: int, max_skips: int | None
+) -> list[dict[str, Any]]:
+    """For each distinct genotype, best first, whether it goes on to evaluation, and why or why not."""
+    ordered = promotion_order(records, metric, mode)
+    first = {record.genotype_id: record for record in reversed(ordered)}
+    decisions: list[dict[str, Any]] = []
+    promoted = 0
+    for entry in distinct_genotypes(ordered):
+        best = first[entry["id"]]
+        reason = collapsed(best, max_skips)
+        chosen = reason is None and promoted < top_k
+        promoted += chosen
+        if reason is None:
+            reason = f"number {promoted} of top_k {top_k}" if chosen else f"below the best {top_k} (top_k)"
+        decisions.append(
+            {
+                **entry,
+                "promoted": chosen,
+                "reason": reason,
+                "best_trial": best.id,
+                "status": best.status,
+                "epochs": best.epochs,
+                metric: best.value(metric),
+            }
+        )
+    return decisions
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _std(values: Sequence[float]) -> float | None:
+    """The sample standard deviation (n - 1); None of a single value, whose spread nobody knows."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
+    """One row an evaluation: genotype id, seed, status, accuracies (None unless completed)."""
+    rows = []
+    for record in records:
+        done = record.status == "completed"
+        outcome = {**record.metrics, **record.result.get("result", {})} if done else {}
+        rows.append(
+            {
+                "genotype": record.description["genotype_id"],
+                "seed": record.description["seed"],
+                "status": record.status,
+                "epochs": record.epochs,
+                "validation_accuracy": outcome.get("validation_accuracy"),
+                "test_accuracy": outcome.get("test_accuracy"),
+                "error": record.result.get("error"),
+            }
+        )
+    return rows
+
+
+def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Genotypes by mean validation accuracy over evaluation seeds, best first; test accuracy never orders."""
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == "completed":
+            grouped.setdefault(row["genotype"], []).append(row)
+    table = []
+    for genotype, group in grouped.items():
+        validation = [row["validation_accuracy"] for row in group if row["validation_accuracy"] is not None]
+        test = [row["test_accuracy"] for row in group if row["test_accuracy"] is not None]
+        table.append(
+            {
+                "genotype": genotype,
+                "validation_mean": _mean(validation),
+                "validation_std": _std(validation),
+                "test_mean": _mean(test),
+                "test_std": _std(test),
+                "n": len(group),
+            }
+        )
+    return sorted(table, key=lambda row: (row["validation_mean"] is None, -(row["validation_mean"] or 0.0), row["genotype"]))
+
+
+def run_status(run: RunDirectory) -> str:
+    """running, completed (`failed_trials` are in the trials), or interrupted."""
+    if run.in_use():
+        return "running"
+    state = run.read("status.json")
+    if state is None:
+        return "pending"
+    return "interrupted" if state["status"] == "running" else str(state["status"])
+
+
+def report_json(run: RunDirectory) -> dict[str, Any]:
+    """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
+    description = run.description()
+    searched = trials(run)
+    evaluated = evaluation_rows(evaluations(run))
+    report = {
+        "name": run.name,
+        "kind": description["kind"],
+        "question": description["question"],
+        "status": run_status(run),
+        "spec": description["spec"],
+        "trials": [
+            {
+                "id": record.id,
+                "status": record.status,
+                "config": record.description.get("config"),
+                "choices": record.description.get("choices"),
+                "metrics": record.metrics,
+                "genotype": record.genotype,
+                "genotype_id": record.genotype_id,
+                "skips": record.skips,
+                "epochs": record.epochs,
+                "seconds": record.result.get("seconds"),
+                "error": record.result.get("error"),
+            }
+            for record in searched
+        ],
+        "genotypes": distinct_genotypes(searched),
+        "promotion": run.read("promotion.json"),
+        "evaluations": evaluated,
+        "ranking": ranking(evaluated),
+    }
+    return dict(plain(report))

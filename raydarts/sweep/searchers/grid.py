@@ -1,0 +1,25 @@
+"""Every combination once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raydarts.config import loader
+from raydarts.sweep.searchers.base import Searcher
+
+
+class Grid(Searcher):
+    """Every combination of the choices and grids, equal ones once, in the order of the YAML."""
+
+    NAME = "grid"
+    SOURCE = "exhaustive"
+
+    def start(self, loaded: Any) -> None:
+        super().start(loaded)
+        self._draws = loader.unique_grid(loaded)
+
+    def total(self) -> int:
+        return len(self._draws)
+
+    def propose(self, index: int) -> Any | None:
+        return self._draws[index] if index < len(self._draws) else None
