@@ -1,0 +1,278 @@
+"""The command line: `raydarts sweep SPEC` and what belongs to it.
+
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted. Commands import what they need
+when they run, so that `--help`, `show` and `list` are quick and work without Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from raydarts import __version__
+from raydarts.errors import InputError
+
+if TYPE_CHECKING:
+    from raydarts.config.loader import LoadedSpec
+
+app = typer.Typer(
+    name="raydarts",
+    help="Sweep differentiable architecture search (DARTS) on Ray, retrain the best genotypes, rank them honestly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+
+SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
+GenotypePath = Annotated[Path, typer.Argument(help="A genotype (JSON).", show_default=False)]
+Storage = Annotated[Path, typer.Option(help="Folder that holds runs.")]
+Name = Annotated[str | None, typer.Option(help="The run's name. Default: the spec's name and the time.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a value of the spec: path.to.key=value (value as in YAML). Repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Train on the first GPU.")]
+
+
+def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
+    from raydarts.config.loader import load_spec
+
+    return load_spec(spec, overrides or ())
+
+
+def _run_path(storage: Path, name: str | None, default: str) -> Path:
+    from raydarts.config.spec import NAME_PATTERN
+    import re
+
+    if name is not None and not re.match(NAME_PATTERN, name):
+        raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
+    return storage / (name or f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _device(gpu: bool) -> str:
+    import torch
+
+    if gpu and not torch.cuda.is_available():
+        raise InputError("--gpu: torch sees no GPU here; leave it out to train on the CPU")
+    return "cuda" if gpu else "cpu"
+
+
+@app.command()
+def sweep(
+    spec: SpecPath,
+    storage: Storage = Path("runs"),
+    name: Name = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster ('auto', host:port). Default: this machine.")] = None,
+    sets: Sets = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+) -> None:
+    """Run a sweep: search trials, retraining of the best genotypes, ranking."""
+    from raydarts.config.plan import plan, render
+
+    loaded = _load(spec, sets)
+    if dry_run:
+        console.print(render(plan(loaded)))
+        return
+    from raydarts.runs.directory import RunDirectory
+    from raydarts.sweep.runner import check_resources, run_sweep
+
+    check_resources(loaded, address)
+    run = RunDirectory.create(
+        _run_path(storage, name, loaded.name),
+        kind="sweep",
+        spec=loaded.to_plain(),
+        text=loaded.text,
+        question=loaded.question,
+        command=sys.argv,
+    )
+    console.print(render(plan(loaded)))
+    _finish(run_sweep(run, loaded, address=address), run.path)
+
+
+@app.command()
+def resume(
+    run: RunPath,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster. Default: this machine.")] = None,
+    gpu: Gpu = False,
+) -> None:
+    """Go on with a run that was interrupted: finished trials stay, others go on from their checkpoint."""
+    from raydarts.runs.directory import RunDirectory
+
+    found = RunDirectory.open(run)
+    description = found.description()
+    if description["kind"] != "sweep":
+        from raydarts.single import go_on
+
+        go_on(found, _device(gpu), console)
+        return
+    from raydarts.config.loader import load_plain
+    from raydarts.sweep.runner import check_resources, run_sweep
+
+    loaded = load_plain(description["spec"], str(found.path / "run.json"))
+    check_resources(loaded, address)
+    _finish(run_sweep(found, loaded, address=address), found.path)
+
+
+def _finish(code: int, path: Path) -> None:
+    from raydarts.report.tables import summary
+
+    if code in (0, 1):
+        console.print(summary(path))
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(run: RunPath, as_json: AsJson = False) -> None:
+    """How far a run is: trials by status, best so far."""
+    from raydarts.report.tables import status_json, status_table
+
+    if as_json:
+        _print_json(status_json(run))
+    else:
+        console.print(status_table(run))
+
+
+@app.command()
+def report(run: RunPath, as_json: AsJson = False) -> None:
+    """What a run found: the ranking of retrained genotypes, and every trial behind it."""
+    from raydarts.report.tables import full, report_of
+
+    if as_json:
+        _print_json(report_of(run))
+    else:
+        console.print(full(run))
+
+
+@app.command()
+def search(
+    spec: SpecPath,
+    storage: Storage = Path("runs"),
+    name: Name = None,
+    sets: Sets = None,
+    gpu: Gpu = False,
+) -> None:
+    """Run one search without Ray: a spec in which nothing is left to choose."""
+    from raydarts.single import start_search
+
+    loaded = _load(spec, sets)
+    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), _device(gpu), console)
+
+
+@app.command()
+def evaluate(
+    genotype: GenotypePath,
+    spec: Annotated[Path | None, typer.Option(help="A spec whose data and evaluate.training are used. Default: scikit-learn digits, the paper's training.")] = None,
+    seed: Annotated[int, typer.Option(help="Evaluation seed.", min=0)] = 0,
+    storage: Storage = Path("runs"),
+    name: Name = None,
+    sets: Sets = None,
+    gpu: Gpu = False,
+) -> None:
+    """Train a genotype's network from scratch without Ray, and test it."""
+    from raydarts.single import start_evaluation
+
+    start_evaluation(genotype, spec, sets or [], seed, _run_path(storage, name, genotype.stem), _device(gpu), console)
+
+
+@app.command()
+def show(
+    genotype: GenotypePath,
+    out: Annotated[Path | None, typer.Option(help="The drawing; .png, .svg or .pdf. Default: beside the genotype, .png.")] = None,
+    title: Annotated[str | None, typer.Option(help="A title above the drawing.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a genotype's cells; count the parameters and FLOPs of its space's standard network."""
+    from raydarts.genotype_facts import facts
+    from raydarts.spaces import Genotype
+
+    found = Genotype.from_file(genotype)
+    known = facts(found)
+    if not as_json or out is not None:
+        from raydarts.report.drawing import draw_genotype
+
+        target = out or genotype.with_suffix(".png")
+        draw_genotype(found.to_json(), target, title)
+        known["drawing"] = str(target)
+    if as_json:
+        _print_json(known)
+    else:
+        from raydarts.report.tables import facts_table
+
+        console.print(facts_table(known))
+
+
+@app.command(name="list")
+def list_(
+    family: Annotated[str | None, typer.Argument(help="One family; default: all.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every registered choice: its source and defaults."""
+    from raydarts.catalogue import catalogue, table
+
+    rows = catalogue(family)
+    if as_json:
+        _print_json(rows)
+    else:
+        console.print(table(rows))
+
+
+@app.command()
+def validate(
+    specs: Annotated[list[Path], typer.Argument(help="Specs (YAML).", show_default=False)],
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check specs and print their plans: stages, trials, resources, what is conditional on what."""
+    from raydarts.config.plan import plan, render
+    from raydarts.errors import SpecError
+
+    plans, problems = [], []
+    for spec in specs:
+        try:
+            plans.append(plan(_load(spec, sets)))
+        except SpecError as error:
+            problems += error.problems
+    if as_json:
+        _print_json([found.to_json() for found in plans])
+    else:
+        for found in plans:
+            console.print(render(found))
+    if problems:
+        raise SpecError(problems)
+
+
+@app.command()
+def version() -> None:
+    """The version of raydarts."""
+    console.print(__version__)
+
+
+def main() -> None:
+    """Entry point: input errors become one message on standard error and exit code 2."""
+    sys.path.insert(0, str(Path.cwd()))  # so that `module:Class` in a spec finds a file beside it
+    try:
+        app()
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""What a genotype's standard network costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from raydarts.spaces import Genotype, space_of
+
+
+def facts(genotype: Genotype) -> dict[str, Any]:
+    """Parameters and FLOPs of the space's standard evaluation network, auxiliary head not counted.
+
+    `flops` counts two per multiply-add, of convolutions and linear layers, for one input; `macs` is
+    half of it (what papers call FLOPs or multi-adds). Built on torch's meta device: nothing is computed.
+    """
+    space = space_of(genotype)
+    with torch.device("meta"):
+        network, shape = space.standard_network(genotype)
+        network.eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.empty(shape))
+    flops = counter.get_total_flops()
+    return {
+        "id": genotype.id,
+        "space": space.NAME,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "flops": flops,
+        "macs": flops // 2,
+        "skips": genotype.skips(space.SKIP),
+        "genotype": genotype.to_json(),
+    }

@@ -1,0 +1,137 @@
+"""One search or one evaluation without Ray, in a run directory of its own, resumable like a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from raydarts.config.build import build_evaluation, build_search
+from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.config.spec import EvaluateSettings
+from raydarts.data.settings import DataSettings
+from raydarts.errors import InputError, TrialError
+from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.runs import drive
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.job import Job
+from raydarts.search.settings import SearchSettings
+from raydarts.spaces import Genotype
+
+
+def describe(genotype: Any) -> dict[str, Any]:
+    """What is kept beside a genotype."""
+    found = Genotype.from_json(genotype)
+    return {"genotype_id": found.id, "skips": found.skips()}
+
+
+def start_search(loaded: LoadedSpec, path: Path, device: str, console: Console) -> None:
+    """A search of a spec in which nothing is left to choose."""
+    if not loaded.search.is_constant:
+        open_leaves = [dimension.name for dimension in loaded.search.distributions() if dimension.condition is None]
+        raise InputError(
+            f"{loaded.file}: a single search needs every value fixed, but these are distributions: "
+            f"{', '.join(open_leaves)}; fix each with --set {open_leaves[0]}=VALUE, or run 'raydarts sweep'"
+        )
+    settings = loaded.settings_of(loaded.search.materialise(None))
+    threads = max(1, int(loaded.sweep.resources.cpus))
+    spec = {
+        "search": settings.model_dump(mode="json"),
+        "data": loaded.data.model_dump(mode="json"),
+        "threads": threads,
+        "checkpoint_every": loaded.sweep.checkpoint_every,
+    }
+    run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
+    run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
+    go_on(run, device, console)
+
+
+def start_evaluation(
+    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Path, device: str, console: Console
+) -> None:
+    """An evaluation of a genotype file, with a spec's data and training or the defaults."""
+    found = Genotype.from_file(genotype)
+    data, stage, text = DataSettings(), EvaluateSettings(), ""
+    threads = torch.get_num_threads()
+    if spec_path is not None:
+        loaded = load_spec(spec_path, sets)
+        data, text = loaded.data, loaded.text
+        if loaded.evaluate is not None:
+            stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
+    elif sets:
+        raise InputError("--set changes a spec: give one with --spec")
+    spec = {
+        "training": stage.training.model_dump(mode="json"),
+        "data": data.model_dump(mode="json"),
+        "threads": threads,
+        "checkpoint_every": stage.checkpoint_every,
+    }
+    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
+    run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
+    go_on(run, device, console)
+
+
+def _job(run: RunDirectory, kind: str, spec: dict[str, Any], device: str) -> tuple[Job, TrialDirectory]:
+    data = DataSettings.model_validate(spec["data"])
+    if kind == "search":
+        return build_search(SearchSettings.model_validate(spec["search"]), data, device), run.trial(0)
+    trial = run.evaluations()[0]
+    what = trial.description()
+    genotype = Genotype.from_json(what["genotype"], str(trial.path))
+    training = EvaluationSettings.model_validate(spec["training"])
+    return build_evaluation(training, data, genotype, what["seed"], device), trial
+
+
+def go_on(run: RunDirectory, device: str, console: Console) -> None:
+    """Start or continue the run's one job, to its end."""
+    description = run.description()
+    spec = description["spec"]
+    with run.locked():
+        torch.set_num_threads(spec["threads"])
+        job, trial = _job(run, description["kind"], spec, device)
+        trial.claim()
+        drive.resume(job, trial)
+        try:
+            with _progress(console) as progress:
+                task = progress.add_task(description["kind"], total=job.epochs, completed=job.epoch, last="")
+                while not job.finished:
+                    row = drive.advance(job, trial, spec["checkpoint_every"])
+                    progress.update(task, completed=job.epoch, last=_line(row))
+        except TrialError as error:
+            drive.fail(trial, error)
+            raise InputError(f"{trial.path}: {error}") from error
+        outcome = drive.finish(job, trial, describe)
+    _conclude(run, outcome, description["kind"], console)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+        console=console,
+    )
+
+
+def _line(row: dict[str, Any]) -> str:
+    shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "skips_normal")
+    return "  ".join(
+        f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float)
+    )
+
+
+def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Console) -> None:
+    result = outcome.get("result", {})
+    console.print(f"[bold]{kind} finished[/bold]: {run.path}")
+    if kind == "search":
+        path = run.path / "genotype.json"
+        run.write("genotype.json", outcome["genotype"])
+        console.print(f"genotype {outcome['genotype_id']}, skips {outcome['skips']}: {path}")
+    else:
+        for key in ("validation_accuracy", "test_accuracy", "parameters"):
+            console.print(f"{key}: {result.get(key)}")
