@@ -6,8 +6,9 @@ Estimators receive the whole objective and never a bare loss, so that none can d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import NamedTuple, Protocol
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from raydarts.search.relaxations.base import Relaxation
 from raydarts.streams import Streams
 
 
-class Loss(NamedTuple):
+@dataclass(frozen=True)
+class Loss:
     """`value` is what is descended (penalties included); `data` the data loss alone; `correct` of `count` are right."""
 
     value: Tensor
@@ -42,7 +44,7 @@ class BilevelObjective(Protocol):
     def alpha_loss(self, batch: Batch) -> Loss:
         """L_val(w, alpha), with every penalty on alpha."""
 
-    def virtual(self) -> object:
+    def virtual(self) -> AbstractContextManager[None]:
         """Context in which passes leave no trace: batch-norm statistics and random draws are put back."""
 
 
@@ -95,7 +97,7 @@ class Objective:
             penalty = regularizer.penalty(self.alpha_by_type, arch_weights)
             if penalty is not None:
                 value = value + penalty
-        return loss._replace(value=value)
+        return replace(loss, value=value)
 
     @contextmanager
     def virtual(self) -> Iterator[None]:

@@ -110,4 +110,3 @@ def space_of(genotype: Genotype) -> Space:
         f"no space has cells {', '.join(genotype.cell_types)} with the primitives {', '.join(primitives)} "
         f"(spaces: {', '.join(members('space'))})"
     )
-

@@ -26,8 +26,8 @@ class _Source:
         self._relu: Tensor | None = None
         self.shared: dict[str, Tensor] = {}
 
-    def of(self, operation: Operation) -> Tensor:
-        if not operation.PREACTIVATED:
+    def of(self, operation: nn.Module) -> Tensor:
+        if not getattr(operation, "PREACTIVATED", False):
             return self.x
         if self._relu is None:
             self._relu = torch.relu(self.x)
@@ -172,7 +172,7 @@ class DiscreteCell(nn.Module):
         sources = [_Source(self.preprocess0(s0)), _Source(self.preprocess1(s1))]
         for choices, operations in zip(self.genotype.nodes, self.nodes, strict=True):
             outputs = []
-            for (_, src), operation in zip(choices, operations, strict=True):  # type: ignore[arg-type]
+            for (_, src), operation in zip(choices, operations.children(), strict=True):
                 output = operation(sources[src].of(operation))
                 if self.training and not isinstance(operation, Identity):
                     output = self.drop_path(output)

@@ -166,7 +166,7 @@ class DartsCnn(Space):
         stem_multiplier: int = Field(3, ge=1)
 
     @cached_property
-    def cells(self) -> Mapping[str, CellSpec]:  # type: ignore[override]
+    def cells(self) -> Mapping[str, CellSpec]:
         edges = dag(self.settings.nodes)
         spec = CellSpec(NUM_INPUTS, self.settings.nodes, edges, (PRIMITIVES,) * len(edges))
         return {"normal": spec, "reduce": spec}

@@ -36,7 +36,7 @@ class Estimator(Member):
 
 def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
     """dL_val(w, alpha)/dalpha at the current weights."""
-    with objective.virtual():  # type: ignore[attr-defined]
+    with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
         gradients = torch.autograd.grad(loss.value, objective.alphas)
     return AlphaGradient(list(gradients), loss)
@@ -129,7 +129,7 @@ def look_ahead(
     direction = virtual_direction(objective.weights, weight_gradients, optimizer)
     with torch.no_grad():
         torch._foreach_add_(list(objective.weights), direction, alpha=-xi)
-    with objective.virtual():  # type: ignore[attr-defined]
+    with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
         found = torch.autograd.grad(loss.value, [*objective.alphas, *objective.weights])
     count = len(objective.alphas)

@@ -33,13 +33,13 @@ class ExactHvp(UnrolledEstimator):
         xi: float,
     ) -> AlphaGradient:
         weights = list(objective.weights)
-        with objective.virtual():  # type: ignore[attr-defined]
+        with objective.virtual():
             loss = objective.weight_loss(weight_batch)
             first = torch.autograd.grad(loss.value, weights)
         with weights_restored(weights):
             alpha_gradients, v, alpha_loss = look_ahead(objective, first, alpha_batch, optimizer, xi)
         # The graph is made after the weights are back: moved in place, its saved tensors would be stale.
-        with objective.virtual():  # type: ignore[attr-defined]
+        with objective.virtual():
             loss = objective.weight_loss(weight_batch)
             graph = torch.autograd.grad(loss.value, weights, create_graph=True)
             product = torch.autograd.grad(graph, objective.alphas, grad_outputs=v)

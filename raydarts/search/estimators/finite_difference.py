@@ -40,7 +40,7 @@ class FiniteDifference(UnrolledEstimator):
         xi: float,
     ) -> AlphaGradient:
         with weights_restored(objective.weights) as saved:
-            with objective.virtual():  # type: ignore[attr-defined]
+            with objective.virtual():
                 loss = objective.weight_loss(weight_batch)
                 weight_gradients = torch.autograd.grad(loss.value, list(objective.weights))
             alpha_gradients, v, alpha_loss = look_ahead(objective, weight_gradients, alpha_batch, optimizer, xi)
@@ -62,5 +62,5 @@ class FiniteDifference(UnrolledEstimator):
         with torch.no_grad():
             torch._foreach_copy_(weights, saved)
             torch._foreach_add_(weights, v, alpha=shift)
-        with objective.virtual():  # type: ignore[attr-defined]
+        with objective.virtual():
             return list(torch.autograd.grad(objective.weight_loss(batch).value, objective.alphas))
