@@ -59,14 +59,14 @@ def finish(job: Job, trial: TrialDirectory, describe: Describe | None = None) ->
     outcome = dict(plain(job.result()))
     metrics = rows[-1] if rows else {}
     genotype = outcome.get("genotype") or metrics.get("genotype")
-    return _write(trial, "completed", job.epoch, metrics, genotype, describe, result=outcome)
+    return _write(trial, "completed", job.epoch, metrics, genotype=genotype, describe=describe, result=outcome)
 
 
 def stop(trial: TrialDirectory, describe: Describe | None = None) -> dict[str, Any]:
     """Write the result.json of a trial that a scheduler stopped early."""
     rows = trial.rows()
     metrics = rows[-1] if rows else {}
-    return _write(trial, "stopped", len(rows), metrics, metrics.get("genotype"), describe)
+    return _write(trial, "stopped", len(rows), metrics, genotype=metrics.get("genotype"), describe=describe)
 
 
 def fail(trial: TrialDirectory, error: BaseException | str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def fail(trial: TrialDirectory, error: BaseException | str) -> dict[str, Any]:
     details: dict[str, Any] = {"error": error if isinstance(error, str) else f"{type(error).__name__}: {error}"}
     if isinstance(error, BaseException):
         details["traceback"] = "".join(traceback.format_exception(error))
-    return _write(trial, "failed", len(rows), rows[-1] if rows else {}, None, None, **details)
+    return _write(trial, "failed", len(rows), rows[-1] if rows else {}, **details)
 
 
 def _write(
@@ -83,8 +83,9 @@ def _write(
     status: str,
     epochs: int,
     metrics: Mapping[str, Any],
-    genotype: Mapping[str, Any] | None,
-    describe: Describe | None,
+    *,
+    genotype: Mapping[str, Any] | None = None,
+    describe: Describe | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     seconds = [row["seconds"] for row in trial.rows() if isinstance(row.get("seconds"), int | float)]

@@ -197,7 +197,9 @@ def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "n": len(group),
             }
         )
-    return sorted(table, key=lambda row: (row["validation_mean"] is None, -(row["validation_mean"] or 0.0), row["genotype"]))
+    return sorted(
+        table, key=lambda row: (row["validation_mean"] is None, -(row["validation_mean"] or 0.0), row["genotype"])
+    )
 
 
 def run_status(run: RunDirectory) -> str:

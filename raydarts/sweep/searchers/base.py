@@ -22,7 +22,9 @@ class Outcome:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
-        return cls(value["status"], value["value"], tuple((int(epoch), float(score)) for epoch, score in value["reports"]))
+        return cls(
+            value["status"], value["value"], tuple((int(epoch), float(score)) for epoch, score in value["reports"])
+        )
 
 
 class Searcher(Member):

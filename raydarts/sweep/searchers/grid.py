@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from raydarts.config import loader
 from raydarts.sweep.searchers.base import Searcher
 
 
@@ -15,6 +14,8 @@ class Grid(Searcher):
     SOURCE = "exhaustive"
 
     def start(self, loaded: Any) -> None:
+        from raydarts.config import loader  # noqa: PLC0415 - config itself asks for this family's settings
+
         super().start(loaded)
         self._draws = loader.unique_grid(loaded)
 

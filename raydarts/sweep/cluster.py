@@ -1,0 +1,79 @@
+"""The connection to Ray: a local one on loopback, or a running cluster's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from typing import Any
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def set_environment() -> None:
+    """Ray reads these when it is imported, so this comes first. What the user set stays."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _python_path() -> str:
+    """Where the driver finds modules, so that `module:Class` members are found by workers too."""
+    places = [os.getcwd() if place == "" else place for place in ["", *sys.path]]  # noqa: PTH109
+    own = [place for place in places if "site-packages" not in place and not place.startswith(sys.base_prefix + "/lib")]
+    return os.pathsep.join(dict.fromkeys(own))
+
+
+def connect(address: str | None = None) -> bool:
+    """Make sure that there is a connection. True: it was made here, so `disconnect` must end it."""
+    set_environment()
+    import ray  # noqa: PLC0415 - after the environment
+
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+    if ray.is_initialized():
+        return False
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}},
+    }
+    if address is None:
+        options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
+        options["_node_ip_address"] = "127.0.0.1"
+    else:
+        options["address"] = address
+    ray.init(**options)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    return True
+
+
+def disconnect(connected_here: bool) -> None:
+    if connected_here:
+        import ray  # noqa: PLC0415
+
+        ray.shutdown()
+
+
+def capacity(address: str | None = None) -> dict[str, float]:
+    """CPUs and GPUs there are: of this machine, or of the cluster at `address` (which is connected to)."""
+    if address is None:
+        import torch  # noqa: PLC0415
+
+        return {"cpus": float(os.cpu_count() or 1), "gpus": float(torch.cuda.device_count())}
+    connect(address)
+    import ray  # noqa: PLC0415
+
+    found = ray.cluster_resources()
+    return {"cpus": float(found.get("CPU", 0)), "gpus": float(found.get("GPU", 0))}

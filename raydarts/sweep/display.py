@@ -1,0 +1,102 @@
+"""What the user sees while a sweep runs: a live panel in a terminal, a line per trial elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+class Display:
+    """Told of every trial's start, epochs and end. `enabled` false: shows nothing."""
+
+    def __init__(self, metric: str, mode: str, enabled: bool = True, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._enabled = enabled
+        self._metric = metric
+        self._mode = mode
+        self._live: Live | None = None
+        self._running: dict[str, int] = {}
+        self.begin("search", 0, metric, mode)
+
+    def begin(self, stage: str, total: int, metric: str, mode: str) -> None:
+        """A stage of `total` trials begins."""
+        self._stage, self._total = stage, total
+        self._metric, self._mode = metric, mode
+        self._counts = {"completed": 0, "stopped": 0, "failed": 0}
+        self._running.clear()
+        self._best: tuple[float, str] | None = None
+        self._started = time.monotonic()
+        self._fresh = 0
+
+    def __enter__(self) -> Display:
+        if self._enabled and self._console.is_terminal:
+            self._live = Live(get_renderable=self._panel, console=self._console, refresh_per_second=2)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+            self._live = None
+
+    def say(self, text: str) -> None:
+        if self._enabled:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def started(self, trial: str) -> None:
+        self._running[trial] = 0
+
+    def epoch(self, trial: str, epoch: int) -> None:
+        self._running[trial] = epoch
+
+    def known(self, trial: str, status: str, value: float | None) -> None:
+        """A trial that an earlier driver finished."""
+        self._counts[status] += 1
+        self._consider(trial, value)
+
+    def finished(self, trial: str, status: str, value: float | None, error: str | None = None) -> None:
+        self._running.pop(trial, None)
+        self._fresh += 1
+        self._counts[status] += 1
+        self._consider(trial, value)
+        shown = error if error else f"{self._metric} {'unknown' if value is None else f'{value:.4f}'}"
+        if self._live is None or status == "failed":
+            self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} {status}: {shown}")
+
+    @property
+    def _ended(self) -> int:
+        return sum(self._counts.values())
+
+    def _consider(self, trial: str, value: float | None) -> None:
+        if value is None:
+            return
+        if self._best is None or (value > self._best[0]) == (self._mode == "max"):
+            self._best = (value, trial)
+
+    def _panel(self) -> Table:
+        elapsed = time.monotonic() - self._started
+        left = _clock(elapsed / self._fresh * max(self._total - self._ended, 0)) if self._fresh else "unknown"
+        table = Table.grid(padding=(0, 2))
+        table.add_row("stage", self._stage)
+        done = self._counts["completed"]
+        table.add_row(
+            "trials",
+            f"{done} done, {self._counts['stopped']} stopped, {len(self._running)} running, "
+            f"{self._counts['failed']} failed, {self._total} in all",
+        )
+        running = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in self._running.items())
+        table.add_row("running", running or "none")
+        best = "none yet" if self._best is None else f"{self._metric} {self._best[0]:.4f} (trial {self._best[1]})"
+        table.add_row("best so far", best)
+        table.add_row("elapsed", f"{_clock(elapsed)}, about {left} left")
+        return table

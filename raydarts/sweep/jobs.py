@@ -1,0 +1,46 @@
+"""From a trial's folder to its job."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raydarts.runs.job import Job
+
+Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
+"""`(trial.json, run.json, device) -> Job`."""
+
+DEFAULT_BUILDER = "raydarts.sweep.jobs:build_job"
+
+
+def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
+    """The search or the evaluation that a trial.json describes."""
+    from raydarts.config.build import build_evaluation, build_search  # noqa: PLC0415 - loads torch
+    from raydarts.data.settings import DataSettings  # noqa: PLC0415
+    from raydarts.evaluation.settings import EvaluationSettings  # noqa: PLC0415
+    from raydarts.search.settings import SearchSettings  # noqa: PLC0415
+    from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
+
+    spec = run["spec"]
+    data = DataSettings.model_validate(spec["data"])
+    if trial["kind"] == "search":
+        return build_search(SearchSettings.model_validate(trial["config"]), data, device)
+    training = EvaluationSettings.model_validate(spec["evaluate"]["training"])
+    genotype = Genotype.from_json(trial["genotype"], "trial.json")
+    return build_evaluation(training, data, genotype, trial["seed"], device)
+
+
+def builder_named(path: str | None) -> Builder:
+    """The function behind `module:function`; None: raydarts' own."""
+    module, _, function = (path or DEFAULT_BUILDER).partition(":")
+    found: Builder = getattr(importlib.import_module(module), function)
+    return found
+
+
+def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
+    """A genotype's canonical id, and its skip connections per cell type."""
+    from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
+
+    read = Genotype.from_json(dict(genotype), "result")
+    return {"genotype_id": read.id, "skips": read.skips()}

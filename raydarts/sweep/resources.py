@@ -1,0 +1,45 @@
+"""Whether what a spec asks for can ever be given. Asked before anything is made or started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from raydarts.config.spec import Resources
+from raydarts.errors import ResourceError
+from raydarts.sweep.cluster import capacity
+
+
+def check_resources(loaded: Any, address: str | None = None) -> dict[str, float]:
+    """Raise `ResourceError` where one trial needs more than there is. Returns what there is."""
+    available = capacity(address)
+    stages = {"sweep": loaded.sweep.resources}
+    if loaded.evaluate is not None:
+        stages["evaluate"] = loaded.evaluate.resources
+    where = "this machine" if address is None else f"the cluster at {address}"
+    problems = []
+    for stage, resources in stages.items():
+        for kind, unit in (("cpus", "CPU(s)"), ("gpus", "GPU(s)")):
+            asked = getattr(resources, kind)
+            if asked > available[kind]:
+                problems.append(
+                    f"{stage}.resources.{kind}: {asked:g} {unit} asked for each trial, but {where} has "
+                    f"{available[kind]:g}; lower {stage}.resources.{kind} to at most {available[kind]:g}, "
+                    "or connect to a larger cluster with --address"
+                )
+    if problems:
+        raise ResourceError("\n".join(problems))
+    return available
+
+
+def concurrency(resources: Resources, limit: int | None, available: Mapping[str, float]) -> int:
+    """How many trials run at a time: as many as fit, or fewer where the spec says so."""
+    fits = math.floor(available["cpus"] / resources.cpus + 1e-9)
+    if resources.gpus > 0:
+        if resources.gpus < 1:
+            by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9)
+        else:
+            by_gpu = math.floor(available["gpus"] / resources.gpus + 1e-9)
+        fits = min(fits, by_gpu)
+    return max(1, fits if limit is None else min(limit, fits))

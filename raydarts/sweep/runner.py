@@ -1,0 +1,157 @@
+"""A sweep from its first trial, or from wherever an earlier driver left it, to its last."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raydarts.errors import RunError
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory
+from raydarts.sweep.cluster import connect, disconnect, set_environment
+from raydarts.sweep.display import Display
+from raydarts.sweep.resources import check_resources, concurrency
+from raydarts.sweep.schedulers.base import Horizon, replay
+
+INTERRUPTED = 130
+
+
+def start_sweep(
+    loaded: Any,
+    storage: Path,
+    name: str | None = None,
+    *,
+    address: str | None = None,
+    display: bool = True,
+    command: Sequence[str] | None = None,
+    builder: str | None = None,
+) -> int:
+    """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist."""
+    check_resources(loaded, address)
+    run = RunDirectory.create(
+        storage / (name or loaded.name),
+        kind="sweep",
+        spec=loaded.to_plain(),
+        text=loaded.text,
+        question=loaded.question or "",
+        command=sys.argv if command is None else command,
+        builder=builder,
+    )
+    return run_sweep(run, loaded, address, display)
+
+
+def resume_sweep(path: Path, *, address: str | None = None, display: bool = True) -> int:
+    """Go on with the run at `path` as if it had never stopped."""
+    from raydarts.config.loader import load_plain  # noqa: PLC0415 - tests resume without the loader
+
+    run = RunDirectory.open(path)
+    description = run.description()
+    if description["kind"] != "sweep":
+        raise RunError(f"{run.path}: is a {description['kind']}, not a sweep; resume goes on with sweeps")
+    return run_sweep(run, load_plain(description["spec"], str(run.path / "run.json")), address, display)
+
+
+def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, display: bool = True) -> int:
+    """Run what is left of a run. 0: all done; 1: some trials failed; 130: interrupted (resumable)."""
+    with run.locked():
+        available = check_resources(loaded, address)
+        run.write("status.json", {"status": "running"})
+        shown = Display(loaded.sweep.metric, loaded.sweep.mode, display)
+        here = False
+        try:
+            here = connect(address)
+            with shown:
+                _search(run, loaded, shown, available)
+                if loaded.evaluate is not None:
+                    _evaluate(run, loaded, shown, available)
+        except KeyboardInterrupt:
+            run.write("status.json", {"status": "interrupted"})
+            shown.say(f"interrupted; go on with: raydarts resume {run.path}")
+            return INTERRUPTED
+        finally:
+            disconnect(here)
+        run.write("status.json", {"status": "completed"})
+        return _conclude(run, shown)
+
+
+def _conclude(run: RunDirectory, shown: Display) -> int:
+    # The lock is still held here, which only matters to the status of trials without a result.
+    failed = [record.id for record in (*results.trials(run), *results.evaluations(run)) if record.status == "failed"]
+    if failed:
+        shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
+    return 1 if failed else 0
+
+
+def _search(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[str, float]) -> None:
+    from raydarts.sweep.stages import SearchStage  # noqa: PLC0415
+    from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
+
+    sweep = loaded.sweep
+    stage = SearchStage(run, loaded, sweep.searcher.build())
+    shown.begin("search", stage.total(), sweep.metric, sweep.mode)
+    recorded = results.trials(run)
+    for record in recorded:
+        if record.result:
+            shown.known(record.id, record.status, record.value(sweep.metric))
+    scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded), sweep.seed))
+    replay(scheduler, [(record.id, list(record.rows)) for record in recorded])
+    run_stage(
+        stage,
+        shown,
+        run.path / "ray" / "search",
+        scheduler,
+        sweep.resources,
+        concurrent=concurrency(sweep.resources, sweep.max_concurrent, available),
+        max_failures=sweep.max_failures,
+        checkpoint_every=sweep.checkpoint_every,
+    )
+
+
+def _evaluate(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[str, float]) -> None:
+    from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415
+
+    from raydarts.sweep.stages import EvaluationStage, promote  # noqa: PLC0415
+    from raydarts.sweep.tuning import run_stage  # noqa: PLC0415
+
+    decisions = promote(run, loaded)
+    stage = EvaluationStage(run, loaded, decisions)
+    if stage.total() == 0:
+        shown.say("no genotype was promoted, so none is evaluated; promotion.json says why")
+        return
+    shown.begin("evaluate", stage.total(), stage.metric, "max")
+    for record in results.evaluations(run):
+        if record.result:
+            shown.known(record.id, record.status, record.value(stage.metric))
+    settings = loaded.evaluate
+    run_stage(
+        stage,
+        shown,
+        run.path / "ray" / "evaluate",
+        FIFOScheduler(),
+        settings.resources,
+        concurrent=concurrency(settings.resources, None, available),
+        max_failures=settings.max_failures,
+        checkpoint_every=settings.checkpoint_every,
+    )
+
+
+class _Longest:
+    """Chooses the most epochs, and of everything else the first."""
+
+    def choose(self, name: str, distribution: Any) -> Any:
+        longest = name.rsplit(".", 1)[-1] == "epochs"
+        if distribution.kind in ("choice", "grid"):
+            options = [getattr(option, "value", option) for option in distribution.options]
+            numbers = [value for value in options if isinstance(value, int | float)]
+            return options.index(max(numbers)) if longest and len(numbers) == len(options) else 0
+        return distribution.high if longest else distribution.low
+
+
+def longest(loaded: Any) -> int:
+    """The most epochs that any trial of the sweep runs."""
+    return int(loaded.settings_of(loaded.search.materialise(_Longest())).epochs)
+
+
+set_environment()

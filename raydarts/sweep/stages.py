@@ -1,0 +1,149 @@
+"""The two stages as sources of trials: what the searcher proposes, and what was promoted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.files import plain
+from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.sweep.searchers.base import Outcome, Searcher
+
+logger = logging.getLogger("raydarts")
+
+
+class SearchStage:
+    """Stage 1. Every ask and tell is an event on disk; opening a run replays them into the searcher.
+
+    Order on disk: the ask event with the whole configuration, then trial.json, then the trial is run,
+    then its result.json, then the tell event. A kill between any two is made good here.
+    """
+
+    def __init__(self, run: RunDirectory, loaded: Any, searcher: Searcher) -> None:
+        self._run = run
+        self._loaded = loaded
+        self._searcher = searcher
+        self.metric: str = loaded.sweep.metric
+        searcher.start(loaded)
+        self._asked = 0
+        told = self._replay()
+        asked = [run.trial(index) for index in range(self._asked)]
+        for index, trial in enumerate(asked):
+            if index not in told and trial.result() is not None:
+                self._tell(index, read_trial(trial))
+        self._waiting = [trial for trial in asked if trial.result() is None]
+
+    def _replay(self) -> set[int]:
+        told: set[int] = set()
+        for event in self._run.events():
+            index = int(event["index"])
+            if event["event"] == "tell":
+                self._searcher.tell(index, Outcome.from_json(event["outcome"]))
+                told.add(index)
+                continue
+            draw = self._searcher.propose(index)
+            if draw is None or plain(draw.choices) != event["choices"]:
+                logger.warning("trial %04d: the searcher now proposes otherwise; the recorded one is kept", index)
+            self._asked = index + 1
+            if not self._run.trial(index).exists:
+                self._run.trial(index).create(_description(event))
+        return told
+
+    def total(self) -> int:
+        return max(self._searcher.total(), self._asked)
+
+    def remaining(self) -> int:
+        return len(self._waiting) + self.total() - self._asked
+
+    def next_trial(self) -> TrialDirectory | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        index = self._asked
+        draw = self._searcher.propose(index)
+        if draw is None:
+            return None
+        settings = self._loaded.settings_of(draw)
+        event = {
+            "event": "ask",
+            "index": index,
+            "choices": plain(draw.choices),
+            "config": settings.model_dump(mode="json"),
+        }
+        self._run.append_event(event)
+        self._asked += 1
+        trial = self._run.trial(index)
+        trial.create(_description(event))
+        return trial
+
+    def ended(self, record: TrialRecord) -> None:
+        self._tell(int(record.description["index"]), record)
+
+    def _tell(self, index: int, record: TrialRecord) -> None:
+        reports = [
+            (int(row["epoch"]), float(row[self.metric]))
+            for row in record.rows
+            if isinstance(row.get(self.metric), int | float) and row.get("epoch") is not None
+        ]
+        outcome = Outcome(record.status, record.value(self.metric), reports)
+        self._searcher.tell(index, outcome)
+        self._run.append_event({"event": "tell", "index": index, "outcome": outcome.to_json()})
+
+
+def _description(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": "search", "index": event["index"], "config": event["config"], "choices": event["choices"]}
+
+
+def promote(run: RunDirectory, loaded: Any) -> list[dict[str, Any]]:
+    """Which genotypes are evaluated, decided once and kept in promotion.json with the reasons."""
+    decisions: list[dict[str, Any]] | None = run.read("promotion.json")
+    if decisions is None:
+        decisions = results.promotion(
+            results.trials(run),
+            loaded.sweep.metric,
+            loaded.sweep.mode,
+            loaded.evaluate.top_k,
+            loaded.evaluate.max_skips,
+        )
+        run.write("promotion.json", decisions)
+    return decisions
+
+
+class EvaluationStage:
+    """Stage 2: every promoted genotype once per evaluation seed."""
+
+    metric = "validation_accuracy"
+
+    def __init__(self, run: RunDirectory, loaded: Any, decisions: list[dict[str, Any]]) -> None:
+        chosen = [decision for decision in decisions if decision["promoted"]]
+        self._waiting = []
+        for seed in loaded.evaluate.seeds:
+            for decision in chosen:
+                trial = run.evaluation(decision["id"], seed)
+                if not trial.exists:
+                    trial.create(
+                        {
+                            "kind": "evaluation",
+                            "genotype_id": decision["id"],
+                            "genotype": decision["genotype"],
+                            "seed": seed,
+                            "trials": decision["trials"],
+                        }
+                    )
+                self._waiting.append(trial)
+        self._total = len(self._waiting)
+        self._waiting = [trial for trial in self._waiting if trial.result() is None]
+
+    def total(self) -> int:
+        return self._total
+
+    def remaining(self) -> int:
+        return len(self._waiting)
+
+    def next_trial(self) -> TrialDirectory | None:
+        return self._waiting.pop(0) if self._waiting else None
+
+    def ended(self, record: TrialRecord) -> None:
+        """Nobody else is told."""

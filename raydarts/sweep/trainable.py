@@ -1,0 +1,112 @@
+"""What Ray Tune runs: one class for searches and evaluations, an epoch a step.
+
+The checkpoints are raydarts' own: a process that is lost is started again by Tune from nothing, and
+`setup` takes up from the newest checkpoint in the trial's folder.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from raydarts.runs import drive
+from raydarts.runs.directory import FINAL, RunDirectory, SupersededError, TrialDirectory
+from raydarts.runs.job import Job
+from raydarts.sweep.jobs import builder_named, describe_genotype
+
+
+class JobTrainable(tune.Trainable):
+    """One trial. Its config: `id`, `directory`, `cpus`, `gpus`, `checkpoint_every`.
+
+    A job's own exception ends the trial as failed, without a retry: it would happen again. An OSError
+    goes to Tune, which tries again, as it does when the process or the node is lost.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._open(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self._open(new_config)
+        return True
+
+    def _open(self, config: dict[str, Any]) -> None:
+        self._job: Job | None = None
+        self._failed = False
+        self._every = int(config["checkpoint_every"])
+        self._trial = TrialDirectory(Path(config["directory"]))
+        result = self._trial.result()
+        if result is not None and result["status"] in FINAL:
+            return
+        self._trial.claim()
+        try:
+            self._job = self._build(config)
+            drive.resume(self._job, self._trial)
+        except OSError:
+            raise
+        except SupersededError:
+            self._job = None
+        except Exception as error:
+            self._fail(error)
+
+    def _build(self, config: dict[str, Any]) -> Job:
+        import torch  # noqa: PLC0415 - only where trials run
+
+        torch.set_num_threads(max(1, int(config["cpus"])))
+        device = "cuda" if config["gpus"] > 0 else "cpu"
+        run = RunDirectory(self._trial.path.parent.parent).description()
+        return builder_named(run.get("builder"))(self._trial.description(), run, device)
+
+    def step(self) -> dict[str, Any]:
+        if self._job is None or self._failed:
+            return self._ended()
+        try:
+            if not self._job.finished:
+                drive.advance(self._job, self._trial, self._every)
+            if self._job.finished:
+                drive.finish(self._job, self._trial, describe_genotype)
+                return self._ended()
+            return self._scalars(done=False)
+        except OSError:
+            raise
+        except SupersededError:
+            self._job = None
+        except Exception as error:
+            self._fail(error)
+        return self._ended()
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self._job = None
+        drive.fail(self._trial, error)
+
+    def _ended(self) -> dict[str, Any]:
+        return self._scalars(done=True)
+
+    def _scalars(self, done: bool) -> dict[str, Any]:
+        """The last row's finite numbers: what a scheduler and the display read."""
+        rows = self._trial.rows()
+        row = rows[-1] if rows else {}
+        numbers = {
+            key: value
+            for key, value in row.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+        return {"epoch": 0, **numbers, "done": done}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: see the module's docstring."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing."""
+
+    def cleanup(self) -> None:
+        """Let go of the job and of the GPU memory it held."""
+        self._job = None
+        import torch  # noqa: PLC0415
+
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()

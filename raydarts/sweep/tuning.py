@@ -1,0 +1,136 @@
+"""One stage under Ray Tune: trials come from a source, which is told how each ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.search import Searcher as TuneSearcher
+
+from raydarts.config.spec import Resources
+from raydarts.runs import drive
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.sweep.display import Display
+from raydarts.sweep.jobs import describe_genotype
+from raydarts.sweep.trainable import JobTrainable
+
+
+class Source(Protocol):
+    """Where a stage's trials come from."""
+
+    metric: str
+
+    def remaining(self) -> int:
+        """How many trials are still to be run."""
+
+    def next_trial(self) -> TrialDirectory | None:
+        """The next one, its trial.json written; None: there are no more."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial that `next_trial` gave has its result."""
+
+
+class SourceSearch(TuneSearcher):  # type: ignore[misc]
+    """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
+
+    def __init__(self, source: Source, display: Display, concurrent: int, constants: dict[str, Any]) -> None:
+        super().__init__()
+        self._source = source
+        self._display = display
+        self._concurrent = concurrent
+        self._constants = constants
+        self._live: dict[str, TrialDirectory] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self._live) >= self._concurrent:
+            return None
+        trial = self._source.next_trial()
+        if trial is None:
+            return str(TuneSearcher.FINISHED)
+        self._live[trial_id] = trial
+        self._display.started(trial.id)
+        return {"id": trial.id, "directory": str(trial.path), **self._constants}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id in self._live:
+            self._display.epoch(self._live[trial_id].id, int(result.get("epoch", 0)))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self._live.pop(trial_id, None)
+        if trial is None:
+            return
+        if trial.result() is None:
+            trial.claim()
+            if error:
+                drive.fail(
+                    trial,
+                    "its process or node was lost, or its files could not be written, "
+                    "more often than max_failures allows",
+                )
+            else:
+                drive.stop(trial, describe_genotype)
+        record = read_trial(trial)
+        self._source.ended(record)
+        self._display.finished(record.id, record.status, record.value(self._source.metric), record.result.get("error"))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing of Tune's own files is read back."""
+        Path(checkpoint_path).write_text("{}", encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+
+def _directory_name(trial: Any) -> str:
+    return f"{trial.config['id']}-{trial.trial_id}"
+
+
+def _request(resources: Resources) -> tune.PlacementGroupFactory:
+    bundle = {"CPU": resources.cpus}
+    if resources.gpus > 0:
+        bundle["GPU"] = resources.gpus
+    return tune.PlacementGroupFactory([bundle])
+
+
+def run_stage(
+    source: Source,
+    display: Display,
+    folder: Path,
+    scheduler: Any,
+    resources: Resources,
+    *,
+    concurrent: int,
+    max_failures: int,
+    checkpoint_every: int,
+) -> None:
+    """Run a source's trials to their ends."""
+    remaining = source.remaining()
+    if remaining == 0:
+        return
+    constants = {"cpus": resources.cpus, "gpus": resources.gpus, "checkpoint_every": checkpoint_every}
+    tune.run(
+        JobTrainable,
+        name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+        storage_path=str(folder.parent),
+        search_alg=SourceSearch(source, display, concurrent, constants),
+        scheduler=scheduler,
+        num_samples=remaining,
+        resources_per_trial=_request(resources),
+        max_failures=max_failures,
+        reuse_actors=True,
+        raise_on_failed_trial=False,
+        trial_dirname_creator=_directory_name,
+        verbose=0,
+    )
+
+
+def unfinished(trials: list[TrialDirectory]) -> Iterator[TrialDirectory]:
+    """Trials that were begun, or at least written down, and have no result."""
+    return (trial for trial in trials if trial.result() is None)
