@@ -1,0 +1,54 @@
+"""Running means, memory, and the guard against values that are not finite."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+from torch import Tensor
+
+from raydarts.errors import NonFiniteError
+
+
+class Meter:
+    """Mean loss and accuracy over images, added up on the device (no synchronisation a batch)."""
+
+    def __init__(self) -> None:
+        self._loss: Tensor | None = None
+        self._correct: Tensor | None = None
+        self.count = 0
+
+    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
+        """A batch: its mean loss, how many of its `count` images were right."""
+        total = loss.detach().double() * count
+        self._loss = total if self._loss is None else self._loss + total
+        self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
+        self.count += count
+
+    @property
+    def loss(self) -> float | None:
+        return None if self._loss is None else float(self._loss) / self.count
+
+    @property
+    def accuracy(self) -> float | None:
+        """In [0, 1]."""
+        return None if self._correct is None else int(self._correct) / self.count
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """On a GPU the peak since the reset, elsewhere the process's resident memory now; in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def require_finite(value: Tensor, what: str, epoch: int, batch: int, setting: str) -> None:
+    """Raise `NonFiniteError` naming epoch (from 1), batch (from 0) and the setting to look at."""
+    if not bool(torch.isfinite(value).all()):
+        raise NonFiniteError(
+            f"{what} is not finite in epoch {epoch}, batch {batch}; nothing was stepped. Look at {setting}"
+        )
