@@ -71,7 +71,8 @@ class TrialDirectory:
             raise SupersededError(self.id)
 
     def owner(self) -> dict[str, Any] | None:
-        return read_json(self.path / "owner.json")
+        found: dict[str, Any] | None = read_json(self.path / "owner.json")
+        return found
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         self.check()
@@ -93,7 +94,8 @@ class TrialDirectory:
         write_json(self.path / "result.json", result)
 
     def result(self) -> dict[str, Any] | None:
-        return read_json(self.path / "result.json")
+        found: dict[str, Any] | None = read_json(self.path / "result.json")
+        return found
 
 
 class RunDirectory:

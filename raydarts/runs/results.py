@@ -203,13 +203,19 @@ def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def run_status(run: RunDirectory) -> str:
-    """running, completed (`failed_trials` are in the trials), or interrupted."""
+    """pending, running, interrupted, completed (single trials may have failed), or failed (all of a single run)."""
     if run.in_use():
         return "running"
     state = run.read("status.json")
-    if state is None:
+    if state is not None:
+        return "interrupted" if state["status"] == "running" else str(state["status"])
+    everything = [*trials(run), *evaluations(run)]
+    if not any(record.rows or record.result for record in everything):
         return "pending"
-    return "interrupted" if state["status"] == "running" else str(state["status"])
+    statuses = {record.status for record in everything}
+    if "pending" in statuses:
+        return "interrupted"
+    return "failed" if statuses == {"failed"} else "completed"
 
 
 def report_json(run: RunDirectory) -> dict[str, Any]:

@@ -75,5 +75,5 @@ def capacity(address: str | None = None) -> dict[str, float]:
     connect(address)
     import ray  # noqa: PLC0415
 
-    found = ray.cluster_resources()
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return {"cpus": float(found.get("CPU", 0)), "gpus": float(found.get("GPU", 0))}

@@ -20,7 +20,7 @@ def _named(trial: Any) -> Any:
     return _Named(str(trial.config["id"]))
 
 
-class Halving(AsyncHyperBandScheduler):  # type: ignore[misc]
+class Halving(AsyncHyperBandScheduler):
     """A trial's bracket follows from the seed and its id; adding it a second time changes nothing."""
 
     def __init__(self, seed: int, **arguments: Any) -> None:

@@ -129,7 +129,7 @@ def _evaluate(run: RunDirectory, loaded: Any, shown: Display, available: Mapping
         stage,
         shown,
         run.path / "ray" / "evaluate",
-        FIFOScheduler(),
+        FIFOScheduler(),  # type: ignore[no-untyped-call]
         settings.resources,
         concurrent=concurrency(settings.resources, None, available),
         max_failures=settings.max_failures,

@@ -108,5 +108,5 @@ class JobTrainable(tune.Trainable):
         self._job = None
         import torch  # noqa: PLC0415
 
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()

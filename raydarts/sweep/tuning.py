@@ -34,7 +34,7 @@ class Source(Protocol):
         """A trial that `next_trial` gave has its result."""
 
 
-class SourceSearch(TuneSearcher):  # type: ignore[misc]
+class SourceSearch(TuneSearcher):
     """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
 
     def __init__(self, source: Source, display: Display, concurrent: int, constants: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class SourceSearch(TuneSearcher):  # type: ignore[misc]
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self._concurrent:
             return None
         trial = self._source.next_trial()

@@ -17,7 +17,6 @@ from raydarts.errors import ResourceError, RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.runner import run_sweep, start_sweep
-
 from tests.fault import fakes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,3 +134,13 @@ def test_a_killed_driver_resumes_to_the_same_end(tmp_path: Path) -> None:
     again = (tmp_path / "second.log").read_text().split()
     assert not set(again) & {"0", "1", "2"}
     assert _summary(run) == _summary(RunDirectory.open(whole / "fake"))
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    driver = _driver(tmp_path, 0.4, tmp_path / "log")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "fake/trials/0000/metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=60) == 130
+    assert results.run_status(RunDirectory.open(tmp_path / "fake")) == "interrupted"

@@ -16,4 +16,4 @@ class Fifo(Scheduler):
     def build(self, horizon: Horizon) -> Any:
         from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415 - listing needs no Ray
 
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]

@@ -55,7 +55,8 @@ class Optuna(Searcher):
                 seed=loaded.sweep.seed,
                 n_startup_trials=self.settings.startup_trials,
             )
-        direction = "maximize" if loaded.sweep.mode == "max" else "minimize"
+        directions = optuna.study.StudyDirection
+        direction = directions.MAXIMIZE if loaded.sweep.mode == "max" else directions.MINIMIZE
         self._study = optuna.create_study(sampler=sampler, direction=direction)
         self._asked: dict[int, Any] = {}
 

@@ -1,0 +1,107 @@
+"""Searchers: the same calls give the same draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.results import read_trial
+from raydarts.sweep.searchers.base import Outcome
+from raydarts.sweep.stages import SearchStage
+from tests.fault import fakes
+
+
+def started(loaded: Any) -> Any:
+    searcher = loaded.sweep.searcher.build()
+    searcher.start(loaded)
+    return searcher
+
+
+def test_random_trial_i_depends_on_the_seed_and_i_alone() -> None:
+    one, other = started(fakes.loaded()), started(fakes.loaded({"name": "random", "trials": 9}))
+    forward = [one.propose(index).choices for index in range(4)]
+    backward = [other.propose(index).choices for index in reversed(range(4))]
+    assert forward == backward[::-1]
+    assert len({choices["search.lr"] for choices in forward}) == 4
+    assert started(fakes.loaded(seed=1)).propose(0).choices != forward[0]
+    assert one.propose(4) is None
+
+
+def score(choices: dict[str, Any]) -> Outcome:
+    if choices["search.lr"] < 0.02:
+        return Outcome("failed")
+    if choices["search.kind"] == "a":
+        return Outcome("stopped", 0.2, ((1, 0.1), (2, 0.2)))
+    return Outcome("completed", choices["search.lr"])
+
+
+def test_optuna_gives_the_same_draws_for_the_same_answers_and_learns() -> None:
+    def study() -> list[dict[str, Any]]:
+        searcher = started(fakes.loaded({"name": "optuna", "trials": 25, "startup_trials": 5}))
+        asked = []
+        for index in range(25):
+            asked.append(searcher.propose(index).choices)
+            searcher.tell(index, score(asked[-1]))
+        return asked
+
+    first = study()
+    assert first == study()
+    assert sum(choices["search.kind"] == "b" for choices in first[10:]) > 10
+
+
+def test_optuna_is_told_of_a_stopped_trial_as_pruned() -> None:
+    searcher = started(fakes.loaded({"name": "optuna", "trials": 3}))
+    outcomes = [
+        Outcome("completed", 0.5),
+        Outcome("stopped", 0.2, ((1, 0.1), (2, 0.2))),
+        Outcome("failed"),
+    ]
+    for index, outcome in enumerate(outcomes):
+        searcher.propose(index)
+        searcher.tell(index, outcome)
+    found = searcher._study.trials
+    assert [trial.state.name for trial in found] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert found[1].intermediate_values == {1: 0.1, 2: 0.2}
+
+
+def run_trials(stage: SearchStage, count: int) -> None:
+    for _ in range(count):
+        trial = stage.next_trial()
+        assert trial is not None
+        lr = trial.description()["config"]["lr"]
+        trial.append_row({"epoch": 1, "validation_accuracy": lr})
+        trial.write_result({"status": "completed"})
+        stage.ended(read_trial(trial))
+
+
+@pytest.mark.parametrize("cut", ["between", "asked", "ran", "not written"])
+def test_a_resumed_study_goes_on_as_one_never_cut(tmp_path: Path, cut: str) -> None:
+    def fresh() -> Any:
+        return fakes.loaded({"name": "optuna", "trials": 12, "startup_trials": 3})
+
+    def stage(run: RunDirectory) -> SearchStage:
+        loaded = fresh()
+        return SearchStage(run, loaded, loaded.sweep.searcher.build())
+
+    whole = RunDirectory.create(tmp_path / "whole", kind="sweep", spec={})
+    run_trials(stage(whole), 12)
+    run = RunDirectory.create(tmp_path / "cut", kind="sweep", spec={})
+    first = stage(run)
+    run_trials(first, 6)
+    if cut != "between":
+        trial = first.next_trial()
+        assert trial is not None
+        if cut == "ran":
+            trial.append_row({"epoch": 1, "validation_accuracy": trial.description()["config"]["lr"]})
+            trial.write_result({"status": "completed"})
+        if cut == "not written":
+            (trial.path / "trial.json").unlink()
+    second = stage(run)
+    left = second.remaining()
+    assert left == (5 if cut == "ran" else 6)
+    run_trials(second, left)
+    assert second.next_trial() is None
+    assert run.events() == whole.events()
