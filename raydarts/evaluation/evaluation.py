@@ -1,0 +1,155 @@
+"""A genotype's network trained from scratch, epoch by epoch, on plain PyTorch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raydarts.data.batches import Batch, ImageBatches
+from raydarts.data.splits import Splits
+from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
+from raydarts.spaces import Genotype, space_of
+from raydarts.streams import Streams
+
+
+class Evaluation:
+    """An evaluation as a job (see `runs.job.Job`): the paper's retraining, appendix A.2.
+
+    Learns from every training image that is not held out; the held-out ones give the validation
+    figures of each epoch. Test images are looked at once, in `result`, after the last epoch: no epoch,
+    setting or genotype is chosen by them.
+    """
+
+    def __init__(
+        self,
+        settings: EvaluationSettings,
+        genotype: Genotype,
+        splits: Splits,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.settings = settings
+        self.genotype = genotype
+        self.device = torch.device(device)
+        self.dtype = getattr(torch, settings.precision)
+        self.streams = Streams(seed, self.device)
+        arrays = splits.arrays
+        with self.streams.globally("weight_init"):
+            network = space_of(genotype).network(genotype, arrays.image_shape, arrays.num_classes, settings.network)
+        self.network: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.parts = {
+            part: ImageBatches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
+            for part in ("search", "validation", "test")
+            if len(getattr(splits, part))
+        }
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, settings.epochs, settings.lr_min)
+        self.epoch = 0
+        self.metrics: dict[str, Any] = {}
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.epochs
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.epochs
+
+    def run_epoch(self) -> dict[str, Any]:
+        """One pass over the training part, then the held-out figures. Accuracies in [0, 1]."""
+        started = time.perf_counter()
+        reset_peak_memory(self.device)
+        lr = self.optimizer.param_groups[0]["lr"]
+        drop_path = self.settings.drop_path * self.epoch / self.epochs
+        self.network.set_drop_path(drop_path, self.streams["dropout"])  # type: ignore[operator]
+        self.network.train()
+        meter = Meter()
+        data = self.parts["search"]
+        batches = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
+        for number, batch in enumerate(batches):
+            self._step(batch, number, meter)
+        self.schedule.step()
+        self.epoch += 1
+        validation = self._measure("validation")
+        self.metrics = {
+            "epoch": self.epoch,
+            "train_loss": meter.loss,
+            "train_accuracy": meter.accuracy,
+            "validation_loss": validation.loss,
+            "validation_accuracy": validation.accuracy,
+            "lr": lr,
+            "drop_path": drop_path,
+            "memory_mb": peak_memory_mb(self.device),
+            "seconds": time.perf_counter() - started,
+        }
+        return dict(self.metrics)
+
+    def _step(self, batch: Batch, number: int, meter: Meter) -> None:
+        """One SGD step on cross entropy plus `auxiliary_weight` times the auxiliary head's."""
+        settings = self.settings
+        logits, auxiliary = self.network(batch.inputs)
+        loss = self._cross_entropy(logits, batch.targets)
+        if auxiliary is not None:
+            loss = loss + settings.network.auxiliary_weight * self._cross_entropy(auxiliary, batch.targets)
+        require_finite(loss, "training loss", self.epoch + 1, number, "evaluate.training.lr")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if settings.grad_clip > 0:
+            nn.utils.clip_grad_norm_(self.network.parameters(), settings.grad_clip)
+        self.optimizer.step()
+        meter.add(loss, (logits.detach().argmax(1) == batch.targets).sum(), len(batch.targets))
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets, label_smoothing=self.settings.label_smoothing)
+
+    @torch.no_grad()
+    def _measure(self, part: str) -> Meter:
+        """Loss (without smoothing) and accuracy of a part, in evaluation mode; an empty meter where there is none."""
+        meter = Meter()
+        if part in self.parts:
+            self.network.eval()
+            for batch in self.parts[part].sequential(4 * self.settings.batch_size):
+                logits = self.network(batch.inputs)[0]
+                loss = nn.functional.cross_entropy(logits, batch.targets)
+                meter.add(loss, (logits.argmax(1) == batch.targets).sum(), len(batch.targets))
+        return meter
+
+    def result(self) -> dict[str, Any]:
+        """The last epoch's figures, the test figures, and the number of parameters (auxiliary head not counted)."""
+        test = self._measure("test")
+        return self.metrics | {
+            "test_loss": test.loss,
+            "test_accuracy": test.accuracy,
+            "parameters": sum(
+                parameter.numel()
+                for name, parameter in self.network.named_parameters()
+                if not name.startswith("auxiliary")
+            ),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "kind": "evaluation",
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "streams": self.streams.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+            "metrics": self.metrics,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.streams.load_state_dict(state["streams"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.metrics = state["metrics"]
