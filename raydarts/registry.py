@@ -12,20 +12,29 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
+
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class Settings(BaseModel):
     """Base of all typed settings: frozen, and no key is accepted that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def parse_strictly(model: type[Parsed], value: Any) -> Parsed:
+    """Validate without guessing: a text is no number, `true` no 1; a list does for a tuple, 1 for 1.0."""
+    return model.model_validate_json(json.dumps(value), strict=True)
 
 
 class Member:
@@ -218,4 +227,4 @@ class Choose:
             member = resolve(self.family, value["name"])
         except UnknownNameError as error:
             raise PydanticCustomError("component_name", "{message}", {"message": str(error)}) from None
-        return Component(family=self.family, name=value["name"], settings=member.Settings.model_validate(rest))
+        return Component(family=self.family, name=value["name"], settings=parse_strictly(member.Settings, rest))

@@ -10,6 +10,17 @@ from raydarts.data.settings import AugmentSettings
 from raydarts.registry import Choose, Component, Settings
 
 
+METRICS = (
+    "weight_loss",
+    "weight_accuracy",
+    "alpha_loss",
+    "alpha_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+)
+"""Reported by every search each epoch; probes add theirs."""
+
+
 def _component(family: str, name: str) -> Component:
     return Choose(family).parse(name)
 

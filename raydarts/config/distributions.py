@@ -1,0 +1,324 @@
+"""The search-space language: any leaf, or any sub-tree, may be a distribution.
+
+    choice: [a, b, ...]        one of the options; options may be sub-trees with distributions of their own
+    grid: [a, b, ...]          the same; written where a grid search is meant
+    uniform: [low, high]       a number between
+    loguniform: [low, high]    its logarithm is uniform; low > 0
+    quniform: [low, high, q]   low, low + q, low + 2q, ... up to high
+    randint: [low, high]       a whole number; both ends included
+
+The tree is parsed once; *materialising* it with a chooser gives one plain configuration. Only what hangs
+under a chosen option is asked for, so the space is conditional and one definition serves grid search,
+random search and Optuna (define-by-run).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from raydarts.config.source import Node, Where
+from raydarts.errors import Problem, SpecError
+from raydarts.registry import nearest
+
+OPTIONS = ("choice", "grid")
+NUMERIC = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
+KINDS = (*OPTIONS, *NUMERIC)
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    value: Any
+    where: Where
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A mapping (`keys` set) or a list (`keys` None)."""
+
+    keys: tuple[str, ...] | None
+    items: tuple[Any, ...]
+    where: Where
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A value left open. `options` and their unique `labels` for choice and grid, else `low`, `high`, `q`."""
+
+    kind: str
+    where: Where
+    options: tuple[Any, ...] = ()
+    labels: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    q: float = 0.0
+
+    @property
+    def is_finite(self) -> bool:
+        return self.kind not in ("uniform", "loguniform")
+
+    def values(self) -> list[Any]:
+        """Every value of a finite distribution (indices for options)."""
+        if self.kind in OPTIONS:
+            return list(range(len(self.options)))
+        if self.kind == "randint":
+            return list(range(int(self.low), int(self.high) + 1))
+        steps = math.floor((self.high - self.low) / self.q + 1e-9)
+        return [float(f"{self.low + step * self.q:.12g}") for step in range(steps + 1)]
+
+    def ends(self) -> list[Any]:
+        """The values that bound all others: every option, or the two ends."""
+        if self.kind in OPTIONS:
+            return self.values()
+        ends = [self.low, self.high]
+        return [int(end) for end in ends] if self.kind == "randint" else ends
+
+    def __str__(self) -> str:
+        if self.kind in OPTIONS:
+            return f"{self.kind}: {', '.join(self.labels)}"
+        numbers = [self.low, self.high, *([self.q] if self.kind == "quniform" else [])]
+        return f"{self.kind}: {', '.join(f'{number:g}' for number in numbers)}"
+
+
+class Chooser(Protocol):
+    def choose(self, name: str, distribution: Distribution) -> Any:
+        """The index of an option, or a number."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One configuration: `plain` data, the `choices` made by name, and each path's (file, line)."""
+
+    plain: dict[str, Any]
+    choices: dict[str, Any]
+    lines: dict[Path, Where] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A distribution by name; `forced` are the choices under which it exists, `condition` says so."""
+
+    name: str
+    distribution: Distribution
+    forced: dict[str, int]
+    condition: str | None
+
+
+class FirstChooser:
+    """The first option or the low end, but for what `fixed` says."""
+
+    def __init__(self, fixed: dict[str, Any] | None = None) -> None:
+        self._fixed = fixed or {}
+
+    def choose(self, name: str, distribution: Distribution) -> Any:
+        return self._fixed.get(name, distribution.ends()[0])
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A parsed section of a spec; `name` is the section's."""
+
+    root: Any
+    name: str
+
+    def materialise(self, chooser: Chooser | None) -> Draw:
+        """One configuration. `chooser` may be None where nothing is left open."""
+        draw = Draw({}, {}, {})
+        plain = _build(self.root, self.name, (), chooser, draw)
+        draw.plain.update(plain)
+        return draw
+
+    @property
+    def is_constant(self) -> bool:
+        return not self.distributions()
+
+    def distributions(self) -> list[Dimension]:
+        """All distributions, in the order of the YAML, each with its condition."""
+        return list(_dimensions(self.root, self.name, {}, []))
+
+    def to_plain(self) -> Any:
+        """As in YAML; parses to the same tree again."""
+        return _to_plain(self.root)
+
+
+def _is_subtree(node: Any) -> bool:
+    return not isinstance(node, Leaf)
+
+
+def _build(node: Any, name: str, path: Path, chooser: Chooser | None, draw: Draw) -> Any:
+    draw.lines.setdefault(path, node.where)
+    if isinstance(node, Leaf):
+        return node.value
+    if isinstance(node, Branch):
+        keys = range(len(node.items)) if node.keys is None else node.keys
+        built = {
+            key: _build(item, f"{name}.{key}", (*path, key), chooser, draw)
+            for key, item in zip(keys, node.items, strict=True)
+        }
+        return list(built.values()) if node.keys is None else built
+    if chooser is None:
+        raise ValueError(f"{name} is left open, and nobody is there to choose")
+    chosen = chooser.choose(name, node)
+    if node.kind not in OPTIONS:
+        draw.choices[name] = chosen
+        return chosen
+    option, label = node.options[chosen], node.labels[chosen]
+    draw.choices[name] = label if _is_subtree(option) else option.value
+    draw.lines[path] = option.where
+    return _build(option, f"{name}[{label}]", path, chooser, draw)
+
+
+def _dimensions(node: Any, name: str, forced: dict[str, int], told: list[str]) -> Iterator[Dimension]:
+    if isinstance(node, Branch):
+        keys = range(len(node.items)) if node.keys is None else node.keys
+        for key, item in zip(keys, node.items, strict=True):
+            yield from _dimensions(item, f"{name}.{key}", forced, told)
+    elif isinstance(node, Distribution):
+        yield Dimension(name, node, forced, " and ".join(told) or None)
+        for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
+            yield from _dimensions(option, f"{name}[{label}]", {**forced, name: index}, [*told, f"{name} = {label}"])
+
+
+def _to_plain(node: Any) -> Any:
+    if isinstance(node, Leaf):
+        return node.value
+    if isinstance(node, Branch):
+        items = [_to_plain(item) for item in node.items]
+        return items if node.keys is None else dict(zip(node.keys, items, strict=True))
+    if node.kind in OPTIONS:
+        return {node.kind: [_to_plain(option) for option in node.options]}
+    numbers = [node.low, node.high, *([node.q] if node.kind == "quniform" else [])]
+    return {node.kind: [int(number) for number in numbers] if node.kind == "randint" else numbers}
+
+
+def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
+    """The conditional cross product in the order of the YAML, the last distribution moving fastest.
+
+    `ends`: numeric distributions count with their two ends alone (for checking a spec).
+    """
+    script: list[tuple[int, int]] = []  # (position, how many) of each choice on the current path
+
+    class Scripted:
+        def __init__(self) -> None:
+            self.depth = 0
+
+        def choose(self, name: str, distribution: Distribution) -> Any:
+            values = distribution.ends() if ends else distribution.values()
+            if self.depth == len(script):
+                script.append((0, len(values)))
+            position = script[self.depth][0]
+            self.depth += 1
+            return values[position]
+
+    while True:
+        yield tree.materialise(Scripted())
+        while script and script[-1][0] + 1 == script[-1][1]:
+            script.pop()
+        if not script:
+            return
+        script[-1] = (script[-1][0] + 1, script[-1][1])
+
+
+def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
+    """The tree of a section; what is wrong with its distributions is added to `problems`."""
+    return Tree(_parse(node, name, problems), name)
+
+
+def _parse(node: Node, path: str, problems: list[Problem]) -> Any:
+    if isinstance(node.value, list):
+        items = tuple(_parse(item, f"{path}.{index}", problems) for index, item in enumerate(node.value))
+        return Branch(None, items, node.where)
+    if not isinstance(node.value, dict):
+        return Leaf(node.value, node.where)
+    kinds = [key for key in node.value if key in KINDS]
+    if kinds:
+        if len(node.value) > 1:
+            others = ", ".join(key for key in node.value if key != kinds[0])
+            _problem(problems, node, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
+            return Leaf(None, node.where)
+        return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems)
+    if len(node.value) == 1:
+        ((key, only),) = node.value.items()
+        if isinstance(only.value, list) and (hint := nearest(key, list(KINDS))):
+            _problem(problems, only, path, f"unknown distribution '{key}'{hint} (allowed: {', '.join(KINDS)})")
+            return Leaf(None, node.where)
+    items = tuple(_parse(item, f"{path}.{key}", problems) for key, item in node.value.items())
+    return Branch(tuple(node.value), items, node.where)
+
+
+def _problem(problems: list[Problem], node: Node, path: str, message: str) -> None:
+    problems.append(Problem(*node.where, path, message))
+
+
+def _distribution(kind: str, node: Node, where: Where, path: str, problems: list[Problem]) -> Any:
+    if not isinstance(node.value, list) or not node.value:
+        wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
+        _problem(problems, node, path, f"{kind} needs {wanted}, with at least one in it")
+        return Leaf(None, where)
+    if kind in OPTIONS:
+        options = tuple(_parse(item, path, problems) for item in node.value)
+        return Distribution(kind, where, options, _unique([_label(option) for option in options]))
+    wanted_form = {"quniform": "[low, high, q]"}.get(kind, "[low, high]")
+    numbers = [item.value for item in node.value]
+    if len(numbers) != NUMERIC[kind] or not all(
+        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) for number in numbers
+    ):
+        _problem(problems, node, path, f"{kind} needs {wanted_form}, finite numbers; got {json.dumps(node.plain())}")
+        return Leaf(None, where)
+    low, high, q = (*numbers, 0.0)[:3]
+    complaint = None
+    if low >= high:
+        complaint = f"low must be below high, got {low} and {high}"
+    elif kind == "loguniform" and low <= 0:
+        complaint = f"low must be above 0 (its logarithm is taken), got {low}"
+    elif kind == "quniform" and not 0 < q <= high - low:
+        complaint = f"q must be above 0 and at most high - low, got {q}"
+    elif kind == "randint" and not all(float(number).is_integer() for number in (low, high)):
+        complaint = f"both ends must be whole numbers, got {low} and {high}"
+    if complaint:
+        _problem(problems, node, path, f"{kind} {wanted_form}: {complaint}")
+        return Leaf(None, where)
+    return Distribution(kind, where, low=float(low), high=float(high), q=float(q))
+
+
+def _label(option: Any) -> str:
+    if isinstance(option, Leaf):
+        return option.value if isinstance(option.value, str) else json.dumps(option.value)
+    if isinstance(option, Branch) and option.keys is None:
+        return "+".join(_label(item) for item in option.items) or "none"
+    if isinstance(option, Branch) and option.keys is not None and "name" in option.keys:
+        return _label(option.items[option.keys.index("name")])
+    return json.dumps(_to_plain(option), separators=(",", ":"))
+
+
+def _unique(labels: list[str]) -> tuple[str, ...]:
+    seen: dict[str, int] = {}
+    unique = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        unique.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+    return tuple(unique)
+
+
+def refuse_continuous(tree: Tree) -> list[Problem]:
+    """Problems of a grid search: distributions that cannot be enumerated."""
+    return [
+        Problem(
+            *dimension.distribution.where,
+            dimension.name,
+            f"a grid cannot enumerate {dimension.distribution.kind}; write grid: [values], or use sweep.searcher random or optuna",
+        )
+        for dimension in tree.distributions()
+        if not dimension.distribution.is_finite
+    ]
+
+
+def grid_draws(tree: Tree) -> Iterator[Draw]:
+    """Every combination. Raises `SpecError` where a distribution cannot be enumerated."""
+    if problems := refuse_continuous(tree):
+        raise SpecError(problems)
+    yield from enumerate_draws(tree)

@@ -1,0 +1,278 @@
+"""A spec file to a `LoadedSpec`: read, overridden, parsed, and every possible configuration checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from raydarts.config.distributions import (
+    KINDS,
+    Draw,
+    FirstChooser,
+    Tree,
+    enumerate_draws,
+    grid_draws,
+    parse_tree,
+    refuse_continuous,
+)
+from raydarts.config.source import Node, Where, from_plain, override, read_file
+from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
+from raydarts.config.validation import Model, check, where_of
+from raydarts.data.settings import DataSettings
+from raydarts.errors import DataError, Problem, SpecError
+from raydarts.registry import Component, nearest
+from raydarts.search.settings import METRICS, SearchSettings
+
+SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate")
+ALL_COMBINATIONS = 500
+LARGEST_GRID = 100_000
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """A sound spec. `search` is a tree of what is swept; everything else is fixed."""
+
+    name: str
+    question: str
+    data: DataSettings
+    search: Tree
+    sweep: SweepSettings
+    evaluate: EvaluateSettings | None
+    file: str
+    text: str
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON-able data that `load_plain` reads back, every default written out but the search's."""
+        return {
+            "name": self.name,
+            "question": self.question,
+            "data": self.data.model_dump(mode="json"),
+            "search": self.search.to_plain(),
+            "sweep": self.sweep.model_dump(mode="json"),
+            "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
+        }
+
+    def settings_of(self, draw: Draw) -> SearchSettings:
+        """The typed settings of one configuration. Raises `SpecError`."""
+        problems: list[Problem] = []
+        settings = _check_draw(draw, problems)
+        if settings is None or problems:
+            raise SpecError(problems)
+        return settings
+
+
+def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
+    """Read a YAML spec. Raises `SpecError` with all of its problems."""
+    root, text = read_file(Path(path))
+    override(root, overrides)
+    return _load(root, str(path), text, Path(path).stem)
+
+
+def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
+    """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
+    return _load(from_plain(value, file), file, "", "run")
+
+
+def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
+    problems: list[Problem] = []
+    sections: dict[str, Node] = root.value
+    for key, node in sections.items():
+        if key not in SECTIONS:
+            problems.append(
+                Problem(*node.where, key, f"unknown key{nearest(key, list(SECTIONS))} (allowed: {', '.join(SECTIONS)})")
+            )
+    data = _section(DataSettings, sections, "data", root.where, problems)
+    sweep = _section(SweepSettings, sections, "sweep", root.where, problems)
+    wanted = "evaluate" in sections and sections["evaluate"].value is not None
+    evaluate = _section(EvaluateSettings, sections, "evaluate", root.where, problems) if wanted else None
+    tree = parse_tree(_mapping(sections, "search", root.where, problems), "search", problems)
+    loaded = {
+        "name": _text(sections, "name", default_name, problems),
+        "question": _text(sections, "question", "", problems),
+    }
+    if not re.match(NAME_PATTERN, loaded["name"]):
+        message = f"'{loaded['name']}' is no name: letters, digits, '.', '_', '-', and first a letter or digit"
+        problems.append(Problem(*_where(sections, "name", root.where), "name", message))
+    if not problems or all(not problem.path.startswith("search") for problem in problems):
+        drawn = _check_all(tree, problems)
+        if data is not None and sweep is not None:
+            _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
+    if problems or data is None or sweep is None:
+        raise SpecError(problems)
+    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text)
+
+
+def _where(sections: Mapping[str, Node], key: str, default: Where) -> Where:
+    """The place of `key`, dotted, or of the nearest section above it."""
+    node: Node | None = None
+    found = default
+    items: Any = sections
+    for part in key.split("."):
+        node = items.get(part) if isinstance(items, Mapping) else None
+        if node is None:
+            break
+        found, items = node.where, node.value
+    return found
+
+
+def _text(sections: Mapping[str, Node], key: str, default: str, problems: list[Problem]) -> str:
+    node = sections.get(key)
+    if node is None or node.value is None:
+        return default
+    if not isinstance(node.value, str):
+        problems.append(Problem(*node.where, key, f"must be a text, got {json.dumps(node.plain())}; quote it"))
+        return default
+    return node.value
+
+
+def _mapping(sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]) -> Node:
+    node = sections.get(key)
+    if node is None or node.value is None:
+        return Node({}, where)
+    if not isinstance(node.value, dict):
+        problems.append(Problem(*node.where, key, f"must be a mapping of keys, got {json.dumps(node.plain())}"))
+        return Node({}, node.where)
+    return node
+
+
+def _section(
+    model: type[Model], sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]
+) -> Model | None:
+    """A section in which nothing may be left open."""
+    node = _mapping(sections, key, where, problems)
+    before = len(problems)
+    _refuse_distributions(node, key, problems)
+    if len(problems) > before:
+        return None
+    draw = parse_tree(node, key, problems).materialise(None)
+    return check(model, draw.plain, draw.lines, key, problems)
+
+
+def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> None:
+    if isinstance(node.value, list):
+        for index, item in enumerate(node.value):
+            _refuse_distributions(item, f"{path}.{index}", problems)
+    elif isinstance(node.value, dict):
+        if len(node.value) == 1 and next(iter(node.value)) in KINDS:
+            message = f"a distribution ({next(iter(node.value))}) can only stand under search: this is one for the whole run"
+            problems.append(Problem(*node.where, path, message))
+            return
+        for key, item in node.value.items():
+            _refuse_distributions(item, f"{path}.{key}", problems)
+
+
+def _check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
+    settings = check(SearchSettings, draw.plain, draw.lines, "search", problems)
+    if settings is not None:
+        _check_regularizers(settings, draw, problems)
+        _check_requirements(settings, draw, problems)
+    return settings
+
+
+def _check_regularizers(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
+    taken: dict[str, str] = {}
+    names: set[str] = set()
+    for index, component in enumerate(settings.regularizers):
+        place = ("regularizers", index)
+        if component.name in names:
+            message = f"{component.name} stands twice; each remedy acts at most once"
+            problems.append(Problem(*where_of(place, draw.lines), f"search.regularizers.{index}", message))
+        names.add(component.name)
+        for setting in getattr(component.member, "OVERRIDES", ()):
+            if taken.setdefault(setting, component.name) != component.name:
+                message = f"{taken[setting]} and {component.name} both set {setting}; choose one of them"
+                problems.append(Problem(*where_of(place, draw.lines), f"search.regularizers.{index}", message))
+
+
+def _components(settings: SearchSettings) -> list[tuple[tuple[str | int, ...], Component]]:
+    found: list[tuple[tuple[str | int, ...], Component]] = []
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if isinstance(value, Component):
+            found.append(((key,), value))
+        elif isinstance(value, tuple):
+            found += [((key, index), item) for index, item in enumerate(value) if isinstance(item, Component)]
+    return found
+
+
+def _check_requirements(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
+    components = _components(settings)
+    chosen = {f"{component.family}:{component.name}" for _, component in components}
+    for path, component in components:
+        for requirement in component.member.REQUIRES:
+            family, _, names = requirement.partition(":")
+            if not any(f"{family}:{name}" in chosen for name in names.split("|")):
+                message = f"{component.name} needs the {family} {names.replace('|', ' or ')}"
+                problems.append(Problem(*where_of(path, draw.lines), ".".join(map(str, ("search", *path))), message))
+
+
+def _check_all(tree: Tree, problems: list[Problem]) -> list[SearchSettings]:
+    """Check every configuration where they are few, else each option of each distribution by itself."""
+    draws = list(islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS + 1))
+    if len(draws) > ALL_COMBINATIONS:
+        draws = [
+            tree.materialise(FirstChooser({**dimension.forced, dimension.name: value}))
+            for dimension in tree.distributions()
+            for value in dimension.distribution.ends()
+        ]
+    return [settings for draw in draws if (settings := _check_draw(draw, problems)) is not None]
+
+
+def _cross_checks(
+    sections: Mapping[str, Node],
+    where: Where,
+    data: DataSettings,
+    sweep: SweepSettings,
+    evaluate: EvaluateSettings | None,
+    tree: Tree,
+    drawn: list[SearchSettings],
+    problems: list[Problem],
+) -> None:
+    def add(path: str, message: str) -> None:
+        problems.append(Problem(*_where(sections, path, where), path, message))
+
+    if sweep.searcher.name == "grid":
+        problems += refuse_continuous(tree)
+    if evaluate is not None and data.validation_fraction == 0:
+        add("data.validation_fraction", "evaluate ranks by held-out images; hold some out (0.1), or leave evaluate out")
+    try:
+        data.dataset.build().check()
+    except DataError as error:
+        add("data.dataset", str(error))
+    for settings in drawn[:1]:
+        probes = [name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())]
+        allowed = [name for name in METRICS if data.validation_fraction > 0 or not name.startswith("validation")]
+        if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
+            hint = nearest(sweep.metric, [*allowed, *probes])
+            if sweep.metric in METRICS:
+                hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
+            add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
+
+
+def effective_key(settings: SearchSettings) -> str:
+    """Equal for configurations that act alike: neutral remedies left out, second order at xi = 0 is first order."""
+    plain = settings.model_dump(mode="json")
+    for key in plain:
+        value = getattr(settings, key)
+        if isinstance(value, Component):
+            plain[key] = value.effective()
+        elif isinstance(value, tuple) and all(isinstance(item, Component) for item in value):
+            plain[key] = [kept for item in value if (kept := item.effective()) is not None]
+    return json.dumps(plain, sort_keys=True)
+
+
+def unique_grid(loaded: LoadedSpec) -> list[Draw]:
+    """The grid's draws in order, none acting like one before it."""
+    unique: dict[str, Draw] = {}
+    for number, draw in enumerate(grid_draws(loaded.search)):
+        if number >= LARGEST_GRID:
+            message = f"the grid has more than {LARGEST_GRID:,} combinations; use sweep.searcher random or optuna"
+            raise SpecError([Problem(loaded.file, 0, "search", message)])
+        unique.setdefault(effective_key(loaded.settings_of(draw)), draw)
+    return list(unique.values())

@@ -1,0 +1,96 @@
+"""What a spec will do, before it does it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raydarts.config.distributions import FirstChooser, grid_draws
+from raydarts.config.loader import LoadedSpec, unique_grid
+from raydarts.config.spec import Resources
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: how many jobs at most, how many epochs each at most, what each is given."""
+
+    name: str
+    jobs: int
+    epochs: int
+    resources: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    file: str
+    question: str
+    stages: tuple[Stage, ...]
+    dimensions: tuple[dict[str, str | None], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _resources(resources: Resources) -> str:
+    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+
+
+def _epochs(loaded: LoadedSpec) -> int:
+    """The most epochs that any configuration can ask for (the largest end of a swept `search.epochs`)."""
+    fixed = [FirstChooser()]
+    for dimension in loaded.search.distributions():
+        fixed += [
+            FirstChooser({**dimension.forced, dimension.name: value}) for value in dimension.distribution.ends()
+        ]
+    return max(loaded.settings_of(loaded.search.materialise(chooser)).epochs for chooser in fixed)
+
+
+def plan(loaded: LoadedSpec) -> Plan:
+    """The stages and dimensions of a spec."""
+    sweep, evaluate = loaded.sweep, loaded.evaluate
+    if sweep.searcher.name == "grid":
+        jobs = len(unique_grid(loaded))
+        merged = sum(1 for _ in grid_draws(loaded.search)) - jobs
+        note = f"grid; {merged} combinations that act like another are left out" if merged else "grid"
+    else:
+        jobs = int(getattr(sweep.searcher.settings, "trials", 0))
+        note = sweep.searcher.name
+    note += f"; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
+    stages = [Stage("search", jobs, _epochs(loaded), _resources(sweep.resources), note)]
+    if evaluate is not None:
+        stages.append(
+            Stage(
+                "evaluate",
+                min(evaluate.top_k, jobs) * len(evaluate.seeds),
+                evaluate.training.epochs,
+                _resources(evaluate.resources),
+                f"at most {evaluate.top_k} distinct genotypes x {len(evaluate.seeds)} evaluation seeds",
+            )
+        )
+    dimensions = tuple(
+        {"name": found.name, "distribution": str(found.distribution), "condition": found.condition}
+        for found in loaded.search.distributions()
+    )
+    return Plan(loaded.name, loaded.file, loaded.question, tuple(stages), dimensions)
+
+
+def render(found: Plan) -> RenderableType:
+    """The plan for a terminal."""
+    stages = Table(title=f"{found.name} ({found.file})")
+    for column in ("stage", "jobs", "epochs each", "each is given", "how"):
+        stages.add_column(column)
+    for stage in found.stages:
+        stages.add_row(stage.name, str(stage.jobs), str(stage.epochs), stage.resources, stage.note)
+    swept = Table(title="swept")
+    for column in ("setting", "values", "only if"):
+        swept.add_column(column, overflow="fold")
+    for dimension in found.dimensions:
+        swept.add_row(Text(dimension["name"] or ""), Text(dimension["distribution"] or ""), Text(dimension["condition"] or "-"))
+    parts: list[RenderableType] = [Text(found.question)] if found.question else []
+    return Group(*parts, stages, *([swept] if found.dimensions else []))

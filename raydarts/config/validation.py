@@ -1,0 +1,175 @@
+"""Plain data against typed settings: every problem at once, in words, each with its file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from raydarts.config.distributions import Path
+from raydarts.config.source import Where
+from raydarts.errors import Problem
+from raydarts.registry import Choose, UnknownNameError, members, nearest, parse_strictly, resolve
+
+Model = TypeVar("Model", bound=BaseModel)
+_COMPARED = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "model_type": "a mapping of keys",
+    "dict_type": "a mapping of keys",
+}
+
+
+def check(
+    model: type[Model], plain: Any, lines: Mapping[Path, Where], prefix: str, problems: list[Problem]
+) -> Model | None:
+    """The settings, or None with `problems` added. `lines` are keyed by path within the section `prefix`."""
+    try:
+        return parse_strictly(model, plain)
+    except ValidationError as error:
+        found: dict[Path, list[tuple[ErrorDetails, Path]]] = {}
+        for details in _unfold(error, ()):
+            path = _existing(details["loc"], plain, details["type"])
+            found.setdefault(path, []).append((details, path))
+        for path, group in found.items():
+            message = _join([_words(details, model, plain, path) for details, _ in group])
+            dotted = ".".join([prefix, *map(str, path)])
+            problems.append(Problem(*where_of(path, lines), dotted, message))
+        return None
+
+
+def where_of(path: Path, lines: Mapping[Path, Where]) -> Where:
+    """The place of a path, or of the nearest thing above it."""
+    for length in range(len(path), -1, -1):
+        if path[:length] in lines:
+            return lines[path[:length]]
+    return ("spec", 0)
+
+
+def _unfold(error: ValidationError, prefix: Path) -> list[ErrorDetails]:
+    """Flat errors: a component's own errors come wrapped in one of the field that holds it."""
+    flat: list[ErrorDetails] = []
+    for details in error.errors(include_url=False):
+        loc = (*prefix, *details["loc"])
+        inner = details.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):
+            flat += _unfold(inner, loc)
+        else:
+            flat.append({**details, "loc": loc})
+    return flat
+
+
+def _existing(loc: Path, plain: Any, kind: str) -> Path:
+    """`loc` without the tags pydantic adds for unions: only what leads somewhere in the data."""
+    path: list[str | int] = []
+    for part in loc:
+        known = (isinstance(plain, Mapping) and part in plain) or (
+            isinstance(plain, list) and isinstance(part, int) and part < len(plain)
+        )
+        if not known:
+            if kind == "missing" and part == loc[-1]:
+                path.append(part)
+            break
+        path.append(part)
+        plain = plain[part]
+    return tuple(path)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _words(details: ErrorDetails, model: type[BaseModel], plain: Any, path: Path) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(model, plain, path)
+    if kind == "missing":
+        return "is missing; it has no default"
+    if kind in _COMPARED:
+        key, words = _COMPARED[kind]
+        return f"must be {words} {context[key]:g}, got {_shown(details['input'])}"
+    if kind in _WANTED:
+        return f"must be {_WANTED[kind]}, got {_shown(details['input'])}"
+    if kind == "literal_error":
+        return f"must be {context['expected']}, got {_shown(details['input'])}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("too_short", "too_long"):
+        return f"needs {context.get('min_length', context.get('max_length'))} items, got {context['actual_length']}"
+    return details["msg"]
+
+
+def _join(messages: list[str]) -> str:
+    """Alternatives of a union as one sentence: must be 'lr' or a number, got 'fast'."""
+    unique = list(dict.fromkeys(messages))
+    if len(unique) > 1 and all(message.startswith("must be ") and ", got " in message for message in unique):
+        wanted = [message.removeprefix("must be ").rsplit(", got ", 1)[0] for message in unique]
+        return f"must be {' or '.join(wanted)}, got {unique[0].rsplit(', got ', 1)[1]}"
+    return "; ".join(unique)
+
+
+def _unknown_key(model: type[BaseModel], plain: Any, path: Path) -> str:
+    """Allowed keys, the nearest of them, and which other member of the family has the key."""
+    key = str(path[-1])
+    holder, family, name = _holder(model, plain, path[:-1])
+    allowed = [*(["name"] if family else []), *holder.model_fields]
+    message = f"unknown key '{key}'{nearest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
+    if family:
+        others = [other for other, member in members(family).items() if key in member.Settings.model_fields]
+        if others:
+            message = f"'{key}' does not exist under {name}, only under {', '.join(others)} (allowed here: {', '.join(allowed)})"
+    return message
+
+
+def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseModel], str | None, str]:
+    """The settings class at `path`, and the family and name of the component it belongs to."""
+    family: str | None = None
+    name = ""
+    for part in path:
+        plain = plain[part]
+        if isinstance(part, int):
+            continue_family = family
+        else:
+            info = model.model_fields[part]
+            continue_family = _family(info.metadata, info.annotation)
+            nested = info.annotation
+            if continue_family is None and isinstance(nested, type) and issubclass(nested, BaseModel):
+                model, family = nested, None
+                continue
+        if continue_family is not None:
+            family = continue_family
+            chosen = plain.get("name") if isinstance(plain, Mapping) else plain
+            if isinstance(chosen, str):
+                try:
+                    model, name = resolve(family, chosen).Settings, chosen
+                except UnknownNameError:
+                    break
+    return model, family, name
+
+
+def _family(metadata: list[Any], annotation: Any) -> str | None:
+    for item in metadata:
+        if isinstance(item, Choose):
+            return item.family
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _family(list(getattr(argument, "__metadata__", ())), argument):
+            return found
+    return None
