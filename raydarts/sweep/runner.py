@@ -10,6 +10,7 @@ from typing import Any
 from raydarts.errors import RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.search.settings import SearchSettings
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
@@ -143,15 +144,16 @@ class _Longest:
     def choose(self, name: str, distribution: Any) -> Any:
         longest = name.rsplit(".", 1)[-1] == "epochs"
         if distribution.kind in ("choice", "grid"):
-            options = [getattr(option, "value", option) for option in distribution.options]
-            numbers = [value for value in options if isinstance(value, int | float)]
-            return options.index(max(numbers)) if longest and len(numbers) == len(options) else 0
+            values = [getattr(option, "value", None) for option in distribution.options]
+            numbers = [value for value in values if isinstance(value, int | float)]
+            return values.index(max(numbers)) if longest and numbers else 0
         return distribution.high if longest else distribution.low
 
 
 def longest(loaded: Any) -> int:
     """The most epochs that any trial of the sweep runs."""
-    return int(loaded.settings_of(loaded.search.materialise(_Longest())).epochs)
+    plain = loaded.search.materialise(_Longest()).plain
+    return int(plain.get("epochs", SearchSettings.model_fields["epochs"].default))
 
 
 set_environment()

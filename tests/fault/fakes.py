@@ -113,8 +113,8 @@ class FakeTree:
         if branch == 1:
             name = "search.kind[b].skips"
             choices[name] = chooser.choose(name, SimpleNamespace(kind="randint", low=0, high=3, q=None))
-        plain = {**self.base, "lr": lr, "skips": choices.get("search.kind[b].skips", 4)}
-        return FakeDraw({"search": plain}, choices)
+        plain = {"epochs": 4, **self.base, "lr": lr, "skips": choices.get("search.kind[b].skips", 4)}
+        return FakeDraw(plain, choices)
 
 
 class FakeSettings(SimpleNamespace):
@@ -139,7 +139,7 @@ class FakeLoaded:
         return {"fake": True}
 
     def settings_of(self, draw: FakeDraw) -> FakeSettings:
-        settings = FakeSettings(**{"epochs": 4, **draw.plain["search"]})
+        settings = FakeSettings(**draw.plain)
         for key, value in self.per_trial.get(len(self.made) - 1, {}).items():
             setattr(settings, key, value)
         self.made.append(draw)
@@ -176,8 +176,8 @@ def main() -> None:
 
     path = Path(sys.argv[1]) / "fake"
     if path.exists():
-        sys.exit(run_sweep(RunDirectory.open(path), slow_optuna(), None, False))
-    sys.exit(start_sweep(slow_optuna(), path.parent, builder=BUILDER, display=False))
+        sys.exit(run_sweep(RunDirectory.open(path), slow_optuna()))
+    sys.exit(start_sweep(slow_optuna(), path.parent, builder=BUILDER))
 
 
 if __name__ == "__main__":

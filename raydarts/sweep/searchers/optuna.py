@@ -26,7 +26,7 @@ class _Chooser:
         if kind == "randint":
             return self._trial.suggest_int(name, int(low), int(high))
         if kind == "quniform":
-            return self._trial.suggest_float(name, low, high, step=distribution.q)
+            return float(f"{self._trial.suggest_float(name, low, high, step=distribution.q):.12g}")
         return self._trial.suggest_float(name, low, high, log=kind == "loguniform")
 
 
