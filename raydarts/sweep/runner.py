@@ -14,7 +14,7 @@ from raydarts.search.settings import SearchSettings
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
-from raydarts.sweep.schedulers.base import Horizon, replay
+from raydarts.sweep.schedulers.base import Horizon
 
 INTERRUPTED = 130
 
@@ -86,18 +86,17 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
 
 
 def _search(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[str, float]) -> None:
-    from raydarts.sweep.stages import SearchStage  # noqa: PLC0415
+    from raydarts.sweep.stages import SearchStage, refill  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
 
     sweep = loaded.sweep
+    scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded), sweep.seed))
+    refill(run, scheduler)
     stage = SearchStage(run, loaded, sweep.searcher.build())
     shown.begin("search", stage.total(), sweep.metric, sweep.mode)
-    recorded = results.trials(run)
-    for record in recorded:
+    for record in results.trials(run):
         if record.result:
             shown.known(record.id, record.status, record.value(sweep.metric))
-    scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded), sweep.seed))
-    replay(scheduler, [(record.id, list(record.rows)) for record in recorded])
     run_stage(
         stage,
         shown,

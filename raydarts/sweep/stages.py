@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from raydarts.runs import results
+from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.sweep.jobs import describe_genotype
+from raydarts.sweep.schedulers.base import replay
 from raydarts.sweep.searchers.base import Outcome, Searcher
 
 logger = logging.getLogger("raydarts")
@@ -40,6 +42,8 @@ class SearchStage:
         told: set[int] = set()
         for event in self._run.events():
             index = int(event["index"])
+            if event["event"] == "report":
+                continue
             if event["event"] == "tell":
                 self._searcher.tell(index, Outcome.from_json(event["outcome"]))
                 told.add(index)
@@ -78,6 +82,9 @@ class SearchStage:
         trial.create(_description(event))
         return trial
 
+    def reported(self, trial: TrialDirectory, epoch: int) -> None:
+        self._run.append_event({"event": "report", "index": int(trial.id), "epoch": epoch})
+
     def ended(self, record: TrialRecord) -> None:
         self._tell(int(record.description["index"]), record)
 
@@ -94,6 +101,31 @@ class SearchStage:
 
 def _description(event: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "search", "index": event["index"], "config": event["config"], "choices": event["choices"]}
+
+
+def refill(run: RunDirectory, scheduler: Any) -> None:
+    """Give a new scheduler the memory of the old one, from the rows on disk in the order of the events.
+
+    A row that the old driver had no time to decide upon is decided now.
+    """
+    rows = {trial.id: {row["epoch"]: row for row in trial.rows()} for trial in run.trials()}
+    shown: list[tuple[str, Mapping[str, Any]]] = []
+    for event in run.events():
+        name = run.trial(event["index"]).id
+        if event["event"] == "report" and event["epoch"] in rows.get(name, {}):
+            shown.append((name, rows[name].pop(event["epoch"])))
+        elif event["event"] == "tell":
+            shown.extend((name, row) for row in rows.pop(name, {}).values())
+    replay(scheduler, shown)
+    for name, decision in replay(scheduler, _undecided(rows)).items():
+        trial = run.trial(int(name))
+        if decision == "STOP" and trial.result() is None:
+            trial.claim()
+            drive.stop(trial, describe_genotype)
+
+
+def _undecided(rows: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((name, row) for name, left in rows.items() for row in left.values())
 
 
 def promote(run: RunDirectory, loaded: Any) -> list[dict[str, Any]]:
@@ -144,6 +176,9 @@ class EvaluationStage:
 
     def next_trial(self) -> TrialDirectory | None:
         return self._waiting.pop(0) if self._waiting else None
+
+    def reported(self, trial: TrialDirectory, epoch: int) -> None:
+        """Nobody decides on it."""
 
     def ended(self, record: TrialRecord) -> None:
         """Nobody else is told."""

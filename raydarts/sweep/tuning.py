@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +28,9 @@ class Source(Protocol):
 
     def next_trial(self) -> TrialDirectory | None:
         """The next one, its trial.json written; None: there are no more."""
+
+    def reported(self, trial: TrialDirectory, epoch: int) -> None:
+        """The scheduler let a trial go on after `epoch`."""
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
@@ -60,7 +62,9 @@ class SourceSearch(TuneSearcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live:
-            self._display.epoch(self._live[trial_id].id, int(result.get("epoch", 0)))
+            trial, epoch = self._live[trial_id], int(result.get("epoch", 0))
+            self._source.reported(trial, epoch)
+            self._display.epoch(trial.id, epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
@@ -129,8 +133,3 @@ def run_stage(
         trial_dirname_creator=_directory_name,
         verbose=0,
     )
-
-
-def unfinished(trials: list[TrialDirectory]) -> Iterator[TrialDirectory]:
-    """Trials that were begun, or at least written down, and have no result."""
-    return (trial for trial in trials if trial.result() is None)

@@ -35,11 +35,17 @@ class RecordedTrial:
     config: Mapping[str, Any]
 
 
-def replay(scheduler: Any, recorded: Iterable[tuple[str, list[Mapping[str, Any]]]]) -> None:
-    """Show a new scheduler the rows of an earlier driver's trials, epoch by epoch, so that it knows its rungs again."""
-    trials = [(RecordedTrial(name, {"id": name}), rows) for name, rows in recorded]
-    for trial, _ in trials:
-        scheduler.on_trial_add(None, trial)
-    for trial, rows in trials:
-        for row in rows:
-            scheduler.on_trial_result(None, trial, {key: value for key, value in row.items() if value is not None})
+def replay(scheduler: Any, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Show a new scheduler an earlier driver's rows in their order, so that it knows its rungs again.
+
+    Returns what it decides at each trial's last row.
+    """
+    trials: dict[str, RecordedTrial] = {}
+    decisions: dict[str, str] = {}
+    for name, row in rows:
+        if name not in trials:
+            trials[name] = RecordedTrial(name, {"id": name})
+            scheduler.on_trial_add(None, trials[name])
+        shown = {key: value for key, value in row.items() if value is not None}
+        decisions[name] = scheduler.on_trial_result(None, trials[name], shown)
+    return decisions
