@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from raydarts.errors import SpecError
 from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
@@ -65,22 +66,27 @@ class SearchStage:
     def next_trial(self) -> TrialDirectory | None:
         if self._waiting:
             return self._waiting.pop(0)
-        index = self._asked
-        draw = self._searcher.propose(index)
-        if draw is None:
-            return None
-        settings = self._loaded.settings_of(draw)
-        event = {
-            "event": "ask",
-            "index": index,
-            "choices": plain(draw.choices),
-            "config": settings.model_dump(mode="json"),
-        }
+        while (draw := self._searcher.propose(self._asked)) is not None:
+            trial, error = self._write_down(draw)
+            if error is None:
+                return trial
+            drive.fail(trial, error)
+            self._tell(int(trial.id), read_trial(trial))
+        return None
+
+    def _write_down(self, draw: Any) -> tuple[TrialDirectory, SpecError | None]:
+        """The next trial on disk. A draw that no search can be built from is one too, and fails."""
+        problem: SpecError | None = None
+        try:
+            config = self._loaded.settings_of(draw).model_dump(mode="json")
+        except SpecError as error:
+            config, problem = plain(draw.plain), error
+        event = {"event": "ask", "index": self._asked, "choices": plain(draw.choices), "config": config}
         self._run.append_event(event)
+        trial = self._run.trial(self._asked)
         self._asked += 1
-        trial = self._run.trial(index)
         trial.create(_description(event))
-        return trial
+        return trial, problem
 
     def reported(self, trial: TrialDirectory, epoch: int) -> None:
         self._run.append_event({"event": "report", "index": int(trial.id), "epoch": epoch})

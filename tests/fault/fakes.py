@@ -140,7 +140,7 @@ class FakeLoaded:
 
     def settings_of(self, draw: FakeDraw) -> FakeSettings:
         settings = FakeSettings(**draw.plain)
-        for key, value in self.per_trial.get(len(self.made) - 1, {}).items():
+        for key, value in self.per_trial.get(len(self.made), {}).items():
             setattr(settings, key, value)
         self.made.append(draw)
         return settings
