@@ -14,10 +14,10 @@ class Grid(Searcher):
     SOURCE = "exhaustive"
 
     def start(self, loaded: Any) -> None:
-        from raydarts.config import loader  # noqa: PLC0415 - config itself asks for this family's settings
+        from raydarts.config.loader import unique_grid  # noqa: PLC0415 - config itself asks for this family's settings
 
         super().start(loaded)
-        self._draws = loader.unique_grid(loaded)
+        self._draws = unique_grid(loaded)
 
     def total(self) -> int:
         return len(self._draws)
