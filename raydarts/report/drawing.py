@@ -1,0 +1,181 @@
+"""Draw a genotype as a figure for a paper: one picture per cell, left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.path import Path as Curve
+
+from raydarts.errors import InputError
+from raydarts.report.drawing_layout import FONT, Array, Cell, Drawn, Edge, arrange, label_half, point_on
+
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+_SHORT = {"max_pool_3x3": "max pool", "avg_pool_3x3": "avg pool", "skip_connect": "skip"}
+# Okabe-Ito colours; the first kind that the short name starts with wins.
+_COLOURS = {
+    "sep": "#0072B2",
+    "dil": "#D55E00",
+    "max pool": "#009E73",
+    "avg pool": "#E69F00",
+    "skip": "#CC79A7",
+    "tanh": "#0072B2",
+    "relu": "#D55E00",
+    "sigmoid": "#009E73",
+    "identity": "#CC79A7",
+}
+_OTHER, _GREY, _INK = "#56B4E9", "#B0B0B0", "#222222"
+_FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
+
+
+def short_name(primitive: str) -> str:
+    """A primitive's name as it is printed on an edge."""
+    return _SHORT.get(primitive, primitive.replace("_conv_", "_").replace("_", " "))
+
+
+def _pairs(entries: Any, per_node: int, key: str) -> list[list[Any]]:
+    """The cell as one list of (primitive, source) pairs per node, from either spelling."""
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        raise InputError(f"genotype: {key!r} must be a list of [primitive, source] pairs")
+    rows = list(entries)
+    if not all(isinstance(row, Sequence) and row for row in rows):
+        raise InputError(f"genotype: {key!r} must be a list of [primitive, source] pairs")
+    if not isinstance(rows[0][0], str):
+        return [list(row) for row in rows]
+    if len(rows) % per_node:
+        raise InputError(f"genotype: {key!r} must have {per_node} pairs per node, has {len(rows)}")
+    return [rows[i : i + per_node] for i in range(0, len(rows), per_node)]
+
+
+def _edge(pair: Any, node: int, key: str) -> Edge:
+    good = isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str)
+    if not good or isinstance(pair[1], bool) or not isinstance(pair[1], int):
+        raise InputError(f"genotype: {key!r} has {pair!r} where [primitive, source] was expected")
+    if not 0 <= pair[1] < node:
+        raise InputError(f"genotype: {key!r} has node {node} reading node {pair[1]}")
+    return Edge(pair[1], node, short_name(pair[0]))
+
+
+def _read_cell(genotype: Mapping[str, Any], key: str, title: str) -> Cell:
+    recurrent = key == "recurrent"
+    names = ["$x_t$\n$h_{t-1}$"] if recurrent else ["$c_{k-2}$", "$c_{k-1}$"]
+    inputs = len(names)
+    nodes = _pairs(genotype[key], 1 if recurrent else 2, key)
+    edges = [_edge(p, n, key) for n, pairs in enumerate(nodes, inputs) for p in pairs]
+    output = inputs + len(nodes)
+    concat_key = "concat" if recurrent else f"{key}_concat"
+    concat = genotype.get(concat_key)
+    if not isinstance(concat, Sequence) or not all(isinstance(n, int) and 0 <= n < output for n in concat):
+        raise InputError(f"genotype: {concat_key!r} must list nodes 0 to {output - 1}")
+    edges += [Edge(n, output, None) for n in sorted(set(concat))]
+    names += [str(i) for i in range(len(nodes))] + ["$h_t$" if recurrent else "$c_k$"]
+    return Cell(title, names, inputs, edges)
+
+
+def _read(genotype: Mapping[str, Any]) -> list[Cell]:
+    if not isinstance(genotype, Mapping):
+        raise InputError("genotype: expected an object")
+    titles = {"normal": "normal cell", "reduce": "reduction cell", "recurrent": "recurrent cell"}
+    cells = [_read_cell(genotype, key, title) for key, title in titles.items() if key in genotype]
+    if not cells:
+        raise InputError("genotype: expected 'normal' and 'reduce', or 'recurrent'")
+    return cells
+
+
+def _bounds(cell: Cell, xy: Array, drawn: list[Drawn]) -> tuple[Array, Array]:
+    points = [point_on(d.control, np.linspace(0, 1, 41)) for d in drawn]
+    half = np.array([label_half(d.edge.label) for d in drawn])
+    at = np.array([d.label_at for d in drawn])
+    rim = np.array([[cell.radius(n)] * 2 for n in range(len(xy))])
+    everything = np.vstack([*points, at - half, at + half, xy - rim, xy + rim])
+    return everything.min(axis=0) - 0.06, everything.max(axis=0) + 0.06
+
+
+def _colour(label: str) -> str:
+    return next((c for kind, c in _COLOURS.items() if label.startswith(kind)), _OTHER)
+
+
+def _draw_edge(axes: Any, drawn: Drawn) -> None:
+    label = drawn.edge.label
+    colour = _GREY if label is None else _colour(label)
+    curve = Curve(drawn.control, [Curve.MOVETO] + [Curve.CURVE4] * 3)
+    arrow = FancyArrowPatch(
+        path=curve,
+        arrowstyle="-|>",
+        mutation_scale=7 if label is None else 10,
+        color=colour,
+        linewidth=0.8 if label is None else 1.5,
+        linestyle=(0, (4, 2)) if label in ("skip", "identity") else "solid",
+        zorder=1 if label is None else 2,
+    )
+    axes.add_patch(arrow)
+    if label is not None:
+        box = {"boxstyle": "round,pad=0.22", "fc": "white", "ec": colour, "lw": 0.7}
+        style = {"ha": "center", "va": "center", "fontproperties": FONT, "color": _INK}
+        axes.text(*drawn.label_at, label, bbox=box, zorder=4, parse_math=False, **style)
+
+
+def _draw_node(axes: Any, cell: Cell, node: int, at: Array) -> None:
+    radius, last = cell.radius(node), len(cell.names) - 1
+    fill = _FILLS[0 if node < cell.inputs else 2 if node == last else 1]
+    style: dict[str, Any] = {"fc": fill, "ec": _INK, "lw": 1.1, "zorder": 3}
+    shape: Patch = Circle((float(at[0]), float(at[1])), radius, **style)
+    if node < cell.inputs or node == last:
+        corner, side = at - radius + 0.08, 2 * radius - 0.16
+        round_box = "round,pad=0.08,rounding_size=0.1"
+        shape = FancyBboxPatch((corner[0], corner[1]), side, side, boxstyle=round_box, **style)
+    axes.add_patch(shape)
+    size = 13 if cell.names[node].startswith("$c") or node == last else 10
+    text = {"ha": "center", "va": "center", "color": _INK, "family": "DejaVu Sans"}
+    axes.text(*at, cell.names[node], size=size, zorder=5, math_fontfamily="cm", **text)
+
+
+def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figure:
+    """The figure that `draw_genotype` writes; its axes hold one cell each, in inches."""
+    cells = [(cell, *arrange(cell)) for cell in _read(genotype)]
+    boxes = [_bounds(*each) for each in cells]
+    sizes = [high - low for low, high in boxes]
+    head, gap = 0.42 if title else 0.1, 0.36
+    width = max(float(s[0]) for s in sizes) + 0.2
+    height = head + sum(float(s[1]) + gap for s in sizes) + 0.1
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    style: dict[str, Any] = {"ha": "center", "color": _INK, "family": "DejaVu Sans"}
+    if title:
+        at = 1 - 0.12 / height
+        figure.text(0.5, at, title, va="top", size=12, weight="bold", parse_math=False, **style)
+    top = height - head
+    for (cell, xy, drawn), (low, high), size in zip(cells, boxes, sizes, strict=True):
+        figure.text(0.5, (top - 0.08) / height, cell.title, va="top", size=11, **style)
+        top -= gap + float(size[1])
+        left = (width - float(size[0])) / 2
+        place = (left / width, top / height, float(size[0]) / width, float(size[1]) / height)
+        axes = figure.add_axes(place, label=cell.title)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        axes.axis("off")
+        for each in drawn:
+            _draw_edge(axes, each)
+        for node, at_node in enumerate(xy):
+            _draw_node(axes, cell, node, at_node)
+    return figure
+
+
+def draw_genotype(genotype: Mapping[str, Any], path: Path, title: str | None = None) -> None:
+    """Draw the genotype's cells to a .png, .svg or .pdf file."""
+    suffix = path.suffix.lower()
+    if suffix not in _METADATA:
+        raise InputError(f"{path}: a drawing's name must end in .png, .svg or .pdf")
+    figure = build_figure(genotype, title)
+    try:
+        figure.savefig(path, dpi=300, format=suffix[1:], metadata=_METADATA[suffix])
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the drawing: {error.strerror}") from error
