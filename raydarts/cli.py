@@ -20,6 +20,8 @@ from raydarts.errors import InputError
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
+    from raydarts.config.plan import Plan
+    from raydarts.errors import Problem
 
 app = typer.Typer(
     name="raydarts",
@@ -40,6 +42,9 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="Replace a value of the spec: path.to.key=value (value as in YAML). Repeatable."),
 ]
+Address = Annotated[
+    str | None, typer.Option(help="A running Ray cluster ('auto' or host:port). Default: this machine.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Gpu = Annotated[bool, typer.Option("--gpu", help="Train on the first GPU.")]
 
@@ -51,8 +56,9 @@ def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
 
 
 def _run_path(storage: Path, name: str | None, default: str) -> Path:
-    from raydarts.config.spec import NAME_PATTERN
     import re
+
+    from raydarts.config.spec import NAME_PATTERN
 
     if name is not None and not re.match(NAME_PATTERN, name):
         raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
@@ -76,7 +82,7 @@ def sweep(
     spec: SpecPath,
     storage: Storage = Path("runs"),
     name: Name = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster ('auto', host:port). Default: this machine.")] = None,
+    address: Address = None,
     sets: Sets = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
 ) -> None:
@@ -87,26 +93,17 @@ def sweep(
     if dry_run:
         console.print(render(plan(loaded)))
         return
-    from raydarts.runs.directory import RunDirectory
-    from raydarts.sweep.runner import check_resources, run_sweep
+    from raydarts.sweep.runner import start_sweep
 
-    check_resources(loaded, address)
-    run = RunDirectory.create(
-        _run_path(storage, name, loaded.name),
-        kind="sweep",
-        spec=loaded.to_plain(),
-        text=loaded.text,
-        question=loaded.question,
-        command=sys.argv,
-    )
+    path = _run_path(storage, name, loaded.name)
     console.print(render(plan(loaded)))
-    _finish(run_sweep(run, loaded, address=address), run.path)
+    _finish(start_sweep(loaded, path.parent, path.name, address=address), path)
 
 
 @app.command()
 def resume(
     run: RunPath,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster. Default: this machine.")] = None,
+    address: Address = None,
     gpu: Gpu = False,
 ) -> None:
     """Go on with a run that was interrupted: finished trials stay, others go on from their checkpoint."""
@@ -119,12 +116,9 @@ def resume(
 
         go_on(found, _device(gpu), console)
         return
-    from raydarts.config.loader import load_plain
-    from raydarts.sweep.runner import check_resources, run_sweep
+    from raydarts.sweep.runner import resume_sweep
 
-    loaded = load_plain(description["spec"], str(found.path / "run.json"))
-    check_resources(loaded, address)
-    _finish(run_sweep(found, loaded, address=address), found.path)
+    _finish(resume_sweep(found.path, address=address), found.path)
 
 
 def _finish(code: int, path: Path) -> None:
@@ -175,7 +169,10 @@ def search(
 @app.command()
 def evaluate(
     genotype: GenotypePath,
-    spec: Annotated[Path | None, typer.Option(help="A spec whose data and evaluate.training are used. Default: scikit-learn digits, the paper's training.")] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="A spec whose data and evaluate.training are used. Default: digits, the paper's training."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Evaluation seed.", min=0)] = 0,
     storage: Storage = Path("runs"),
     name: Name = None,
@@ -191,7 +188,9 @@ def evaluate(
 @app.command()
 def show(
     genotype: GenotypePath,
-    out: Annotated[Path | None, typer.Option(help="The drawing; .png, .svg or .pdf. Default: beside the genotype, .png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The drawing: .png, .svg or .pdf. Default: beside the genotype, .png.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="A title above the drawing.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -240,7 +239,8 @@ def validate(
     from raydarts.config.plan import plan, render
     from raydarts.errors import SpecError
 
-    plans, problems = [], []
+    plans: list[Plan] = []
+    problems: list[Problem] = []
     for spec in specs:
         try:
             plans.append(plan(_load(spec, sets)))

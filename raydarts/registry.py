@@ -22,7 +22,6 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 

@@ -120,9 +120,7 @@ def _progress(console: Console) -> Progress:
 
 def _line(row: dict[str, Any]) -> str:
     shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "skips_normal")
-    return "  ".join(
-        f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float)
-    )
+    return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 
 
 def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Console) -> None:

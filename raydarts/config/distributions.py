@@ -154,7 +154,7 @@ def _build(node: Any, name: str, path: Path, chooser: Chooser | None, draw: Draw
     if isinstance(node, Leaf):
         return node.value
     if isinstance(node, Branch):
-        keys = range(len(node.items)) if node.keys is None else node.keys
+        keys: tuple[str | int, ...] = tuple(range(len(node.items))) if node.keys is None else node.keys
         built = {
             key: _build(item, f"{name}.{key}", (*path, key), chooser, draw)
             for key, item in zip(keys, node.items, strict=True)
@@ -310,7 +310,8 @@ def refuse_continuous(tree: Tree) -> list[Problem]:
         Problem(
             *dimension.distribution.where,
             dimension.name,
-            f"a grid cannot enumerate {dimension.distribution.kind}; write grid: [values], or use sweep.searcher random or optuna",
+            f"a grid cannot enumerate {dimension.distribution.kind}; write grid: [values], "
+            "or use sweep.searcher random or optuna",
         )
         for dimension in tree.distributions()
         if not dimension.distribution.is_finite

@@ -160,7 +160,8 @@ def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> Non
             _refuse_distributions(item, f"{path}.{index}", problems)
     elif isinstance(node.value, dict):
         if len(node.value) == 1 and next(iter(node.value)) in KINDS:
-            message = f"a distribution ({next(iter(node.value))}) can only stand under search: this is one for the whole run"
+            kind = next(iter(node.value))
+            message = f"a distribution ({kind}) can only stand under search: this is one for the whole run"
             problems.append(Problem(*node.where, path, message))
             return
         for key, item in node.value.items():

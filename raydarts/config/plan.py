@@ -45,9 +45,7 @@ def _epochs(loaded: LoadedSpec) -> int:
     """The most epochs that any configuration can ask for (the largest end of a swept `search.epochs`)."""
     fixed = [FirstChooser()]
     for dimension in loaded.search.distributions():
-        fixed += [
-            FirstChooser({**dimension.forced, dimension.name: value}) for value in dimension.distribution.ends()
-        ]
+        fixed += [FirstChooser({**dimension.forced, dimension.name: value}) for value in dimension.distribution.ends()]
     return max(loaded.settings_of(loaded.search.materialise(chooser)).epochs for chooser in fixed)
 
 
@@ -91,6 +89,6 @@ def render(found: Plan) -> RenderableType:
     for column in ("setting", "values", "only if"):
         swept.add_column(column, overflow="fold")
     for dimension in found.dimensions:
-        swept.add_row(Text(dimension["name"] or ""), Text(dimension["distribution"] or ""), Text(dimension["condition"] or "-"))
+        swept.add_row(*(Text(dimension[key] or "-") for key in ("name", "distribution", "condition")))
     parts: list[RenderableType] = [Text(found.question)] if found.question else []
     return Group(*parts, stages, *([swept] if found.dimensions else []))

@@ -91,7 +91,8 @@ def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
 def _line(container: Any, key: Any, default: int) -> int:
     """1-based line of a key or item; that of its container where ruamel does not know (merged keys)."""
     try:
-        found = container.lc.key(key) if isinstance(container, Mapping) else container.lc.item(key)
+        marks: Any = getattr(container, "lc", None)
+        found = marks.key(key) if isinstance(container, Mapping) else marks.item(key)
         return int(found[0]) + 1
     except (AttributeError, KeyError, TypeError, IndexError):
         return default
@@ -141,7 +142,8 @@ def _assign(root: Node, parts: list[str], new: Node, origin: Where) -> None:
         here = ".".join(parts[: depth + 1])
         if isinstance(node.value, list):
             if not part.isdigit() or int(part) >= len(node.value):
-                _refuse(*origin, f"{here}: a list of {len(node.value)} items has no item '{part}' (allowed: 0 to {len(node.value) - 1})")
+                count = len(node.value)
+                _refuse(*origin, f"{here}: a list of {count} items has no item '{part}' (allowed: 0 to {count - 1})")
             if last:
                 node.value[int(part)] = new
             else:

@@ -26,6 +26,10 @@ class Digits(Dataset):
         found = load_digits()
         images = (found.images * 15).astype(np.uint8)[..., None]
         train, test, train_labels, test_labels = train_test_split(
-            images, found.target.astype(np.int64), test_size=TEST_FRACTION, random_state=TEST_SEED, stratify=found.target
+            images,
+            found.target.astype(np.int64),
+            test_size=TEST_FRACTION,
+            random_state=TEST_SEED,
+            stratify=found.target,
         )
         return ImageArrays.of("digits", train, train_labels, test, test_labels, 10)

@@ -34,7 +34,9 @@ class Npz(Dataset):
         try:
             with np.load(file, allow_pickle=False) as found:
                 if missing := [key for key in KEYS if key not in found]:
-                    raise DataError(f"{file}: {', '.join(missing)} missing (it holds {', '.join(found.files) or 'nothing'})")
+                    raise DataError(
+                        f"{file}: {', '.join(missing)} missing (it holds {', '.join(found.files) or 'nothing'})"
+                    )
                 arrays = {key: found[key] for key in KEYS}
         except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
             raise DataError(f"{file}: not a readable .npz file: {error}") from error
@@ -42,7 +44,9 @@ class Npz(Dataset):
         train_labels = self._labels(arrays["train_labels"], "train_labels", len(train))
         test_labels = self._labels(arrays["test_labels"], "test_labels", len(test))
         if train.shape[1:] != test.shape[1:]:
-            raise DataError(f"{file}: training images are {train.shape[1:]}, test images {test.shape[1:]}; they must agree")
+            raise DataError(
+                f"{file}: training images are {train.shape[1:]}, test images {test.shape[1:]}; they must agree"
+            )
         num_classes = int(max(train_labels.max(), test_labels.max())) + 1
         if num_classes < 2:
             raise DataError(f"{file}: all labels are 0; at least two classes are needed")

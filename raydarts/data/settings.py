@@ -33,9 +33,7 @@ class DataSettings(Settings):
     images (drawn by `split_seed`), `null` all. The test split is what the data set says it is.
     """
 
-    dataset: Annotated[Component, Choose("dataset")] = Field(
-        default_factory=lambda: Choose("dataset").parse("digits")
-    )
+    dataset: Annotated[Component, Choose("dataset")] = Field(default_factory=lambda: Choose("dataset").parse("digits"))
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     alpha_fraction: float = Field(0.5, gt=0, lt=1)
     split_seed: int = Field(0, ge=0)

@@ -133,8 +133,8 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
     rows = [row for row in [*found["trials"], *found["evaluations"]] if row["status"] == "failed"]
     if not rows:
         return None
-    name = lambda row: row.get("id") or f"{row['genotype']} seed {row['seed']}"  # noqa: E731
-    return Text("\n".join(f"failed: {name(row)}: {row.get('error')}" for row in rows))
+    names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
+    return Text("\n".join(f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)))
 
 
 def summary(path: Path) -> RenderableType:

@@ -9,7 +9,6 @@ from pydantic import Field
 from raydarts.data.settings import AugmentSettings
 from raydarts.registry import Choose, Component, Settings
 
-
 METRICS = (
     "weight_loss",
     "weight_accuracy",
