@@ -135,7 +135,8 @@ def _unknown_key(model: type[BaseModel], plain: Any, path: Path) -> str:
     if family:
         others = [other for other, member in members(family).items() if key in member.Settings.model_fields]
         if others:
-            message = f"'{key}' does not exist under {name}, only under {', '.join(others)} (allowed here: {', '.join(allowed)})"
+            here = ", ".join(allowed)
+            message = f"'{key}' does not exist under {name}, only under {', '.join(others)} (allowed here: {here})"
     return message
 
 

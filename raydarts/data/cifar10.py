@@ -32,7 +32,8 @@ class Cifar10(Dataset):
         root = Path(self.settings.root)
         if not self.settings.download and not (root / FOLDER).is_dir():
             raise DataError(
-                f"{root / FOLDER}: there is no such folder; unpack cifar-10-python.tar.gz in {root}, or set download: true"
+                f"{root / FOLDER}: there is no such folder; "
+                f"unpack cifar-10-python.tar.gz in {root}, or set download: true"
             )
 
     def load(self) -> ImageArrays:

@@ -65,7 +65,8 @@ class Npz(Dataset):
     def _labels(self, array: NDArray[np.generic], key: str, count: int) -> NDArray[np.int64]:
         if array.ndim != 1 or len(array) != count or array.dtype.kind not in "iu":
             raise DataError(
-                f"{self.settings.file}: {key} must be {count} integers, one an image, not {array.dtype} of shape {array.shape}"
+                f"{self.settings.file}: {key} must be {count} integers, one an image, "
+                f"not {array.dtype} of shape {array.shape}"
             )
         labels = array.astype(np.int64)
         if labels.min() < 0:
