@@ -1,0 +1,251 @@
+"""The command line as a user meets it: exit codes, one message on standard error, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raydarts.registry import FAMILIES, members
+
+ROOT = Path(__file__).parent.parent.parent
+COMMANDS = ("sweep", "resume", "status", "report", "search", "evaluate", "show", "list", "validate", "version")
+CONCAT = [2, 3, 4, 5]
+V1 = {
+    "normal": [
+        *(["sep_conv_3x3", 1], ["sep_conv_3x3", 0]),
+        *(["skip_connect", 0], ["sep_conv_3x3", 1]),
+        *(["skip_connect", 0], ["sep_conv_3x3", 1]),
+        *(["sep_conv_3x3", 0], ["skip_connect", 2]),
+    ],
+    "normal_concat": CONCAT,
+    "reduce": [
+        *(["max_pool_3x3", 0], ["max_pool_3x3", 1]),
+        *(["skip_connect", 2], ["max_pool_3x3", 0]),
+        *(["max_pool_3x3", 0], ["skip_connect", 2]),
+        *(["skip_connect", 2], ["avg_pool_3x3", 0]),
+    ],
+    "reduce_concat": CONCAT,
+}
+V2 = {
+    "normal": [
+        *(["sep_conv_3x3", 0], ["sep_conv_3x3", 1]),
+        *(["sep_conv_3x3", 0], ["sep_conv_3x3", 1]),
+        *(["sep_conv_3x3", 1], ["skip_connect", 0]),
+        *(["skip_connect", 0], ["dil_conv_3x3", 2]),
+    ],
+    "normal_concat": CONCAT,
+    "reduce": [
+        *(["max_pool_3x3", 0], ["max_pool_3x3", 1]),
+        *(["skip_connect", 2], ["max_pool_3x3", 1]),
+        *(["max_pool_3x3", 0], ["skip_connect", 2]),
+        *(["skip_connect", 2], ["max_pool_3x3", 1]),
+    ],
+    "reduce_concat": CONCAT,
+}
+TINY = """
+data: {dataset: digits, limit: 80, validation_fraction: 0.25}
+search:
+  epochs: 1
+  batch_size: 16
+  space: {name: darts-cnn, channels: 2, layers: 2, nodes: 1}
+evaluate:
+  training: {epochs: 1, batch_size: 16, network: {channels: 2, layers: 2, auxiliary_weight: 0}}
+"""
+
+
+def raydarts(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False, env=environment)
+
+
+def at_once(commands: list[list[object]], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Several independent commands, two at a time: starting Python and torch is most of their cost."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda arguments: raydarts(*arguments, cwd=cwd), commands))
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, nothing on standard output, the message on standard error, and no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+    for word in words:
+        assert word in done.stderr
+
+
+def write(path: Path, value: Any) -> Path:
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def test_every_command_has_help(tmp_path: Path) -> None:
+    general, *each = at_once([["--help"], *([command, "--help"] for command in COMMANDS)], tmp_path)
+    assert general.returncode == 0, general.stderr
+    for command, done in zip(COMMANDS, each, strict=True):
+        assert command in general.stdout
+        assert done.returncode == 0, done.stderr
+        assert f"raydarts.cli {command}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_shipped_spec_is_sound(tmp_path: Path) -> None:
+    specs = sorted((ROOT / "sweeps").glob("*.yaml"))
+    assert specs
+    done = raydarts("validate", *specs, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plans = json.loads(done.stdout)
+    assert [plan["file"] for plan in plans] == list(map(str, specs))
+    assert all(plan["stages"][0]["jobs"] > 0 for plan in plans)
+    quick = next(plan for plan in plans if plan["name"] == "quick")
+    assert [(stage["name"], stage["jobs"]) for stage in quick["stages"]] == [("search", 8), ("evaluate", 4)]
+
+
+def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
+    done = raydarts("sweep", ROOT / "sweeps" / "quick.yaml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "search.estimator[finite_difference].xi" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_specs_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    write(tmp_path / "bad.yaml", "search:\n  epochs: 0\n  epoch: 2\n")
+    write(
+        tmp_path / "open.yaml",
+        TINY.replace("epochs: 1\n  batch", "epochs: {grid: [1, 2]}\n  seed: {grid: [0, 1]}\n  batch"),
+    )
+    commands: list[list[object]] = [
+        ["validate", "bad.yaml"],
+        ["sweep", "bad.yaml", "--name", "run"],
+        ["search", "bad.yaml", "--name", "run"],
+        ["search", "open.yaml", "--name", "run"],
+        ["sweep", "open.yaml", "--name", "../run"],
+        ["validate", "none.yaml"],
+    ]
+    *bad, left_open, name, none = at_once(commands, tmp_path)
+    for done in bad:
+        refused(done, "bad.yaml:2: search.epochs: must be at least 1", "bad.yaml:3: search.epoch: unknown key")
+        assert len(done.stderr.splitlines()) == 2
+    refused(left_open, "search.epochs", "search.seed", "--set search.epochs=VALUE")
+    refused(name, "--name ../run")
+    refused(none, "none.yaml: there is no such file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml", "open.yaml"]
+
+
+def test_validate_tells_the_sound_from_the_bad(tmp_path: Path) -> None:
+    write(tmp_path / "bad.yaml", "search:\n  epochs: 0\n")
+    write(tmp_path / "good.yaml", TINY)
+    done = raydarts("validate", "good.yaml", "bad.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "good.yaml" in done.stdout
+    assert done.stderr.splitlines() == ["bad.yaml:2: search.epochs: must be at least 1, got 0"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    quick = ROOT / "sweeps" / "quick.yaml"
+    write(tmp_path / "tiny.yaml", TINY)
+    swept, searched = at_once(
+        [["sweep", quick, "--set", "sweep.resources.gpus=1"], ["search", "tiny.yaml", "--gpu"]], tmp_path
+    )
+    assert swept.returncode == 2, swept.stdout + swept.stderr
+    assert "GPU" in swept.stderr
+    assert "Traceback" not in swept.stderr
+    refused(searched, "--gpu", "no GPU")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_list_covers_the_families(tmp_path: Path) -> None:
+    everything, one, nonsense = at_once(
+        [["list", "--json"], ["list", "estimators", "--json"], ["list", "estimater"]], tmp_path
+    )
+    assert everything.returncode == 0, everything.stderr
+    rows = json.loads(everything.stdout)
+    assert {(row["family"], row["name"]) for row in rows} == {
+        (family, name) for family in FAMILIES for name in members(family)
+    }
+    assert all(row["source"] and isinstance(row["defaults"], dict) for row in rows)
+    assert [row for row in rows if row["family"] == "estimator"] == json.loads(one.stdout)
+    refused(nonsense, "no family 'estimater'", "did you mean 'estimator'", "searcher")
+
+
+def test_list_of_nonsense_names_the_families(tmp_path: Path) -> None:
+    refused(raydarts("list", "nonsense", cwd=tmp_path), "no family 'nonsense'", *FAMILIES)
+
+
+def test_show_counts_the_papers_networks_and_draws(tmp_path: Path) -> None:
+    write(tmp_path / "v1.json", V1)
+    write(tmp_path / "v2.json", V2)
+    first, second, drawn = at_once(
+        [["show", "v1.json", "--json"], ["show", "v2.json", "--json"], ["show", "v1.json", "--title", "V1"]], tmp_path
+    )
+    assert first.returncode == second.returncode == drawn.returncode == 0, drawn.stderr
+    assert json.loads(first.stdout)["parameters"] == 3169414
+    assert json.loads(second.stdout)["parameters"] == 3349342
+    assert (tmp_path / "v1.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert not (tmp_path / "v2.png").exists()
+
+
+def test_broken_genotypes_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "text.json", '{\n"normal": [')
+    write(tmp_path / "part.json", {key: V1[key] for key in ("normal", "normal_concat")})
+    strange = [["sep_conv_9x9", 1], *V1["normal"][1:]]
+    write(tmp_path / "strange.json", {**V1, "normal": strange})
+    text, part, other, none = at_once(
+        [
+            ["show", "text.json"],
+            ["show", "part.json"],
+            ["evaluate", "strange.json", "--name", "run"],
+            ["show", "none.json"],
+        ],
+        tmp_path,
+    )
+    refused(text, "text.json:2: not JSON")
+    refused(part, "part.json", "reduce, reduce_concat missing")
+    refused(other, "sep_conv_9x9")
+    refused(none, "none.json", "cannot be read")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.json", "strange.json", "text.json"]
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    commands: list[list[object]] = [
+        [command, place] for command in ("report", "status", "resume") for place in ("folder", "nowhere")
+    ]
+    for command, done in zip(commands, at_once(commands, tmp_path), strict=True):
+        refused(done, str(command[1]))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
+
+
+def test_a_search_and_the_evaluation_of_what_it_found(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.yaml", TINY)
+    searched = raydarts("search", "tiny.yaml", "--storage", "runs", "--name", "searched", cwd=tmp_path)
+    assert searched.returncode == 0, searched.stdout + searched.stderr
+    genotype = tmp_path / "runs" / "searched" / "genotype.json"
+    assert {"normal", "reduce"} <= set(json.loads(genotype.read_text()))
+    evaluated = raydarts("evaluate", genotype, "--spec", "tiny.yaml", "--seed", 3, "--name", "evaluated", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+    assert "test_accuracy" in evaluated.stdout
+    again, of_search, of_evaluation = at_once(
+        [
+            ["search", "tiny.yaml", "--name", "searched"],
+            ["report", "runs/searched", "--json"],
+            ["report", "runs/evaluated", "--json"],
+        ],
+        tmp_path,
+    )
+    refused(again, "searched")
+    assert of_search.returncode == of_evaluation.returncode == 0, of_search.stderr + of_evaluation.stderr
+    (trial,) = json.loads(of_search.stdout)["trials"]
+    assert trial["status"] == "completed"
+    found = json.loads(of_evaluation.stdout)
+    assert json.dumps(found).count('"seed": 3') >= 1
