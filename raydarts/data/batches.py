@@ -23,7 +23,11 @@ class Batch(NamedTuple):
 
 
 class ImageBatches:
-    """One part of a split. All draws come from the generators given, which live on the device."""
+    """One part of a split. All draws come from the generators given, which live on the device.
+
+    `cutout_probability` starts as the settings' and may be set before an epoch, so that a remedy can
+    ramp it; at 0 nothing is drawn for cutout.
+    """
 
     def __init__(
         self, splits: Splits, part: str, device: torch.device | str, dtype: torch.dtype, augment: AugmentSettings | None
@@ -38,6 +42,7 @@ class ImageBatches:
         self.targets = torch.from_numpy(labels[indices]).to(device)
         self.dtype = dtype
         self.augment = augment
+        self.cutout_probability = 0.0 if augment is None else augment.cutout_probability
         shape = (1, -1, 1, 1)
         self.mean = torch.tensor(arrays.mean, dtype=dtype, device=device).view(shape) * 255
         self.std = torch.tensor(arrays.std, dtype=dtype, device=device).view(shape) * 255
@@ -45,18 +50,23 @@ class ImageBatches:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def epoch(self, batch_size: int, order: torch.Generator, augment: torch.Generator) -> Iterator[Batch]:
-        """One shuffled, augmented pass; an incomplete last batch is left out (a part smaller than a batch is one)."""
+    def epoch(
+        self, batch_size: int, order: torch.Generator, augment: torch.Generator, drop_last: bool = True
+    ) -> Iterator[Batch]:
+        """One shuffled, augmented pass. A part smaller than a batch is one batch of all of it.
+
+        `drop_last` leaves an incomplete last batch out.
+        """
         permutation = torch.randperm(len(self), generator=order, device=self.images.device)
         size = min(batch_size, len(self))
-        for start in range(0, len(self) - size + 1, size):
+        for start in range(0, len(self) - size + 1 if drop_last else len(self), max(size, 1)):
             chosen = permutation[start : start + size]
             images = self.images[chosen]
             if self.augment is not None:
                 images = _crop_and_flip(images, self.augment, augment)
             inputs = self._normalised(images)
             if self.augment is not None:
-                inputs = _cutout(inputs, self.augment, augment)
+                inputs = _cutout(inputs, self.augment.cutout_length, self.cutout_probability, augment)
             yield Batch(inputs, self.targets[chosen])
 
     def sequential(self, batch_size: int) -> Iterator[Batch]:
@@ -90,16 +100,15 @@ def _crop_and_flip(images: Tensor, settings: AugmentSettings, generator: torch.G
     return images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _cutout(inputs: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def _cutout(inputs: Tensor, length: int, probability: float, generator: torch.Generator) -> Tensor:
     """Zeros in a square centred on a uniformly drawn pixel, clipped at the border (DeVries, Taylor 2017)."""
-    length = settings.cutout_length
-    if length == 0 or settings.cutout_probability == 0:
+    if length == 0 or probability == 0:
         return inputs
     count, _, height, width = inputs.shape
     device = inputs.device
     y = torch.randint(0, height, (count, 1), generator=generator, device=device)
     x = torch.randint(0, width, (count, 1), generator=generator, device=device)
-    has = torch.rand((count, 1, 1), generator=generator, device=device) < settings.cutout_probability
+    has = torch.rand((count, 1, 1), generator=generator, device=device) < probability
     rows = torch.arange(height, device=device)[None]
     columns = torch.arange(width, device=device)[None]
     low, high = length // 2, length - length // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from raydarts.data.base import Dataset, ImageArrays
 from raydarts.errors import DataError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+_UNREADABLE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Npz(Dataset):
@@ -31,15 +33,7 @@ class Npz(Dataset):
     def load(self) -> ImageArrays:
         self.check()
         file = self.settings.file
-        try:
-            with np.load(file, allow_pickle=False) as found:
-                if missing := [key for key in KEYS if key not in found]:
-                    raise DataError(
-                        f"{file}: {', '.join(missing)} missing (it holds {', '.join(found.files) or 'nothing'})"
-                    )
-                arrays = {key: found[key] for key in KEYS}
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{file}: not a readable .npz file: {error}") from error
+        arrays = self._read()
         train, test = (self._images(arrays[f"{part}_images"], f"{part}_images") for part in ("train", "test"))
         train_labels = self._labels(arrays["train_labels"], "train_labels", len(train))
         test_labels = self._labels(arrays["test_labels"], "test_labels", len(test))
@@ -50,7 +44,30 @@ class Npz(Dataset):
         num_classes = int(max(train_labels.max(), test_labels.max())) + 1
         if num_classes < 2:
             raise DataError(f"{file}: all labels are 0; at least two classes are needed")
+        if num_classes > len(train):
+            raise DataError(
+                f"{file}: the largest label is {num_classes - 1} (train_labels, test_labels), but train_images has "
+                f"only {len(train)} images; number the classes 0, 1, 2, ..."
+            )
         return ImageArrays.of(Path(file).stem, train, train_labels, test, test_labels, num_classes)
+
+    def _read(self) -> dict[str, NDArray[np.generic]]:
+        """The four arrays as they are in the file; nothing is unpickled."""
+        file, key = self.settings.file, ""
+        if not zipfile.is_zipfile(file):
+            raise DataError(f"{file}: not an .npz file, as numpy.savez writes it (with {', '.join(KEYS)})")
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                if missing := [key for key in KEYS if key not in found]:
+                    raise DataError(
+                        f"{file}: {', '.join(missing)} missing (it holds {', '.join(found.files) or 'nothing'})"
+                    )
+                arrays = {}
+                for key in KEYS:
+                    arrays[key] = np.asarray(found[key])
+                return arrays
+        except _UNREADABLE as error:
+            raise DataError(f"{file}: {key or 'the file'} cannot be read: {error}") from error
 
     def _images(self, array: NDArray[np.generic], key: str) -> NDArray[np.uint8]:
         if array.ndim == 3:
@@ -68,7 +85,9 @@ class Npz(Dataset):
                 f"{self.settings.file}: {key} must be {count} integers, one an image, "
                 f"not {array.dtype} of shape {array.shape}"
             )
-        labels = array.astype(np.int64)
-        if labels.min() < 0:
-            raise DataError(f"{self.settings.file}: {key} has the negative label {labels.min()}; classes count from 0")
-        return labels
+        low, high = int(array.min()), int(array.max())
+        if low < 0:
+            raise DataError(f"{self.settings.file}: {key} has the negative label {low}; classes count from 0")
+        if high > np.iinfo(np.int64).max:
+            raise DataError(f"{self.settings.file}: {key} has the label {high}, which is no class number")
+        return array.astype(np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +36,23 @@ class Splits:
         return np.arange(len(self.arrays.test_images), dtype=np.int64)
 
 
-@lru_cache(maxsize=2)
+_KEPT = 2
+_loaded: dict[str, Splits] = {}
+
+
 def load_splits(settings: DataSettings) -> Splits:
-    """Load the data set and split it. Kept for the process: Ray's workers run many trials each."""
-    arrays: ImageArrays = settings.dataset.build().load()
-    return split(arrays, settings)
+    """Load the data set and split it. Kept for the process: Ray's workers run many trials each.
+
+    The last `_KEPT` are kept, by the settings written out (a data set's own may hold lists, which do
+    not hash). Raises `DataError` where the data set cannot be read or a part of the split is empty.
+    """
+    key = settings.model_dump_json()
+    if key not in _loaded:
+        splits = split(settings.dataset.build().load(), settings)
+        while len(_loaded) >= _KEPT:
+            del _loaded[next(iter(_loaded))]
+        _loaded[key] = splits
+    return _loaded[key]
 
 
 def split(arrays: ImageArrays, settings: DataSettings) -> Splits:

@@ -42,8 +42,12 @@ def short_name(primitive: str) -> str:
     return _SHORT.get(primitive, primitive.replace("_conv_", "_").replace("_", " "))
 
 
-def _pairs(entries: Any, per_node: int, key: str) -> list[list[Any]]:
-    """The cell as one list of (primitive, source) pairs per node, from either spelling."""
+def _pairs(entries: Any, inputs: int, concat: Any, key: str) -> list[list[Any]]:
+    """The cell as one list of (primitive, source) pairs per node, from either spelling.
+
+    Flat pairs are two a node (recurrent: one), as published, where that agrees with the last node that
+    the output reads; else they are shared evenly among the nodes up to that one.
+    """
     if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
         raise InputError(f"genotype: {key!r} must be a list of [primitive, source] pairs")
     rows = list(entries)
@@ -51,8 +55,12 @@ def _pairs(entries: Any, per_node: int, key: str) -> list[list[Any]]:
         raise InputError(f"genotype: {key!r} must be a list of [primitive, source] pairs")
     if not isinstance(rows[0][0], str):
         return [list(row) for row in rows]
-    if len(rows) % per_node:
-        raise InputError(f"genotype: {key!r} must have {per_node} pairs per node, has {len(rows)}")
+    per_node = 1 if key == "recurrent" else 2
+    nodes = max((n for n in concat if isinstance(n, int)), default=0) - inputs + 1
+    if nodes > 0 and len(rows) != nodes * per_node:
+        per_node = len(rows) // nodes
+    if not per_node or len(rows) % per_node or (nodes > 0 and len(rows) % nodes):
+        raise InputError(f"genotype: the {len(rows)} pairs of {key!r} cannot be shared evenly among its nodes")
     return [rows[i : i + per_node] for i in range(0, len(rows), per_node)]
 
 
@@ -69,11 +77,11 @@ def _read_cell(genotype: Mapping[str, Any], key: str, title: str) -> Cell:
     recurrent = key == "recurrent"
     names = ["$x_t$\n$h_{t-1}$"] if recurrent else ["$c_{k-2}$", "$c_{k-1}$"]
     inputs = len(names)
-    nodes = _pairs(genotype[key], 1 if recurrent else 2, key)
-    edges = [_edge(p, n, key) for n, pairs in enumerate(nodes, inputs) for p in pairs]
-    output = inputs + len(nodes)
     concat_key = "concat" if recurrent else f"{key}_concat"
     concat = genotype.get(concat_key)
+    nodes = _pairs(genotype[key], inputs, concat if isinstance(concat, Sequence) else (), key)
+    edges = [_edge(p, n, key) for n, pairs in enumerate(nodes, inputs) for p in pairs]
+    output = inputs + len(nodes)
     if not isinstance(concat, Sequence) or not all(isinstance(n, int) and 0 <= n < output for n in concat):
         raise InputError(f"genotype: {concat_key!r} must list nodes 0 to {output - 1}")
     edges += [Edge(n, output, None) for n in sorted(set(concat))]

@@ -61,6 +61,22 @@ def test_nested_lists_are_the_same_cell() -> None:
     assert flat_labels == nested_labels
 
 
+@pytest.mark.parametrize("per_node", [1, 2, 3])
+def test_flat_pairs_are_shared_evenly_among_the_nodes_that_the_output_reads(per_node: int) -> None:
+    pairs = [["sep_conv_3x3", 0], ["max_pool_3x3", 1], ["skip_connect", 0]][:per_node]
+    figure = build_figure({"normal": pairs * 2, "normal_concat": [2, 3]})
+    names = [text.get_text() for text in figure.axes[0].texts if text.get_bbox_patch() is None]
+    assert names == ["$c_{k-2}$", "$c_{k-1}$", "0", "1", "$c_k$"]
+    assert len(labels(figure.axes[0])) == 2 * per_node
+
+
+def test_parallel_edges_are_drawn_apart() -> None:
+    cell = {"normal": [["sep_conv_3x3", 0], ["skip_connect", 0]], "normal_concat": [2]}
+    first, second = [p for p in build_figure(cell).axes[0].patches if isinstance(p, FancyArrowPatch)][:2]
+    middles = [p.get_path().interpolated(20).vertices.mean(axis=0) for p in (first, second)]
+    assert abs(middles[0] - middles[1]).max() > 0.1
+
+
 @pytest.mark.parametrize("genotype", [CNN, RNN], ids=["cnn", "rnn"])
 def test_no_label_touches_a_node_or_another_label(genotype: dict[str, Any]) -> None:
     figure = build_figure(genotype)
@@ -92,7 +108,7 @@ def test_other_suffixes_and_missing_folders_are_input_errors(tmp_path: Path) -> 
     "genotype",
     [
         {},
-        {"normal": [["skip_connect", 0]], "normal_concat": [2]},
+        {"normal": [["skip_connect", 0]] * 3, "normal_concat": [2, 3]},
         {"normal": [["skip_connect", 0], ["skip_connect", 2]], "normal_concat": [2]},
         {"normal": [["skip_connect", 0], ["skip_connect", 1]]},
         {"recurrent": [["tanh", 0]], "concat": [2]},
