@@ -19,7 +19,7 @@ from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.search.settings import SearchSettings
-from raydarts.spaces import Genotype
+from raydarts.spaces import Genotype, space_of
 
 
 def describe(genotype: Any) -> dict[str, Any]:
@@ -54,6 +54,7 @@ def start_evaluation(
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
+    space_of(found)  # before anything is made: a genotype of no space is refused
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     threads = torch.get_num_threads()
     if spec_path is not None:
@@ -104,6 +105,7 @@ def go_on(run: RunDirectory, device: str, console: Console) -> None:
             drive.fail(trial, error)
             raise InputError(f"{trial.path}: {error}") from error
         outcome = drive.finish(job, trial, describe)
+        run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, description["kind"], console)
 
 

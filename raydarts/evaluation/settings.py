@@ -13,7 +13,7 @@ from raydarts.registry import Settings
 class NetworkSettings(Settings):
     """Size of the discrete network. `auxiliary_weight` 0: no auxiliary head is built."""
 
-    channels: int = Field(36, ge=1)
+    channels: int = Field(36, ge=2)
     layers: int = Field(20, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
 

@@ -160,8 +160,8 @@ class DartsCnn(Space):
     SOURCE = "Liu, Simonyan, Yang 2018 (arXiv 1806.09055), section 3.1"
 
     class Settings(registry.Settings):
-        channels: int = Field(16, ge=1)
-        layers: int = Field(8, ge=1)
+        channels: int = Field(16, ge=2)
+        layers: int = Field(8, ge=3)
         nodes: int = Field(4, ge=1)
         stem_multiplier: int = Field(3, ge=1)
 

@@ -97,9 +97,7 @@ def test_finite_difference_tends_to_exact_hvp_with_slope_two() -> None:
     errors = [
         float((estimate("finite_difference", problem, optimizer, xi=0.5, epsilon=e) - exact).norm()) for e in epsilons
     ]
-    slopes = [
-        (torch.tensor(errors[i] / errors[i + 1]).log2()).item() for i in range(len(errors) - 1)
-    ]
+    slopes = [(torch.tensor(errors[i] / errors[i + 1]).log2()).item() for i in range(len(errors) - 1)]
     assert all(1.9 < slope < 2.1 for slope in slopes), slopes
     assert errors[0] > 1e-6  # the claim is not about rounding
 
