@@ -99,8 +99,12 @@ def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
     if not re.match(NAME_PATTERN, loaded["name"]):
         message = f"'{loaded['name']}' is no name: letters, digits, '.', '_', '-', and first a letter or digit"
         problems.append(Problem(*_where(sections, "name", root.where), "name", message))
-    if not problems or all(not problem.path.startswith("search") for problem in problems):
-        drawn = _check_all(tree, problems)
+    broken = {problem.path for problem in problems if problem.path.startswith("search")}
+    found: list[Problem] = []
+    drawn = _check_all(tree, found)
+    # Where a distribution is broken there is no value to check; what follows from that is not told again.
+    problems += [problem for problem in found if not any(problem.path.startswith(path) for path in broken)]
+    if not broken:
         if data is not None and sweep is not None:
             _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
     if problems or data is None or sweep is None:

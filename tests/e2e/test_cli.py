@@ -55,9 +55,9 @@ data: {dataset: digits, limit: 80, validation_fraction: 0.25}
 search:
   epochs: 1
   batch_size: 16
-  space: {name: darts-cnn, channels: 2, layers: 2, nodes: 1}
+  space: {name: darts-cnn, channels: 4, layers: 3, nodes: 1}
 evaluate:
-  training: {epochs: 1, batch_size: 16, network: {channels: 2, layers: 2, auxiliary_weight: 0}}
+  training: {epochs: 1, batch_size: 16, network: {channels: 4, layers: 3, auxiliary_weight: 0}}
 """
 
 

@@ -1,0 +1,22 @@
+"""A single search or evaluation needs neither Ray nor Optuna nor W&B: they are not even importable here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HIDDEN = """
+import sys
+for name in ("ray", "optuna", "wandb"):
+    sys.modules[name] = None  # an import of it now raises ImportError
+import raydarts.search.search, raydarts.evaluation.evaluation, raydarts.config.loader, raydarts.single
+from raydarts.catalogue import catalogue
+assert {"grid", "random", "optuna"} <= {row["name"] for row in catalogue("searcher")}
+assert {"fifo", "asha"} <= {row["name"] for row in catalogue("scheduler")}
+print("good")
+"""
+
+
+def test_search_evaluation_and_list_work_without_ray_and_optuna() -> None:
+    done = subprocess.run([sys.executable, "-c", HIDDEN], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "good", done.stderr
