@@ -104,9 +104,8 @@ def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
     drawn = _check_all(tree, found)
     # Where a distribution is broken there is no value to check; what follows from that is not told again.
     problems += [problem for problem in found if not any(problem.path.startswith(path) for path in broken)]
-    if not broken:
-        if data is not None and sweep is not None:
-            _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
+    if not broken and data is not None and sweep is not None:
+        _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
     return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text)
