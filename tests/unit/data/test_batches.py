@@ -38,9 +38,15 @@ def epoch(batches: ImageBatches, size: int = 4, order: int = 0, augment: int = 0
     return list(batches.epoch(size, generator(order), generator(augment), **more))
 
 
+def statistics(splits: Splits) -> list[torch.Tensor]:
+    """Mean and standard deviation, each (1, channels, 1, 1)."""
+    both = (splits.arrays.mean, splits.arrays.std)
+    return [torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in both]
+
+
 def pixels(splits: Splits, batch: Batch) -> torch.Tensor:
     """Back to 0..255, NCHW."""
-    mean, std = (torch.tensor(values).double().view(1, -1, 1, 1) for values in (splits.arrays.mean, splits.arrays.std))
+    mean, std = statistics(splits)
     return ((batch.inputs * std + mean) * 255).round()
 
 
@@ -141,11 +147,10 @@ def test_crops_are_windows_of_the_image_padded_with_black_at_every_offset() -> N
 @pytest.mark.parametrize("length", [1, 3, 4])
 def test_cutout_is_a_square_clipped_at_the_border_zero_after_normalisation(length: int) -> None:
     splits = splits_of(400)
+    mean, std = statistics(splits)
     areas = set()
     for batch in epoch(batches_of(splits, cutout_length=length), 10):
-        plain = (original(splits, batch) / 255 - torch.tensor(splits.arrays.mean).double().view(1, -1, 1, 1)) / (
-            torch.tensor(splits.arrays.std).double().view(1, -1, 1, 1)
-        )
+        plain = (original(splits, batch) / 255 - mean) / std
         for image, source in zip(batch.inputs, plain, strict=True):
             hole = (image == 0).all(0)
             assert torch.allclose(image[:, ~hole], source[:, ~hole])
