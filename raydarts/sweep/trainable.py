@@ -1,7 +1,7 @@
 """What Ray Tune runs: one class for searches and evaluations, an epoch a step.
 
 The checkpoints are raydarts' own: a process that is lost is started again by Tune from nothing, and
-`setup` takes up from the newest checkpoint in the trial's folder.
+the first step takes up from the newest checkpoint in the trial's folder.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ class JobTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._open(config)
+        # Nothing is claimed or built before the first step: while an actor still starts, Tune may hand
+        # its trial to a reused one, and the late starter must not take the trial away from it.
+        self._pending: dict[str, Any] | None = config
+        self._job: Job | None = None
+        self._failed = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
-        self._open(new_config)
+        self.setup(new_config)
         return True
 
     def _open(self, config: dict[str, Any]) -> None:
-        self._job: Job | None = None
-        self._failed = False
+        self._pending = None
         self._every = int(config["checkpoint_every"])
         self._trial = TrialDirectory(Path(config["directory"]))
         result = self._trial.result()
@@ -61,6 +64,8 @@ class JobTrainable(tune.Trainable):
         return builder_named(run.get("builder"))(self._trial.description(), run, device)
 
     def step(self) -> dict[str, Any]:
+        if self._pending is not None:
+            self._open(self._pending)
         if self._job is None or self._failed:
             return self._ended()
         try:
