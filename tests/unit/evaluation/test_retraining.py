@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,15 @@ GENOTYPE = Genotype.from_json(
 )
 AUGMENT = {"crop_padding": 1, "flip": True, "cutout_length": 2, "cutout_probability": 0.5}
 MEASURED = ("seconds", "memory_mb")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small are slower on several threads, on a busy machine by an order of magnitude."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def settings(**values: Any) -> EvaluationSettings:
