@@ -1,14 +1,10 @@
-"""Running means, memory, and guards: against values that are not finite, and against a kernel that corrupts memory."""
+"""Running means, memory, and the guard against values that are not finite."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raydarts.errors import NonFiniteError
 
@@ -56,23 +52,3 @@ def require_finite(value: Tensor, what: str, epoch: int, batch: int, setting: st
         raise NonFiniteError(
             f"{what} is not finite in epoch {epoch}, batch {batch}; nothing was stepped. Look at {setting}"
         )
-
-
-SAFE_DEPTHWISE_CHANNELS = 4
-
-
-@contextmanager
-def reliable_convolutions(network: nn.Module) -> Iterator[None]:
-    """Inside, a network with depthwise convolutions of fewer than 4 channels runs without oneDNN.
-
-    On CPUs the backward pass of such convolutions corrupts the heap (torch 2.14.1: the process aborts
-    with "corrupted double-linked list"). Other networks are left alone.
-    """
-    depthwise = [conv.groups for conv in network.modules() if isinstance(conv, nn.Conv2d) and conv.groups > 1]
-    if min(depthwise, default=SAFE_DEPTHWISE_CHANNELS) >= SAFE_DEPTHWISE_CHANNELS:
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about TF32 on GPUs that are not there
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield

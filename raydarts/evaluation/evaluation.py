@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from raydarts.data.batches import Batch, ImageBatches
 from raydarts.data.splits import Splits
 from raydarts.evaluation.settings import EvaluationSettings
-from raydarts.measure import Meter, peak_memory_mb, reliable_convolutions, require_finite, reset_peak_memory
+from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
 
@@ -63,10 +63,6 @@ class Evaluation:
 
     def run_epoch(self) -> dict[str, Any]:
         """One pass over the training part, then the held-out figures. Accuracies in [0, 1]."""
-        with reliable_convolutions(self.network):
-            return self._epoch()
-
-    def _epoch(self) -> dict[str, Any]:
         started = time.perf_counter()
         reset_peak_memory(self.device)
         lr = self.optimizer.param_groups[0]["lr"]

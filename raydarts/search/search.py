@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raydarts.data.batches import Batch, ImageBatches
 from raydarts.data.splits import Splits
 from raydarts.errors import InputError
-from raydarts.measure import Meter, peak_memory_mb, reliable_convolutions, require_finite, reset_peak_memory
+from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.search.architect import Architect
 from raydarts.search.objective import Loss, Objective
 from raydarts.search.regularizers.base import EpochReport, Regularizer, Stop
@@ -116,10 +116,6 @@ class Search:
 
     def run_epoch(self) -> dict[str, Any]:
         """Algorithm 1 over one pass of the weight half."""
-        with reliable_convolutions(self.supernet):
-            return self._epoch()
-
-    def _epoch(self) -> dict[str, Any]:
         started = time.perf_counter()
         reset_peak_memory(self.device)
         lr = self.weight_optimizer.param_groups[0]["lr"]

@@ -97,16 +97,19 @@ class FactorizedReduce(Operation):
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
-        self.second = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.first = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
+        self.second = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        shifted = x[:, :, 1:, 1:]
+        # A 1x1 convolution of stride 2 is one of stride 1 on every second pixel. Written so because
+        # oneDNN's backward pass of the former corrupts the heap on CPUs where the input has few
+        # channels (torch 2.14.1: "corrupted double-linked list").
+        even, shifted = x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]
         odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2
         if odd_height or odd_width:
             shifted = nn.functional.pad(shifted, (0, odd_width, 0, odd_height))
-        return self.norm(torch.cat([self.first(x), self.second(shifted)], dim=1))  # type: ignore[no-any-return]
+        return self.norm(torch.cat([self.first(even), self.second(shifted)], dim=1))  # type: ignore[no-any-return]
 
 
 class ReLUConvBN(nn.Module):
