@@ -113,10 +113,14 @@ def test_npz_of_one_class_is_refused(tmp_path: Path) -> None:
         npz(tmp_path / "one.npz", arrays).load()
 
 
-@pytest.mark.parametrize("kind", ["absent", "folder", "empty", "text", "npy", "pickle", "truncated", "damaged"])
+@pytest.mark.parametrize(
+    "kind", ["absent", "folder", "empty", "text", "npy", "pickle", "truncated", "damaged", "stored"]
+)
 def test_what_is_no_npz_is_a_data_error_that_names_it(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "data.npz"
     npz(path, good())
+    if kind == "stored":  # uncompressed, so that damage shows in the check sum alone
+        np.savez(path, **good())
     whole = path.read_bytes()
     path.unlink()
     if kind == "folder":
@@ -131,7 +135,10 @@ def test_what_is_no_npz_is_a_data_error_that_names_it(tmp_path: Path, kind: str)
             "text": b"hello",
             "pickle": pickle.dumps([1]),
             "truncated": whole[: len(whole) // 2],
-            "damaged": whole[:middle] + bytes(b ^ 0x5A for b in whole[middle : middle + 80]) + whole[middle + 80 :],
+            **dict.fromkeys(
+                ("damaged", "stored"),
+                whole[:middle] + bytes(b ^ 0x5A for b in whole[middle : middle + 80]) + whole[middle + 80 :],
+            ),
         }
         path.write_bytes(content[kind])
     with pytest.raises(DataError, match=r"data\.npz"):

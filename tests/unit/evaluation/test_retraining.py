@@ -136,6 +136,18 @@ def test_lr_is_a_cosine_and_drop_path_a_ramp_from_zero() -> None:
     assert [each["drop_path"] for each in metrics] == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 
+def test_measuring_changes_nothing_and_drops_no_paths() -> None:
+    job = evaluation(drop_path=0.9)
+    for _ in range(2):
+        job.run_epoch()
+    before = job.state_dict()
+    before["network"] = {name: value.clone() for name, value in before["network"].items()}
+    first, second = job.result(), job.result()
+    assert first == second
+    assert same(before["network"], job.state_dict()["network"])
+    assert same(before["streams"], job.state_dict()["streams"])
+
+
 def test_nothing_held_out_gives_no_validation_figures() -> None:
     job = evaluation(data=splits(validation_fraction=0.0))
     metrics = job.run_epoch()
