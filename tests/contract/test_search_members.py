@@ -67,9 +67,9 @@ def learned(job: Search) -> dict[str, Any]:
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_member_says_what_it_is(family: str) -> None:
     for name, member in members(family).items():
-        assert member.NAME == name
+        assert name == member.NAME
         assert member.SOURCE
-        assert member.__doc__ and not member.__doc__.startswith("Base of")
+        assert not (member.__doc__ or "Base of").startswith("Base of")
 
 
 @pytest.mark.parametrize("remedy", REMEDIES)
