@@ -93,8 +93,11 @@ def sweep(
     if dry_run:
         console.print(render(plan(loaded)))
         return
+    from raydarts.data.splits import load_splits
     from raydarts.sweep.runner import start_sweep
 
+    if address is None:
+        load_splits(loaded.data)  # once, before trials would: downloads, and refuses what cannot be used
     path = _run_path(storage, name, loaded.name)
     console.print(render(plan(loaded)))
     _finish(start_sweep(loaded, path.parent, path.name, address=address), path)
