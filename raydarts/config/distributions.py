@@ -61,21 +61,29 @@ class Distribution:
     def is_finite(self) -> bool:
         return self.kind not in ("uniform", "loguniform")
 
-    def values(self) -> list[Any]:
-        """Every value of a finite distribution (indices for options)."""
+    def count(self) -> int:
+        """How many values a finite distribution has."""
         if self.kind in OPTIONS:
-            return list(range(len(self.options)))
+            return len(self.options)
         if self.kind == "randint":
-            return list(range(int(self.low), int(self.high) + 1))
-        steps = math.floor((self.high - self.low) / self.q + 1e-9)
-        return [float(f"{self.low + step * self.q:.12g}") for step in range(steps + 1)]
+            return int(self.high) - int(self.low) + 1
+        return math.floor((self.high - self.low) / self.q + 1e-9) + 1
+
+    def value(self, position: int) -> Any:
+        """One value of a finite distribution (the index for options)."""
+        if self.kind in OPTIONS:
+            return position
+        return int(self.low) + position if self.kind == "randint" else float(f"{self.low + position * self.q:.12g}")
+
+    def values(self) -> list[Any]:
+        """Every value of a finite distribution, in order."""
+        return [self.value(position) for position in range(self.count())]
 
     def ends(self) -> list[Any]:
         """The values that bound all others: every option, or the two ends."""
         if self.kind in OPTIONS:
             return self.values()
-        ends = [self.low, self.high]
-        return [int(end) for end in ends] if self.kind == "randint" else ends
+        return [self.value(0), self.value(self.count() - 1)] if self.is_finite else [self.low, self.high]
 
     def __str__(self) -> str:
         if self.kind in OPTIONS:
@@ -207,12 +215,11 @@ def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
             self.depth = 0
 
         def choose(self, name: str, distribution: Distribution) -> Any:
-            values = distribution.ends() if ends else distribution.values()
             if self.depth == len(script):
-                script.append((0, len(values)))
+                script.append((0, len(distribution.ends()) if ends else distribution.count()))
             position = script[self.depth][0]
             self.depth += 1
-            return values[position]
+            return distribution.ends()[position] if ends else distribution.value(position)
 
     while True:
         yield tree.materialise(Scripted())
@@ -225,7 +232,23 @@ def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
 
 def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
     """The tree of a section; what is wrong with its distributions is added to `problems`."""
-    return Tree(_parse(node, name, problems), name)
+    root = _parse(node, name, problems)
+    if misfits := list(_no_mappings(root)):
+        if not any(problem.path == name for problem in problems):
+            for misfit in misfits:
+                file, line = misfit.where
+                problems.append(Problem(file, line, name, "must be a mapping of keys"))
+        root = Branch((), (), node.where)
+    return Tree(root, name)
+
+
+def _no_mappings(node: Any) -> Iterator[Any]:
+    """What a section could turn out to be that is no mapping of keys."""
+    if isinstance(node, Distribution) and node.options:
+        for option in node.options:
+            yield from _no_mappings(option)
+    elif not isinstance(node, Branch) or node.keys is None:
+        yield node
 
 
 def _parse(node: Node, path: str, problems: list[Problem]) -> Any:
@@ -238,7 +261,8 @@ def _parse(node: Node, path: str, problems: list[Problem]) -> Any:
     if kinds:
         if len(node.value) > 1:
             others = ", ".join(key for key in node.value if key != kinds[0])
-            _problem(problems, node, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
+            beside = next(item for key, item in node.value.items() if key != kinds[0])
+            _problem(problems, beside, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
             return Leaf(None, node.where)
         return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems)
     if len(node.value) == 1:
@@ -296,11 +320,13 @@ def _label(option: Any) -> str:
 
 
 def _unique(labels: list[str]) -> tuple[str, ...]:
-    seen: dict[str, int] = {}
-    unique = []
+    unique: list[str] = []
     for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        unique.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+        number, candidate = 1, label
+        while candidate in unique or (number > 1 and candidate in labels):
+            number += 1
+            candidate = f"{label}#{number}"
+        unique.append(candidate)
     return tuple(unique)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from raydarts.config.distributions import (
     KINDS,
+    Distribution,
     Draw,
     FirstChooser,
     Tree,
@@ -30,7 +32,8 @@ from raydarts.registry import Component, nearest
 from raydarts.search.settings import METRICS, SearchSettings
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate")
-ALL_COMBINATIONS = 500
+ALL_COMBINATIONS = 2000
+SAMPLED_COMBINATIONS = 300
 LARGEST_GRID = 100_000
 
 
@@ -99,16 +102,25 @@ def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
     if not re.match(NAME_PATTERN, loaded["name"]):
         message = f"'{loaded['name']}' is no name: letters, digits, '.', '_', '-', and first a letter or digit"
         problems.append(Problem(*_where(sections, "name", root.where), "name", message))
-    broken = {problem.path for problem in problems if problem.path.startswith("search")}
+    broken = {problem.path for problem in problems if _within(problem.path, "search")}
     found: list[Problem] = []
     drawn = _check_all(tree, found)
-    # Where a distribution is broken there is no value to check; what follows from that is not told again.
-    problems += [problem for problem in found if not any(problem.path.startswith(path) for path in broken)]
+    problems += _no_consequences(found, broken)
     if not broken and data is not None and sweep is not None:
         _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
     return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text)
+
+
+def _within(path: str, section: str) -> bool:
+    return path == section or path.startswith(f"{section}.")
+
+
+def _no_consequences(found: Iterable[Problem], broken: Iterable[str]) -> list[Problem]:
+    """Where a distribution is broken there is no value to check: what follows from that is not told again."""
+    roots = tuple(broken)
+    return [problem for problem in found if not any(_within(problem.path, path) for path in roots)]
 
 
 def _where(sections: Mapping[str, Node], key: str, default: Where) -> Where:
@@ -154,7 +166,11 @@ def _section(
     if len(problems) > before:
         return None
     draw = parse_tree(node, key, problems).materialise(None)
-    return check(model, draw.plain, draw.lines, key, problems)
+    found: list[Problem] = []
+    settings = check(model, draw.plain, draw.lines, key, found)
+    broken = [problem.path for problem in problems[before:]]
+    problems += _no_consequences(found, broken)
+    return None if broken else settings
 
 
 def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> None:
@@ -216,8 +232,18 @@ def _check_requirements(settings: SearchSettings, draw: Draw, problems: list[Pro
                 problems.append(Problem(*where_of(path, draw.lines), ".".join(map(str, ("search", *path))), message))
 
 
+class _EndsChooser:
+    """Any of the options, or either end."""
+
+    def __init__(self, generator: random.Random) -> None:
+        self._generator = generator
+
+    def choose(self, name: str, distribution: Distribution) -> Any:
+        return self._generator.choice(distribution.ends())
+
+
 def _check_all(tree: Tree, problems: list[Problem]) -> list[SearchSettings]:
-    """Check every configuration where they are few, else each option of each distribution by itself."""
+    """Check every configuration where they are few, else each option of each distribution by itself and a sample."""
     draws = list(islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS + 1))
     if len(draws) > ALL_COMBINATIONS:
         draws = [
@@ -225,6 +251,8 @@ def _check_all(tree: Tree, problems: list[Problem]) -> list[SearchSettings]:
             for dimension in tree.distributions()
             for value in dimension.distribution.ends()
         ]
+        chooser = _EndsChooser(random.Random(0))
+        draws += [tree.materialise(chooser) for _ in range(SAMPLED_COMBINATIONS)]
     return [settings for draw in draws if (settings := _check_draw(draw, problems)) is not None]
 
 
@@ -249,14 +277,17 @@ def _cross_checks(
         data.dataset.build().check()
     except DataError as error:
         add("data.dataset", str(error))
-    for settings in drawn[:1]:
-        probes = [name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())]
+    reported = [
+        tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
+    ]
+    for probes in dict.fromkeys(reported):
         allowed = [name for name in METRICS if data.validation_fraction > 0 or not name.startswith("validation")]
         if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
             hint = nearest(sweep.metric, [*allowed, *probes])
             if sweep.metric in METRICS:
                 hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
             add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
+            break
 
 
 def effective_key(settings: SearchSettings) -> str:

@@ -14,6 +14,7 @@ from raydarts.errors import Problem, SpecError
 
 Where = tuple[str, int]
 MAX_DEPTH = 60
+MAX_NODES = 200_000
 
 
 @dataclass
@@ -88,6 +89,15 @@ def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
     return Node(_scalar(value, where, path), where)
 
 
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values there are once aliases are unfolded; each shared part is counted through once."""
+    items = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    if id(value) not in known:
+        known[id(value)] = 1  # meanwhile, should it hold itself
+        known[id(value)] = 1 + sum(_size(item, known) for item in items)
+    return known[id(value)]
+
+
 def _line(container: Any, key: Any, default: int) -> int:
     """1-based line of a key or item; that of its container where ruamel does not know (merged keys)."""
     try:
@@ -112,6 +122,8 @@ def read_file(path: Path) -> tuple[Node, str]:
     except OSError as error:
         _refuse(file, 0, f"cannot be read: {error.strerror}")
     loaded = _parse(text, file)
+    if _size(loaded, {}) > MAX_NODES:
+        _refuse(file, 0, f"unfolds to more than {MAX_NODES:,} values; its aliases multiply")
     if loaded is None:
         _refuse(file, 0, "is empty; see sweeps/quick.yaml for a spec")
     if not isinstance(loaded, Mapping):
@@ -126,13 +138,23 @@ def from_plain(value: Any, file: str) -> Node:
 
 def override(root: Node, assignments: Iterable[str]) -> None:
     """Apply `path.to.key=value` assignments to the tree in order; values are read as YAML."""
+    problems: list[Problem] = []
     for assignment in assignments:
-        origin: Where = (f"--set '{assignment}'", 0)
-        path, found, text = assignment.partition("=")
-        parts = path.strip().split(".")
-        if not found or not all(parts):
-            _refuse(*origin, "must be path.to.key=value, for example search.epochs=10")
-        _assign(root, parts, _node(_parse(text, origin[0]), origin), origin)
+        try:
+            _apply(root, assignment)
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+
+
+def _apply(root: Node, assignment: str) -> None:
+    origin: Where = (f"--set '{assignment}'", 0)
+    path, found, text = assignment.partition("=")
+    parts = path.strip().split(".")
+    if not found or not all(parts):
+        _refuse(*origin, "must be path.to.key=value, for example search.epochs=10")
+    _assign(root, parts, _node(_parse(text, origin[0]), origin), origin)
 
 
 def _assign(root: Node, parts: list[str], new: Node, origin: Where) -> None:

@@ -169,6 +169,26 @@ BAD: dict[str, tuple[str, int, str, list[str]]] = {
         "search.estimator",
         ["unknown estimator 'secnd_order'"],
     ),
+    "no mapping among the options of a section": (
+        "search:\n  choice:\n    - {seed: 1}\n    - 3\n",
+        4,
+        "search",
+        ["must be a mapping"],
+    ),
+    "a section that is a number left open": ("search:\n  uniform: [0, 1]\n", 1, "search", ["must be a mapping"]),
+    "metric that not all configurations report": (
+        "search:\n  probes: {choice: [[entropy], []]}\nsweep:\n  metric: entropy_normal\n",
+        4,
+        "sweep.metric",
+        ["'entropy_normal' is not reported"],
+    ),
+    "unknown distribution outside search": (
+        "data:\n  validation_fraction:\n    unifrom: [0, 1]\n",
+        3,
+        "data.validation_fraction",
+        ["did you mean 'uniform'"],
+    ),
+    "an alias that holds itself": ("search: &a\n  lr: *a\n", 2, "search.lr", ["must be a number"]),
     "the same evaluation seed twice": (
         "evaluate:\n  top_k: 1\n  seeds: [0, 0]\n",
         3,
@@ -279,3 +299,43 @@ def test_a_problem_shared_by_many_configurations_is_told_once(tmp_path: Path) ->
     path = tmp_path / "spec.yaml"
     path.write_text("search:\n  seed: {grid: [0, 1, 2]}\n  lr: -1\n")
     assert len(problems_of(path)) == 1
+
+
+def test_a_broken_distribution_hides_no_problem_of_another_key(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("search:\n  lr: {uniform: [1, 0]}\n  lr_min: -1\n")
+    assert [(problem.line, problem.path) for problem in problems_of(path)] == [(2, "search.lr"), (3, "search.lr_min")]
+
+
+def test_all_malformed_sets_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("search: {}\n")
+    found = problems_of(path, "a", "search.lr=0.1", "b.c=[")
+    assert [problem.file for problem in found] == ["--set 'a'", "--set 'b.c=['"]
+
+
+def test_a_setting_put_beside_a_choice_is_blamed_on_the_set(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("search:\n  estimator: {choice: [first_order, exact_hvp]}\n")
+    (problem,) = problems_of(path, "search.estimator.xi=0.1")
+    assert problem.file == "--set 'search.estimator.xi=0.1'"
+    assert "stands alone" in problem.message
+
+
+def test_multiplying_aliases_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    path.write_text("\n".join(["a0: &a0 [1]", *levels]))
+    (problem,) = problems_of(path)
+    assert "aliases multiply" in problem.message
+
+
+def test_many_combinations_are_sampled_and_a_clash_of_two_options_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    open_keys = ("lr", "lr_min", "momentum", "weight_decay", "arch_lr", "arch_weight_decay", "alpha_init")
+    ranges = "".join(f"  {key}: {{grid: [0.1, 0.2, 0.3]}}\n" for key in open_keys)
+    remedies = "".join(
+        "    - {choice: [beta_decay, weight_l2]}\n".replace("weight_l2", other) for other in ("drop_path", "weight_l2")
+    )
+    path.write_text(f"search:\n{ranges}  regularizers:\n{remedies}")
+    assert any("beta_decay stands twice" in problem.message for problem in problems_of(path))

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from raydarts.config.distributions import Distribution, Draw, FirstChooser, enumerate_draws
+from raydarts.config.distributions import Distribution, Draw, FirstChooser, enumerate_draws, parse_tree
 from raydarts.config.loader import LoadedSpec, effective_key, load_plain, load_spec, unique_grid
+from raydarts.config.source import from_plain
+from raydarts.errors import Problem
 
 CONDITIONAL = """
 search:
@@ -252,3 +254,20 @@ def test_of_several_sets_the_last_holds(load) -> None:
 def test_an_open_tree_needs_a_chooser(load) -> None:
     with pytest.raises(ValueError, match=r"search\.seed is left open"):
         load("search:\n  seed: {grid: [0, 1]}\n").search.materialise(None)
+
+
+def test_labels_stay_unique_where_a_number_is_taken(load) -> None:
+    problems: list[Problem] = []
+    tree = parse_tree(from_plain({"x": {"choice": ["a", "a", "a#2", "1", 1]}}, "f"), "search", problems)
+    (dimension,) = tree.distributions()
+    assert dimension.distribution.labels == ("a", "a#3", "a#2", "1", "1#2")
+
+
+def test_a_huge_stepped_range_is_not_written_out(load) -> None:
+    distribution = Distribution("randint", ("f", 1), low=0, high=1e12)
+    assert (distribution.count(), distribution.ends()) == (10**12 + 1, [0, 10**12])
+    assert load("search:\n  seed: {randint: [0, 1000000000000]}\nsweep: {searcher: random}\n").search.distributions()
+
+
+def test_the_last_step_not_the_high_end_is_what_must_be_allowed(load) -> None:
+    assert load("search:\n  momentum: {quniform: [0, 1, 0.3]}\n").search.distributions()
