@@ -176,3 +176,26 @@ def test_cutout_probability_can_be_ramped() -> None:
     assert share() == 1
     batches.cutout_probability = 0.0
     assert share() == 0
+
+
+def test_crop_flip_and_cutout_are_a_plain_loop_over_images() -> None:
+    """The same draws, in the same order, applied to one image after the other."""
+    splits = splits_of()
+    mean, std = (np.array(values) for values in (splits.arrays.mean, splits.arrays.std))
+    found = epoch(batches_of(splits, crop_padding=2, flip=True, cutout_length=3, cutout_probability=0.6), 5, augment=7)
+    drawn = generator(7)
+    for batch in found:
+        offsets = torch.randint(0, 5, (2, 5, 1), generator=drawn)
+        flips = torch.rand((5, 1), generator=drawn) < 0.5
+        y, x = (torch.randint(0, SIZE, (5, 1), generator=drawn) for _ in range(2))
+        has = torch.rand((5, 1, 1), generator=drawn) < 0.6
+        for n, label in enumerate(batch.targets.tolist()):
+            padded = np.pad(splits.arrays.train_images[label], ((2, 2), (2, 2), (0, 0)))
+            top, left = int(offsets[0, n]), int(offsets[1, n])
+            image = padded[top : top + SIZE, left : left + SIZE]
+            image = image[:, ::-1] if flips[n] else image
+            expected = (image / 255 - mean) / std
+            if has[n]:
+                row, column = int(y[n]), int(x[n])
+                expected[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 0
+            np.testing.assert_allclose(batch.inputs[n].permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-12)

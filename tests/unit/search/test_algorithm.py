@@ -1,0 +1,354 @@
+"""Algorithm 1 on a small supernet: what settings, estimators and remedies do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from raydarts.data.settings import DataSettings
+from raydarts.data.splits import load_splits
+from raydarts.errors import InputError, NonFiniteError
+from raydarts.registry import Choose, members
+from raydarts.search.estimators.base import first_order_gradient
+from raydarts.search.regularizers.base import EpochReport, Regularizer, Stop
+from raydarts.search.search import Search
+from raydarts.search.settings import SearchSettings
+
+ESTIMATORS = list(members("estimator"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class StopAtTwo(Regularizer):
+    """Stops after epoch 2 and takes epoch 1."""
+
+    NAME = "stop_at_two"
+
+    def should_stop(self, report: EpochReport) -> Stop | None:
+        assert len(report.genotypes) == report.epoch
+        return Stop("enough", 1) if report.epoch == 2 else None
+
+
+class StopAtOnce(Regularizer):
+    """Stops after every epoch, with the last genotype."""
+
+    NAME = "stop_at_once"
+
+    def should_stop(self, report: EpochReport) -> Stop | None:
+        return Stop("at once")
+
+
+class Pull(Regularizer):
+    """Adds a constant to dL/dalpha of the normal cell."""
+
+    NAME = "pull"
+
+    def alpha_gradient(self, alphas: Mapping[str, Tensor], step: Any) -> Mapping[str, Tensor]:
+        return {"normal": torch.full_like(alphas["normal"], 3.0)}
+
+
+class Push(Regularizer):
+    """Adds ones to the weights' gradient."""
+
+    NAME = "push"
+
+    def weight_gradient(self, weights: Sequence[Tensor], step: Any) -> Sequence[Tensor]:
+        return [torch.ones_like(weight) for weight in weights]
+
+
+class Uniform(Regularizer):
+    """Replaces the arch weights of the weight step by uniform ones."""
+
+    NAME = "uniform"
+
+    @contextmanager
+    def perturb(self, arch_weights: dict[str, Tensor], step: Any) -> Iterator[None]:
+        for name, value in arch_weights.items():
+            arch_weights[name] = torch.full_like(value, 0.5)
+        yield
+
+
+class OtherDecay(Regularizer):
+    """Sets the weight decay, as weight_l2 does."""
+
+    NAME = "other_decay"
+    OVERRIDES = ("weight_decay",)
+
+    def optimizer_overrides(self, asked: Mapping[str, float]) -> dict[str, float]:
+        return {"weight_decay": 1.0}
+
+
+def own(cls: type[Regularizer]) -> dict[str, str]:
+    return {"name": f"{__name__}:{cls.__name__}"}
+
+
+def search(**changes: Any) -> Search:
+    plain = {
+        "epochs": 2,
+        "batch_size": 16,
+        "arch_lr": 0.05,
+        "precision": "float64",
+        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2},
+        "estimator": "first_order",
+        **changes,
+    }
+    return Search(SearchSettings.model_validate(plain), load_splits(DataSettings(limit=96)))
+
+
+def run(job: Search) -> Search:
+    while not job.finished:
+        job.run_epoch()
+    return job
+
+
+def alpha_of(job: Search) -> Tensor:
+    return torch.cat([alpha.detach().flatten() for alpha in job.alphas.values()])
+
+
+def gradient_of(job: Search) -> Tensor:
+    return torch.cat([alpha.grad.flatten() for alpha in job.alphas.values() if alpha.grad is not None])
+
+
+def ready(epoch: int = 1, progress: float = 1.0, **changes: Any) -> tuple[Search, Any, Any]:
+    """A search within an epoch, with its first batches."""
+    job = search(**changes)
+    for regularizer in job.regularizers:
+        regularizer.on_epoch_start(epoch, progress)
+    job.supernet.train()
+    return job, *next(job._batches())
+
+
+def test_equal_settings_give_equal_alpha_and_any_other_estimator_setting_another() -> None:
+    finite = {"name": "finite_difference", "xi": 0.5, "epsilon": 0.01}
+    settings = {
+        "base": finite,
+        "xi": {**finite, "xi": 0.1},
+        "epsilon": {**finite, "epsilon": 0.5},
+        "exact": {"name": "exact_hvp", "xi": 0.5},
+        "first": {"name": "first_order"},
+    }
+    found = {name: alpha_of(run(search(estimator=estimator))) for name, estimator in settings.items()}
+    assert torch.equal(found["base"], alpha_of(run(search(estimator=finite))))
+    names = list(found)
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:
+            assert not torch.equal(found[one], found[other]), (one, other)
+
+
+def test_xi_zero_is_first_order_in_a_whole_search() -> None:
+    first = alpha_of(run(search()))
+    for name in ("finite_difference", "exact_hvp"):
+        assert torch.equal(alpha_of(run(search(estimator={"name": name, "xi": 0}))), first)
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_an_estimate_leaves_no_trace(estimator: str, drop: float) -> None:
+    job, *batches = ready(estimator=estimator, regularizers=[{"name": "drop_path", "probability": drop}])
+    before = {key: value.clone() for key, value in job.supernet.state_dict().items()}
+    alpha, dropout = alpha_of(job).clone(), job.streams["dropout"].get_state()
+    job.architect.gradient(*batches)
+    assert any("running_mean" in key for key in before)
+    assert all(torch.equal(value, before[key]) for key, value in job.supernet.state_dict().items())
+    assert torch.equal(alpha_of(job), alpha)
+    assert torch.equal(job.streams["dropout"].get_state(), dropout)
+    job._weight_gradient(batches[0])  # the weight step's own pass does update them
+    assert not all(torch.equal(value, before[key]) for key, value in job.supernet.state_dict().items())
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+def test_the_finite_difference_tends_to_the_exact_product_on_the_supernet(drop: float) -> None:
+    remedies = [{"name": "drop_path", "probability": drop}]
+
+    def second_order(estimator: dict[str, Any]) -> Tensor:
+        """The estimate less dL_val/dalpha at w' (the first of the two terms)."""
+        job, *batches = ready(estimator=estimator, regularizers=remedies)
+        job.architect.gradient(*batches)
+        whole = gradient_of(job)
+        with job.objective.virtual():
+            loss = job.objective.weight_loss(batches[0])
+            gradients = torch.autograd.grad(loss.value, job.objective.weights)
+        decay = job.weight_optimizer.param_groups[0]["weight_decay"]
+        with torch.no_grad():
+            for weight, gradient in zip(job.objective.weights, gradients, strict=True):
+                weight.sub_(estimator["xi"] * (gradient + decay * weight))
+        first = first_order_gradient(job.objective, batches[1]).gradients
+        return whole - torch.cat([part.flatten() for part in first])
+
+    exact = second_order({"name": "exact_hvp", "xi": 0.5})
+    # dL/dalpha jumps where a ReLU or a maximum in the supernet switches; at larger epsilons (1e-5 and up
+    # here) w + eps v and w - eps v lie on different sides of such a switch, and jump / (2 eps) prevails.
+    found = second_order({"name": "finite_difference", "xi": 0.5, "epsilon": 1e-7})
+    assert exact.norm() > 1e-3
+    assert (exact - found).norm() < 1e-5 * exact.norm()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_beta_decay_is_its_formula_in_alphas_gradient(estimator: str) -> None:
+    # alpha away from 0, where the softmax would be uniform whatever the formula
+    plain = {"estimator": estimator, "alpha_init": 1.0}
+    without, *batches = ready(**plain)
+    without_loss = without.architect.gradient(*batches)
+    job, *batches = ready(progress=0.5, regularizers=[{"name": "beta_decay", "strength": 8.0}], **plain)
+    loss = job.architect.gradient(*batches)
+    alphas = torch.cat([alpha.detach() for alpha in job.alphas.values()])
+    edges = len(alphas)
+    by_hand = 8.0 * 0.5 * sum(row.exp().sum().log() for row in alphas) / edges
+    assert torch.allclose(loss.value.detach() - without_loss.value.detach(), by_hand, rtol=1e-10)
+    assert torch.equal(loss.data, without_loss.data)
+    expected = 8.0 * 0.5 * alphas.softmax(-1).flatten() / edges
+    torch.testing.assert_close(gradient_of(job) - gradient_of(without), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_beta_decay_ramps_from_nothing() -> None:
+    remedy = Choose("regularizer").parse({"name": "beta_decay", "strength": 4.0}).build()
+    alphas = {"normal": torch.zeros(3, 8, dtype=torch.float64)}
+    remedy.on_epoch_start(0, 0.0)
+    assert remedy.penalty(alphas, alphas) is None
+    values = []
+    for progress in (0.25, 1.0):
+        remedy.on_epoch_start(1, progress)
+        values.append(float(remedy.penalty(alphas, alphas)))
+    assert values == pytest.approx([torch.tensor(8.0).log().item(), 4 * torch.tensor(8.0).log().item()])
+
+
+def test_weight_l2_multiplies_the_weight_decay() -> None:
+    job = search(weight_decay=0.01, regularizers=[{"name": "weight_l2", "factor": 3.0}])
+    assert job.weight_optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.03)
+    assert job.architect.optimizer.param_groups[0]["weight_decay"] == pytest.approx(1e-3)
+
+
+def test_two_remedies_that_set_one_setting_are_refused() -> None:
+    with pytest.raises(InputError, match="weight_l2 and other_decay both set weight_decay"):
+        search(regularizers=["weight_l2", own(OtherDecay)])
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
+    job = search(regularizers=[{"name": "drop_path", "probability": 0.4}])
+    remedy = job.regularizers[0]
+    transform = remedy.transform()
+    ones = torch.ones(20000, 2, 3, 3, dtype=torch.float64)
+
+    def out(training: bool) -> Tensor:
+        return transform.on_edge(ones, ones, None, None, training=training)
+
+    remedy.on_epoch_start(0, 0.0)
+    assert out(True) is ones
+    remedy.on_epoch_start(1, 0.5)  # probability 0.2
+    dropped = out(True)
+    assert torch.equal(dropped, dropped[:, :1, :1, :1].expand_as(dropped))
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 1 / 0.8], dtype=torch.float64))
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)
+    assert float((dropped[:, 0, 0, 0] == 0).double().mean()) == pytest.approx(0.2, abs=0.015)
+    assert out(False) is ones
+
+
+def test_drop_path_is_drawn_for_each_edge_and_not_in_evaluation_mode() -> None:
+    job, batch, _ = ready(regularizers=[{"name": "drop_path", "probability": 0.5}])
+    plain, _, _ = ready()
+    plain.supernet.load_state_dict(job.supernet.state_dict())
+    state = job.streams["dropout"].get_state()
+    measured = []
+    for each in (job, plain):
+        each.supernet.eval()
+        measured.append(each.objective.measure(batch).data)
+    assert torch.equal(*measured)
+    assert torch.equal(job.streams["dropout"].get_state(), state)
+    job.supernet.train()
+    plain.supernet.train()
+    assert not torch.equal(job.objective.measure(batch).data, plain.objective.measure(batch).data)
+
+
+def test_a_weight_that_is_not_a_number_stops_the_search_before_a_step() -> None:
+    job = search()
+    job.run_epoch()
+    with torch.no_grad():
+        next(job.supernet.parameters()).view(-1)[0] = float("nan")
+    before, weights = alpha_of(job).clone(), [weight.detach().clone() for weight in job.supernet.parameters()]
+    adam = [state["step"].clone() for state in job.architect.optimizer.state.values()]
+    with pytest.raises(NonFiniteError, match=r"alpha loss .* epoch 2, batch 0; .*search\.arch_lr"):
+        job.run_epoch()
+    assert torch.equal(alpha_of(job), before)
+    assert [state["step"] for state in job.architect.optimizer.state.values()] == adam
+    for weight, saved in zip(job.supernet.parameters(), weights, strict=True):
+        assert torch.equal(weight, saved) or bool(saved.isnan().any())
+
+
+def test_a_diverging_weight_loss_names_its_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = search()
+    before = [weight.detach().clone() for weight in job.supernet.parameters()]
+    right = job.objective.perturbed_weight_loss
+
+    def wrong(batch: Any) -> Any:
+        loss = right(batch)
+        return type(loss)(loss.value * float("inf"), loss.data, loss.correct, loss.count)
+
+    monkeypatch.setattr(job.objective, "perturbed_weight_loss", wrong)
+    with pytest.raises(NonFiniteError, match=r"weight loss .* epoch 1, batch 0; .*search\.lr"):
+        job.run_epoch()
+    assert all(torch.equal(w, saved) for w, saved in zip(job.supernet.parameters(), before, strict=True))
+
+
+def test_a_stop_ends_the_search_with_the_genotype_of_its_epoch() -> None:
+    job = run(search(epochs=5, arch_lr=0.5, regularizers=[own(StopAtTwo)]))
+    assert job.epoch == 2
+    result = job.result()
+    assert result["stopped_early"] == "enough"
+    assert job.genotypes[0] != job.genotypes[1]  # else the next line would say little
+    assert result["genotype"] == job.genotypes[0].to_json()
+    assert result["genotype_id"] == job.genotypes[0].id
+
+
+def test_the_first_stop_wins_and_without_an_epoch_the_last_genotype_counts() -> None:
+    job = run(search(epochs=5, regularizers=[own(StopAtTwo), own(StopAtOnce)]))
+    assert job.epoch == 1
+    assert job.result()["stopped_early"] == "at once"
+    assert job.result()["genotype"] == job.genotypes[-1].to_json()
+    assert run(search(epochs=1)).result()["stopped_early"] is None
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_terms_of_alphas_gradient_are_added(estimator: str) -> None:
+    plain, *batches = ready(estimator=estimator)
+    plain.architect.gradient(*batches)
+    job, *batches = ready(estimator=estimator, regularizers=[own(Pull), own(Pull)])
+    job.architect.gradient(*batches)
+    added = {name: alpha.grad - plain.alphas[name].grad for name, alpha in job.alphas.items()}
+    torch.testing.assert_close(added["normal"], torch.full_like(added["normal"], 6.0))
+    assert not added["reduce"].any()
+
+
+def test_terms_of_the_weights_gradient_are_added_before_clipping() -> None:
+    plain, batch, _ = ready(grad_clip=0)
+    plain._weight_gradient(batch)
+    job, batch, _ = ready(grad_clip=0, regularizers=[own(Push)])
+    job._weight_gradient(batch)
+    for weight, other in zip(job.supernet.parameters(), plain.supernet.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, other.grad + 1)
+    job, batch, _ = ready(grad_clip=0.5, regularizers=[own(Push)])
+    job._weight_gradient(batch)
+    norm = torch.cat([weight.grad.flatten() for weight in job.supernet.parameters()]).norm()
+    assert float(norm) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_perturbations_act_on_the_weight_step_alone() -> None:
+    plain, *batches = ready(alpha_init=1.0)
+    job, *batches = ready(alpha_init=1.0, regularizers=[own(Uniform)])
+    assert torch.equal(plain.architect.gradient(*batches).value, job.architect.gradient(*batches).value)
+    assert torch.equal(gradient_of(plain), gradient_of(job))
+    halves = {name: torch.full_like(alpha, 0.5) for name, alpha in job.alphas.items()}
+    expected = torch.nn.functional.cross_entropy(plain.supernet(batches[0].inputs, halves), batches[0].targets)
+    found = job._weight_gradient(batches[0]).value
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    assert not torch.equal(found, plain._weight_gradient(batches[0]).value)
