@@ -22,7 +22,10 @@ class FiniteDifference(UnrolledEstimator):
 
     v = dL_val/dw' at w', and eps = epsilon / norm(v) with the L2 norm over all weights. Both passes see
     the same dropout masks. Published second-order code multiplies by eps in places where it must
-    divide by 2 eps; here the limit epsilon -> 0 is `exact_hvp`, with an error of order epsilon^2.
+    divide by 2 eps; here the limit epsilon -> 0 is `exact_hvp`.
+
+    The error is of order epsilon^2 where the loss is smooth along v. A supernet has ReLUs and max pools,
+    and its error need not shrink before epsilon is so small that none of them switches (docs/method.md).
     """
 
     NAME = "finite_difference"
