@@ -37,6 +37,10 @@ def _python_path() -> str:
 def connect(address: str | None = None) -> bool:
     """Make sure that there is a connection. True: it was made here, so `disconnect` must end it."""
     set_environment()
+    if address is None:
+        # Named for other systems, this is what makes Ray take 127.0.0.1 for the node and listen there alone;
+        # an explicit 127.0.0.1 is turned back into the outward address. Read when Ray is imported.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray  # noqa: PLC0415 - after the environment
 
     for name in ("ray", "ray.tune", "ray.train"):
@@ -51,7 +55,6 @@ def connect(address: str | None = None) -> bool:
     }
     if address is None:
         options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
-        options["_node_ip_address"] = "127.0.0.1"
     else:
         options["address"] = address
     ray.init(**options)

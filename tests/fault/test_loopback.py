@@ -1,0 +1,33 @@
+"""A local Ray listens on loopback alone: nobody on the network reaches it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+PROGRAM = """
+import json, psutil
+from raydarts.sweep.cluster import connect, disconnect
+connect()
+import ray
+
+@ray.remote
+def work():
+    return 1
+
+assert ray.get(work.remote()) == 1
+me = psutil.Process()
+found = [c.laddr.ip for p in (me, *me.children(recursive=True))
+         for c in p.net_connections("tcp") if c.status == "LISTEN"]
+disconnect(True)
+print(json.dumps(found))
+"""
+
+
+def test_a_local_ray_listens_on_loopback_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    listening = json.loads(done.stdout.splitlines()[-1])
+    assert len(listening) >= 3  # GCS, raylet, a worker at least: the check saw them
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
