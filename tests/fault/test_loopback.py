@@ -18,8 +18,12 @@ def work():
 
 assert ray.get(work.remote()) == 1
 me = psutil.Process()
-found = [c.laddr.ip for p in (me, *me.children(recursive=True))
-         for c in p.net_connections("tcp") if c.status == "LISTEN"]
+found = []
+for process in (me, *me.children(recursive=True)):
+    try:
+        found += [c.laddr.ip for c in process.net_connections("tcp") if c.status == "LISTEN"]
+    except psutil.NoSuchProcess:  # a worker that was not needed has just ended
+        pass
 disconnect(True)
 print(json.dumps(found))
 """
