@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from raydarts import __version__
-from raydarts.errors import InputError
+from raydarts.errors import InputError, TrialError
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
@@ -46,7 +46,7 @@ Address = Annotated[
     str | None, typer.Option(help="A running Ray cluster ('auto' or host:port). Default: this machine.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Gpu = Annotated[bool, typer.Option("--gpu", help="Train on the first GPU.")]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Train on the first GPU; resume then does too.")]
 
 
 def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
@@ -69,14 +69,6 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _device(gpu: bool) -> str:
-    import torch
-
-    if gpu and not torch.cuda.is_available():
-        raise InputError("--gpu: torch sees no GPU here; leave it out to train on the CPU")
-    return "cuda" if gpu else "cpu"
-
-
 @app.command()
 def sweep(
     spec: SpecPath,
@@ -94,8 +86,10 @@ def sweep(
         console.print(render(plan(loaded)))
         return
     from raydarts.data.splits import load_splits
+    from raydarts.sweep.resources import check_resources
     from raydarts.sweep.runner import start_sweep
 
+    check_resources(loaded, address)  # before data are loaded, which may be a download
     if address is None:
         load_splits(loaded.data)  # once, before trials would: downloads, and refuses what cannot be used
     path = _run_path(storage, name, loaded.name)
@@ -107,7 +101,6 @@ def sweep(
 def resume(
     run: RunPath,
     address: Address = None,
-    gpu: Gpu = False,
 ) -> None:
     """Go on with a run that was interrupted: finished trials stay, others go on from their checkpoint."""
     from raydarts.runs.directory import RunDirectory
@@ -117,7 +110,9 @@ def resume(
     if description["kind"] != "sweep":
         from raydarts.single import go_on
 
-        go_on(found, _device(gpu), console)
+        if address is not None:
+            raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
+        go_on(found, console)
         return
     from raydarts.sweep.runner import resume_sweep
 
@@ -166,7 +161,7 @@ def search(
     from raydarts.single import start_search
 
     loaded = _load(spec, sets)
-    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), _device(gpu), console)
+    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console)
 
 
 @app.command()
@@ -185,7 +180,7 @@ def evaluate(
     """Train a genotype's network from scratch without Ray, and test it."""
     from raydarts.single import start_evaluation
 
-    start_evaluation(genotype, spec, sets or [], seed, _run_path(storage, name, genotype.stem), _device(gpu), console)
+    start_evaluation(genotype, spec, sets or [], seed, _run_path(storage, name, genotype.stem), gpu, console)
 
 
 @app.command()
@@ -272,6 +267,9 @@ def main() -> None:
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    except TrialError as error:  # of a single search or evaluation; a sweep's are in its report
+        sys.stderr.write(f"failed: {error}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

@@ -20,15 +20,10 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
+from raydarts.spaces.genotype import describe_genotype
 
 
-def describe(genotype: Any) -> dict[str, Any]:
-    """What is kept beside a genotype."""
-    found = Genotype.from_json(genotype)
-    return {"genotype_id": found.id, "skips": found.skips()}
-
-
-def start_search(loaded: LoadedSpec, path: Path, device: str, console: Console) -> None:
+def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) -> None:
     """A search of a spec in which nothing is left to choose."""
     if not loaded.search.is_constant:
         open_leaves = [dimension.name for dimension in loaded.search.distributions() if dimension.condition is None]
@@ -38,23 +33,26 @@ def start_search(loaded: LoadedSpec, path: Path, device: str, console: Console) 
         )
     settings = loaded.settings_of(loaded.search.materialise(None))
     threads = max(1, int(loaded.sweep.resources.cpus))
+    device(gpu)  # before anything is made
     spec = {
         "search": settings.model_dump(mode="json"),
         "data": loaded.data.model_dump(mode="json"),
         "threads": threads,
+        "gpu": gpu,
         "checkpoint_every": loaded.sweep.checkpoint_every,
     }
     run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
-    go_on(run, device, console)
+    go_on(run, console)
 
 
 def start_evaluation(
-    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Path, device: str, console: Console
+    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Path, gpu: bool, console: Console
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
     space_of(found)  # before anything is made: a genotype of no space is refused
+    device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     threads = torch.get_num_threads()
     if spec_path is not None:
@@ -68,31 +66,39 @@ def start_evaluation(
         "training": stage.training.model_dump(mode="json"),
         "data": data.model_dump(mode="json"),
         "threads": threads,
+        "gpu": gpu,
         "checkpoint_every": stage.checkpoint_every,
     }
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
-    go_on(run, device, console)
+    go_on(run, console)
 
 
-def _job(run: RunDirectory, kind: str, spec: dict[str, Any], device: str) -> tuple[Job, TrialDirectory]:
+def device(gpu: bool) -> str:
+    """Where to train. Raises `InputError` where a GPU is asked for and there is none."""
+    if gpu and not torch.cuda.is_available():
+        raise InputError("--gpu: torch sees no GPU here, and this run trains on one")
+    return "cuda" if gpu else "cpu"
+
+
+def _job(run: RunDirectory, kind: str, spec: dict[str, Any]) -> tuple[Job, TrialDirectory]:
     data = DataSettings.model_validate(spec["data"])
     if kind == "search":
-        return build_search(SearchSettings.model_validate(spec["search"]), data, device), run.trial(0)
+        return build_search(SearchSettings.model_validate(spec["search"]), data, device(spec["gpu"])), run.trial(0)
     trial = run.evaluations()[0]
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
     training = EvaluationSettings.model_validate(spec["training"])
-    return build_evaluation(training, data, genotype, what["seed"], device), trial
+    return build_evaluation(training, data, genotype, what["seed"], device(spec["gpu"])), trial
 
 
-def go_on(run: RunDirectory, device: str, console: Console) -> None:
+def go_on(run: RunDirectory, console: Console) -> None:
     """Start or continue the run's one job, to its end."""
     description = run.description()
     spec = description["spec"]
     with run.locked():
         torch.set_num_threads(spec["threads"])
-        job, trial = _job(run, description["kind"], spec, device)
+        job, trial = _job(run, description["kind"], spec)
         trial.claim()
         drive.resume(job, trial)
         try:
@@ -103,8 +109,8 @@ def go_on(run: RunDirectory, device: str, console: Console) -> None:
                     progress.update(task, completed=job.epoch, last=_line(row))
         except TrialError as error:
             drive.fail(trial, error)
-            raise InputError(f"{trial.path}: {error}") from error
-        outcome = drive.finish(job, trial, describe)
+            raise
+        outcome = drive.finish(job, trial, describe_genotype)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, description["kind"], console)
 

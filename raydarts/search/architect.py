@@ -32,12 +32,14 @@ class Architect:
     def gradient(self, weight_batch: Batch, alpha_batch: Batch) -> Loss:
         """Puts dL/dalpha into alpha's `.grad`; returns the loss there. No optimizer steps."""
         found = self.estimator(self.objective, weight_batch, alpha_batch, self.weight_optimizer)
-        for (name, alpha), gradient in zip(self.objective.alpha_by_type.items(), found.gradients, strict=True):
-            alpha.grad = gradient
-            for regularizer in self.regularizers:
-                extra = regularizer.alpha_gradient(self.objective.alpha_by_type, (self.objective, alpha_batch))
-                if extra is not None and name in extra:
-                    alpha.grad = alpha.grad + extra[name]
+        alphas = self.objective.alpha_by_type
+        gradients = dict(zip(alphas, found.gradients, strict=True))
+        for regularizer in self.regularizers:
+            extra = regularizer.alpha_gradient(alphas, (self.objective, alpha_batch)) or {}
+            for name, term in extra.items():
+                gradients[name] = gradients[name] + term
+        for name, alpha in alphas.items():
+            alpha.grad = gradients[name]
         return found.loss
 
     def step(self) -> None:

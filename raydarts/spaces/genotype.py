@@ -110,6 +110,12 @@ class Genotype:
         return cls.from_json(value, str(path))
 
 
+def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result keeps beside a genotype: its canonical id, and its skip connections per cell type."""
+    found = Genotype.from_json(genotype, "result")
+    return {"genotype_id": found.id, "skips": found.skips()}
+
+
 def _is_edge(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)

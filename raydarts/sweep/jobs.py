@@ -36,11 +36,3 @@ def builder_named(path: str | None) -> Builder:
     module, _, function = (path or DEFAULT_BUILDER).partition(":")
     found: Builder = getattr(importlib.import_module(module), function)
     return found
-
-
-def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
-    """A genotype's canonical id, and its skip connections per cell type."""
-    from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
-
-    read = Genotype.from_json(dict(genotype), "result")
-    return {"genotype_id": read.id, "skips": read.skips()}

@@ -11,7 +11,7 @@ from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.results import TrialRecord, read_trial
-from raydarts.sweep.jobs import describe_genotype
+from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.schedulers.base import replay
 from raydarts.sweep.searchers.base import Outcome, Searcher
 

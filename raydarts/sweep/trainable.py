@@ -15,7 +15,8 @@ from ray import tune
 from raydarts.runs import drive
 from raydarts.runs.directory import FINAL, RunDirectory, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
-from raydarts.sweep.jobs import builder_named, describe_genotype
+from raydarts.spaces.genotype import describe_genotype
+from raydarts.sweep.jobs import builder_named
 
 
 class JobTrainable(tune.Trainable):
@@ -30,7 +31,6 @@ class JobTrainable(tune.Trainable):
         # its trial to a reused one, and the late starter must not take the trial away from it.
         self._pending: dict[str, Any] | None = config
         self._job: Job | None = None
-        self._failed = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
@@ -45,15 +45,8 @@ class JobTrainable(tune.Trainable):
         if result is not None and result["status"] in FINAL:
             return
         self._trial.claim()
-        try:
-            self._job = self._build(config)
-            drive.resume(self._job, self._trial)
-        except OSError:
-            raise
-        except SupersededError:
-            self._job = None
-        except Exception as error:
-            self._fail(error)
+        self._job = self._build(config)
+        drive.resume(self._job, self._trial)
 
     def _build(self, config: dict[str, Any]) -> Job:
         import torch  # noqa: PLC0415 - only where trials run
@@ -64,31 +57,22 @@ class JobTrainable(tune.Trainable):
         return builder_named(run.get("builder"))(self._trial.description(), run, device)
 
     def step(self) -> dict[str, Any]:
-        if self._pending is not None:
-            self._open(self._pending)
-        if self._job is None or self._failed:
-            return self._ended()
         try:
-            if not self._job.finished:
+            if self._pending is not None:
+                self._open(self._pending)
+            if self._job is not None and not self._job.finished:
                 drive.advance(self._job, self._trial, self._every)
-            if self._job.finished:
+            if self._job is not None and not self._job.finished:
+                return self._scalars(done=False)
+            if self._job is not None:
                 drive.finish(self._job, self._trial, describe_genotype)
-                return self._ended()
-            return self._scalars(done=False)
         except OSError:
             raise
         except SupersededError:
             self._job = None
         except Exception as error:
-            self._fail(error)
-        return self._ended()
-
-    def _fail(self, error: Exception) -> None:
-        self._failed = True
-        self._job = None
-        drive.fail(self._trial, error)
-
-    def _ended(self) -> dict[str, Any]:
+            self._job = None
+            drive.fail(self._trial, error)
         return self._scalars(done=True)
 
     def _scalars(self, done: bool) -> dict[str, Any]:

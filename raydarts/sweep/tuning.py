@@ -13,8 +13,8 @@ from raydarts.config.spec import Resources
 from raydarts.runs import drive
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.display import Display
-from raydarts.sweep.jobs import describe_genotype
 from raydarts.sweep.trainable import JobTrainable
 
 

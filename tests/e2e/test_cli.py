@@ -249,3 +249,25 @@ def test_a_search_and_the_evaluation_of_what_it_found(tmp_path: Path) -> None:
     assert trial["status"] == "completed"
     found = json.loads(of_evaluation.stdout)
     assert json.dumps(found).count('"seed": 3') >= 1
+
+
+def test_a_single_run_resumes_by_itself_and_takes_no_cluster(tmp_path: Path) -> None:
+    """The device is the run's own, and an option that would change nothing is refused."""
+    write(tmp_path / "tiny.yaml", TINY)
+    done = raydarts("search", "tiny.yaml", "--storage", ".", "--name", "one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = raydarts("resume", "one", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    done = raydarts("resume", "one", "--address", "127.0.0.1:1", cwd=tmp_path)
+    refused(done, "--address")
+
+
+def test_a_single_search_that_diverges_fails_and_is_no_bad_input(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.yaml", TINY)
+    done = raydarts(
+        "search", "tiny.yaml", "--storage", ".", "--name", "one", "--set", "search.lr=1e30", "--set",
+        "search.grad_clip=0", "--set", "search.epochs=3", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "not finite" in done.stderr
+    assert "Traceback" not in done.stderr
