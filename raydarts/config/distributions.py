@@ -148,6 +148,13 @@ class Tree:
         """All distributions, in the order of the YAML, each with its condition."""
         return list(_dimensions(self.root, self.name, {}, []))
 
+    def variations(self) -> Iterator[Draw]:
+        """The first of everything, then each option or end of each distribution, all else being first."""
+        yield self.materialise(FirstChooser())
+        for dimension in self.distributions():
+            for value in dimension.distribution.ends():
+                yield self.materialise(FirstChooser({**dimension.forced, dimension.name: value}))
+
     def to_plain(self) -> Any:
         """As in YAML; parses to the same tree again."""
         return _to_plain(self.root)

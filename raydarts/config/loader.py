@@ -16,7 +16,6 @@ from raydarts.config.distributions import (
     KINDS,
     Distribution,
     Draw,
-    FirstChooser,
     Tree,
     enumerate_draws,
     grid_draws,
@@ -246,11 +245,7 @@ def _check_all(tree: Tree, problems: list[Problem]) -> list[SearchSettings]:
     """Check every configuration where they are few, else each option of each distribution by itself and a sample."""
     draws = list(islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS + 1))
     if len(draws) > ALL_COMBINATIONS:
-        draws = [
-            tree.materialise(FirstChooser({**dimension.forced, dimension.name: value}))
-            for dimension in tree.distributions()
-            for value in dimension.distribution.ends()
-        ]
+        draws = list(tree.variations())
         chooser = _EndsChooser(random.Random(0))
         draws += [tree.materialise(chooser) for _ in range(SAMPLED_COMBINATIONS)]
     return [settings for draw in draws if (settings := _check_draw(draw, problems)) is not None]

@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raydarts.config.distributions import FirstChooser, grid_draws
+from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.loader import LoadedSpec, unique_grid
 from raydarts.config.spec import Resources
+from raydarts.search.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,10 @@ def _resources(resources: Resources) -> str:
     return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
 
 
-def _epochs(loaded: LoadedSpec) -> int:
-    """The most epochs that any configuration can ask for (the largest end of a swept `search.epochs`)."""
-    fixed = [FirstChooser()]
-    for dimension in loaded.search.distributions():
-        fixed += [FirstChooser({**dimension.forced, dimension.name: value}) for value in dimension.distribution.ends()]
-    return max(loaded.settings_of(loaded.search.materialise(chooser)).epochs for chooser in fixed)
+def longest(tree: Tree) -> int:
+    """The most epochs that any trial of the sweep runs."""
+    default = SearchSettings.model_fields["epochs"].default
+    return max(int(draw.plain.get("epochs", default)) for draw in tree.variations())
 
 
 def plan(loaded: LoadedSpec) -> Plan:
@@ -60,7 +59,7 @@ def plan(loaded: LoadedSpec) -> Plan:
         jobs = int(getattr(sweep.searcher.settings, "trials", 0))
         note = sweep.searcher.name
     note += f"; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
-    stages = [Stage("search", jobs, _epochs(loaded), _resources(sweep.resources), note)]
+    stages = [Stage("search", jobs, longest(loaded.search), _resources(sweep.resources), note)]
     if evaluate is not None:
         stages.append(
             Stage(

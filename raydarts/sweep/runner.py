@@ -10,7 +10,6 @@ from typing import Any
 from raydarts.errors import RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.search.settings import SearchSettings
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
@@ -86,11 +85,12 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
 
 
 def _search(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[str, float]) -> None:
+    from raydarts.config.plan import longest  # noqa: PLC0415 - tests resume without the loader
     from raydarts.sweep.stages import SearchStage, refill  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
 
     sweep = loaded.sweep
-    scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded), sweep.seed))
+    scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded.search), sweep.seed))
     refill(run, scheduler)
     stage = SearchStage(run, loaded, sweep.searcher.build())
     shown.begin("search", stage.total(), sweep.metric, sweep.mode)
@@ -135,24 +135,6 @@ def _evaluate(run: RunDirectory, loaded: Any, shown: Display, available: Mapping
         max_failures=settings.max_failures,
         checkpoint_every=settings.checkpoint_every,
     )
-
-
-class _Longest:
-    """Chooses the most epochs, and of everything else the first."""
-
-    def choose(self, name: str, distribution: Any) -> Any:
-        longest = name.rsplit(".", 1)[-1] == "epochs"
-        if distribution.kind in ("choice", "grid"):
-            values = [getattr(option, "value", None) for option in distribution.options]
-            numbers = [value for value in values if isinstance(value, int | float)]
-            return values.index(max(numbers)) if longest and numbers else 0
-        return distribution.high if longest else distribution.low
-
-
-def longest(loaded: Any) -> int:
-    """The most epochs that any trial of the sweep runs."""
-    plain = loaded.search.materialise(_Longest()).plain
-    return int(plain.get("epochs", SearchSettings.model_fields["epochs"].default))
 
 
 set_environment()

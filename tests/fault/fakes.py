@@ -105,6 +105,9 @@ class FakeTree:
     def __init__(self, base: dict[str, Any]) -> None:
         self.base = base
 
+    def variations(self) -> list[FakeDraw]:
+        return [FakeDraw({"epochs": 4, **self.base}, {})]
+
     def materialise(self, chooser: Any) -> FakeDraw:
         lr = chooser.choose("search.lr", SimpleNamespace(kind="loguniform", low=0.01, high=0.5, q=None))
         labels = ["a", "b"]

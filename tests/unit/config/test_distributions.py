@@ -10,6 +10,7 @@ import pytest
 
 from raydarts.config.distributions import Distribution, Draw, FirstChooser, enumerate_draws, parse_tree
 from raydarts.config.loader import LoadedSpec, effective_key, load_plain, load_spec, unique_grid
+from raydarts.config.plan import longest
 from raydarts.config.source import from_plain
 from raydarts.errors import Problem
 
@@ -271,3 +272,19 @@ def test_a_huge_stepped_range_is_not_written_out(load) -> None:
 
 def test_the_last_step_not_the_high_end_is_what_must_be_allowed(load) -> None:
     assert load("search:\n  momentum: {quniform: [0, 1, 0.3]}\n").search.distributions()
+
+
+@pytest.mark.parametrize(
+    ("search", "most"),
+    [
+        ("{}", 50),
+        ("{epochs: {grid: [3, 9, 5]}}", 9),
+        ("{choice: [{epochs: 5}, {epochs: 70}]}", 70),
+        ("{choice: [{epochs: 5}, {epochs: {randint: [6, 80]}}]}", 80),
+    ],
+)
+def test_the_longest_trial_is_found_wherever_its_epochs_stand(search: str, most: int, tmp_path: Path) -> None:
+    """ASHA stops every trial there: found too low, it would cut the longer ones short."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"search: {search}\nsweep: {{searcher: {{name: random, trials: 2}}}}\n")
+    assert longest(load_spec(path).search) == most

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from raydarts.config.plan import longest
 from raydarts.config.spec import Resources
 from raydarts.errors import ResourceError
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep import resources
 from raydarts.sweep.resources import check_resources, concurrency
-from raydarts.sweep.runner import longest
 from raydarts.sweep.schedulers.base import Horizon
 from raydarts.sweep.stages import refill
 from tests.fault import fakes
@@ -51,7 +51,7 @@ def test_the_rungs_are_refilled_and_what_was_not_decided_is(tmp_path: Path) -> N
             trial.append_row({"epoch": epoch, "validation_accuracy": score, "alpha_loss": None})
     for index, epoch in [(0, 1), (0, 2), (1, 1), (0, 3), (1, 2)]:
         run.append_event({"event": "report", "index": index, "epoch": epoch})
-    scheduler = loaded.sweep.scheduler.build().build(Horizon("validation_accuracy", "max", longest(loaded), 0))
+    scheduler = loaded.sweep.scheduler.build().build(Horizon("validation_accuracy", "max", longest(loaded.search), 0))
     refill(run, scheduler)
     assert rungs(scheduler) == {1: {"0000": 0.1, "0001": 0.5, "0002": 0.05}, 2: {"0000": 0.2, "0001": 0.6}, 4: {}}
     stopped = run.trial(2).result()
