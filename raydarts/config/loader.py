@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
     KINDS,
-    Distribution,
     Draw,
     Tree,
-    enumerate_draws,
     grid_draws,
-    parse_tree,
     refuse_continuous,
 )
+from raydarts.config.parsing import parse_tree
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
-from raydarts.config.validation import Model, check, where_of
+from raydarts.config.validation import Model, check
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, Problem, SpecError
 from raydarts.registry import Component, nearest
 from raydarts.search.settings import METRICS, SearchSettings
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate")
-ALL_COMBINATIONS = 2000
-SAMPLED_COMBINATIONS = 300
 LARGEST_GRID = 100_000
 
 
@@ -63,7 +58,7 @@ class LoadedSpec:
     def settings_of(self, draw: Draw) -> SearchSettings:
         """The typed settings of one configuration. Raises `SpecError`."""
         problems: list[Problem] = []
-        settings = _check_draw(draw, problems)
+        settings = check_draw(draw, problems)
         if settings is None or problems:
             raise SpecError(problems)
         return settings
@@ -103,7 +98,7 @@ def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
         problems.append(Problem(*_where(sections, "name", root.where), "name", message))
     broken = {problem.path for problem in problems if _within(problem.path, "search")}
     found: list[Problem] = []
-    drawn = _check_all(tree, found)
+    drawn = check_all(tree, found)
     problems += _no_consequences(found, broken)
     if not broken and data is not None and sweep is not None:
         _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
@@ -184,71 +179,6 @@ def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> Non
             return
         for key, item in node.value.items():
             _refuse_distributions(item, f"{path}.{key}", problems)
-
-
-def _check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
-    settings = check(SearchSettings, draw.plain, draw.lines, "search", problems)
-    if settings is not None:
-        _check_regularizers(settings, draw, problems)
-        _check_requirements(settings, draw, problems)
-    return settings
-
-
-def _check_regularizers(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
-    taken: dict[str, str] = {}
-    names: set[str] = set()
-    for index, component in enumerate(settings.regularizers):
-        place = ("regularizers", index)
-        if component.name in names:
-            message = f"{component.name} stands twice; each remedy acts at most once"
-            problems.append(Problem(*where_of(place, draw.lines), f"search.regularizers.{index}", message))
-        names.add(component.name)
-        for setting in getattr(component.member, "OVERRIDES", ()):
-            if taken.setdefault(setting, component.name) != component.name:
-                message = f"{taken[setting]} and {component.name} both set {setting}; choose one of them"
-                problems.append(Problem(*where_of(place, draw.lines), f"search.regularizers.{index}", message))
-
-
-def _components(settings: SearchSettings) -> list[tuple[tuple[str | int, ...], Component]]:
-    found: list[tuple[tuple[str | int, ...], Component]] = []
-    for key in type(settings).model_fields:
-        value = getattr(settings, key)
-        if isinstance(value, Component):
-            found.append(((key,), value))
-        elif isinstance(value, tuple):
-            found += [((key, index), item) for index, item in enumerate(value) if isinstance(item, Component)]
-    return found
-
-
-def _check_requirements(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
-    components = _components(settings)
-    chosen = {f"{component.family}:{component.name}" for _, component in components}
-    for path, component in components:
-        for requirement in component.member.REQUIRES:
-            family, _, names = requirement.partition(":")
-            if not any(f"{family}:{name}" in chosen for name in names.split("|")):
-                message = f"{component.name} needs the {family} {names.replace('|', ' or ')}"
-                problems.append(Problem(*where_of(path, draw.lines), ".".join(map(str, ("search", *path))), message))
-
-
-class _EndsChooser:
-    """Any of the options, or either end."""
-
-    def __init__(self, generator: random.Random) -> None:
-        self._generator = generator
-
-    def choose(self, name: str, distribution: Distribution) -> Any:
-        return self._generator.choice(distribution.ends())
-
-
-def _check_all(tree: Tree, problems: list[Problem]) -> list[SearchSettings]:
-    """Check every configuration where they are few, else each option of each distribution by itself and a sample."""
-    draws = list(islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS + 1))
-    if len(draws) > ALL_COMBINATIONS:
-        draws = list(tree.variations())
-        chooser = _EndsChooser(random.Random(0))
-        draws += [tree.materialise(chooser) for _ in range(SAMPLED_COMBINATIONS)]
-    return [settings for draw in draws if (settings := _check_draw(draw, problems)) is not None]
 
 
 def _cross_checks(

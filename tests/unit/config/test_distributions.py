@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from raydarts.config.distributions import Distribution, Draw, FirstChooser, enumerate_draws, parse_tree
+from raydarts.config.distributions import Distribution, Draw, FirstChooser, enumerate_draws
 from raydarts.config.loader import LoadedSpec, effective_key, load_plain, load_spec, unique_grid
+from raydarts.config.parsing import parse_tree
 from raydarts.config.plan import longest
 from raydarts.config.source import from_plain
 from raydarts.errors import Problem

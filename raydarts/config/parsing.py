@@ -1,0 +1,113 @@
+"""YAML nodes to a tree of the search-space language; everything wrong with it is told, and no value is guessed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, to_plain
+from raydarts.config.source import Node, Where
+from raydarts.errors import Problem
+from raydarts.registry import nearest
+
+
+def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
+    """The tree of a section; what is wrong with its distributions is added to `problems`."""
+    root = _parse(node, name, problems)
+    if misfits := list(_no_mappings(root)):
+        if not any(problem.path == name for problem in problems):
+            for misfit in misfits:
+                file, line = misfit.where
+                problems.append(Problem(file, line, name, "must be a mapping of keys"))
+        root = Branch((), (), node.where)
+    return Tree(root, name)
+
+
+def _no_mappings(node: Any) -> Iterator[Any]:
+    """What a section could turn out to be that is no mapping of keys."""
+    if isinstance(node, Distribution) and node.options:
+        for option in node.options:
+            yield from _no_mappings(option)
+    elif not isinstance(node, Branch) or node.keys is None:
+        yield node
+
+
+def _parse(node: Node, path: str, problems: list[Problem]) -> Any:
+    if isinstance(node.value, list):
+        items = tuple(_parse(item, f"{path}.{index}", problems) for index, item in enumerate(node.value))
+        return Branch(None, items, node.where)
+    if not isinstance(node.value, dict):
+        return Leaf(node.value, node.where)
+    kinds = [key for key in node.value if key in KINDS]
+    if kinds:
+        if len(node.value) > 1:
+            others = ", ".join(key for key in node.value if key != kinds[0])
+            beside = next(item for key, item in node.value.items() if key != kinds[0])
+            _problem(problems, beside, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
+            return Leaf(None, node.where)
+        return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems)
+    if len(node.value) == 1:
+        ((key, only),) = node.value.items()
+        if isinstance(only.value, list) and (hint := nearest(key, list(KINDS))):
+            _problem(problems, only, path, f"unknown distribution '{key}'{hint} (allowed: {', '.join(KINDS)})")
+            return Leaf(None, node.where)
+    items = tuple(_parse(item, f"{path}.{key}", problems) for key, item in node.value.items())
+    return Branch(tuple(node.value), items, node.where)
+
+
+def _problem(problems: list[Problem], node: Node, path: str, message: str) -> None:
+    problems.append(Problem(*node.where, path, message))
+
+
+def _distribution(kind: str, node: Node, where: Where, path: str, problems: list[Problem]) -> Any:
+    if not isinstance(node.value, list) or not node.value:
+        wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
+        _problem(problems, node, path, f"{kind} needs {wanted}, with at least one in it")
+        return Leaf(None, where)
+    if kind in OPTIONS:
+        options = tuple(_parse(item, path, problems) for item in node.value)
+        return Distribution(kind, where, options, _unique([_label(option) for option in options]))
+    wanted_form = {"quniform": "[low, high, q]"}.get(kind, "[low, high]")
+    numbers = [item.value for item in node.value]
+    if len(numbers) != NUMERIC[kind] or not all(
+        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) for number in numbers
+    ):
+        _problem(problems, node, path, f"{kind} needs {wanted_form}, finite numbers; got {json.dumps(node.plain())}")
+        return Leaf(None, where)
+    low, high, q = (*numbers, 0.0)[:3]
+    complaint = None
+    if low >= high:
+        complaint = f"low must be below high, got {low} and {high}"
+    elif kind == "loguniform" and low <= 0:
+        complaint = f"low must be above 0 (its logarithm is taken), got {low}"
+    elif kind == "quniform" and not 0 < q <= high - low:
+        complaint = f"q must be above 0 and at most high - low, got {q}"
+    elif kind == "randint" and not all(float(number).is_integer() for number in (low, high)):
+        complaint = f"both ends must be whole numbers, got {low} and {high}"
+    if complaint:
+        _problem(problems, node, path, f"{kind} {wanted_form}: {complaint}")
+        return Leaf(None, where)
+    return Distribution(kind, where, low=float(low), high=float(high), q=float(q))
+
+
+def _label(option: Any) -> str:
+    if isinstance(option, Leaf):
+        return option.value if isinstance(option.value, str) else json.dumps(option.value)
+    if isinstance(option, Branch) and option.keys is None:
+        return "+".join(_label(item) for item in option.items) or "none"
+    if isinstance(option, Branch) and option.keys is not None and "name" in option.keys:
+        return _label(option.items[option.keys.index("name")])
+    return json.dumps(to_plain(option), separators=(",", ":"))
+
+
+def _unique(labels: list[str]) -> tuple[str, ...]:
+    unique: list[str] = []
+    for label in labels:
+        number, candidate = 1, label
+        while candidate in unique or (number > 1 and candidate in labels):
+            number += 1
+            candidate = f"{label}#{number}"
+        unique.append(candidate)
+    return tuple(unique)
