@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +22,23 @@ AUGMENT = {"crop_padding": 1, "flip": True, "cutout_length": 3, "cutout_probabil
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["dil_conv_3x3", 2]]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def splits() -> Splits:
     return load_splits(DataSettings(limit=96))
 
 
-def search(estimator: str) -> Search:
+def search(estimator: str, precision: str = "float64") -> Search:
     plain = {
         "epochs": 3,
         "batch_size": 16,
         "arch_lr": 0.05,
-        "precision": "float64",
+        "precision": precision,
         "augment": AUGMENT,
         "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2},
         "estimator": estimator,
-        "regularizers": [{"name": "drop_path", "probability": 0.4}, "beta_decay"],
+        "regularizers": [{"name": "drop_path", "probability": 0.4}, "beta_decay", "weight_l2"],
     }
     return Search(SearchSettings.model_validate(plain), splits())
 
@@ -102,15 +96,16 @@ def resumed(make: Any, path: Path) -> tuple[Any, Any]:
     return whole, second
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_a_search_goes_on_to_the_last_bit(estimator: str, tmp_path: Path) -> None:
-    whole, second = resumed(lambda: search(estimator), tmp_path / "state.pt")
+def test_a_search_goes_on_to_the_last_bit(estimator: str, precision: str, tmp_path: Path) -> None:
+    whole, second = resumed(lambda: search(estimator, precision), tmp_path / "state.pt")
     one, other = whole.state_dict(), second.state_dict()
     for key in ("supernet", "alpha", "weight_optimizer", "alpha_optimizer", "streams", "genotypes", "schedule"):
         assert differences(one[key], other[key], key) == []
     assert differences(one, other) == []
     assert differences(whole.result(), second.result()) == []
-    assert differences(search(estimator).state_dict()["alpha"], one["alpha"]) != []
+    assert differences(search(estimator, precision).state_dict()["alpha"], one["alpha"]) != []
 
 
 def test_an_evaluation_goes_on_to_the_last_bit(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,13 +30,7 @@ AUGMENT = {"crop_padding": 1, "flip": True, "cutout_length": 2, "cutout_probabil
 MEASURED = ("seconds", "memory_mb")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on several threads, on a busy machine by an order of magnitude."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def settings(**values: Any) -> EvaluationSettings:

@@ -22,12 +22,7 @@ from raydarts.search.settings import SearchSettings
 ESTIMATORS = list(members("estimator"))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class StopAtTwo(Regularizer):
