@@ -17,8 +17,8 @@ from raydarts.search.objective import BilevelObjective
 class ExactHvp(UnrolledEstimator):
     """dL_val(w', alpha)/dalpha - xi * d2L_train(w, alpha)/(dalpha dw) v, with v = dL_val/dw' at w'.
 
-    The product is taken by autograd through the gradient's graph: no epsilon, but the graph of the
-    training pass is kept, and about twice the memory of `finite_difference`.
+    The product is taken by autograd through the gradient's graph: no epsilon, but the graph of
+    the training pass's gradient is kept, which costs memory.
     """
 
     NAME = "exact_hvp"

@@ -29,7 +29,7 @@ class FiniteDifference(UnrolledEstimator):
     """
 
     NAME = "finite_difference"
-    SOURCE = "DARTS (arXiv 1806.09055), eq. 7 and 8; epsilon 0.01, footnote 2"
+    SOURCE = "DARTS (arXiv 1806.09055), eq. 7 and 8; epsilon 0.01"
 
     class Settings(UnrolledSettings):
         epsilon: float = Field(0.01, gt=0)

@@ -14,7 +14,7 @@ class SkipCounts(Probe):
     """Edges of the genotype that are skip connections, for each cell type."""
 
     NAME = "skip_counts"
-    SOURCE = "RobustDARTS (arXiv 1909.09656), section 3; DARTS+ (arXiv 1909.06035)"
+    SOURCE = "RobustDARTS (arXiv 1909.09656); DARTS+ (arXiv 1909.06035)"
     METRICS = ("skips_*",)
 
     def measure(self, space: Space, arch_weights: Mapping[str, Tensor], genotype: Genotype) -> dict[str, float | int]:

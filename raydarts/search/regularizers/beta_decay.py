@@ -19,7 +19,7 @@ class BetaDecay(Regularizer):
     """
 
     NAME = "beta_decay"
-    SOURCE = "Beta-DARTS (Ye et al. 2022, arXiv 2203.01665), eq. 12"
+    SOURCE = "Beta-DARTS (Ye et al. 2022, arXiv 2203.01665)"
     NEUTRAL = {"strength": 0.0}
 
     class Settings(registry.Settings):

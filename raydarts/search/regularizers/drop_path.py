@@ -33,7 +33,7 @@ class DropPath(Regularizer):
     """Drop-path on every edge of the supernet, its probability rising linearly: p * epoch / (epochs - 1)."""
 
     NAME = "drop_path"
-    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1: 0, .2, .4, .6"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): 0, .2, .4, .6"
     NEUTRAL = {"probability": 0.0}
 
     class Settings(registry.Settings):
