@@ -15,6 +15,7 @@ from raydarts.data.splits import Splits
 from raydarts.errors import InputError
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.search.architect import Architect
+from raydarts.search.estimators.base import constant
 from raydarts.search.objective import Loss, Objective
 from raydarts.search.regularizers.base import EpochReport, Regularizer, Stop
 from raydarts.search.settings import SearchSettings
@@ -155,7 +156,8 @@ class Search:
     def _weight_gradient(self, batch: Batch) -> Loss:
         """Puts dL_train/dw, clipped, into the weights' `.grad`; returns the loss."""
         weights = list(self.supernet.parameters())
-        loss = self.objective.perturbed_weight_loss(batch)
+        with constant(self.objective.alphas):
+            loss = self.objective.perturbed_weight_loss(batch)
         gradients = torch.autograd.grad(loss.value, weights)
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient

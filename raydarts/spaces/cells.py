@@ -1,4 +1,4 @@
-"""The DARTS cell, in its mixed form (supernet) and its discrete form (a genotype's network)."""
+"""A cell's graph, in its mixed form (supernet) and its discrete form (a genotype's network); the DARTS cell on both."""
 
 from __future__ import annotations
 
@@ -34,12 +34,120 @@ class _Source:
         return self._relu
 
 
-class MixedCell(nn.Module):
-    """A cell in which every edge is the weighted sum of all its candidates (DARTS paper, eq. 1 and 2).
+class MixedGraph(nn.Module):
+    """A DAG in which every edge is the weighted sum of all its candidates (DARTS paper, eq. 1 and 2).
 
-    `forward(s0, s1, arch_weights)` with `arch_weights` `(num_edges, num_ops)`. Parameter-free
-    candidates are computed once per source node and used by every edge that leaves it.
+    `nodes(inputs, arch_weights)` with `arch_weights` `(num_edges, num_ops)` gives the intermediate nodes.
+    Parameter-free candidates are computed once per source node and used by every edge that leaves it.
+    `normalised`: pools end in a batch norm.
     """
+
+    def __init__(
+        self,
+        spec: CellSpec,
+        layer: int,
+        cell_type: str,
+        channels: int,
+        *,
+        stride: int,
+        transforms: Sequence[MixedTransform],
+        normalised: bool = True,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.edges = tuple(
+            MixedEdge(layer, cell_type, index, *edge, stride if edge.src < spec.num_inputs else 1, channels)
+            for index, edge in enumerate(spec.edges)
+        )
+        self.operations = nn.ModuleDict()
+        self.keys = tuple(
+            tuple(self._add(edge, primitive, normalised) for primitive in candidates)
+            for edge, candidates in zip(self.edges, spec.candidates, strict=True)
+        )
+        self.transforms = tuple(transforms)
+        self.on_operation = tuple(t for t in transforms if overrides(t, "on_operation"))
+        self.extras = nn.ModuleDict()
+        for edge in self.edges:
+            for number, transform in enumerate(transforms):
+                if (module := transform.build(edge)) is not None:
+                    self.extras[f"{edge.index}-{number}"] = module
+
+    def _add(self, edge: MixedEdge, primitive: str, normalised: bool) -> str | None:
+        """Make the module of one candidate, or find the one its source node shares. None for `none`."""
+        if primitive == "none":
+            return None
+        operation = build_operation(primitive, edge.channels, edge.stride, affine=False, normalised=normalised)
+        place = f"from{edge.src}" if operation.SHARED else f"edge{edge.index}"
+        key = f"{place}-{primitive}"
+        if key not in self.operations:
+            self.operations[key] = operation
+        return key
+
+    def nodes(self, inputs: Sequence[Tensor], arch_weights: Tensor) -> list[Tensor]:
+        sources = [_Source(x) for x in inputs]
+        weights = [row.unbind() for row in arch_weights.unbind()]
+        for node in range(self.spec.num_inputs, self.spec.num_inputs + self.spec.num_nodes):
+            total: Tensor | None = None
+            for index in self.spec.incoming(node):
+                source = sources[self.edges[index].src]
+                if self.transforms:
+                    edge = self._transformed(source, index, weights[index])
+                    total = edge if total is None else total + edge
+                else:
+                    total = self._sum(total, source, index, weights[index])
+            sources.append(_Source(self._zeros(sources[0], 0) if total is None else total))
+        return [source.x for source in sources[self.spec.num_inputs :]]
+
+    def _sum(self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...]) -> Tensor:
+        """`total` plus the edge's candidates times their weights, added in place: no backward pass needs the sums."""
+        for weight, key in zip(weights, self.keys[index], strict=True):
+            if key is None:
+                continue
+            operation: Operation = self.operations[key]  # type: ignore[assignment]
+            if operation.SHARED:
+                output = self._candidate(source, key)
+                total = weight * output if total is None else total.addcmul_(output, weight)
+            else:
+                output = operation(source.of(operation), weight)
+                total = output if total is None else total.add_(output)
+        return self._zeros(source, index) if total is None else total
+
+    def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...]) -> Tensor:
+        """The edge's weighted sum, with what the remedies change about it."""
+        edge = self.edges[index]
+        total: Tensor | None = None
+        if self.on_operation:
+            for weight, key, primitive in zip(weights, self.keys[index], self.spec.candidates[index], strict=True):
+                if key is None:
+                    continue
+                output = self._candidate(source, key)
+                for transform in self.on_operation:
+                    output = transform.on_operation(output, edge, primitive, training=self.training)
+                total = weight * output if total is None else torch.addcmul(total, output, weight)
+        else:
+            total = self._sum(None, source, index, weights)
+        if total is None:
+            total = self._zeros(source, index)
+        for number, transform in enumerate(self.transforms):
+            extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
+            total = transform.on_edge(total, source.x, edge, extra, training=self.training)
+        return total
+
+    def _zeros(self, source: _Source, index: int) -> Tensor:
+        stride = self.edges[index].stride
+        return torch.zeros_like(source.x[:, :, ::stride, ::stride])
+
+    def _candidate(self, source: _Source, key: str) -> Tensor:
+        operation: Operation = self.operations[key]  # type: ignore[assignment]
+        if not operation.SHARED:
+            return operation(source.of(operation))  # type: ignore[no-any-return]
+        if key not in source.shared:
+            source.shared[key] = operation(source.of(operation))
+        return source.shared[key]
+
+
+class MixedCell(MixedGraph):
+    """The DARTS cell of a supernet: two preprocessed inputs, the graph, and the concatenation of its nodes."""
 
     def __init__(
         self,
@@ -53,73 +161,12 @@ class MixedCell(nn.Module):
         previous_reduced: bool,
         transforms: Sequence[MixedTransform],
     ) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec, layer, cell_type, channels, stride=stride, transforms=transforms)
         self.preprocess0 = preprocess(channels_in[0], channels, previous_reduced, affine=False)
         self.preprocess1 = preprocess(channels_in[1], channels, False, affine=False)
-        self.edges = tuple(
-            MixedEdge(layer, cell_type, index, *edge, stride if edge.src < spec.num_inputs else 1, channels)
-            for index, edge in enumerate(spec.edges)
-        )
-        self.operations = nn.ModuleDict()
-        self.keys = tuple(
-            tuple(self._add(edge, primitive) for primitive in candidates)
-            for edge, candidates in zip(self.edges, spec.candidates, strict=True)
-        )
-        self.transforms = tuple(transforms)
-        self.on_operation = tuple(t for t in transforms if overrides(t, "on_operation"))
-        self.extras = nn.ModuleDict()
-        for edge in self.edges:
-            for number, transform in enumerate(transforms):
-                if (module := transform.build(edge)) is not None:
-                    self.extras[f"{edge.index}-{number}"] = module
-
-    def _add(self, edge: MixedEdge, primitive: str) -> str | None:
-        """Make the module of one candidate, or find the one its source node shares. None for `none`."""
-        if primitive == "none":
-            return None
-        operation = build_operation(primitive, edge.channels, edge.stride, affine=False, normalised=True)
-        place = f"from{edge.src}" if operation.SHARED else f"edge{edge.index}"
-        key = f"{place}-{primitive}"
-        if key not in self.operations:
-            self.operations[key] = operation
-        return key
 
     def forward(self, s0: Tensor, s1: Tensor, arch_weights: Tensor) -> Tensor:
-        sources = [_Source(self.preprocess0(s0)), _Source(self.preprocess1(s1))]
-        weights = [row.unbind() for row in arch_weights.unbind()]
-        for node in range(self.spec.num_inputs, self.spec.num_inputs + self.spec.num_nodes):
-            incoming = self.spec.incoming(node)
-            total = self._edge(sources[self.edges[incoming[0]].src], incoming[0], weights[incoming[0]])
-            for index in incoming[1:]:
-                total = total + self._edge(sources[self.edges[index].src], index, weights[index])
-            sources.append(_Source(total))
-        return torch.cat([source.x for source in sources[self.spec.num_inputs :]], dim=1)
-
-    def _edge(self, source: _Source, index: int, weights: tuple[Tensor, ...]) -> Tensor:
-        edge = self.edges[index]
-        total: Tensor | None = None
-        for weight, key, primitive in zip(weights, self.keys[index], self.spec.candidates[index], strict=True):
-            if key is None:
-                continue
-            output = self._candidate(source, key)
-            for transform in self.on_operation:
-                output = transform.on_operation(output, edge, primitive, training=self.training)
-            total = weight * output if total is None else torch.addcmul(total, output, weight)
-        if total is None:
-            total = torch.zeros_like(source.x[:, :, :: edge.stride, :: edge.stride])
-        for number, transform in enumerate(self.transforms):
-            extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
-            total = transform.on_edge(total, source.x, edge, extra, training=self.training)
-        return total
-
-    def _candidate(self, source: _Source, key: str) -> Tensor:
-        operation: Operation = self.operations[key]  # type: ignore[assignment]
-        if not operation.SHARED:
-            return operation(source.of(operation))  # type: ignore[no-any-return]
-        if key not in source.shared:
-            source.shared[key] = operation(source.of(operation))
-        return source.shared[key]
+        return torch.cat(self.nodes((self.preprocess0(s0), self.preprocess1(s1)), arch_weights), dim=1)
 
 
 class DropPath:
@@ -138,8 +185,50 @@ class DropPath:
         return x * (mask / keep)
 
 
-class DiscreteCell(nn.Module):
-    """A cell of a genotype: each node sums its chosen edges; drop-path acts on all but identities."""
+class DiscreteGraph(nn.Module):
+    """The DAG of a genotype's cell: each node sums its chosen edges; drop-path acts on all but identities.
+
+    A node without edges is zeros.
+    """
+
+    def __init__(
+        self, genotype: CellGenotype, num_inputs: int, channels: int, *, stride: int, drop_path: DropPath
+    ) -> None:
+        super().__init__()
+        self.genotype = genotype
+        self.stride = stride
+        self.drop_path = drop_path
+        self.operations = nn.ModuleList(
+            nn.ModuleList(
+                build_operation(primitive, channels, stride if src < num_inputs else 1, affine=True, normalised=False)
+                for primitive, src in node
+            )
+            for node in genotype.nodes
+        )
+
+    @property
+    def multiplier(self) -> int:
+        return len(self.genotype.concat)
+
+    def nodes(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Inputs and intermediate nodes, in order."""
+        sources = [_Source(x) for x in inputs]
+        for choices, operations in zip(self.genotype.nodes, self.operations, strict=True):
+            outputs = []
+            for (_, src), operation in zip(choices, operations.children(), strict=True):
+                output = operation(sources[src].of(operation))
+                if self.training and not isinstance(operation, Identity):
+                    output = self.drop_path(output)
+                outputs.append(output)
+            if outputs:
+                sources.append(_Source(sum(outputs[1:], outputs[0])))
+            else:
+                sources.append(_Source(torch.zeros_like(inputs[0][:, :, :: self.stride, :: self.stride])))
+        return [source.x for source in sources]
+
+
+class DiscreteCell(DiscreteGraph):
+    """The DARTS cell of a genotype's network: two preprocessed inputs, and the nodes that its output concatenates."""
 
     def __init__(
         self,
@@ -151,31 +240,10 @@ class DiscreteCell(nn.Module):
         previous_reduced: bool,
         drop_path: DropPath,
     ) -> None:
-        super().__init__()
-        self.genotype = genotype
-        self.drop_path = drop_path
+        super().__init__(genotype, len(channels_in), channels, stride=stride, drop_path=drop_path)
         self.preprocess0 = preprocess(channels_in[0], channels, previous_reduced, affine=True)
         self.preprocess1 = preprocess(channels_in[1], channels, False, affine=True)
-        self.nodes = nn.ModuleList(
-            nn.ModuleList(
-                build_operation(primitive, channels, stride if src < 2 else 1, affine=True, normalised=False)
-                for primitive, src in node
-            )
-            for node in genotype.nodes
-        )
-
-    @property
-    def multiplier(self) -> int:
-        return len(self.genotype.concat)
 
     def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
-        sources = [_Source(self.preprocess0(s0)), _Source(self.preprocess1(s1))]
-        for choices, operations in zip(self.genotype.nodes, self.nodes, strict=True):
-            outputs = []
-            for (_, src), operation in zip(choices, operations.children(), strict=True):
-                output = operation(sources[src].of(operation))
-                if self.training and not isinstance(operation, Identity):
-                    output = self.drop_path(output)
-                outputs.append(output)
-            sources.append(_Source(sum(outputs[1:], outputs[0])))
-        return torch.cat([sources[node].x for node in self.genotype.concat], dim=1)
+        nodes = self.nodes((self.preprocess0(s0), self.preprocess1(s1)))
+        return torch.cat([nodes[node] for node in self.genotype.concat], dim=1)

@@ -3,7 +3,9 @@
 Every operation that begins with a ReLU in the paper is written here without it and says so by
 `PREACTIVATED`: its input is relu(x). The ReLU depends on the source node alone, so a cell computes it
 once per node and not once per edge and primitive. The same holds for parameter-free operations, which
-say `SHARED`. Both leave every sum what it is (tested against a plain loop).
+say `SHARED`. The others take their arch weight as `scale`: an operation that ends in a batch norm makes
+it that norm's factor, so that neither the weighted output nor its gradient takes a pass of its own. All
+of this leaves every sum what it is (tested against a plain loop).
 """
 
 from __future__ import annotations
@@ -14,51 +16,85 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from raydarts.spaces.depthwise import DepthwiseConv2d
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch norm over `(batch, C, H, W)`; `scale`, a scalar tensor, multiplies its output."""
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        if scale is None:
+            return super().forward(x)
+        if self.affine:
+            return scale * super().forward(x)
+        tracked = self.track_running_stats or not self.training
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked.add_(1)  # type: ignore[operator,union-attr]
+        return nn.functional.batch_norm(
+            x,
+            self.running_mean if tracked else None,
+            self.running_var if tracked else None,
+            weight=scale.repeat(self.num_features),  # not expand: the CPU's kernel reads it without its stride
+            training=self.training,
+            momentum=self.momentum,  # type: ignore[arg-type]
+            eps=self.eps,
+        )
+
 
 class Operation(nn.Module):
-    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`."""
+    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`, times `scale` where given."""
 
     PREACTIVATED: ClassVar[bool] = False
     SHARED: ClassVar[bool] = False
 
 
-class SepConv(Operation):
+class Normed(Operation):
+    """A body and the batch norm that ends it."""
+
+    PREACTIVATED = True
+
+    def __init__(self, channels: int, affine: bool, *body: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+        self.norm = Norm(channels, affine=affine)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        return self.norm(self.body(x), scale)  # type: ignore[no-any-return]
+
+
+class SepConv(Normed):
     """Depthwise-separable convolution, twice: depthwise k x k, 1x1, BN, ReLU, depthwise, 1x1, BN."""
 
-    PREACTIVATED = True
-
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
-        super().__init__()
-        padding = kernel // 2
-        self.op = nn.Sequential(
-            nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels, bias=False),
+        super().__init__(
+            channels,
+            affine,
+            DepthwiseConv2d(channels, kernel, stride),
             nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels, affine=affine),
+            Norm(channels, affine=affine),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, kernel, 1, padding, groups=channels, bias=False),
+            DepthwiseConv2d(channels, kernel),
             nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels, affine=affine),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)  # type: ignore[no-any-return]
 
-
-class DilConv(Operation):
+class DilConv(Normed):
     """Dilated (2) depthwise-separable convolution: depthwise k x k, 1x1, BN."""
 
-    PREACTIVATED = True
-
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
-        super().__init__()
-        self.op = nn.Sequential(
-            nn.Conv2d(channels, channels, kernel, stride, kernel - 1, dilation=2, groups=channels, bias=False),
+        super().__init__(
+            channels,
+            affine,
+            DepthwiseConv2d(channels, kernel, stride, dilation=2),
             nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels, affine=affine),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)  # type: ignore[no-any-return]
+
+class Conv(Normed):
+    """k x k convolution of stride 1, BN: `nor_conv` of NAS-Bench-201."""
+
+    def __init__(self, channels: int, kernel: int, affine: bool) -> None:
+        super().__init__(channels, affine, nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False))
 
 
 class Pool(Operation):
@@ -71,7 +107,7 @@ class Pool(Operation):
         self.pool: nn.Module = (
             nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
         )
-        self.norm: nn.Module = nn.BatchNorm2d(channels, affine=False) if normalised else nn.Identity()
+        self.norm: nn.Module = Norm(channels, affine=False) if normalised else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.pool(x))  # type: ignore[no-any-return]
@@ -84,6 +120,29 @@ class Identity(Operation):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+class Noise(Operation):
+    """Draws N(0, 1) for every output value, whatever its input (RobustDARTS' space S4); in evaluation mode too.
+
+    `generator` is set by `draw_from`; without one torch's global generator draws.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
+        return noise if scale is None else scale * noise
+
+
+def draw_from(network: nn.Module, generator: torch.Generator) -> None:
+    """Operations of the network that draw at random draw from `generator`."""
+    for module in network.modules():
+        if isinstance(module, Noise):
+            module.generator = generator
 
 
 class FactorizedReduce(Operation):
@@ -99,9 +158,9 @@ class FactorizedReduce(Operation):
         super().__init__()
         self.first = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
         self.second = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+        self.norm = Norm(channels_out, affine=affine)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         # A 1x1 convolution of stride 2 is one of stride 1 on every second pixel. Written so because
         # oneDNN's backward pass of the former corrupts the heap on CPUs where the input has few
         # channels (torch 2.14.1: "corrupted double-linked list").
@@ -109,7 +168,8 @@ class FactorizedReduce(Operation):
         odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2
         if odd_height or odd_width:
             shifted = nn.functional.pad(shifted, (0, odd_width, 0, odd_height))
-        return self.norm(torch.cat([self.first(even), self.second(shifted)], dim=1))  # type: ignore[no-any-return]
+        halves = torch.cat([self.first(even), self.second(shifted)], dim=1)
+        return self.norm(halves, scale)  # type: ignore[no-any-return]
 
 
 class ReLUConvBN(nn.Module):
@@ -120,7 +180,7 @@ class ReLUConvBN(nn.Module):
         self.op = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out, affine=affine),
+            Norm(channels_out, affine=affine),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,30 +198,37 @@ class ReLUReduce(nn.Module):
         return self.reduce(torch.relu(x))  # type: ignore[no-any-return]
 
 
-class Conv7x1(Operation):
+class Conv7x1(Normed):
     """1x7 then 7x1 convolution, BN (in published genotypes of other papers, not in the search space)."""
 
-    PREACTIVATED = True
-
     def __init__(self, channels: int, stride: int, affine: bool) -> None:
-        super().__init__()
-        self.op = nn.Sequential(
+        super().__init__(
+            channels,
+            affine,
             nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
             nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
-            nn.BatchNorm2d(channels, affine=affine),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)  # type: ignore[no-any-return]
+
+class Zero(Operation):
+    """`none` where it was chosen: zeros."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
 def _skip(channels: int, stride: int, affine: bool) -> Operation:
     return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
 
 
-# (channels, stride, affine, normalised pools) -> operation. `none` has no module: it adds nothing to a
-# sum, and its arch weight has gradient 0 through it, so leaving it out is exact.
+# (channels, stride, affine, normalised pools) -> operation. A supernet leaves `none` out: it adds nothing
+# to a sum, and its arch weight has gradient 0 through it.
 _BUILDERS: dict[str, Callable[[int, int, bool, bool], Operation]] = {
+    "none": lambda c, s, affine, normalised: Zero(s),
     "max_pool_3x3": lambda c, s, affine, normalised: Pool("max", c, s, normalised),
     "avg_pool_3x3": lambda c, s, affine, normalised: Pool("avg", c, s, normalised),
     "skip_connect": lambda c, s, affine, normalised: _skip(c, s, affine),
@@ -171,6 +238,9 @@ _BUILDERS: dict[str, Callable[[int, int, bool, bool], Operation]] = {
     "dil_conv_3x3": lambda c, s, affine, normalised: DilConv(c, 3, s, affine),
     "dil_conv_5x5": lambda c, s, affine, normalised: DilConv(c, 5, s, affine),
     "conv_7x1_1x7": lambda c, s, affine, normalised: Conv7x1(c, s, affine),
+    "noise": lambda c, s, affine, normalised: Noise(s),
+    "nor_conv_1x1": lambda c, s, affine, normalised: Conv(c, 1, affine),
+    "nor_conv_3x3": lambda c, s, affine, normalised: Conv(c, 3, affine),
 }
 
 
@@ -180,3 +250,4 @@ def build_operation(primitive: str, channels: int, stride: int, *, affine: bool,
 
 
 BUILDABLE = tuple(_BUILDERS)
+STRIDED = tuple(name for name in _BUILDERS if not name.startswith("nor_conv"))  # those that halve the resolution too

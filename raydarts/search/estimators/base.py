@@ -34,9 +34,21 @@ class Estimator(Member):
         """One estimate. `optimizer` is the weights' own: its lr, momentum and weight decay make the virtual step."""
 
 
+@contextmanager
+def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the tensors (all the weights, or all the alphas) are constants: passes for the others alone are cheaper."""
+    for leaf in leaves:
+        leaf.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for leaf in leaves:
+            leaf.requires_grad_(True)
+
+
 def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
     """dL_val(w, alpha)/dalpha at the current weights."""
-    with objective.virtual():
+    with objective.virtual(), constant(objective.weights):
         loss = objective.alpha_loss(alpha_batch)
         gradients = torch.autograd.grad(loss.value, objective.alphas)
     return AlphaGradient(list(gradients), loss)

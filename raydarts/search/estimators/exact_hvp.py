@@ -8,6 +8,7 @@ from raydarts.data.batches import Batch
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
+    constant,
     look_ahead,
     weights_restored,
 )
@@ -33,7 +34,7 @@ class ExactHvp(UnrolledEstimator):
         xi: float,
     ) -> AlphaGradient:
         weights = list(objective.weights)
-        with objective.virtual():
+        with objective.virtual(), constant(objective.alphas):
             loss = objective.weight_loss(weight_batch)
             first = torch.autograd.grad(loss.value, weights)
         with weights_restored(weights):

@@ -11,6 +11,7 @@ from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
     UnrolledSettings,
+    constant,
     look_ahead,
     weights_restored,
 )
@@ -43,7 +44,7 @@ class FiniteDifference(UnrolledEstimator):
         xi: float,
     ) -> AlphaGradient:
         with weights_restored(objective.weights) as saved:
-            with objective.virtual():
+            with objective.virtual(), constant(objective.alphas):
                 loss = objective.weight_loss(weight_batch)
                 weight_gradients = torch.autograd.grad(loss.value, list(objective.weights))
             alpha_gradients, v, alpha_loss = look_ahead(objective, weight_gradients, alpha_batch, optimizer, xi)
@@ -65,5 +66,5 @@ class FiniteDifference(UnrolledEstimator):
         with torch.no_grad():
             torch._foreach_copy_(weights, saved)
             torch._foreach_add_(weights, v, alpha=shift)
-        with objective.virtual():
+        with objective.virtual(), constant(weights):
             return list(torch.autograd.grad(objective.weight_loss(batch).value, objective.alphas))

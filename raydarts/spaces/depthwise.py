@@ -1,0 +1,147 @@
+"""Depthwise convolutions whose gradients are fast on a CPU, and equal in exact arithmetic to torch's own.
+
+A depthwise convolution y = w * x of odd kernel and "same" padding is bilinear, and its gradients are of
+the same kind: dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw a correlation of x with
+dL/dy. oneDNN's backward pass computes both up to forty times slower than the forward pass where the
+kernel is dilated, and dL/dw slowly where it is more than three pixels wide (torch 2.14.1; docs/benchmarks.md).
+So dL/dx is computed here as a forward convolution; a dilated dL/dw on the `dilation^2` images of every
+`dilation`-th pixel, where the kernel is not dilated; a wide dL/dw three columns at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_WIDTH = 3  # the widest kernel for which oneDNN's weight gradient is fast
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """`nn.Conv2d(channels, channels, kernel, stride, groups=channels, bias=False)` with "same" padding, kernel odd."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(
+            channels,
+            channels,
+            kernel,
+            stride,
+            dilation * (kernel // 2),
+            dilation=dilation,
+            groups=channels,
+            bias=False,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        stride, dilation = self.stride[0], self.dilation[0]
+        if x.device.type == "cpu" and stride == dilation:
+            # The kernel's pixels and the outputs lie on one grid: on that grid nothing is dilated or strided.
+            return _Convolution.apply(x[:, :, ::stride, ::stride], self.weight, 1)  # type: ignore[no-any-return,no-untyped-call]
+        if x.device.type == "cpu" and stride == 1:
+            return _Convolution.apply(x, self.weight, dilation)  # type: ignore[no-any-return,no-untyped-call]
+        return super().forward(x)
+
+
+class _Convolution(torch.autograd.Function):
+    """`(n, C, H, W)`, `(C, 1, k, k)` -> `(n, C, H, W)`; differentiable any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.dilation = dilation
+        padding = dilation * (weight.shape[-1] // 2)
+        return torch.conv2d(x, weight, None, 1, padding, dilation, weight.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        (dy,) = gradients
+        dx = dw = None
+        if ctx.needs_input_grad[0]:
+            dx = _Convolution.apply(dy, weight.flip(2, 3), ctx.dilation)  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[1]:
+            dw = _WeightGradient.apply(x, dy, weight.shape[-1], ctx.dilation)  # type: ignore[no-untyped-call]
+        return dx, dw, None
+
+
+class _WeightGradient(torch.autograd.Function):
+    """dw[c, 0, i, j] = sum of x[:, c, h + d (i - k/2), w + d (j - k/2)] dy[:, c, h, w] over images and pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, dy)
+        ctx.dilation = dilation
+        return _correlation(_phases(x, dilation), _phases(dy, dilation), kernel)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x, dy = ctx.saved_tensors
+        (dw,) = gradients
+        to_x = to_dy = None
+        if ctx.needs_input_grad[0]:
+            to_x = _Convolution.apply(dy, dw.flip(2, 3), ctx.dilation)  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[1]:
+            to_dy = _Convolution.apply(x, dw, ctx.dilation)  # type: ignore[no-untyped-call]
+        return to_x, to_dy, None, None
+
+
+def _phases(x: Tensor, step: int) -> Tensor:
+    """`(n, C, H, W)` -> `(step^2 n, C, H / step, W / step)`: every `step`-th pixel from each start, zero-padded."""
+    if step == 1:
+        return x
+    pads = [0, -x.shape[3] % step, 0, -x.shape[2] % step]
+    x = nn.functional.pad(x, pads) if any(pads) else x
+    count, channels, height, width = x.shape
+    grid = x.permute(0, 2, 3, 1).reshape(count, height // step, step, width // step, step, channels)
+    phases = grid.permute(2, 4, 0, 1, 3, 5).reshape(-1, height // step, width // step, channels)
+    return phases.permute(0, 3, 1, 2)
+
+
+def _correlation(x: Tensor, dy: Tensor, kernel: int) -> Tensor:
+    """The gradient of an undilated kernel, at most three columns at a time."""
+    width = min(kernel, _WIDTH)
+    gap = kernel // 2 - width // 2
+    spread_x, spread_dy = _Spread(x, gap, kernel), _Spread(dy, gap, kernel)
+    parts = []
+    for first in range(0, kernel, width):
+        begin = min(first, kernel - width)
+        shift = gap - begin  # how far the part's middle lies to the left of the kernel's
+        found = _native(spread_x.moved(max(shift, 0)), spread_dy.moved(max(-shift, 0)), (kernel, width))
+        parts.append(found[..., first - begin :])
+    return torch.cat(parts, dim=3) if len(parts) > 1 else parts[0]
+
+
+class _Spread:
+    """`(n, C, H, W)` images with `gap` columns of zeros to the right of each row, copied once.
+
+    Moving all of them to the right within their gaps is another view of the same memory. Images lower
+    than the kernel get rows of zeros below (oneDNN is slow at them).
+    """
+
+    def __init__(self, x: Tensor, gap: int, kernel: int) -> None:
+        count, self.channels, height, width = x.shape
+        self.shape = (count, max(height, kernel), width + gap, self.channels)
+        self.x = x
+        self.copied = self.shape[1:3] != (height, width)
+        if self.copied:
+            self.margin = gap * self.channels
+            self.buffer = x.new_zeros(self.margin + count * self.shape[1] * self.shape[2] * self.channels)
+            self.buffer[self.margin :].view(self.shape)[:, :height, :width] = x.permute(0, 2, 3, 1)
+
+    def moved(self, columns: int) -> Tensor:
+        if not self.copied:
+            return self.x
+        start = self.margin - columns * self.channels
+        images = self.buffer[start : len(self.buffer) - columns * self.channels]
+        return images.view(self.shape).permute(0, 3, 1, 2)
+
+
+def _native(x: Tensor, dy: Tensor, kernel: tuple[int, int]) -> Tensor:
+    channels = x.shape[1]
+    weight = x.new_empty((channels, 1, *kernel))
+    pads = [size // 2 for size in kernel]
+    found = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, [1, 1], pads, [1, 1], False, [0, 0], channels, [False, True, False]
+    )
+    return found[1]  # type: ignore[no-any-return]
