@@ -37,9 +37,9 @@ class DepthwiseConv2d(nn.Conv2d):
         stride, dilation = self.stride[0], self.dilation[0]
         if x.device.type == "cpu" and stride == dilation:
             # The kernel's pixels and the outputs lie on one grid: on that grid nothing is dilated or strided.
-            return _Convolution.apply(x[:, :, ::stride, ::stride], self.weight, 1)  # type: ignore[no-any-return,no-untyped-call]
+            return _Convolution.apply(x[:, :, ::stride, ::stride], self.weight, 1)  # type: ignore[no-any-return]
         if x.device.type == "cpu" and stride == 1:
-            return _Convolution.apply(x, self.weight, dilation)  # type: ignore[no-any-return,no-untyped-call]
+            return _Convolution.apply(x, self.weight, dilation)  # type: ignore[no-any-return]
         return super().forward(x)
 
 
@@ -59,9 +59,9 @@ class _Convolution(torch.autograd.Function):
         (dy,) = gradients
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = _Convolution.apply(dy, weight.flip(2, 3), ctx.dilation)  # type: ignore[no-untyped-call]
+            dx = _Convolution.apply(dy, weight.flip(2, 3), ctx.dilation)
         if ctx.needs_input_grad[1]:
-            dw = _WeightGradient.apply(x, dy, weight.shape[-1], ctx.dilation)  # type: ignore[no-untyped-call]
+            dw = _WeightGradient.apply(x, dy, weight.shape[-1], ctx.dilation)
         return dx, dw, None
 
 
@@ -80,9 +80,9 @@ class _WeightGradient(torch.autograd.Function):
         (dw,) = gradients
         to_x = to_dy = None
         if ctx.needs_input_grad[0]:
-            to_x = _Convolution.apply(dy, dw.flip(2, 3), ctx.dilation)  # type: ignore[no-untyped-call]
+            to_x = _Convolution.apply(dy, dw.flip(2, 3), ctx.dilation)
         if ctx.needs_input_grad[1]:
-            to_dy = _Convolution.apply(x, dw, ctx.dilation)  # type: ignore[no-untyped-call]
+            to_dy = _Convolution.apply(x, dw, ctx.dilation)
         return to_x, to_dy, None, None
 
 

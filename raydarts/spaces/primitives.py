@@ -29,7 +29,7 @@ class Norm(nn.BatchNorm2d):
             return scale * super().forward(x)
         tracked = self.track_running_stats or not self.training
         if self.training and self.track_running_stats:
-            self.num_batches_tracked.add_(1)  # type: ignore[operator,union-attr]
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         return nn.functional.batch_norm(
             x,
             self.running_mean if tracked else None,

@@ -36,7 +36,7 @@ class Estimator(Member):
 
 @contextmanager
 def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the tensors (all the weights, or all the alphas) are constants: passes for the others alone are cheaper."""
+    """Inside, the tensors (all the weights, or all the alphas) are constants: gradients of the others are cheaper."""
     for leaf in leaves:
         leaf.requires_grad_(False)
     try:
