@@ -1,13 +1,14 @@
-"""What a data set is to the rest of raydarts: uint8 images in memory, with labels."""
+"""What a data set is to the rest of raydarts: labelled images, as uint8 in memory or as files to read from."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raydarts.data.files import ImageFiles
 from raydarts.registry import Member
 
 
@@ -52,13 +53,21 @@ class ImageArrays:
         _, height, width, channels = self.train_images.shape
         return (channels, height, width)
 
+    def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> ImageArrays:
+        """The same images with these statistics; None keeps those it has."""
+        return replace(self, mean=mean or self.mean, std=std or self.std)
+
+
+ImageSource = ImageArrays | ImageFiles
+"""Both have `name`, `train_labels`, `test_labels`, `num_classes`, `image_shape`, `mean`, `std`, `with_statistics`."""
+
 
 class Dataset(Member):
     """A data set that can be chosen by name (family `dataset`)."""
 
     @abstractmethod
-    def load(self) -> ImageArrays:
-        """Read it into memory. Raises `DataError` naming the file, and what to do, where it cannot."""
+    def load(self) -> ImageSource:
+        """Read it into memory, or list its files. Raises `DataError`, naming file and remedy, where it cannot."""
 
     def check(self) -> None:
         """Raise `DataError` cheaply (no decoding) where `load` is bound to fail: a missing file or folder."""

@@ -1,16 +1,20 @@
-"""Batches from memory: uint8 images on the device, augmented there a batch at a time."""
+"""Batches of one part of a split: uint8 images, augmented on the device a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from raydarts.data.augment import crop_and_flip, cut_out_
+from raydarts.data.colour import jittered, require_colours
 from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
+from raydarts.data.windows import draws_of, resized, windows
 
 Part = Literal["weight", "alpha", "search", "validation", "test"]
 
@@ -22,30 +26,39 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
-class ImageBatches:
+Sliceable = TypeVar("Sliceable", Tensor, range)
+
+
+def in_slices(values: Sliceable, size: int) -> Iterator[Sliceable]:
+    """`values`, `size` at a time."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+class Batches(ABC):
     """One part of a split. All draws come from the generators given, which live on the device.
 
-    `cutout_probability` starts as the settings' and may be set before an epoch, so that a remedy can
-    ramp it; at 0 nothing is drawn for cutout.
+    Equal generators give equal batches to the last bit, and where a pass leaves the generators depends on
+    the number of images and of batches taken alone. `cutout_probability` starts as the settings' and may be
+    set before an epoch, so that a remedy can ramp it; at 0 nothing is drawn for cutout.
     """
 
     def __init__(
         self, splits: Splits, part: str, device: torch.device | str, dtype: torch.dtype, augment: AugmentSettings | None
     ) -> None:
-        arrays = splits.arrays
-        images, labels = (
-            (arrays.test_images, arrays.test_labels) if part == "test" else (arrays.train_images, arrays.train_labels)
-        )
-        indices = getattr(splits, part)
-        chosen = torch.from_numpy(np.ascontiguousarray(images[indices].transpose(0, 3, 1, 2)))
-        self.images = chosen.to(device)
-        self.targets = torch.from_numpy(labels[indices]).to(device)
+        source = splits.source
+        channels, height, width = source.image_shape
+        if augment is not None:
+            require_colours(augment.colour_jitter, source.name, channels)
+        labels = source.test_labels if part == "test" else source.train_labels
+        self.device = torch.device(device)
         self.dtype = dtype
+        self.targets = torch.from_numpy(labels[getattr(splits, part)]).to(self.device)
         self.augment = augment
         self.cutout_probability = 0.0 if augment is None else augment.cutout_probability
-        shape = (1, -1, 1, 1)
-        self.mean = torch.tensor(arrays.mean, dtype=dtype, device=device).view(shape) * 255
-        self.std = torch.tensor(arrays.std, dtype=dtype, device=device).view(shape) * 255
+        # A value for each channel of each pixel: subtracting rows this long is several times as fast as triples.
+        self._mean = (torch.tensor(source.mean, dtype=dtype, device=device) * 255).repeat(height * width)
+        self._std = (torch.tensor(source.std, dtype=dtype, device=device) * 255).repeat(height * width)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -57,62 +70,66 @@ class ImageBatches:
 
         `drop_last` leaves an incomplete last batch out.
         """
-        permutation = torch.randperm(len(self), generator=order, device=self.images.device)
         size = min(batch_size, len(self))
-        for start in range(0, len(self) - size + 1 if drop_last else len(self), max(size, 1)):
-            chosen = permutation[start : start + size]
-            images = self.images[chosen]
-            if self.augment is not None:
-                images = _crop_and_flip(images, self.augment, augment)
-            inputs = self._normalised(images)
-            if self.augment is not None:
-                inputs = _cutout(inputs, self.augment.cutout_length, self.cutout_probability, augment)
-            yield Batch(inputs, self.targets[chosen])
+        chosen = list(in_slices(torch.randperm(len(self), generator=order, device=self.device), max(size, 1)))
+        if drop_last and chosen and len(chosen[-1]) < size:
+            del chosen[-1]
+        for numbers, images in zip(chosen, self._training_images(chosen, augment), strict=True):
+            yield Batch(self._augmented(images, augment), self.targets[numbers])
 
     def sequential(self, batch_size: int) -> Iterator[Batch]:
         """Every image once, in order, as it is."""
-        for start in range(0, len(self), batch_size):
-            images = self.images[start : start + batch_size]
-            yield Batch(self._normalised(images), self.targets[start : start + batch_size])
+        targets = in_slices(self.targets, batch_size)
+        for images, some in zip(self._images_in_order(batch_size), targets, strict=True):
+            yield Batch(self._as_inputs(self._normalised(images)), some)
+
+    @abstractmethod
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
+        """A batch for each of `chosen` (positions in the part), uint8 NHWC; random windows where they are asked for."""
+
+    @abstractmethod
+    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
+        """All images, a batch at a time, uint8 NHWC."""
+
+    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        settings = self.augment
+        if settings is None:
+            return self._as_inputs(self._normalised(images))
+        images = crop_and_flip(images, settings, generator)
+        if settings.colour_jitter.strengths:
+            images = jittered(images.to(self.dtype), settings.colour_jitter, generator)
+        values = self._normalised(images)
+        cut_out_(values, settings.cutout_length, self.cutout_probability, generator)
+        return self._as_inputs(values)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        values = (images.to(self.dtype) - self.mean) / self.std
-        return values.contiguous(memory_format=torch.channels_last)
+        values = images.to(self.dtype, copy=True).flatten(1)
+        return values.sub_(self._mean).div_(self._std).view(images.shape)
+
+    @staticmethod
+    def _as_inputs(values: Tensor) -> Tensor:
+        return values.permute(0, 3, 1, 2)
 
 
-def _crop_and_flip(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    """Random crop out of the zero-padded image, then a flip with probability 1/2."""
-    count, _, height, width = images.shape
-    device = images.device
-    rows = torch.arange(height, device=device).expand(count, height)
-    columns = torch.arange(width, device=device).expand(count, width)
-    if settings.crop_padding:
-        padding = settings.crop_padding
-        images = torch.nn.functional.pad(images, (padding,) * 4)
-        offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator, device=device)
-        rows, columns = rows + offsets[0], columns + offsets[1]
-    if settings.flip:
-        flipped = torch.rand((count, 1), generator=generator, device=device) < 0.5
-        columns = torch.where(flipped, columns.flip(1), columns)
-    if not (settings.crop_padding or settings.flip):
-        return images
-    which = torch.arange(count, device=device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+class ImageBatches(Batches):
+    """A part of arrays in memory: uint8 on the device."""
 
+    def __init__(
+        self, splits: Splits, part: str, device: torch.device | str, dtype: torch.dtype, augment: AugmentSettings | None
+    ) -> None:
+        super().__init__(splits, part, device, dtype, augment)
+        arrays = splits.arrays
+        images = arrays.test_images if part == "test" else arrays.train_images
+        self.images = torch.from_numpy(np.ascontiguousarray(images[getattr(splits, part)])).to(self.device)
 
-def _cutout(inputs: Tensor, length: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Zeros in a square centred on a uniformly drawn pixel, clipped at the border (DeVries, Taylor 2017)."""
-    if length == 0 or probability == 0:
-        return inputs
-    count, _, height, width = inputs.shape
-    device = inputs.device
-    y = torch.randint(0, height, (count, 1), generator=generator, device=device)
-    x = torch.randint(0, width, (count, 1), generator=generator, device=device)
-    has = torch.rand((count, 1, 1), generator=generator, device=device) < probability
-    rows = torch.arange(height, device=device)[None]
-    columns = torch.arange(width, device=device)[None]
-    low, high = length // 2, length - length // 2
-    in_rows = (rows >= y - low) & (rows < y + high)
-    in_columns = (columns >= x - low) & (columns < x + high)
-    hole = in_rows[:, :, None] & in_columns[:, None, :] & has
-    return inputs.masked_fill(hole[:, None], 0)
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
+        area = None if self.augment is None else self.augment.random_resized_crop
+        for numbers in chosen:
+            images = self.images[numbers]
+            if area is not None:
+                _, height, width, _ = images.shape
+                images = resized(images, windows(draws_of(len(images), generator, self.device), height, width, area))
+            yield images
+
+    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
+        yield from in_slices(self.images, batch_size)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raydarts.data.base import ImageArrays
+from raydarts.data.base import ImageArrays, ImageSource
+from raydarts.data.files import ImageFiles
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError
 
@@ -19,10 +20,10 @@ class Splits:
     """Disjoint index arrays into the training images.
 
     `weight` and `alpha` are the halves of the bilevel split, `search` both together (what a retraining
-    learns from), `validation` what is held out of all of it. The test images are all of `arrays.test_images`.
+    learns from), `validation` what is held out of all of it. The test images are all of the source's.
     """
 
-    arrays: ImageArrays
+    source: ImageSource
     weight: Indices
     alpha: Indices
     validation: Indices
@@ -33,7 +34,21 @@ class Splits:
 
     @property
     def test(self) -> Indices:
-        return np.arange(len(self.arrays.test_images), dtype=np.int64)
+        return np.arange(len(self.source.test_labels), dtype=np.int64)
+
+    @property
+    def arrays(self) -> ImageArrays:
+        """The source, where it lies in memory; `TypeError` where it is files."""
+        if not isinstance(self.source, ImageArrays):
+            raise TypeError(f"{self.source.name}: its images are files, not arrays")
+        return self.source
+
+    @property
+    def files(self) -> ImageFiles:
+        """The source, where it is files; `TypeError` where it lies in memory."""
+        if not isinstance(self.source, ImageFiles):
+            raise TypeError(f"{self.source.name}: its images lie in memory, not in files")
+        return self.source
 
 
 _KEPT = 2
@@ -43,21 +58,34 @@ _loaded: dict[str, Splits] = {}
 def load_splits(settings: DataSettings) -> Splits:
     """Load the data set and split it. Kept for the process: Ray's workers run many trials each.
 
-    The last `_KEPT` are kept, by the settings written out (a data set's own may hold lists, which do
-    not hash). Raises `DataError` where the data set cannot be read or a part of the split is empty.
+    The last `_KEPT` are kept, by the settings written out, `mean` and `std` among them (a data set's own may
+    hold lists, which do not hash). Raises `DataError` where the data set cannot be read, a part of the split is
+    empty, or statistics are given for another number of channels.
     """
     key = settings.model_dump_json()
     if key not in _loaded:
-        splits = split(settings.dataset.build().load(), settings)
+        splits = split(_normalised_as_given(settings.dataset.build().load(), settings), settings)
         while len(_loaded) >= _KEPT:
             del _loaded[next(iter(_loaded))]
         _loaded[key] = splits
     return _loaded[key]
 
 
-def split(arrays: ImageArrays, settings: DataSettings) -> Splits:
+def _normalised_as_given(source: ImageSource, settings: DataSettings) -> ImageSource:
+    channels = source.image_shape[0]
+    for key in ("mean", "std"):
+        given = getattr(settings, key)
+        if given is not None and len(given) != channels:
+            raise DataError(
+                f"data.{key}: {len(given)} given, but {source.name}'s images have {channels} channel(s); "
+                "give one value a channel, or none to have it computed"
+            )
+    return source.with_statistics(settings.mean, settings.std)
+
+
+def split(source: ImageSource, settings: DataSettings) -> Splits:
     """A permutation by `split_seed`: the first `limit` images, then validation, alpha and weight parts."""
-    order = np.random.default_rng(settings.split_seed).permutation(len(arrays.train_images)).astype(np.int64)
+    order = np.random.default_rng(settings.split_seed).permutation(len(source.train_labels)).astype(np.int64)
     if settings.limit is not None:
         order = order[: settings.limit]
     held_out = round(settings.validation_fraction * len(order))
@@ -67,9 +95,9 @@ def split(arrays: ImageArrays, settings: DataSettings) -> Splits:
     for name, part in (("weight", weight), ("alpha", alpha)):
         if len(part) < 2:
             raise DataError(
-                f"{arrays.name}: the {name} part of the split has {len(part)} of {len(order)} images; "
+                f"{source.name}: the {name} part of the split has {len(part)} of {len(order)} images; "
                 "change data.limit, data.validation_fraction or data.alpha_fraction"
             )
     if settings.validation_fraction > 0 and not held_out:
-        raise DataError(f"{arrays.name}: data.validation_fraction holds out none of {len(order)} images; raise it")
-    return Splits(arrays, weight, alpha, validation)
+        raise DataError(f"{source.name}: data.validation_fraction holds out none of {len(order)} images; raise it")
+    return Splits(source, weight, alpha, validation)

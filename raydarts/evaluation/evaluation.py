@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch, ImageBatches
+from raydarts.data.batches import Batch
+from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
@@ -37,12 +38,12 @@ class Evaluation:
         self.device = torch.device(device)
         self.dtype = getattr(torch, settings.precision)
         self.streams = Streams(seed, self.device)
-        arrays = splits.arrays
+        source = splits.source
         with self.streams.globally("weight_init"):
-            network = space_of(genotype).network(genotype, arrays.image_shape, arrays.num_classes, settings.network)
+            network = space_of(genotype).network(genotype, source.image_shape, source.num_classes, settings.network)
         self.network: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parts = {
-            part: ImageBatches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
+            part: batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
             for part in ("search", "validation", "test")
             if len(getattr(splits, part))
         }
@@ -71,8 +72,8 @@ class Evaluation:
         self.network.train()
         meter = Meter()
         data = self.parts["search"]
-        batches = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
-        for number, batch in enumerate(batches):
+        passed = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
+        for number, batch in enumerate(passed):
             self._step(batch, number, meter)
         self.schedule.step()
         self.epoch += 1

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch, ImageBatches
+from raydarts.data.batches import Batch
+from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
 from raydarts.errors import InputError
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
@@ -56,9 +57,7 @@ class Search:
         self.selection = settings.selection.build()
         self.probes = [component.build() for component in settings.probes]
         self.data = {
-            part: ImageBatches(
-                splits, part, self.device, self.dtype, settings.augment if part != "validation" else None
-            )
+            part: batches(splits, part, self.device, self.dtype, settings.augment if part != "validation" else None)
             for part in ("weight", "alpha", "validation")
             if len(getattr(splits, part))
         }
@@ -73,7 +72,7 @@ class Search:
         settings = self.settings
         transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
         with self.streams.globally("weight_init"):
-            supernet = self.space.supernet(splits.arrays.image_shape, splits.arrays.num_classes, transforms)
+            supernet = self.space.supernet(splits.source.image_shape, splits.source.num_classes, transforms)
         self.supernet = supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.alphas = {name: self._initial_alpha(cell.alpha_shape) for name, cell in self.space.cells.items()}
         self.objective = Objective(

@@ -1,0 +1,101 @@
+"""Random changes of brightness, contrast, saturation and hue, image by image, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from raydarts.data.settings import ColourJitter
+from raydarts.errors import DataError
+
+LUMA = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in a grey value (ITU-R BT.601, rounded as in torchvision)."""
+
+
+def require_colours(jitter: ColourJitter, name: str, channels: int) -> None:
+    """`DataError` where images of so many channels have nothing that this jitter could change."""
+    asked = jitter.strengths
+    if channels not in (1, 3) and asked:
+        raise DataError(f"augment.colour_jitter: {name}'s images have {channels} channels; it needs 1 or 3")
+    if channels == 1 and (useless := [key for key in ("saturation", "hue") if key in asked]):
+        raise DataError(f"augment.colour_jitter: {' and '.join(useless)} of {name}'s grey images cannot be changed")
+
+
+def jittered(values: Tensor, jitter: ColourJitter, generator: torch.Generator) -> Tensor:
+    """`values` NHWC in [0, 255], changed by what `jitter` asks for, in an order drawn for each image."""
+    asked = jitter.strengths
+    if not asked:
+        return values
+    count, device = len(values), values.device
+    orders = torch.rand((count, len(asked)), generator=generator, device=device).argsort(1).cpu()
+    spread = 2 * torch.rand((len(asked), count), generator=generator, device=device) - 1
+    factors = [
+        spread[number] * strength
+        if name == "hue"
+        else _between(max(0.0, 1 - strength), 1 + strength, (spread[number] + 1) / 2)
+        for number, (name, strength) in enumerate(asked.items())
+    ]
+    changes = [_CHANGES[name] for name in asked]
+    values = values.clone()
+    for turn in range(len(asked)):
+        for number, change in enumerate(changes):
+            chosen = (orders[:, turn] == number).nonzero().flatten().to(device)
+            if len(chosen):
+                factor = factors[number][chosen].to(values.dtype)[:, None, None, None]
+                values[chosen] = change(values[chosen], factor)
+    return values
+
+
+def _between(low: float, high: float, share: Tensor) -> Tensor:
+    return low + (high - low) * share
+
+
+def _blended(values: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
+    return (factor * values + (1 - factor) * other).clamp(0, 255)
+
+
+def _grey(values: Tensor) -> Tensor:
+    if values.shape[3] == 1:
+        return values
+    return (values * values.new_tensor(LUMA)).sum(3, keepdim=True)
+
+
+def brightness(values: Tensor, factor: Tensor) -> Tensor:
+    """Times `factor` `(n, 1, 1, 1)`."""
+    return _blended(values, 0.0, factor)
+
+
+def contrast(values: Tensor, factor: Tensor) -> Tensor:
+    """Away from (or, below 1, towards) the image's mean grey."""
+    return _blended(values, _grey(values).mean((1, 2, 3), keepdim=True), factor)
+
+
+def saturation(values: Tensor, factor: Tensor) -> Tensor:
+    """Away from (or, below 1, towards) each pixel's grey."""
+    return _blended(values, _grey(values), factor)
+
+
+def hue(values: Tensor, turn: Tensor) -> Tensor:
+    """Turned by `turn` of a full circle, value and saturation (HSV) kept."""
+    red, green, blue = values.unbind(3)
+    value = values.amax(3)
+    chroma = value - values.amin(3)
+    safe = torch.where(chroma == 0, 1, chroma)
+    sector = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sector = sector + 6 * turn[..., 0]
+    away = torch.stack([(sector + offset) % 6 for offset in (5, 3, 1)], 3)
+    return value[..., None] - chroma[..., None] * torch.minimum(away, 4 - away).clamp(0, 1)
+
+
+_CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "brightness": brightness,
+    "contrast": contrast,
+    "saturation": saturation,
+    "hue": hue,
+}
