@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ class ImageStream(Batches):
         source = splits.files
         files = source.test_files if part == "test" else source.train_files
         area = None if augment is None else augment.random_resized_crop
-        self._reader = _Reader(source.root, files[getattr(splits, part)], source.view, area)
+        root = str(Path(source.root).absolute())  # workers may run elsewhere
+        self._reader = _Reader(root, files[getattr(splits, part)], source.view, area)
         self._workers = source.workers
         self._requests = _Requests()
         self._training: DataLoader[Tensor | str] | None = None

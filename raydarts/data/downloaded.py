@@ -1,0 +1,89 @@
+"""What data sets that torchvision downloads have in common."""
+
+from __future__ import annotations
+
+import fcntl
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydarts import registry
+from raydarts.data.base import Dataset, ImageArrays
+from raydarts.errors import DataError
+
+Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images, uint8 NHWC, and labels, int64."""
+
+
+class Downloaded(Dataset):
+    """Base of data sets that torchvision reads from `root`, and puts there if asked to.
+
+    torchvision compares each file with its known MD5 sum before it reads it. Files that are there are
+    read where they are; only one process at a time downloads to a folder.
+    """
+
+    TITLE: ClassVar[str]
+    UNPACKED: ClassVar[str]
+    """How to have the files without a download."""
+    NUM_CLASSES: ClassVar[int]
+
+    class Settings(registry.Settings):
+        root: str = "data"
+        download: bool = True
+
+    @property
+    @abstractmethod
+    def needed(self) -> tuple[str, ...]:
+        """Files or folders below `root` that `read` wants."""
+
+    @abstractmethod
+    def read(self, root: str, download: bool) -> tuple[Part, Part]:
+        """Training and test part. Raises what torchvision raises."""
+
+    def check(self) -> None:
+        root = Path(self.settings.root)
+        missing = [str(root / name) for name in self.needed if not (root / name).exists()]
+        if missing and not self.settings.download:
+            raise DataError(f"{', '.join(missing)}: not there; {self.UNPACKED} in {root}, or set download: true")
+
+    def load(self) -> ImageArrays:
+        self.check()
+        root = self.settings.root
+        try:
+            (train, labels), (test, test_labels) = self._read_or_download(root)
+        except (RuntimeError, OSError, HTTPException) as error:
+            raise DataError(
+                f"{self.TITLE} cannot be had in {root}: {error}; {self.UNPACKED} there and set download: false, "
+                f"so that {', '.join(self.needed)} lie in {root}; or use data.dataset npz with arrays of your own"
+            ) from error
+        return ImageArrays.of(self.NAME, train, labels, test, test_labels, self.NUM_CLASSES)
+
+    def _read_or_download(self, root: str) -> tuple[Part, Part]:
+        try:
+            return self.read(root, download=False)
+        except RuntimeError:  # absent or damaged
+            if not self.settings.download:
+                raise
+        with _one_at_a_time(Path(root)):
+            return self.read(root, download=True)
+
+
+@contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Two workers that download to one folder at once would tear each other's files."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".download.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cifar(dataset: Any, root: str, download: bool) -> tuple[Part, Part]:
+    """Both parts of torchvision's CIFAR10 or CIFAR100."""
+    train, test = (dataset(root, train=train, download=download) for train in (True, False))
+    return ((train.data, np.asarray(train.targets, np.int64)), (test.data, np.asarray(test.targets, np.int64)))

@@ -1,0 +1,80 @@
+"""Images of one's own in folders, a folder a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from pydantic import Field
+
+from raydarts import registry
+from raydarts.data.base import Dataset, ImageArrays, ImageSource
+from raydarts.data.files import ImageFiles, View, read_all
+from raydarts.data.folders import Listing, list_folders, require_folders
+from raydarts.errors import DataError
+
+
+class ImageFolder(Dataset):
+    """Image files in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/), as RGB squares.
+
+    The shorter side is resized to `size` and the middle square taken. They are kept in memory as uint8;
+    with `stream` they are read while training instead, by `workers` processes for each part read at a
+    time (into memory: `workers` threads). Random windows are then cut out of the whole file, not the square.
+    """
+
+    NAME = "image_folder"
+    SOURCE = "the layout of torchvision.datasets.ImageFolder"
+
+    class Settings(registry.Settings):
+        root: str
+        size: int = Field(ge=4)
+        stream: bool = False
+        workers: int = Field(4, ge=0)
+
+    def check(self) -> None:
+        require_folders(Path(self.settings.root), "train", self._test)
+
+    @property
+    def _test(self) -> str:
+        """`test`, or `val` where only that is there."""
+        root = Path(self.settings.root)
+        return "val" if (root / "val").is_dir() and not (root / "test").is_dir() else "test"
+
+    def load(self) -> ImageSource:
+        root = Path(self.settings.root)
+        found = list_folders(root, "train", self._test)
+        view = View(self.settings.size, self.settings.size)
+        name, classes = root.resolve().name, len(found.classes)
+        if self.settings.stream:
+            return ImageFiles(
+                name,
+                str(root),
+                found.train_files,
+                found.train_labels,
+                found.test_files,
+                found.test_labels,
+                classes,
+                view,
+                self.settings.workers,
+            )
+        self._require_memory(found)
+        train, test = (self._pixels(files, view) for files in (found.train_files, found.test_files))
+        return ImageArrays.of(name, train, found.train_labels, test, found.test_labels, classes)
+
+    def _require_memory(self, found: Listing) -> None:
+        """Twice the pixels, for a part of a split is a copy."""
+        needed = 2 * 3 * self.settings.size**2 * (len(found.train_files) + len(found.test_files))
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise DataError(
+                f"{self.settings.root}: in memory its images need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+                "free; set stream: true, or a smaller size"
+            )
+
+    def _pixels(self, files: NDArray[np.bytes_], view: View) -> NDArray[np.uint8]:
+        pixels = np.empty((len(files), view.size, view.size, 3), np.uint8)
+        for number, image in enumerate(read_all(self.settings.root, files, view, self.settings.workers)):
+            pixels[number] = image
+        return pixels

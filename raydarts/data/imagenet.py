@@ -1,0 +1,68 @@
+"""ImageNet, read from its files while training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from raydarts import registry
+from raydarts.data.base import Dataset
+from raydarts.data.files import ImageFiles, View
+from raydarts.data.folders import list_folders, require_folders
+from raydarts.errors import DataError
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class ImageNet(Dataset):
+    """ImageNet (ILSVRC 2012): ROOT/train/CLASS/ and ROOT/val/CLASS/; `val` is the test part.
+
+    Images are streamed: `workers` processes decode for each part read at a time (a search reads two).
+    Without random windows an image's shorter side is resized to `resize` and `size` x `size` pixels are
+    taken out of the middle, the authors' evaluation. Normalised by the mean (.485, .456, .406) and
+    standard deviation (.229, .224, .225) of the authors' code, train_imagenet.py, unless `data.mean` and
+    `data.std` are given. `classes` is how many folders there must be (`null`: any number).
+    """
+
+    NAME = "imagenet"
+    SOURCE = "Russakovsky et al. 2015; sizes and statistics: DARTS authors' code, train_imagenet.py"
+
+    class Settings(registry.Settings):
+        root: str = "data/imagenet"
+        size: int = Field(224, ge=4)
+        resize: int = Field(256, ge=4)
+        workers: int = Field(4, ge=0)
+        classes: int | None = Field(1000, ge=2)
+
+        @model_validator(mode="after")
+        def _square_fits(self) -> ImageNet.Settings:
+            if self.resize < self.size:
+                raise ValueError(f"resize ({self.resize}) must not be smaller than size ({self.size})")
+            return self
+
+    def check(self) -> None:
+        require_folders(Path(self.settings.root), "train", "val")
+
+    def load(self) -> ImageFiles:
+        settings = self.settings
+        found = list_folders(Path(settings.root), "train", "val")
+        if settings.classes not in (None, len(found.classes)):
+            raise DataError(
+                f"{settings.root}: {len(found.classes)} class folders, not {settings.classes}; unpack what is missing, "
+                f"or set classes to {len(found.classes)}"
+            )
+        return ImageFiles(
+            "imagenet",
+            settings.root,
+            found.train_files,
+            found.train_labels,
+            found.test_files,
+            found.test_labels,
+            len(found.classes),
+            View(settings.resize, settings.size),
+            settings.workers,
+            MEAN,
+            STD,
+        )

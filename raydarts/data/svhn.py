@@ -1,0 +1,44 @@
+"""Street View House Numbers (cropped digits) through torchvision."""
+
+from __future__ import annotations
+
+import numpy as np
+from torchvision.datasets import SVHN
+
+from raydarts.data.downloaded import Downloaded, Part
+
+
+class Svhn(Downloaded):
+    """SVHN: 73,257 training and 26,032 test colour images of 32x32 pixels, the digits 0 to 9.
+
+    `extra` adds the 531,131 easier images to the training part (1.9 GB in memory; RobustDARTS' code
+    does without them). `root` is the folder that holds (or will hold) the .mat files; torchvision
+    checks them against their known MD5 sums before it reads them.
+    """
+
+    NAME = "svhn"
+    SOURCE = "Netzer et al. 2011, through torchvision.datasets.SVHN"
+    TITLE = "SVHN"
+    UNPACKED = "put the .mat files (format 2, cropped digits)"
+    NUM_CLASSES = 10
+
+    class Settings(Downloaded.Settings):
+        extra: bool = False
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return tuple(f"{part}_32x32.mat" for part in (*self._training, "test"))
+
+    @property
+    def _training(self) -> tuple[str, ...]:
+        return ("train", "extra") if self.settings.extra else ("train",)
+
+    def read(self, root: str, download: bool) -> tuple[Part, Part]:
+        found = [self._part(root, part, download) for part in self._training]
+        train = (np.concatenate([images for images, _ in found]), np.concatenate([labels for _, labels in found]))
+        return train, self._part(root, "test", download)
+
+    @staticmethod
+    def _part(root: str, part: str, download: bool) -> Part:
+        found = SVHN(root, split=part, download=download)
+        return np.ascontiguousarray(found.data.transpose(0, 2, 3, 1)), found.labels
