@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 
-def write_images(root: Path, parts: dict[str, int], classes: str = "abc", size: tuple[int, int] | None = (8, 8)) -> Path:
+def write_images(
+    root: Path, parts: dict[str, int], classes: str = "abc", size: tuple[int, int] | None = (8, 8)
+) -> Path:
     """`parts` names each part's images of a class, PNG; `size` (height, width), None for all sorts of sizes."""
     random = np.random.default_rng(0)
     for part, count in parts.items():

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from trap import Trap
 
-from raydarts.data import cifar10
-from raydarts.data.cifar10 import FOLDER, Cifar10
 from raydarts.data.digits import Digits
 from raydarts.data.npz import Npz
 from raydarts.errors import DataError
@@ -19,7 +18,8 @@ from raydarts.registry import members
 
 
 def test_the_family_finds_them() -> None:
-    assert set(members("dataset")) >= {"digits", "cifar10", "npz"}
+    shipped = {"digits", "cifar10", "cifar100", "svhn", "npz", "image_folder", "imagenet"}
+    assert set(members("dataset")) >= shipped
 
 
 def test_digits_are_scikit_learns_split_by_class() -> None:
@@ -153,68 +153,9 @@ def test_npz_check_needs_no_reading(tmp_path: Path) -> None:
         data.check()
 
 
-class Trap:
-    """Unpickling it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.write_text, (self.path, "unpickled"))
-
-
 def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
     trap = np.empty(6, object)
     trap[:] = [Trap(tmp_path / "sprung")] * 6
     with pytest.raises(DataError, match="test_labels"):
         npz(tmp_path / "trap.npz", {**good(), "test_labels": trap}).load()
     assert not (tmp_path / "sprung").exists()
-
-
-def test_cifar10_forged_files_are_refused_before_they_are_unpickled(tmp_path: Path) -> None:
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"]
-    for name in names:
-        (folder / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    data = Cifar10(Cifar10.Settings(root=str(tmp_path), download=False))
-    data.check()
-    with pytest.raises(DataError, match=FOLDER):
-        data.load()
-    assert not (tmp_path / "sprung").exists()
-    pickle.loads((folder / "test_batch").read_bytes())
-    assert (tmp_path / "sprung").exists(), "the trap itself does not work"
-
-
-def test_cifar10_absent_without_download_says_what_to_put_where(tmp_path: Path) -> None:
-    data = Cifar10(Cifar10.Settings(root=str(tmp_path), download=False))
-    with pytest.raises(DataError, match=rf"{FOLDER}.*cifar-10-python\.tar\.gz"):
-        data.check()
-
-
-@pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), OSError("no route to host")])
-def test_cifar10_that_cannot_be_downloaded_is_a_data_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(cifar10, "CIFAR10", fail)
-    with pytest.raises(DataError, match=str(error)) as raised:
-        Cifar10(Cifar10.Settings(root=str(tmp_path))).load()
-    assert FOLDER in str(raised.value)
-
-
-def test_cifar10_arrays_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stand:
-        def __init__(self, root: str, train: bool, download: bool) -> None:
-            assert (root, download) == (str(tmp_path), True)
-            self.data = np.full((4 if train else 2, 32, 32, 3), 51, np.uint8)
-            self.targets = [9, 1, 2, 3] if train else [5, 6]
-
-    monkeypatch.setattr(cifar10, "CIFAR10", Stand)
-    found = Cifar10(Cifar10.Settings(root=str(tmp_path))).load()
-    assert (found.image_shape, found.num_classes) == ((3, 32, 32), 10)
-    assert found.train_labels.tolist() == [9, 1, 2, 3]
-    assert found.test_labels.tolist() == [5, 6]
-    assert found.mean == pytest.approx((0.2, 0.2, 0.2))

@@ -45,9 +45,9 @@ def test_a_random_window_is_cut_out_of_the_whole_file(tmp_path: Path) -> None:
     Image.fromarray(pixels(40, 60, 3)).save(path)
     seen = set()
     for seed in range(20):
-        top, left, rows, columns = windows(
-            draws_of(1, torch.Generator().manual_seed(seed), "cpu"), 40, 60, (0.1, 0.6)
-        )[0].tolist()
+        top, left, rows, columns = windows(draws_of(1, torch.Generator().manual_seed(seed), "cpu"), 40, 60, (0.1, 0.6))[
+            0
+        ].tolist()
         found = read(str(path), View(256, 16), (0.1, 0.6), torch.Generator().manual_seed(seed))
         expected = transforms.functional.resized_crop(Image.open(path), top, left, rows, columns, [16, 16])
         assert np.array_equal(found, np.asarray(expected))

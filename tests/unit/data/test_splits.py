@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from raydarts import registry
 from raydarts.data import splits as module
 from raydarts.data.base import Dataset, ImageArrays
+from raydarts.data.parts import batches
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits, load_splits, split
 from raydarts.errors import DataError
@@ -106,3 +108,45 @@ def test_a_data_set_is_read_once_a_process_per_settings(monkeypatch: pytest.Monk
     load_splits(of(0, "b"))
     assert Counting.reads == 3
     assert len(module._loaded) == 2
+
+
+def coloured() -> ImageArrays:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8), np.arange(40, dtype=np.int64) % 2
+    return ImageArrays.of("coloured", images, labels, images, labels, 2)
+
+
+class Coloured(Dataset):
+    """Three channels."""
+
+    NAME = "coloured"
+
+    def load(self) -> ImageArrays:
+        return coloured()
+
+
+@pytest.fixture
+def colours(monkeypatch: pytest.MonkeyPatch) -> Component:
+    monkeypatch.setattr(module, "_loaded", {})
+    monkeypatch.setattr(Component, "member", property(lambda self: Coloured))
+    return Component(family="dataset", name="x:Coloured", settings=Coloured.Settings())
+
+
+def test_given_statistics_stand_in_for_the_computed_ones_each_by_itself(colours: Component) -> None:
+    own = load_splits(DataSettings(dataset=colours)).source
+    assert own.mean == coloured().mean
+    mean = load_splits(DataSettings(dataset=colours, mean=(0.1, 0.2, 0.3))).source
+    assert (mean.mean, mean.std) == ((0.1, 0.2, 0.3), own.std)
+    both = load_splits(DataSettings(dataset=colours, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)))
+    assert (both.source.mean, both.source.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    (batch,) = batches(both, "validation", "cpu", torch.float64, None).sequential(40)
+    pixels = coloured().train_images[both.validation] / 255
+    expected = (pixels - np.array([0.1, 0.2, 0.3])) / np.array([0.5, 0.6, 0.7])
+    np.testing.assert_allclose(batch.inputs.permute(0, 2, 3, 1).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+@pytest.mark.parametrize("count", [1, 4])
+def test_statistics_for_another_number_of_channels_are_refused(colours: Component, key: str, count: int) -> None:
+    with pytest.raises(DataError, match=rf"data\.{key}: {count} given.*3 channel"):
+        load_splits(DataSettings.model_validate({"dataset": colours, key: [0.5] * count}))
