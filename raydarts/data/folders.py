@@ -75,7 +75,7 @@ def _below(root: Path, folder: Path) -> Iterator[bytes]:
         within = Path(path).relative_to(root)
         for name in names:
             if _is_image(name):
-                yield os.fsencode(within / name)
+                yield os.fsencode(f"{within}/{name}")
 
 
 def _is_image(name: str) -> bool:
