@@ -42,6 +42,7 @@ class Evaluation:
         with self.streams.globally("weight_init"):
             network = space_of(genotype).network(genotype, source.image_shape, source.num_classes, settings.network)
         self.network: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.draw_from(self.streams["dropout"])
         self.parts = {
             part: batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
             for part in ("search", "validation", "test")
@@ -68,7 +69,7 @@ class Evaluation:
         reset_peak_memory(self.device)
         lr = self.optimizer.param_groups[0]["lr"]
         drop_path = self.settings.drop_path * self.epoch / self.epochs
-        self.network.set_drop_path(drop_path, self.streams["dropout"])  # type: ignore[operator]
+        self.network.drop_path.probability = drop_path  # type: ignore[union-attr]
         self.network.train()
         meter = Meter()
         data = self.parts["search"]

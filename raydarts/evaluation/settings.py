@@ -11,11 +11,15 @@ from raydarts.registry import Settings
 
 
 class NetworkSettings(Settings):
-    """Size of the discrete network. `auxiliary_weight` 0: no auxiliary head is built."""
+    """Size of the discrete network. `auxiliary_weight` 0: no auxiliary head is built.
+
+    `stem`: `cifar` (one 3x3 convolution) or `imagenet` (three of stride 2, and that head's own pooling).
+    """
 
     channels: int = Field(36, ge=2)
     layers: int = Field(20, ge=1)
     auxiliary_weight: float = Field(0.4, ge=0)
+    stem: Literal["cifar", "imagenet"] = "cifar"
 
 
 class EvaluationSettings(Settings):

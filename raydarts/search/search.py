@@ -19,8 +19,10 @@ from raydarts.search.architect import Architect
 from raydarts.search.estimators.base import constant
 from raydarts.search.objective import Loss, Objective
 from raydarts.search.regularizers.base import EpochReport, Regularizer, Stop
+from raydarts.search.selection.base import Selection
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, Space
+from raydarts.spaces.primitives import draw_from
 from raydarts.streams import Streams
 
 
@@ -54,7 +56,8 @@ class Search:
         self.regularizers: list[Regularizer] = [component.build() for component in settings.regularizers]
         for regularizer in self.regularizers:
             regularizer.bind(self.streams)
-        self.selection = settings.selection.build()
+        self.selection: Selection = settings.selection.build()
+        self.selection.check(self.space)
         self.probes = [component.build() for component in settings.probes]
         self.data = {
             part: batches(splits, part, self.device, self.dtype, settings.augment if part != "validation" else None)
@@ -74,6 +77,7 @@ class Search:
         with self.streams.globally("weight_init"):
             supernet = self.space.supernet(splits.source.image_shape, splits.source.num_classes, transforms)
         self.supernet = supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        draw_from(self.supernet, self.streams["dropout"])
         self.alphas = {name: self._initial_alpha(cell.alpha_shape) for name, cell in self.space.cells.items()}
         self.objective = Objective(
             self.supernet, self.alphas, settings.relaxation.build(), self.regularizers, self.streams
@@ -108,7 +112,7 @@ class Search:
     @property
     def genotype(self) -> Genotype:
         """The genotype of the current alpha."""
-        return self.selection(self.space, self._arch_weights())  # type: ignore[no-any-return]
+        return self.selection(self.space, self._arch_weights())
 
     @torch.no_grad()
     def _arch_weights(self) -> Mapping[str, Tensor]:

@@ -56,12 +56,20 @@ class NetworkSize(Protocol):
     @property
     def auxiliary_weight(self) -> float: ...
 
+    @property
+    def stem(self) -> str: ...
+
 
 class Space(Member):
-    """A search space (family `space`): its cells, its supernet, its discrete network."""
+    """A search space (family `space`): its cells, its supernet, its discrete network.
+
+    `KEEPS_ALL_EDGES`: a genotype has every edge of the cell, with `ZERO` among its primitives; else a
+    selection picks edges and leaves `ZERO` out.
+    """
 
     SKIP: ClassVar[str] = "skip_connect"
     ZERO: ClassVar[str] = "none"
+    KEEPS_ALL_EDGES: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -87,6 +95,9 @@ class Space(Member):
     @abstractmethod
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, tuple[int, ...]]:
         """The paper's evaluation network without its auxiliary head, and one input's shape."""
+
+    def check_network(self, settings: NetworkSize) -> None:
+        """Raise `InputError` where no network of this size can be built, whatever the genotype."""
 
     def owns(self, genotype: Genotype) -> bool:
         """Whether the genotype's cell types and primitives are this space's."""

@@ -3,15 +3,18 @@
 The JSON is the one published genotypes are kept in: for each cell type a list of
 `[primitive, src]` pairs, the incoming edges of the first intermediate node first, and which nodes the
 cell's output concatenates. A convolutional genotype has `normal`, `normal_concat`, `reduce` and
-`reduce_concat`; a recurrent one `recurrent` and `concat`. Nodes are numbered with the cell's inputs
-first. Every intermediate node has equally many incoming edges in that flat form; where the numbers
-differ, the pairs are nested, a list for each node.
+`reduce_concat`; a recurrent one `recurrent` and `concat`; one of NAS-Bench-201 `cell` and `cell_concat`.
+Nodes are numbered with the cell's inputs first. Every intermediate node has equally many incoming edges
+in that flat form; where the numbers differ, the pairs are nested, a list for each node (an empty one:
+a node without edges, which is zeros), or the edges are triples `[primitive, a, b]` between nodes a and
+b, in either order (FairDARTS). A text is read as NAS-Bench-201's own notation, `|nor_conv_3x3~0|+|...|`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,10 @@ from raydarts.errors import GenotypeError
 
 CONVOLUTIONAL = ("normal", "reduce")
 RECURRENT = ("recurrent",)
-_INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1}
+SINGLE = ("cell",)
+_INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 1}
+_PER_NODE = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 0}  # edges in the flat form; a `cell` has none
+_MOST_NODES = 1000
 
 Choice = tuple[str, int]
 
@@ -75,20 +81,25 @@ class Genotype:
         """The published form, with lists only."""
         plain: dict[str, Any] = {}
         for name, cell in self.cells:
-            uniform = len({len(node) for node in cell.nodes}) == 1
             nested = [[list(edge) for edge in node] for node in cell.nodes]
-            plain[name] = [edge for node in nested for edge in node] if uniform else nested
+            # Flat only where reading it back cannot err: as many edges a node as published, the last node concatenated.
+            usual = {len(node) for node in cell.nodes} == {_PER_NODE[name]}
+            last = _INPUTS[name] + len(cell.nodes) - 1
+            flat = usual and max(cell.concat) == last
+            plain[name] = [edge for node in nested for edge in node] if flat else nested
             plain[_concat_key(name)] = list(cell.concat)
         return plain
 
     @classmethod
     def from_json(cls, value: Any, where: str = "genotype") -> Genotype:
         """Read the published form. Raises `GenotypeError` that names `where` and what is wrong."""
-        if isinstance(value, Mapping) and isinstance(value.get("genotype"), Mapping):
+        if isinstance(value, Mapping) and isinstance(value.get("genotype"), Mapping | str):
             value = value["genotype"]
+        if isinstance(value, str):
+            value = _from_arch_string(value, where)
         if not isinstance(value, Mapping):
-            raise GenotypeError(f"{where}: a genotype is a JSON object with normal and reduce, or recurrent")
-        types = RECURRENT if "recurrent" in value else CONVOLUTIONAL
+            raise GenotypeError(f"{where}: a genotype is a JSON object with normal and reduce, or recurrent, or cell")
+        types = next((types for types in (RECURRENT, SINGLE) if types[0] in value), CONVOLUTIONAL)
         expected = {key for name in types for key in (name, _concat_key(name))}
         if missing := sorted(expected - set(value)):
             raise GenotypeError(f"{where}: {', '.join(missing)} missing (a genotype has {', '.join(sorted(expected))})")
@@ -116,14 +127,44 @@ def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
     return {"genotype_id": found.id, "skips": found.skips()}
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_edge(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-        and not isinstance(value[1], bool)
-    )
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str) and _is_number(value[1])
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and _is_number(value[2])
+
+
+def _from_triples(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: str) -> list[list[Any]]:
+    """`[primitive, a, b]` into one list a node: the larger number is the node the edge ends in."""
+    first = _INPUTS[cell_type]
+    last = max(*concat, *(max(a, b) for _, a, b in edges))
+    if last > _MOST_NODES:
+        raise GenotypeError(f"{where}: {cell_type} names node {last}; at most {_MOST_NODES} are read")
+    nodes: list[list[Any]] = [[] for _ in range(first, last + 1)]
+    for primitive, a, b in edges:
+        if a == b or max(a, b) < first:
+            raise GenotypeError(f"{where}: {cell_type}: no edge can join node {a} and node {b} ({primitive})")
+        nodes[max(a, b) - first].append([primitive, min(a, b)])
+    return nodes
+
+
+_ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~(\d+)$")
+
+
+def _from_arch_string(text: str, where: str) -> dict[str, Any]:
+    """NAS-Bench-201's notation into the JSON form: nodes divided by `+`, edges `primitive~src` between bars."""
+    nodes = []
+    for node in text.split("+"):
+        edges = [_ARCH_EDGE.match(edge) for edge in node.strip("|").split("|")]
+        if not all(edges):
+            raise GenotypeError(f"{where}: {text[:80]!r} is no architecture like |nor_conv_3x3~0|+|none~0|...|+|...|")
+        nodes.append([[edge[1], int(edge[2])] for edge in edges if edge])
+    return {"cell": nodes, "cell_concat": [len(nodes)]}
 
 
 def _read_concat(concat: Any, cell_type: str, where: str) -> tuple[int, ...]:
@@ -139,7 +180,7 @@ def _read_concat(concat: Any, cell_type: str, where: str) -> tuple[int, ...]:
 
 def _grouped(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: str) -> list[list[Any]]:
     """Flat pairs into one list a node: published cells have two edges a node, recurrent ones one."""
-    per_node = 1 if cell_type == "recurrent" else 2
+    per_node = _PER_NODE[cell_type] or 1
     nodes = len(edges) // per_node
     if max(concat) == nodes + _INPUTS[cell_type] - 1 and len(edges) % per_node == 0:
         return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
@@ -155,13 +196,16 @@ def _grouped(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: s
 
 def _read_cell(edges: Any, concat: Any, cell_type: str, where: str) -> CellGenotype:
     concat = _read_concat(concat, cell_type, where)
-    if not isinstance(edges, list | tuple) or not edges:
+    if not isinstance(edges, list | tuple) or not any(edges):
         raise GenotypeError(f"{where}: {cell_type} must be a list of [primitive, src] pairs")
-    flat = all(_is_edge(edge) for edge in edges)
-    nodes = _grouped(list(edges), concat, cell_type, where) if flat else list(edges)
+    nodes = list(edges)
+    if all(_is_edge(edge) for edge in edges):
+        nodes = _grouped(nodes, concat, cell_type, where)
+    elif all(_is_triple(edge) for edge in edges):
+        nodes = _from_triples(nodes, concat, cell_type, where)
     read = []
     for number, node in enumerate(nodes, start=_INPUTS[cell_type]):
-        if not isinstance(node, list | tuple) or not node or not all(_is_edge(edge) for edge in node):
+        if not isinstance(node, list | tuple) or not all(_is_edge(edge) for edge in node):
             raise GenotypeError(
                 f"{where}: {cell_type}, node {number}: each edge is a pair [primitive, src], not {node!r}"
             )

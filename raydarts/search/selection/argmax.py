@@ -8,38 +8,52 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
+from raydarts.errors import InputError
 from raydarts.search.selection.base import Selection
 from raydarts.spaces import CellSpec, Genotype, Space
+
+EDGES_PER_NODE = 2
 
 
 class Argmax(Selection):
     """Each node keeps the `edges_per_node` incoming edges whose strongest non-zero candidate is strongest.
 
-    Ties go to the lower edge and to the earlier candidate, so that equal weights give one genotype.
+    In a space that keeps every edge (nasbench201) each edge takes its strongest candidate, `none` too, and
+    `edges_per_node` must not be given; null means the space's own rule, two edges elsewhere. Ties go to
+    the lower edge and to the earlier candidate, so that equal weights give one genotype.
     """
 
     NAME = "argmax"
     SOURCE = "DARTS (arXiv 1806.09055), section 2.4"
 
     class Settings(registry.Settings):
-        edges_per_node: int = Field(2, ge=1)
+        edges_per_node: int | None = Field(None, ge=1)
+
+    def check(self, space: Space) -> None:
+        if space.KEEPS_ALL_EDGES and self.settings.edges_per_node is not None:
+            raise InputError(f"edges_per_node: space {space.NAME} keeps every edge; leave edges_per_node out")
 
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
+        self.check(space)
         picks = {
-            name: self._pick(spec, arch_weights[name].detach().double().cpu().tolist(), space.ZERO)
+            name: self._pick(spec, arch_weights[name].detach().double().cpu().tolist(), space)
             for name, spec in space.cells.items()
         }
         return space.genotype(picks)
 
-    def _pick(self, spec: CellSpec, weights: list[list[float]], zero: str) -> list[tuple[int, str]]:
+    def _pick(self, spec: CellSpec, weights: list[list[float]], space: Space) -> list[tuple[int, str]]:
         best: dict[int, tuple[float, str]] = {}
         for index, (row, candidates) in enumerate(zip(weights, spec.candidates, strict=True)):
             pairs = [
-                (weight, primitive) for weight, primitive in zip(row, candidates, strict=True) if primitive != zero
+                (weight, primitive)
+                for weight, primitive in zip(row, candidates, strict=True)
+                if primitive != space.ZERO or space.KEEPS_ALL_EDGES
             ]
             best[index] = max(pairs, key=lambda pair: pair[0])
+        if space.KEEPS_ALL_EDGES:
+            return [(index, primitive) for index, (_, primitive) in best.items()]
         kept: list[int] = []
         for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
             ranked = sorted(spec.incoming(node), key=lambda index: (-best[index][0], index))
-            kept += sorted(ranked[: self.settings.edges_per_node])
+            kept += sorted(ranked[: self.settings.edges_per_node or EDGES_PER_NODE])
         return [(index, best[index][1]) for index in kept]

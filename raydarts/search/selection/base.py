@@ -17,3 +17,6 @@ class Selection(Member):
     @abstractmethod
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
         """`arch_weights`: `(num_edges, num_ops)` for each cell type."""
+
+    def check(self, space: Space) -> None:
+        """Raise `InputError` where these settings make no sense in the space. Asked when a spec is read."""

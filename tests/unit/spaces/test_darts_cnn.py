@@ -15,7 +15,7 @@ from raydarts.errors import GenotypeError
 from raydarts.registry import Choose
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.cells import MixedCell
-from raydarts.spaces.darts_cnn import reduction_layers
+from raydarts.spaces.networks import reduction_layers
 
 NATIVE = Path(__file__).parents[3].parent / "shared/data/nas"
 FILES = ("published_genotypes.json", "sgas_genotypes.json")
@@ -29,6 +29,7 @@ class Size:
     channels: int = 36
     layers: int = 20
     auxiliary_weight: float = 0.0
+    stem: str = "cifar"
 
 
 def published() -> list[Any]:
@@ -108,7 +109,7 @@ def test_a_cell_is_the_plain_sum_over_edges_and_primitives(size: int) -> None:
     torch.manual_seed(0)
     supernet = space(channels=4, layers=3, nodes=3).supernet((1, size, size), 10).double().train()
     inputs = torch.randn(4, 1, size, size, dtype=torch.float64)
-    s0 = s1 = supernet.stem(inputs)
+    s0, s1 = supernet.stem(inputs)
     strides = set()
     for cell in supernet.cells:
         weights = torch.randn(9, 8, dtype=torch.float64).softmax(-1).requires_grad_()

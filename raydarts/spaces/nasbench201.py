@@ -1,0 +1,194 @@
+"""The space of NAS-Bench-201: one cell of four nodes, every edge kept, five candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raydarts import registry
+from raydarts.errors import GenotypeError, InputError
+from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
+from raydarts.spaces.cells import DiscreteGraph, DropPath, MixedGraph
+from raydarts.spaces.genotype import CellGenotype, Genotype
+from raydarts.spaces.primitives import Norm, draw_from
+from raydarts.spaces.transform import MixedTransform
+
+PRIMITIVES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = tuple(Edge(src, dst) for dst in range(1, 4) for src in range(dst))
+STAGES = 3
+
+
+@dataclass(frozen=True)
+class StandardSize:
+    """The benchmark's own network: 16 channels, three stages of five cells, no auxiliary head."""
+
+    channels: int = 16
+    layers: int = 15
+    auxiliary_weight: float = 0.0
+    stem: Literal["cifar", "imagenet"] = "cifar"
+
+
+class ResidualBlock(nn.Module):
+    """Between stages: twice the channels, half the resolution; two 3x3 convolutions beside a pooled 1x1 one."""
+
+    def __init__(self, channels: int, affine: bool) -> None:
+        super().__init__()
+        wide = 2 * channels
+        self.body = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, wide, 3, stride=2, padding=1, bias=False),
+            Norm(wide, affine=affine),
+            nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, padding=1, bias=False),
+            Norm(wide, affine=affine),
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, stride=2, ceil_mode=True), nn.Conv2d(channels, wide, 1, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+class _Skeleton(nn.Module):
+    """Stem, stages of cells with residual blocks between them, batch norm, pooling, classifier."""
+
+    def __init__(self, channels_in: int, channels: int, per_stage: int, num_classes: int, affine: bool) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stages = nn.ModuleList()
+        layer = 0
+        for stage in range(STAGES):
+            cells = [self.cell(layer + number, channels * 2**stage) for number in range(per_stage)]
+            layer += per_stage
+            self.stages.append(nn.ModuleList(cells))
+        self.between = nn.ModuleList(ResidualBlock(channels * 2**stage, affine) for stage in range(STAGES - 1))
+        width = channels * 2 ** (STAGES - 1)
+        self.last = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.classifier = nn.Linear(width, num_classes)
+
+    def cell(self, layer: int, channels: int) -> nn.Module:
+        raise NotImplementedError
+
+    def run(self, inputs: Tensor, *arguments: Tensor) -> Tensor:
+        x = self.stem(inputs)
+        for stage, cells in enumerate(self.stages):
+            if stage:
+                x = self.between[stage - 1](x)
+            for cell in cells.children():
+                x = cell(x, *arguments)
+        return self.classifier(self.last(x))  # type: ignore[no-any-return]
+
+
+class _MixedCell(MixedGraph):
+    def forward(self, x: Tensor, arch_weights: Tensor) -> Tensor:
+        return self.nodes((x,), arch_weights)[-1]
+
+
+class _DiscreteCell(DiscreteGraph):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.nodes((x,))[-1]
+
+
+class Supernet(_Skeleton):
+    """`forward(inputs, arch_weights)` gives logits; one alpha for all cells. Batch norms in cells are not affine."""
+
+    def __init__(
+        self, space: NasBench201, channels_in: int, num_classes: int, transforms: Sequence[MixedTransform]
+    ) -> None:
+        self.spec, self.transforms = space.cells["cell"], transforms
+        settings = space.settings
+        super().__init__(channels_in, settings.channels, settings.cells_per_stage, num_classes, affine=False)
+
+    def cell(self, layer: int, channels: int) -> nn.Module:
+        return _MixedCell(self.spec, layer, "cell", channels, stride=1, transforms=self.transforms, normalised=False)
+
+    def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
+        return self.run(inputs, arch_weights["cell"])
+
+
+class Network(_Skeleton):
+    """A genotype's network. `forward(inputs)` gives `(logits, None)`: there is no auxiliary head."""
+
+    def __init__(self, genotype: Genotype, channels_in: int, num_classes: int, size: NetworkSize) -> None:
+        self.genotype, self.drop_path = genotype["cell"], DropPath()
+        super().__init__(channels_in, size.channels, size.layers // STAGES, num_classes, affine=True)
+
+    def cell(self, layer: int, channels: int) -> nn.Module:
+        return _DiscreteCell(self.genotype, 1, channels, stride=1, drop_path=self.drop_path)
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """All that is drawn at random comes from this generator."""
+        self.drop_path.generator = generator
+        draw_from(self, generator)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
+        return self.run(inputs), None
+
+
+class NasBench201(Space):
+    """NAS-Bench-201: one cell, six edges, each keeps one of five primitives (`none` too); 15,625 cells."""
+
+    NAME = "nasbench201"
+    SOURCE = "Dong, Yang 2020 (arXiv 2001.00326), section 2"
+    KEEPS_ALL_EDGES: ClassVar[bool] = True
+
+    class Settings(registry.Settings):
+        channels: int = Field(16, ge=2)
+        cells_per_stage: int = Field(5, ge=1)
+
+    @cached_property
+    def cells(self) -> Mapping[str, CellSpec]:
+        return {"cell": CellSpec(1, 3, EDGES, (PRIMITIVES,) * len(EDGES))}
+
+    def supernet(
+        self, image_shape: tuple[int, int, int], num_classes: int, transforms: Sequence[MixedTransform] = ()
+    ) -> nn.Module:
+        return Supernet(self, image_shape[0], num_classes, transforms)
+
+    def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
+        nodes = tuple(
+            tuple((primitive, EDGES[index].src) for index, primitive in picks["cell"] if EDGES[index].dst == node)
+            for node in range(1, 4)
+        )
+        return Genotype((("cell", CellGenotype(nodes, (3,))),))
+
+    def network(
+        self, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, settings: NetworkSize
+    ) -> nn.Module:
+        if not self.owns(genotype):
+            raise GenotypeError(f"the genotype is not of space {self.NAME} (primitives: {', '.join(PRIMITIVES)})")
+        self.check_network(settings)
+        return Network(genotype, image_shape[0], num_classes, settings)
+
+    def check_network(self, settings: NetworkSize) -> None:
+        wrong = []
+        if settings.layers % STAGES:
+            wrong.append(f"layers must be a multiple of {STAGES} (the benchmark's: 15), not {settings.layers}")
+        if settings.auxiliary_weight:
+            wrong.append(f"auxiliary_weight must be 0 (there is no auxiliary head), not {settings.auxiliary_weight:g}")
+        if settings.stem != "cifar":
+            wrong.append(f"stem must be cifar, not {settings.stem}")
+        if wrong:
+            raise InputError(f"a network of space {self.NAME}: {'; '.join(wrong)}")
+
+    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, tuple[int, ...]]:
+        return self.network(genotype, (3, 32, 32), 10, StandardSize()), (1, 3, 32, 32)
+
+
+def arch_string(genotype: Genotype) -> str:
+    """The benchmark's own notation: `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`.
+
+    Raises `GenotypeError` where an edge is missing or met twice: the benchmark's cells have all six.
+    """
+    nodes = genotype["cell"].nodes
+    lines = [sorted(node, key=lambda edge: edge[1]) for node in nodes]
+    if [[src for _, src in line] for line in lines] != [[0], [0, 1], [0, 1, 2]]:
+        raise GenotypeError("a cell of nasbench201 has one primitive, `none` perhaps, on each of its six edges")
+    return "+".join("|" + "|".join(f"{primitive}~{src}" for primitive, src in line) + "|" for line in lines)

@@ -1,0 +1,177 @@
+"""Networks of stacked DARTS cells: stems, the supernet, a genotype's network (DARTS paper, appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from raydarts.spaces.base import CellSpec, NetworkSize
+from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
+from raydarts.spaces.genotype import Genotype
+from raydarts.spaces.primitives import draw_from
+from raydarts.spaces.transform import MixedTransform
+
+
+def reduction_layers(layers: int) -> set[int]:
+    """Reduction cells stand at one and two thirds of the depth (paper, appendix A.1.1)."""
+    return {layers // 3, 2 * layers // 3}
+
+
+class CifarStem(nn.Module):
+    """A 3x3 convolution at full resolution; both inputs of the first cell are its output."""
+
+    reduces = False
+
+    def __init__(self, channels_in: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.op = nn.Sequential(nn.Conv2d(channels_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        s = self.op(x)
+        return s, s
+
+
+class ImagenetStem(nn.Module):
+    """Three 3x3 convolutions of stride 2: the first cell's inputs are at a quarter and an eighth of the resolution."""
+
+    reduces = True
+
+    def __init__(self, channels_in: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.quarter = nn.Sequential(
+            nn.Conv2d(channels_in, width // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.eighth = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = self.quarter(x)
+        return quarter, self.eighth(quarter)
+
+
+def stem(kind: str, channels_in: int, channels: int, multiplier: int) -> CifarStem | ImagenetStem:
+    """`cifar` widens by `multiplier`; `imagenet` has the cells' own width, whatever the multiplier."""
+    if kind == "imagenet":
+        return ImagenetStem(channels_in, channels)
+    return CifarStem(channels_in, multiplier * channels)
+
+
+class _Stack(nn.Module):
+    """Stem, cells, pooling, classifier: what supernet and discrete network have in common."""
+
+    def __init__(self, entry: CifarStem | ImagenetStem) -> None:
+        super().__init__()
+        self.stem = entry
+        self.cells = nn.ModuleList()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def classify(self, x: Tensor) -> Tensor:
+        return self.classifier(self.pool(x).flatten(1))  # type: ignore[no-any-return,operator]
+
+
+class CnnSupernet(_Stack):
+    """All candidates at once: `forward(inputs, arch_weights)` gives logits `(batch, classes)`.
+
+    Differs from the authors' code in nothing that a value depends on: alpha is held outside, and work
+    that depends on a source node alone is done once (see `primitives`).
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, CellSpec],
+        entry: CifarStem | ImagenetStem,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        transforms: Sequence[MixedTransform],
+    ) -> None:
+        super().__init__(entry)
+        inputs, reduced = (entry.width, entry.width), entry.reduces
+        self.types = tuple("reduce" if layer in reduction_layers(layers) else "normal" for layer in range(layers))
+        for layer, cell_type in enumerate(self.types):
+            reduction = cell_type == "reduce"
+            channels *= 2 if reduction else 1
+            self.cells.append(
+                MixedCell(
+                    cells[cell_type], layer, cell_type, inputs, channels,
+                    stride=2 if reduction else 1, previous_reduced=reduced, transforms=transforms,
+                )
+            )  # fmt: skip
+            inputs, reduced = (inputs[1], cells[cell_type].num_nodes * channels), reduction
+        self.classifier = nn.Linear(inputs[1], num_classes)
+
+    def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
+        s0, s1 = self.stem(inputs)
+        for cell_type, cell in zip(self.types, self.cells, strict=True):
+            s0, s1 = s1, cell(s0, s1, arch_weights[cell_type])
+        return self.classify(s1)
+
+
+class AuxiliaryHead(nn.Module):
+    """The auxiliary classifier after the second reduction.
+
+    On CIFAR's 8x8 maps an average pool of 5, stride 3, makes 2x2 of them (smaller maps are pooled to 2x2
+    too); on ImageNet's 7x7 maps its stride is 2. The authors' ImageNet head has no batch norm after its last
+    convolution (an oversight that they keep for the paper's numbers), and neither has ours.
+    """
+
+    def __init__(self, channels: int, num_classes: int, *, imagenet: bool = False) -> None:
+        super().__init__()
+        self.stride = 2 if imagenet else 3
+        self.reduce = nn.Sequential(nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU())
+        norm: nn.Module = nn.Identity() if imagenet else nn.BatchNorm2d(768)
+        self.widen = nn.Sequential(nn.Conv2d(128, 768, 2, bias=False), norm, nn.ReLU())
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        large = min(x.shape[2:]) >= 5 + self.stride
+        x = nn.functional.avg_pool2d(x, 5, self.stride) if large else nn.functional.adaptive_avg_pool2d(x, 2)
+        return self.classifier(self.widen(self.reduce(x)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class CnnNetwork(_Stack):
+    """A genotype's network. `forward(inputs)` gives `(logits, auxiliary logits or None)`."""
+
+    def __init__(self, genotype: Genotype, channels_in: int, num_classes: int, size: NetworkSize) -> None:
+        entry = stem(size.stem, channels_in, size.channels, 3)
+        super().__init__(entry)
+        self.drop_path = DropPath()
+        inputs, channels, reduced = (entry.width, entry.width), size.channels, entry.reduces
+        self.auxiliary_at = 2 * size.layers // 3
+        self.auxiliary: nn.Module | None = None
+        for layer in range(size.layers):
+            reduction = layer in reduction_layers(size.layers)
+            channels *= 2 if reduction else 1
+            cell = DiscreteCell(
+                genotype["reduce" if reduction else "normal"], inputs, channels,
+                stride=2 if reduction else 1, previous_reduced=reduced, drop_path=self.drop_path,
+            )  # fmt: skip
+            self.cells.append(cell)
+            inputs, reduced = (inputs[1], cell.multiplier * channels), reduction
+            if layer == self.auxiliary_at and size.auxiliary_weight > 0:
+                self.auxiliary = AuxiliaryHead(inputs[1], num_classes, imagenet=size.stem == "imagenet")
+        self.classifier = nn.Linear(inputs[1], num_classes)
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """All that is drawn at random, in drop-path and in noise, comes from this generator."""
+        self.drop_path.generator = generator
+        draw_from(self, generator)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        s0, s1 = self.stem(inputs)
+        auxiliary = None
+        for layer, cell in enumerate(self.cells):
+            s0, s1 = s1, cell(s0, s1)
+            if layer == self.auxiliary_at and self.auxiliary is not None and self.training:
+                auxiliary = self.auxiliary(s1)
+        return self.classify(s1), auxiliary

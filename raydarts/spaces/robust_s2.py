@@ -1,0 +1,18 @@
+"""RobustDARTS' space S2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raydarts.spaces.base import Edge
+from raydarts.spaces.cell_space import CellSpace
+
+
+class RobustS2(CellSpace):
+    """Skip connection or separable 3x3 convolution on every edge: where DARTS collapses most plainly."""
+
+    NAME = "robust_s2"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"
+
+    def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
+        return (("skip_connect", "sep_conv_3x3"),) * len(edges)

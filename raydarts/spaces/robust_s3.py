@@ -1,0 +1,18 @@
+"""RobustDARTS' space S3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raydarts.spaces.base import Edge
+from raydarts.spaces.cell_space import CellSpace
+
+
+class RobustS3(CellSpace):
+    """As S2, with `none` beside them."""
+
+    NAME = "robust_s3"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"
+
+    def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
+        return (("none", "skip_connect", "sep_conv_3x3"),) * len(edges)

@@ -1,0 +1,18 @@
+"""RobustDARTS' space S4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raydarts.spaces.base import Edge
+from raydarts.spaces.cell_space import CellSpace
+
+
+class RobustS4(CellSpace):
+    """Noise, drawn from N(0, 1) whatever the input, or separable 3x3 convolution; noise is never right."""
+
+    NAME = "robust_s4"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"
+
+    def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
+        return (("noise", "sep_conv_3x3"),) * len(edges)
