@@ -86,10 +86,13 @@ def sweep(
         console.print(render(plan(loaded)))
         return
     from raydarts.data.splits import load_splits
+    from raydarts.evaluation.lookup import check_table
     from raydarts.sweep.resources import check_resources
     from raydarts.sweep.runner import start_sweep
 
     check_resources(loaded, address)  # before data are loaded, which may be a download
+    if loaded.evaluate is not None and loaded.evaluate.table is not None:
+        check_table(loaded.evaluate.table)
     if address is None:
         load_splits(loaded.data)  # once, before trials would: downloads, and refuses what cannot be used
     path = _run_path(storage, name, loaded.name)

@@ -14,7 +14,7 @@ from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, TrialError
-from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
@@ -60,10 +60,12 @@ def start_evaluation(
         data, text = loaded.data, loaded.text
         if loaded.evaluate is not None:
             stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
+            if stage.table is not None:
+                check_table(stage.table)
     elif sets:
         raise InputError("--set changes a spec: give one with --spec")
     spec = {
-        "training": stage.training.model_dump(mode="json"),
+        "evaluate": stage.model_dump(mode="json"),
         "data": data.model_dump(mode="json"),
         "threads": threads,
         "gpu": gpu,
@@ -88,8 +90,8 @@ def _job(run: RunDirectory, kind: str, spec: dict[str, Any]) -> tuple[Job, Trial
     trial = run.evaluations()[0]
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
-    training = EvaluationSettings.model_validate(spec["training"])
-    return build_evaluation(training, data, genotype, what["seed"], device(spec["gpu"])), trial
+    stage = EvaluateSettings.model_validate(spec["evaluate"])
+    return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"])), trial
 
 
 def go_on(run: RunDirectory, console: Console) -> None:

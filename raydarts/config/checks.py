@@ -8,7 +8,7 @@ from typing import Any
 
 from raydarts.config.distributions import Distribution, Draw, Tree, enumerate_draws
 from raydarts.config.validation import check, where_of
-from raydarts.errors import Problem
+from raydarts.errors import InputError, Problem
 from raydarts.registry import Component
 from raydarts.search.settings import SearchSettings
 
@@ -21,6 +21,10 @@ def check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
     if settings is not None:
         _check_regularizers(settings, draw, problems)
         _check_requirements(settings, draw, problems)
+        try:
+            settings.selection.build().check(settings.space.build())
+        except InputError as error:
+            problems.append(Problem(*where_of(("selection",), draw.lines), "search.selection", str(error)))
     return settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,9 +23,10 @@ from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
 from raydarts.config.validation import Model, check
 from raydarts.data.settings import DataSettings
-from raydarts.errors import DataError, Problem, SpecError
+from raydarts.errors import DataError, InputError, Problem, SpecError
 from raydarts.registry import Component, nearest
 from raydarts.search.settings import METRICS, SearchSettings
+from raydarts.spaces.nasbench201 import NasBench201
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate")
 LARGEST_GRID = 100_000
@@ -202,6 +203,8 @@ def _cross_checks(
         data.dataset.build().check()
     except DataError as error:
         add("data.dataset", str(error))
+    if evaluate is not None:
+        _check_evaluation(evaluate, drawn, add)
     reported = [
         tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
     ]
@@ -213,6 +216,20 @@ def _cross_checks(
                 hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
             add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
             break
+
+
+def _check_evaluation(evaluate: EvaluateSettings, drawn: list[SearchSettings], add: Callable[[str, str], None]) -> None:
+    """Whether every space swept can be evaluated in the way asked for."""
+    spaces = {settings.space.name: settings.space.build() for settings in drawn}
+    if evaluate.table is None:
+        for space in spaces.values():
+            try:
+                space.check_network(evaluate.training.network)
+            except InputError as error:
+                add("evaluate.training.network", str(error))
+        return
+    if others := sorted(name for name, space in spaces.items() if not isinstance(space, NasBench201)):
+        add("evaluate.table", f"holds cells of nasbench201; search.space is {', '.join(others)}")
 
 
 def effective_key(settings: SearchSettings) -> str:

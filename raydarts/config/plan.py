@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.loader import LoadedSpec, unique_grid
-from raydarts.config.spec import Resources
+from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.search.settings import SearchSettings
 
 
@@ -42,6 +43,13 @@ def _resources(resources: Resources) -> str:
     return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
 
 
+def _how(evaluate: EvaluateSettings) -> str:
+    if evaluate.table is not None:
+        absent = "" if Path(evaluate.table.file).is_file() else ", which is not there yet"
+        return f"at most {evaluate.top_k} distinct genotypes looked up in {evaluate.table.file}{absent}"
+    return f"at most {evaluate.top_k} distinct genotypes x {len(evaluate.seeds)} evaluation seeds"
+
+
 def longest(tree: Tree) -> int:
     """The most epochs that any trial of the sweep runs."""
     default = SearchSettings.model_fields["epochs"].default
@@ -65,9 +73,9 @@ def plan(loaded: LoadedSpec) -> Plan:
             Stage(
                 "evaluate",
                 min(evaluate.top_k, jobs) * len(evaluate.seeds),
-                evaluate.training.epochs,
+                evaluate.training.epochs if evaluate.table is None else 1,
                 _resources(evaluate.resources),
-                f"at most {evaluate.top_k} distinct genotypes x {len(evaluate.seeds)} evaluation seeds",
+                _how(evaluate),
             )
         )
     dimensions = tuple(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.registry import Choose, Component, Settings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -59,7 +59,7 @@ class EvaluateSettings(Settings):
     """The second stage: the best `top_k` distinct genotypes, each retrained once per evaluation seed.
 
     `max_skips`: a genotype with more skip connections than this in one cell type is not promoted
-    (null: no limit). `training` is how each network is trained.
+    (null: no limit). `training` is how each network is trained; `table` looks its accuracies up instead.
     """
 
     top_k: int = Field(4, ge=1)
@@ -69,6 +69,15 @@ class EvaluateSettings(Settings):
     max_failures: int = Field(3, ge=0)
     checkpoint_every: int = Field(1, ge=1)
     training: EvaluationSettings = EvaluationSettings()
+    table: TableSettings | None = None
+
+    @model_validator(mode="after")
+    def _table_or_training(self) -> EvaluateSettings:
+        if self.table is not None and self.training != EvaluationSettings():
+            raise ValueError("table and training exclude each other: nothing is trained where a table is read")
+        if self.table is not None and len(self.seeds) > 1:
+            raise ValueError("a table has one value for each cell, whatever the seed: write seeds: [0]")
+        return self
 
     @field_validator("seeds")
     @classmethod

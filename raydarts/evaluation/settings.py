@@ -22,6 +22,23 @@ class NetworkSettings(Settings):
     stem: Literal["cifar", "imagenet"] = "cifar"
 
 
+class TableSettings(Settings):
+    """A table of cells trained by others, `.csv` or `.csv.gz` with a header; a row for each cell.
+
+    `architecture` names the column with the cell in NAS-Bench-201's notation, `validation` and `test`
+    those with the accuracies, in `unit`. Genotypes are ranked by `validation` alone.
+    """
+
+    file: str
+    architecture: str = "cellstr"
+    validation: str
+    test: str
+    unit: Literal["percent", "fraction"] = "percent"
+
+    def columns(self) -> tuple[str, str, str]:
+        return (self.architecture, self.validation, self.test)
+
+
 class EvaluationSettings(Settings):
     """Training of a genotype's network.
 

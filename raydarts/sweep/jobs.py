@@ -17,8 +17,8 @@ DEFAULT_BUILDER = "raydarts.sweep.jobs:build_job"
 def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
     """The search or the evaluation that a trial.json describes."""
     from raydarts.config.build import build_evaluation, build_search  # noqa: PLC0415 - loads torch
+    from raydarts.config.spec import EvaluateSettings  # noqa: PLC0415
     from raydarts.data.settings import DataSettings  # noqa: PLC0415
-    from raydarts.evaluation.settings import EvaluationSettings  # noqa: PLC0415
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
     from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
 
@@ -26,9 +26,9 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
     data = DataSettings.model_validate(spec["data"])
     if trial["kind"] == "search":
         return build_search(SearchSettings.model_validate(trial["config"]), data, device)
-    training = EvaluationSettings.model_validate(spec["evaluate"]["training"])
+    stage = EvaluateSettings.model_validate(spec["evaluate"])
     genotype = Genotype.from_json(trial["genotype"], "trial.json")
-    return build_evaluation(training, data, genotype, trial["seed"], device)
+    return build_evaluation(stage, data, genotype, trial["seed"], device)
 
 
 def builder_named(path: str | None) -> Builder:
