@@ -45,6 +45,29 @@ class Streams:
             yield
 
     @contextmanager
+    def governing(self) -> Iterator[None]:
+        """Inside, code that draws from torch's global generators draws from this job's own; outside they are as before.
+
+        Torch seeds its global generators at random in each process, so what draws from them (a remedy or
+        data set from outside) would neither repeat nor resume.
+        """
+        on_gpu = self.device.type == "cuda"
+        with torch.random.fork_rng(devices=[self.device] if on_gpu else []):
+            torch.set_rng_state(self._host().get_state())
+            if on_gpu:
+                torch.cuda.set_rng_state(self["global"].get_state(), self.device)
+            yield
+            self._host().set_state(torch.get_rng_state())
+            if on_gpu:
+                self["global"].set_state(torch.cuda.get_rng_state(self.device))
+
+    def _host(self) -> torch.Generator:
+        """What governs the CPU's global generator."""
+        if "global_cpu" not in self._generators:
+            self._generators["global_cpu"] = torch.Generator().manual_seed(derived_seed(self.seed, "global_cpu"))
+        return self._generators["global_cpu"]
+
+    @contextmanager
     def replayed(self, name: str) -> Iterator[None]:
         """Inside, `name` draws; on leaving, it is where it was on entering."""
         state = self[name].get_state()
@@ -58,4 +81,5 @@ class Streams:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            self[name].set_state(value.cpu())
+            generator = self._host() if name == "global_cpu" else self[name]
+            generator.set_state(value.cpu())

@@ -64,6 +64,11 @@ class Evaluation:
         return self.epoch >= self.epochs
 
     def run_epoch(self) -> dict[str, Any]:
+        """One epoch, all of whose draws are this job's own."""
+        with self.streams.governing():
+            return self._run_epoch()
+
+    def _run_epoch(self) -> dict[str, Any]:
         """One pass over the training part, then the held-out figures. Accuracies in [0, 1]."""
         started = time.perf_counter()
         reset_peak_memory(self.device)
@@ -143,7 +148,6 @@ class Evaluation:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "streams": self.streams.state_dict(),
-            "torch_rng": torch.get_rng_state(),
             "metrics": self.metrics,
         }
 
@@ -153,5 +157,4 @@ class Evaluation:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.streams.load_state_dict(state["streams"])
-        torch.set_rng_state(state["torch_rng"].cpu())
         self.metrics = state["metrics"]

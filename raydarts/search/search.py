@@ -119,6 +119,11 @@ class Search:
         return self.objective.arch_weights()
 
     def run_epoch(self) -> dict[str, Any]:
+        """One epoch, all of whose draws are this job's own."""
+        with self.streams.governing():
+            return self._run_epoch()
+
+    def _run_epoch(self) -> dict[str, Any]:
         """Algorithm 1 over one pass of the weight half."""
         started = time.perf_counter()
         reset_peak_memory(self.device)
@@ -230,7 +235,6 @@ class Search:
             "alpha_optimizer": self.architect.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "streams": self.streams.state_dict(),
-            "torch_rng": torch.get_rng_state(),
             "regularizers": [regularizer.state_dict() for regularizer in self.regularizers],
             "genotypes": [genotype.to_json() for genotype in self.genotypes],
             "metrics": self.metrics,
@@ -247,7 +251,6 @@ class Search:
         self.architect.optimizer.load_state_dict(state["alpha_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.streams.load_state_dict(state["streams"])
-        torch.set_rng_state(state["torch_rng"].cpu())
         for regularizer, saved in zip(self.regularizers, state["regularizers"], strict=True):
             regularizer.load_state_dict(saved)
         self.genotypes = [Genotype.from_json(genotype, "checkpoint") for genotype in state["genotypes"]]
