@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -21,11 +22,23 @@ def check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
     if settings is not None:
         _check_regularizers(settings, draw, problems)
         _check_requirements(settings, draw, problems)
-        try:
-            settings.selection.build().check(settings.space.build())
-        except InputError as error:
-            problems.append(Problem(*where_of(("selection",), draw.lines), "search.selection", str(error)))
+        _check_in_space(settings, draw, problems)
     return settings
+
+
+def _check_in_space(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
+    """Whether selection and remedies make sense in the space."""
+    space = settings.space.build()
+
+    def ask(path: tuple[str | int, ...], check: Callable[..., None], *arguments: Any) -> None:
+        try:
+            check(*arguments)
+        except InputError as error:
+            problems.append(Problem(*where_of(path, draw.lines), ".".join(map(str, ("search", *path))), str(error)))
+
+    ask(("selection",), settings.selection.build().check, space)
+    for index, component in enumerate(settings.regularizers):
+        ask(("regularizers", index), component.build().check, space, settings.epochs)
 
 
 def _check_regularizers(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
@@ -56,13 +69,21 @@ def _components(settings: SearchSettings) -> list[tuple[tuple[str | int, ...], C
 
 def _check_requirements(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
     components = _components(settings)
-    chosen = {f"{component.family}:{component.name}" for _, component in components}
-    for path, component in components:
+    acting = [(path, component) for path, component in components if component.effective() is not None]
+    chosen = {f"{component.family}:{component.name}" for _, component in acting}
+    for path, component in acting:
         for requirement in component.member.REQUIRES:
             family, _, names = requirement.partition(":")
             if not any(f"{family}:{name}" in chosen for name in names.split("|")):
                 message = f"{component.name} needs the {family} {names.replace('|', ' or ')}"
                 problems.append(Problem(*where_of(path, draw.lines), ".".join(map(str, ("search", *path))), message))
+        for conflict, reason in component.member.CONFLICTS.items():
+            family, _, names = conflict.partition(":")
+            for name in names.split("|"):
+                if f"{family}:{name}" in chosen:
+                    message = f"{component.name} cannot be combined with the {family} {name}: {reason}"
+                    where = where_of(path, draw.lines)
+                    problems.append(Problem(*where, ".".join(map(str, ("search", *path))), message))
 
 
 class _EndsChooser:

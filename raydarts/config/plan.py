@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.loader import LoadedSpec, unique_grid
 from raydarts.config.spec import EvaluateSettings, Resources
-from raydarts.search.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def _how(evaluate: EvaluateSettings) -> str:
 
 def longest(tree: Tree) -> int:
     """The most epochs that any trial of the sweep runs."""
-    default = SearchSettings.model_fields["epochs"].default
-    return max(int(draw.plain.get("epochs", default)) for draw in tree.variations())
+    drawn = (check_draw(draw, []) for draw in tree.variations())
+    return max((settings.total_epochs for settings in drawn if settings is not None), default=0)
 
 
 def plan(loaded: LoadedSpec) -> Plan:

@@ -63,3 +63,8 @@ class SearchSettings(Settings):
         default_factory=lambda: _component("selection", "argmax")
     )
     probes: tuple[Annotated[Component, Choose("probe")], ...] = Field(default_factory=_default_probes)
+
+    @property
+    def total_epochs(self) -> int:
+        """The search's own epochs and those in which its selection decides."""
+        return int(self.epochs + self.selection.build().epochs(self.space.build()))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
+from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
-from raydarts.spaces import Genotype, Space
 
 
 class Entropy(Probe):
@@ -17,10 +13,10 @@ class Entropy(Probe):
     SOURCE = "Shannon entropy; log(num_ops) is undecided, 0 decided"
     METRICS = ("entropy_*",)
 
-    def measure(self, space: Space, arch_weights: Mapping[str, Tensor], genotype: Genotype) -> dict[str, float | int]:
-        found: dict[str, float | int] = {}
-        for name, weights in arch_weights.items():
+    def measure(self, report: EpochReport) -> dict[str, float | int | None]:
+        found: dict[str, float | int | None] = {}
+        for name, weights in report.arch_weights.items():
             p = weights.detach().double()
-            p = p / p.sum(-1, keepdim=True)
+            p = p / p.sum(-1, keepdim=True).clamp_min(1e-300)
             found[f"entropy_{name}"] = float(-(p * p.clamp_min(1e-300).log()).sum(-1).mean())
         return found

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
+from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Alphas, Regularizer
 
 
@@ -29,8 +30,8 @@ class BetaDecay(Regularizer):
         super().__init__(settings)
         self._weight = 0.0
 
-    def on_epoch_start(self, epoch: int, progress: float) -> None:
-        self._weight = self.settings.strength * progress
+    def on_epoch_start(self, now: Moment) -> None:
+        self._weight = self.settings.strength * now.progress
 
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self._weight == 0.0:

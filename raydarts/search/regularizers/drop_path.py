@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raydarts import registry
+from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.streams import Streams
@@ -49,5 +50,5 @@ class DropPath(Regularizer):
     def transform(self) -> MixedTransform | None:
         return self._drop if self.settings.probability > 0 else None
 
-    def on_epoch_start(self, epoch: int, progress: float) -> None:
-        self._drop.probability = self.settings.probability * progress
+    def on_epoch_start(self, now: Moment) -> None:
+        self._drop.probability = self.settings.probability * now.progress
