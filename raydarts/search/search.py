@@ -16,6 +16,7 @@ from raydarts.data.splits import Splits
 from raydarts.errors import InputError
 from raydarts.measure import Meter, peak_memory_mb, reset_peak_memory
 from raydarts.search.architect import Architect
+from raydarts.search.composition import require_composable
 from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.loop import Loop
 from raydarts.search.model import Parts, SearchModel
@@ -39,6 +40,7 @@ class Search:
     """
 
     def __init__(self, settings: SearchSettings, splits: Splits, device: torch.device | str = "cpu") -> None:
+        require_composable(settings)
         self.settings = settings
         self.device = torch.device(device)
         self.streams = Streams(settings.seed, self.device)
@@ -46,9 +48,6 @@ class Search:
         source = splits.source
         self.parts = Parts(settings, self.streams, source.image_shape, source.num_classes)
         self.regularizers, self.selection = self.parts.regularizers, self.parts.selection
-        self.selection.check(self.space)
-        for regularizer in self.regularizers:
-            regularizer.check(self.space, settings.epochs)
         self.probes = [component.build() for component in settings.probes]
         self.data: dict[str, Batches] = {
             part: batches(

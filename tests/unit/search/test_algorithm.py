@@ -235,7 +235,7 @@ def test_weight_l2_multiplies_the_weight_decay() -> None:
 
 
 def test_two_remedies_that_set_one_setting_are_refused() -> None:
-    with pytest.raises(InputError, match="weight_l2 and other_decay both set weight_decay"):
+    with pytest.raises(InputError, match="weight_l2 and .*OtherDecay both set weight_decay"):
         search(regularizers=["weight_l2", own(OtherDecay)])
 
 
