@@ -92,7 +92,7 @@ def test_training_uses_it_and_a_resumed_one_goes_on_to_the_last_bit(name: str) -
     file.seek(0)
     second = job(**SCHEDULES[name])
     second.load_state_dict(torch.load(file, weights_only=True))
-    assert found + [row(second), row(second)] == expected
+    assert [*found, row(second), row(second)] == expected
 
 
 def test_each_schedule_trains_otherwise() -> None:
