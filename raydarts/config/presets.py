@@ -61,7 +61,7 @@ def read_preset(kind: str, name: str) -> Preset:
     values = Node({}, root["values"].where)
     origins: dict[str, str] = {}
     for origin, block in root["values"].value.items():
-        values = merge(values, block)
+        values = merge(block, values)  # no value stands in two blocks; the first block's keys stand first
         origins |= dict.fromkeys(_leaves(block, ""), origin)
     return Preset(name, kind, root["about"].value, root["source"].plain(), values, origins)
 
