@@ -72,8 +72,9 @@ class UnrolledSettings(registry.Settings):
 class UnrolledEstimator(Estimator):
     """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + dL_train/dw + wd * w).
 
-    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code; the
-    paper's eq. 6 has neither.
+    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code. Eq. 6 is
+    written without them; the paper says (section 2.3) that momentum modifies it accordingly, and weight
+    decay is the gradient of a part of L_train.
     """
 
     class Settings(UnrolledSettings):

@@ -361,3 +361,17 @@ def test_perturbations_act_on_the_weight_step_alone() -> None:
     found = weight_gradient(job, step).value
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     assert not torch.equal(found, weight_gradient(plain, step).value)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_papers_zero_alpha_begins_with_equal_attention_and_moves(estimator: str) -> None:
+    job = search(estimator=estimator, epochs=1)
+    shares = job.model.arch_weights()["normal"]
+    assert torch.equal(shares, torch.full_like(shares, 1 / shares.shape[1]))
+    before = job.genotype  # all candidates tie: the earliest of the first edges, always the same
+    assert {primitive for primitive, _ in dict(before.cells)["normal"].edges()} == {"max_pool_3x3"}
+    assert job.genotype == before
+    job.run_epoch()
+    alpha = job.alphas["normal"]
+    assert torch.isfinite(alpha).all()
+    assert alpha.unique().numel() == alpha.numel()  # neither edges nor candidates stay alike
