@@ -12,6 +12,7 @@ from raydarts.config.validation import check, where_of
 from raydarts.errors import InputError, Problem
 from raydarts.registry import Component
 from raydarts.search.settings import SearchSettings
+from raydarts.search.stages import plan_stages
 
 ALL_COMBINATIONS = 2000
 SAMPLED_COMBINATIONS = 300
@@ -30,15 +31,18 @@ def _check_in_space(settings: SearchSettings, draw: Draw, problems: list[Problem
     """Whether selection and remedies make sense in the space."""
     space = settings.space.build()
 
-    def ask(path: tuple[str | int, ...], check: Callable[..., None], *arguments: Any) -> None:
+    def ask(path: tuple[str | int, ...], check: Callable[..., Any], *arguments: Any) -> None:
         try:
             check(*arguments)
         except InputError as error:
             problems.append(Problem(*where_of(path, draw.lines), ".".join(map(str, ("search", *path))), str(error)))
 
     ask(("selection",), settings.selection.build().check, space)
-    for index, component in enumerate(settings.regularizers):
-        ask(("regularizers", index), component.build().check, space, settings.epochs)
+    before, regularizers = len(problems), [component.build() for component in settings.regularizers]
+    for index, regularizer in enumerate(regularizers):
+        ask(("regularizers", index), regularizer.check, space, settings.epochs)
+    if len(problems) == before:
+        ask(("regularizers",), plan_stages, regularizers, settings.epochs)
 
 
 def _check_regularizers(settings: SearchSettings, draw: Draw, problems: list[Problem]) -> None:
