@@ -29,7 +29,7 @@ class SkipLimit(Argmax):
     FORMULA = "while skips(normal) > max_skips: w[weakest chosen skip] := 0; pick again"
     DIFFERS = (
         "The authors' code prints the genotypes of every limit from 8 to 0; the paper takes 2. It sets the struck "
-        "weight to 0, ours to minus infinity: the same for a softmax, and right where other arch weights are 0 or below."
+        "weight to 0, ours to minus infinity: the same for a softmax, and right where others are 0 or below."
     )
 
     class Settings(Argmax.Settings):
