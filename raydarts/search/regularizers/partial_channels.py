@@ -58,8 +58,8 @@ class PartialChannels(Regularizer):
     DIFFERS = (
         "Paper: the channels are sampled by a mask. Authors' code, and ours: always the first C/k, and a shuffle of "
         "the result (k groups), so that other channels come first at the next edge. k: 4 on CIFAR-10, 2 on ImageNet "
-        "(both paper and code); DrNAS 6 then 4 (CIFAR-10), 6 then 3 (ImageNet), 4 then 2 (NAS-Bench-201). Odd resolutions: "
-        "the pooling rounds up, as the candidates do (the authors' code fails there)."
+        "(both paper and code); DrNAS 6 then 4 (CIFAR-10), 6 then 3 (ImageNet), 4 then 2 (NAS-Bench-201). Where a side "
+        "is odd the pooling rounds up, as the candidates do (the authors' code fails there)."
     )
     CONTRACT: ClassVar[Mapping[str, Any]] = {"k": 2}  # 4 does not divide the two channels there
 
