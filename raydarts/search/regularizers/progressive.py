@@ -43,7 +43,7 @@ class Progressive(Regularizer):
     """
 
     NAME = "progressive"
-    SOURCE = "P-DARTS (Chen et al. 2019, arXiv 1904.12760), section 3.2; DrNAS (arXiv 2006.10355), section 3.2"
+    SOURCE = "P-DARTS (Chen et al. 2019, arXiv 1904.12760), section 3.2; DrNAS (arXiv 2006.10355): shrinking"
     NEUTRAL = {"shares": [1.0], "layers": None, "candidates": None}
     FORMULA = (
         "stage s: layers[s] cells, each edge's candidates[s] candidates of largest arch weight, share[s] of the epochs"

@@ -24,7 +24,7 @@ class SkipLimit(Argmax):
     """
 
     NAME = "skip_limit"
-    SOURCE = "P-DARTS (Chen et al. 2019, arXiv 1904.12760), section 3.3.2"
+    SOURCE = "P-DARTS (Chen et al. 2019, arXiv 1904.12760), section 3.3"
     REMEDY = True
     FORMULA = "while skips(normal) > max_skips: w[weakest chosen skip] := 0; pick again"
     DIFFERS = (

@@ -41,49 +41,43 @@ def test_schedules(schedule: str, first: float, middle: float, last: float) -> N
         assert found == pytest.approx([start * first, start * middle, start * last], rel=1e-12)
 
 
-def cells(**settings: Any) -> tuple[Any, Any, Any]:
-    """A cell with the remedy and one without, equal weights, and the remedy."""
-    space = Choose("space").parse({"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2}).build()
+def supernet(nodes: int = 1, **settings: Any) -> tuple[Any, Any, Any]:
+    """The cells with the remedy and those without, equal weights, and the remedy."""
+    space = Choose("space").parse({"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": nodes}).build()
     built = remedy(**settings)
-    supernet = space.supernet((1, 8, 8), 3, [built.transform()]).double()
+    with_skip = space.supernet((1, 8, 8), 3, [built.transform()]).double()
     plain = space.supernet((1, 8, 8), 3).double()
-    missing = plain.load_state_dict(supernet.state_dict(), strict=False)
-    assert not missing.missing_keys
-    assert all("extras" in key for key in missing.unexpected_keys)
-    return supernet.cells, plain.cells, built
+    loaded = plain.load_state_dict(with_skip.state_dict(), strict=False)
+    assert not loaded.missing_keys
+    assert all("extras" in key for key in loaded.unexpected_keys)
+    return with_skip.cells, plain.cells, built
 
 
+@pytest.mark.parametrize("layer", [0, 1])  # a normal cell of 4 channels; a reduction, all edges of stride 2, of 8
 @pytest.mark.parametrize("operation", ["skip", "conv1"])
 @pytest.mark.parametrize("training", [True, False])
-def test_an_edge_gets_the_skip_added(training: bool, operation: str) -> None:
-    with_skip, plain, built = cells(operation=operation, start=0.8)
+def test_every_edge_gets_a_skip_added(training: bool, operation: str, layer: int) -> None:
+    with_skip, plain, built = supernet(operation=operation, start=0.8)
     c = coefficient(built, 25)
-    weights = torch.rand(5, 8, dtype=torch.float64)
-    inputs = [torch.randn(6, 8, 8, 8, dtype=torch.float64) for _ in range(2)]  # layer 1 is a reduction
-    graph, other = with_skip[1].train(training), plain[1].train(training)
-    found, without = graph.nodes(inputs, weights), other.nodes(inputs, weights)
-    skips = [graph.extras[key] for key in ("0-0", "1-0")]
-    assert all(isinstance(skip, FactorizedReduce) for skip in skips)
-    added = sum(skip(x.relu()) for skip, x in zip(skips, inputs, strict=True))
-    torch.testing.assert_close(found[0], without[0] + c * added, rtol=0, atol=1e-12)
-    # the second node's edge of stride 1, from the first: its own input, whole
-    sums = [graph._transformed(graph_source(found[0]), 4, weights[4].unbind(), graph.keys[4])]
-    sums.append(other._sum(None, graph_source(found[0]), 4, weights[4].unbind(), other.keys[4]))
-    torch.testing.assert_close(sums[0], sums[1] + c * found[0], rtol=0, atol=1e-12)
-
-
-def graph_source(x: torch.Tensor) -> Any:
-    from raydarts.spaces.cells import _Source
-
-    return _Source(x)
+    assert c == pytest.approx(0.4)
+    weights = torch.rand(2, 8, dtype=torch.float64)
+    inputs = [torch.randn(6, 4 * 2**layer, 8, 8, dtype=torch.float64) for _ in range(2)]
+    graph, other = with_skip[layer].train(training), plain[layer].train(training)
+    (found,), (without,) = graph.nodes(inputs, weights), other.nodes(inputs, weights)
+    skips = inputs  # the convolution begins as the identity
+    if layer == 1:
+        reductions = [graph.extras[key] for key in ("0-0", "1-0")]
+        assert all(isinstance(reduction, FactorizedReduce) for reduction in reductions)
+        skips = [reduction(x.relu()) for reduction, x in zip(reductions, inputs, strict=True)]
+    torch.testing.assert_close(found, without + c * sum(skips), rtol=0, atol=1e-12)
 
 
 def test_its_weights_are_its_own() -> None:
-    with_skip, _, _ = cells()
+    with_skip, _, _ = supernet(nodes=2)
     names = {name.rsplit(".", 2)[0] for name, _ in with_skip[1].extras.named_parameters()}
     assert names == {"0-0", "1-0", "2-0", "3-0"}  # the edges of stride 2
     assert not list(with_skip[1].extras["0-0"].norm.parameters())
-    convolutions, _, _ = cells(operation="conv1")
+    convolutions, _, _ = supernet(nodes=2, operation="conv1")
     own = convolutions[1].extras["4-0"]
     assert isinstance(own, nn.Conv2d)
     assert torch.equal(own.weight.squeeze(), torch.eye(8, dtype=torch.float64))

@@ -38,10 +38,9 @@ def all_skips() -> Tensor:
 
 def test_by_hand() -> None:
     cell = pick(space(nodes=3), all_skips())["normal"]
-    # Chosen at first: edges 0, 1 | 3, 4 | 7, 8, all skips. Edges 0 and 1 (node 2 has no others) fall back to
-    # sep_conv_3x3. Then edge 3's skip goes, and edge 2, a skip too, takes its place; it goes as well, and edges
-    # 2 and 3 have equal sep_conv_3x3: the lower one is kept beside edge 4. Two skips are left above... four in all
-    # minus these is edges 4, 7, 8: edge 4's goes last, edges 2 and 3 are then the first of three equals.
+    # Chosen at first: edges 0, 1 | 3, 4 | 7, 8, all of them skips. The skips of edges 0 and 1 go: node 2 has no
+    # other edges, so sep_conv_3x3 is next. Edge 3's goes, and edge 2's takes its place; that goes too, and of the
+    # equal sep_conv_3x3 of edges 2 and 3 the lower one stands beside edge 4. Edge 4's goes; edges 7 and 8 are left.
     assert cell.nodes == (
         (("sep_conv_3x3", 0), ("sep_conv_3x3", 1)),
         (("sep_conv_3x3", 0), ("sep_conv_3x3", 1)),
