@@ -138,13 +138,15 @@ def test_alpha_goes_on_or_begins_anew(splits: Splits) -> None:
 
 
 def test_stages_draw_from_streams_of_their_own(splits: Splits) -> None:
-    jobs = [search(splits, STAGED | {"shares": shares}, WITNESS, alpha_init=1.0) for shares in ([1, 1, 2], [2, 1, 1])]
+    """How much one stage draws, and when the next begins, has no part in what that begins with."""
+    plans = [{"shares": [1, 1, 2]}, {"shares": [2, 1, 1], "candidates": [None, 2, 2]}]
+    jobs = [search(splits, STAGED | plan, WITNESS, alpha_init=1.0) for plan in plans]
     for job in jobs:
         while not job.finished:
             job.run_epoch()
     one, other = (job.regularizers[-1].seen for job in jobs)
-    assert torch.equal(one[1][0], other[2][0])  # stage 2 begins so, whenever
-    assert not torch.equal(one[2][0], one[1][0][:, :2])
+    assert torch.equal(one[2][0], other[3][0])
+    assert not torch.isin(one[2][0], torch.cat([one[0][0], one[1][0]], 1)).any()
 
 
 @pytest.mark.parametrize("keep", [True, False])
