@@ -70,6 +70,8 @@ class SearchModel:
         self.regularizers = parts.regularizers
         streams, settings = parts.streams, parts.settings
         suffix = f"-{stage}" if stage else ""
+        for regularizer in self.regularizers:
+            regularizer.on_stage_start(stage)
         transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
         with streams.globally(f"weight_init{suffix}"):
             supernet = space.supernet(parts.image_shape, parts.num_classes, transforms)

@@ -18,7 +18,8 @@ class SearchStage:
 
     `epochs` it lasts; `layers` of its supernet (None: the space's); `candidates` that each edge keeps, the
     strongest at the end of the stage before (None: all it had); `keep_alpha`: the alpha of the kept
-    candidates is taken over, else drawn anew. Weights and both optimizers begin anew.
+    candidates is taken over, and further architecture parameters whose shape is as before; else both are drawn
+    anew. Weights and both optimizers begin anew.
     """
 
     epochs: int

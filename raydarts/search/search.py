@@ -159,6 +159,10 @@ class Search:
             with torch.no_grad():
                 for name, alpha in carried(before.space, before.alphas, self.model.space).items():
                     self.alphas[name].copy_(alpha)
+                for own, old in zip(self.objective.arch_parameters, before.objective.arch_parameters, strict=True):
+                    for name, value in own.items():
+                        if value.shape == old[name].shape:
+                            value.copy_(old[name])
         self._past.clear()
 
     def _begin_selection_epoch(self) -> bool:

@@ -44,6 +44,12 @@ class Regularizer(Member):
         """Cut the search into stages with supernets of their own; one remedy at most may. Empty: it does not."""
         return ()
 
+    def check_stages(self, stages: Sequence[SearchStage]) -> None:
+        """Raise `InputError` where these settings do not fit the search's stages. Asked when a spec is read."""
+
+    def on_stage_start(self, stage: int) -> None:
+        """Before the supernet of a stage, from 0, is built, in a resumed search too: what is asked below may differ."""
+
     def transform(self) -> MixedTransform | None:
         """Changes to what mixed operations compute (it may add parameters). Several act in list order."""
         return None
