@@ -157,7 +157,7 @@ def correlation(gradients: Tensor) -> Tensor:
 
 
 def sign_correlation(gradients: Tensor) -> Tensor:
-    """Mean over pairs of layers of g_k . g_l / (|g_k| . |g_l|), the authors' `signcorr`."""
+    """Mean over pairs of layers of g_k . g_l / (|g_k| . |g_l|), the authors' `signcorr`; 0 where nothing overlaps."""
     flat = gradients.flatten(1)
-    size = flat.abs()
-    return _mean_of_pairs((flat @ flat.T) / (size @ size.T))
+    size = flat.abs() @ flat.abs().T
+    return _mean_of_pairs((flat @ flat.T) / torch.where(size > 0, size, 1.0))
