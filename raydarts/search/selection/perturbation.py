@@ -38,7 +38,8 @@ class Perturbation(Selection):
 
     Cost: tuning_epochs * (decisions - 1) epochs behind the search's own, with one decision for each edge
     of a cell and one for each node of more than two edges: 14 + 3 in DARTS' cell, 80 epochs (authors' default of
-    10: 160), and 220 forward passes over the alpha half; nasbench201: 25 epochs and 30 passes.
+    10: 160), and 220 forward passes over the alpha half; nasbench201: 25 epochs and 30 passes. Candidates decided
+    against are left out of all further passes.
 
     DARTS-PT (fix-alpha) leaves alpha as it was drawn: an alpha warm-up over all epochs of the search, and
     `train_alpha` false.

@@ -21,6 +21,7 @@ from raydarts.search.search import Search
 from raydarts.search.selection.perturbation import Perturbation
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
+from raydarts.spaces.cells import MixedGraph
 from raydarts.streams import Streams
 
 TINY = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2}
@@ -341,6 +342,23 @@ def test_the_genotype_of_a_search_is_the_one_decided() -> None:
         assert set(job.genotypes[-1][name].edges()) == picks
         assert job.space.ZERO not in {primitive for primitive, _ in picks}
     assert job.result()["genotype"] == job.genotypes[-1].to_json()
+
+
+def test_candidates_decided_against_cost_nothing_more() -> None:
+    job = finished("nasbench201")
+    used = set()
+    cells = [module for module in job.supernet.modules() if isinstance(module, MixedGraph)]
+    hooks = [
+        operation.register_forward_hook(lambda *_, place=(number, key): used.add(place))
+        for number, cell in enumerate(cells)
+        for key, operation in cell.operations.items()
+    ]
+    job.objective.measure(next(iter(job.data["alpha"].sequential(16))))
+    for hook in hooks:
+        hook.remove()
+    rows = job.state_dict()["selection"]["rows"]["cell"]
+    chosen = {cells[0].keys[edge][row.index(1.0)] for edge, row in rows.items()} - {None}
+    assert used == {(number, key) for number in range(3) for key in chosen}
 
 
 @pytest.mark.parametrize("space", [BENCHMARK, {"name": "robust_s3", "channels": 2, "layers": 3}])
