@@ -17,6 +17,7 @@ from raydarts.search.relaxations.base import Relaxation
 from raydarts.search.selection.base import Selection
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
+from raydarts.spaces.cells import MixedGraph
 from raydarts.spaces.primitives import draw_from
 from raydarts.streams import Streams
 
@@ -119,7 +120,13 @@ class SearchModel:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.weight_optimizer, max(1, epochs), lr_min)
 
     def begin_tuning(self, tuning: Tuning, epochs: int) -> None:
-        """A fresh weight optimizer for the epochs in which the selection decides; weight decay as it stands."""
+        """A fresh weight optimizer for the epochs in which the selection decides; weight decay as it stands.
+
+        What the selection has decided against has arch weight 0, and is left out of every pass.
+        """
+        for module in self.supernet.modules():
+            if isinstance(module, MixedGraph):
+                module.skips_zeros = True
         decay = self.weight_optimizer.param_groups[0]["weight_decay"]
         self.tuning = tuning
         self._make_weight_optimizer(tuning.lr, tuning.lr_min, epochs)

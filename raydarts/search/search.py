@@ -179,13 +179,15 @@ class Search:
 
     @torch.no_grad()
     def _judge(self, arch_weights: Mapping[str, Tensor]) -> float:
-        """Accuracy on the alpha half, in evaluation mode, with these arch weights."""
+        """Accuracy on the alpha half with these arch weights.
+
+        In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
+        """
         meter = Meter()
-        self.supernet.eval()
-        for batch in self.data["alpha"].sequential(4 * self.settings.batch_size):
-            loss = self.objective.data_loss(batch, arch_weights)
-            meter.add(loss.data, loss.correct, loss.count)
-        self.supernet.train()
+        with self.objective.batch_statistics():
+            for batch in self.data["alpha"].sequential(4 * self.settings.batch_size):
+                loss = self.objective.data_loss(batch, arch_weights)
+                meter.add(loss.data, loss.correct, loss.count)
         return float(meter.accuracy or 0.0)
 
     def _measure(self, meters: Mapping[str, Meter]) -> None:
