@@ -13,7 +13,8 @@ from raydarts.search.relaxations.base import Relaxation
 
 def concentration(alpha: Tensor) -> Tensor:
     """elu(alpha) + 1: alpha + 1 above 0, else exp(alpha), which stays above 0 where the sum would round to it."""
-    return torch.where(alpha > 0, alpha + 1, alpha.clamp(max=0).exp())
+    above = alpha > 0
+    return torch.where(above, alpha + 1, alpha.masked_fill(above, 0).exp())  # clamp has no derivative at 0
 
 
 class _Draw(torch.autograd.Function):
