@@ -207,6 +207,7 @@ class Search:
             self.metrics,
             tuple(self.genotypes),
             self._eigenvalue,
+            self.parts.relaxation.SIMPLEX,
         )
         for probe in self.probes:
             self.metrics |= probe.measure(report)
@@ -287,6 +288,11 @@ class Search:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
         self.candidates = state["candidates"]
+        if state["tuning"]:  # no epoch of the search proper is left to say how far the annealing has come
+            last = moment(self.stages, self.settings.epochs - 1)
+            self.parts.relaxation.on_epoch_start(last)
+            for regularizer in self.regularizers:
+                regularizer.on_epoch_start(last)
         for regularizer, saved in zip(self.regularizers, state["regularizers"], strict=True):
             regularizer.load_state_dict(saved)
         self.selection.load_state_dict(state["selection"])

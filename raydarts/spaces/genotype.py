@@ -196,7 +196,7 @@ def _grouped(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: s
 
 def _read_cell(edges: Any, concat: Any, cell_type: str, where: str) -> CellGenotype:
     concat = _read_concat(concat, cell_type, where)
-    if not isinstance(edges, list | tuple) or not any(edges):
+    if not isinstance(edges, list | tuple) or not edges:
         raise GenotypeError(f"{where}: {cell_type} must be a list of [primitive, src] pairs")
     nodes = list(edges)
     if all(_is_edge(edge) for edge in edges):

@@ -48,6 +48,8 @@ def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
     """dloss/dleaf for each leaf; 0 where a sparse relaxation has left it out of the pass."""
+    if not loss.requires_grad:  # it has left out all: every edge drew `none`
+        return [torch.zeros_like(leaf) for leaf in leaves]
     return list(torch.autograd.grad(loss, list(leaves), materialize_grads=True))
 
 
