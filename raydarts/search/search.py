@@ -146,8 +146,9 @@ class Search:
         cutouts = {name: found["cutout"] for name, found in overrides if "cutout" in found}
         if len(cutouts) > 1:
             raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")
-        for cutout in cutouts.values():
-            self.data["weight"].cutout = self.data["alpha"].cutout = cutout
+        for share, probability in cutouts.values():
+            length = max(1, round(share * min(self.parts.image_shape[1:])))
+            self.data["weight"].cutout = self.data["alpha"].cutout = (length, probability)
         return all(found.get("train_alpha", True) for _, found in overrides)
 
     def _enter(self, stage: int) -> None:
