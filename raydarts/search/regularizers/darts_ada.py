@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -67,9 +68,15 @@ class DartsAda(Regularizer):
         if rise is None:
             return None
         if self._weight_decay < self.settings.cap:
-            self._weight_decay = min(self.settings.factor * self._weight_decay, self.settings.cap)
+            self._weight_decay = self._raised()
             return Stop(rise.reason, rise.epoch, {"weight_decay": self._weight_decay})
         return Stop(rise.reason, rise.epoch) if self.settings.at_cap == "stop" else None
+
+    def _raised(self) -> float:
+        """3e-4 times 10 times 10 is a little less than .03 in floating point, but is the cap."""
+        cap = float(self.settings.cap)
+        raised = min(self.settings.factor * self._weight_decay, cap)
+        return cap if math.isclose(raised, cap) else raised
 
     def state_dict(self) -> dict[str, Any]:
         return {"weight_decay": self._weight_decay, **self._sharpness.state_dict()}

@@ -39,10 +39,10 @@ class EntropyPenalty(Regularizer):
     FORMULA = "L_val + strength * ramp(epoch) * mean over edges of -sum over candidates of p log p, p = arch weights"
     DIFFERS = (
         "DA2S' code sums over edges (28 there) instead of averaging, with strength .1 times a linear ramp times a "
-        "logarithmic one from epoch 8 on (about 2.8 on the mean at the end, our default), adds it to the weights' loss too, "
-        "where it has no gradient, sharpens alpha before the softmax, and has a second entropy over a node's edges, "
-        "which we leave out. DARTS-AER's code: entropy in bits of all candidates but the last, .2 * "
-        "-cos(pi * epoch / epochs), which is `ramp: turning, strength: 0.29` here. A relaxation that does not "
+        "logarithmic one from epoch 8 on (about 2.8 on the mean at the end, our default); it adds the term to the "
+        "weights' loss too, where it has no gradient, sharpens alpha before the softmax, and has a second entropy over "
+        "a node's edges, which we leave out. DARTS-AER's code: entropy in bits of all candidates but the last, times "
+        "-.2 * cos(pi * epoch / epochs), which is `ramp: turning, strength: 0.29` here. A relaxation that does not "
         "normalise (sigmoid) has its rows divided by their sums first."
     )
     NEUTRAL = {"strength": 0.0}
