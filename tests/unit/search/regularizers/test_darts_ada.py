@@ -10,6 +10,8 @@ import torch
 from tiny_search import all_state, remedy, report, tiny_search
 
 from raydarts.errors import InputError
+from raydarts.search.moments import SearchStage
+from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -162,3 +164,24 @@ def test_it_needs_a_weight_decay_and_has_it_to_itself() -> None:
 
 def test_neutral_remembers_nothing() -> None:
     assert remedy("darts_ada", ratio=None).remembers() == 0
+
+
+class TwoStages(Regularizer):
+    """Two epochs with one supernet, three with another."""
+
+    NAME = "two_stages"
+
+    def stages(self, epochs: int) -> tuple[SearchStage, ...]:
+        return (SearchStage(2), SearchStage(3))
+
+
+def test_it_returns_to_an_epoch_of_its_own_stage_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Search, "_eigenvalue", lambda self: 2.0**self.epoch)
+    ada = {"name": "darts_ada", **SOON, "factor": 100.0}  # two epochs back
+    job = tiny_search(ada, {"name": f"{__name__}:TwoStages"}, epochs=5)
+    positions = []
+    while not job.finished:
+        job.run_epoch()
+        positions.append(job.position)
+    assert positions == [1, 2, 3, 4, 3, 4, 5]  # at 4 it would return to 2, of the first stage; at 5 to 3
+    assert decay(job) == 0.03
