@@ -174,3 +174,12 @@ class SearchModel:
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.architect.optimizer.load_state_dict(state["alpha_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+def copied(value: Any) -> Any:
+    """A nested state whose tensors are copies, on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value

@@ -19,8 +19,8 @@ from raydarts.search.architect import Architect
 from raydarts.search.composition import require_composable
 from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.loop import Loop
-from raydarts.search.model import Parts, SearchModel
-from raydarts.search.moments import EpochReport, Stop
+from raydarts.search.model import Parts, SearchModel, copied
+from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
@@ -133,10 +133,14 @@ class Search:
         return dict(self.metrics)
 
     def _begin_epoch(self) -> bool:
-        """Anneal; enter a new stage; what this epoch does otherwise. Whether alpha learns."""
+        """Enter a new stage; anneal. Whether alpha learns."""
         now = moment(self.stages, self.position)
         if now.stage != self.model.stage:
             self._enter(now.stage)
+        return self._anneal(now)
+
+    def _anneal(self, now: Moment) -> bool:
+        """Tell all where the search stands; do what they do otherwise in this epoch. Whether alpha learns."""
         self.parts.relaxation.on_epoch_start(now)
         overrides = []
         for regularizer in self.regularizers:
@@ -145,8 +149,9 @@ class Search:
         cutouts = {name: found["cutout"] for name, found in overrides if "cutout" in found}
         if len(cutouts) > 1:
             raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")
-        for cutout in cutouts.values():
-            self.data["weight"].cutout = self.data["alpha"].cutout = cutout
+        for share, probability in cutouts.values():
+            length = max(1, round(share * min(self.parts.image_shape[1:])))
+            self.data["weight"].cutout = self.data["alpha"].cutout = (length, probability)
         return all(found.get("train_alpha", True) for _, found in overrides)
 
     def _enter(self, stage: int) -> None:
@@ -233,20 +238,32 @@ class Search:
 
     def _maybe_stop(self, report: EpochReport) -> None:
         asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch
-        stop = next((found for found in asked if found is not None), None)
-        if stop is not None and stop.go_on_with is not None:
-            self._go_back(stop)
+        first = next((index for index, found in enumerate(asked) if found is not None), None)
+        stop = None if first is None else asked[first]
+        if first is not None and stop is not None and stop.go_on_with is not None:
+            self._go_back(stop, first)
         else:
             self.stop = stop
         if self._past.maxlen:
-            self._past.append((self.position, _copied(self.model.state_dict())))
+            self._past.append((self.position, copied(self._changing())))
 
-    def _go_back(self, stop: Stop) -> None:
-        """To the state at the end of `stop.epoch`, to go on with other settings; draws go on where they are."""
+    def _changing(self) -> dict[str, Any]:
+        """What an epoch changes: the model, and what the remedies remember."""
+        remembered = [regularizer.state_dict() for regularizer in self.regularizers]
+        return {**self.model.state_dict(), "regularizers": remembered}
+
+    def _go_back(self, stop: Stop, asking: int) -> None:
+        """To the state at the end of `stop.epoch`, to go on with other settings.
+
+        Draws go on where they are, and the remedy that asks keeps what it remembers.
+        """
         past = dict(self._past)
         to = self.position if stop.epoch is None else stop.epoch
         if to != self.position:
             self.model.load_state_dict(past[to])
+            for index, (regularizer, saved) in enumerate(zip(self.regularizers, past[to]["regularizers"], strict=True)):
+                if index != asking:
+                    regularizer.load_state_dict(saved)
         while self._past and self._past[-1][0] >= to:
             self._past.pop()
         self.position = to
@@ -274,10 +291,9 @@ class Search:
             "stage": self.model.stage,
             "candidates": self.candidates,
             "tuning": self.model.tuning is not None,
-            **self.model.state_dict(),
+            **self._changing(),
             "past": list(self._past),
             "streams": self.streams.state_dict(),
-            "regularizers": [regularizer.state_dict() for regularizer in self.regularizers],
             "selection": self.selection.state_dict(),
             "probes": [probe.state_dict() for probe in self.probes],
             "genotypes": [genotype.to_json() for genotype in self.genotypes],
@@ -289,10 +305,7 @@ class Search:
         self.epoch, self.position = state["epoch"], state["position"]
         self.candidates = state["candidates"]
         if state["tuning"]:  # no epoch of the search proper is left to say how far the annealing has come
-            last = moment(self.stages, self.settings.epochs - 1)
-            self.parts.relaxation.on_epoch_start(last)
-            for regularizer in self.regularizers:
-                regularizer.on_epoch_start(last)
+            self._anneal(moment(self.stages, self.settings.epochs - 1))
         for regularizer, saved in zip(self.regularizers, state["regularizers"], strict=True):
             regularizer.load_state_dict(saved)
         self.selection.load_state_dict(state["selection"])
@@ -310,12 +323,3 @@ class Search:
         self.genotypes = [Genotype.from_json(genotype, "checkpoint") for genotype in state["genotypes"]]
         self.metrics = state["metrics"]
         self.stop = None if state["stop"] is None else Stop(**state["stop"])
-
-
-def _copied(value: Any) -> Any:
-    """A nested state whose tensors are copies, on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value

