@@ -94,7 +94,7 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     job = search(estimator, changes)
     found = learned(job)
     assert finite(found)
-    # One that looks back stops after the second epoch at the earliest: the same is learned, and it says that it stopped.
+    # One that looks back stops after the second epoch at the earliest: what is learned is the same, and it says so.
     assert not equal(found, without(estimator, companion(key))) or job.result()["stopped_early"]
 
 
