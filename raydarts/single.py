@@ -51,7 +51,7 @@ def start_evaluation(
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
-    space_of(found)  # before anything is made: a genotype of no space is refused
+    space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     threads = torch.get_num_threads()
