@@ -22,14 +22,13 @@ def identity(trial: TrialDirectory) -> dict[str, Any]:
     what = trial.description()
     run = read_json(trial.path.parent.parent / "run.json")
     spec: Mapping[str, Any] = (run or {}).get("spec") or {}
-    found: dict[str, Any] = {"data": _without_places(spec.get("data"))}
     if "genotype" in what:
         stage = spec.get("evaluate") or {}
-        found |= {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
+        found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
         found |= {"training": stage.get("training"), "table": stage.get("table")}
     else:
-        found |= {"kind": "search", "search": what.get("config")}
-    return dict(plain(found))
+        found = {"kind": "search", "search": what.get("config")}
+    return dict(plain(found | {"data": _without_places(spec.get("data"))}))
 
 
 def _without_places(value: Any) -> Any:
