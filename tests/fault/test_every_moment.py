@@ -215,6 +215,7 @@ def spoil(state: dict[str, Any], how: str) -> dict[str, Any]:
             "a cut stream": {"streams": streams | {"dropout": streams["dropout"][:-8]}},
             "a remedy's state missing": {"regularizers": []},
             "a stop that is none": {"stop": {"why": "?"}},
+            "a stream left behind": {"streams": streams | {"unknown": streams["dropout"]}, "genotypes": None},
             "another kind": {"kind": "evaluation"},
         }[how]
     )
@@ -222,7 +223,7 @@ def spoil(state: dict[str, Any], how: str) -> dict[str, Any]:
 
 SPOILT = ["no genotypes", "a genotype that is none", "alpha of one row", "alpha of one number",
           "alpha of another precision", "alpha as lists", "one cell's alpha", "no weights", "no momenta",
-          "a cut stream", "a remedy's state missing", "a stop that is none", "another kind"]  # fmt: skip
+          "a cut stream", "a remedy's state missing", "a stop that is none", "a stream left behind", "another kind"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", SPOILT)
