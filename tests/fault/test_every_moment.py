@@ -223,7 +223,8 @@ def spoil(state: dict[str, Any], how: str) -> dict[str, Any]:
 
 SPOILT = ["no genotypes", "a genotype that is none", "alpha of one row", "alpha of one number",
           "alpha of another precision", "alpha as lists", "one cell's alpha", "no weights", "no momenta",
-          "a cut stream", "a remedy's state missing", "a stop that is none", "a stream left behind", "another kind"]  # fmt: skip
+          "a cut stream", "a remedy's state missing", "a stop that is none", "a stream left behind",
+          "another kind"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", SPOILT)
