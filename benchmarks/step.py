@@ -37,6 +37,7 @@ def raydarts_step(order: str, batch: int, device: str) -> Callable[[], None]:
     from raydarts.data.base import ImageArrays  # noqa: PLC0415
     from raydarts.data.settings import DataSettings  # noqa: PLC0415
     from raydarts.data.splits import split  # noqa: PLC0415
+    from raydarts.search.moments import Step  # noqa: PLC0415
     from raydarts.search.search import Search  # noqa: PLC0415
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
 
@@ -47,12 +48,12 @@ def raydarts_step(order: str, batch: int, device: str) -> Callable[[], None]:
     settings = SearchSettings.model_validate({"batch_size": batch, "estimator": ORDERS[order]})
     search = Search(settings, split(arrays, DataSettings(validation_fraction=0)), device)
     search.supernet.train()
-    weight_batch, alpha_batch = next(search._batches())
+    both = Step(search.objective, *next(search.loop.batches()))
 
     def step() -> None:
-        search.architect.gradient(weight_batch, alpha_batch)
+        search.architect.gradient(both)
         search.architect.step()
-        search._weight_gradient(weight_batch)
+        search.loop.weight_gradient(search.model, both)
         search.weight_optimizer.step()
 
     return step

@@ -219,17 +219,24 @@ def show(
 
 @app.command(name="list")
 def list_(
-    family: Annotated[str | None, typer.Argument(help="One family; default: all.", show_default=False)] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="One family, or presets; default: all families.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every registered choice: its source and defaults."""
-    from raydarts.catalogue import catalogue, table
+    """Every registered choice: its source and defaults. `presets`: published settings, to be named in a spec."""
+    from raydarts.catalogue import catalogue, presets_table, table
 
-    rows = catalogue(family)
+    if family in ("preset", "presets"):
+        from raydarts.config.presets import all_presets
+
+        rows = [preset.to_json() for preset in all_presets()]
+    else:
+        rows = catalogue(family)
     if as_json:
         _print_json(rows)
     else:
-        console.print(table(rows))
+        console.print(presets_table(rows) if family in ("preset", "presets") else table(rows))
 
 
 @app.command()

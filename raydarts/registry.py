@@ -42,14 +42,19 @@ class Member:
     Subclasses set `NAME` (the name in YAML), `SOURCE` (paper and equation), and a nested `Settings`
     whose defaults are the published ones. `NEUTRAL` holds the settings under which the member is
     bit-identical to its absence (None: there are none). `REQUIRES` names what must be chosen beside
-    it, each as `family:name` (`a|b` where either will do). The docstring's first line is its
-    description in the docs.
+    it, each as `family:name` (`a|b` where either will do); `CONFLICTS` maps what must not be, written alike, to the
+    reason. `REMEDY`: it is a remedy against skip collapse; then `FORMULA` says what it computes and `DIFFERS` where
+    paper, authors' code and ours part. The docstring's first line is its description in the docs.
     """
 
     NAME: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
     NEUTRAL: ClassVar[Mapping[str, Any] | None] = None
     REQUIRES: ClassVar[tuple[str, ...]] = ()
+    CONFLICTS: ClassVar[Mapping[str, str]] = {}
+    REMEDY: ClassVar[bool] = False
+    FORMULA: ClassVar[str] = ""
+    DIFFERS: ClassVar[str] = ""
 
     class Settings(Settings):
         """No settings of its own."""

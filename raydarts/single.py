@@ -40,6 +40,7 @@ def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) ->
         "threads": threads,
         "gpu": gpu,
         "checkpoint_every": loaded.sweep.checkpoint_every,
+        "presets": loaded.presets_of("data", "search"),
     }
     run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
@@ -54,10 +55,11 @@ def start_evaluation(
     space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
+    presets: dict[str, list[str]] = {}
     threads = torch.get_num_threads()
     if spec_path is not None:
         loaded = load_spec(spec_path, sets)
-        data, text = loaded.data, loaded.text
+        data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         if loaded.evaluate is not None:
             stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
             if stage.table is not None:
@@ -70,6 +72,7 @@ def start_evaluation(
         "threads": threads,
         "gpu": gpu,
         "checkpoint_every": stage.checkpoint_every,
+        "presets": presets,
     }
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})

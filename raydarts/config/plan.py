@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.loader import LoadedSpec, unique_grid
 from raydarts.config.spec import EvaluateSettings, Resources
-from raydarts.search.settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Plan:
     question: str
     stages: tuple[Stage, ...]
     dimensions: tuple[dict[str, str | None], ...]
+    presets: dict[str, list[str]]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,8 +53,8 @@ def _how(evaluate: EvaluateSettings) -> str:
 
 def longest(tree: Tree) -> int:
     """The most epochs that any trial of the sweep runs."""
-    default = SearchSettings.model_fields["epochs"].default
-    return max(int(draw.plain.get("epochs", default)) for draw in tree.variations())
+    drawn = (check_draw(draw, []) for draw in tree.variations())
+    return max((settings.total_epochs for settings in drawn if settings is not None), default=0)
 
 
 def plan(loaded: LoadedSpec) -> Plan:
@@ -82,7 +83,14 @@ def plan(loaded: LoadedSpec) -> Plan:
         {"name": found.name, "distribution": str(found.distribution), "condition": found.condition}
         for found in loaded.search.distributions()
     )
-    return Plan(loaded.name, loaded.file, loaded.question, tuple(stages), dimensions)
+    return Plan(
+        loaded.name,
+        loaded.file,
+        loaded.question,
+        tuple(stages),
+        dimensions,
+        loaded.presets_of("data", "search", "evaluate"),
+    )
 
 
 def render(found: Plan) -> RenderableType:
@@ -98,4 +106,5 @@ def render(found: Plan) -> RenderableType:
     for dimension in found.dimensions:
         swept.add_row(*(Text(dimension[key] or "-") for key in ("name", "distribution", "condition")))
     parts: list[RenderableType] = [Text(found.question)] if found.question else []
+    parts += [Text(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
     return Group(*parts, stages, *([swept] if found.dimensions else []))

@@ -39,8 +39,8 @@ class Batches(ABC):
     """One part of a split. All draws come from the generators given, which live on the device.
 
     Equal generators give equal batches to the last bit, and where a pass leaves the generators depends on
-    the number of images and of batches taken alone. `cutout_probability` starts as the settings' and may be
-    set before an epoch, so that a remedy can ramp it; at 0 nothing is drawn for cutout.
+    the number of images and of batches taken alone. `cutout`, (length in pixels, probability), starts as the
+    settings' and may be set before an epoch, so that a remedy can ramp it; at 0 nothing is drawn for it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Batches(ABC):
         self.dtype = dtype
         self.targets = torch.from_numpy(labels[getattr(splits, part)]).to(self.device)
         self.augment = augment
-        self.cutout_probability = 0.0 if augment is None else augment.cutout_probability
+        self.cutout = (0, 0.0) if augment is None else (augment.cutout_length, augment.cutout_probability)
         # A value for each channel of each pixel: subtracting rows this long is several times as fast as triples.
         self._mean = (torch.tensor(source.mean, dtype=dtype, device=device) * 255).repeat(height * width)
         self._std = (torch.tensor(source.std, dtype=dtype, device=device) * 255).repeat(height * width)
@@ -99,7 +99,7 @@ class Batches(ABC):
         if settings.colour_jitter.strengths:
             images = jittered(images.to(self.dtype), settings.colour_jitter, generator)
         values = self._normalised(images)
-        cut_out_(values, settings.cutout_length, self.cutout_probability, generator)
+        cut_out_(values, *self.cutout, generator)
         return self._as_inputs(values)
 
     def _normalised(self, images: Tensor) -> Tensor:

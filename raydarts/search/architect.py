@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from raydarts.data.batches import Batch
 from raydarts.search.estimators.base import Estimator
+from raydarts.search.moments import Step
 from raydarts.search.objective import Loss, Objective
 from raydarts.search.regularizers.base import Regularizer
 
@@ -29,17 +29,17 @@ class Architect:
         self.optimizer = optimizer
         self.weight_optimizer = weight_optimizer
 
-    def gradient(self, weight_batch: Batch, alpha_batch: Batch) -> Loss:
+    def gradient(self, step: Step) -> Loss:
         """Puts dL/dalpha into alpha's `.grad`; returns the loss there. No optimizer steps."""
-        found = self.estimator(self.objective, weight_batch, alpha_batch, self.weight_optimizer)
+        self.objective.begin_alpha_step()
+        found = self.estimator(self.objective, step.weight_batch, step.alpha_batch, self.weight_optimizer)
+        for parameter, gradient in zip(self.objective.alphas, found.gradients, strict=True):
+            parameter.grad = gradient
         alphas = self.objective.alpha_by_type
-        gradients = dict(zip(alphas, found.gradients, strict=True))
         for regularizer in self.regularizers:
-            extra = regularizer.alpha_gradient(alphas, (self.objective, alpha_batch)) or {}
+            extra = regularizer.alpha_gradient(alphas, step) or {}
             for name, term in extra.items():
-                gradients[name] = gradients[name] + term
-        for name, alpha in alphas.items():
-            alpha.grad = gradients[name]
+                alphas[name].grad = alphas[name].grad + term  # type: ignore[operator]
         return found.loss
 
     def step(self) -> None:

@@ -5,7 +5,7 @@ Estimators receive the whole objective and never a bare loss, so that none can d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.data.batches import Batch
+from raydarts.search.moments import Step
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.relaxations.base import Relaxation
+from raydarts.spaces.cells import MixedGraph
 from raydarts.streams import Streams
 
 
@@ -36,7 +38,12 @@ class BilevelObjective(Protocol):
     def weights(self) -> Sequence[Tensor]: ...
 
     @property
-    def alphas(self) -> Sequence[Tensor]: ...
+    def alphas(self) -> Sequence[Tensor]:
+        """All that the alpha step learns: alpha, and the remedies' further architecture parameters."""
+
+    @property
+    def frozen(self) -> frozenset[int]:
+        """Positions of the weights that learn no more: they stay in the virtual step."""
 
     def weight_loss(self, batch: Batch) -> Loss:
         """L_train(w, alpha), with what the weight side adds to it."""
@@ -49,7 +56,10 @@ class BilevelObjective(Protocol):
 
 
 class Objective:
-    """The supernet's losses on image batches."""
+    """The supernet's losses on image batches.
+
+    `arch_parameters`: for each remedy its further architecture parameters, `(num_edges, ...)` by name.
+    """
 
     def __init__(
         self,
@@ -58,65 +68,111 @@ class Objective:
         relaxation: Relaxation,
         regularizers: Sequence[Regularizer],
         streams: Streams,
+        arch_parameters: Sequence[Mapping[str, nn.Parameter]] = (),
+        project: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
     ) -> None:
         self.supernet = supernet
         self.alpha_by_type = alphas
         self.relaxation = relaxation
         self.regularizers = tuple(regularizers)
         self.streams = streams
+        self.arch_parameters = tuple(arch_parameters) or ({},) * len(self.regularizers)
+        self.project = project
         self.weights: list[Tensor] = list(supernet.parameters())
-        self.alphas: list[Tensor] = list(alphas.values())
+        self.alphas: list[Tensor] = [*alphas.values(), *(p for own in self.arch_parameters for p in own.values())]
         self._norms = [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._virtual_seed = 0
+        for module in supernet.modules():
+            if isinstance(module, MixedGraph):
+                module.skips_zeros = relaxation.SPARSE
 
-    def arch_weights(self) -> dict[str, Tensor]:
-        """Arch weights by cell type, differentiable in alpha."""
-        return {name: self.relaxation(alpha) for name, alpha in self.alpha_by_type.items()}
+    @property
+    def frozen(self) -> frozenset[int]:
+        return frozenset().union(*(regularizer.frozen() for regularizer in self.regularizers))
 
-    def _data_loss(self, batch: Batch, arch_weights: dict[str, Tensor]) -> Loss:
+    def arch_weights(self, *, expected: bool = False) -> dict[str, Tensor]:
+        """Arch weights by cell type, differentiable in alpha; `expected`: nothing is drawn."""
+        relax = self.relaxation.expected if expected else self.relaxation
+        found = {name: relax(alpha) for name, alpha in self.alpha_by_type.items()}
+        for regularizer, own in zip(self.regularizers, self.arch_parameters, strict=True):
+            found = regularizer.on_arch_weights(found, own)
+        return self.project(found)
+
+    def data_loss(self, batch: Batch, arch_weights: Mapping[str, Tensor]) -> Loss:
+        """Cross entropy of the supernet with these arch weights: `(num_edges, num_ops)` for each cell type,
+        or `(layers of the type, num_edges, num_ops)`.
+        """
         logits = self.supernet(batch.inputs, arch_weights)
         loss = nn.functional.cross_entropy(logits, batch.targets)
         correct = (logits.detach().argmax(1) == batch.targets).sum()
         return Loss(loss, loss.detach(), correct, len(batch.targets))
 
     def weight_loss(self, batch: Batch) -> Loss:
-        return self._data_loss(batch, self.arch_weights())
+        return self.data_loss(batch, self.arch_weights())
 
-    def perturbed_weight_loss(self, batch: Batch) -> Loss:
+    def perturbed_weight_loss(self, step: Step) -> Loss:
         """The loss of the weight step: as `weight_loss`, under the remedies' perturbations of the arch weights."""
         arch_weights = self.arch_weights()
         with ExitStack() as stack:
             for regularizer in self.regularizers:
-                stack.enter_context(regularizer.perturb(arch_weights, (self, batch)))
-            return self._data_loss(batch, arch_weights)
+                stack.enter_context(regularizer.perturb(arch_weights, step))
+            return self.data_loss(step.weight_batch, arch_weights)
 
     def alpha_loss(self, batch: Batch) -> Loss:
         arch_weights = self.arch_weights()
-        loss = self._data_loss(batch, arch_weights)
+        loss = self.data_loss(batch, arch_weights)
         value = loss.value
+        seen = self.arch_weights(expected=True) if self.relaxation.RANDOM else arch_weights
         for regularizer in self.regularizers:
-            penalty = regularizer.penalty(self.alpha_by_type, arch_weights)
+            penalty = regularizer.penalty(self.alpha_by_type, seen)
             if penalty is not None:
                 value = value + penalty
         return replace(loss, value=value)
+
+    def begin_alpha_step(self) -> None:
+        """The virtual passes of this step share one draw of a random relaxation; the next step has another."""
+        if self.relaxation.RANDOM:
+            generator = self.streams["virtual"]
+            self._virtual_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
     @contextmanager
     def virtual(self) -> Iterator[None]:
         """Passes inside leave no trace.
 
         Batch-norm running statistics stay as they are (the authors' architect updates them at w, w+ and
-        w-), and dropout draws the same masks in every `virtual` block of a step: a finite difference of
-        two losses under unlike masks would be noise divided by 2 eps.
+        w-), and dropout and random relaxations draw the same in every `virtual` block of a step: a finite
+        difference of two losses under unlike draws would be noise divided by 2 eps.
         """
         for norm in self._norms:
             norm.track_running_stats = False
+        own = self.relaxation.generator
+        if self.relaxation.RANDOM:
+            device = self.streams.device
+            self.relaxation.generator = torch.Generator(device).manual_seed(self._virtual_seed)
         try:
             with self.streams.replayed("dropout"):
                 yield
         finally:
+            self.relaxation.generator = own
             for norm in self._norms:
                 norm.track_running_stats = True
 
+    @contextmanager
+    def batch_statistics(self) -> Iterator[None]:
+        """Evaluation mode, but batch norms normalise by each batch's own statistics; no trace is left.
+
+        For arch weights other than those that the running statistics were gathered under.
+        """
+        self.supernet.eval()
+        try:
+            with self.virtual():
+                for norm in self._norms:
+                    norm.train()
+                yield
+        finally:
+            self.supernet.train()
+
     @torch.no_grad()
     def measure(self, batch: Batch) -> Loss:
-        """Data loss and accuracy with the model in evaluation mode."""
-        return self._data_loss(batch, self.arch_weights())
+        """Data loss and accuracy as the module stands (training or evaluation mode); no relaxation draws."""
+        return self.data_loss(batch, self.arch_weights(expected=True))

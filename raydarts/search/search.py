@@ -1,42 +1,31 @@
-"""One bilevel search: the paper's Algorithm 1, epoch by epoch, on plain PyTorch."""
+"""One bilevel search as a job: epochs, stages, early stops, the selection, and all that a checkpoint holds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch
+from raydarts.data.batches import Batches
 from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
 from raydarts.errors import InputError
-from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
+from raydarts.measure import Meter, peak_memory_mb, reset_peak_memory
 from raydarts.search.architect import Architect
-from raydarts.search.estimators.base import constant
-from raydarts.search.objective import Loss, Objective
-from raydarts.search.regularizers.base import EpochReport, Regularizer, Stop
-from raydarts.search.selection.base import Selection
+from raydarts.search.composition import require_composable
+from raydarts.search.hessian import dominant_eigenvalue
+from raydarts.search.loop import Loop
+from raydarts.search.model import Parts, SearchModel, copied
+from raydarts.search.moments import EpochReport, Moment, Stop
+from raydarts.search.objective import Objective
 from raydarts.search.settings import SearchSettings
+from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces import Genotype, Space
-from raydarts.spaces.primitives import draw_from
 from raydarts.streams import Streams
-
-
-def optimizer_settings(settings: SearchSettings, regularizers: Sequence[Regularizer]) -> dict[str, float]:
-    """The optimizers' settings after the remedies' overrides. Two remedies that replace one setting: `InputError`."""
-    asked = {name: float(getattr(settings, name)) for name in ("weight_decay", "arch_weight_decay", "lr", "arch_lr")}
-    taken: dict[str, str] = {}
-    final = dict(asked)
-    for regularizer in regularizers:
-        for name, value in regularizer.optimizer_overrides(asked).items():
-            if name in taken:
-                raise InputError(f"{taken[name]} and {regularizer.NAME} both set {name}: choose one of them")
-            taken[name], final[name] = regularizer.NAME, value
-    return final
 
 
 class Search:
@@ -45,78 +34,82 @@ class Search:
     Weights learn from one part of the training data and alpha from another, disjoint one. Differs from
     the authors' code where it leaves values open: alpha-batches are a shuffled pass (they draw with
     replacement), and passes of the architect leave batch-norm statistics alone.
+
+    `epoch` counts the epochs run; `position` is where Algorithm 1 stands: behind `epoch` once a remedy has gone
+    back to an earlier epoch, past `settings.epochs` while the selection decides.
     """
 
     def __init__(self, settings: SearchSettings, splits: Splits, device: torch.device | str = "cpu") -> None:
+        require_composable(settings)
         self.settings = settings
         self.device = torch.device(device)
-        self.dtype = getattr(torch, settings.precision)
         self.streams = Streams(settings.seed, self.device)
         self.space: Space = settings.space.build()
-        self.regularizers: list[Regularizer] = [component.build() for component in settings.regularizers]
-        for regularizer in self.regularizers:
-            regularizer.bind(self.streams)
-        self.selection: Selection = settings.selection.build()
-        self.selection.check(self.space)
+        source = splits.source
+        self.parts = Parts(settings, self.streams, source.image_shape, source.num_classes)
+        self.regularizers, self.selection = self.parts.regularizers, self.parts.selection
         self.probes = [component.build() for component in settings.probes]
-        self.data = {
-            part: batches(splits, part, self.device, self.dtype, settings.augment if part != "validation" else None)
+        self.data: dict[str, Batches] = {
+            part: batches(
+                splits, part, self.device, self.parts.dtype, settings.augment if part != "validation" else None
+            )
             for part in ("weight", "alpha", "validation")
             if len(getattr(splits, part))
         }
-        self._build(splits)
-        self.epoch = 0
+        self.loop = Loop(settings, self.data, self.streams)
+        self.stages = plan_stages(self.regularizers, settings.epochs)
+        self.candidates: dict[str, tuple[tuple[str, ...], ...]] | None = None
+        self._build(0)
+        remembered = max((regularizer.remembers() for regularizer in self.regularizers), default=0)
+        self._past: deque[tuple[int, dict[str, Any]]] = deque(maxlen=remembered)
+        self.epoch = self.position = 0
         self.stop: Stop | None = None
         self.genotypes: list[Genotype] = []
         self.metrics: dict[str, Any] = {}
 
-    def _build(self, splits: Splits) -> None:
-        """Supernet, alpha, objective, optimizers."""
-        settings = self.settings
-        transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
-        with self.streams.globally("weight_init"):
-            supernet = self.space.supernet(splits.source.image_shape, splits.source.num_classes, transforms)
-        self.supernet = supernet.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        draw_from(self.supernet, self.streams["dropout"])
-        self.alphas = {name: self._initial_alpha(cell.alpha_shape) for name, cell in self.space.cells.items()}
-        self.objective = Objective(
-            self.supernet, self.alphas, settings.relaxation.build(), self.regularizers, self.streams
-        )
-        final = optimizer_settings(settings, self.regularizers)
-        self.weight_optimizer = torch.optim.SGD(
-            self.supernet.parameters(), final["lr"], settings.momentum, weight_decay=final["weight_decay"]
-        )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.weight_optimizer, settings.epochs, settings.lr_min
-        )
-        alpha_optimizer = torch.optim.Adam(
-            self.alphas.values(), final["arch_lr"], settings.arch_betas, weight_decay=final["arch_weight_decay"]
-        )
-        self.architect = Architect(
-            self.objective, settings.estimator.build(), self.regularizers, alpha_optimizer, self.weight_optimizer
-        )
+    def _build(self, stage: int) -> None:
+        """The supernet of a stage, with what `candidates` are left."""
+        plan = self.stages[stage]
+        self.model = SearchModel(self.parts, narrowed(self.space, self.candidates, plan.layers), plan.epochs, stage)
 
-    def _initial_alpha(self, shape: tuple[int, int]) -> nn.Parameter:
-        generator = self.streams["alpha_init"]
-        draws = torch.randn(shape, generator=generator, device=self.device, dtype=torch.float64)
-        return nn.Parameter((self.settings.alpha_init * draws).to(self.dtype))
+    @property
+    def supernet(self) -> nn.Module:
+        found: nn.Module = self.model.supernet
+        return found
+
+    @property
+    def alphas(self) -> dict[str, nn.Parameter]:
+        return self.model.alphas
+
+    @property
+    def objective(self) -> Objective:
+        return self.model.objective
+
+    @property
+    def architect(self) -> Architect:
+        return self.model.architect
+
+    @property
+    def weight_optimizer(self) -> torch.optim.Optimizer:
+        return self.model.weight_optimizer
 
     @property
     def epochs(self) -> int:
-        return self.settings.epochs
+        """Epochs in all: the search's, the selection's, and those that a remedy has had done again."""
+        return self._last + self.epoch - self.position
+
+    @property
+    def _last(self) -> int:
+        return self.settings.epochs + self.selection.epochs(self.space)
 
     @property
     def finished(self) -> bool:
-        return self.stop is not None or self.epoch >= self.epochs
+        return self.stop is not None or self.position >= self._last
 
     @property
     def genotype(self) -> Genotype:
         """The genotype of the current alpha."""
-        return self.selection(self.space, self._arch_weights())
-
-    @torch.no_grad()
-    def _arch_weights(self) -> Mapping[str, Tensor]:
-        return self.objective.arch_weights()
+        return self.selection(self.model.space, self.model.arch_weights())
 
     def run_epoch(self) -> dict[str, Any]:
         """One epoch, all of whose draws are this job's own."""
@@ -124,77 +117,112 @@ class Search:
             return self._run_epoch()
 
     def _run_epoch(self) -> dict[str, Any]:
-        """Algorithm 1 over one pass of the weight half."""
         started = time.perf_counter()
         reset_peak_memory(self.device)
+        searching = self.position < self.settings.epochs
+        train_alpha = self._begin_epoch() if searching else self._begin_selection_epoch()
         lr = self.weight_optimizer.param_groups[0]["lr"]
-        for regularizer in self.regularizers:
-            regularizer.on_epoch_start(self.epoch, self.epoch / max(1, self.epochs - 1))
-        meters = {"weight": Meter(), "alpha": Meter()}
-        self.supernet.train()
-        for number, (weight_batch, alpha_batch) in enumerate(self._batches()):
-            # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
-            alpha_loss = self.architect.gradient(weight_batch, alpha_batch)
-            self._require_finite(alpha_loss, list(self.alphas.values()), "alpha", number)
-            self.architect.step()
-            # 2. Update w by descending dL_train(w, alpha)/dw.
-            weight_loss = self._weight_gradient(weight_batch)
-            self._require_finite(weight_loss, [], "weight", number)
-            self.weight_optimizer.step()
-            for name, loss in (("alpha", alpha_loss), ("weight", weight_loss)):
-                meters[name].add(loss.data, loss.correct, loss.count)
-        self.schedule.step()
+        meters = self.loop.epoch(self.model, self.epoch + 1, train_alpha=train_alpha)
         self.epoch += 1
-        self.metrics = self._measure(meters) | {"lr": lr, "memory_mb": peak_memory_mb(self.device)}
-        self._maybe_stop()
+        self.position += 1
+        if not searching and self.position == self._last:
+            self._decide(self.selection.epochs(self.space))
+        self._measure(meters)
+        self.metrics |= {"lr": lr, "memory_mb": peak_memory_mb(self.device)}
         self.metrics["seconds"] = time.perf_counter() - started
         return dict(self.metrics)
 
-    def _batches(self) -> Iterator[tuple[Batch, Batch]]:
-        """Pairs of a weight-batch and an alpha-batch; the alpha half is begun anew where it is shorter."""
-        size = self.settings.batch_size
-        alpha = (
-            batch
-            for _ in count()
-            for batch in self.data["alpha"].epoch(size, self.streams["alpha_order"], self.streams["alpha_augment"])
-        )
-        weight = self.data["weight"].epoch(size, self.streams["weight_order"], self.streams["weight_augment"])
-        return zip(weight, alpha, strict=False)
+    def _begin_epoch(self) -> bool:
+        """Enter a new stage; anneal. Whether alpha learns."""
+        now = moment(self.stages, self.position)
+        if now.stage != self.model.stage:
+            self._enter(now.stage)
+        return self._anneal(now)
 
-    def _weight_gradient(self, batch: Batch) -> Loss:
-        """Puts dL_train/dw, clipped, into the weights' `.grad`; returns the loss."""
-        weights = list(self.supernet.parameters())
-        with constant(self.objective.alphas):
-            loss = self.objective.perturbed_weight_loss(batch)
-        gradients = torch.autograd.grad(loss.value, weights)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
+    def _anneal(self, now: Moment) -> bool:
+        """Tell all where the search stands; do what they do otherwise in this epoch. Whether alpha learns."""
+        self.parts.relaxation.on_epoch_start(now)
+        overrides = []
         for regularizer in self.regularizers:
-            extra = regularizer.weight_gradient(weights, (self.objective, batch))
-            if extra is not None:
-                torch._foreach_add_([weight.grad for weight in weights], list(extra))
-        if self.settings.grad_clip > 0:
-            nn.utils.clip_grad_norm_(weights, self.settings.grad_clip)
-        return loss
+            regularizer.on_epoch_start(now)
+            overrides.append((regularizer.NAME, regularizer.epoch_overrides(now)))
+        cutouts = {name: found["cutout"] for name, found in overrides if "cutout" in found}
+        if len(cutouts) > 1:
+            raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")
+        for share, probability in cutouts.values():
+            length = max(1, round(share * min(self.parts.image_shape[1:])))
+            self.data["weight"].cutout = self.data["alpha"].cutout = (length, probability)
+        return all(found.get("train_alpha", True) for _, found in overrides)
 
-    def _require_finite(self, loss: Loss, alphas: Sequence[Tensor], side: str, batch: int) -> None:
-        setting = "search.lr" if side == "weight" else "search.arch_lr, search.estimator or a penalty's strength"
-        require_finite(loss.value, f"{side} loss", self.epoch + 1, batch, setting)
-        for alpha in alphas:
-            if alpha.grad is not None:
-                require_finite(alpha.grad.sum(), "gradient of alpha", self.epoch + 1, batch, setting)
+    def _enter(self, stage: int) -> None:
+        """A new supernet, of the strongest candidates."""
+        plan, before = self.stages[stage], self.model
+        if plan.candidates is not None:
+            self.candidates = strongest(before.space, before.arch_weights(), plan.candidates)
+        self._build(stage)
+        if plan.keep_alpha:
+            with torch.no_grad():
+                for name, alpha in carried(before.space, before.alphas, self.model.space).items():
+                    self.alphas[name].copy_(alpha)
+                for own, old in zip(self.objective.arch_parameters, before.objective.arch_parameters, strict=True):
+                    for name, value in own.items():
+                        if value.shape == old[name].shape:
+                            value.copy_(old[name])
+        self._past.clear()
 
-    def _measure(self, meters: Mapping[str, Meter]) -> dict[str, Any]:
-        """The epoch's metrics; accuracies in [0, 1]."""
-        arch_weights, genotype = self._arch_weights(), self.genotype
-        self.genotypes.append(genotype)
-        metrics: dict[str, Any] = {"epoch": self.epoch}
+    def _begin_selection_epoch(self) -> bool:
+        """The selection decides, then the weights train on. Whether alpha learns."""
+        tuning = self.selection.tuning(self.parts.optimizers["lr"])
+        number, epochs = self.position - self.settings.epochs, self.selection.epochs(self.space)
+        if self.model.tuning is None:
+            self.model.begin_tuning(tuning, epochs)
+        self._decide(number)
+        return tuning.train_alpha
+
+    def _decide(self, number: int) -> None:
+        self.selection.decide(number, self.model.space, self.model.arch_weights(), self._judge)
+
+    @torch.no_grad()
+    def _judge(self, arch_weights: Mapping[str, Tensor]) -> float:
+        """Accuracy on the alpha half with these arch weights.
+
+        In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
+        """
+        meter = Meter()
+        with self.objective.batch_statistics():
+            for batch in self.data["alpha"].sequential(4 * self.settings.batch_size):
+                loss = self.objective.data_loss(batch, arch_weights)
+                meter.add(loss.data, loss.correct, loss.count)
+        return float(meter.accuracy or 0.0)
+
+    def _measure(self, meters: Mapping[str, Meter]) -> None:
+        """The epoch's metrics, accuracies in [0, 1]; then the remedies are asked whether to stop or go back."""
+        self.genotypes.append(self.genotype)
+        self.metrics = {"epoch": self.epoch}
+        if self.position != self.epoch:
+            self.metrics["position"] = self.position
         for name, meter in meters.items():
-            metrics |= {f"{name}_loss": meter.loss, f"{name}_accuracy": meter.accuracy}
-        metrics |= self._validate()
+            self.metrics |= {f"{name}_loss": meter.loss, f"{name}_accuracy": meter.accuracy}
+        self.metrics |= self._validate()
+        report = EpochReport(
+            self.position,
+            self.settings.epochs,
+            self.model.space,
+            self.model.arch_weights(),
+            self.metrics,
+            tuple(self.genotypes),
+            self._eigenvalue,
+            self.parts.relaxation.SIMPLEX,
+        )
         for probe in self.probes:
-            metrics |= probe.measure(self.space, arch_weights, genotype)
-        return metrics | {"genotype": genotype.to_json()}
+            self.metrics |= probe.measure(report)
+        self.metrics["genotype"] = self.genotypes[-1].to_json()
+        if self.position <= self.settings.epochs:
+            self._maybe_stop(report)
+
+    def _eigenvalue(self) -> float:
+        batch = next(iter(self.data["alpha"].sequential(self.settings.batch_size)))
+        return dominant_eigenvalue(self.objective, batch)
 
     def _validate(self) -> dict[str, float | None]:
         """Held-out loss and accuracy of the supernet in evaluation mode (None where nothing is held out)."""
@@ -208,51 +236,90 @@ class Search:
         self.supernet.train()
         return {"validation_loss": meter.loss, "validation_accuracy": meter.accuracy}
 
-    def _maybe_stop(self) -> None:
-        report = EpochReport(self.epoch, self.metrics, tuple(self.genotypes))
-        for regularizer in self.regularizers:
-            if self.stop is None:
-                self.stop = regularizer.should_stop(report)
+    def _maybe_stop(self, report: EpochReport) -> None:
+        asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch
+        first = next((index for index, found in enumerate(asked) if found is not None), None)
+        stop = None if first is None else asked[first]
+        if first is not None and stop is not None and stop.go_on_with is not None:
+            self._go_back(stop, first)
+        else:
+            self.stop = stop
+        if self._past.maxlen:
+            self._past.append((self.position, copied(self._changing())))
+
+    def _changing(self) -> dict[str, Any]:
+        """What an epoch changes: the model, and what the remedies remember."""
+        remembered = [regularizer.state_dict() for regularizer in self.regularizers]
+        return {**self.model.state_dict(), "regularizers": remembered}
+
+    def _go_back(self, stop: Stop, asking: int) -> None:
+        """To the state at the end of `stop.epoch`, to go on with other settings.
+
+        Draws go on where they are, and the remedy that asks keeps what it remembers.
+        """
+        past = dict(self._past)
+        to = self.position if stop.epoch is None else stop.epoch
+        if to != self.position:
+            self.model.load_state_dict(past[to])
+            for index, (regularizer, saved) in enumerate(zip(self.regularizers, past[to]["regularizers"], strict=True)):
+                if index != asking:
+                    regularizer.load_state_dict(saved)
+        while self._past and self._past[-1][0] >= to:
+            self._past.pop()
+        self.position = to
+        del self.genotypes[to:]
+        self.model.override(stop.go_on_with or {})
+        self.metrics |= {"returned_to": to, "returned_because": stop.reason}
 
     def result(self) -> dict[str, Any]:
         """The last epoch's metrics with the chosen genotype, its skips, alpha, and why it stopped early, if it did."""
         kept = self.genotypes[self.stop.epoch - 1] if self.stop and self.stop.epoch else self.genotypes[-1]
-        return self.metrics | {
+        found = self.metrics | {
             "genotype": kept.to_json(),
             "genotype_id": kept.id,
             "skips": kept.skips(self.space.SKIP),
             "alpha": {name: alpha.detach().double().cpu().tolist() for name, alpha in self.alphas.items()},
             "stopped_early": self.stop.reason if self.stop else None,
         }
+        return found if self.candidates is None else found | {"candidates": self.candidates}
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "kind": "search",
             "epoch": self.epoch,
-            "supernet": self.supernet.state_dict(),
-            "alpha": {name: alpha.detach() for name, alpha in self.alphas.items()},
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "alpha_optimizer": self.architect.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "position": self.position,
+            "stage": self.model.stage,
+            "candidates": self.candidates,
+            "tuning": self.model.tuning is not None,
+            **self._changing(),
+            "past": list(self._past),
             "streams": self.streams.state_dict(),
-            "regularizers": [regularizer.state_dict() for regularizer in self.regularizers],
+            "selection": self.selection.state_dict(),
+            "probes": [probe.state_dict() for probe in self.probes],
             "genotypes": [genotype.to_json() for genotype in self.genotypes],
             "metrics": self.metrics,
             "stop": None if self.stop is None else {"reason": self.stop.reason, "epoch": self.stop.epoch},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch = state["epoch"]
-        self.supernet.load_state_dict(state["supernet"])
-        with torch.no_grad():
-            for name, alpha in self.alphas.items():
-                alpha.copy_(state["alpha"][name])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.architect.optimizer.load_state_dict(state["alpha_optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.streams.load_state_dict(state["streams"])
+        self.epoch, self.position = state["epoch"], state["position"]
+        self.candidates = state["candidates"]
+        if state["tuning"]:  # no epoch of the search proper is left to say how far the annealing has come
+            self._anneal(moment(self.stages, self.settings.epochs - 1))
         for regularizer, saved in zip(self.regularizers, state["regularizers"], strict=True):
             regularizer.load_state_dict(saved)
+        self.selection.load_state_dict(state["selection"])
+        for probe, saved in zip(self.probes, state["probes"], strict=True):
+            probe.load_state_dict(saved)
+        self._build(state["stage"])
+        if state["tuning"]:
+            self.model.begin_tuning(
+                self.selection.tuning(self.parts.optimizers["lr"]), self.selection.epochs(self.space)
+            )
+        self.model.load_state_dict(state)
+        self._past.clear()
+        self._past.extend((position, past) for position, past in state["past"])
+        self.streams.load_state_dict(state["streams"])
         self.genotypes = [Genotype.from_json(genotype, "checkpoint") for genotype in state["genotypes"]]
         self.metrics = state["metrics"]
         self.stop = None if state["stop"] is None else Stop(**state["stop"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import nn
 
-from raydarts.errors import GenotypeError
+from raydarts.errors import GenotypeError, InputError
 from raydarts.registry import Member, members
 from raydarts.spaces.genotype import Genotype
 from raydarts.spaces.transform import MixedTransform
@@ -75,6 +76,19 @@ class Space(Member):
     @abstractmethod
     def cells(self) -> Mapping[str, CellSpec]:
         """The cell types that have an alpha, in order."""
+
+    def narrowed(self, cells: Mapping[str, CellSpec], layers: int | None = None) -> Space:
+        """This space with other candidates on its edges and, where it counts layers, another number of them.
+
+        Raises `InputError` where layers are given and the space has no such setting.
+        """
+        if layers is not None and "layers" not in type(self.settings).model_fields:
+            raise InputError(f"space {self.NAME} has no number of layers to change")
+        other = copy.copy(self)
+        if layers is not None:
+            other.settings = self.settings.model_copy(update={"layers": layers})
+        vars(other)["cells"] = dict(cells)  # where cached_property keeps its value
+        return other
 
     @abstractmethod
     def supernet(

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.genotype import CellGenotype
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
-from raydarts.spaces.transform import MixedEdge, MixedTransform, overrides
+from raydarts.spaces.transform import MixedEdge, MixedTransform, overrides, seen_by_candidates
+
+Keys = tuple[str | None, ...]
+"""The modules of an edge's candidates, by name; None: adds nothing."""
 
 
 def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool) -> nn.Module:
@@ -19,10 +22,11 @@ def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool) -> 
 
 
 class _Source:
-    """A node's output with what several edges need of it, each computed once."""
+    """A node's output with what several edges need of it, each computed once; `x` is what candidates see of `whole`."""
 
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
+    def __init__(self, whole: Tensor, channels: int | None = None) -> None:
+        self.whole = whole
+        self.x = whole if channels is None or channels == whole.shape[1] else whole[:, :channels]
         self._relu: Tensor | None = None
         self.shared: dict[str, Tensor] = {}
 
@@ -55,6 +59,8 @@ class MixedGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.skips_zeros = False  # leave out candidates whose arch weight is exactly 0 (costs a look at the weights)
+        self.share = seen_by_candidates(transforms, channels)
         self.edges = tuple(
             MixedEdge(layer, cell_type, index, *edge, stride if edge.src < spec.num_inputs else 1, channels)
             for index, edge in enumerate(spec.edges)
@@ -64,7 +70,8 @@ class MixedGraph(nn.Module):
             tuple(self._add(edge, primitive, normalised) for primitive in candidates)
             for edge, candidates in zip(self.edges, spec.candidates, strict=True)
         )
-        self.transforms = tuple(transforms)
+        # The one that narrows what candidates see widens their sum first: the others act on all channels.
+        self.transforms = transforms = tuple(sorted(transforms, key=lambda t: not overrides(t, "share")))
         self.on_operation = tuple(t for t in transforms if overrides(t, "on_operation"))
         self.extras = nn.ModuleDict()
         for edge in self.edges:
@@ -76,7 +83,7 @@ class MixedGraph(nn.Module):
         """Make the module of one candidate, or find the one its source node shares. None for `none`."""
         if primitive == "none":
             return None
-        operation = build_operation(primitive, edge.channels, edge.stride, affine=False, normalised=normalised)
+        operation = build_operation(primitive, self.share, edge.stride, affine=False, normalised=normalised)
         place = f"from{edge.src}" if operation.SHARED else f"edge{edge.index}"
         key = f"{place}-{primitive}"
         if key not in self.operations:
@@ -84,23 +91,34 @@ class MixedGraph(nn.Module):
         return key
 
     def nodes(self, inputs: Sequence[Tensor], arch_weights: Tensor) -> list[Tensor]:
-        sources = [_Source(x) for x in inputs]
+        sources = [_Source(x, self.share) for x in inputs]
         weights = [row.unbind() for row in arch_weights.unbind()]
+        keys = self._used(arch_weights) if self.skips_zeros else self.keys
         for node in range(self.spec.num_inputs, self.spec.num_inputs + self.spec.num_nodes):
             total: Tensor | None = None
             for index in self.spec.incoming(node):
                 source = sources[self.edges[index].src]
                 if self.transforms:
-                    edge = self._transformed(source, index, weights[index])
+                    edge = self._transformed(source, index, weights[index], keys[index])
                     total = edge if total is None else total + edge
                 else:
-                    total = self._sum(total, source, index, weights[index])
-            sources.append(_Source(self._zeros(sources[0], 0) if total is None else total))
-        return [source.x for source in sources[self.spec.num_inputs :]]
+                    total = self._sum(total, source, index, weights[index], keys[index])
+            sources.append(_Source(self._zeros(sources[0], 0) if total is None else total, self.share))
+        return [source.whole for source in sources[self.spec.num_inputs :]]
 
-    def _sum(self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...]) -> Tensor:
+    def _used(self, arch_weights: Tensor) -> tuple[Keys, ...]:
+        """The keys with None where the arch weight is 0."""
+        rows = (arch_weights.detach() != 0).tolist()
+        return tuple(
+            tuple(key if used else None for key, used in zip(keys, row, strict=True))
+            for keys, row in zip(self.keys, rows, strict=True)
+        )
+
+    def _sum(
+        self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys
+    ) -> Tensor:
         """`total` plus the edge's candidates times their weights, added in place: no backward pass needs the sums."""
-        for weight, key in zip(weights, self.keys[index], strict=True):
+        for weight, key in zip(weights, keys, strict=True):
             if key is None:
                 continue
             operation: Operation = self.operations[key]  # type: ignore[assignment]
@@ -112,12 +130,12 @@ class MixedGraph(nn.Module):
                 total = output if total is None else total.add_(output)
         return self._zeros(source, index) if total is None else total
 
-    def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...]) -> Tensor:
+    def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys) -> Tensor:
         """The edge's weighted sum, with what the remedies change about it."""
         edge = self.edges[index]
         total: Tensor | None = None
         if self.on_operation:
-            for weight, key, primitive in zip(weights, self.keys[index], self.spec.candidates[index], strict=True):
+            for weight, key, primitive in zip(weights, keys, self.spec.candidates[index], strict=True):
                 if key is None:
                     continue
                 output = self._candidate(source, key)
@@ -125,12 +143,12 @@ class MixedGraph(nn.Module):
                     output = transform.on_operation(output, edge, primitive, training=self.training)
                 total = weight * output if total is None else torch.addcmul(total, output, weight)
         else:
-            total = self._sum(None, source, index, weights)
+            total = self._sum(None, source, index, weights, keys)
         if total is None:
             total = self._zeros(source, index)
         for number, transform in enumerate(self.transforms):
             extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
-            total = transform.on_edge(total, source.x, edge, extra, training=self.training)
+            total = transform.on_edge(total, source.whole, edge, extra, training=self.training)
         return total
 
     def _zeros(self, source: _Source, index: int) -> Tensor:
@@ -224,7 +242,7 @@ class DiscreteGraph(nn.Module):
                 sources.append(_Source(sum(outputs[1:], outputs[0])))
             else:
                 sources.append(_Source(torch.zeros_like(inputs[0][:, :, :: self.stride, :: self.stride])))
-        return [source.x for source in sources]
+        return [source.whole for source in sources]
 
 
 class DiscreteCell(DiscreteGraph):

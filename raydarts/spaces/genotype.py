@@ -153,7 +153,7 @@ class _Reader:
 
     def cell(self, edges: Any, concat: Any) -> CellGenotype:
         concat = self._concat(concat)
-        if not isinstance(edges, list | tuple) or not any(edges):
+        if not isinstance(edges, list | tuple) or not edges:
             self._refuse(" must be a list of [primitive, src] pairs")
         given, concat = self._nodes(edges, concat)
         nodes = [self._node(number, node) for number, node in enumerate(given, self._first)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import ClassVar, Literal
 
 import torch
@@ -17,7 +18,7 @@ from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
 from raydarts.spaces.cells import DiscreteGraph, DropPath, MixedGraph
 from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.primitives import Norm, draw_from
-from raydarts.spaces.transform import MixedTransform
+from raydarts.spaces.transform import MixedTransform, by_layer
 
 PRIMITIVES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = tuple(Edge(src, dst) for dst in range(1, 4) for src in range(dst))
@@ -61,6 +62,7 @@ class _Skeleton(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, per_stage: int, num_classes: int, affine: bool) -> None:
         super().__init__()
+        self.per_stage = per_stage
         self.stem = nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.stages = nn.ModuleList()
         layer = 0
@@ -76,13 +78,15 @@ class _Skeleton(nn.Module):
     def cell(self, layer: int, channels: int) -> nn.Module:
         raise NotImplementedError
 
-    def run(self, inputs: Tensor, *arguments: Tensor) -> Tensor:
+    def run(self, inputs: Tensor, of_layers: Iterable[tuple[Tensor, ...]]) -> Tensor:
+        """`of_layers`: what each cell is given beside its input."""
         x = self.stem(inputs)
+        arguments = iter(of_layers)
         for stage, cells in enumerate(self.stages):
             if stage:
                 x = self.between[stage - 1](x)
             for cell in cells.children():
-                x = cell(x, *arguments)
+                x = cell(x, *next(arguments))
         return self.classifier(self.last(x))  # type: ignore[no-any-return]
 
 
@@ -110,7 +114,8 @@ class Supernet(_Skeleton):
         return _MixedCell(self.spec, layer, "cell", channels, stride=1, transforms=self.transforms, normalised=False)
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
-        return self.run(inputs, arch_weights["cell"])
+        types = ("cell",) * (STAGES * self.per_stage)
+        return self.run(inputs, ((weights,) for weights in by_layer(types, arch_weights)))
 
 
 class Network(_Skeleton):
@@ -129,7 +134,7 @@ class Network(_Skeleton):
         draw_from(self, generator)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
-        return self.run(inputs), None
+        return self.run(inputs, repeat(())), None
 
 
 class NasBench201(Space):

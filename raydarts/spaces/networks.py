@@ -11,7 +11,7 @@ from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
 from raydarts.spaces.genotype import Genotype
 from raydarts.spaces.primitives import draw_from
-from raydarts.spaces.transform import MixedTransform
+from raydarts.spaces.transform import MixedTransform, by_layer
 
 
 def reduction_layers(layers: int) -> set[int]:
@@ -81,6 +81,8 @@ class _Stack(nn.Module):
 class CnnSupernet(_Stack):
     """All candidates at once: `forward(inputs, arch_weights)` gives logits `(batch, classes)`.
 
+    Arch weights of a cell type are `(num_edges, num_ops)`, or `(layers of the type, num_edges, num_ops)`.
+
     Differs from the authors' code in nothing that a value depends on: alpha is held outside, and work
     that depends on a source node alone is done once (see `primitives`).
     """
@@ -111,8 +113,9 @@ class CnnSupernet(_Stack):
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
         s0, s1 = self.stem(inputs)
-        for cell_type, cell in zip(self.types, self.cells, strict=True):
-            s0, s1 = s1, cell(s0, s1, arch_weights[cell_type])
+        of_layers = by_layer(self.types, arch_weights)
+        for weights, cell in zip(of_layers, self.cells, strict=True):
+            s0, s1 = s1, cell(s0, s1, weights)
         return self.classify(s1)
 
 

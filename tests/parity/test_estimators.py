@@ -20,6 +20,7 @@ class Bilevel:
         self._train, self._valid = train, valid
         self.w, self.alpha = w.requires_grad_(), alpha.requires_grad_()
         self.weights, self.alphas = [self.w], [self.alpha]
+        self.frozen: frozenset[int] = frozenset()
 
     def _loss(self, value: Tensor) -> Loss:
         return Loss(value, value.detach(), torch.tensor(0), 1)

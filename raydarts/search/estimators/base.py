@@ -46,12 +46,19 @@ def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
             leaf.requires_grad_(True)
 
 
+def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """dloss/dleaf for each leaf; 0 where a sparse relaxation has left it out of the pass."""
+    if not loss.requires_grad:  # it has left out all: every edge drew `none`
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return list(torch.autograd.grad(loss, list(leaves), materialize_grads=True))
+
+
 def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
     """dL_val(w, alpha)/dalpha at the current weights."""
     with objective.virtual(), constant(objective.weights):
         loss = objective.alpha_loss(alpha_batch)
-        gradients = torch.autograd.grad(loss.value, objective.alphas)
-    return AlphaGradient(list(gradients), loss)
+        gradients = gradients_of(loss.value, objective.alphas)
+    return AlphaGradient(gradients, loss)
 
 
 class UnrolledSettings(registry.Settings):
@@ -67,8 +74,9 @@ class UnrolledSettings(registry.Settings):
 class UnrolledEstimator(Estimator):
     """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + dL_train/dw + wd * w).
 
-    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code; the
-    paper's eq. 6 has neither.
+    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code. Eq. 6 is
+    written without them; the paper says (section 2.3) that momentum modifies it accordingly, and weight
+    decay is the gradient of a part of L_train.
     """
 
     class Settings(UnrolledSettings):
@@ -116,12 +124,16 @@ def weights_restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def virtual_direction(
-    weights: Sequence[Tensor], gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer
+    objective: BilevelObjective, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer
 ) -> list[Tensor]:
-    """mu * momentum_buffer + gradient + wd * w: what the weights' SGD would step along."""
+    """mu * momentum_buffer + gradient + wd * w: what the weights' SGD would step along; 0 for frozen weights."""
     group = optimizer.param_groups[0]
+    frozen = objective.frozen
     directions = []
-    for weight, gradient in zip(weights, gradients, strict=True):
+    for position, (weight, gradient) in enumerate(zip(objective.weights, gradients, strict=True)):
+        if position in frozen:
+            directions.append(torch.zeros_like(gradient))
+            continue
         direction = gradient + group["weight_decay"] * weight.detach()
         buffer = optimizer.state[weight].get("momentum_buffer") if weight in optimizer.state else None
         if buffer is not None:
@@ -138,11 +150,11 @@ def look_ahead(
     xi: float,
 ) -> tuple[list[Tensor], list[Tensor], Loss]:
     """At w': dL_val/dalpha, dL_val/dw', and the loss. The weights are moved in place; the caller restores them."""
-    direction = virtual_direction(objective.weights, weight_gradients, optimizer)
+    direction = virtual_direction(objective, weight_gradients, optimizer)
     with torch.no_grad():
         torch._foreach_add_(list(objective.weights), direction, alpha=-xi)
     with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
-        found = torch.autograd.grad(loss.value, [*objective.alphas, *objective.weights])
+        found = gradients_of(loss.value, [*objective.alphas, *objective.weights])
     count = len(objective.alphas)
-    return list(found[:count]), list(found[count:]), loss
+    return found[:count], found[count:], loss

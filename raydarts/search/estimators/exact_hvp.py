@@ -9,6 +9,7 @@ from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
     constant,
+    gradients_of,
     look_ahead,
     weights_restored,
 )
@@ -36,13 +37,18 @@ class ExactHvp(UnrolledEstimator):
         weights = list(objective.weights)
         with objective.virtual(), constant(objective.alphas):
             loss = objective.weight_loss(weight_batch)
-            first = torch.autograd.grad(loss.value, weights)
+            first = gradients_of(loss.value, weights)
         with weights_restored(weights):
             alpha_gradients, v, alpha_loss = look_ahead(objective, first, alpha_batch, optimizer, xi)
         # The graph is made after the weights are back: moved in place, its saved tensors would be stale.
         with objective.virtual():
             loss = objective.weight_loss(weight_batch)
-            graph = torch.autograd.grad(loss.value, weights, create_graph=True)
-            product = torch.autograd.grad(graph, objective.alphas, grad_outputs=v)
+            graph = torch.autograd.grad(loss.value, weights, create_graph=True, materialize_grads=True)
+            # A weight that a sparse relaxation left out has a gradient that depends on nothing.
+            pairs = [
+                (gradient, direction) for gradient, direction in zip(graph, v, strict=True) if gradient.requires_grad
+            ]
+            outputs, directions = zip(*pairs, strict=True)
+            product = torch.autograd.grad(outputs, objective.alphas, directions, materialize_grads=True)
         gradients = [alpha - xi * p for alpha, p in zip(alpha_gradients, product, strict=True)]
         return AlphaGradient(gradients, alpha_loss)

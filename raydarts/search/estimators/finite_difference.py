@@ -12,6 +12,7 @@ from raydarts.search.estimators.base import (
     UnrolledEstimator,
     UnrolledSettings,
     constant,
+    gradients_of,
     look_ahead,
     weights_restored,
 )
@@ -46,7 +47,7 @@ class FiniteDifference(UnrolledEstimator):
         with weights_restored(objective.weights) as saved:
             with objective.virtual(), constant(objective.alphas):
                 loss = objective.weight_loss(weight_batch)
-                weight_gradients = torch.autograd.grad(loss.value, list(objective.weights))
+                weight_gradients = gradients_of(loss.value, objective.weights)
             alpha_gradients, v, alpha_loss = look_ahead(objective, weight_gradients, alpha_batch, optimizer, xi)
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
             if not bool(norm > 0):  # v = 0: the second term is exactly 0, and eps is not defined
@@ -67,4 +68,4 @@ class FiniteDifference(UnrolledEstimator):
             torch._foreach_copy_(weights, saved)
             torch._foreach_add_(weights, v, alpha=shift)
         with objective.virtual(), constant(weights):
-            return list(torch.autograd.grad(objective.weight_loss(batch).value, objective.alphas))
+            return gradients_of(objective.weight_loss(batch).value, objective.alphas)

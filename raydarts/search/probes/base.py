@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
-
-from torch import Tensor
+from typing import Any, ClassVar
 
 from raydarts.registry import Member
-from raydarts.spaces import Genotype, Space
+from raydarts.search.moments import EpochReport
 
 
 class Probe(Member):
@@ -21,5 +18,12 @@ class Probe(Member):
     METRICS: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def measure(self, space: Space, arch_weights: Mapping[str, Tensor], genotype: Genotype) -> dict[str, float | int]:
+    def measure(self, report: EpochReport) -> dict[str, float | int | None]:
         """Flat metrics by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it remembers between epochs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up from `state_dict()`."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
+from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
-from raydarts.spaces import Genotype, Space
 
 
 class SkipCounts(Probe):
@@ -17,5 +13,5 @@ class SkipCounts(Probe):
     SOURCE = "RobustDARTS (arXiv 1909.09656); DARTS+ (arXiv 1909.06035)"
     METRICS = ("skips_*",)
 
-    def measure(self, space: Space, arch_weights: Mapping[str, Tensor], genotype: Genotype) -> dict[str, float | int]:
-        return {f"skips_{name}": count for name, count in genotype.skips(space.SKIP).items()}
+    def measure(self, report: EpochReport) -> dict[str, float | int | None]:
+        return {f"skips_{name}": count for name, count in report.genotype.skips(report.space.SKIP).items()}

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from raydarts.registry import Member
+from raydarts.search.moments import Tuning
 from raydarts.spaces import Genotype, Space
+from raydarts.streams import Streams
+
+Judge = Callable[[Mapping[str, Tensor]], float]
+"""Arch weights by cell type -> the supernet's accuracy with them on the alpha half, in [0, 1]."""
 
 
 class Selection(Member):
-    """Picks the genotype (family `selection`)."""
+    """Picks the genotype (family `selection`).
+
+    Most pick at once, from the arch weights. One that needs the supernet says how many epochs it takes
+    (`epochs`): after the search proper the weights train on, and before each of these epochs, and once after
+    the last, `decide` is asked; what it has decided is imposed on the arch weights by `project`.
+    """
 
     @abstractmethod
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
@@ -20,3 +31,28 @@ class Selection(Member):
 
     def check(self, space: Space) -> None:
         """Raise `InputError` where these settings make no sense in the space. Asked when a spec is read."""
+
+    def bind(self, streams: Streams) -> None:
+        """Called once before anything else; whoever draws at random takes a stream of its own."""
+
+    def epochs(self, space: Space) -> int:
+        """Epochs of training it needs after the search proper."""
+        return 0
+
+    def tuning(self, lr: float) -> Tuning:
+        """How the weights train meanwhile, given the search's first learning rate."""
+        return Tuning(lr)
+
+    def decide(self, epoch: int, space: Space, arch_weights: Mapping[str, Tensor], judge: Judge) -> None:
+        """Before its `epoch`, from 0, and once after the last. `arch_weights` are the projected ones."""
+
+    def project(self, arch_weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The arch weights with all that has been decided imposed; in every pass."""
+        return arch_weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been decided."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up from `state_dict()`."""

@@ -172,9 +172,9 @@ def test_cutout_probability_can_be_ramped() -> None:
         return float(torch.cat(cut).double().mean())
 
     assert 0.15 < share() < 0.35
-    batches.cutout_probability = 1.0
+    batches.cutout = (3, 1.0)
     assert share() == 1
-    batches.cutout_probability = 0.0
+    batches.cutout = (3, 0.0)
     assert share() == 0
 
 

@@ -15,7 +15,8 @@ from raydarts.data.splits import load_splits
 from raydarts.errors import InputError, NonFiniteError
 from raydarts.registry import Choose, members
 from raydarts.search.estimators.base import first_order_gradient
-from raydarts.search.regularizers.base import EpochReport, Regularizer, Stop
+from raydarts.search.moments import EpochReport, Moment, Step, Stop
+from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 
@@ -51,6 +52,12 @@ class Pull(Regularizer):
 
     def alpha_gradient(self, alphas: Mapping[str, Tensor], step: Any) -> Mapping[str, Tensor]:
         return {"normal": torch.full_like(alphas["normal"], 3.0)}
+
+
+class PullAgain(Pull):
+    """Adds it once more."""
+
+    NAME = "pull_again"
 
 
 class Push(Regularizer):
@@ -115,13 +122,22 @@ def gradient_of(job: Search) -> Tensor:
     return torch.cat([alpha.grad.flatten() for alpha in job.alphas.values() if alpha.grad is not None])
 
 
-def ready(epoch: int = 1, progress: float = 1.0, **changes: Any) -> tuple[Search, Any, Any]:
-    """A search within an epoch, with its first batches."""
+def at(progress: float) -> Moment:
+    """A hundredth epoch of a search of 101, at progress 1."""
+    return Moment(round(100 * progress), 101)
+
+
+def ready(progress: float = 1.0, **changes: Any) -> tuple[Search, Step]:
+    """A search within an epoch, with its first step."""
     job = search(**changes)
     for regularizer in job.regularizers:
-        regularizer.on_epoch_start(epoch, progress)
+        regularizer.on_epoch_start(at(progress))
     job.supernet.train()
-    return job, *next(job._batches())
+    return job, Step(job.objective, *next(job.loop.batches()))
+
+
+def weight_gradient(job: Search, step: Step) -> Any:
+    return job.loop.weight_gradient(job.model, step)
 
 
 def test_equal_settings_give_equal_alpha_and_any_other_estimator_setting_another() -> None:
@@ -150,15 +166,15 @@ def test_xi_zero_is_first_order_in_a_whole_search() -> None:
 @pytest.mark.parametrize("drop", [0.0, 0.5])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_an_estimate_leaves_no_trace(estimator: str, drop: float) -> None:
-    job, *batches = ready(estimator=estimator, regularizers=[{"name": "drop_path", "probability": drop}])
+    job, step = ready(estimator=estimator, regularizers=[{"name": "drop_path", "probability": drop}])
     before = {key: value.clone() for key, value in job.supernet.state_dict().items()}
     alpha, dropout = alpha_of(job).clone(), job.streams["dropout"].get_state()
-    job.architect.gradient(*batches)
+    job.architect.gradient(step)
     assert any("running_mean" in key for key in before)
     assert all(torch.equal(value, before[key]) for key, value in job.supernet.state_dict().items())
     assert torch.equal(alpha_of(job), alpha)
     assert torch.equal(job.streams["dropout"].get_state(), dropout)
-    job._weight_gradient(batches[0])  # the weight step's own pass does update them
+    weight_gradient(job, step)  # the weight step's own pass does update them
     assert not all(torch.equal(value, before[key]) for key, value in job.supernet.state_dict().items())
 
 
@@ -168,17 +184,17 @@ def test_the_finite_difference_tends_to_the_exact_product_on_the_supernet(drop: 
 
     def second_order(estimator: dict[str, Any]) -> Tensor:
         """The estimate less dL_val/dalpha at w' (the first of the two terms)."""
-        job, *batches = ready(estimator=estimator, regularizers=remedies)
-        job.architect.gradient(*batches)
+        job, step = ready(estimator=estimator, regularizers=remedies)
+        job.architect.gradient(step)
         whole = gradient_of(job)
         with job.objective.virtual():
-            loss = job.objective.weight_loss(batches[0])
+            loss = job.objective.weight_loss(step.weight_batch)
             gradients = torch.autograd.grad(loss.value, job.objective.weights)
         decay = job.weight_optimizer.param_groups[0]["weight_decay"]
         with torch.no_grad():
             for weight, gradient in zip(job.objective.weights, gradients, strict=True):
                 weight.sub_(estimator["xi"] * (gradient + decay * weight))
-        first = first_order_gradient(job.objective, batches[1]).gradients
+        first = first_order_gradient(job.objective, step.alpha_batch).gradients
         return whole - torch.cat([part.flatten() for part in first])
 
     exact = second_order({"name": "exact_hvp", "xi": 0.5})
@@ -193,10 +209,10 @@ def test_the_finite_difference_tends_to_the_exact_product_on_the_supernet(drop: 
 def test_beta_decay_is_its_formula_in_alphas_gradient(estimator: str) -> None:
     # alpha away from 0, where the softmax would be uniform whatever the formula
     plain = {"estimator": estimator, "alpha_init": 1.0}
-    without, *batches = ready(**plain)
-    without_loss = without.architect.gradient(*batches)
-    job, *batches = ready(progress=0.5, regularizers=[{"name": "beta_decay", "strength": 8.0}], **plain)
-    loss = job.architect.gradient(*batches)
+    without, step = ready(**plain)
+    without_loss = without.architect.gradient(step)
+    job, step = ready(progress=0.5, regularizers=[{"name": "beta_decay", "strength": 8.0}], **plain)
+    loss = job.architect.gradient(step)
     alphas = torch.cat([alpha.detach() for alpha in job.alphas.values()])
     edges = len(alphas)
     by_hand = 8.0 * 0.5 * sum(row.exp().sum().log() for row in alphas) / edges
@@ -209,11 +225,11 @@ def test_beta_decay_is_its_formula_in_alphas_gradient(estimator: str) -> None:
 def test_beta_decay_ramps_from_nothing() -> None:
     remedy = Choose("regularizer").parse({"name": "beta_decay", "strength": 4.0}).build()
     alphas = {"normal": torch.zeros(3, 8, dtype=torch.float64)}
-    remedy.on_epoch_start(0, 0.0)
+    remedy.on_epoch_start(at(0.0))
     assert remedy.penalty(alphas, alphas) is None
     values = []
     for progress in (0.25, 1.0):
-        remedy.on_epoch_start(1, progress)
+        remedy.on_epoch_start(at(progress))
         values.append(float(remedy.penalty(alphas, alphas)))
     assert values == pytest.approx([torch.tensor(8.0).log().item(), 4 * torch.tensor(8.0).log().item()])
 
@@ -225,7 +241,7 @@ def test_weight_l2_multiplies_the_weight_decay() -> None:
 
 
 def test_two_remedies_that_set_one_setting_are_refused() -> None:
-    with pytest.raises(InputError, match="weight_l2 and other_decay both set weight_decay"):
+    with pytest.raises(InputError, match=r"weight_l2 and .*OtherDecay both set weight_decay"):
         search(regularizers=["weight_l2", own(OtherDecay)])
 
 
@@ -238,9 +254,9 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
     def out(training: bool) -> Tensor:
         return transform.on_edge(ones, ones, None, None, training=training)
 
-    remedy.on_epoch_start(0, 0.0)
+    remedy.on_epoch_start(at(0.0))
     assert out(True) is ones
-    remedy.on_epoch_start(1, 0.5)  # probability 0.2
+    remedy.on_epoch_start(at(0.5))  # probability 0.2
     dropped = out(True)
     assert torch.equal(dropped, dropped[:, :1, :1, :1].expand_as(dropped))
     torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 1 / 0.8], dtype=torch.float64))
@@ -250,19 +266,21 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
 
 
 def test_drop_path_is_drawn_for_each_edge_and_not_in_evaluation_mode() -> None:
-    job, batch, _ = ready(regularizers=[{"name": "drop_path", "probability": 0.5}])
-    plain, _, _ = ready()
+    job, step = ready(regularizers=[{"name": "drop_path", "probability": 0.5}])
+    plain, _ = ready()
     plain.supernet.load_state_dict(job.supernet.state_dict())
     state = job.streams["dropout"].get_state()
     measured = []
     for each in (job, plain):
         each.supernet.eval()
-        measured.append(each.objective.measure(batch).data)
+        measured.append(each.objective.measure(step.weight_batch).data)
     assert torch.equal(*measured)
     assert torch.equal(job.streams["dropout"].get_state(), state)
     job.supernet.train()
     plain.supernet.train()
-    assert not torch.equal(job.objective.measure(batch).data, plain.objective.measure(batch).data)
+    assert not torch.equal(
+        job.objective.measure(step.weight_batch).data, plain.objective.measure(step.weight_batch).data
+    )
 
 
 def test_a_weight_that_is_not_a_number_stops_the_search_before_a_step() -> None:
@@ -285,8 +303,8 @@ def test_a_diverging_weight_loss_names_its_learning_rate(monkeypatch: pytest.Mon
     before = [weight.detach().clone() for weight in job.supernet.parameters()]
     right = job.objective.perturbed_weight_loss
 
-    def wrong(batch: Any) -> Any:
-        loss = right(batch)
+    def wrong(step: Step) -> Any:
+        loss = right(step)
         return type(loss)(loss.value * float("inf"), loss.data, loss.correct, loss.count)
 
     monkeypatch.setattr(job.objective, "perturbed_weight_loss", wrong)
@@ -315,35 +333,51 @@ def test_the_first_stop_wins_and_without_an_epoch_the_last_genotype_counts() -> 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_terms_of_alphas_gradient_are_added(estimator: str) -> None:
-    plain, *batches = ready(estimator=estimator)
-    plain.architect.gradient(*batches)
-    job, *batches = ready(estimator=estimator, regularizers=[own(Pull), own(Pull)])
-    job.architect.gradient(*batches)
+    plain, step = ready(estimator=estimator)
+    plain.architect.gradient(step)
+    job, step = ready(estimator=estimator, regularizers=[own(Pull), own(PullAgain)])
+    job.architect.gradient(step)
     added = {name: alpha.grad - plain.alphas[name].grad for name, alpha in job.alphas.items()}
     torch.testing.assert_close(added["normal"], torch.full_like(added["normal"], 6.0))
     assert not added["reduce"].any()
 
 
 def test_terms_of_the_weights_gradient_are_added_before_clipping() -> None:
-    plain, batch, _ = ready(grad_clip=0)
-    plain._weight_gradient(batch)
-    job, batch, _ = ready(grad_clip=0, regularizers=[own(Push)])
-    job._weight_gradient(batch)
+    plain, step = ready(grad_clip=0)
+    weight_gradient(plain, step)
+    job, step = ready(grad_clip=0, regularizers=[own(Push)])
+    weight_gradient(job, step)
     for weight, other in zip(job.supernet.parameters(), plain.supernet.parameters(), strict=True):
         torch.testing.assert_close(weight.grad, other.grad + 1)
-    job, batch, _ = ready(grad_clip=0.5, regularizers=[own(Push)])
-    job._weight_gradient(batch)
+    job, step = ready(grad_clip=0.5, regularizers=[own(Push)])
+    weight_gradient(job, step)
     norm = torch.cat([weight.grad.flatten() for weight in job.supernet.parameters()]).norm()
     assert float(norm) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_perturbations_act_on_the_weight_step_alone() -> None:
-    plain, *batches = ready(alpha_init=1.0)
-    job, *batches = ready(alpha_init=1.0, regularizers=[own(Uniform)])
-    assert torch.equal(plain.architect.gradient(*batches).value, job.architect.gradient(*batches).value)
+    plain, step = ready(alpha_init=1.0)
+    job, step = ready(alpha_init=1.0, regularizers=[own(Uniform)])
+    assert torch.equal(plain.architect.gradient(step).value, job.architect.gradient(step).value)
     assert torch.equal(gradient_of(plain), gradient_of(job))
     halves = {name: torch.full_like(alpha, 0.5) for name, alpha in job.alphas.items()}
-    expected = torch.nn.functional.cross_entropy(plain.supernet(batches[0].inputs, halves), batches[0].targets)
-    found = job._weight_gradient(batches[0]).value
+    expected = torch.nn.functional.cross_entropy(
+        plain.supernet(step.weight_batch.inputs, halves), step.weight_batch.targets
+    )
+    found = weight_gradient(job, step).value
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-    assert not torch.equal(found, plain._weight_gradient(batches[0]).value)
+    assert not torch.equal(found, weight_gradient(plain, step).value)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_papers_zero_alpha_begins_with_equal_attention_and_moves(estimator: str) -> None:
+    job = search(estimator=estimator, epochs=1)
+    shares = job.model.arch_weights()["normal"]
+    assert torch.equal(shares, torch.full_like(shares, 1 / shares.shape[1]))
+    before = job.genotype  # all candidates tie: the earliest of the first edges, always the same
+    assert {primitive for primitive, _ in dict(before.cells)["normal"].edges()} == {"max_pool_3x3"}
+    assert job.genotype == before
+    job.run_epoch()
+    alpha = job.alphas["normal"]
+    assert torch.isfinite(alpha).all()
+    assert alpha.unique().numel() == alpha.numel()  # neither edges nor candidates stay alike

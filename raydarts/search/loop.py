@@ -1,0 +1,92 @@
+"""The paper's Algorithm 1 over one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+import torch
+from torch import Tensor, nn
+
+from raydarts.data.batches import Batch, Batches
+from raydarts.measure import Meter, require_finite
+from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.model import SearchModel
+from raydarts.search.moments import Step
+from raydarts.search.objective import Loss
+from raydarts.search.settings import SearchSettings
+from raydarts.streams import Streams
+
+_BLAMED = {
+    "weight": "search.lr",
+    "alpha": "search.arch_lr, search.estimator or a penalty's strength",
+}
+
+
+class Loop:
+    """Takes a model through epochs. `data`: the parts `weight` and `alpha`."""
+
+    def __init__(self, settings: SearchSettings, data: Mapping[str, Batches], streams: Streams) -> None:
+        self.settings = settings
+        self.data = data
+        self.streams = streams
+
+    def epoch(self, model: SearchModel, number: int, *, train_alpha: bool = True) -> dict[str, Meter]:
+        """One pass of the weight half; `number` (from 1) names the epoch in errors."""
+        meters = {"weight": Meter(), "alpha": Meter()}
+        model.supernet.train()
+        for batch, (weight_batch, alpha_batch) in enumerate(self.batches()):
+            step = Step(model.objective, weight_batch, alpha_batch, batch)
+            if train_alpha:
+                # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
+                loss = model.architect.gradient(step)
+                _require_finite(loss, model.objective.alphas, "alpha", number, batch)
+                model.architect.step()
+                meters["alpha"].add(loss.data, loss.correct, loss.count)
+            # 2. Update w by descending dL_train(w, alpha)/dw.
+            loss = self.weight_gradient(model, step)
+            _require_finite(loss, [], "weight", number, batch)
+            model.weight_optimizer.step()
+            meters["weight"].add(loss.data, loss.correct, loss.count)
+        model.schedule.step()
+        return meters
+
+    def batches(self) -> Iterator[tuple[Batch, Batch]]:
+        """Pairs of a weight-batch and an alpha-batch; the alpha half is begun anew where it is shorter."""
+        size = self.settings.batch_size
+        alpha = (
+            batch
+            for _ in count()
+            for batch in self.data["alpha"].epoch(size, self.streams["alpha_order"], self.streams["alpha_augment"])
+        )
+        weight = self.data["weight"].epoch(size, self.streams["weight_order"], self.streams["weight_augment"])
+        return zip(weight, alpha, strict=False)
+
+    def weight_gradient(self, model: SearchModel, step: Step) -> Loss:
+        """Puts dL_train/dw, with the remedies' terms and clipped, into the weights' `.grad`; returns the loss.
+
+        Frozen weights get no gradient, so that SGD neither moves nor decays them.
+        """
+        weights = list(model.supernet.parameters())
+        with constant(model.objective.alphas):
+            loss = model.objective.perturbed_weight_loss(step)
+        gradients = gradients_of(loss.value, weights)
+        for regularizer in model.regularizers:
+            regularizer.watch(gradients, step)
+        for regularizer in model.regularizers:
+            extra = regularizer.weight_gradient(weights, step)
+            if extra is not None:
+                gradients = list(torch._foreach_add(gradients, list(extra)))
+        frozen = model.objective.frozen
+        for position, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+            weight.grad = None if position in frozen else gradient
+        if self.settings.grad_clip > 0:
+            nn.utils.clip_grad_norm_(weights, self.settings.grad_clip)
+        return loss
+
+
+def _require_finite(loss: Loss, alphas: Sequence[Tensor], side: str, epoch: int, batch: int) -> None:
+    require_finite(loss.value, f"{side} loss", epoch, batch, _BLAMED[side])
+    for alpha in alphas:
+        if alpha.grad is not None:
+            require_finite(alpha.grad.sum(), "gradient of alpha", epoch, batch, _BLAMED[side])
