@@ -14,6 +14,7 @@ from remedies import REGULARIZERS, REMEDIES, chosen, equal, finite, learned, run
 from torch import Tensor
 
 from raydarts.registry import FAMILIES, Choose, members
+from raydarts.runs.identity import differences
 from raydarts.search.composition import refusals
 from raydarts.search.settings import SearchSettings
 
@@ -94,7 +95,7 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     job = search(estimator, changes)
     found = learned(job)
     assert finite(found)
-    # One that looks back stops after the second epoch at the earliest: the same is learned, and it says that it stopped.
+    # One that looks back stops after the second epoch at the earliest: the same is learned, and it says it stopped.
     assert not equal(found, without(estimator, companion(key))) or job.result()["stopped_early"]
 
 
@@ -107,7 +108,9 @@ def test_a_killed_search_with_a_remedy_ends_as_if_it_had_not_been(key: str) -> N
     buffer = io.BytesIO()
     torch.save(whole.state_dict(), buffer)
     buffer.seek(0)
-    second.load_state_dict(torch.load(buffer, weights_only=True))
+    state = torch.load(buffer, weights_only=True)
+    second.load_state_dict(state)
+    assert list(differences(state, second.state_dict())) == []  # what else a checkpoint is refused for
     assert equal(learned(second), learned(whole))
     assert second.epoch == whole.epoch
     measured = ("seconds", "memory_mb")
