@@ -35,7 +35,9 @@ console = Console()
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
-GenotypePath = Annotated[Path, typer.Argument(help="A genotype (JSON).", show_default=False)]
+GenotypePath = Annotated[
+    Path, typer.Argument(help="A genotype: JSON, or Python's Genotype(...) as authors publish it.", show_default=False)
+]
 Storage = Annotated[Path, typer.Option(help="Folder that holds runs.")]
 Name = Annotated[str | None, typer.Option(help="The run's name. Default: the spec's name and the time.")]
 Sets = Annotated[
@@ -200,7 +202,7 @@ def show(
     from raydarts.spaces import Genotype
 
     found = Genotype.from_file(genotype)
-    known = facts(found)
+    known = facts(found, str(genotype))
     if not as_json or out is not None:
         from raydarts.report.drawing import draw_genotype
 

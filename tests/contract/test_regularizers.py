@@ -14,6 +14,7 @@ from remedies import REGULARIZERS, REMEDIES, chosen, equal, finite, learned, run
 from torch import Tensor
 
 from raydarts.registry import FAMILIES, Choose, members
+from raydarts.runs.identity import differences
 from raydarts.search.composition import refusals
 from raydarts.search.settings import SearchSettings
 
@@ -107,7 +108,9 @@ def test_a_killed_search_with_a_remedy_ends_as_if_it_had_not_been(key: str) -> N
     buffer = io.BytesIO()
     torch.save(whole.state_dict(), buffer)
     buffer.seek(0)
-    second.load_state_dict(torch.load(buffer, weights_only=True))
+    state = torch.load(buffer, weights_only=True)
+    second.load_state_dict(state)
+    assert list(differences(state, second.state_dict())) == []  # what else a checkpoint is refused for
     assert equal(learned(second), learned(whole))
     assert second.epoch == whole.epoch
     measured = ("seconds", "memory_mb")
