@@ -3,39 +3,71 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from raydarts.errors import InputError
-from raydarts.registry import FAMILIES, UnknownNameError, family_named, members
+from raydarts.registry import FAMILIES, Member, UnknownNameError, family_named, members
+
+REMEDIES = ("remedies", "remedy")
+"""Not a family: the members of all families that are remedies against skip collapse."""
 
 
 def catalogue(family: str | None = None) -> list[dict[str, Any]]:
-    """A row for each member: `family`, `name`, `source`, `defaults`, `about`, `requires`."""
+    """A row for each member: `family`, `name`, `about`, `source`, `defaults`, `neutral`, `requires`, `conflicts`,
+    `overrides`, and of a remedy its `formula` and where paper, authors' code and ours differ (`differs`).
+
+    `family`: one family, `remedies`, or None for all.
+    """
     try:
-        families = [family_named(family).name] if family else list(FAMILIES)
+        families = [family_named(family).name] if family and family not in REMEDIES else list(FAMILIES)
     except UnknownNameError as error:
-        raise InputError(f"{error}; 'presets' lists the presets") from None
-    rows = []
-    for name in families:
-        for member in members(name).values():
-            defaults = {
-                key: None if field.is_required() else field.get_default(call_default_factory=True)
-                for key, field in member.Settings.model_fields.items()
-            }
-            about = (inspect.getdoc(member) or "").strip().split("\n")[0]
-            rows.append(
-                {
-                    "family": name,
-                    "name": member.NAME,
-                    "source": member.SOURCE,
-                    "defaults": defaults,
-                    "about": about,
-                    "requires": list(member.REQUIRES),
-                }
-            )
-    return rows
+        raise InputError(f"{error}; 'remedies' lists the remedies of all families, 'presets' the presets") from None
+    found = [(name, member) for name in families for member in members(name).values()]
+    return [_row(name, member) for name, member in found if family not in REMEDIES or member.REMEDY]
+
+
+def _row(family: str, member: type[Member]) -> dict[str, Any]:
+    defaults = {
+        key: None if field.is_required() else field.get_default(call_default_factory=True)
+        for key, field in member.Settings.model_fields.items()
+    }
+    row: dict[str, Any] = {
+        "family": family,
+        "name": member.NAME,
+        "about": (inspect.getdoc(member) or "").strip().split("\n")[0],
+        "source": member.SOURCE,
+        "defaults": defaults,
+        "neutral": None if member.NEUTRAL is None else dict(member.NEUTRAL),
+        "requires": list(member.REQUIRES),
+        "conflicts": dict(member.CONFLICTS),
+        "overrides": list(getattr(member, "OVERRIDES", ())),
+    }
+    return row | {"formula": member.FORMULA, "differs": member.DIFFERS} if member.REMEDY else row
+
+
+def defaults_of(row: Mapping[str, Any]) -> str:
+    """`factor 9.0, ramp linear`."""
+    return ", ".join(f"{key} {'null' if value is None else value}" for key, value in row["defaults"].items()) or "-"
+
+
+def not_with(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+    """What a remedy needs and what it cannot be combined with, each with the reason; conflicts told from both sides."""
+    sentences = [f"needs {need.replace(':', ' ').replace('|', ' or ')}" for need in row["requires"]]
+    for key, reason in row["conflicts"].items():
+        sentences.append(f"not with {key.partition(':')[2].replace('|', ', ')}: {reason}")
+    for other in rows:
+        for key, reason in other["conflicts"].items():
+            family, _, names = key.partition(":")
+            if family == row["family"] and row["name"] in names.split("|"):
+                sentences.append(f"not with {other['name']}: {reason}")
+        shared = set(row["overrides"]) & set(other["overrides"])
+        if shared and other["name"] != row["name"]:
+            sentences.append(f"not with {other['name']}: both set {', '.join(sorted(shared))}")
+    return "; ".join(sentences) or "-"
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -44,8 +76,19 @@ def table(rows: list[dict[str, Any]]) -> Table:
     for column in ("family", "name", "what", "defaults", "source"):
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        defaults = ", ".join(f"{key}={value}" for key, value in row["defaults"].items())
-        drawn.add_row(row["family"], row["name"], row["about"], defaults, row["source"])
+        drawn.add_row(row["family"], row["name"], row["about"], defaults_of(row), row["source"])
+    return drawn
+
+
+def remedies_table(rows: list[dict[str, Any]]) -> Table:
+    """The remedies for a terminal; what differs from paper and authors' code is in the docs and in `--json`."""
+    drawn = Table(show_lines=True)
+    for column in ("remedy", "what it does", "formula", "defaults", "needs, not with"):
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        name = row["name"] if row["family"] == "regularizer" else f"{row['family']}: {row['name']}"
+        texts = (name, row["about"], row["formula"], defaults_of(row), not_with(row, rows))
+        drawn.add_row(*(Text(text) for text in texts))
     return drawn
 
 

@@ -220,12 +220,15 @@ def show(
 @app.command(name="list")
 def list_(
     family: Annotated[
-        str | None, typer.Argument(help="One family, or presets; default: all families.", show_default=False)
+        str | None,
+        typer.Argument(help="One family, or remedies, or presets; default: all families.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every registered choice: its source and defaults. `presets`: published settings, to be named in a spec."""
-    from raydarts.catalogue import catalogue, presets_table, table
+    """Every registered choice: its source and defaults. `remedies`: those against skip collapse, with their
+    formulas. `presets`: published settings, to be named in a spec.
+    """
+    from raydarts.catalogue import REMEDIES, catalogue, presets_table, remedies_table, table
 
     if family in ("preset", "presets"):
         from raydarts.config.presets import all_presets
@@ -236,7 +239,8 @@ def list_(
     if as_json:
         _print_json(rows)
     else:
-        console.print(presets_table(rows) if family in ("preset", "presets") else table(rows))
+        shown = {"preset": presets_table, "presets": presets_table} | dict.fromkeys(REMEDIES, remedies_table)
+        console.print(shown.get(family or "", table)(rows))
 
 
 @app.command()

@@ -98,7 +98,6 @@ FAMILIES: dict[str, Family] = {
             "raydarts.search.regularizers",
             "regularizers",
             "remedies against skip collapse",
-            ("remedy", "remedies"),
         ),
         Family("selection", "raydarts.search.selection", "selections", "alpha -> genotype"),
         Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch"),
