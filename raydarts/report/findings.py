@@ -169,9 +169,7 @@ def _rank(run: Run, draws: int) -> Finding | None:
 def _correlated(
     kind: str, subject: str, outcome: str, test: str, found: stats.Correlation, unit: str, sentence: str
 ) -> Finding:
-    return Finding(
-        kind, subject, outcome, test, found.n, found.p, found.value, found.low, found.high, unit, sentence
-    )
+    return Finding(kind, subject, outcome, test, found.n, found.p, found.value, found.low, found.high, unit, sentence)
 
 
 def _reward(run: Run, draws: int) -> Finding | None:

@@ -272,9 +272,7 @@ def gather(path: Path) -> Run:
     rows = results.evaluation_rows(evaluated)
     return Run(
         description=description,
-        searches=[
-            _searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)
-        ],
+        searches=[_searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)],
         retrainings=[
             _retrained(record, row, trial)
             for record, row, trial in zip(evaluated, rows, run.evaluations(), strict=True)

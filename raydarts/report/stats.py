@@ -163,9 +163,7 @@ class Correlation:
     n: int
 
 
-def correlation(
-    x: Sequence[float], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS
-) -> Correlation | None:
+def correlation(x: Sequence[float], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS) -> Correlation | None:
     """Correlation of the ranks of x and y less their blocks' means; y permuted within blocks.
 
     The interval is Fisher's with Bonett and Wright's (2000) variance (1 + r^2 / 2) / (n - blocks - 2). None where x

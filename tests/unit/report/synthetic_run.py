@@ -136,9 +136,7 @@ def write_run(
     rng = random.Random(seed)
     text = "# Question: is it real?\nname: synthetic\n"
     command = ["raydarts", "sweep", "synthetic.yaml", "--name", path.name]
-    run = RunDirectory.create(
-        path, kind="sweep", spec=spec(question), text=text, question=question, command=command
-    )
+    run = RunDirectory.create(path, kind="sweep", spec=spec(question), text=text, question=question, command=command)
     for index in range(trials):
         choices, config = _draw(index, rng)
         trial = run.trial(index)

@@ -97,9 +97,7 @@ def simulated(seed: int, trials: int = 24) -> Run:
     for search in searches[:8]:
         for own in (0, 1):
             accuracy = rng.gauss(0.9, 0.01)
-            retrained.append(
-                Retrained("", search.genotype_id or "", own, "completed", accuracy, accuracy, None, 1)
-            )
+            retrained.append(Retrained("", search.genotype_id or "", own, "completed", accuracy, accuracy, None, 1))
     return Run({"spec": spec("")}, searches, retrained)
 
 
