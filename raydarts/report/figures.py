@@ -106,7 +106,7 @@ def pareto(run: Run) -> Figure:
     parameters = {each.genotype_id: each.parameters for each in run.retrainings if each.parameters is not None}
     skips = {name: found[0].skips for name, found in run.found_by.items() if found[0].skips is not None}
     costs = [("parameters, millions", {name: value / 1e6 for name, value in parameters.items() if value is not None})]
-    costs.append(("skip connections in the genotype", {name: float(value or 0) for name, value in skips.items()}))
+    costs.append(("skip connections (fewer is better)", {name: float(value or 0) for name, value in skips.items()}))
     pictures, rows = [], []
     for label, cost in costs:
         names = [name for name in run.retrained_mean if name in cost]
@@ -153,7 +153,7 @@ def _front_chart(run: Run, label: str, cost: dict[str, float], names: list[str],
         on = name in front
         chart.mark(at, COLOURS[1] if on else SOFT, "square" if on else "circle", told, 4.5, hollow=not on)
     chart.key("on the front", COLOURS[1], shape="square")
-    chart.key("beaten in both", SOFT, shape="circle")
+    chart.key("beaten in both", SOFT, shape="circle", hollow=True)
     return chart.svg()
 
 

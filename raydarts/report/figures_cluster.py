@@ -50,11 +50,11 @@ def timeline(run: Run) -> Figure:
         (3600.0, "hours") if end - begin > 7200 else (60.0, "minutes") if end - begin > 180 else (1.0, "seconds")
     )
     height = 70 + 22 * len(lanes)
-    x = Scale(0.0, max((end - begin) / unit, 1e-6), 150, _WIDE - 16)
+    x = Scale(0.0, max((end - begin) / unit, 1e-6), 190, _WIDE - 16)
     y = Bands(lanes, 30, height - 46)
     alt = f"Timeline of {len(stretches)} stretches of work on {len(lanes)} processes over {duration(end - begin)}"
     since = datetime.fromtimestamp(begin, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    chart = Chart(alt, x, y, f"{words} since {since}", "process", width=_WIDE, height=height, left=150, right=16)
+    chart = Chart(alt, x, y, f"{words} since {since}", "process", width=_WIDE, height=height, left=190, right=16)
     busy = {"search": 0.0, "retraining": 0.0}
     for kind, name, (place, start, stop, first, last) in stretches:
         a, b = x((start - begin) / unit), x((stop - begin) / unit)
@@ -142,7 +142,7 @@ def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
     inner = re.sub(r'\bid="', f'id="{prefix}', inner)
     inner = re.sub(r'href="#', f'href="#{prefix}', inner)
     inner = re.sub(r"url\(#", f"url(#{prefix}", inner)
-    inner = re.sub(r"(\d+\.\d{2})\d+", r"\1", inner)
+    inner = re.sub(r'\bd="[^"]*"', lambda path: re.sub(r"(\.\d{2})\d+", r"\1", path[0]), inner)
     alt = f"Drawing of genotype {title}; its edges are listed in the table"
     return Markup(  # noqa: S704 - matplotlib escapes what it writes, and the rest is escaped here
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}" '

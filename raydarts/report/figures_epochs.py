@@ -43,7 +43,7 @@ def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[floa
     return dict(sorted(values.items()))
 
 
-def curves(run: Run, series: Series, label: str, share: bool = False) -> tuple[Markup, list[list[str]]] | None:
+def curves(run: Run, series: Series, label: str, share: bool = False, count: bool = False) -> tuple[Markup, list[list[str]]] | None:
     """Means over trials with 95 % intervals for each group, single trials faint behind them."""
     _, grouped = groups(run)
     means = {name: _epochs(searches, series) for name, searches in grouped.items()}
@@ -51,7 +51,7 @@ def curves(run: Run, series: Series, label: str, share: bool = False) -> tuple[M
     last = max((epoch for found in means.values() for epoch in found), default=0)
     if not every:
         return None
-    x, y = plot_area([0.0, float(last)], every, percent_y=share)
+    x, y = plot_area([1.0, float(last)], [0.0, *every] if count else every, percent_y=share)
     chart = Chart(f"{label} over {last} epochs, a line for each group", x, y, "epoch", label + (", %" if share else ""))
     rows: list[list[str]] = []
     for index, (name, searches) in enumerate(grouped.items()):
@@ -106,7 +106,7 @@ def skips(run: Run) -> Figure:
     def of(cell: str) -> Series:
         return lambda row: float(found[cell]) if cell in (found := skips_of(row)) else None
 
-    found = [curves(run, of(cell), f"skip connections, {cell} cell") for cell in skips_of(first)]
+    found = [curves(run, of(cell), f"skip connections, {cell} cell", count=True) for cell in skips_of(first)]
     caption = "Skip connections in the genotype that would be chosen after each epoch."
     return _figure(run, "skips", "Skip connections over epochs", found, caption, f"genotypes are {NOT_RECORDED}")
 
@@ -145,7 +145,7 @@ def arch_weights(run: Run) -> Figure:
         every = [value for line in lines.values() for _, value in line]
         if not every:
             continue
-        x, y = plot_area([0.0, *(float(epoch) for line in lines.values() for epoch, _ in line)], [0.0, *every])
+        x, y = plot_area([1.0, *(float(epoch) for line in lines.values() for epoch, _ in line)], [0.0, *every])
         alt = f"Mean arch weight of {len(lines)} primitives in the {cell} cell over epochs, trial {search.id}"
         chart = Chart(alt, x, y, "epoch", "mean arch weight over edges", f"{cell} cell")
         for index, (name, line) in enumerate(lines.items()):

@@ -168,7 +168,7 @@ def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[Any, str
     edges = [ordered[len(ordered) * index // most] for index in range(1, most)]
     bounds = [distinct[0], *edges, distinct[-1]]
     return {
-        value: f"{number(bounds[(g := sum(value >= edge for edge in edges))], 2)}..{number(bounds[g + 1], 2)}"
+        value: f"{number(bounds[(g := sum(value >= edge for edge in edges))], 2)} to {number(bounds[g + 1], 2)}"
         for value in values
     }
 
@@ -234,7 +234,7 @@ def parallel(run: Run) -> Figure:
     settings = list(run.settings[:8])
     tall, top, bottom = 380, 46, 330
     names = [s.label for s in settings] + ["skips", run.metric.replace("_", " ")]
-    axes: list[Any] = [_upright(s, bottom, top) for s in settings]
+    axes: list[Any] = [_upright(s, units, bottom, top) for s in settings]
     axes.append(Scale(*span([float(s.skips or 0) for s in units]), bottom, top))
     axes.append(Scale(*span([float(s.metric or 0) for s in units]), bottom, top, percent=is_share(run)))
     step = (_WIDE - 190) / (len(names) - 1)
@@ -249,7 +249,7 @@ def parallel(run: Run) -> Figure:
 
     chart = Chart(
         f"Parallel coordinates of {len(units)} completed trials over {', '.join(names)}", _Blank(), _Blank(),
-        width=_WIDE, height=tall, left=0, right=0, bottom=tall - bottom - 12,
+        width=_WIDE, height=tall, left=0, right=0, bottom=tall - bottom - 12, base=False,
     )  # fmt: skip
     ranked = sorted(units, key=lambda s: (s.metric or 0) * (1 if run.mode == "max" else -1))
     best = set(map(id, ranked[-max(1, len(units) // 10) :]))
@@ -266,7 +266,7 @@ def parallel(run: Run) -> Figure:
         chart.line([(place, top - 6), (place, bottom + 6)], SOFT, width=1.2)
         chart.text((place, 16 if index % 2 else 32), name if len(name) < 24 else name[:22] + "…", "middle")
         for height, words in axis.ticks():
-            chart.text((place + 5, height + 4), words[:16], size=11)
+            chart.text((place + 5, height + 4), words[:20], size=11)
     chart.key("best tenth by the supernet's score", COLOURS[1])
     chart.key("other completed trials", COLOURS[0])
     caption = (
@@ -275,11 +275,12 @@ def parallel(run: Run) -> Figure:
     return Figure("parallel", title, caption, [chart.svg()], wide=True)
 
 
-def _upright(setting: Setting, bottom: float, top: float) -> Any:
+def _upright(setting: Setting, units: Sequence[Searched], bottom: float, top: float) -> Any:
     if setting.trend:
         low, high = span([float(v) for v in setting.values], setting.log)
         return Scale(low, high, bottom - 30, top, setting.log)
-    return Bands(["none", *(number(value) for value in setting.values)], bottom, top)
+    absent = ["none"] if any(setting.name not in search.choices for search in units) else []
+    return Bands([*absent, *(number(value) for value in setting.values)], bottom, top)
 
 
 def _held(setting: Setting, value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from raydarts.runs import results
@@ -37,7 +37,9 @@ class Setting:
     @property
     def log(self) -> bool:
         """Whether its values span so much that a logarithmic axis shows them better."""
-        return self.numeric and min(self.values) > 0 and max(self.values) / min(self.values) >= 30
+        if not self.numeric or min(self.values) <= 0 or max(self.values) / min(self.values) < 30:
+            return False
+        return bool(median(self.values) < (min(self.values) + max(self.values)) / 4)  # most lie near the low end
 
 
 @dataclass(frozen=True)

@@ -76,18 +76,20 @@ def cautions(run: Run) -> list[str]:
     stopped = sum(search.status == "stopped" for search in run.searches)
     if stopped:
         lines.append(
-            f"{stopped} searches were stopped early by the scheduler. They are in no mean or test, which therefore "
-            "describe the searches that looked promising enough to finish."
+            f"{_many(stopped, 'search was', 'searches were')} stopped early by the scheduler. Means and tests leave out what was "
+            "stopped, and so describe the searches that looked promising enough to finish."
         )
-    failed = [f"{sum(s.status == 'failed' for s in run.searches)} searches"] if _failed(run.searches) else []
-    failed += [f"{sum(r.status == 'failed' for r in run.retrainings)} retrainings"] if _failed(run.retrainings) else []
+    searches = sum(search.status == "failed" for search in run.searches)
+    again = sum(each.status == "failed" for each in run.retrainings)
+    failed = [_many(searches, "search", "searches")] if searches else []
+    failed += [_many(again, "retraining", "retrainings")] if again else []
     if failed:
-        lines.append(f"{listed(failed)} failed and are left out; if failures depend on settings, so do the means.")
+        lines.append(f"{listed(failed)} failed and left out; if failures depend on settings, so do the means.")
     open_trials = sum(search.status in ("running", "pending") for search in run.searches)
     if open_trials:
-        lines.append(f"{open_trials} searches have not ended yet: this report will change.")
+        lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")
     return lines
 
 
-def _failed(jobs: object) -> bool:
-    return any(job.status == "failed" for job in jobs)  # type: ignore[attr-defined]
+def _many(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

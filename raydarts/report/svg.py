@@ -115,8 +115,9 @@ class Chart:
     top: int = 30
     bottom: int = 46
     marks: list[str] = field(default_factory=list)
-    keys: list[tuple[str, str, str, str]] = field(default_factory=list)
+    keys: list[tuple[str, str, str, str, bool]] = field(default_factory=list)
     turn: bool = False  # x labels slanted
+    base: bool = True  # the line under the chart
 
     def _add(self, body: str, title: str = "") -> None:
         told = f"<title>{escape(title)}</title>" if title else ""
@@ -157,13 +158,13 @@ class Chart:
         colour = SOFT if soft else INK
         a, b = at
         self.marks.append(
-            f'<text x="{a:.1f}" y="{b:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">'
-            f"{escape(words)}</text>"
+            f'<text x="{a:.1f}" y="{b:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}" '
+            f'paint-order="stroke" stroke="#ffffff" stroke-width="3">{escape(words)}</text>'
         )
 
-    def key(self, words: str, colour: str, dash: str = "", shape: str = "") -> None:
+    def key(self, words: str, colour: str, dash: str = "", shape: str = "", hollow: bool = False) -> None:
         """A line of the legend, which stands below the chart."""
-        self.keys.append((words, colour, dash, shape))
+        self.keys.append((words, colour, dash, shape, hollow))
 
     def _axes(self) -> list[str]:
         base, parts = self.height - self.bottom, []
@@ -177,7 +178,9 @@ class Chart:
             anchor = "end" if self.turn else "middle"
             parts.append(f'<text x="{at:.1f}" y="{base + 17}" text-anchor="{anchor}" font-size="12" fill="{SOFT}"{slant}>'
                          f"{escape(_cut(words, 18))}</text>")  # fmt: skip
-        parts.append(f'<line x1="{self.left}" x2="{self.width - self.right}" y1="{base}" y2="{base}" stroke="{SOFT}"/>')
+        if self.base:
+            ends = f'x1="{self.left}" x2="{self.width - self.right}" y1="{base}" y2="{base}"'
+            parts.append(f'<line {ends} stroke="{SOFT}"/>')
         middle = (self.left + self.width - self.right) / 2
         parts.append(f'<text x="{middle}" y="{self.height - 8}" text-anchor="middle" font-size="13" fill="{INK}">'
                      f"{escape(self.x_label)}</text>")  # fmt: skip
@@ -189,13 +192,13 @@ class Chart:
     def _legend(self) -> tuple[list[str], int]:
         """The keys in rows below the chart, and the height they take."""
         parts, a, b = [], 8.0, self.height + 12.0
-        for words, colour, dash, shape in self.keys:
+        for words, colour, dash, shape, hollow in self.keys:
             needed = 38 + 6.9 * len(words)
             if a > 8 and a + needed > self.width:
                 a, b = 8.0, b + 19
             style = f'stroke-dasharray="{dash}"' if dash else ""
             if shape:
-                parts.append(f'{_shape(shape, a + 11, b - 4, 4.5)} fill="{colour}"/>')
+                parts.append(f'{_shape(shape, a + 11, b - 4, 4.5)} fill="{"#ffffff" if hollow else colour}" stroke="{colour}"/>')
             else:
                 line = f'x1="{a}" x2="{a + 22}" y1="{b - 4}" y2="{b - 4}" stroke="{colour}"'
                 parts.append(f'<line {line} stroke-width="2.5" {style}/>')
