@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from raydarts import __version__
+from raydarts import __version__, cli_results
 from raydarts.errors import InputError, TrialError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 console = Console()
+for command in cli_results.COMMANDS:
+    app.command()(command)
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
@@ -128,28 +130,6 @@ def _finish(code: int, path: Path) -> None:
     if code in (0, 1):
         console.print(summary(path))
     raise typer.Exit(code)
-
-
-@app.command()
-def status(run: RunPath, as_json: AsJson = False) -> None:
-    """How far a run is: trials by status, best so far."""
-    from raydarts.report.tables import status_json, status_table
-
-    if as_json:
-        _print_json(status_json(run))
-    else:
-        console.print(status_table(run))
-
-
-@app.command()
-def report(run: RunPath, as_json: AsJson = False) -> None:
-    """What a run found: the ranking of retrained genotypes, and every trial behind it."""
-    from raydarts.report.tables import full, report_of
-
-    if as_json:
-        _print_json(report_of(run))
-    else:
-        console.print(full(run))
 
 
 @app.command()

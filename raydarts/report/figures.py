@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from raydarts.report import stats
+from raydarts.report.axes import NoAxis, Scale, plot_area
 from raydarts.report.gather import Run
-from raydarts.report.svg import COLOURS, SOFT, Chart, Scale, plot_area
+from raydarts.report.svg import COLOURS, SOFT, Chart
 from raydarts.report.wording import number, percent
 
 
@@ -82,7 +83,8 @@ def supernet_against_retrained(run: Run) -> Figure:
         chart.text((at[0] + 7, at[1] - 5), f"{skips}" if skips is not None else "", size=11, soft=True)
         rows.append([str(rank), name, show_metric(run, score), str(len(trials)), *mean_cells(mean), str(skips)])
     caption = (
-        "Each point is a retrained genotype; the line is the 95 % interval of its mean over evaluation seeds, the small "
+        "Each point is a retrained genotype; the line is the 95 % interval of its mean over evaluation seeds, the "
+        "small "
         "number its skip connections. Points on a rising line would mean that the supernet's score can be trusted."
     )
     headers = ["rank", "genotype", _metric(run), "trials", *MEAN_HEADERS, "skips"]
@@ -159,22 +161,14 @@ def _front_chart(run: Run, label: str, cost: dict[str, float], names: list[str],
 
 def bars(label: str, values: Sequence[tuple[str, float, str]], title: str, colour: str = COLOURS[0]) -> Markup:
     """Horizontal bars of shares of 1: (name, value, hover title)."""
-    height = 60 + 26 * len(values)
+    height = 80 + 24 * len(values)
     left = 178
     scale = Scale(0.0, max(0.05, *(value for _, value, _ in values)) * 1.18, left, 428)
-    rows = Scale(0.0, float(len(values)), 30, height - 30)
+    rows = Scale(0.0, float(len(values)), 32, height - 46)
     alt = f"Bars of {label}: " + ", ".join(f"{name} {value:.2f}" for name, value, _ in values)
-
-    class _Blank:
-        def __call__(self, value: object) -> float:
-            return 0.0
-
-        def ticks(self) -> list[tuple[float, str]]:
-            return []
-
-    chart = Chart(alt, scale, _Blank(), label, "", title, height=height, left=left, bottom=44)
+    chart = Chart(alt, scale, NoAxis(), label, "", title, height=height, left=left, bottom=44)
     for index, (name, value, told) in enumerate(values):
-        at = rows(index + 0.5) - 6
+        at = rows(index + 0.5)
         chart.bar((left, at - 8, scale(value) - left, 16), colour, told)
         chart.text((left - 6, at + 4), name if len(name) < 27 else name[:25] + "…", "end", 12)
         chart.text((scale(value) + 5, at + 4), f"{value:.2f}", size=12)

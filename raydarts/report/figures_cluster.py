@@ -11,9 +11,10 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from raydarts.errors import InputError
+from raydarts.report.axes import Bands, Scale
 from raydarts.report.figures import Figure, missing
 from raydarts.report.gather import Retrained, Run, Searched
-from raydarts.report.svg import COLOURS, Bands, Chart, Scale
+from raydarts.report.svg import COLOURS, Chart
 from raydarts.report.wording import duration, number
 
 _WIDE = 900
@@ -46,9 +47,8 @@ def timeline(run: Run) -> Figure:
     places = sorted({bar[0] for _, _, bar in stretches})
     lanes = _lanes(stretches, places)
     begin, end = min(bar[1] for *_, bar in stretches), max(bar[2] for *_, bar in stretches)
-    unit, words = (
-        (3600.0, "hours") if end - begin > 7200 else (60.0, "minutes") if end - begin > 180 else (1.0, "seconds")
-    )
+    units = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+    unit, words = next(each for each in units if end - begin > 2.5 * each[0] or each[0] == 1.0)
     height = 70 + 22 * len(lanes)
     x = Scale(0.0, max((end - begin) / unit, 1e-6), 190, _WIDE - 16)
     y = Bands(lanes, 30, height - 46)
@@ -69,7 +69,8 @@ def timeline(run: Run) -> Figure:
     share = sum(busy.values()) / whole if whole else 0.0
     rows.append(["idle or starting", "-", duration(max(0.0, whole - sum(busy.values())))])
     caption = (
-        f"{duration(end - begin)} from the first epoch to the last; {len(lanes)} processes were at work {100 * share:.0f} % "
+        f"{duration(end - begin)} from the first epoch to the last; {len(lanes)} processes were at work "
+        f"{100 * share:.0f} % "
         "of that time (epochs only: start-up, data loading and final tests are not in the bars). Work that a failure "
         "undid is drawn too."
     )
@@ -107,7 +108,7 @@ def drawings(run: Run) -> Figure:
     order = (
         "by mean retrained validation accuracy" if run.retrained_mean else "by the supernet's score; none is retrained"
     )
-    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections. The table holds them as JSON text."
+    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections."
     if not pictures:
         caption += " This space's cells cannot be drawn yet."
     return Figure("genotypes", title, caption, pictures, ["rank", "genotype", "part", "edges or nodes"], rows)
@@ -146,5 +147,6 @@ def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
     alt = f"Drawing of genotype {title}; its edges are listed in the table"
     return Markup(  # noqa: S704 - matplotlib escapes what it writes, and the rest is escaped here
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}" '
-        f'style="max-width:{float(width) * 1.1:.0f}px"><g style="stroke-linejoin:round">{inner}</g></svg>'
+        f'style="max-width:{float(width) * 1.1:.0f}px;min-width:{float(width) * 0.75:.0f}px">'
+        f'<g style="stroke-linejoin:round">{inner}</g></svg>'
     )

@@ -10,9 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from raydarts.report import stats
+from raydarts.report.axes import plot_area
 from raydarts.report.figures import Figure, is_share, missing
 from raydarts.report.gather import Run, Searched, is_number, skips_of
-from raydarts.report.svg import COLOURS, DASHES, Chart, plot_area
+from raydarts.report.svg import COLOURS, DASHES, Chart
 from raydarts.report.wording import number, percent
 
 Series = Callable[[Mapping[str, Any]], float | None]
@@ -43,7 +44,9 @@ def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[floa
     return dict(sorted(values.items()))
 
 
-def curves(run: Run, series: Series, label: str, share: bool = False, count: bool = False) -> tuple[Markup, list[list[str]]] | None:
+def curves(
+    run: Run, series: Series, label: str, share: bool = False, count: bool = False
+) -> tuple[Markup, list[list[str]]] | None:
     """Means over trials with 95 % intervals for each group, single trials faint behind them."""
     _, grouped = groups(run)
     means = {name: _epochs(searches, series) for name, searches in grouped.items()}

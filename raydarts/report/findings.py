@@ -105,16 +105,26 @@ def _trend(
     means = [stats.mean_of(half) for half in halves]
     told = ""
     if means[0] is not None and means[1] is not None:
-        told = f" Mean below {number(middle)}: {outcome.show(means[0].value)}; from there on: {outcome.show(means[1].value)}."
+        shown = [outcome.show(mean.value) for mean in means if mean is not None]
+        told = f" Mean below {number(middle)}: {shown[0]}; from there on: {shown[1]}."
     sentence = (
         f"A higher {setting.label} goes with {outcome.direction(found.value)} {outcome.name}{outcome.among}: rank "
         f"correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {within}).{told}"
     )
     test = f"permutation test of Spearman's correlation, {blocks.words}"
     return Finding(
-        "setting", setting.name, outcome.name, test, found.n, found.p, found.value, found.low, found.high,
-        "rank correlation", sentence,
-    )  # fmt: skip
+        "setting",
+        setting.name,
+        outcome.name,
+        test,
+        found.n,
+        found.p,
+        found.value,
+        found.low,
+        found.high,
+        "rank correlation",
+        sentence,
+    )
 
 
 def _levels(
@@ -158,8 +168,9 @@ def _rank(run: Run, draws: int) -> Finding | None:
     else:
         verdict = "not shown to rank them at all: do not choose by it"
     sentence = (
-        f"The {score} ranks the retrained genotypes with Kendall's tau {found.value:.2f} (95 % interval {found.low:.2f} "
-        f"to {found.high:.2f}; n = {found.n} genotypes): {verdict}. Only genotypes that this score promoted were "
+        f"The {score} ranks the retrained genotypes with Kendall's tau {found.value:.2f} (95 % interval "
+        f"{found.low:.2f} to {found.high:.2f}; n = {found.n} genotypes): {verdict}. Only genotypes that this score "
+        f"promoted were "
         "retrained, which by itself weakens a rank correlation."
     )
     test = "permutation test of Kendall's tau-b"
@@ -190,8 +201,9 @@ def _reward(run: Run, draws: int) -> Finding | None:
     score = f"supernet {run.metric.replace('_', ' ')}"
     verdict = "the score rewards collapse" if found.value > 0 else "the score does not reward collapse here"
     sentence = (
-        f"Cells with more skip connections have the {'better' if found.value > 0 else 'worse'} {score}: rank correlation "
-        f"{found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {found.n} searches): {verdict}."
+        f"Cells with more skip connections have the {'better' if found.value > 0 else 'worse'} {score}: "
+        f"rank correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {found.n} searches): "
+        f"{verdict}."
     )
     test = f"permutation test of Spearman's correlation, {blocks.words}"
     return _correlated("reward", "skip connections", score, test, found, "rank correlation", sentence)

@@ -230,7 +230,7 @@ def _searched(record: TrialRecord, trial: TrialDirectory, metric: str) -> Search
     return Searched(
         id=record.id,
         status=record.status,
-        seed=int(seed) if is_number(seed) else None,
+        seed=None if seed is None else int(seed),
         choices=choices,
         metric=record.value(metric),
         skips=sum(skips.values()) if skips else None,
@@ -254,7 +254,7 @@ def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirector
         status=record.status,
         validation=row["validation_accuracy"],
         test=row["test_accuracy"],
-        parameters=int(parameters) if is_number(parameters) else None,
+        parameters=None if parameters is None else int(parameters),
         epochs=record.epochs,
         times=trial.times(),
         seconds=record.result.get("seconds"),

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raydarts import __version__
 from raydarts.errors import InputError
-from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, notes, stats
+from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
 from raydarts.report.wording import duration, number, percent
@@ -74,11 +74,19 @@ def context(run: Run) -> dict[str, Any]:
         "tested": Table(
             ["hypothesis", "outcome", "test", "n", "estimate", "p", "Holm-adjusted p", "claimed"],
             [
-                [each.subject, each.outcome, each.test, str(each.n), "-" if each.estimate is None else
-                 number(each.estimate), number(each.p), number(each.adjusted), "yes" if each.claims else "no"]
+                [
+                    each.subject,
+                    each.outcome,
+                    each.test,
+                    str(each.n),
+                    "-" if each.estimate is None else number(each.estimate),
+                    number(each.p),
+                    number(each.adjusted),
+                    "yes" if each.claims else "no",
+                ]
                 for each in found
             ],
-        ),  # fmt: skip
+        ),
         "ranking": ranking(run),
         "trials": trials(run),
         "promotion": promotion(run),
@@ -86,7 +94,9 @@ def context(run: Run) -> dict[str, Any]:
         "sections": sections(run),
         "spec": run.spec_text or json.dumps(run.spec, indent=2),
         "resolved": json.dumps(run.spec, indent=2),
-        "versions": [(name, value or "not installed") for name, value in (run.description.get("versions") or {}).items()],
+        "versions": [
+            (name, value or "not installed") for name, value in (run.description.get("versions") or {}).items()
+        ],
         "commit": run.description.get("git_commit") or "not in a git checkout",
         "command": command(run.description.get("command") or []),
     }
@@ -106,8 +116,8 @@ def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
             [
                 figures_sweep.importance(run),
                 figures_sweep.effects(run),
-                figures_sweep.interaction(run),
-                figures_sweep.parallel(run),
+                figures_together.interaction(run),
+                figures_together.parallel(run),
             ],
         ),
         (

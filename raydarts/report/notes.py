@@ -32,16 +32,18 @@ def facts(run: Run) -> list[str]:
         full = [s for s in known if any(_mostly_skips(s.genotype, cell, n) for cell, n in s.skips_by_cell.items())]
         low, high = stats.proportion(len(full), len(known))
         lines.append(
-            f"Collapse: in {len(full)} of {len(known)} completed searches ({percent(len(full) / len(known), 0)} %, 95 % "
-            f"interval {percent(low, 0)} to {percent(high, 0)} %) more than half of the edges of a cell type are skip "
+            f"Collapse: in {len(full)} of {len(known)} completed searches ({percent(len(full) / len(known), 0)} %, "
+            f"95 % interval {percent(low, 0)} to {percent(high, 0)} %) more than half of the edges of a cell type are "
+            f"skip "
             "connections."
         )
     done = [each for each in run.retrainings if each.validation is not None and each.status == "completed"]
     if done:
         best = max(done, key=lambda each: each.validation or 0.0)
         lines.append(
-            f"The best single retraining reached {percent(best.validation)} % validation accuracy ({best.genotype_id}, "
-            f"evaluation seed {best.seed}): the best of {len(done)}, so it overstates what the genotype gives on average."
+            f"The best single retraining reached {percent(best.validation)} % validation accuracy "
+            f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it overstates what the "
+            f"genotype gives on average."
         )
     return lines
 
@@ -60,8 +62,8 @@ def cautions(run: Run) -> list[str]:
     lines = []
     if len(run.seeds) == 1 and run.searches:
         lines.append(
-            f"All searches share search seed {run.seeds[0]}: what is found holds for that seed, and nothing is known of "
-            "others. Sweep search.seed to know more."
+            f"All searches share search seed {run.seeds[0]}: what is found holds for that seed, and nothing is known "
+            "of others. Sweep search.seed to know more."
         )
     if len(run.validation) > 1 and max(map(len, run.validation.values())) < 2:
         lines.append(
@@ -76,8 +78,9 @@ def cautions(run: Run) -> list[str]:
     stopped = sum(search.status == "stopped" for search in run.searches)
     if stopped:
         lines.append(
-            f"{_many(stopped, 'search was', 'searches were')} stopped early by the scheduler. Means and tests leave out what was "
-            "stopped, and so describe the searches that looked promising enough to finish."
+            f"{_many(stopped, 'search was', 'searches were')} stopped early by the scheduler. Means and tests leave "
+            f"out "
+            "what was stopped, and so describe the searches that looked promising enough to finish."
         )
     searches = sum(search.status == "failed" for search in run.searches)
     again = sum(each.status == "failed" for each in run.retrainings)

@@ -115,7 +115,9 @@ class Browser:
 
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=9 if key == "Tab" else 13)
+            self.send(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=9 if key == "Tab" else 13
+            )
 
     def requested(self) -> list[str]:
         """What the page asked for, itself included."""
@@ -123,5 +125,10 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What stands on the console: errors, warnings, exceptions, refusals by the content security policy."""
-        kinds = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Page.javascriptDialogOpening")
+        kinds = (
+            "Log.entryAdded",
+            "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled",
+            "Page.javascriptDialogOpening",
+        )
         return [json.dumps(event) for event in self.events if event.get("method") in kinds]
