@@ -6,11 +6,10 @@ when they run, so that `--help`, `show` and `list` are quick and work without Ra
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -65,10 +64,6 @@ def _run_path(storage: Path, name: str | None, default: str) -> Path:
     if name is not None and not re.match(NAME_PATTERN, name):
         raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
     return storage / (name or f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @app.command()
@@ -188,7 +183,7 @@ def show(
         draw_genotype(found.to_json(), target, title)
         known["drawing"] = str(target)
     if as_json:
-        _print_json(known)
+        cli_results.print_json(known)
     else:
         from raydarts.report.tables import facts_table
 
@@ -205,7 +200,7 @@ def list_(
 
     rows = catalogue(family)
     if as_json:
-        _print_json(rows)
+        cli_results.print_json(rows)
     else:
         console.print(table(rows))
 
@@ -228,7 +223,7 @@ def validate(
         except SpecError as error:
             problems += error.problems
     if as_json:
-        _print_json([found.to_json() for found in plans])
+        cli_results.print_json([found.to_json() for found in plans])
     else:
         for found in plans:
             console.print(render(found))

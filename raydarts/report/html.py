@@ -36,6 +36,8 @@ def write_html(path: Path, out: Path | None = None) -> Path:
     """
     run = gather(path)
     target = Path(path) / "report.html" if out is None else out
+    if not target.parent.is_dir() or target.is_dir():  # before the work is done
+        raise InputError(f"{target}: the report cannot be written: its folder must exist, and it must be a file")
     try:
         write_bytes(target, render(run).encode())
     except OSError as error:

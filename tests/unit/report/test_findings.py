@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from synthetic_run import EFFECTS, NOISE, spec, world, write_run
 
 from raydarts.report.findings import Finding, findings, undecided
 from raydarts.report.gather import Retrained, Run, Searched, gather
+from tests.synthetic_run import EFFECTS, NOISE, spec, world, write_run
 
 STRENGTH, ESTIMATOR = "search.regularizers.0.strength", "search.estimator"
 
