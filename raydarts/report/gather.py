@@ -176,13 +176,20 @@ def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
         for name, value in chosen.items():
             if name != SEED:
                 values.setdefault(name, {})[repr(value)] = value
-    found = {name: list(distinct.values()) for name, distinct in values.items() if len(distinct) > 1}
+    met = list(values)
+    ordered = sorted(met, key=lambda name: (met.index(_root(name)) if _root(name) in values else met.index(name)))
+    found = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
     labels = {name: short(name) for name in found}
     clashing = {label for label in labels.values() if list(labels.values()).count(label) > 1}
     return [
         Setting(name, name.removeprefix("search.") if labels[name] in clashing else labels[name], _ordered(distinct))
         for name, distinct in found.items()
     ]
+
+
+def _root(name: str) -> str:
+    """The choice that a conditional setting hangs on in the end."""
+    return name.split("[")[0]
 
 
 def short(name: str) -> str:

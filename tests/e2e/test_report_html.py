@@ -118,3 +118,4 @@ def test_print_shows_what_lies_folded(made: Made, browser: Browser) -> None:
     browser.open(made.page, 800, 1100, media="print")
     assert browser.evaluate(shown)
     assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 800
