@@ -83,9 +83,14 @@ def spec(question: str) -> dict[str, Any]:
 
 
 def _write_search(
-    trial: TrialDirectory, found: dict[str, Any], accuracy: float, skips: int, clock: float, rng: random.Random
+    trial: TrialDirectory,
+    found: dict[str, Any],
+    accuracy: float,
+    skips: int,
+    clock: float,
+    rng: random.Random,
+    epochs: int,
 ) -> None:
-    epochs = 6
     for epoch in range(1, epochs + 1):
         share = epoch / epochs
         rest = (1 - 0.1 - 0.5 * share) / (len(OPS) - 1)
@@ -130,7 +135,14 @@ def _complete(trial: TrialDirectory, found: dict[str, Any] | None, **result: Any
 
 
 def write_run(
-    path: Path, *, trials: int = 24, seed: int = 0, planted: Planted = EFFECTS, top_k: int = 8, question: str = "Why?"
+    path: Path,
+    *,
+    trials: int = 24,
+    seed: int = 0,
+    planted: Planted = EFFECTS,
+    top_k: int = 8,
+    question: str = "Why?",
+    epochs: int = 6,
 ) -> Path:
     """A finished run of `trials` searches; the last failed, the one before it was stopped."""
     rng = random.Random(seed)
@@ -143,7 +155,7 @@ def write_run(
         trial.create({"kind": "search", "index": index, "config": config, "choices": choices})
         skips, accuracy = world(choices, planted, rng)
         found = genotype(skips, rng)
-        _write_search(trial, found, accuracy, skips, START + 40 * index, rng)
+        _write_search(trial, found, accuracy, skips, START + 40 * index, rng, epochs)
         if index == trials - 1:
             drive.fail(trial, f"ValueError: diverged {EVIL}")
         elif index == trials - 2:

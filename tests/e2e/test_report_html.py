@@ -13,7 +13,7 @@ import pytest
 
 from raydarts.report.html import write_html
 from tests.e2e.browser import Browser, installed
-from tests.synthetic_run import EFFECTS, EVIL, write_run
+from tests.synthetic_run import EVIL, write_run
 
 FIGURES = (
     *("genotypes", "misleading", "pareto", "importance", "effects", "interaction", "parallel"),
@@ -46,7 +46,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("report")
-    run = write_run(folder / "synthetic", trials=200, top_k=12, planted=EFFECTS, question=f"Is it real? {EVIL}")
+    run = write_run(folder / "synthetic", trials=200, top_k=12, epochs=20, question=f"Is it real? {EVIL}")
     begun = time.process_time()
     page = write_html(run)
     return Made(page, time.process_time() - begun)
