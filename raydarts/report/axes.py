@@ -22,7 +22,7 @@ class Axis(Protocol):
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear or logarithmic axis from `low` at `start` to `high` at `end`."""
+    """A linear or logarithmic axis from `low` at `start` to `high` at `end`; `whole`: labelled at whole numbers."""
 
     low: float
     high: float
@@ -30,6 +30,7 @@ class Scale:
     end: float
     log: bool = False
     percent: bool = False
+    whole: bool = False
 
     def __call__(self, value: object) -> float:
         if not isinstance(value, int | float):
@@ -39,7 +40,7 @@ class Scale:
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
-        values = _log_ticks(self.low, self.high) if self.log else _ticks(self.low, self.high)
+        values = _log_ticks(self.low, self.high) if self.log else _ticks(self.low, self.high, self.whole)
         shown = [100 * value for value in values] if self.percent else values
         return [(self(value), number(text, 4)) for value, text in zip(values, shown, strict=True)]
 
@@ -70,8 +71,8 @@ class Bands:
         return [(self(name), name) for name in self.names]
 
 
-def _ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    raw = (high - low) / wanted
+def _ticks(low: float, high: float, whole: bool, wanted: int = 5) -> list[float]:
+    raw = max((high - low) / wanted, 1.0 if whole else 0.0)
     power = 10 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -106,11 +107,13 @@ def plot_area(
     percent_x: bool = False,
     percent_y: bool = False,
     categories: bool = False,
+    whole_x: bool = False,
+    whole_y: bool = False,
 ) -> tuple[Axis, Axis]:
     """The two axes of a `Chart` of usual size."""
     across: Axis
     if categories:
         across = Bands([str(value) for value in x], 58, WIDTH - 12)
     else:
-        across = Scale(*span([float(v) for v in x], log_x), 62, WIDTH - 20, log_x, percent_x)
-    return across, Scale(*span(y), HEIGHT - 46, 34, percent=percent_y)
+        across = Scale(*span([float(v) for v in x], log_x), 62, WIDTH - 20, log_x, percent_x, whole_x)
+    return across, Scale(*span(y), HEIGHT - 46, 34, percent=percent_y, whole=whole_y)

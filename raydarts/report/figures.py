@@ -141,7 +141,12 @@ def _front(points: list[tuple[float, float, str]]) -> list[str]:
 
 
 def _front_chart(run: Run, label: str, cost: dict[str, float], names: list[str], front: list[str]) -> Markup:
-    x, y = plot_area([cost[name] for name in names], [run.retrained_mean[name] for name in names], percent_y=True)
+    x, y = plot_area(
+        [cost[name] for name in names],
+        [run.retrained_mean[name] for name in names],
+        percent_y=True,
+        whole_x=all(cost[name].is_integer() for name in names),
+    )
     alt = f"{len(names)} genotypes, {label} across, mean validation accuracy upwards; {len(front)} lie on the front"
     chart = Chart(alt, x, y, label, "retrained validation accuracy, %")
     path: list[tuple[float, float]] = []

@@ -54,7 +54,9 @@ def curves(
     last = max((epoch for found in means.values() for epoch in found), default=0)
     if not every:
         return None
-    x, y = plot_area([1.0, float(last)], [0.0, *every] if count else every, percent_y=share)
+    x, y = plot_area(
+        [1.0, float(last)], [0.0, *every] if count else every, percent_y=share, whole_x=True, whole_y=count
+    )
     chart = Chart(f"{label} over {last} epochs, a line for each group", x, y, "epoch", label + (", %" if share else ""))
     rows: list[list[str]] = []
     for index, (name, searches) in enumerate(grouped.items()):
@@ -71,6 +73,8 @@ def curves(
         ]
         if len(banded) > 1:
             chart.band(banded, colour)
+        if len(told) == 1:
+            chart.mark((x(told[0][0]), y(told[0][1].value)), colour, title=f"{name}: one epoch")
         n = max((mean.n for _, mean in told), default=0)
         chart.line([(x(epoch), y(mean.value)) for epoch, mean in told], colour, dash, 2.4, title=f"{name}: mean of {n}")
         chart.key(f"{name} (n = {n})", colour, dash)
@@ -148,7 +152,9 @@ def arch_weights(run: Run) -> Figure:
         every = [value for line in lines.values() for _, value in line]
         if not every:
             continue
-        x, y = plot_area([1.0, *(float(epoch) for line in lines.values() for epoch, _ in line)], [0.0, *every])
+        x, y = plot_area(
+            [1.0, *(float(epoch) for line in lines.values() for epoch, _ in line)], [0.0, *every], whole_x=True
+        )
         alt = f"Mean arch weight of {len(lines)} primitives in the {cell} cell over epochs, trial {search.id}"
         chart = Chart(alt, x, y, "epoch", "mean arch weight over edges", f"{cell} cell")
         for index, (name, line) in enumerate(lines.items()):

@@ -84,7 +84,13 @@ def effects(run: Run) -> Figure:
 
 
 def _points(setting: Setting, units: Sequence[tuple[Any, float, str]], name: str, share: bool) -> Markup:
-    x, y = plot_area([unit[0] for unit in units], [unit[1] for unit in units], log_x=setting.log, percent_y=share)
+    x, y = plot_area(
+        [unit[0] for unit in units],
+        [unit[1] for unit in units],
+        log_x=setting.log,
+        percent_y=share,
+        whole_x=all(isinstance(value, int) for value in setting.values),
+    )
     label = f"{setting.label}{' (logarithmic)' if setting.log else ''}"
     chart = Chart(f"{name} against {setting.label}, {len(units)} trials", x, y, label, name + (", %" if share else ""))
     for at, value, trial in units:

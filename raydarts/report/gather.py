@@ -177,7 +177,7 @@ def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
             if name != SEED:
                 values.setdefault(name, {})[repr(value)] = value
     met = list(values)
-    ordered = sorted(met, key=lambda name: (met.index(_root(name)) if _root(name) in values else met.index(name)))
+    ordered = sorted(met, key=lambda name: met.index(_root(name)) if _root(name) in values else met.index(name))
     found = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
     labels = {name: short(name) for name in found}
     clashing = {label for label in labels.values() if list(labels.values()).count(label) > 1}
@@ -189,7 +189,7 @@ def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
 
 def _root(name: str) -> str:
     """The choice that a conditional setting hangs on in the end."""
-    return name.split("[")[0]
+    return name.split("[", maxsplit=1)[0]
 
 
 def short(name: str) -> str:
