@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from raydarts.report import stats
 from raydarts.report.axes import NoAxis, Scale, plot_area
-from raydarts.report.gather import Run
+from raydarts.report.gather import Run, Searched
 from raydarts.report.svg import COLOURS, SOFT, Chart
 from raydarts.report.wording import number, percent
 
@@ -81,7 +81,7 @@ def supernet_against_retrained(run: Run) -> Figure:
         )
         chart.mark(at, COLOURS[0], title=f"{told}, {skips} skips", size=5)
         chart.text((at[0] + 7, at[1] - 5), f"{skips}" if skips is not None else "", size=11, soft=True)
-        rows.append([str(rank), name, show_metric(run, score), str(len(trials)), *mean_cells(mean), str(skips)])
+        rows.append([str(rank), name, _scored(run, trials), str(len(trials)), *mean_cells(mean), str(skips)])
     caption = (
         "Each point is a retrained genotype; the line is the 95 % interval of its mean over evaluation seeds, the "
         "small "
@@ -89,6 +89,16 @@ def supernet_against_retrained(run: Run) -> Figure:
     )
     headers = ["rank", "genotype", _metric(run), "trials", *MEAN_HEADERS, "skips"]
     return Figure("misleading", title, caption, [chart.svg()], headers, rows)
+
+
+def _scored(run: Run, trials: Sequence[Searched]) -> str:
+    """The supernet's score over the trials that found a genotype, with its spread where there are several."""
+    mean = stats.mean_of([search.metric for search in trials if search.metric is not None])
+    if mean is None:
+        return "-"
+    if is_share(run):
+        return told_mean(mean)
+    return number(mean.value, 4) + ("" if mean.std is None else f" ± {number(mean.std)} (n={mean.n})")
 
 
 MEAN_HEADERS = ("mean %", "std", "n", "95 % interval")
@@ -100,6 +110,12 @@ def mean_cells(mean: stats.Mean | None) -> list[str]:
         return ["-", "-", "0", "-"]
     interval = "none: n is 1" if mean.low is None else f"{percent(mean.low)} to {percent(mean.high)}"
     return [percent(mean.value), percent(mean.std), str(mean.n), interval]
+
+
+def told_mean(mean: stats.Mean) -> str:
+    """The same in one cell."""
+    value, std, n, interval = mean_cells(mean)
+    return f"{value} ± {std} (n={n}, 95 %: {interval})" if mean.n > 1 else f"{value} (n=1, no spread)"
 
 
 def pareto(run: Run) -> Figure:
@@ -117,7 +133,13 @@ def pareto(run: Run) -> Figure:
         front = _front([(cost[name], run.retrained_mean[name], name) for name in names])
         pictures.append(_front_chart(run, label, cost, names, front))
         rows += [
-            [label, name, number(cost[name], 4), percent(run.retrained_mean[name]), "yes" if name in front else "no"]
+            [
+                label,
+                name,
+                number(cost[name], 4),
+                *mean_cells(stats.mean_of(run.validation[name])),
+                "yes" if name in front else "no",
+            ]
             for name in sorted(names, key=lambda name: cost[name])
         ]
     if not pictures:
@@ -126,7 +148,7 @@ def pareto(run: Run) -> Figure:
         "Filled squares lie on the front: no other genotype is both cheaper and better in the mean. Means over "
         "evaluation seeds; their intervals are in the ranking. Membership of the front is itself uncertain."
     )
-    headers = ["cost", "genotype", "value", "validation mean %", "on the front"]
+    headers = ["cost", "genotype", "value", *MEAN_HEADERS, "on the front"]
     return Figure("pareto", title, caption, pictures, headers, rows)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from raydarts.report import stats
 from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
@@ -105,8 +104,8 @@ def _trend(
     means = [stats.mean_of(half) for half in halves]
     told = ""
     if means[0] is not None and means[1] is not None:
-        shown = [outcome.show(mean.value) for mean in means if mean is not None]
-        told = f" Mean below {number(middle)}: {shown[0]}; from there on: {shown[1]}."
+        below, above = (_described(outcome, mean) for mean in (means[0], means[1]))
+        told = f" Mean below {number(middle)}: {below}; from there on: {above}."
     sentence = (
         f"A higher {setting.label} goes with {outcome.direction(found.value)} {outcome.name}{outcome.among}: rank "
         f"correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {within}).{told}"
@@ -125,6 +124,14 @@ def _trend(
         "rank correlation",
         sentence,
     )
+
+
+def _described(outcome: Outcome, mean: stats.Mean) -> str:
+    """A mean with its spread, n and interval."""
+    if mean.std is None or mean.low is None or mean.high is None:
+        return f"{outcome.show(mean.value)} (n = 1)"
+    spread, low, high = (outcome.show_difference(value) for value in (mean.std, mean.low, mean.high))
+    return f"{outcome.show(mean.value)} (std {spread}, n = {mean.n}, 95 % interval {low} to {high})"
 
 
 def _levels(
@@ -285,8 +292,3 @@ def _uncertain(finding: Finding) -> str:
         f"{finding.subject[:1].upper()}{finding.subject[1:]} against {finding.outcome}: not told from noise "
         f"({interval}n = {finding.n}, Holm-adjusted p = {number(finding.adjusted)})."
     )
-
-
-def to_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
-    """For programs: every test, claims and others."""
-    return [{**vars(finding), "claims": finding.claims} for finding in found]

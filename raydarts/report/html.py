@@ -154,7 +154,7 @@ def ranking(run: Run) -> Table:
     for rank, name in enumerate(ordered, start=1):
         own = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
         test = stats.mean_of([each.test for each in own if each.test is not None])
-        tested = "-" if test is None else f"{percent(test.value)} ± {percent(test.std)} (n={test.n})"
+        tested = "-" if test is None else figures.told_mean(test)
         parameters = next((each.parameters for each in own if each.parameters is not None), None)
         trials = run.found_by.get(name, [])
         seeds = sorted({search.seed for search in trials if search.seed is not None})
@@ -172,7 +172,7 @@ def ranking(run: Run) -> Table:
             ]
         )
     headers = ["rank", "genotype", "validation mean %", "std", "n evaluation seeds", "95 % interval of the mean"]
-    headers += ["best single %", "test mean ± std % (not used to rank)", "parameters", "skips", "found by trials"]
+    headers += ["best single %", "test mean % (not used to rank)", "parameters", "skips", "found by trials"]
     return Table([*headers, "search seeds"], rows)
 
 

@@ -29,7 +29,6 @@ class Importance:
     ped: float
     fanova: float | None
     n: int
-    is_seed: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,6 @@ def importances(run: Run, target: str) -> list[Importance]:
                 ped[setting.name],
                 shares.get(setting.name),
                 len(own),
-                setting.name == SEED,
             )
         )
     return sorted(found, key=lambda each: -each.ped)

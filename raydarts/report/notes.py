@@ -87,7 +87,10 @@ def cautions(run: Run) -> list[str]:
     failed = [_many(searches, "search", "searches")] if searches else []
     failed += [_many(again, "retraining", "retrainings")] if again else []
     if failed:
-        lines.append(f"{listed(failed)} failed and left out; if failures depend on settings, so do the means.")
+        lines.append(
+            f"{listed(failed)} failed. What failed is in no mean or test; if failing depends on settings, these are "
+            "distorted."
+        )
     open_trials = sum(search.status in ("running", "pending") for search in run.searches)
     if open_trials:
         lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")

@@ -37,7 +37,7 @@ def test_the_planted_settings_lead_and_conditional_ones_count_where_they_exist()
     assert xi.fanova > 0.8
     assert found["search.estimator"].fanova is not None
     assert found["search.estimator"].fanova > 10 * nothing.fanova
-    assert found["search.seed"].is_seed
+    assert found["search.seed"].label == "search seed (luck)"
 
 
 def test_skips_that_never_differ_and_few_trials_have_no_importance() -> None:
