@@ -39,7 +39,7 @@ def write_html(path: Path, out: Path | None = None) -> Path:
     if not target.parent.is_dir() or target.is_dir():  # before the work is done
         raise InputError(f"{target}: the report cannot be written: its folder must exist, and it must be a file")
     try:
-        write_bytes(target, render(run).encode())
+        write_bytes(target, render(run).encode("utf-8", "replace"))  # a spec may hold half a surrogate pair
     except OSError as error:
         raise InputError(f"{target}: the report cannot be written: {error.strerror}") from error
     return target

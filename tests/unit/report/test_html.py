@@ -56,6 +56,27 @@ def test_a_page_has_no_script_no_address_and_no_id_twice(run: Run, monkeypatch: 
     assert "diverged <script>" in page.text
 
 
+def test_values_names_and_primitives_of_a_spec_are_no_markup_in_figures_either(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_cluster, "_DRAWN", 1)
+    evil = {"normal": [[f"{EVIL}-->", 0], ["skip_connect", 1]], "normal_concat": [2]}
+    searches = [
+        replace(
+            search,
+            choices={**search.choices, f"search.{EVIL}": f"{EVIL}{index % 2}", "search.odd\ud800": index},
+            genotype=evil,
+        )
+        for index, search in enumerate(run.searches)
+    ]
+    retrained = [replace(each, genotype=evil) for each in run.retrainings]
+    text = render(replace(run, searches=searches, retrainings=retrained, name=EVIL))
+    page = Page(text)
+    assert not {"script", "img"} & set(page.tags)
+    assert page.text.count(EVIL) > 5
+    assert "<script" not in text.lower()
+
+
 def test_every_mean_of_the_ranking_says_spread_n_and_interval_and_best_of_n_its_name(run: Run) -> None:
     table = ranking(run)
     first = max(run.retrained_mean, key=lambda name: run.retrained_mean[name])
