@@ -16,7 +16,7 @@ def catalogue(family: str | None = None) -> list[dict[str, Any]]:
     try:
         families = [family_named(family).name] if family else list(FAMILIES)
     except UnknownNameError as error:
-        raise InputError(str(error)) from None
+        raise InputError(f"{error}; 'presets' lists the presets") from None
     rows = []
     for name in families:
         for member in members(name).values():
@@ -46,4 +46,15 @@ def table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         defaults = ", ".join(f"{key}={value}" for key, value in row["defaults"].items())
         drawn.add_row(row["family"], row["name"], row["about"], defaults, row["source"])
+    return drawn
+
+
+def presets_table(rows: list[dict[str, Any]]) -> Table:
+    """Presets (`config.presets.Preset.to_json`) for a terminal."""
+    drawn = Table(show_lines=True)
+    for column in ("preset", "for", "what", "source"):
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        source = "\n".join(f"{origin}: {text}" for origin, text in row["source"].items())
+        drawn.add_row(row["name"], row["for"], row["about"], source)
     return drawn

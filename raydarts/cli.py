@@ -36,7 +36,9 @@ for command in cli_results.COMMANDS:
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
-GenotypePath = Annotated[Path, typer.Argument(help="A genotype (JSON).", show_default=False)]
+GenotypePath = Annotated[
+    Path, typer.Argument(help="A genotype: JSON, or Python's Genotype(...) as authors publish it.", show_default=False)
+]
 Storage = Annotated[Path, typer.Option(help="Folder that holds runs.")]
 Name = Annotated[str | None, typer.Option(help="The run's name. Default: the spec's name and the time.")]
 Sets = Annotated[
@@ -175,7 +177,7 @@ def show(
     from raydarts.spaces import Genotype
 
     found = Genotype.from_file(genotype)
-    known = facts(found)
+    known = facts(found, str(genotype))
     if not as_json or out is not None:
         from raydarts.report.drawing import draw_genotype
 
@@ -192,17 +194,24 @@ def show(
 
 @app.command(name="list")
 def list_(
-    family: Annotated[str | None, typer.Argument(help="One family; default: all.", show_default=False)] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="One family, or presets; default: all families.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every registered choice: its source and defaults."""
-    from raydarts.catalogue import catalogue, table
+    """Every registered choice: its source and defaults. `presets`: published settings, to be named in a spec."""
+    from raydarts.catalogue import catalogue, presets_table, table
 
-    rows = catalogue(family)
+    if family in ("preset", "presets"):
+        from raydarts.config.presets import all_presets
+
+        rows = [preset.to_json() for preset in all_presets()]
+    else:
+        rows = catalogue(family)
     if as_json:
         cli_results.print_json(rows)
     else:
-        console.print(table(rows))
+        console.print(presets_table(rows) if family in ("preset", "presets") else table(rows))
 
 
 @app.command()

@@ -5,7 +5,7 @@
     |   |-- SpecError              a spec (YAML): all its problems at once, each with file:line
     |   |-- GenotypeError          a genotype (JSON)
     |   |-- DataError              a data set: missing files, wrong shapes, an empty split
-    |   |-- CheckpointError        no readable checkpoint where one is needed
+    |   |-- CheckpointError        checkpoints are there, and none belongs to this job
     |   |-- RunError               a run directory: absent, foreign, locked, or already there
     |   `-- ResourceError          more CPUs or GPUs asked for than there are
     `-- TrialError                 a trial's own failure; the trial is marked failed, the sweep goes on
@@ -66,7 +66,7 @@ class DataError(InputError):
 
 
 class CheckpointError(InputError):
-    """A checkpoint that is corrupt, truncated, or not raydarts'."""
+    """Checkpoints that are whole, and none of which belongs to this job."""
 
 
 class RunError(InputError):

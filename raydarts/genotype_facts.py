@@ -10,13 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from raydarts.spaces import Genotype, space_of
 
 
-def facts(genotype: Genotype) -> dict[str, Any]:
+def facts(genotype: Genotype, where: str = "") -> dict[str, Any]:
     """Parameters and FLOPs of the space's standard evaluation network, auxiliary head not counted.
 
     `flops` counts two per multiply-add, of convolutions and linear layers, for one input; `macs` is
     half of it (what papers call FLOPs or multi-adds). Built on torch's meta device: nothing is computed.
     """
-    space = space_of(genotype)
+    space = space_of(genotype, where)
     with torch.device("meta"):
         network, shape = space.standard_network(genotype)
         network.eval()

@@ -40,6 +40,7 @@ def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) ->
         "threads": threads,
         "gpu": gpu,
         "checkpoint_every": loaded.sweep.checkpoint_every,
+        "presets": loaded.presets_of("data", "search"),
     }
     run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
@@ -51,13 +52,14 @@ def start_evaluation(
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
-    space_of(found)  # before anything is made: a genotype of no space is refused
+    space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
+    presets: dict[str, list[str]] = {}
     threads = torch.get_num_threads()
     if spec_path is not None:
         loaded = load_spec(spec_path, sets)
-        data, text = loaded.data, loaded.text
+        data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         if loaded.evaluate is not None:
             stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
             if stage.table is not None:
@@ -70,6 +72,7 @@ def start_evaluation(
         "threads": threads,
         "gpu": gpu,
         "checkpoint_every": stage.checkpoint_every,
+        "presets": presets,
     }
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
@@ -83,29 +86,28 @@ def device(gpu: bool) -> str:
     return "cuda" if gpu else "cpu"
 
 
-def _job(run: RunDirectory, kind: str, spec: dict[str, Any]) -> tuple[Job, TrialDirectory]:
+def _job(trial: TrialDirectory, kind: str, spec: dict[str, Any]) -> Job:
     data = DataSettings.model_validate(spec["data"])
     if kind == "search":
-        return build_search(SearchSettings.model_validate(spec["search"]), data, device(spec["gpu"])), run.trial(0)
-    trial = run.evaluations()[0]
+        return build_search(SearchSettings.model_validate(spec["search"]), data, device(spec["gpu"]))
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
     stage = EvaluateSettings.model_validate(spec["evaluate"])
-    return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"])), trial
+    return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"]))
 
 
 def go_on(run: RunDirectory, console: Console) -> None:
     """Start or continue the run's one job, to its end."""
     description = run.description()
-    spec = description["spec"]
+    kind, spec = description["kind"], description["spec"]
     with run.locked():
         torch.set_num_threads(spec["threads"])
-        job, trial = _job(run, description["kind"], spec)
+        trial = run.trial(0) if kind == "search" else run.evaluations()[0]
         trial.claim()
-        drive.resume(job, trial)
+        job = drive.open_job(lambda: _job(trial, kind, spec), trial)
         try:
             with _progress(console) as progress:
-                task = progress.add_task(description["kind"], total=job.epochs, completed=job.epoch, last="")
+                task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
                 while not job.finished:
                     row = drive.advance(job, trial, spec["checkpoint_every"])
                     progress.update(task, completed=job.epoch, last=_line(row))
@@ -114,7 +116,7 @@ def go_on(run: RunDirectory, console: Console) -> None:
             raise
         outcome = drive.finish(job, trial, describe_genotype)
         run.write("status.json", {"status": "completed"})
-    _conclude(run, outcome, description["kind"], console)
+    _conclude(run, outcome, kind, console)
 
 
 def _progress(console: Console) -> Progress:

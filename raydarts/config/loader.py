@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from raydarts.config.distributions import (
     refuse_continuous,
 )
 from raydarts.config.parsing import parse_tree
+from raydarts.config.presets import expand, split_overrides
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
 from raydarts.config.validation import Model, check
@@ -34,7 +35,10 @@ LARGEST_GRID = 100_000
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A sound spec. `search` is a tree of what is swept; everything else is fixed."""
+    """A sound spec. `search` is a tree of what is swept; everything else is fixed.
+
+    `presets` are the names of those that were laid under each section; their values are in the sections.
+    """
 
     name: str
     question: str
@@ -44,6 +48,7 @@ class LoadedSpec:
     evaluate: EvaluateSettings | None
     file: str
     text: str
+    presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON-able data that `load_plain` reads back, every default written out but the search's."""
@@ -54,7 +59,12 @@ class LoadedSpec:
             "search": self.search.to_plain(),
             "sweep": self.sweep.model_dump(mode="json"),
             "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
+            "presets": self.presets_of("data", "search", "evaluate"),
         }
+
+    def presets_of(self, *sections: str) -> dict[str, list[str]]:
+        """As JSON-able data: the presets named in these sections and what is under them."""
+        return {place: list(names) for place, names in self.presets.items() if place.split(".")[0] in sections}
 
     def settings_of(self, draw: Draw) -> SearchSettings:
         """The typed settings of one configuration. Raises `SpecError`."""
@@ -68,17 +78,29 @@ class LoadedSpec:
 def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     """Read a YAML spec. Raises `SpecError` with all of its problems."""
     root, text = read_file(Path(path))
-    override(root, overrides)
-    return _load(root, str(path), text, Path(path).stem)
+    problems: list[Problem] = []
+    first, others = split_overrides(overrides)
+    override(root, first)
+    presets = expand(root, problems)
+    override(root, others)
+    return _load(root, str(path), text, Path(path).stem, presets, problems)
 
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
     """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
-    return _load(from_plain(value, file), file, "", "run")
+    stored = dict(value)
+    presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
+    return _load(from_plain(stored, file), file, "", "run", presets, [])
 
 
-def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
-    problems: list[Problem] = []
+def _load(
+    root: Node,
+    file: str,
+    text: str,
+    default_name: str,
+    presets: Mapping[str, tuple[str, ...]],
+    problems: list[Problem],
+) -> LoadedSpec:
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
         if key not in SECTIONS:
@@ -105,7 +127,7 @@ def _load(root: Node, file: str, text: str, default_name: str) -> LoadedSpec:
         _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
-    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text)
+    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text, presets)
 
 
 def _within(path: str, section: str) -> bool:

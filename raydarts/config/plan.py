@@ -34,6 +34,7 @@ class Plan:
     question: str
     stages: tuple[Stage, ...]
     dimensions: tuple[dict[str, str | None], ...]
+    presets: dict[str, list[str]]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,7 +83,14 @@ def plan(loaded: LoadedSpec) -> Plan:
         {"name": found.name, "distribution": str(found.distribution), "condition": found.condition}
         for found in loaded.search.distributions()
     )
-    return Plan(loaded.name, loaded.file, loaded.question, tuple(stages), dimensions)
+    return Plan(
+        loaded.name,
+        loaded.file,
+        loaded.question,
+        tuple(stages),
+        dimensions,
+        loaded.presets_of("data", "search", "evaluate"),
+    )
 
 
 def render(found: Plan) -> RenderableType:
@@ -98,4 +106,5 @@ def render(found: Plan) -> RenderableType:
     for dimension in found.dimensions:
         swept.add_row(*(Text(dimension[key] or "-") for key in ("name", "distribution", "condition")))
     parts: list[RenderableType] = [Text(found.question)] if found.question else []
+    parts += [Text(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
     return Group(*parts, stages, *([swept] if found.dimensions else []))

@@ -108,9 +108,9 @@ def _line(container: Any, key: Any, default: int) -> int:
         return default
 
 
-def read_file(path: Path) -> tuple[Node, str]:
-    """The tree and the text of a YAML file. Raises `SpecError`."""
-    file = str(path)
+def read_file(path: Path, shown: str | None = None) -> tuple[Node, str]:
+    """The tree and the text of a YAML file, called `shown` in messages. Raises `SpecError`."""
+    file = shown or str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from raydarts.data.batches import Batch
 from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
+from raydarts.evaluation.schedule import learning_rate
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
@@ -51,7 +52,6 @@ class Evaluation:
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, settings.epochs, settings.lr_min)
         self.epoch = 0
         self.metrics: dict[str, Any] = {}
 
@@ -72,7 +72,9 @@ class Evaluation:
         """One pass over the training part, then the held-out figures. Accuracies in [0, 1]."""
         started = time.perf_counter()
         reset_peak_memory(self.device)
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = learning_rate(self.settings, self.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         drop_path = self.settings.drop_path * self.epoch / self.epochs
         self.network.drop_path.probability = drop_path  # type: ignore[union-attr]
         self.network.train()
@@ -81,7 +83,6 @@ class Evaluation:
         passed = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
         for number, batch in enumerate(passed):
             self._step(batch, number, meter)
-        self.schedule.step()
         self.epoch += 1
         validation = self._measure("validation")
         self.metrics = {
@@ -146,7 +147,6 @@ class Evaluation:
             "epoch": self.epoch,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "streams": self.streams.state_dict(),
             "metrics": self.metrics,
         }
@@ -155,6 +155,5 @@ class Evaluation:
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.streams.load_state_dict(state["streams"])
         self.metrics = state["metrics"]

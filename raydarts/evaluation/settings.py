@@ -1,10 +1,14 @@
-"""Settings of one evaluation: a genotype's network trained from scratch (DARTS paper, appendix A.2)."""
+"""Settings of one evaluation: a genotype's network trained from scratch.
+
+The defaults are the DARTS paper's (appendix A.2.1); where it is silent (`grad_clip`, `drop_path` as a ramp)
+the authors' code fills in; docs/presets.md names both.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings
 from raydarts.registry import Settings
@@ -42,14 +46,19 @@ class TableSettings(Settings):
 class EvaluationSettings(Settings):
     """Training of a genotype's network.
 
-    `lr` falls to `lr_min` along a cosine over `epochs`; `drop_path` ramps linearly to its value,
-    `drop_path * epoch / epochs`; `grad_clip` 0: none.
+    `schedule`: how `lr` falls over `epochs`: to `lr_min` along a `cosine` or a line (`linear`), or by the factor
+    `lr_factor` each epoch (`exponential`, which has no `lr_min`); the first `warmup_epochs` rise linearly to `lr`
+    (see `schedule.learning_rate`). `drop_path` ramps linearly to its value, `drop_path * epoch / epochs`;
+    `grad_clip` 0: none.
     """
 
     epochs: int = Field(600, ge=1)
     batch_size: int = Field(96, ge=2)
+    schedule: Literal["cosine", "linear", "exponential"] = "cosine"
     lr: float = Field(0.025, gt=0)
     lr_min: float = Field(0.0, ge=0)
+    lr_factor: float | None = Field(None, gt=0, le=1, validate_default=True)
+    warmup_epochs: int = Field(0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(3e-4, ge=0)
     grad_clip: float = Field(5.0, ge=0)
@@ -58,3 +67,33 @@ class EvaluationSettings(Settings):
     precision: Literal["float32", "float64"] = "float32"
     network: NetworkSettings = NetworkSettings()
     augment: AugmentSettings = AugmentSettings()
+
+    @field_validator("lr_min")
+    @classmethod
+    def _floor_acts(cls, value: float, info: ValidationInfo) -> float:
+        lr, schedule = info.data.get("lr"), info.data.get("schedule")
+        if value > 0 and schedule == "exponential":
+            raise ValueError("has no effect under schedule exponential; write lr_min: 0, or schedule: cosine or linear")
+        if lr is not None and value > lr:
+            raise ValueError(f"must be at most lr ({lr:g}), got {value:g}: the learning rate falls to lr_min")
+        return value
+
+    @field_validator("lr_factor")
+    @classmethod
+    def _factor_acts(cls, value: float | None, info: ValidationInfo) -> float | None:
+        schedule = info.data.get("schedule")
+        if schedule == "exponential" and value is None:
+            raise ValueError("schedule exponential needs lr_factor, the factor of each epoch (published: 0.97)")
+        if schedule in ("cosine", "linear") and value is not None:
+            raise ValueError(
+                f"has no effect under schedule {schedule}; write lr_factor: null, or schedule: exponential"
+            )
+        return value
+
+    @field_validator("warmup_epochs")
+    @classmethod
+    def _warms_up_within(cls, value: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs")
+        if epochs is not None and value > 0 and value >= epochs:
+            raise ValueError(f"must be fewer than epochs ({epochs}), got {value}")
+        return value

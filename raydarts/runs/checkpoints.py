@@ -1,91 +1,130 @@
-"""Checkpoints that are whole or not used: each carries a digest of its bytes in its name."""
+"""Checkpoints that are whole and their own job's, or not used.
+
+Each carries a digest of its bytes in its name, and inside it the identity of the job that made it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import logging
-import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from raydarts.runs.files import write_bytes
+from raydarts.runs.identity import differences
 
 logger = logging.getLogger("raydarts")
-_NAME = re.compile(r"^epoch-(\d{4,})-([0-9a-f]{16})\.pt$")
+_NAME = re.compile(r"^epoch-(\d{4,9})-([0-9a-f]{16})\.pt$")
+_PARTS = {"identity", "state"}
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on a file, not a failure of the program
+    """Why a checkpoint is not used. `damaged`: its bytes are not those that were written; nothing is lost with it."""
+
+    def __init__(self, reason: str, *, damaged: bool = False) -> None:
+        super().__init__(reason)
+        self.damaged = damaged
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def short(error: Exception) -> str:
+    """An error that a file's content caused, on one line of bounded length."""
+    return f"{type(error).__name__}: {' '.join(str(error)[:300].split())}"
+
+
+def named(places: list[str]) -> str:
+    """The first few of the places where two things differ."""
+    return ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
+
+
 class CheckpointStore:
     """The newest `keep` checkpoints of one job, as `epoch-0003-DIGEST.pt` in `folder`.
 
-    `guard` is called before each write, and raises where this process may no longer write.
+    `identity` (JSON-able) is kept in each and asked of each that is read. `guard` is called before each
+    change on disk, and raises where this process may no longer write.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, guard: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        keep: int = 2,
+        guard: Callable[[], None] | None = None,
+    ) -> None:
         self.folder = folder
+        self.identity = dict(identity)
         self.keep = keep
-        self._guard = guard
+        self._guard = guard or (lambda: None)
 
     def save(self, epoch: int, state: dict[str, Any]) -> Path:
         import torch  # noqa: PLC0415 - reading results needs no torch
 
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save({"identity": self.identity, "state": state}, buffer)
         content = buffer.getvalue()
-        if self._guard is not None:
-            self._guard()
+        self._guard()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"epoch-{epoch:04d}-{_digest(content)}.pt"
         write_bytes(path, content)
-        files = self._files()
-        later = [old for old in files if old != path and self._epoch(old) >= epoch]
+        files = self.files()
+        later = [old for old in files if old != path and self.epoch(old) >= epoch]
         for old in later + [file for file in files if file not in later][self.keep :]:
             old.unlink(missing_ok=True)
         return path
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """The newest good checkpoint's epoch and state; damaged ones are named in a warning and passed over."""
-        if not self.folder.is_dir():
-            return None
-        for path in sorted(self.folder.iterdir()):
-            if not _NAME.match(path.name) and not path.name.endswith(".tmp"):
-                logger.warning("%s: is no checkpoint of raydarts; not used", path)
-        for path in self._files():
-            state = self._read(path)
-            if state is not None:
-                return self._epoch(path), state
-        return None
+    def files(self) -> list[Path]:
+        """Newest first."""
+        found = [path for path in self.folder.iterdir() if _NAME.match(path.name)] if self.folder.is_dir() else []
+        return sorted(found, key=lambda path: (self.epoch(path), path.stat().st_mtime_ns), reverse=True)
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    @staticmethod
+    def epoch(path: Path) -> int:
+        """The epoch that a checkpoint's name claims."""
+        match = _NAME.match(path.name)
+        return int(match[1]) if match else -1
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The job's state. Raises `Refused` where the file is damaged, unreadable or another job's.
+
+        Only tensors and plain values are read (`torch.load(weights_only=True)`): nothing in it is executed.
+        """
         import torch  # noqa: PLC0415
 
         content = path.read_bytes()
         match = _NAME.match(path.name)
         if match is None or _digest(content) != match[2]:
-            logger.warning("%s: damaged or cut short (its digest does not match); using an older checkpoint", path)
-            return None
+            raise Refused("damaged or cut short (its digest does not match)", damaged=True)
         try:
-            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            logger.warning("%s: cannot be read (%s); using an older checkpoint", path, error)
-            return None
-        if not isinstance(state, dict):
-            logger.warning("%s: holds no job's state; using an older checkpoint", path)
-            return None
+            saved = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        except MemoryError:
+            raise
+        except Exception as error:  # what a file that is no checkpoint makes of the reader is not known beforehand
+            raise Refused(f"cannot be read ({short(error)})") from error
+        if not isinstance(saved, dict) or set(saved) != _PARTS or not isinstance(saved["state"], dict):
+            raise Refused("holds no job's state")
+        places = list(itertools.islice(differences(saved["identity"], self.identity), 4))
+        if places:
+            raise Refused(f"is another job's, which differs in {named(places)}")
+        state: dict[str, Any] = saved["state"]
         return state
 
-    def _files(self) -> list[Path]:
-        """Newest first."""
-        found = [path for path in self.folder.iterdir() if _NAME.match(path.name)] if self.folder.is_dir() else []
-        return sorted(found, key=lambda path: (self._epoch(path), path.stat().st_mtime_ns), reverse=True)
+    def tidy(self) -> None:
+        """Name what is no checkpoint, and remove what a kill left half-written."""
+        for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
+            if path.name.startswith(".") and path.name.endswith(".tmp"):
+                self._guard()
+                path.unlink(missing_ok=True)
+            elif not _NAME.match(path.name) and path.suffix != ".refused":
+                logger.warning("%s: is no checkpoint of raydarts; not used", path)
 
-    @staticmethod
-    def _epoch(path: Path) -> int:
-        match = _NAME.match(path.name)
-        return int(match[1]) if match else -1
+    def set_aside(self, path: Path) -> None:
+        """Rename a refused checkpoint, so that it is neither met again nor deleted by later ones."""
+        self._guard()
+        path.rename(path.with_name(f"{path.name}.refused"))

@@ -2,49 +2,99 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from raydarts.errors import CheckpointError
-from raydarts.runs.checkpoints import CheckpointStore
+from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.files import plain
+from raydarts.runs.identity import differences, identity
 from raydarts.runs.job import Job
+
+logger = logging.getLogger("raydarts")
 
 Describe = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Says of a genotype what is kept beside it: `genotype_id` and `skips`."""
 
 
 def _store(trial: TrialDirectory) -> CheckpointStore:
-    return CheckpointStore(trial.checkpoints, guard=trial.check)
+    return CheckpointStore(trial.checkpoints, identity(trial), guard=trial.check)
 
 
-def resume(job: Job, trial: TrialDirectory) -> int:
-    """Take up from the newest good checkpoint; returns the epochs already done.
+def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
+    """The trial's job, taken up from its newest checkpoint that can be used, or not begun.
 
-    Rows of later epochs are dropped: those epochs are run again. Raises `CheckpointError` where a
-    good checkpoint belongs to another job.
+    A checkpoint is used where its bytes are whole, the job that made it is this one (`identity`), and this job's
+    state is then the checkpoint's to the last bit. Any other is refused with its name and the reason, and the next
+    older one is tried, by a job that `build` makes anew where the refused one had already touched it. Refused
+    files are renamed to `*.refused`, never deleted. Rows of epochs after the one used are dropped: those are run
+    again.
+
+    Where none can be used the job begins anew, which costs computing time and no result, since equal seeds give
+    equal bits. But where rows are there and a refused checkpoint is whole (made by another spec or version, put
+    there by hand), beginning anew would throw away rows and work that may still be of use: then nothing on disk is
+    touched, and `CheckpointError` names each file.
     """
-    found = _store(trial).latest()
-    if found is None:
-        trial.keep_rows(0)
-        return 0
-    epoch, state = found
+    store = _store(trial)
+    store.tidy()
+    refused: dict[Path, Refused] = {}
+    job: Job | None = None
+    for path in store.files():
+        try:
+            state = store.read(path)
+            job = build() if job is None else job
+            _take_up(job, store.epoch(path), state)
+        except Refused as reason:
+            refused[path] = Refused(str(reason), damaged=reason.damaged)  # a traceback would keep the job alive
+            if not isinstance(reason, _HalfLoaded):
+                continue
+            job = None  # let go before another is built: two may not fit in memory
+        else:
+            return _go_on(job, trial, refused, store)
+    if any(not reason.damaged for reason in refused.values()) and trial.rows():
+        listed = "; ".join(f"{path}: {reason}" for path, reason in refused.items())
+        raise CheckpointError(
+            f"no checkpoint can be used, though {len(trial.rows())} epochs were run: {listed}. Put back the spec or "
+            f"version that made them, or move {trial.checkpoints} away to begin anew"
+        )
+    return _go_on(build() if job is None else job, trial, refused, store)
+
+
+class _HalfLoaded(Refused):
+    """Refused after the job had begun to take it up."""
+
+
+def _take_up(job: Job, epoch: int, state: dict[str, Any]) -> None:
+    """Load the state, and make sure that the job now has exactly that. Raises `_HalfLoaded`."""
+    import torch  # noqa: PLC0415 - reading results needs no torch
+
     try:
         job.load_state_dict(state)
-    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"{trial.checkpoints}: the checkpoint of epoch {epoch} does not fit this job: {error}; "
-            "was the run made with another spec or version?"
-        ) from error
+        places = list(itertools.islice(differences(state, job.state_dict()), 4))
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise  # no fault of the checkpoint's
+    except Exception as error:  # a state may be wrong in any way
+        raise _HalfLoaded(f"does not fit this job ({short(error)})") from error
+    if places:
+        raise _HalfLoaded(f"does not fit this job, which would differ from it in {named(places)}")
     if job.epoch != epoch:
-        raise CheckpointError(f"{trial.checkpoints}: named epoch {epoch}, but holds epoch {job.epoch}")
-    trial.keep_rows(epoch)
-    return epoch
+        raise _HalfLoaded(f"named epoch {epoch}, but holds epoch {job.epoch}")
+
+
+def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[Path, Refused], store: CheckpointStore) -> Job:
+    for path, reason in refused.items():
+        logger.warning("%s: refused: %s; going on from epoch %d", path, reason, job.epoch)
+        store.set_aside(path)
+    trial.keep_rows(job.epoch)
+    return job
 
 
 def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, Any]:

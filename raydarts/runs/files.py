@@ -64,6 +64,8 @@ def append_line(path: Path, value: Any) -> None:
             if file.read(1) != b"\n":
                 file.write(b"\n")
         file.write(_line(value).encode())
+        file.flush()
+        os.fsync(file.fileno())  # a checkpoint that outlives a loss of power must not claim a row that does not
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> None:

@@ -34,4 +34,7 @@ class Job(Protocol):
         """All that is needed to go on bit-identically; loads under `torch.load(weights_only=True)`."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict()`'s value."""
+        """Take up from `state_dict()`'s value; `state_dict()` then gives it back to the last bit.
+
+        May raise anything on a state that is not this job's: the job is then thrown away.
+        """

@@ -21,12 +21,13 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
     L_val is the data loss, without penalties and without alpha's weight decay (the authors' code adds its
     1e-3 to the diagonal). Hessian-vector products come from automatic differentiation; Lanczos (ARPACK)
     asks for them until the eigenvalue is known to the relative `tolerance`. It begins at a fixed vector,
-    so that equal states give equal values. The supernet is in training mode, and no trace is left in it.
+    so that equal states give equal values. The supernet is in training mode, and no trace is left in it. Of a
+    random relaxation it is the Hessian in the expected arch weights: a draw is no state.
     """
     alphas = list(objective.alpha_by_type.values())
     sizes = [alpha.numel() for alpha in alphas]
     with objective.virtual(), constant(objective.weights):
-        loss = objective.data_loss(batch, objective.arch_weights()).value
+        loss = objective.data_loss(batch, objective.arch_weights(expected=True)).value
         gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, alphas, create_graph=True)])
 
         def product(vector: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from raydarts.search.relaxations.base import Relaxation
 from raydarts.search.selection.base import Selection
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
+from raydarts.spaces.cells import MixedGraph
 from raydarts.spaces.primitives import draw_from
 from raydarts.streams import Streams
 
@@ -70,6 +71,8 @@ class SearchModel:
         self.regularizers = parts.regularizers
         streams, settings = parts.streams, parts.settings
         suffix = f"-{stage}" if stage else ""
+        for regularizer in self.regularizers:
+            regularizer.on_stage_start(stage)
         transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
         with streams.globally(f"weight_init{suffix}"):
             supernet = space.supernet(parts.image_shape, parts.num_classes, transforms)
@@ -117,7 +120,13 @@ class SearchModel:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.weight_optimizer, max(1, epochs), lr_min)
 
     def begin_tuning(self, tuning: Tuning, epochs: int) -> None:
-        """A fresh weight optimizer for the epochs in which the selection decides; weight decay as it stands."""
+        """A fresh weight optimizer for the epochs in which the selection decides; weight decay as it stands.
+
+        What the selection has decided against has arch weight 0, and is left out of every pass.
+        """
+        for module in self.supernet.modules():
+            if isinstance(module, MixedGraph):
+                module.skips_zeros = True
         decay = self.weight_optimizer.param_groups[0]["weight_decay"]
         self.tuning = tuning
         self._make_weight_optimizer(tuning.lr, tuning.lr_min, epochs)
@@ -165,3 +174,12 @@ class SearchModel:
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.architect.optimizer.load_state_dict(state["alpha_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+def copied(value: Any) -> Any:
+    """A nested state whose tensors are copies, on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value

@@ -18,7 +18,8 @@ class SearchStage:
 
     `epochs` it lasts; `layers` of its supernet (None: the space's); `candidates` that each edge keeps, the
     strongest at the end of the stage before (None: all it had); `keep_alpha`: the alpha of the kept
-    candidates is taken over, else drawn anew. Weights and both optimizers begin anew.
+    candidates is taken over, and further architecture parameters whose shape is as before; else both are drawn
+    anew. Weights and both optimizers begin anew.
     """
 
     epochs: int
@@ -84,7 +85,7 @@ class EpochReport:
     """A finished epoch: what probes measure and stopping rules look at.
 
     `epoch` from 1; `metrics` so far; `genotypes` of all epochs up to this one; `arch_weights` by cell type, the
-    expected ones where the relaxation draws.
+    expected ones where the relaxation draws; `simplex`: an edge's are a distribution, else each is for itself.
     """
 
     epoch: int
@@ -94,6 +95,7 @@ class EpochReport:
     metrics: Mapping[str, Any]
     genotypes: Sequence[Genotype] = field(default_factory=tuple)
     measure_eigenvalue: Callable[[], float] | None = None
+    simplex: bool = True
     _eigenvalue: float | None = None
 
     @property

@@ -157,6 +157,21 @@ class Objective:
             for norm in self._norms:
                 norm.track_running_stats = True
 
+    @contextmanager
+    def batch_statistics(self) -> Iterator[None]:
+        """Evaluation mode, but batch norms normalise by each batch's own statistics; no trace is left.
+
+        For arch weights other than those that the running statistics were gathered under.
+        """
+        self.supernet.eval()
+        try:
+            with self.virtual():
+                for norm in self._norms:
+                    norm.train()
+                yield
+        finally:
+            self.supernet.train()
+
     @torch.no_grad()
     def measure(self, batch: Batch) -> Loss:
         """Data loss and accuracy as the module stands (training or evaluation mode); no relaxation draws."""

@@ -16,10 +16,11 @@ from raydarts.data.splits import Splits
 from raydarts.errors import InputError
 from raydarts.measure import Meter, peak_memory_mb, reset_peak_memory
 from raydarts.search.architect import Architect
+from raydarts.search.composition import require_composable
 from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.loop import Loop
-from raydarts.search.model import Parts, SearchModel
-from raydarts.search.moments import EpochReport, Stop
+from raydarts.search.model import Parts, SearchModel, copied
+from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
@@ -39,6 +40,7 @@ class Search:
     """
 
     def __init__(self, settings: SearchSettings, splits: Splits, device: torch.device | str = "cpu") -> None:
+        require_composable(settings)
         self.settings = settings
         self.device = torch.device(device)
         self.streams = Streams(settings.seed, self.device)
@@ -46,9 +48,6 @@ class Search:
         source = splits.source
         self.parts = Parts(settings, self.streams, source.image_shape, source.num_classes)
         self.regularizers, self.selection = self.parts.regularizers, self.parts.selection
-        self.selection.check(self.space)
-        for regularizer in self.regularizers:
-            regularizer.check(self.space, settings.epochs)
         self.probes = [component.build() for component in settings.probes]
         self.data: dict[str, Batches] = {
             part: batches(
@@ -134,10 +133,14 @@ class Search:
         return dict(self.metrics)
 
     def _begin_epoch(self) -> bool:
-        """Anneal; enter a new stage; what this epoch does otherwise. Whether alpha learns."""
+        """Enter a new stage; anneal. Whether alpha learns."""
         now = moment(self.stages, self.position)
         if now.stage != self.model.stage:
             self._enter(now.stage)
+        return self._anneal(now)
+
+    def _anneal(self, now: Moment) -> bool:
+        """Tell all where the search stands; do what they do otherwise in this epoch. Whether alpha learns."""
         self.parts.relaxation.on_epoch_start(now)
         overrides = []
         for regularizer in self.regularizers:
@@ -146,8 +149,9 @@ class Search:
         cutouts = {name: found["cutout"] for name, found in overrides if "cutout" in found}
         if len(cutouts) > 1:
             raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")
-        for cutout in cutouts.values():
-            self.data["weight"].cutout = self.data["alpha"].cutout = cutout
+        for share, probability in cutouts.values():
+            length = max(1, round(share * min(self.parts.image_shape[1:])))
+            self.data["weight"].cutout = self.data["alpha"].cutout = (length, probability)
         return all(found.get("train_alpha", True) for _, found in overrides)
 
     def _enter(self, stage: int) -> None:
@@ -160,6 +164,10 @@ class Search:
             with torch.no_grad():
                 for name, alpha in carried(before.space, before.alphas, self.model.space).items():
                     self.alphas[name].copy_(alpha)
+                for own, old in zip(self.objective.arch_parameters, before.objective.arch_parameters, strict=True):
+                    for name, value in own.items():
+                        if value.shape == old[name].shape:
+                            value.copy_(old[name])
         self._past.clear()
 
     def _begin_selection_epoch(self) -> bool:
@@ -176,13 +184,15 @@ class Search:
 
     @torch.no_grad()
     def _judge(self, arch_weights: Mapping[str, Tensor]) -> float:
-        """Accuracy on the alpha half, in evaluation mode, with these arch weights."""
+        """Accuracy on the alpha half with these arch weights.
+
+        In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
+        """
         meter = Meter()
-        self.supernet.eval()
-        for batch in self.data["alpha"].sequential(4 * self.settings.batch_size):
-            loss = self.objective.data_loss(batch, arch_weights)
-            meter.add(loss.data, loss.correct, loss.count)
-        self.supernet.train()
+        with self.objective.batch_statistics():
+            for batch in self.data["alpha"].sequential(4 * self.settings.batch_size):
+                loss = self.objective.data_loss(batch, arch_weights)
+                meter.add(loss.data, loss.correct, loss.count)
         return float(meter.accuracy or 0.0)
 
     def _measure(self, meters: Mapping[str, Meter]) -> None:
@@ -202,6 +212,7 @@ class Search:
             self.metrics,
             tuple(self.genotypes),
             self._eigenvalue,
+            self.parts.relaxation.SIMPLEX,
         )
         for probe in self.probes:
             self.metrics |= probe.measure(report)
@@ -227,20 +238,32 @@ class Search:
 
     def _maybe_stop(self, report: EpochReport) -> None:
         asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch
-        stop = next((found for found in asked if found is not None), None)
-        if stop is not None and stop.go_on_with is not None:
-            self._go_back(stop)
+        first = next((index for index, found in enumerate(asked) if found is not None), None)
+        stop = None if first is None else asked[first]
+        if first is not None and stop is not None and stop.go_on_with is not None:
+            self._go_back(stop, first)
         else:
             self.stop = stop
         if self._past.maxlen:
-            self._past.append((self.position, _copied(self.model.state_dict())))
+            self._past.append((self.position, copied(self._changing())))
 
-    def _go_back(self, stop: Stop) -> None:
-        """To the state at the end of `stop.epoch`, to go on with other settings; draws go on where they are."""
+    def _changing(self) -> dict[str, Any]:
+        """What an epoch changes: the model, and what the remedies remember."""
+        remembered = [regularizer.state_dict() for regularizer in self.regularizers]
+        return {**self.model.state_dict(), "regularizers": remembered}
+
+    def _go_back(self, stop: Stop, asking: int) -> None:
+        """To the state at the end of `stop.epoch`, to go on with other settings.
+
+        Draws go on where they are, and the remedy that asks keeps what it remembers.
+        """
         past = dict(self._past)
         to = self.position if stop.epoch is None else stop.epoch
         if to != self.position:
             self.model.load_state_dict(past[to])
+            for index, (regularizer, saved) in enumerate(zip(self.regularizers, past[to]["regularizers"], strict=True)):
+                if index != asking:
+                    regularizer.load_state_dict(saved)
         while self._past and self._past[-1][0] >= to:
             self._past.pop()
         self.position = to
@@ -268,10 +291,9 @@ class Search:
             "stage": self.model.stage,
             "candidates": self.candidates,
             "tuning": self.model.tuning is not None,
-            **self.model.state_dict(),
+            **self._changing(),
             "past": list(self._past),
             "streams": self.streams.state_dict(),
-            "regularizers": [regularizer.state_dict() for regularizer in self.regularizers],
             "selection": self.selection.state_dict(),
             "probes": [probe.state_dict() for probe in self.probes],
             "genotypes": [genotype.to_json() for genotype in self.genotypes],
@@ -282,6 +304,8 @@ class Search:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
         self.candidates = state["candidates"]
+        if state["tuning"]:  # no epoch of the search proper is left to say how far the annealing has come
+            self._anneal(moment(self.stages, self.settings.epochs - 1))
         for regularizer, saved in zip(self.regularizers, state["regularizers"], strict=True):
             regularizer.load_state_dict(saved)
         self.selection.load_state_dict(state["selection"])
@@ -299,12 +323,3 @@ class Search:
         self.genotypes = [Genotype.from_json(genotype, "checkpoint") for genotype in state["genotypes"]]
         self.metrics = state["metrics"]
         self.stop = None if state["stop"] is None else Stop(**state["stop"])
-
-
-def _copied(value: Any) -> Any:
-    """A nested state whose tensors are copies, on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value

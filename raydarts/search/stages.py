@@ -14,13 +14,18 @@ from raydarts.spaces import CellSpec, Space
 
 
 def plan_stages(regularizers: Sequence[Regularizer], epochs: int) -> tuple[SearchStage, ...]:
-    """The one remedy's stages that has some, else one stage. Two such remedies: `InputError`."""
+    """The one remedy's stages that has some, else one stage.
+
+    Raises `InputError` where two remedies have some, or one's settings do not fit them.
+    """
     plans = {r.NAME: found for r in regularizers if (found := r.stages(epochs))}
     if len(plans) > 1:
         raise InputError(f"{' and '.join(plans)} both cut the search into stages: choose one of them")
     stages = next(iter(plans.values()), (SearchStage(epochs),))
     if sum(stage.epochs for stage in stages) != epochs:
         raise ValueError(f"{next(iter(plans))}: its stages do not add up to {epochs} epochs")
+    for regularizer in regularizers:
+        regularizer.check_stages(stages)
     return stages
 
 
@@ -38,8 +43,9 @@ def moment(stages: Sequence[SearchStage], epoch: int) -> Moment:
 def strongest(space: Space, arch_weights: Mapping[str, Tensor], count: int) -> dict[str, tuple[tuple[str, ...], ...]]:
     """The `count` candidates with the largest arch weights on each edge, in the space's order, for each cell type.
 
-    An edge whose strongest are all `none` keeps its strongest other candidate in the weakest's place: a
-    selection must be left something to pick. Ties go to the earlier candidate.
+    `none` ranks as any other (P-DARTS' code), but where a selection leaves it out an edge whose strongest
+    are all `none` keeps its strongest other candidate instead: something must be left to pick. Ties go to
+    the earlier candidate.
     """
     found = {}
     for name, cell in space.cells.items():
@@ -47,7 +53,7 @@ def strongest(space: Space, arch_weights: Mapping[str, Tensor], count: int) -> d
         for weights, candidates in zip(arch_weights[name].tolist(), cell.candidates, strict=True):
             ranked = sorted(range(len(candidates)), key=lambda index: -weights[index])
             kept = ranked[:count]
-            if all(candidates[index] == space.ZERO for index in kept):
+            if not space.KEEPS_ALL_EDGES and all(candidates[index] == space.ZERO for index in kept):
                 kept[-1] = next(index for index in ranked if candidates[index] != space.ZERO)
             rows.append(tuple(candidates[index] for index in sorted(kept)))
         found[name] = tuple(rows)

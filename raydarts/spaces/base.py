@@ -124,14 +124,19 @@ class Space(Member):
         return True
 
 
-def space_of(genotype: Genotype) -> Space:
-    """The space a genotype belongs to: the first whose cell types and primitives hold it."""
+def space_of(genotype: Genotype, where: str = "") -> Space:
+    """The space a genotype belongs to: the first whose cell types and primitives hold it.
+
+    Where there is none: `GenotypeError`, which begins with `where`.
+    """
     for member in members("space").values():
         space: Any = member(member.Settings())
         if space.owns(genotype):
             return space  # type: ignore[no-any-return]
     primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
+    begin = f"{where}: " if where else ""
     raise GenotypeError(
-        f"no space has cells {', '.join(genotype.cell_types)} with the primitives {', '.join(primitives)} "
+        f"{begin}no space has cells {', '.join(genotype.cell_types)} "
+        f"with the primitives {', '.join(primitives)} "
         f"(spaces: {', '.join(members('space'))})"
     )

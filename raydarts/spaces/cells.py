@@ -70,7 +70,8 @@ class MixedGraph(nn.Module):
             tuple(self._add(edge, primitive, normalised) for primitive in candidates)
             for edge, candidates in zip(self.edges, spec.candidates, strict=True)
         )
-        self.transforms = tuple(transforms)
+        # The one that narrows what candidates see widens their sum first: the others act on all channels.
+        self.transforms = transforms = tuple(sorted(transforms, key=lambda t: not overrides(t, "share")))
         self.on_operation = tuple(t for t in transforms if overrides(t, "on_operation"))
         self.extras = nn.ModuleDict()
         for edge in self.edges:

@@ -1,13 +1,16 @@
 """Genotypes: the discrete result of a search, JSON in and out, never `eval`.
 
-The JSON is the one published genotypes are kept in: for each cell type a list of
+Read from JSON, from the authors' Python text and from NAS-Bench-201's notation (see `genotype_text`). The
+JSON is the one published genotypes are kept in: for each cell type a list of
 `[primitive, src]` pairs, the incoming edges of the first intermediate node first, and which nodes the
 cell's output concatenates. A convolutional genotype has `normal`, `normal_concat`, `reduce` and
 `reduce_concat`; a recurrent one `recurrent` and `concat`; one of NAS-Bench-201 `cell` and `cell_concat`.
-Nodes are numbered with the cell's inputs first. Every intermediate node has equally many incoming edges
-in that flat form; where the numbers differ, the pairs are nested, a list for each node (an empty one:
-a node without edges, which is zeros), or the edges are triples `[primitive, a, b]` between nodes a and
-b, in either order (FairDARTS). A text is read as NAS-Bench-201's own notation, `|nor_conv_3x3~0|+|...|`.
+Nodes are numbered with the cell's inputs first. In that flat form every intermediate node has two incoming
+edges (a recurrent one), as the authors' code reads it, or, where `concat` names more nodes than that makes,
+equally many. Else the pairs are nested, a list for each node (an empty one: a node without edges, which
+is zeros), or the edges are triples `[primitive, a, b]` between nodes a and b, in either order (FairDARTS);
+of triples, nodes without edges are not concatenated, whatever `concat` names.
+A triple whose third is a fraction, `[primitive, src, strength]`, is a pair (GDAS); strengths are not kept.
 """
 
 from __future__ import annotations
@@ -15,19 +18,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from raydarts.errors import GenotypeError
+from raydarts.spaces import genotype_text
 
 CONVOLUTIONAL = ("normal", "reduce")
 RECURRENT = ("recurrent",)
 SINGLE = ("cell",)
 _INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 1}
 _PER_NODE = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 0}  # edges in the flat form; a `cell` has none
-_MOST_NODES = 1000
+_MOST_NODES, _MOST_EDGES = 1000, 10_000
+_PRIMITIVE = re.compile(r"^[\w.:-]{1,100}$", re.ASCII)
 
 Choice = tuple[str, int]
 
@@ -96,29 +102,21 @@ class Genotype:
         if isinstance(value, Mapping) and isinstance(value.get("genotype"), Mapping | str):
             value = value["genotype"]
         if isinstance(value, str):
-            value = _from_arch_string(value, where)
+            value = genotype_text.read_text(value, where)
         if not isinstance(value, Mapping):
             raise GenotypeError(f"{where}: a genotype is a JSON object with normal and reduce, or recurrent, or cell")
         types = next((types for types in (RECURRENT, SINGLE) if types[0] in value), CONVOLUTIONAL)
         expected = {key for name in types for key in (name, _concat_key(name))}
         if missing := sorted(expected - set(value)):
             raise GenotypeError(f"{where}: {', '.join(missing)} missing (a genotype has {', '.join(sorted(expected))})")
-        if unknown := sorted(set(map(str, value)) - expected):
-            raise GenotypeError(f"{where}: unknown {', '.join(unknown)} (allowed: {', '.join(sorted(expected))})")
-        return cls(tuple((name, _read_cell(value[name], value[_concat_key(name)], name, where)) for name in types))
+        if unknown := sorted(ascii(key)[1:-1][:80] for key in set(map(str, value)) - expected):
+            raise GenotypeError(f"{where}: unknown {', '.join(unknown[:10])} (allowed: {', '.join(sorted(expected))})")
+        return cls(tuple((name, _Reader(name, where).cell(value[name], value[_concat_key(name)])) for name in types))
 
     @classmethod
     def from_file(cls, path: Path) -> Genotype:
-        """Read a JSON file. Raises `GenotypeError` naming the file, and the line where the JSON breaks."""
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise GenotypeError(f"{path}: cannot be read: {error.strerror}") from error
-        except json.JSONDecodeError as error:
-            raise GenotypeError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-        except (UnicodeDecodeError, RecursionError) as error:
-            raise GenotypeError(f"{path}: not a JSON text: {type(error).__name__}") from error
-        return cls.from_json(value, str(path))
+        """Read a file: JSON, or one of the texts of `genotype_text`. Raises `GenotypeError` naming the file."""
+        return cls.from_json(genotype_text.read_file(path), str(path))
 
 
 def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,86 +137,108 @@ def _is_triple(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and _is_number(value[2])
 
 
-def _from_triples(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: str) -> list[list[Any]]:
-    """`[primitive, a, b]` into one list a node: the larger number is the node the edge ends in."""
-    first = _INPUTS[cell_type]
-    last = max(*concat, *(max(a, b) for _, a, b in edges))
-    if last > _MOST_NODES:
-        raise GenotypeError(f"{where}: {cell_type} names node {last}; at most {_MOST_NODES} are read")
-    nodes: list[list[Any]] = [[] for _ in range(first, last + 1)]
-    for primitive, a, b in edges:
-        if a == b or max(a, b) < first:
-            raise GenotypeError(f"{where}: {cell_type}: no edge can join node {a} and node {b} ({primitive})")
-        nodes[max(a, b) - first].append([primitive, min(a, b)])
-    return nodes
+def _without_strength(value: Any) -> Any:
+    """`[primitive, src, strength]` as a pair; anything else as it is."""
+    if isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and isinstance(value[2], float):
+        return value[:2]
+    return value
 
 
-_ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~(\d+)$")
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one cell; `where` begins each error."""
 
+    cell_type: str
+    where: str
 
-def _from_arch_string(text: str, where: str) -> dict[str, Any]:
-    """NAS-Bench-201's notation into the JSON form: nodes divided by `+`, edges `primitive~src` between bars."""
-    nodes = []
-    for node in text.split("+"):
-        edges = [_ARCH_EDGE.match(edge) for edge in node.strip("|").split("|")]
-        if not all(edges):
-            raise GenotypeError(f"{where}: {text[:80]!r} is no architecture like |nor_conv_3x3~0|+|none~0|...|+|...|")
-        nodes.append([[edge[1], int(edge[2])] for edge in edges if edge])
-    return {"cell": nodes, "cell_concat": [len(nodes)]}
-
-
-def _read_concat(concat: Any, cell_type: str, where: str) -> tuple[int, ...]:
-    ok = isinstance(concat, list | tuple) and all(
-        isinstance(node, int) and not isinstance(node, bool) for node in concat
-    )
-    if not ok or not concat or len(set(concat)) != len(concat):
-        raise GenotypeError(
-            f"{where}: {_concat_key(cell_type)} must be a list of distinct node numbers, not {concat!r}"
-        )
-    return tuple(concat)
-
-
-def _grouped(edges: list[Any], concat: tuple[int, ...], cell_type: str, where: str) -> list[list[Any]]:
-    """Flat pairs into one list a node: published cells have two edges a node, recurrent ones one."""
-    per_node = _PER_NODE[cell_type] or 1
-    nodes = len(edges) // per_node
-    if max(concat) == nodes + _INPUTS[cell_type] - 1 and len(edges) % per_node == 0:
-        return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
-    nodes = max(concat) - _INPUTS[cell_type] + 1
-    if nodes < 1 or len(edges) % nodes:
-        raise GenotypeError(
-            f"{where}: {cell_type}: {len(edges)} edges cannot be shared evenly among the {max(nodes, 0)} nodes that "
-            f"{_concat_key(cell_type)} names; nest the pairs, a list for each node"
-        )
-    per_node = len(edges) // nodes
-    return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
-
-
-def _read_cell(edges: Any, concat: Any, cell_type: str, where: str) -> CellGenotype:
-    concat = _read_concat(concat, cell_type, where)
-    if not isinstance(edges, list | tuple) or not any(edges):
-        raise GenotypeError(f"{where}: {cell_type} must be a list of [primitive, src] pairs")
-    nodes = list(edges)
-    if all(_is_edge(edge) for edge in edges):
-        nodes = _grouped(nodes, concat, cell_type, where)
-    elif all(_is_triple(edge) for edge in edges):
-        nodes = _from_triples(nodes, concat, cell_type, where)
-    read = []
-    for number, node in enumerate(nodes, start=_INPUTS[cell_type]):
-        if not isinstance(node, list | tuple) or not all(_is_edge(edge) for edge in node):
+    def cell(self, edges: Any, concat: Any) -> CellGenotype:
+        concat = self._concat(concat)
+        if not isinstance(edges, list | tuple) or not edges:
+            self._refuse(" must be a list of [primitive, src] pairs")
+        given, concat = self._nodes(edges, concat)
+        nodes = [self._node(number, node) for number, node in enumerate(given, self._first)]
+        last = len(nodes) + self._first - 1
+        if bad := [node for node in concat if not self._first <= node <= last]:
             raise GenotypeError(
-                f"{where}: {cell_type}, node {number}: each edge is a pair [primitive, src], not {node!r}"
+                f"{self.where}: {_concat_key(self.cell_type)} names node {bad[0]}; this cell has {self._first}..{last}"
             )
-        for primitive, src in node:
+        return CellGenotype(tuple(nodes), concat)
+
+    @property
+    def _first(self) -> int:
+        return _INPUTS[self.cell_type]
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise GenotypeError(f"{self.where}: {self.cell_type}{what}")
+
+    def _concat(self, concat: Any) -> tuple[int, ...]:
+        ok = isinstance(concat, list | tuple) and all(_is_number(node) for node in concat)
+        if not ok or not concat or len(set(concat)) != len(concat):
+            raise GenotypeError(
+                f"{self.where}: {_concat_key(self.cell_type)} must be a list of distinct node numbers, "
+                f"not {reprlib.repr(concat)}"
+            )
+        if max(concat) > _MOST_NODES:
+            self._refuse(f" is to have node {reprlib.repr(max(concat))}; at most {_MOST_NODES} are read")
+        return tuple(concat)
+
+    def _nodes(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[Any], tuple[int, ...]]:
+        """One entry a node, whichever form the edges have, and the nodes to concatenate."""
+        if len(edges) > _MOST_EDGES:
+            self._refuse(f" has {len(edges)} entries; at most {_MOST_EDGES} are read")
+        edges = [_without_strength(edge) for edge in edges]
+        if all(_is_triple(edge) for edge in edges):
+            return self._from_triples(edges, concat)
+        if not any(isinstance(edge, list | tuple) and edge and isinstance(edge[0], str) for edge in edges):
+            return edges, concat
+        for number, edge in enumerate(edges):
+            if not _is_edge(edge):
+                self._refuse(f", edge {number}: each edge is a pair [primitive, src], not {reprlib.repr(edge)}")
+        return self._grouped(edges, concat), concat
+
+    def _from_triples(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[Any], tuple[int, ...]]:
+        """`[primitive, a, b]` into one list a node: the larger number is the node the edge ends in.
+
+        Nodes without edges are not concatenated, as in FairDARTS' code, whatever `concat` says.
+        """
+        last = max(*concat, *(max(a, b) for _, a, b in edges))
+        if last > _MOST_NODES:
+            self._refuse(f" is to have node {reprlib.repr(last)}; at most {_MOST_NODES} are read")
+        nodes: list[list[Any]] = [[] for _ in range(self._first, last + 1)]
+        for primitive, a, b in edges:
+            if a == b or max(a, b) < self._first:
+                pair = f"node {reprlib.repr(a)} and node {reprlib.repr(b)}"
+                self._refuse(f": no edge can join {pair} ({reprlib.repr(primitive)})")
+            nodes[max(a, b) - self._first].append([primitive, min(a, b)])
+        kept = tuple(node for node in concat if node < self._first or nodes[node - self._first])
+        if not kept:
+            self._refuse(f": no node that {_concat_key(self.cell_type)} names has an edge")
+        return nodes, kept
+
+    def _grouped(self, edges: Sequence[Any], concat: tuple[int, ...]) -> list[Sequence[Any]]:
+        """Flat pairs into one list a node: published cells have two edges a node, recurrent ones one."""
+        per_node = _PER_NODE[self.cell_type] or 1
+        named = max(concat) - self._first + 1
+        if len(edges) % per_node or named > len(edges) // per_node:
+            if named < 1 or len(edges) % named:
+                self._refuse(
+                    f": {len(edges)} edges cannot be shared evenly among the {max(named, 0)} nodes that "
+                    f"{_concat_key(self.cell_type)} names; nest the pairs, a list for each node"
+                )
+            per_node = len(edges) // named
+        return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
+
+    def _node(self, number: int, node: Any) -> tuple[Choice, ...]:
+        edges = [_without_strength(edge) for edge in node] if isinstance(node, list | tuple) else [node]
+        for edge in edges:
+            if not _is_edge(edge):
+                self._refuse(f", node {number}: each edge is a pair [primitive, src], not {reprlib.repr(edge)}")
+            primitive, src = edge
+            if not _PRIMITIVE.match(primitive):
+                self._refuse(f", node {number}: {reprlib.repr(primitive)} is no primitive's name")
             if not 0 <= src < number:
-                raise GenotypeError(
-                    f"{where}: {cell_type}, node {number}: {primitive} comes from node {src}; "
+                self._refuse(
+                    f", node {number}: {primitive} comes from node {reprlib.repr(src)}; "
                     f"only 0..{number - 1} come before it"
                 )
-        read.append(tuple((primitive, src) for primitive, src in node))
-    last = len(read) + _INPUTS[cell_type] - 1
-    if bad := [node for node in concat if not _INPUTS[cell_type] <= node <= last]:
-        raise GenotypeError(
-            f"{where}: {_concat_key(cell_type)} names node {bad[0]}; this cell has {_INPUTS[cell_type]}..{last}"
-        )
-    return CellGenotype(tuple(read), concat)
+        return tuple((primitive, src) for primitive, src in edges)

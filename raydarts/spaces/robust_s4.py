@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CellSpace
 
@@ -13,6 +15,13 @@ class RobustS4(CellSpace):
 
     NAME = "robust_s4"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"
+
+    class Settings(CellSpace.Settings):
+        nodes: int = Field(4, ge=1)
+
+    @property
+    def num_nodes(self) -> int:
+        return int(self.settings.nodes)
 
     def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
         return (("noise", "sep_conv_3x3"),) * len(edges)

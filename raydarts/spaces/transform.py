@@ -35,7 +35,10 @@ class MixedTransform:
         return None
 
     def share(self, channels: int) -> int:
-        """How many of a source's `channels`, the first ones, the candidates see; `on_edge` gets a sum this wide."""
+        """How many of a source's `channels`, the first ones, the candidates see.
+
+        Whoever gives fewer must make the sum as wide again in `on_edge`, and does so before the others act.
+        """
         return channels
 
     def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:

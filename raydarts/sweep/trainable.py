@@ -45,8 +45,7 @@ class JobTrainable(tune.Trainable):
         if result is not None and result["status"] in FINAL:
             return
         self._trial.claim()
-        self._job = self._build(config)
-        drive.resume(self._job, self._trial)
+        self._job = drive.open_job(lambda: self._build(config), self._trial)
 
     def _build(self, config: dict[str, Any]) -> Job:
         import torch  # noqa: PLC0415 - only where trials run

@@ -48,6 +48,8 @@ def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
     """dloss/dleaf for each leaf; 0 where a sparse relaxation has left it out of the pass."""
+    if not loss.requires_grad:  # it has left out all: every edge drew `none`
+        return [torch.zeros_like(leaf) for leaf in leaves]
     return list(torch.autograd.grad(loss, list(leaves), materialize_grads=True))
 
 
@@ -72,8 +74,9 @@ class UnrolledSettings(registry.Settings):
 class UnrolledEstimator(Estimator):
     """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + dL_train/dw + wd * w).
 
-    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code; the
-    paper's eq. 6 has neither.
+    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code. Eq. 6 is
+    written without them; the paper says (section 2.3) that momentum modifies it accordingly, and weight
+    decay is the gradient of a part of L_train.
     """
 
     class Settings(UnrolledSettings):

@@ -44,6 +44,12 @@ class Regularizer(Member):
         """Cut the search into stages with supernets of their own; one remedy at most may. Empty: it does not."""
         return ()
 
+    def check_stages(self, stages: Sequence[SearchStage]) -> None:
+        """Raise `InputError` where these settings do not fit the search's stages. Asked when a spec is read."""
+
+    def on_stage_start(self, stage: int) -> None:
+        """Before the supernet of a stage, from 0, is built, in a resumed search too: what is asked below may differ."""
+
     def transform(self) -> MixedTransform | None:
         """Changes to what mixed operations compute (it may add parameters). Several act in list order."""
         return None
@@ -98,7 +104,8 @@ class Regularizer(Member):
 
     def epoch_overrides(self, now: Moment) -> dict[str, Any]:
         """What this epoch does otherwise: `train_alpha` false (alpha rests where any remedy says so),
-        `cutout` a pair (length in pixels, probability) for both halves (a conflict is an error).
+        `cutout` a pair (length as a share of the image's shorter side, probability) for both halves, in the
+        place of `augment`'s (a conflict is an error).
         """
         return {}
 

@@ -34,7 +34,12 @@ class DropPath(Regularizer):
     """Drop-path on every edge of the supernet, its probability rising linearly: p * epoch / (epochs - 1)."""
 
     NAME = "drop_path"
-    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): 0, .2, .4, .6"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1: 0, .2, .4, .6; ScheduledDropPath: NASNet"
+    FORMULA = "edge <- keep / (1 - q) * edge; for each image keep ~ Bernoulli(1 - q), q = p * epoch / (epochs - 1)"
+    DIFFERS = (
+        "As in the authors' search code a whole edge is dropped, skip connections too, for each image by itself; "
+        "their code ramps cutout along with it, which is the remedy scheduled_cutout here."
+    )
     NEUTRAL = {"probability": 0.0}
 
     class Settings(registry.Settings):

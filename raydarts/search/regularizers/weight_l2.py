@@ -14,7 +14,12 @@ class WeightL2(Regularizer):
     """L2 on the supernet's weights: multiplies the search's weight decay, in the virtual step too."""
 
     NAME = "weight_l2"
-    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): weight decay 3e-4 times 1, 3, 9, 27, 81"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): section 5.2: 3e-4 times 1, 3, 9, 27, 81"
+    FORMULA = "weight_decay <- factor * weight_decay"
+    DIFFERS = (
+        "R-DARTS(L2) searches with each of the factors 1, 3, 9, 27 and keeps the cell that validates best; here a "
+        "trial has one factor, and a sweep over it is that."
+    )
     NEUTRAL = {"factor": 1.0}
     OVERRIDES = ("weight_decay",)
 

@@ -15,12 +15,14 @@ from raydarts.search.moments import Moment
 class Relaxation(Member):
     """Turns raw architecture logits into arch weights (family `relaxation`).
 
-    `RANDOM`: draws anew in every pass, from `generator`. `SPARSE`: most arch weights are exactly 0, and the
-    supernet leaves their candidates out (their gradient is 0 then).
+    `RANDOM`: draws anew in every pass, from `generator`. `SPARSE` (may hang on the settings): most arch weights
+    are exactly 0, and the supernet leaves their candidates out (their gradient is 0 then). `SIMPLEX`: the arch
+    weights of an edge are a distribution over its candidates.
     """
 
     RANDOM: ClassVar[bool] = False
-    SPARSE: ClassVar[bool] = False
+    SPARSE: bool = False
+    SIMPLEX: ClassVar[bool] = True
     generator: torch.Generator | None = None
 
     @abstractmethod

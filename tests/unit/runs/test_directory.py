@@ -108,10 +108,10 @@ def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path:
             self.epoch = state["epoch"]
 
     trial = TrialDirectory(tmp_path / "0000")
-    trial.create({"index": 0})
+    trial.create({"kind": "search", "config": {}})
     drive.advance(Ticking(), trial, checkpoint_every=5)
-    again = Ticking()
-    assert drive.resume(again, trial) == 0
+    again = drive.open_job(Ticking, trial)
+    assert again.epoch == 0
     drive.advance(again, trial, checkpoint_every=5)
     assert [row["epoch"] for row in trial.rows()] == [1]
     assert [entry["epoch"] for entry in trial.times()] == [1, 1]

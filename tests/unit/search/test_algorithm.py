@@ -54,6 +54,12 @@ class Pull(Regularizer):
         return {"normal": torch.full_like(alphas["normal"], 3.0)}
 
 
+class PullAgain(Pull):
+    """Adds it once more."""
+
+    NAME = "pull_again"
+
+
 class Push(Regularizer):
     """Adds ones to the weights' gradient."""
 
@@ -235,7 +241,7 @@ def test_weight_l2_multiplies_the_weight_decay() -> None:
 
 
 def test_two_remedies_that_set_one_setting_are_refused() -> None:
-    with pytest.raises(InputError, match="weight_l2 and other_decay both set weight_decay"):
+    with pytest.raises(InputError, match=r"weight_l2 and .*OtherDecay both set weight_decay"):
         search(regularizers=["weight_l2", own(OtherDecay)])
 
 
@@ -329,7 +335,7 @@ def test_the_first_stop_wins_and_without_an_epoch_the_last_genotype_counts() -> 
 def test_terms_of_alphas_gradient_are_added(estimator: str) -> None:
     plain, step = ready(estimator=estimator)
     plain.architect.gradient(step)
-    job, step = ready(estimator=estimator, regularizers=[own(Pull), own(Pull)])
+    job, step = ready(estimator=estimator, regularizers=[own(Pull), own(PullAgain)])
     job.architect.gradient(step)
     added = {name: alpha.grad - plain.alphas[name].grad for name, alpha in job.alphas.items()}
     torch.testing.assert_close(added["normal"], torch.full_like(added["normal"], 6.0))
@@ -361,3 +367,17 @@ def test_perturbations_act_on_the_weight_step_alone() -> None:
     found = weight_gradient(job, step).value
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     assert not torch.equal(found, weight_gradient(plain, step).value)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_papers_zero_alpha_begins_with_equal_attention_and_moves(estimator: str) -> None:
+    job = search(estimator=estimator, epochs=1)
+    shares = job.model.arch_weights()["normal"]
+    assert torch.equal(shares, torch.full_like(shares, 1 / shares.shape[1]))
+    before = job.genotype  # all candidates tie: the earliest of the first edges, always the same
+    assert {primitive for primitive, _ in dict(before.cells)["normal"].edges()} == {"max_pool_3x3"}
+    assert job.genotype == before
+    job.run_epoch()
+    alpha = job.alphas["normal"]
+    assert torch.isfinite(alpha).all()
+    assert alpha.unique().numel() == alpha.numel()  # neither edges nor candidates stay alike

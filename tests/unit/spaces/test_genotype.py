@@ -75,7 +75,7 @@ def test_what_is_no_genotype_is_refused_with_the_reason(value: Any, message: str
     ("content", "message"),
     [
         pytest.param(b'{\n"normal": [', r"genotype\.json:2: not JSON", id="cut-off"),
-        pytest.param(b"Genotype(normal=[])", r"genotype\.json:1: not JSON", id="python"),
+        pytest.param(b"Genotype(normal=[])", r"genotype\.json: normal_concat, reduce", id="python"),
         pytest.param(b"\xff\xfe\x00", "not a JSON text", id="binary"),
         pytest.param(b"[1]", r"genotype\.json: a genotype is a JSON object", id="list"),
         pytest.param(None, "cannot be read", id="absent"),

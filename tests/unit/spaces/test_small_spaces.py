@@ -200,11 +200,12 @@ def test_imagenet_network() -> None:
 
 
 def test_triples_and_empty_nodes_are_read() -> None:
-    """FairDARTS' form: [primitive, a, b], any number of edges a node, nodes without any."""
+    """FairDARTS' form: [primitive, a, b], any number of edges a node; nodes without any are not concatenated."""
     triples = [["skip_connect", 2, 0], ["sep_conv_3x3", 0, 4], ["dil_conv_3x3", 4, 2], ["sep_conv_3x3", 1, 4]]
     plain = {"normal": triples, "normal_concat": [2, 3, 4, 5], "reduce": triples, "reduce_concat": [2, 3, 4, 5]}
     genotype = Genotype.from_json(plain)
     assert [len(node) for node in genotype["normal"].nodes] == [1, 0, 3, 0]
+    assert genotype["normal"].concat == (2, 4)
     assert genotype["normal"].nodes[2] == (("sep_conv_3x3", 0), ("dil_conv_3x3", 2), ("sep_conv_3x3", 1))
     assert Genotype.from_json(genotype.to_json()) == genotype
     network = space("darts-cnn").network(genotype, (3, 8, 8), 5, NetworkSettings(channels=4, layers=3))

@@ -1,0 +1,179 @@
+"""Presets: published settings by name, laid under a section's own keys.
+
+`preset: NAME`, or a list of names, may stand in the sections of `KINDS_OF`. A preset is a YAML file in
+`raydarts/presets/KIND/NAME.yaml`, its values grouped by where each comes from: the paper, the authors' code
+(where the paper is silent, or where the preset is the code's), or us.
+
+The merge, later over earlier, the section's own keys last: mappings are merged key by key; everything else
+replaces what it meets as a whole: values, lists, distributions, and choices (mappings with a `name`, such as
+`space`), so that no setting of one choice is left to another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raydarts.config.distributions import KINDS, OPTIONS
+from raydarts.config.source import Node, read_file
+from raydarts.errors import Problem
+from raydarts.registry import nearest
+
+FOLDER = Path(__file__).parent.parent / "presets"
+KINDS_OF = {"data": "data", "search": "search", "evaluate.training": "training"}
+"""Where `preset` may stand, and presets of which kind."""
+ORIGINS = ("paper", "code", "ours")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`sources` says what `paper`, `code` and `ours` are; `origins` which of them each value is of, by dotted path."""
+
+    name: str
+    kind: str
+    about: str
+    sources: Mapping[str, str]
+    values: Node
+    origins: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "for": self.kind,
+            "about": self.about,
+            "source": dict(self.sources),
+            "values": self.values.plain(),
+            "origins": dict(self.origins),
+        }
+
+
+def names(kind: str) -> list[str]:
+    """The presets of a kind."""
+    return sorted(path.stem for path in (FOLDER / kind).glob("*.yaml"))
+
+
+def read_preset(kind: str, name: str) -> Preset:
+    """A shipped preset, whose values say that they are a preset's where they are found wrong."""
+    root = read_file(FOLDER / kind / f"{name}.yaml", shown=f"preset {name}")[0].value
+    values = Node({}, root["values"].where)
+    origins: dict[str, str] = {}
+    for origin, block in root["values"].value.items():
+        values = merge(block, values)  # no value stands in two blocks; the first block's keys stand first
+        origins |= dict.fromkeys(_leaves(block, ""), origin)
+    return Preset(name, kind, root["about"].value, root["source"].plain(), values, origins)
+
+
+def all_presets() -> list[Preset]:
+    """Every shipped preset, by kind and name."""
+    return [read_preset(kind, name) for kind in KINDS_OF.values() for name in names(kind)]
+
+
+def _merges(node: Node) -> bool:
+    return isinstance(node.value, dict) and "name" not in node.value and not any(kind in node.value for kind in KINDS)
+
+
+def _leaves(node: Node, path: str) -> Iterator[str]:
+    if not _merges(node):
+        yield path
+        return
+    for key, item in node.value.items():
+        yield from _leaves(item, f"{path}.{key}" if path else key)
+
+
+def merge(under: Node, over: Node) -> Node:
+    """`over` laid on `under`, by the rule above. The keys of `over` stand first: a grid goes in their order."""
+    if not (_merges(under) and _merges(over)):
+        return over
+    merged = {key: merge(under.value[key], item) if key in under.value else item for key, item in over.value.items()}
+    return Node(merged | {key: item for key, item in under.value.items() if key not in over.value}, over.where)
+
+
+def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
+    """Lay the presets named in a spec under its sections, in place. Returns their names by section."""
+    named: dict[str, tuple[str, ...]] = {}
+    if "search" in root.value:
+        _refuse_under_distributions(root.value["search"], "search", problems)
+    for section, kind in KINDS_OF.items():
+        node = _at(root, section)
+        if node is None or not isinstance(node.value, dict):
+            continue
+        asked: Node | None = node.value.pop("preset", None)
+        if asked is None or asked.value is None:
+            continue
+        if beside := [key for key in node.value if key in KINDS]:
+            message = f"a preset cannot stand beside a distribution ({beside[0]}) of the whole section; put the "
+            problems.append(Problem(*asked.where, f"{section}.preset", message + "distribution on the keys it is of"))
+            continue
+        found = _asked(asked, section, kind, problems)
+        under = Node({}, node.where)
+        for name in found:
+            under = merge(under, read_preset(kind, name).values)
+        node.value = merge(under, node).value
+        if found:
+            named[section] = tuple(found)
+    return named
+
+
+def _at(root: Node, section: str) -> Node | None:
+    node: Node | None = root
+    for part in section.split("."):
+        node = node.value.get(part) if node is not None and isinstance(node.value, dict) else None
+    return node
+
+
+def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> list[str]:
+    """The sound names among those asked for."""
+    found: list[str] = []
+    path, allowed = f"{section}.preset", names(kind)
+    nodes: list[Node] = asked.value if isinstance(asked.value, list) else [asked]
+    for node in nodes:
+        name = node.value
+        if isinstance(name, dict) and any(key in KINDS for key in name):
+            message = "a preset cannot be swept: it says what is fixed. Name one here; to compare two, run two sweeps"
+        elif not isinstance(name, str):
+            message = f"must be the name of a preset or a list of names, got {json.dumps(node.plain())}"
+        elif name in allowed:
+            found.append(name)
+            continue
+        else:
+            message = f"unknown preset '{name}'{nearest(name, allowed)} (allowed here: {', '.join(allowed)})"
+            others = [place for place, other in KINDS_OF.items() if other != kind and name in names(other)]
+            if others:
+                message = f"'{name}' belongs under {' or '.join(others)} (allowed here: {', '.join(allowed)})"
+        problems.append(Problem(*node.where, path, message))
+    return found
+
+
+def _refuse_under_distributions(node: Node, path: str, problems: list[Problem]) -> None:
+    """Presets inside the options of a distribution: told, and taken out."""
+    if isinstance(node.value, list):
+        for index, item in enumerate(node.value):
+            _refuse_under_distributions(item, f"{path}.{index}", problems)
+    elif isinstance(node.value, dict):
+        for key, item in node.value.items():
+            if key in OPTIONS and isinstance(item.value, list):
+                for option in item.value:
+                    inside = option.value
+                    if isinstance(inside, dict) and "preset" in inside and "name" not in inside:
+                        named: Node = inside.pop("preset")
+                        message = f"a preset cannot stand under a distribution ({key}); name it as search.preset"
+                        problems.append(Problem(*named.where, path, message))
+            _refuse_under_distributions(item, path if key in OPTIONS else f"{path}.{key}", problems)
+
+
+def split_overrides(assignments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """`--set`s that must come before presets are laid under (of `preset`, of whole sections), and the others.
+
+    The others act on the merged section, so that `search.space.channels=32` changes a preset's space.
+    """
+    given = list(assignments)
+    paths = [assignment.partition("=")[0].strip() for assignment in given]
+    whole = {*KINDS_OF, "evaluate"}
+    last = max((index for index, path in enumerate(paths) if path in whole), default=-1)
+    first = {index for index, path in enumerate(paths) if index <= last or path.removesuffix(".preset") in KINDS_OF}
+    return [given[index] for index in sorted(first)], [
+        assignment for index, assignment in enumerate(given) if index not in first
+    ]

@@ -1,0 +1,75 @@
+"""What a job's numbers follow from, and where two such descriptions or two states differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.files import plain, read_json
+
+_PLACES = frozenset({"root", "file", "download", "workers"})
+
+
+def identity(trial: TrialDirectory) -> dict[str, Any]:
+    """The settings that decide every bit of a trial, with JSON's types only.
+
+    A search's resolved settings (its seed among them), or an evaluation's genotype, seed and training; and the
+    data. Left out is what changes no bit: a trial's number, where the data lie (`root`, `file`, `download`) and
+    by how many processes they are read (`workers`), so that a run may be moved and go on.
+    """
+    what = trial.description()
+    run = read_json(trial.path.parent.parent / "run.json")
+    spec: Mapping[str, Any] = (run or {}).get("spec") or {}
+    if "genotype" in what:
+        stage = spec.get("evaluate") or {}
+        found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
+        found |= {"training": stage.get("training"), "table": stage.get("table")}
+    else:
+        found = {"kind": "search", "search": what.get("config")}
+    return dict(plain(found | {"data": _without_places(spec.get("data"))}))
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
+    return value
+
+
+def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+    """Where two nested values differ, tensors to the last bit (NaN equals NaN)."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in [*one, *(key for key in other if key not in one)]:
+            place = f"{at}.{key}" if at else str(key)
+            if key in one and key in other:
+                yield from differences(one[key], other[key], place)
+            else:
+                yield place
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        if len(one) != len(other):
+            yield at
+        else:
+            for number, pair in enumerate(zip(one, other, strict=True)):
+                yield from differences(*pair, f"{at}[{number}]")
+    elif not _same(one, other):
+        yield at
+
+
+def _same(one: Any, other: Any) -> bool:
+    if hasattr(one, "dtype") and hasattr(other, "dtype"):
+        return _same_tensors(one, other)
+    return type(one) is type(other) and (bool(one == other) or (_is_nan(one) and _is_nan(other)))
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _same_tensors(one: Any, other: Any) -> bool:
+    import torch  # noqa: PLC0415 - reading results needs no torch
+
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    pair = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*pair)

@@ -1,0 +1,90 @@
+"""What cannot be combined in one search, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from raydarts.errors import InputError
+from raydarts.registry import Component
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.settings import SearchSettings
+from raydarts.search.stages import plan_stages
+
+Place = tuple[str | int, ...]
+Refusal = tuple[Place, str]
+"""Where in the settings, and what is wrong there."""
+
+
+def refusals(settings: SearchSettings) -> list[Refusal]:
+    """All that these settings' members refuse: each other, a missing companion, the space."""
+    return [*_of_remedies(settings), *_of_companions(settings), *_of_the_space(settings)]
+
+
+def require_composable(settings: SearchSettings) -> None:
+    """Raise `InputError` with every refusal."""
+    found = refusals(settings)
+    if found:
+        raise InputError("; ".join(f"search.{'.'.join(map(str, place))}: {message}" for place, message in found))
+
+
+def _of_remedies(settings: SearchSettings) -> Iterator[Refusal]:
+    taken: dict[str, str] = {}
+    names: set[str] = set()
+    for index, component in enumerate(settings.regularizers):
+        place = ("regularizers", index)
+        if component.name in names:
+            yield place, f"{component.name} stands twice; each remedy acts at most once"
+        names.add(component.name)
+        for setting in getattr(component.member, "OVERRIDES", ()):
+            if taken.setdefault(setting, component.name) != component.name:
+                yield place, f"{taken[setting]} and {component.name} both set {setting}; choose one of them"
+
+
+def _components(settings: SearchSettings) -> list[tuple[Place, Component]]:
+    found: list[tuple[Place, Component]] = []
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if isinstance(value, Component):
+            found.append(((key,), value))
+        elif isinstance(value, tuple):
+            found += [((key, index), item) for index, item in enumerate(value) if isinstance(item, Component)]
+    return found
+
+
+def _of_companions(settings: SearchSettings) -> Iterator[Refusal]:
+    """REQUIRES and CONFLICTS, of what acts: a member at its NEUTRAL setting neither needs nor disturbs anything."""
+    acting = [(place, component) for place, component in _components(settings) if component.effective() is not None]
+    chosen = {f"{component.family}:{component.name}" for _, component in acting}
+    for place, component in acting:
+        for requirement in component.member.REQUIRES:
+            family, _, names = requirement.partition(":")
+            if not any(f"{family}:{name}" in chosen for name in names.split("|")):
+                yield place, f"{component.name} needs the {family} {names.replace('|', ' or ')}"
+        for conflict, reason in component.member.CONFLICTS.items():
+            family, _, names = conflict.partition(":")
+            for name in names.split("|"):
+                if f"{family}:{name}" in chosen:
+                    yield place, f"{component.name} cannot be combined with the {family} {name}: {reason}"
+
+
+def _of_the_space(settings: SearchSettings) -> Iterator[Refusal]:
+    space = settings.space.build()
+    remedies: list[Regularizer] = [component.build() for component in settings.regularizers]
+
+    def asked(check: Callable[..., Any], *arguments: Any) -> str | None:
+        try:
+            check(*arguments)
+        except InputError as error:
+            return str(error)
+        return None
+
+    if message := asked(settings.selection.build().check, space):
+        yield ("selection",), message
+    sound = True
+    for index, remedy in enumerate(remedies):
+        if message := asked(remedy.check, space, settings.epochs):
+            sound = False
+            yield ("regularizers", index), message
+    if sound and (message := asked(plan_stages, remedies, settings.epochs)):
+        yield ("regularizers",), message

@@ -1,0 +1,101 @@
+"""The auxiliary skip connection."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raydarts import registry
+from raydarts.search.moments import Moment
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces.primitives import FactorizedReduce
+from raydarts.spaces.transform import MixedEdge, MixedTransform
+
+
+class _AddSkip(MixedTransform):
+    """Adds `coefficient` times a skip connection of all of the source's channels to every edge."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        self.coefficient = 0.0
+
+    def build(self, edge: MixedEdge) -> nn.Module | None:
+        if edge.stride > 1:
+            return FactorizedReduce(edge.channels, edge.channels, affine=False)
+        if self.operation == "skip":
+            return None
+        convolution = nn.Conv2d(edge.channels, edge.channels, 1, bias=False)
+        nn.init.dirac_(convolution.weight)
+        return convolution
+
+    def on_edge(
+        self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
+    ) -> Tensor:
+        if module is None:
+            skipped = source
+        else:
+            skipped = module(torch.relu(source) if getattr(module, "PREACTIVATED", False) else source)
+        return torch.add(output, skipped, alpha=self.coefficient)
+
+
+class AuxiliarySkip(Regularizer):
+    """Adds a skip connection of its own, outside the candidates, to every edge, and fades it out.
+
+    Its coefficient begins at `start`; `schedule` over `epoch` (from 0) of `epochs`: `linear`
+    start * (1 - epoch / epochs); `cosine` start * (1 + cos(pi * epoch / epochs)) / 2; `slow_cosine`
+    start * cos(pi / 2 * epoch / epochs); `constant`. At stride 2 it is a factorized reduce with weights of its
+    own; `operation` `conv1` makes it at stride 1 a 1x1 convolution that begins as the identity. It acts in
+    evaluation mode too, and what it is in the last epoch it stays while a selection decides.
+    """
+
+    NAME = "auxiliary_skip"
+    SOURCE = "DARTS- (Chu et al. 2021, arXiv 2009.01027), section 3, algorithm 1"
+    NEUTRAL = {"start": 0.0}
+    FORMULA = "edge(x) = sum_o w_o o(x) + c * skip(x), c = start * (1 - epoch / epochs)"
+    DIFFERS = (
+        "The authors' code has all four schedules, over 50 epochs by hand; its default is constant, the paper's is "
+        "linear. As in the code, the last epoch's coefficient is not 0 (linear: start / epochs)."
+    )
+
+    class Settings(registry.Settings):
+        start: float = Field(1.0, ge=0)
+        schedule: Literal["linear", "cosine", "slow_cosine", "constant"] = "linear"
+        operation: Literal["skip", "conv1"] = "skip"
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._coefficient = 0.0
+        self._transform: _AddSkip | None = None
+
+    def transform(self) -> MixedTransform | None:
+        if self.settings.start == 0:
+            return None
+        self._transform = _AddSkip(self.settings.operation)
+        self._transform.coefficient = self._coefficient
+        return self._transform
+
+    def on_epoch_start(self, now: Moment) -> None:
+        self._set(self.settings.start * self._remaining(now.epoch / now.epochs))
+
+    def _remaining(self, passed: float) -> float:
+        return {
+            "linear": 1 - passed,
+            "cosine": (1 + math.cos(math.pi * passed)) / 2,
+            "slow_cosine": math.cos(math.pi / 2 * passed),
+            "constant": 1.0,
+        }[self.settings.schedule]
+
+    def _set(self, coefficient: float) -> None:
+        self._coefficient = coefficient
+        if self._transform is not None:
+            self._transform.coefficient = coefficient
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"coefficient": self._coefficient}  # no epoch starts while a selection decides
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._set(state["coefficient"])

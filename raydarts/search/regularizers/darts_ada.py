@@ -1,0 +1,86 @@
+"""Adaptive weight decay: back to before the loss became sharp, and on with a stronger one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from raydarts import registry
+from raydarts.errors import InputError
+from raydarts.search import sharpness
+from raydarts.search.moments import EpochReport, Moment, Stop
+from raydarts.search.regularizers.base import Regularizer
+
+
+class DartsAda(Regularizer):
+    """When the dominant eigenvalue has risen too far, the search returns to before and goes on with more weight decay.
+
+    It returns to the end of the earlier epoch (weights, alpha, both optimizers, the learning rate's schedule) with
+    weight decay min(factor * weight decay, cap), and does the later epochs again; so it takes more epochs in all.
+    `at_cap`: what a rise means once the cap is reached, `go_on` (nothing) or `stop` (the search ends like
+    darts_es). The search keeps the states of `every` * (floor(window / 2) + lag) epochs (12 by default) for that, in
+    memory and in its checkpoints.
+    """
+
+    NAME = "darts_ada"
+    SOURCE = sharpness.SOURCE + " and appendix; factor 10 and cap .03 as in the authors' DARTS-ADA script"
+    FORMULA = "at darts_es' rise: back to its epoch, weight_decay <- min(factor * weight_decay, cap)"
+    DIFFERS = (
+        "The code's own defaults are factor 3 and cap .0243, its script's and the paper's 10 and .03. "
+        "The code's architect keeps the first weight decay in the virtual step; here it takes the new one. "
+        "Where the cap is no power of the factor times the first, the code never sees that it is reached; here the "
+        "last raise is to the cap. The code may return to before the epoch it last returned to; here never. Draws at "
+        "random go on where they are, in both. "
+    ) + sharpness.DIFFERS
+    NEUTRAL = {"ratio": None}
+    OVERRIDES = ("weight_decay",)
+    # By default it compares epochs 12 apart; with these it returns from the second epoch to the first.
+    CONTRACT: ClassVar[dict[str, Any]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
+
+    class Settings(sharpness.SharpnessSettings):
+        factor: float = Field(10.0, gt=1)
+        cap: float = Field(0.03, gt=0)
+        at_cap: Literal["go_on", "stop"] = "go_on"
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._sharpness = sharpness.Sharpness(self.settings)
+        self._weight_decay = 0.0
+
+    def optimizer_overrides(self, asked: Mapping[str, float]) -> dict[str, float]:
+        """Nothing is changed yet; the weight decay is this remedy's from here on."""
+        self._weight_decay = asked["weight_decay"]
+        if self._weight_decay == 0 and self.settings.ratio is not None:
+            raise InputError(f"{self.NAME} multiplies the weight decay, which is 0: give weight_decay a value above 0")
+        return {"weight_decay": self._weight_decay}
+
+    def on_epoch_start(self, now: Moment) -> None:
+        self._sharpness.on_epoch_start(now)
+
+    def remembers(self) -> int:
+        return 0 if self.settings.ratio is None else int(self.settings.span)
+
+    def should_stop(self, report: EpochReport) -> Stop | None:
+        rise = self._sharpness.rise(report)
+        if rise is None:
+            return None
+        if self._weight_decay < self.settings.cap:
+            self._weight_decay = self._raised()
+            return Stop(rise.reason, rise.epoch, {"weight_decay": self._weight_decay})
+        return Stop(rise.reason, rise.epoch) if self.settings.at_cap == "stop" else None
+
+    def _raised(self) -> float:
+        """3e-4 times 10 times 10 is a little less than .03 in floating point, but is the cap."""
+        cap = float(self.settings.cap)
+        raised = min(self.settings.factor * self._weight_decay, cap)
+        return cap if math.isclose(raised, cap) else raised
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight_decay": self._weight_decay, **self._sharpness.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._weight_decay = state["weight_decay"]
+        self._sharpness.load_state_dict(state)

@@ -1,0 +1,130 @@
+"""Early stopping by what the genotype looks like."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from raydarts import registry
+from raydarts.errors import InputError
+from raydarts.search.moments import EpochReport, Stop
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces import Space
+from raydarts.spaces.primitives import BUILDABLE, build_operation
+
+Ranking = list[list[int]]
+
+
+@cache
+def _has_weights(primitive: str) -> bool:
+    """Whether a primitive has weights at stride 1; one that is not convolutional is taken to have some."""
+    if primitive not in BUILDABLE:
+        return True
+    with torch.device("meta"):  # nothing is initialised, so nothing is drawn
+        operation = build_operation(primitive, 2, 1, affine=False, normalised=False)
+    return any(True for _ in operation.parameters())
+
+
+def _learnable(space: Space) -> dict[str, list[list[int]]]:
+    """The candidates of each edge that have weights, for each cell type."""
+    parameter_free = (space.SKIP, space.ZERO)
+    return {
+        name: [
+            [
+                column
+                for column, primitive in enumerate(row)
+                if primitive not in parameter_free and _has_weights(primitive)
+            ]
+            for row in cell.candidates
+        ]
+        for name, cell in space.cells.items()
+    }
+
+
+def ranking(report: EpochReport) -> Ranking:
+    """For each edge of each cell type its candidates that have weights, strongest first; ties: the earlier first."""
+    found = []
+    for name, edges in _learnable(report.space).items():
+        weights = report.arch_weights[name]
+        for layer in weights[None] if weights.dim() == 2 else weights:
+            for row, columns in zip(layer.tolist(), edges, strict=True):
+                found.append(sorted(columns, key=lambda column: (-row[column], column)))
+    return found
+
+
+class DartsPlus(Regularizer):
+    """Stops when the normal cell has `max_skips` skip connections, or when the candidates' ranking no longer changes.
+
+    Either criterion can be left out (null). Criterion 1: the epoch's genotype has `max_skips` or more skip connections
+    in its normal cell (in the one cell type where there is no `normal`). Criterion 2: the last `stable_epochs` epochs
+    ended with the same ranking of the learnable candidates (those with weights: convolutions) on every edge.
+    Neither is asked before `min_epochs` epochs. `genotype`: under criterion 1, the genotype `at_stop`, or that of the
+    epoch `before`, which still has fewer skip connections (at the first epoch there is none before).
+    """
+
+    NAME = "darts_plus"
+    SOURCE = "DARTS+ (Liang et al. 2019, arXiv 1909.06035), section 3.3, criteria 1 and 2"
+    FORMULA = (
+        "stop if skips(normal) >= max_skips, or if the ranking of alpha was equal at the end of stable_epochs epochs"
+    )
+    DIFFERS = (
+        "The paper names the two criteria as alternatives; by default here either stops the search. Its algorithm "
+        "derives the cell from the alpha at the stop, which is `at_stop`; `before` and `min_epochs` are ours: alpha "
+        "that has hardly learned gives a genotype by chance, which may have two skip connections. We know of no code "
+        "of the authors."
+    )
+    NEUTRAL = {"max_skips": None, "stable_epochs": None}
+    # By default neither criterion need be met within two epochs; with these it stops after the first.
+    CONTRACT: ClassVar[dict[str, Any]] = {"max_skips": None, "stable_epochs": 1}
+
+    class Settings(registry.Settings):
+        max_skips: int | None = Field(2, ge=1)
+        stable_epochs: int | None = Field(10, ge=1)
+        min_epochs: int = Field(1, ge=1)
+        genotype: Literal["at_stop", "before"] = "at_stop"
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._rankings: list[tuple[int, Ranking]] = []  # (epoch, ranking), of the last `stable_epochs`
+
+    def check(self, space: Space, epochs: int) -> None:
+        if self.settings.stable_epochs is None:
+            return
+        if not any(len(columns) > 1 for edges in _learnable(space).values() for columns in edges):
+            raise InputError(
+                f"stable_epochs: no edge of space {space.NAME} has two candidates with weights, so there is no "
+                "ranking to watch; set stable_epochs to null"
+            )
+
+    def should_stop(self, report: EpochReport) -> Stop | None:
+        stable = self._is_stable(report)
+        if report.epoch < self.settings.min_epochs:
+            return None
+        cell_type = "normal" if "normal" in report.space.cells else next(iter(report.space.cells))
+        skips = report.genotype.skips(report.space.SKIP)[cell_type]
+        if self.settings.max_skips is not None and skips >= self.settings.max_skips:
+            before = self.settings.genotype == "before" and report.epoch > 1
+            reason = f"{skips} skip connections in the {cell_type} cell after epoch {report.epoch}"
+            return Stop(reason, report.epoch - 1 if before else None)
+        if stable:
+            return Stop(f"the candidates' ranking was the same for {self.settings.stable_epochs} epochs")
+        return None
+
+    def _is_stable(self, report: EpochReport) -> bool:
+        """Shown each epoch. Where a remedy has gone back, later epochs' rankings are forgotten."""
+        count = self.settings.stable_epochs
+        if count is None:
+            return False
+        kept = [(epoch, found) for epoch, found in self._rankings if epoch < report.epoch]
+        self._rankings = [*kept, (report.epoch, ranking(report))][-count:]
+        last = self._rankings[-1][1]
+        return len(self._rankings) == count and all(found == last for _, found in self._rankings)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rankings": [list(pair) for pair in self._rankings]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rankings = [(epoch, found) for epoch, found in state["rankings"]]

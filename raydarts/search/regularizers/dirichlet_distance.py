@@ -1,0 +1,53 @@
+"""DrNAS' distance regularizer."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.search.regularizers.base import Alphas, Regularizer
+from raydarts.search.relaxations.dirichlet import concentration
+
+
+def divergence_from_flat(c: Tensor) -> Tensor:
+    """KL(Dirichlet(c) || Dirichlet(1, ..., 1)) for each row of c: `(num_edges, num_ops)` to `(num_edges,)`."""
+    total = c.sum(-1)
+    weighted = ((c - 1) * (torch.digamma(c) - torch.digamma(total)[:, None])).sum(-1)
+    return torch.lgamma(total) - torch.lgamma(c).sum(-1) - math.lgamma(c.shape[-1]) + weighted
+
+
+class DirichletDistance(Regularizer):
+    """Holds each edge's Dirichlet near the flat one, whose draws explore all mixtures alike.
+
+    Adds to the loss that alpha descends, summed over all edges of all cell types, strength / 2 * |alpha|^2
+    (`distance` l2; alpha = 0 is the flat one) or strength * KL(Dirichlet(elu(alpha) + 1) || Dirichlet(1)) (kl).
+    """
+
+    NAME = "dirichlet_distance"
+    SOURCE = "DrNAS (Chen et al. 2021, arXiv 2006.10355), section 2.2; strength 1e-3"
+    NEUTRAL = {"strength": 0.0}
+    REQUIRES = ("relaxation:dirichlet",)
+    FORMULA = "L_val + strength / 2 * sum(alpha^2)   [kl: L_val + strength * sum KL(Dir(elu(alpha) + 1) || Dir(1))]"
+    DIFFERS = (
+        "The authors' L2 is Adam's weight decay of 1e-3 on alpha, and their KL goes without weight decay; here both "
+        "come beside search.arch_weight_decay (1e-3 by default), which must be 0 for their searches."
+    )
+
+    class Settings(registry.Settings):
+        strength: float = Field(1e-3, ge=0)
+        distance: Literal["l2", "kl"] = "l2"
+
+    def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
+        if self.settings.strength == 0.0:
+            return None
+        if self.settings.distance == "l2":
+            terms = [alpha.square().sum() / 2 for alpha in alphas.values()]
+        else:
+            terms = [divergence_from_flat(concentration(alpha)).sum() for alpha in alphas.values()]
+        penalty: Tensor = self.settings.strength * torch.stack(terms).sum()
+        return penalty

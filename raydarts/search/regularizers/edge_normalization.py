@@ -1,0 +1,68 @@
+"""Edge normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces import Space
+
+
+class EdgeNormalization(Regularizer):
+    """Learns one more architecture parameter per edge, whose softmax over a node's incoming edges scales the edge.
+
+    The scaled arch weights are what the supernet, penalties and the selection see, so that the genotype comes
+    from the product. `init` is the standard deviation of the parameters' normal initialisation. They are learned
+    with alpha (its optimizer, its weight decay, its estimator). There is no strength between off and on, for
+    which nothing is published: `enabled: false` is the neutral setting, with no parameters at all.
+    """
+
+    NAME = "edge_normalization"
+    SOURCE = "PC-DARTS (Xu et al. 2020, arXiv 1907.05737), section 3.3, eq. 3"
+    NEUTRAL = {"enabled": False}
+    FORMULA = "w[i,j] := exp(edge[i,j]) / sum_i' exp(edge[i',j]) * w[i,j]"
+    DIFFERS = "Paper and code agree. A selection that keeps every edge (NAS-Bench-201) is not changed by the product."
+
+    class Settings(registry.Settings):
+        enabled: bool = True
+        init: float = Field(1e-3, ge=0)
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._neighbours: dict[str, Tensor] = {}
+
+    def arch_parameters(self, space: Space, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """`(num_edges,)` for each cell type."""
+        if not self.settings.enabled:
+            return {}
+        device = generator.device
+        return {
+            name: self.settings.init
+            * torch.randn(len(cell.edges), generator=generator, device=device, dtype=torch.float64)
+            for name, cell in space.cells.items()
+        }
+
+    def attach(self, space: Space, objective: Any) -> None:
+        device = objective.weights[0].device
+        ends = {name: torch.tensor([edge.dst for edge in cell.edges]) for name, cell in space.cells.items()}
+        self._neighbours = {name: (end[:, None] == end).to(device) for name, end in ends.items()}
+
+    def on_arch_weights(self, arch_weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not own:
+            return arch_weights
+        return {
+            name: self.shares(own[name], self._neighbours[name]).unsqueeze(-1) * weights
+            for name, weights in arch_weights.items()
+        }
+
+    @staticmethod
+    def shares(edges: Tensor, neighbours: Tensor) -> Tensor:
+        """Softmax of `edges` `(num_edges,)` among those with the same end: `neighbours` `(num_edges, num_edges)`."""
+        among = torch.where(neighbours, edges, float("-inf"))
+        return (edges - among.logsumexp(-1)).exp()

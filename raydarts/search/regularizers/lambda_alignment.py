@@ -1,0 +1,163 @@
+"""Lambda-DARTS: the layers' gradients by their arch weights are aligned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.errors import InputError
+from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.moments import Moment, Step
+from raydarts.search.objective import Objective
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces import Space
+from raydarts.spaces.cells import MixedGraph
+from raydarts.spaces.networks import reduction_layers
+
+REDUCTION = "reduce"
+
+
+class LambdaAlignment(Regularizer):
+    """Rewards weights under which all layers of a cell type ask for the same change of their shared arch weights.
+
+    The weights descend L_train - strength * progress * Lambda, progress = epoch / (epochs - 1). Lambda is the mean
+    over pairs of layers of the correlation (cosine) of their gradients g_k, `(num_edges, num_ops)`, of L_train by
+    the arch weights of layer k alone. `measure: sign` takes g_k . g_l / (|g_k| . |g_l|) with entrywise absolute values
+    instead. `reduction`: the reduction cells' layers are aligned among themselves too, and the two Lambdas added.
+
+    dLambda/dw is a finite difference of dL_train/dw at the arch weights a_k +- eps delta_k, with
+    delta_k = dLambda/dg_k and eps = epsilon / norm(delta) over all layers. All passes are on the step's
+    weight-batch, see the same dropout masks, leave no trace, and with a random relaxation share one draw.
+
+    Cost: three forward and backward passes of the weight-batch in each step, two of them by the weights.
+    """
+
+    NAME = "lambda_alignment"
+    SOURCE = "Lambda-DARTS (Movahedi et al. 2023, arXiv 2210.07998), layer alignment; strength .125, epsilon 1e-4"
+    NEUTRAL = {"strength": 0.0}
+    CONTRACT: ClassVar[Mapping[str, Any]] = {
+        "reduction": True
+    }  # of three layers one is normal, and one layer cannot be aligned
+    FORMULA = (
+        "dL_train/dw - strength * progress * d/dw mean over k < l of cos(g_k, g_l), g_k = dL_train/d(arch_weights_k)"
+    )
+    DIFFERS = (
+        "The paper speaks of gradients by alpha; as in the authors' code they are by the arch weights, the softmax not "
+        "passed through. Their code takes g_k from the weight step's own backward pass; here it has a pass of its own, "
+        "so that other remedies may perturb the weight step, and batch-norm statistics move once a step, not three "
+        "times. Their search script and their recurrent cell take strength .25 and epsilon 1e-3. Aligning reduction "
+        "cells is commented out in their code."
+    )
+
+    class Settings(registry.Settings):
+        strength: float = Field(0.125, ge=0)
+        epsilon: float = Field(1e-4, gt=0)
+        measure: Literal["cosine", "sign"] = "cosine"
+        reduction: bool = False
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._weight = 0.0
+        self._layers: dict[str, int] = {}
+
+    def check(self, space: Space, epochs: int) -> None:
+        layers = getattr(space.settings, "layers", None)
+        if layers is None or REDUCTION not in space.cells:
+            return
+        reductions = len(reduction_layers(layers))
+        self._require_pairs({"normal": layers - reductions, REDUCTION: reductions})
+
+    def attach(self, space: Space, objective: Objective) -> None:
+        graphs = [module for module in objective.supernet.modules() if isinstance(module, MixedGraph)]
+        self._layers = self._require_pairs(Counter(graph.edges[0].cell_type for graph in graphs))
+
+    def _require_pairs(self, layers: Mapping[str, int]) -> dict[str, int]:
+        """The cell types that are aligned, with their layers."""
+        aligned = {
+            name: count
+            for name, count in layers.items()
+            if count > 1 and (self.settings.reduction or name != REDUCTION)
+        }
+        if not aligned and self.settings.strength > 0:
+            found = ", ".join(f"{count} of type {name}" for name, count in layers.items())
+            raise InputError(
+                f"lambda_alignment aligns the layers of a cell type with one another, and there are {found}: "
+                "give the space more layers, set reduction: true, or leave it out"
+            )
+        return aligned
+
+    def on_epoch_start(self, now: Moment) -> None:
+        self._weight = self.settings.strength * now.progress
+
+    def weight_gradient(self, weights: Sequence[Tensor], step: Step) -> Sequence[Tensor] | None:
+        if self._weight == 0.0:
+            return None
+        objective: Objective = step.objective
+        objective.begin_alpha_step()  # a draw of this step's own, also where alpha rests
+        with objective.virtual(), torch.no_grad():
+            arch_weights = objective.arch_weights()
+        layered = {name: arch_weights[name].expand(count, -1, -1).clone() for name, count in self._layers.items()}
+        delta = self.directions(step, arch_weights | layered)
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in delta.values()]))
+        if not bool(norm > 0):  # all layers agree: Lambda is at its maximum, and eps is not defined
+            return None
+        eps = float(self.settings.epsilon / norm)
+        plus, minus = (
+            self._at(step, weights, arch_weights | {name: layered[name] + shift * delta[name] for name in delta})
+            for shift in (eps, -eps)
+        )
+        scale = -self._weight / (2 * eps)
+        return [scale * (p - m) for p, m in zip(plus, minus, strict=True)]
+
+    def directions(self, step: Step, arch_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """delta = dLambda/dg, `(layers, num_edges, num_ops)`, for each aligned cell type."""
+        leaves = {name: arch_weights[name].requires_grad_() for name in self._layers}
+        objective: Objective = step.objective
+        with objective.virtual(), constant(objective.weights):
+            loss = objective.data_loss(step.weight_batch, arch_weights)
+            gradients = gradients_of(loss.value, list(leaves.values()))
+        for leaf in leaves.values():
+            leaf.requires_grad_(False)
+        return {name: self._direction(gradient) for name, gradient in zip(leaves, gradients, strict=True)}
+
+    def _direction(self, gradients: Tensor) -> Tensor:
+        """dLambda/dg; 0 for layers without any gradient (a sparse relaxation has cut them off)."""
+        delta = torch.zeros_like(gradients)
+        alive = gradients.flatten(1).norm(dim=1) > 0
+        if int(alive.sum()) > 1:
+            leaf = gradients[alive].requires_grad_()
+            measure = correlation if self.settings.measure == "cosine" else sign_correlation
+            (delta[alive],) = torch.autograd.grad(measure(leaf), leaf)
+        return delta
+
+    @staticmethod
+    def _at(step: Step, weights: Sequence[Tensor], arch_weights: Mapping[str, Tensor]) -> list[Tensor]:
+        objective: Objective = step.objective
+        with objective.virtual():
+            return gradients_of(objective.data_loss(step.weight_batch, arch_weights).value, weights)
+
+
+def _mean_of_pairs(table: Tensor) -> Tensor:
+    """The mean of a symmetric `(layers, layers)` table above its diagonal."""
+    first, second = torch.triu_indices(len(table), len(table), 1, device=table.device)
+    return table[first, second].mean()
+
+
+def correlation(gradients: Tensor) -> Tensor:
+    """Mean cosine over pairs of layers; `gradients` `(layers, num_edges, num_ops)`, none of them 0."""
+    flat = gradients.flatten(1)
+    unit = flat / flat.norm(dim=1, keepdim=True)
+    return _mean_of_pairs(unit @ unit.T)
+
+
+def sign_correlation(gradients: Tensor) -> Tensor:
+    """Mean over pairs of layers of g_k . g_l / (|g_k| . |g_l|), the authors' `signcorr`; 0 where nothing overlaps."""
+    flat = gradients.flatten(1)
+    size = flat.abs() @ flat.abs().T
+    return _mean_of_pairs((flat @ flat.T) / torch.where(size > 0, size, 1.0))

@@ -1,0 +1,159 @@
+"""OLES: operation-level early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raydarts import registry
+from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.moments import Moment, Step
+from raydarts.search.objective import Objective
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces import Space
+from raydarts.spaces.cells import MixedGraph
+
+
+class Oles(Regularizer):
+    """Freezes a candidate whose training gradient no longer points where that of the alpha-batch does.
+
+    In each step the gradients of the training loss and of the alpha-batch's loss by the candidate's parameters
+    are compared by their cosine; once `frequency` steps have been averaged the candidate's parameters are frozen
+    for the rest of the search where the mean is below `threshold`, and a new mean is begun. A step in which the
+    candidate took no part (sparse relaxations) does not count. A supernet built anew (stages) begins unfrozen.
+
+    `similarity`: `whole`, the cosine of all of a candidate's parameters as one vector; `columns`, the authors'
+    code: for each of its parameters the cosines along the first dimension (output channels), averaged over
+    the others, and then over its parameters.
+
+    Cost: one forward and backward pass of the alpha-batch in each step, until all candidates are frozen.
+    """
+
+    NAME = "oles"
+    SOURCE = "OLES (Jiang et al. 2023, NeurIPS), gradient matching; frequency 20, threshold .4"
+    NEUTRAL = {"threshold": -1.0}
+    CONTRACT: ClassVar[Mapping[str, Any]] = {"frequency": 2}  # two short epochs have fewer than 20 steps
+    FORMULA = "freeze w_o where the mean over `frequency` steps of cos(dL_train/dw_o, dL_val/dw_o) < threshold"
+    DIFFERS = (
+        "The authors' code compares the alpha-batch with the weight-batch of the step before, which its first-order "
+        "alpha step gives it without a further pass, column by column (`columns`), and its first mean divides 21 "
+        "steps by 20; threshold and frequency are fixed numbers there. Here both batches are the step's own, at the "
+        "same weights. Skip connections of stride 2 have parameters and are never frozen, as there. A frozen "
+        "candidate neither moves nor decays here; there momentum and weight decay may go on, which hangs on the "
+        "version of torch."
+    )
+
+    class Settings(registry.Settings):
+        frequency: int = Field(20, ge=1)
+        threshold: float = Field(0.4, ge=-1, le=1)
+        similarity: Literal["whole", "columns"] = "whole"
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._candidates: list[list[int]] = []  # positions among the weights, for each candidate
+        self._stage = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
+        self._stopped: set[int] = set()
+
+    def attach(self, space: Space, objective: Objective) -> None:
+        place = {id(weight): position for position, weight in enumerate(objective.weights)}
+        self._candidates = [
+            positions
+            for module in objective.supernet.modules()
+            if isinstance(module, MixedGraph)
+            for key, operation in module.operations.items()
+            if not key.endswith(f"-{space.SKIP}") and (positions := [place[id(w)] for w in operation.parameters()])
+        ]
+
+    def on_epoch_start(self, now: Moment) -> None:
+        if now.stage != self._stage:
+            self._stage = now.stage
+            self._begin()
+
+    def frozen(self) -> frozenset[int]:
+        return frozenset(position for candidate in self._stopped for position in self._candidates[candidate])
+
+    def watch(self, gradients: Sequence[Tensor], step: Step) -> None:
+        watched = [number for number in range(len(self._candidates)) if number not in self._stopped]
+        if self.settings.threshold == -1.0 or not watched:
+            return
+        positions = [position for number in watched for position in self._candidates[number]]
+        other = self._alpha_batch_gradients(step, positions)
+        here = [gradients[position] for position in positions]
+        sizes = [len(self._candidates[number]) for number in watched]
+        measure = whole_similarity if self.settings.similarity == "whole" else column_similarity
+        for number, value in zip(watched, measure(here, other, sizes), strict=True):
+            if value is not None:
+                self._count(number, value)
+
+    @staticmethod
+    def _alpha_batch_gradients(step: Step, positions: Sequence[int]) -> list[Tensor]:
+        objective: Objective = step.objective
+        objective.begin_alpha_step()  # a draw of this step's own, also where alpha rests
+        with objective.virtual(), constant(objective.alphas):
+            loss = objective.data_loss(step.alpha_batch, objective.arch_weights())
+            return gradients_of(loss.value, [objective.weights[position] for position in positions])
+
+    def _count(self, candidate: int, value: float) -> None:
+        self._sums[candidate] = self._sums.get(candidate, 0.0) + value
+        self._counts[candidate] = self._counts.get(candidate, 0) + 1
+        if self._counts[candidate] == self.settings.frequency:
+            if self._sums[candidate] / self.settings.frequency < self.settings.threshold:
+                self._stopped.add(candidate)
+            del self._sums[candidate], self._counts[candidate]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "stage": self._stage,
+            "sums": dict(self._sums),
+            "counts": dict(self._counts),
+            "stopped": sorted(self._stopped),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stage = state["stage"]
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        self._stopped = set(state["stopped"])
+
+
+def _took_part(norms: Tensor, others: Tensor) -> Tensor:
+    return (norms > 0) & (others > 0)
+
+
+def whole_similarity(one: Sequence[Tensor], other: Sequence[Tensor], sizes: Sequence[int]) -> list[float | None]:
+    """For each group of `sizes[i]` tensors the cosine of the two, all of a group as one vector; None where one is 0."""
+    groups = [sum(tensor.numel() for tensor in group) for group in _grouped(one, sizes)]
+    flat, flat_other = (torch.cat([tensor.flatten() for tensor in tensors]) for tensors in (one, other))
+    norms, norms_other = (
+        torch.stack(torch._foreach_norm(list(torch.split(vector, groups)))) for vector in (flat, flat_other)
+    )
+    dots = torch.stack([part.sum() for part in torch.split(flat * flat_other, groups)])
+    return _valued(dots / (norms * norms_other), _took_part(norms, norms_other))
+
+
+def column_similarity(one: Sequence[Tensor], other: Sequence[Tensor], sizes: Sequence[int]) -> list[float | None]:
+    """As `whole_similarity`, but the mean over a group's tensors of the mean cosine along their first dimension."""
+    each = [nn.functional.cosine_similarity(a, b, dim=0).mean() for a, b in zip(one, other, strict=True)]
+    means = torch.stack([torch.stack(group).mean() for group in _grouped(each, sizes)])
+    norms, norms_other = (
+        torch.stack([torch.stack(torch._foreach_norm(group)).max() for group in _grouped(tensors, sizes)])
+        for tensors in (one, other)
+    )
+    return _valued(means, _took_part(norms, norms_other))
+
+
+def _grouped(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[list[Tensor]]:
+    rest = iter(tensors)
+    return [[next(rest) for _ in range(size)] for size in sizes]
+
+
+def _valued(values: Tensor, known: Tensor) -> list[float | None]:
+    return [value if here else None for value, here in zip(values.tolist(), known.tolist(), strict=True)]

@@ -1,0 +1,41 @@
+"""Cutout in search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from raydarts import registry
+from raydarts.search.moments import Moment
+from raydarts.search.regularizers.base import Regularizer
+
+_SIDE = 32  # of the images that the length is given for
+
+
+class ScheduledCutout(Regularizer):
+    """Cutout on both halves of the search's images, its probability rising linearly: p * epoch / (epochs - 1).
+
+    `length` is the square's side in pixels on images of 32 x 32, where the published value is from; on others it
+    is the same share of the shorter side, rounded, 1 pixel at least (16 of 32 is 4 on an 8 x 8 image: the square of
+    16 itself would blank it). It takes the place of the cutout in the search's `augment` settings.
+    """
+
+    NAME = "scheduled_cutout"
+    SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1; cutout: arXiv 1708.04552"
+    FORMULA = "with probability p * epoch / (epochs - 1) an image's square of length / 32 of its side is set to 0"
+    DIFFERS = (
+        "The authors' code ramps cutout only where scheduled drop-path is on too (they act together in the paper), "
+        "probability 1 by default; here each is a remedy of its own. It knows images of 32 x 32 only."
+    )
+    NEUTRAL = {"probability": 0.0}
+    OVERRIDES = ("cutout",)
+
+    class Settings(registry.Settings):
+        length: int = Field(16, ge=1)
+        probability: float = Field(1.0, ge=0, le=1)
+
+    def epoch_overrides(self, now: Moment) -> dict[str, Any]:
+        if self.settings.probability == 0:
+            return {}
+        return {"cutout": (self.settings.length / _SIDE, self.settings.probability * now.progress)}

@@ -1,0 +1,85 @@
+"""SmoothDARTS by an adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.moments import Step
+from raydarts.search.regularizers.sdarts import Ball, Sdarts
+
+
+class SdartsAdv(Sdarts):
+    """Moves the arch weights of the weight step to where the training loss is higher, within a ball (L-inf PGD).
+
+    From a uniform random start in the ball, `moves` moves of reach * r / moves along the sign of dL_train/d arch
+    weights, each projected back; taken only where the loss rose. r grows as in `sdarts_rs`. The supernet is in
+    evaluation mode meanwhile, and every pass sees the same noise. `projection` `nearest` stays in the ball
+    and keeps each edge's a distribution; `none` stays in the ball; `rescaled` is the authors' (clamp, divide by the
+    edge's sum), which can leave the ball. A weight step takes moves + 2 passes more. Candidates that a sparse
+    relaxation leaves out have no gradient: of them only the start is random.
+    """
+
+    NAME = "sdarts_adv"
+    SOURCE = "SmoothDARTS (Chen, Hsieh 2020, arXiv 2002.05283), section 3.2; 7 moves of 2 r / 7, radius .03 to .3"
+    FORMULA = "w descends max over |d| <= r of L_train(w, arch_weights + d), the maximum by projected gradient ascent"
+    CONFLICTS = {
+        "regularizer:sdarts_rs": "they are the mean and the maximum over the same ball; one upon the other would "
+        "perturb by twice the radius"
+    }
+    DIFFERS = (
+        "The authors' code ends each move by clamping to [0, 1] and dividing by the edge's sum, after which arch "
+        "weights can lie outside the ball (eight equal ones can end one-hot at r = .3); here the nearest distribution "
+        "within the ball is taken. Theirs keeps an attack that left the loss equal; their batch-norm statistics are "
+        "untouched too, being in evaluation mode."
+    )
+
+    class Settings(Sdarts.Settings):
+        moves: int = Field(7, ge=1)
+        reach: float = Field(2.0, gt=0)
+
+    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
+        objective = step.objective
+
+        def loss(points: Mapping[str, Tensor]) -> Tensor:
+            with objective.virtual():
+                value: Tensor = objective.data_loss(step.weight_batch, objective.project(dict(points))).value
+            return value
+
+        centre = {name: ball.centre for name, ball in balls.items()}
+        with _evaluating(objective.supernet), constant(objective.weights):
+            with torch.no_grad():
+                before = loss(centre)
+            points = {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}
+            for _ in range(self.settings.moves):
+                leaves = {name: point.detach().requires_grad_() for name, point in points.items()}
+                gradients = gradients_of(loss(leaves), list(leaves.values()))
+                with torch.no_grad():
+                    points = {
+                        name: ball.project(leaves[name] + self._move(ball) * gradient.sign())
+                        for (name, ball), gradient in zip(balls.items(), gradients, strict=True)
+                    }
+            with torch.no_grad():
+                after = loss(points)
+        return points if bool(after > before) else centre
+
+    def _move(self, ball: Ball) -> Tensor:
+        size: Tensor = self.settings.reach / self.settings.moves * ball.radius
+        return size
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, the module is in evaluation mode; afterwards each of its parts is in the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,70 @@
+"""A price on skip connections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.errors import InputError
+from raydarts.search.moments import Moment
+from raydarts.search.ramps import Ramp, ramped
+from raydarts.search.regularizers.base import Alphas, Regularizer
+from raydarts.spaces import Space
+
+
+def _positions(space: Space) -> dict[str, list[tuple[int, int]]]:
+    """Where skip connections stand: (edge, candidate) for each cell type."""
+    return {
+        name: [(edge, row.index(space.SKIP)) for edge, row in enumerate(cell.candidates) if space.SKIP in row]
+        for name, cell in space.cells.items()
+    }
+
+
+class SkipShare(Regularizer):
+    """Adds strength * mean arch weight of the skip connections to the loss that alpha descends.
+
+    The mean is over all edges that have a skip connection among their candidates, of all cell types; once a stage of
+    the search has left none, nothing is added.
+    """
+
+    NAME = "skip_share"
+    SOURCE = "No paper: the plainest price on what RobustDARTS (arXiv 1909.09656) and DARTS+ (arXiv 1909.06035) count"
+    FORMULA = "L_val + strength * ramp(epoch) * mean over edges of the skip connection's arch weight"
+    DIFFERS = (
+        "It is the yardstick for published remedies, which limit the count of skip connections (P-DARTS, DARTS+) or "
+        "take their advantage away (DARTS-, FairDARTS). The default strength is ours."
+    )
+    NEUTRAL = {"strength": 0.0}
+
+    class Settings(registry.Settings):
+        strength: float = Field(1.0, ge=0)
+        ramp: Ramp = "constant"
+
+    def __init__(self, settings: registry.Settings) -> None:
+        super().__init__(settings)
+        self._weight = 0.0
+        self._skips: Mapping[str, list[tuple[int, int]]] = {}
+
+    def check(self, space: Space, epochs: int) -> None:
+        if not any(_positions(space).values()):
+            raise InputError(f"space {space.NAME} has no {space.SKIP} on any edge: leave {self.NAME} out")
+
+    def attach(self, space: Space, objective: Any) -> None:
+        self._skips = {name: found for name, found in _positions(space).items() if found}
+
+    def on_epoch_start(self, now: Moment) -> None:
+        self._weight = self.settings.strength * ramped(self.settings.ramp, now)
+
+    def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
+        if self._weight == 0.0 or not self._skips:
+            return None
+        shares = []
+        for name, positions in self._skips.items():
+            edges, candidates = map(list, zip(*positions, strict=True))
+            shares.append(arch_weights[name][..., edges, candidates].flatten())
+        return self._weight * torch.cat(shares).mean()

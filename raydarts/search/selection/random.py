@@ -1,0 +1,61 @@
+"""A genotype by chance: what a search must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raydarts import registry
+from raydarts.search.selection.argmax import EDGES_PER_NODE
+from raydarts.search.selection.base import Selection
+from raydarts.spaces import Genotype, Space
+from raydarts.streams import Streams
+
+
+class Random(Selection):
+    """Each node keeps `edges_per_node` incoming edges drawn at random, each with a candidate drawn at random.
+
+    Never `none`, except in a space that keeps every edge (nasbench201), where any candidate may be drawn on
+    each. One genotype for a search seed, whatever alpha is and whenever it is asked: the baseline beside
+    which a search's result can be read. `epochs: 1` makes such a trial cheap.
+    """
+
+    NAME = "random"
+    SOURCE = "Li, Talwalkar 2019 (arXiv 1902.07638): random architectures as the baseline"
+
+    class Settings(registry.Settings):
+        edges_per_node: int = Field(EDGES_PER_NODE, ge=1)
+
+    _seed = 0
+
+    def bind(self, streams: Streams) -> None:
+        generator = streams["random_selection"]
+        self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+    def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
+        generator = torch.Generator().manual_seed(self._seed)
+        picks: dict[str, list[tuple[int, str]]] = {}
+        for name, spec in space.cells.items():
+            kept: list[int] = []
+            for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
+                edges = spec.incoming(node)
+                order = torch.randperm(len(edges), generator=generator).tolist()
+                count = len(edges) if space.KEEPS_ALL_EDGES else self.settings.edges_per_node
+                kept += sorted(edges[place] for place in order[:count])
+            picks[name] = []
+            for edge in kept:
+                allowed = [
+                    primitive for primitive in spec.candidates[edge] if primitive != space.ZERO or space.KEEPS_ALL_EDGES
+                ]
+                picks[name].append((edge, allowed[int(torch.randint(len(allowed), (), generator=generator))]))
+        return space.genotype(picks)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._seed = state["seed"]

@@ -1,0 +1,86 @@
+"""Tiny searches with remedies, for the contract tests: what a remedy needs beside it is chosen with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raydarts.data.settings import DataSettings
+from raydarts.data.splits import Splits, load_splits
+from raydarts.registry import Member, members
+from raydarts.search.search import Search
+from raydarts.search.settings import SearchSettings
+
+FAMILIES = ("regularizer", "relaxation", "selection")
+REMEDIES: dict[str, type[Member]] = {
+    f"{family}:{name}": member for family in FAMILIES for name, member in members(family).items() if member.REMEDY
+}
+REGULARIZERS = [key for key in REMEDIES if key.startswith("regularizer:")]
+
+
+def chosen(key: str, **settings: Any) -> dict[str, Any]:
+    """A remedy by its `family:name`, at settings under which it acts within two short epochs."""
+    family, _, name = key.partition(":")
+    return {"name": name, **getattr(members(family)[name], "CONTRACT", {}), **settings}
+
+
+def spec(parts: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> dict[str, Any]:
+    """Search settings with these parts; `keys` bring the relaxation that they require."""
+    plain: dict[str, Any] = {"regularizers": []}
+    for key, part in zip(keys, parts, strict=True):
+        family = key.partition(":")[0]
+        if family == "regularizer":
+            plain["regularizers"].append(part)
+        else:
+            plain[family] = part
+    for key in keys:
+        for requirement in REMEDIES[key].REQUIRES:
+            family, _, names = requirement.partition(":")
+            plain.setdefault(family, names.split("|")[0])
+    return plain
+
+
+@cache
+def _splits(limit: int) -> Splits:
+    return load_splits(DataSettings(limit=limit))
+
+
+def search(estimator: str, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 96) -> Search:
+    plain = {
+        "epochs": epochs,
+        "batch_size": 16,
+        "arch_lr": 0.05,
+        "alpha_init": 0.1,
+        "precision": "float64",
+        "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2},
+        "estimator": estimator,
+        **changes,
+    }
+    return Search(SearchSettings.model_validate(plain), _splits(limit))
+
+
+def run(job: Search) -> Search:
+    while not job.finished:
+        job.run_epoch()
+    return job
+
+
+def learned(job: Search) -> dict[str, Tensor]:
+    """Weights with batch-norm statistics, alpha and the genotype's text, after the whole search."""
+    run(job)
+    found = {f"w.{name}": value for name, value in job.supernet.state_dict().items()}
+    found |= {f"alpha.{name}": value.detach() for name, value in job.alphas.items()}
+    text = str(job.result()["genotype"]).encode()
+    return found | {"genotype": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def finite(found: Mapping[str, Tensor]) -> bool:
+    return all(bool(torch.isfinite(value.double()).all()) for value in found.values())

@@ -1,0 +1,136 @@
+"""The dominant eigenvalue of the alpha Hessian: equal to the dense one's, and without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from raydarts.data.settings import DataSettings
+from raydarts.data.splits import load_splits
+from raydarts.search import search as search_module
+from raydarts.search.hessian import dominant_eigenvalue
+from raydarts.search.objective import Loss
+from raydarts.search.search import Search
+from raydarts.search.settings import SearchSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ES = {"name": "darts_es", "every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e9}
+
+
+def search(**changes: Any) -> Search:
+    plain = {
+        "epochs": 3,
+        "batch_size": 16,
+        "arch_lr": 0.05,
+        "alpha_init": 1.0,
+        "precision": "float64",
+        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
+        "estimator": "first_order",
+        **changes,
+    }
+    return Search(SearchSettings.model_validate(plain), load_splits(DataSettings(limit=64)))
+
+
+def dense_hessian(job: Search, batch: Any) -> Tensor:
+    """Row by row, of the cross entropy of the supernet's own output under softmax(alpha)."""
+    alphas = list(job.alphas.values())
+    arch_weights = {name: alpha.softmax(-1) for name, alpha in job.alphas.items()}
+    loss = torch.nn.functional.cross_entropy(job.supernet(batch.inputs, arch_weights), batch.targets)
+    gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, alphas, create_graph=True)])
+    rows = [torch.autograd.grad(entry, alphas, retain_graph=True) for entry in gradient]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+
+
+def test_it_is_the_largest_eigenvalue_of_the_dense_hessian() -> None:
+    job = search()
+    job.run_epoch()
+    batch = next(iter(job.data["alpha"].sequential(16)))
+    found = dominant_eigenvalue(job.objective, batch, tolerance=1e-10)
+    job.supernet.train()
+    hessian = dense_hessian(job, batch)
+    assert hessian.shape == (32, 32)
+    torch.testing.assert_close(hessian, hessian.T, rtol=1e-8, atol=1e-12)
+    eigenvalues = torch.linalg.eigvalsh(hessian)
+    assert float(eigenvalues[-1]) > 1e-4  # else rounding would say little
+    assert found == pytest.approx(float(eigenvalues[-1]), rel=1e-8)
+    assert job._eigenvalue() == pytest.approx(found, rel=1e-3)  # the epoch report's, at the default tolerance
+
+
+class Quadratic:
+    """An objective whose data loss is x A x / 2, x being alpha."""
+
+    def __init__(self, matrix: list[list[float]]) -> None:
+        self.matrix = torch.tensor(matrix, dtype=torch.float64)
+        self.alpha_by_type = {"cell": torch.ones(1, len(matrix), dtype=torch.float64, requires_grad=True)}
+        self.weights: list[Tensor] = []
+
+    @contextmanager
+    def virtual(self) -> Iterator[None]:
+        yield
+
+    def arch_weights(self) -> Mapping[str, Tensor]:
+        return self.alpha_by_type
+
+    def data_loss(self, batch: Any, arch_weights: Mapping[str, Tensor]) -> Loss:
+        x = arch_weights["cell"][0]
+        value = x @ self.matrix @ x / 2 + 0 * x.pow(3).sum()
+        return Loss(value, value.detach(), torch.zeros(()), 1)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "largest"),
+    [
+        ([[7.0]], 7.0),
+        ([[2.0, 1.0], [1.0, 2.0]], 3.0),
+        ([[-5.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, -2.0, 0], [0, 0, 0, -9.0]], -1.0),
+        ([[1.0, 0, 0], [0, -8.0, 0], [0, 0, 0.5]], 1.0),
+    ],
+    ids=["one alpha", "two alphas", "all negative", "the most negative is larger in size"],
+)
+def test_it_is_the_largest_and_not_the_largest_in_size(matrix: list[list[float]], largest: float) -> None:
+    assert dominant_eigenvalue(Quadratic(matrix), None) == pytest.approx(largest, rel=1e-3)  # type: ignore[arg-type]
+
+
+def test_it_leaves_no_trace_and_repeats_itself() -> None:
+    job = search(regularizers=[{"name": "drop_path", "probability": 0.5}], epochs=2)
+    job.run_epoch()
+    job.regularizers[0].on_epoch_start(search_module.moment(job.stages, 1))
+    weights = {name: value.clone() for name, value in job.supernet.state_dict().items()}
+    alphas = {name: alpha.detach().clone() for name, alpha in job.alphas.items()}
+    gradients = {name: alpha.grad.clone() for name, alpha in job.alphas.items()}
+    streams = {name: state.clone() for name, state in job.streams.state_dict().items()}
+    first = job._eigenvalue()
+    assert job._eigenvalue() == first
+    assert job.supernet.training
+    assert all(torch.equal(value, weights[name]) for name, value in job.supernet.state_dict().items())
+    assert all(torch.equal(alpha, alphas[name]) for name, alpha in job.alphas.items())
+    assert all(torch.equal(alpha.grad, gradients[name]) for name, alpha in job.alphas.items())
+    assert all(torch.equal(state, streams[name]) for name, state in job.streams.state_dict().items())
+    assert all(parameter.requires_grad for parameter in [*job.supernet.parameters(), *job.alphas.values()])
+    assert all(norm.track_running_stats for norm in job.objective._norms)
+
+
+def test_probe_and_remedy_see_one_value_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(objective: Any, batch: Any) -> float:
+        asked.append(dominant_eigenvalue(objective, batch))
+        return asked[-1]
+
+    monkeypatch.setattr(search_module, "dominant_eigenvalue", counted)
+    both = search(probes=[{"name": "eigenvalue", "every": 2}], regularizers=[ES])
+    remedy = search(probes=[], regularizers=[ES])
+    probed = [both.run_epoch()["eigenvalue"] for _ in range(3)]
+    assert len(asked) == 3
+    assert probed == [None, asked[1], None]
+    for _ in range(3):
+        assert "eigenvalue" not in remedy.run_epoch()
+    assert asked[3:] == asked[:3]
+    assert both.regularizers[0].state_dict() == remedy.regularizers[0].state_dict()
+    assert [value for _, value in both.regularizers[0].state_dict()["found"]] == asked[:3]
