@@ -6,16 +6,15 @@ when they run, so that `--help`, `show` and `list` are quick and work without Ra
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from raydarts import __version__
+from raydarts import __version__, cli_results
 from raydarts.errors import InputError, TrialError
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 console = Console()
+for command in cli_results.COMMANDS:
+    app.command()(command)
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
@@ -65,10 +66,6 @@ def _run_path(storage: Path, name: str | None, default: str) -> Path:
     if name is not None and not re.match(NAME_PATTERN, name):
         raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
     return storage / (name or f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @app.command()
@@ -133,28 +130,6 @@ def _finish(code: int, path: Path) -> None:
 
 
 @app.command()
-def status(run: RunPath, as_json: AsJson = False) -> None:
-    """How far a run is: trials by status, best so far."""
-    from raydarts.report.tables import status_json, status_table
-
-    if as_json:
-        _print_json(status_json(run))
-    else:
-        console.print(status_table(run))
-
-
-@app.command()
-def report(run: RunPath, as_json: AsJson = False) -> None:
-    """What a run found: the ranking of retrained genotypes, and every trial behind it."""
-    from raydarts.report.tables import full, report_of
-
-    if as_json:
-        _print_json(report_of(run))
-    else:
-        console.print(full(run))
-
-
-@app.command()
 def search(
     spec: SpecPath,
     storage: Storage = Path("runs"),
@@ -210,7 +185,7 @@ def show(
         draw_genotype(found.to_json(), target, title)
         known["drawing"] = str(target)
     if as_json:
-        _print_json(known)
+        cli_results.print_json(known)
     else:
         from raydarts.report.tables import facts_table
 
@@ -237,7 +212,7 @@ def list_(
     else:
         rows = catalogue(family)
     if as_json:
-        _print_json(rows)
+        cli_results.print_json(rows)
     else:
         shown = {"preset": presets_table, "presets": presets_table} | dict.fromkeys(REMEDIES, remedies_table)
         console.print(shown.get(family or "", table)(rows))
@@ -261,7 +236,7 @@ def validate(
         except SpecError as error:
             problems += error.problems
     if as_json:
-        _print_json([found.to_json() for found in plans])
+        cli_results.print_json([found.to_json() for found in plans])
     else:
         for found in plans:
             console.print(render(found))

@@ -20,6 +20,8 @@ from raydarts.runs.files import append_line, plain, read_json, read_lines, write
 
 FORMAT = 1
 FINAL = ("completed", "stopped", "failed")
+NOT_SCALAR = ("genotype", "arch_weights")
+"""What a metrics row may hold beside numbers and strings; left out where a trial's last metrics are shown."""
 
 
 class SupersededError(Exception):
@@ -81,6 +83,15 @@ class TrialDirectory:
     def rows(self) -> list[dict[str, Any]]:
         """The metrics, one row an epoch; of an epoch met twice the last."""
         return list({row.get("epoch"): row for row in read_lines(self.path / "metrics.jsonl")}.values())
+
+    def append_time(self, entry: Mapping[str, Any]) -> None:
+        """Note when and where an epoch ran. Epochs that are run again stay: that time was spent too."""
+        self.check()
+        append_line(self.path / "times.jsonl", entry)
+
+    def times(self) -> list[dict[str, Any]]:
+        """An entry for each epoch run, `epoch`, `start` and `end` (seconds since 1970), `host`, `pid`."""
+        return read_lines(self.path / "times.jsonl")
 
     def keep_rows(self, epoch: int) -> None:
         """Drop the rows of epochs after `epoch`: they will be run again."""

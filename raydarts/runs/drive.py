@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import platform
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 from raydarts.errors import CheckpointError
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
-from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.identity import differences, identity
 from raydarts.runs.job import Job
@@ -96,8 +99,11 @@ def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[Path, Refused], sto
 
 def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, Any]:
     """Run one epoch and keep it. Returns the metrics row."""
+    started = time.time()
     row = dict(plain(job.run_epoch()))
     trial.append_row(row)
+    place = {"host": platform.node(), "pid": os.getpid()}
+    trial.append_time({"epoch": row.get("epoch"), "start": started, "end": time.time(), **place})
     if job.finished or job.epoch % checkpoint_every == 0:
         _store(trial).save(job.epoch, job.state_dict())
     return row
@@ -142,7 +148,7 @@ def _write(
     result: dict[str, Any] = {
         "status": status,
         "epochs": epochs,
-        "metrics": {key: value for key, value in metrics.items() if key != "genotype"},
+        "metrics": {key: value for key, value in metrics.items() if key not in NOT_SCALAR},
         "genotype": genotype,
         "seconds": sum(seconds) if seconds else None,
         **(describe(genotype) if describe is not None and genotype else {}),

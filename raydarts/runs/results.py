@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 
 
@@ -28,9 +28,9 @@ class TrialRecord:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The last epoch's metrics, without the genotype."""
+        """The last epoch's metrics, without the genotype and the arch weights."""
         last = self.rows[-1] if self.rows else self.result.get("metrics", {})
-        return {key: value for key, value in last.items() if key != "genotype"}
+        return {key: value for key, value in last.items() if key not in NOT_SCALAR}
 
     @property
     def genotype(self) -> Mapping[str, Any] | None:

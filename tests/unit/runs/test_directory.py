@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +85,37 @@ def test_an_orphan_can_no_longer_write(tmp_path: Path) -> None:
     assert [row["epoch"] for row in heir.rows()] == [1, 2]
     heir.keep_rows(1)
     assert heir.rows() == [{"epoch": 1}]
+
+
+def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path: Path) -> None:
+    """Through `drive`, as every job is run: a timeline must show the work that a kill undid."""
+    from raydarts.runs import drive
+
+    class Ticking:
+        epoch, epochs, finished = 0, 2, False
+
+        def run_epoch(self) -> dict[str, Any]:
+            self.epoch += 1
+            return {"epoch": self.epoch, "arch_weights": {"normal": {}}, "accuracy": 0.5}
+
+        def result(self) -> dict[str, Any]:
+            return {}
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"epoch": self.epoch}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.epoch = state["epoch"]
+
+    trial = TrialDirectory(tmp_path / "0000")
+    trial.create({"kind": "search", "config": {}})
+    drive.advance(Ticking(), trial, checkpoint_every=5)
+    again = drive.open_job(Ticking, trial)
+    assert again.epoch == 0
+    drive.advance(again, trial, checkpoint_every=5)
+    assert [row["epoch"] for row in trial.rows()] == [1]
+    assert [entry["epoch"] for entry in trial.times()] == [1, 1]
+    first, second = trial.times()
+    assert first["start"] <= first["end"] <= second["start"]
+    assert set(first) == {"epoch", "start", "end", "host", "pid"}
+    assert drive.finish(again, trial)["metrics"] == {"epoch": 1, "accuracy": 0.5}

@@ -1,0 +1,60 @@
+"""What is compared with what: trials that share a search seed, and where the design allows it all other settings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from raydarts.report.gather import Run, Searched, Setting
+
+_ENOUGH = 0.8  # of the trials must lie in blocks that hold several values of the setting
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """A block for each trial, how many blocks there are, and in words what its trials share."""
+
+    block: Sequence[Hashable]
+    words: str
+
+    @property
+    def count(self) -> int:
+        return len(set(self.block))
+
+
+def blocks_for(run: Run, setting: Setting, searches: Sequence[Searched]) -> Blocking:
+    """The finest blocks in which `setting` still varies.
+
+    First by search seed and every other setting (a grid), then by search seed (settings drawn at random), then
+    none. What hangs under an option of `setting` itself is part of its effect, and no block.
+    """
+    value = [repr(search.choices.get(setting.name)) for search in searches]
+    others = [
+        other.name for other in run.settings if other != setting and not other.name.startswith(f"{setting.name}[")
+    ]
+    seed = [repr(search.seed) for search in searches]
+    full = [
+        (own, *(repr(search.choices.get(name)) for name in others)) for own, search in zip(seed, searches, strict=True)
+    ]
+    several = len(set(seed)) > 1
+    if others and _varies(full, value):
+        return Blocking(full, "blocks of equal search seed and other settings" if several else "blocks of equal others")
+    if several and _varies(seed, value):
+        return Blocking(seed, "blocks of equal search seed")
+    return Blocking([0] * len(value), "no blocks")
+
+
+def _varies(block: Sequence[Hashable], value: Sequence[str]) -> bool:
+    held = defaultdict(set)
+    for own, level in zip(block, value, strict=True):
+        held[own].add(level)
+    return sum(len(held[own]) > 1 for own in block) >= _ENOUGH * len(block)
+
+
+def seed_blocks(searches: Sequence[Searched]) -> Blocking:
+    """Blocks of equal search seed, for relations between two outcomes."""
+    seeds = [repr(search.seed) for search in searches]
+    if len(set(seeds)) < 2 or len(seeds) < 3 * len(set(seeds)):
+        return Blocking([0] * len(seeds), "no blocks")
+    return Blocking(seeds, "blocks of equal search seed")

@@ -1,0 +1,164 @@
+"""`raydarts compare RUN RUN`: what was changed between two runs, and what differs in their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raydarts.report import stats
+from raydarts.report.gather import Run, Searched, gather
+from raydarts.report.html import command
+from raydarts.runs.files import plain
+
+
+def compare_runs(first: Path, second: Path) -> dict[str, Any]:
+    """JSON-able. Means carry n, sample standard deviation and Student's 95 % interval.
+
+    `paired`: second minus first over searches with the same choices and search seed in both. `warnings`: why
+    figures cannot be compared. Raises `RunError` where a path is no run.
+    """
+    runs = [gather(path) for path in (first, second)]
+    found = {
+        "runs": [_summary(run) for run in runs],
+        "spec": _differences(runs[0].spec, runs[1].spec),
+        "versions": _differences(*(run.description.get("versions") or {} for run in runs)),
+        "warnings": _warnings(runs),
+        "paired": _paired(runs),
+        "genotypes": _shared(runs),
+    }
+    return dict(plain(found))
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any] | None:
+    mean = stats.mean_of(values)
+    return None if mean is None else {**vars(mean)}
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    statuses = [search.status for search in run.searches]
+    best = max(run.retrained_mean, key=lambda name: run.retrained_mean[name], default=None)
+    return {
+        "name": run.name,
+        "status": run.status,
+        "command": command(run.description.get("command") or []),
+        "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
+        "metric": run.metric,
+        "supernet": _mean([s.metric for s in run.completed if s.metric is not None]),
+        "skips": _mean([float(s.skips) for s in run.completed if s.skips is not None]),
+        "retrained_genotypes": len(run.retrained_mean),
+        "retrained": _mean(list(run.retrained_mean.values())),
+        "best_genotype": best,
+        "best": _mean(run.validation[best]) if best else None,
+    }
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
+    return {name: value}
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
+    a, b = _flat(first), _flat(second)
+    names = list(dict.fromkeys([*a, *b]))
+    return [{"key": name, "first": a.get(name), "second": b.get(name)} for name in names if a.get(name) != b.get(name)]
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    first, second = runs
+    lines = []
+    if first.spec.get("data") != second.spec.get("data"):
+        lines.append("The data differ: accuracies of the two runs do not measure the same.")
+    if first.metric != second.metric:
+        lines.append(f"The supernet's metrics differ ({first.metric}, {second.metric}).")
+    training = [(run.spec.get("evaluate") or {}).get("training") for run in runs]
+    if training[0] != training[1]:
+        lines.append("The retrainings differ in their settings: retrained accuracies compare these too.")
+    return lines
+
+
+def _key(search: Searched) -> tuple[Any, ...]:
+    return (search.seed, *sorted((name, repr(value)) for name, value in search.choices.items()))
+
+
+def _paired(runs: Sequence[Run]) -> dict[str, Any]:
+    """Differences over searches that are the same configuration in both runs."""
+    first, second = ({_key(search): search for search in run.completed} for run in runs)
+    same = [(first[key], second[key]) for key in first if key in second]
+    metric = [b.metric - a.metric for a, b in same if a.metric is not None and b.metric is not None]
+    skips = [float(b.skips - a.skips) for a, b in same if a.skips is not None and b.skips is not None]
+    comparable = runs[0].metric == runs[1].metric
+    return {"pairs": len(same), "supernet": _mean(metric) if comparable else None, "skips": _mean(skips)}
+
+
+def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Genotypes that both runs retrained."""
+    both = [name for name in runs[0].validation if name in runs[1].validation]
+    return [
+        {"id": name, "first": _mean(runs[0].validation[name]), "second": _mean(runs[1].validation[name])}
+        for name in both
+    ]
+
+
+def _told(mean: Mapping[str, Any] | None) -> str:
+    if mean is None:
+        return "-"
+    if mean["low"] is None:
+        return f"{mean['value']:.4f} (n={mean['n']}, no spread)"
+    return f"{mean['value']:.4f} ± {mean['std']:.4f} (n={mean['n']}, 95 %: {mean['low']:.4f} to {mean['high']:.4f})"
+
+
+def comparison_table(found: Mapping[str, Any]) -> RenderableType:
+    """For a terminal."""
+    names = [run["name"] for run in found["runs"]]
+    parts: list[RenderableType] = [Text(line, style="bold") for line in found["warnings"]]
+    table = Table(title="Results: mean ± sample standard deviation (n, 95 % interval of the mean)")
+    for column in ("", *names):
+        table.add_column(column, overflow="fold")
+    rows = (
+        ("status", lambda run: run["status"]),
+        ("search trials", lambda run: ", ".join(f"{count} {name}" for name, count in run["trials"].items()) or "-"),
+        ("supernet metric, over completed searches", lambda run: f"{run['metric']} {_told(run['supernet'])}"),
+        ("skips, over completed searches", lambda run: _told(run["skips"])),
+        ("retrained validation accuracy, over genotypes", lambda run: _told(run["retrained"])),
+        ("best genotype, over evaluation seeds", _best),
+    )
+    for name, show in rows:
+        table.add_row(name, *(show(run) for run in found["runs"]))
+    parts.append(table)
+    paired = found["paired"]
+    if paired["pairs"]:
+        parts.append(
+            Text(
+                f"{paired['pairs']} searches have the same settings and seed in both; {names[1]} minus {names[0]}: "
+                f"supernet {_told(paired['supernet'])}; skips {_told(paired['skips'])}"
+            )
+        )
+    for genotype in found["genotypes"]:
+        parts.append(
+            Text(f"retrained in both: {genotype['id']}: {_told(genotype['first'])} and {_told(genotype['second'])}")
+        )
+    parts += [_changes("Spec", found["spec"], names), _changes("Versions", found["versions"], names)]
+    return Group(*parts)
+
+
+def _best(run: Mapping[str, Any]) -> str:
+    if run["best"] is None:
+        return "-"
+    return f"{run['best_genotype']} {_told(run['best'])}; the best of {run['retrained_genotypes']}"
+
+
+def _changes(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:
+    if not rows:
+        return Text(f"{title}: no difference")
+    table = Table(title=f"{title}: differences")
+    for column in ("key", *names):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(Text(row["key"]), *(Text(str(row[side])) for side in ("first", "second")))
+    return table

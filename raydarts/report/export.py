@@ -1,0 +1,110 @@
+"""All results of a run as one flat table, CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raydarts.errors import InputError
+from raydarts.runs import results
+from raydarts.runs.directory import NOT_SCALAR, RunDirectory
+from raydarts.runs.results import TrialRecord
+
+FORMATS = (".csv", ".parquet")
+
+
+def export_run(path: Path, to: Path, *, epochs: bool = False) -> int:
+    """Write a row for each search trial and retraining (`epochs`: for each of their epochs); returns how many.
+
+    Raises `RunError` where `path` is no run, `InputError` where `to` is no .csv or .parquet or cannot be written.
+    """
+    if to.suffix.lower() not in FORMATS:
+        raise InputError(f"{to}: the file's name must end in .csv or .parquet")
+    found = table(RunDirectory.open(path), epochs)
+    try:
+        if to.suffix.lower() == ".csv":
+            _write_csv(found, to)
+        else:
+            _write_parquet(found, to)
+    except OSError as error:
+        raise InputError(f"{to}: cannot be written: {error.strerror or error}") from error
+    return len(found)
+
+
+def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
+    """The rows. `choice.*` are the swept settings, `metric.*` what was measured, accuracies in [0, 1]."""
+    rows = []
+    for stage, records in (("search", results.trials(run)), ("evaluation", results.evaluations(run))):
+        for record in records:
+            head = _head(run.name, stage, record)
+            if epochs:
+                rows += [{**head, **_measured(row)} for row in record.rows]
+            else:
+                rows.append({**head, **_ended(record)})
+    return rows
+
+
+def _head(name: str, stage: str, record: TrialRecord) -> dict[str, Any]:
+    description, choices = record.description, record.description.get("choices") or {}
+    config = description.get("config") or {}
+    searching = stage == "search"
+    return {
+        "run": name,
+        "stage": stage,
+        "id": record.id,
+        "status": record.status,
+        "search_seed": choices.get("search.seed", config.get("seed")) if searching else None,
+        "evaluation_seed": None if searching else description.get("seed"),
+        "genotype_id": record.genotype_id if searching else description.get("genotype_id"),
+        **{f"choice.{name}": value for name, value in choices.items()},
+    }
+
+
+def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"metric.{key}": value for key, value in row.items() if key not in NOT_SCALAR and _flat(value)}
+
+
+def _ended(record: TrialRecord) -> dict[str, Any]:
+    outcome = record.result.get("result") or {}
+    known = {key: value for key, value in outcome.items() if key not in ("genotype_id", "skips")}
+    return {
+        "epochs": record.epochs,
+        "seconds": record.result.get("seconds"),
+        **{f"skips.{cell}": count for cell, count in record.skips.items()},
+        **_measured({**record.metrics, **known}),
+        "error": record.result.get("error"),
+    }
+
+
+def _flat(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list({name: None for row in rows for name in row})
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
+    with to.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
+    import pyarrow  # noqa: PLC0415 - large, and needed for this alone
+    from pyarrow import parquet  # noqa: PLC0415
+
+    columns = {name: _one_type([row.get(name) for row in rows]) for name in _columns(rows)}
+    parquet.write_table(pyarrow.table(columns), to)
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """Parquet columns hold one type: numbers beside text become text, whole numbers beside others floats."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) < 2:
+        return values
+    wanted: type = float if kinds == {int, float} else str
+    return [None if value is None else wanted(value) for value in values]

@@ -1,0 +1,152 @@
+"""The report's pictures of where time went, and the drawings of genotypes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from raydarts.errors import InputError
+from raydarts.report.axes import Bands, Scale
+from raydarts.report.figures import Figure, missing
+from raydarts.report.gather import Retrained, Run, Searched
+from raydarts.report.svg import COLOURS, Chart
+from raydarts.report.wording import duration, number
+
+_WIDE = 900
+_DRAWN = 4
+_GAP = 60.0  # seconds without an epoch after which a bar is broken
+
+
+def _bars(times: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, int, int]]:
+    """Unbroken stretches of work: process, start, end, first and last epoch."""
+    found: list[tuple[str, float, float, int, int]] = []
+    for entry in times:
+        place = f"{entry['host']} {entry['pid']}"
+        start, end, epoch = float(entry["start"]), float(entry["end"]), int(entry["epoch"] or 0)
+        limit = max(_GAP, 2 * (end - start))
+        if found and found[-1][0] == place and start - found[-1][2] < limit and epoch > found[-1][4]:
+            found[-1] = (place, found[-1][1], end, found[-1][3], epoch)
+        else:
+            found.append((place, start, end, epoch, epoch))
+    return found
+
+
+def timeline(run: Run) -> Figure:
+    """When each process worked on what."""
+    title = "Cluster use over time"
+    jobs: list[tuple[str, str, Searched | Retrained]] = [("search", f"trial {s.id}", s) for s in run.searches]
+    jobs += [("retraining", f"genotype {r.genotype_id}, evaluation seed {r.seed}", r) for r in run.retrainings]
+    stretches = [(kind, name, bar) for kind, name, job in jobs for bar in _bars(job.times)]
+    if not stretches:
+        return missing("timeline", title, "start and end times are not recorded in this run")
+    places = sorted({bar[0] for _, _, bar in stretches})
+    lanes = _lanes(stretches, places)
+    begin, end = min(bar[1] for *_, bar in stretches), max(bar[2] for *_, bar in stretches)
+    units = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+    unit, words = next(each for each in units if end - begin > 2.5 * each[0] or each[0] == 1.0)
+    height = 70 + 22 * len(lanes)
+    x = Scale(0.0, max((end - begin) / unit, 1e-6), 190, _WIDE - 16)
+    y = Bands(lanes, 30, height - 46)
+    alt = f"Timeline of {len(stretches)} stretches of work on {len(lanes)} processes over {duration(end - begin)}"
+    since = datetime.fromtimestamp(begin, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    chart = Chart(alt, x, y, f"{words} since {since}", "process", width=_WIDE, height=height, left=190, right=16)
+    busy = {"search": 0.0, "retraining": 0.0}
+    for kind, name, (place, start, stop, first, last) in stretches:
+        a, b = x((start - begin) / unit), x((stop - begin) / unit)
+        busy[kind] += stop - start
+        told = f"{name}, epochs {first} to {last}, {duration(stop - start)} on {place}"
+        colour = COLOURS[0] if kind == "search" else COLOURS[4]
+        chart.bar((a, y(place) - 8, max(b - a - 0.6, 0.5), 16), colour, told)
+    chart.key("search", COLOURS[0], shape="square")
+    chart.key("retraining", COLOURS[4], shape="square")
+    rows = [[kind, str(sum(k == kind for k, *_ in stretches)), duration(total)] for kind, total in busy.items()]
+    whole = (end - begin) * len(lanes)
+    share = sum(busy.values()) / whole if whole else 0.0
+    rows.append(["idle or starting", "-", duration(max(0.0, whole - sum(busy.values())))])
+    caption = (
+        f"{duration(end - begin)} from the first epoch to the last; {len(lanes)} processes were at work "
+        f"{100 * share:.0f} % "
+        "of that time (epochs only: start-up, data loading and final tests are not in the bars). Work that a failure "
+        "undid is drawn too."
+    )
+    return Figure("timeline", title, caption, [chart.svg()], ["stage", "stretches", "process time"], rows, wide=True)
+
+
+def _lanes(stretches: Sequence[Any], places: Sequence[str]) -> list[str]:
+    """The processes, those of one host together, in the order of their first work."""
+    first = {place: min(bar[1] for *_, bar in stretches if bar[0] == place) for place in places}
+    return sorted(places, key=lambda place: (place.rsplit(" ", 1)[0], first[place]))
+
+
+def drawings(run: Run) -> Figure:
+    """The best retrained genotypes, drawn; without retrainings the promoted, else the best by the metric."""
+    title = "Genotypes"
+    ranked = sorted(run.retrained_mean, key=lambda name: -run.retrained_mean[name])
+    known = {s.genotype_id: s.genotype for s in run.searches if s.genotype_id and s.genotype}
+    known |= {r.genotype_id: r.genotype for r in run.retrainings if r.genotype}
+    if not ranked:
+        sign = -1.0 if run.mode == "max" else 1.0
+        scored = [s for s in run.completed if s.genotype_id and s.metric is not None]
+        ranked = list(dict.fromkeys(str(s.genotype_id) for s in sorted(scored, key=lambda s: sign * (s.metric or 0))))
+    chosen = [name for name in ranked if known.get(name)][:_DRAWN]
+    if not chosen:
+        return missing("genotypes", title, "no genotype is known yet")
+    pictures, rows = [], []
+    for rank, name in enumerate(chosen, start=1):
+        genotype = known[name] or {}
+        heading = f"{rank}: {name}" if run.retrained_mean else name
+        picture = draw(genotype, heading, f"g{rank}-")
+        if picture is not None:
+            pictures.append(picture)
+        for cell, edges in genotype.items():
+            rows.append([str(rank), name, cell, _words(edges)])
+    order = (
+        "by mean retrained validation accuracy" if run.retrained_mean else "by the supernet's score; none is retrained"
+    )
+    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections."
+    if not pictures:
+        caption += " This space's cells cannot be drawn yet."
+    return Figure("genotypes", title, caption, pictures, ["rank", "genotype", "part", "edges or nodes"], rows)
+
+
+def _words(edges: Any) -> str:
+    return str(edges) if not isinstance(edges, list) else ", ".join(_words_of(edge) for edge in edges)
+
+
+def _words_of(edge: Any) -> str:
+    if isinstance(edge, list) and len(edge) == 2 and isinstance(edge[0], str):
+        return f"{edge[0]} from {edge[1]}"
+    return number(edge) if not isinstance(edge, list) else f"({_words(edge)})"
+
+
+def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
+    """The drawing as inline SVG whose ids begin with `prefix`; None where its kind of cell cannot be drawn."""
+    from raydarts.report.drawing import build_figure  # noqa: PLC0415 - matplotlib
+
+    try:
+        figure = build_figure(genotype, title)
+    except InputError:
+        return None
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    body = text[text.index("<svg") :]
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body).groups()  # type: ignore[union-attr]
+    inner = body[body.index(">") + 1 : body.rindex("</svg>")]
+    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
+    inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)  # it would hold for the whole page
+    inner = re.sub(r'\bid="', f'id="{prefix}', inner)
+    inner = re.sub(r'href="#', f'href="#{prefix}', inner)
+    inner = re.sub(r"url\(#", f"url(#{prefix}", inner)
+    inner = re.sub(r'\bd="[^"]*"', lambda path: re.sub(r"(\.\d{2})\d+", r"\1", path[0]), inner)
+    alt = f"Drawing of genotype {title}; its edges are listed in the table"
+    return Markup(  # noqa: S704 - matplotlib escapes what it writes, and the rest is escaped here
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}" '
+        f'style="max-width:{float(width) * 1.1:.0f}px;min-width:{float(width) * 0.75:.0f}px">'
+        f'<g style="stroke-linejoin:round">{inner}</g></svg>'
+    )

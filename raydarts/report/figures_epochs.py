@@ -1,0 +1,198 @@
+"""The report's pictures over epochs: skip connections, eigenvalue, the supernet's score, arch weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from markupsafe import Markup
+
+from raydarts.report import stats
+from raydarts.report.axes import plot_area
+from raydarts.report.figures import Figure, is_share, missing
+from raydarts.report.gather import Run, Searched, is_number, skips_of
+from raydarts.report.svg import COLOURS, DASHES, Chart
+from raydarts.report.wording import number, percent
+
+Series = Callable[[Mapping[str, Any]], float | None]
+_GROUPS = 6
+_LINES = 120  # single trials drawn faintly behind the means
+NOT_RECORDED = "not recorded in this run"
+
+
+def groups(run: Run) -> tuple[str, dict[str, list[Searched]]]:
+    """Completed trials by the estimator, else by the first setting with few values; and what they are grouped by."""
+    few = [setting for setting in run.settings if not setting.trend and len(setting.values) <= _GROUPS]
+    chosen = next((setting for setting in few if setting.name == "search.estimator"), few[0] if few else None)
+    if chosen is None:
+        return "", {"all completed trials": run.completed}
+    found: dict[str, list[Searched]] = {}
+    for search in run.completed:
+        found.setdefault(str(search.choices.get(chosen.name, "none")), []).append(search)
+    return chosen.label, {name: found[name] for name in sorted(found)}
+
+
+def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[float]]:
+    values: dict[int, list[float]] = {}
+    for search in searches:
+        for row in search.rows:
+            value, epoch = series(row), row.get("epoch")
+            if value is not None and math.isfinite(value) and isinstance(epoch, int):
+                values.setdefault(epoch, []).append(value)
+    return dict(sorted(values.items()))
+
+
+def curves(
+    run: Run, series: Series, label: str, share: bool = False, count: bool = False
+) -> tuple[Markup, list[list[str]]] | None:
+    """Means over trials with 95 % intervals for each group, single trials faint behind them."""
+    _, grouped = groups(run)
+    means = {name: _epochs(searches, series) for name, searches in grouped.items()}
+    every = [value for found in means.values() for values in found.values() for value in values]
+    last = max((epoch for found in means.values() for epoch in found), default=0)
+    if not every:
+        return None
+    x, y = plot_area(
+        [1.0, float(last)], [0.0, *every] if count else every, percent_y=share, whole_x=True, whole_y=count
+    )
+    chart = Chart(f"{label} over {last} epochs, a line for each group", x, y, "epoch", label + (", %" if share else ""))
+    rows: list[list[str]] = []
+    for index, (name, searches) in enumerate(grouped.items()):
+        colour, dash = COLOURS[index % 8], DASHES[index % 8]
+        for search in searches[: max(1, _LINES // len(grouped))]:
+            own = _epochs([search], series)
+            chart.line([(x(epoch), y(values[0])) for epoch, values in own.items()], colour, width=0.7, opacity=0.13)
+        told = [(epoch, mean) for epoch, values in means[name].items() if (mean := stats.mean_of(values)) is not None]
+        low, high = min(every), max(every)
+        banded = [
+            (x(epoch), y(max(low, mean.low)), y(min(high, mean.high)))
+            for epoch, mean in told
+            if mean.low is not None and mean.high is not None
+        ]
+        if len(banded) > 1:
+            chart.band(banded, colour)
+        if len(told) == 1:
+            chart.mark((x(told[0][0]), y(told[0][1].value)), colour, title=f"{name}: one epoch")
+        n = max((mean.n for _, mean in told), default=0)
+        chart.line([(x(epoch), y(mean.value)) for epoch, mean in told], colour, dash, 2.4, title=f"{name}: mean of {n}")
+        chart.key(f"{name} (n = {n})", colour, dash)
+        rows += [_row(label, name, epoch, mean, share) for epoch, mean in _thinned(told)]
+    return chart.svg(), rows
+
+
+def _row(label: str, name: str, epoch: int, mean: stats.Mean, share: bool) -> list[str]:
+    show = percent if share else (lambda value: "-" if value is None else number(value))
+    interval = "none: n is 1" if mean.low is None else f"{show(mean.low)} to {show(mean.high)}"
+    return [label, name, str(epoch), show(mean.value), show(mean.std), str(mean.n), interval]
+
+
+def _thinned(told: list[Any], most: int = 12) -> list[Any]:
+    """At most about `most` of the epochs, the last among them."""
+    step = max(1, len(told) // most)
+    return told[step - 1 :: step] if (len(told) - step) % step == 0 else [*told[step - 1 :: step], told[-1]]
+
+
+_HEADERS = ("of", "group", "epoch", "mean", "std", "n", "95 % interval")
+
+
+def _figure(run: Run, name: str, title: str, found: Sequence[Any], caption: str, why: str) -> Figure:
+    drawn = [each for each in found if each is not None]
+    if not drawn:
+        return missing(name, title, why)
+    by, _ = groups(run)
+    told = f"{caption} Lines: means over completed trials{f', grouped by {by}' if by else ''}; "
+    told += "shaded: Student's 95 % interval of the mean over trials; faint: single trials."
+    return Figure(name, title, told, [each[0] for each in drawn], _HEADERS, [row for each in drawn for row in each[1]])
+
+
+def skips(run: Run) -> Figure:
+    first = next((row for search in run.completed for row in search.rows), {})
+
+    def of(cell: str) -> Series:
+        return lambda row: float(found[cell]) if cell in (found := skips_of(row)) else None
+
+    found = [curves(run, of(cell), f"skip connections, {cell} cell", count=True) for cell in skips_of(first)]
+    caption = "Skip connections in the genotype that would be chosen after each epoch."
+    return _figure(run, "skips", "Skip connections over epochs", found, caption, f"genotypes are {NOT_RECORDED}")
+
+
+def eigenvalue(run: Run) -> Figure:
+    found = curves(run, lambda row: _number(row.get("eigenvalue")), "dominant eigenvalue")
+    caption = (
+        "Largest eigenvalue of the Hessian of the validation loss in alpha; its rise foretells collapse (RobustDARTS)."
+    )
+    why = f"{NOT_RECORDED}: add the probe 'eigenvalue' to search.probes"
+    return _figure(run, "eigenvalue", "Dominant eigenvalue over epochs", [found], caption, why)
+
+
+def score(run: Run) -> Figure:
+    found = curves(
+        run, lambda row: _number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
+    )
+    caption = "The supernet's score, which promotion goes by and which may mislead."
+    return _figure(run, "score", "Supernet score over epochs", [found], caption, "no completed trial has rows")
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) else None
+
+
+def arch_weights(run: Run) -> Figure:
+    """Mean arch weight of each primitive over the edges, for the trial behind the best genotype."""
+    title = "Arch weights over epochs"
+    search = _shown(run)
+    if search is None:
+        return missing("arch-weights", title, f"arch weights over epochs are {NOT_RECORDED}")
+    pictures, rows = [], []
+    last = next(row["arch_weights"] for row in reversed(search.rows) if row.get("arch_weights"))
+    for cell in last:
+        lines = _by_primitive(search, cell)
+        every = [value for line in lines.values() for _, value in line]
+        if not every:
+            continue
+        x, y = plot_area(
+            [1.0, *(float(epoch) for line in lines.values() for epoch, _ in line)], [0.0, *every], whole_x=True
+        )
+        alt = f"Mean arch weight of {len(lines)} primitives in the {cell} cell over epochs, trial {search.id}"
+        chart = Chart(alt, x, y, "epoch", "mean arch weight over edges", f"{cell} cell")
+        for index, (name, line) in enumerate(lines.items()):
+            style = (COLOURS[index % 8], DASHES[(index + index // 8) % 8])
+            chart.line([(x(epoch), y(value)) for epoch, value in line], *style, 2.2, title=name)
+            chart.key(name, *style)
+            rows += [[cell, name, str(epoch), f"{value:.4f}"] for epoch, value in _thinned(line, 6)]
+        pictures.append(chart.svg())
+    caption = (
+        f"Trial {search.id}: one search, so there is no spread to show. Arch weights are alpha after the relaxation."
+    )
+    headers = ["cell type", "primitive", "epoch", "mean over edges"]
+    return Figure("arch-weights", title, caption, pictures, headers, rows)
+
+
+def _shown(run: Run) -> Searched | None:
+    """The trial behind the best retrained genotype that recorded its arch weights, else the best by the metric."""
+    ranked = sorted(run.retrained_mean, key=lambda name: -run.retrained_mean[name])
+    first = [search for name in ranked for search in run.found_by.get(name, [])]
+    sign = -1.0 if run.mode == "max" else 1.0
+    rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
+    return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)
+
+
+def _by_primitive(search: Searched, cell: str) -> dict[str, list[tuple[int, float]]]:
+    """Primitive -> (epoch, mean over edges). A row's `primitives` are one list for all edges, or one for each."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in search.rows:
+        found = (row.get("arch_weights") or {}).get(cell)
+        if not found:
+            continue
+        names = found["primitives"]
+        sums: dict[str, list[float]] = {}
+        for edge, weights in enumerate(found["weights"]):
+            own = names if names and isinstance(names[0], str) else names[edge]
+            for name, weight in zip(own, weights, strict=False):
+                if is_number(weight):
+                    sums.setdefault(name, []).append(float(weight))
+        for name, values in sums.items():
+            lines.setdefault(name, []).append((int(row["epoch"]), fmean(values)))
+    return lines

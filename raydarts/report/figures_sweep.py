@@ -1,0 +1,144 @@
+"""The report's pictures of hyperparameters: importance, what each does, interactions, parallel coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from raydarts.report import stats
+from raydarts.report.axes import HEIGHT, plot_area
+from raydarts.report.figures import Figure, bars, is_share, missing
+from raydarts.report.gather import Run, Searched, Setting
+from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
+from raydarts.report.svg import COLOURS, SOFT, Chart
+from raydarts.report.wording import number, percent
+
+Value = Callable[[Searched], float | None]
+_WIDE = 900
+
+
+def measured(run: Run) -> list[tuple[str, bool, Value]]:
+    """What is drawn against settings: name, whether it is told in percent, and where it is found."""
+    return [
+        (f"supernet {run.metric.replace('_', ' ')}", is_share(run), lambda search: search.metric),
+        ("skip connections", False, lambda search: None if search.skips is None else float(search.skips)),
+    ]
+
+
+def importance(run: Run) -> Figure:
+    title = "Importance of each hyperparameter"
+    pictures, rows = [], []
+    for target, words in (("metric", f"supernet {run.metric.replace('_', ' ')}"), ("skips", "few skip connections")):
+        found = importances(run, target)
+        if not found:
+            continue
+        values = [(each.label, each.ped, f"{each.label}: {each.ped:.3f} of PED-ANOVA's total") for each in found]
+        pictures.append(bars("share of importance, PED-ANOVA", values, f"for {words}"))
+        rows += [
+            [words, each.label, f"{each.ped:.3f}", "-" if each.fanova is None else f"{each.fanova:.3f}", str(each.n)]
+            for each in found
+        ]
+    if not pictures:
+        return missing("importance", title, reasons(run))
+    caption = (
+        f"Bars: {PED}, over all completed trials; a setting that exists under one option only counts where it exists. "
+        f"The table adds {FANOVA}, for each setting over the trials in which it exists (from {FEWEST} on). "
+        "The two answer different questions and need not agree. Neither has an interval: the bar of the search seed, "
+        "which is luck, "
+        "shows how large a share means nothing."
+    )
+    headers = ["for", "hyperparameter", "PED-ANOVA", "fANOVA", "trials with it"]
+    return Figure("importance", title, caption, pictures, headers, rows)
+
+
+def effects(run: Run) -> Figure:
+    """Each setting against the metric and the skips: means with intervals, or points where values are many."""
+    title = "What each hyperparameter does"
+    pictures, rows = [], []
+    for setting in run.settings:
+        for name, share, value in measured(run):
+            units = [
+                (search.choices[setting.name], float(found), search.id)
+                for search in run.completed
+                if setting.name in search.choices and (found := value(search)) is not None
+            ]
+            if len(units) < 2:
+                continue
+            if setting.trend:
+                pictures.append(_points(setting, units, name, share))
+            else:
+                picture, told = _means(setting, units, name, share)
+                pictures.append(picture)
+                rows += told
+    if not pictures:
+        return missing("effects", title, "nothing was swept, or fewer than two trials completed")
+    caption = (
+        "Completed searches. Points are single trials; a bar with a cap is a mean over trials (search seeds and "
+        "other settings differ) with Student's 95 % interval. The sentences above compare at equal seeds and settings "
+        "instead."
+    )
+    headers = ["hyperparameter", "value", "of", "mean", "std", "n", "95 % interval"]
+    return Figure("effects", title, caption, pictures, headers, rows)
+
+
+def _points(setting: Setting, units: Sequence[tuple[Any, float, str]], name: str, share: bool) -> Markup:
+    x, y = plot_area(
+        [unit[0] for unit in units],
+        [unit[1] for unit in units],
+        log_x=setting.log,
+        percent_y=share,
+        whole_x=all(isinstance(value, int) for value in setting.values),
+    )
+    label = f"{setting.label}{' (logarithmic)' if setting.log else ''}"
+    chart = Chart(f"{name} against {setting.label}, {len(units)} trials", x, y, label, name + (", %" if share else ""))
+    for at, value, trial in units:
+        chart.mark(
+            (x(at), y(value)),
+            COLOURS[0],
+            title=f"trial {trial}: {number(at)}, {number(value, 4)}",
+            size=3.4,
+            opacity=0.55,
+        )
+    return chart.svg()
+
+
+def _means(
+    setting: Setting, units: Sequence[tuple[Any, float, str]], name: str, share: bool
+) -> tuple[Markup, list[list[str]]]:
+    levels = [str(value) for value in setting.values]
+    x, y = plot_area(levels, [unit[1] for unit in units], percent_y=share, categories=True)
+    alt = f"{name} for each value of {setting.label}"
+    chart = Chart(alt, x, y, setting.label, name + (", %" if share else ""), turn=len(levels) > 4)
+    rows = []
+    for level in levels:
+        own = [(value, trial) for at, value, trial in units if str(at) == level]
+        mean = stats.mean_of([value for value, _ in own])
+        if mean is None:
+            continue
+        for index, (value, trial) in enumerate(own):
+            shift = ((index * 7) % 11 - 5) * 1.6
+            chart.mark(
+                (x(level) + shift, y(value)), SOFT, title=f"trial {trial}: {number(value, 4)}", size=2.4, opacity=0.35
+            )
+        whisker(chart, x(level) + 22, mean, y, COLOURS[0])
+        shown = [percent(v) if share else number(v) for v in (mean.value, mean.std or 0.0)]
+        interval = "none: n is 1"
+        if mean.low is not None and mean.high is not None:
+            interval = " to ".join(percent(v) if share else number(v) for v in (mean.low, mean.high))
+        rows.append([setting.label, level, name, shown[0], shown[1] if mean.n > 1 else "-", str(mean.n), interval])
+    return chart.svg(), rows
+
+
+def whisker(
+    chart: Chart, at: float, mean: stats.Mean, y: Any, colour: str, shape: str = "square", cap: float = 5
+) -> None:
+    """A mean with its interval, the line cut off where the axis ends."""
+    if mean.low is not None and mean.high is not None:
+        low, high = (min(max(y(v), 26.0), HEIGHT - 46.0) for v in (mean.low, mean.high))
+        chart.line([(at, low), (at, high)], colour, width=1.8)
+        for end in (low, high):
+            chart.line([(at - cap, end), (at + cap, end)], colour, width=1.8)
+    interval = "" if mean.low is None else f", 95 % interval {number(mean.low, 4)} to {number(mean.high, 4)}"
+    chart.mark((at, y(mean.value)), colour, shape, f"mean {number(mean.value, 4)}, n = {mean.n}{interval}", 4.2)

@@ -1,0 +1,294 @@
+"""What a run found, as sentences that a function makes from its numbers, each with its uncertainty.
+
+Every null hypothesis that is looked at is one test of a single family; a sentence claims an effect only where
+Holm's adjusted p is at most 5 %, so that a run of pure noise has any such sentence with a chance of at most 5 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from raydarts.report import stats
+from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
+from raydarts.report.gather import Run, Searched, Setting, short
+from raydarts.report.wording import Outcome, amount, listed, number
+
+_FEWEST = 6  # trials; with fewer nothing is tested
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence and what it is made from.
+
+    `kind` says which hypothesis: `setting`, `genotypes`, `rank` (supernet against retrained), `reward` (supernet
+    against skips), `harm` (skips against retrained). `estimate` with its 95 % interval `low` to `high` is in
+    `unit`; `p` is the permutation test's, `adjusted` Holm's over the run's family of tests. `claims`: it tells an
+    effect from noise.
+    """
+
+    kind: str
+    subject: str
+    outcome: str
+    test: str
+    n: int
+    p: float
+    estimate: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    sentence: str
+    adjusted: float = 1.0
+    family: int = 1
+
+    @property
+    def claims(self) -> bool:
+        return self.adjusted <= stats.ALPHA
+
+    @property
+    def evidence(self) -> str:
+        """The test in words, as it stands behind the sentence."""
+        return f"{self.test}, p = {number(self.p)}, Holm-adjusted over {self.family} tests {number(self.adjusted)}"
+
+
+def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]]]:
+    """What a setting may act on: the sweep's metric, skip connections, retrained accuracy."""
+    supernet = Outcome(f"supernet {run.metric.replace('_', ' ')}", run.metric.endswith("accuracy"))
+    skips = Outcome("skip connections", False, countable=True)
+    retrained = Outcome("retrained validation accuracy", True, selected=True)
+    return [
+        (supernet, lambda search: search.metric),
+        (skips, lambda search: None if search.skips is None else float(search.skips)),
+        (retrained, lambda search: run.retrained_mean.get(search.genotype_id or "")),
+    ]
+
+
+def findings(run: Run, draws: int = stats.DRAWS) -> list[Finding]:
+    """Every test of the run with its sentence, the claims first, smallest p first."""
+    found = [
+        tested
+        for setting in run.settings
+        for outcome, value in outcomes(run)
+        if (tested := _setting(run, setting, outcome, value, draws)) is not None
+    ]
+    found += [tested for test in (_rank, _reward, _harm, _genotypes) if (tested := test(run, draws)) is not None]
+    adjusted = stats.holm([finding.p for finding in found])
+    family = len(found)
+    done = [replace(each, adjusted=p, family=family) for each, p in zip(found, adjusted, strict=True)]
+    return sorted(done, key=lambda finding: (not finding.claims, finding.p))
+
+
+def _setting(
+    run: Run, setting: Setting, outcome: Outcome, value: Callable[[Searched], float | None], draws: int
+) -> Finding | None:
+    units = [search for search in run.completed if setting.name in search.choices and value(search) is not None]
+    y = [float(value(search) or 0.0) for search in units]
+    levels = [search.choices[setting.name] for search in units]
+    if len(units) < _FEWEST or len(set(map(repr, levels))) < 2 or len(set(y)) < 2:
+        return None
+    blocks = blocks_for(run, setting, units)
+    within = f"{len(units)} searches" + (f" in {blocks.count} {blocks.words}" if blocks.count > 1 else "")
+    if setting.trend:
+        return _trend(setting, outcome, levels, y, blocks, within, draws)
+    return _levels(setting, outcome, [str(level) for level in levels], y, blocks, within, draws)
+
+
+def _trend(
+    setting: Setting, outcome: Outcome, x: Sequence[float], y: list[float], blocks: Blocking, within: str, draws: int
+) -> Finding | None:
+    found = stats.correlation(x, y, blocks.block, draws)
+    if found is None:
+        return None
+    middle = sorted(x)[len(x) // 2]
+    halves = [[b for a, b in zip(x, y, strict=True) if (a < middle) is lower] for lower in (True, False)]
+    means = [stats.mean_of(half) for half in halves]
+    told = ""
+    if means[0] is not None and means[1] is not None:
+        below, above = (_described(outcome, mean) for mean in (means[0], means[1]))
+        told = f" Mean below {number(middle)}: {below}; from there on: {above}."
+    sentence = (
+        f"A higher {setting.label} goes with {outcome.direction(found.value)} {outcome.name}{outcome.among}: rank "
+        f"correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {within}).{told}"
+    )
+    test = f"permutation test of Spearman's correlation, {blocks.words}"
+    return Finding(
+        "setting",
+        setting.name,
+        outcome.name,
+        test,
+        found.n,
+        found.p,
+        found.value,
+        found.low,
+        found.high,
+        "rank correlation",
+        sentence,
+    )
+
+
+def _described(outcome: Outcome, mean: stats.Mean) -> str:
+    """A mean with its spread, n and interval."""
+    if mean.std is None or mean.low is None or mean.high is None:
+        return f"{outcome.show(mean.value)} (n = 1)"
+    spread, low, high = (outcome.show_difference(value) for value in (mean.std, mean.low, mean.high))
+    return f"{outcome.show(mean.value)} (std {spread}, n = {mean.n}, 95 % interval {low} to {high})"
+
+
+def _levels(
+    setting: Setting, outcome: Outcome, level: list[str], y: list[float], blocks: Blocking, within: str, draws: int
+) -> Finding:
+    p = stats.levels_p(level, y, blocks.block, draws)
+    contrast = stats.largest_contrast(level, y, blocks.block) if p <= stats.ALPHA else None
+    test = f"permutation test of the means' differences, {blocks.words}"
+    counts = listed([f"{level.count(name)} {name}" for name in dict.fromkeys(level)])
+    if contrast is None:
+        sentence = f"{setting.label} acts on {outcome.name}{outcome.among} ({within}: {counts})."
+        values: tuple[float | None, float | None, float | None] = (None, None, None)
+    else:
+        low, high = (contrast.low, contrast.high)
+        picked = "" if contrast.pairs == 1 else f", the largest of {contrast.pairs} differences, Tukey's interval"
+        apart = "" if low > 0 else " No single pair of its values is told apart, though."
+        sentence = (
+            f"{setting.label}: {contrast.second} has on average {amount(outcome, contrast.difference)} {outcome.less} "
+            f"than {contrast.first}{outcome.among} (95 % interval {outcome.show_difference(low)} to "
+            f"{outcome.show_difference(high)}{picked}; {within}: {counts}).{apart}"
+        )
+        values = (contrast.difference, low, high)
+    return Finding("setting", setting.name, outcome.name, test, len(y), p, *values, outcome.unit, sentence)
+
+
+def _rank(run: Run, draws: int) -> Finding | None:
+    """Does the supernet's score rank the retrained genotypes?"""
+    names = [name for name in run.retrained_mean if name in run.supernet_mean]
+    sign = 1.0 if run.mode == "max" else -1.0
+    x = [sign * run.supernet_mean[name] for name in names]
+    found = stats.kendall(x, [run.retrained_mean[name] for name in names], draws)
+    if found is None:
+        return None
+    score = f"supernet {run.metric.replace('_', ' ')}"
+    if found.p <= stats.ALPHA and found.value > 0:
+        verdict = "the better score tends to retrain better" + (
+            ", but weakly: do not choose by it alone" if found.low < 0.5 else ""
+        )
+    elif found.p <= stats.ALPHA:
+        verdict = "the better score retrains WORSE: do not choose by it"
+    else:
+        verdict = "not shown to rank them at all: do not choose by it"
+    sentence = (
+        f"The {score} ranks the retrained genotypes with Kendall's tau {found.value:.2f} (95 % interval "
+        f"{found.low:.2f} to {found.high:.2f}; n = {found.n} genotypes): {verdict}. Only genotypes that this score "
+        f"promoted were "
+        "retrained, which by itself weakens a rank correlation."
+    )
+    test = "permutation test of Kendall's tau-b"
+    return _correlated("rank", score, "retrained validation accuracy", test, found, "Kendall's tau", sentence)
+
+
+def _correlated(
+    kind: str, subject: str, outcome: str, test: str, found: stats.Correlation, unit: str, sentence: str
+) -> Finding:
+    return Finding(kind, subject, outcome, test, found.n, found.p, found.value, found.low, found.high, unit, sentence)
+
+
+def _reward(run: Run, draws: int) -> Finding | None:
+    """Does the supernet's score reward skip connections?"""
+    units = [search for search in run.completed if search.metric is not None and search.skips is not None]
+    if len(units) < _FEWEST:
+        return None
+    sign = 1.0 if run.mode == "max" else -1.0
+    blocks = seed_blocks(units)
+    found = stats.correlation(
+        [float(search.skips or 0) for search in units],
+        [sign * float(search.metric or 0.0) for search in units],
+        blocks.block,
+        draws,
+    )
+    if found is None:
+        return None
+    score = f"supernet {run.metric.replace('_', ' ')}"
+    verdict = "the score rewards collapse" if found.value > 0 else "the score does not reward collapse here"
+    sentence = (
+        f"Cells with more skip connections have the {'better' if found.value > 0 else 'worse'} {score}: "
+        f"rank correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {found.n} searches): "
+        f"{verdict}."
+    )
+    test = f"permutation test of Spearman's correlation, {blocks.words}"
+    return _correlated("reward", "skip connections", score, test, found, "rank correlation", sentence)
+
+
+def _harm(run: Run, draws: int) -> Finding | None:
+    """Do genotypes with more skip connections retrain worse?"""
+    names = [name for name in run.retrained_mean if name in run.found_by and run.found_by[name][0].skips is not None]
+    x = [float(run.found_by[name][0].skips or 0) for name in names]
+    found = stats.kendall(x, [run.retrained_mean[name] for name in names], draws)
+    if found is None:
+        return None
+    sentence = (
+        f"Genotypes with more skip connections retrain {'worse' if found.value < 0 else 'better'}: Kendall's tau "
+        f"{found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; n = {found.n} retrained genotypes)."
+    )
+    test = "permutation test of Kendall's tau-b"
+    retrained = "retrained validation accuracy"
+    return _correlated("harm", "skip connections", retrained, test, found, "Kendall's tau", sentence)
+
+
+def _genotypes(run: Run, draws: int) -> Finding | None:
+    """Do the retrained genotypes differ by more than evaluation seeds do?"""
+    done = [each for each in run.retrainings if each.status == "completed" and each.validation is not None]
+    level = [each.genotype_id for each in done]
+    y = [float(each.validation or 0.0) for each in done]
+    if len(set(level)) < 2 or len(done) < _FEWEST or len(set(y)) < 2 or len(done) == len(set(level)):
+        return None
+    seeds = [each.seed for each in done]
+    p = stats.levels_p(level, y, seeds, draws)
+    contrast = stats.largest_contrast(level, y, seeds) if p <= stats.ALPHA else None
+    count = len(set(level))
+    sentence = f"The {count} retrained genotypes differ by more than evaluation seeds do ({len(done)} retrainings)."
+    values: tuple[float | None, float | None, float | None] = (None, None, None)
+    if contrast is not None:
+        values = (contrast.difference, contrast.low, contrast.high)
+        sentence += (
+            f" {contrast.first} is {100 * contrast.difference:.2f} percentage points of validation accuracy above "
+            f"{contrast.second} (95 % interval {100 * contrast.low:.2f} to {100 * contrast.high:.2f}, the largest of "
+            f"{contrast.pairs} differences, Tukey's interval)."
+        )
+    test = "permutation test of the means' differences, blocks of equal evaluation seed"
+    return Finding(
+        "genotypes", "genotype", "retrained validation accuracy", test, len(done), p, *values, "accuracy", sentence
+    )
+
+
+def undecided(found: Sequence[Finding]) -> list[str]:
+    """What was tested and could not be told from noise, in words: absence of evidence, and no more."""
+    lines = []
+    settings: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.claims:
+            continue
+        if finding.kind == "setting":
+            settings.setdefault(finding.outcome, []).append(short(finding.subject))
+        elif finding.kind == "rank":
+            lines.append(finding.sentence if finding.p > stats.ALPHA else _uncertain(finding))
+        elif finding.kind == "genotypes":
+            lines.append(
+                f"The retrained genotypes could not be told apart by validation accuracy ({finding.n} retrainings, "
+                f"p = {number(finding.p)}): do not read the order of the ranking as more than chance."
+            )
+        else:
+            lines.append(_uncertain(finding))
+    return [
+        *(f"No effect on {outcome} could be told from noise: {listed(names)}." for outcome, names in settings.items()),
+        *lines,
+    ]
+
+
+def _uncertain(finding: Finding) -> str:
+    interval = (
+        f"{finding.unit} {finding.estimate:.2f}, 95 % interval {finding.low:.2f} to {finding.high:.2f}, "
+        if finding.estimate is not None and finding.low is not None and finding.high is not None
+        else ""
+    )
+    return (
+        f"{finding.subject[:1].upper()}{finding.subject[1:]} against {finding.outcome}: not told from noise "
+        f"({interval}n = {finding.n}, Holm-adjusted p = {number(finding.adjusted)})."
+    )

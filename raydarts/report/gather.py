@@ -1,0 +1,294 @@
+"""A run as the report sees it: every search and retraining, the swept settings, and what was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.results import TrialRecord
+
+SEED = "search.seed"
+_MANY = 5  # a numeric setting with more distinct values than this is treated as continuous
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A swept hyperparameter. `values` are distinct, numbers ascending; `trend`: numbers, and many of them."""
+
+    name: str
+    label: str
+    values: tuple[Any, ...]
+
+    @property
+    def numeric(self) -> bool:
+        return all(is_number(value) for value in self.values)
+
+    @property
+    def trend(self) -> bool:
+        return self.numeric and len(self.values) > _MANY
+
+    @property
+    def log(self) -> bool:
+        """Whether its values span so much that a logarithmic axis shows them better."""
+        if not self.numeric or min(self.values) <= 0 or max(self.values) / min(self.values) < 30:
+            return False
+        return bool(median(self.values) < (min(self.values) + max(self.values)) / 4)  # most lie near the low end
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One search trial. `metric` is the sweep's, at the last epoch; `skips` counts all cell types together."""
+
+    id: str
+    status: str
+    seed: int | None
+    choices: Mapping[str, Any]
+    metric: float | None
+    skips: int | None
+    skips_by_cell: Mapping[str, int]
+    genotype: Mapping[str, Any] | None
+    genotype_id: str | None
+    epochs: int
+    rows: Sequence[Mapping[str, Any]] = ()
+    times: Sequence[Mapping[str, Any]] = ()
+    seconds: float | None = None
+    error: str | None = None
+
+    @property
+    def completed(self) -> bool:
+        return self.status == "completed"
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One retraining of a genotype with one evaluation seed; accuracies in [0, 1]."""
+
+    id: str
+    genotype_id: str
+    seed: int
+    status: str
+    validation: float | None
+    test: float | None
+    parameters: int | None
+    epochs: int
+    times: Sequence[Mapping[str, Any]] = ()
+    seconds: float | None = None
+    error: str | None = None
+    genotype: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a report is made from."""
+
+    description: Mapping[str, Any]
+    searches: Sequence[Searched]
+    retrainings: Sequence[Retrained]
+    status: str = "completed"
+    name: str = "run"
+    path: str = ""
+    spec_text: str = ""
+    promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.description.get("spec") or {}
+        return found
+
+    @property
+    def metric(self) -> str:
+        return str((self.spec.get("sweep") or {}).get("metric", "validation_accuracy"))
+
+    @property
+    def mode(self) -> str:
+        return str((self.spec.get("sweep") or {}).get("mode", "max"))
+
+    @property
+    def searcher(self) -> str:
+        found = (self.spec.get("sweep") or {}).get("searcher", "grid")
+        return str(found.get("name", "grid") if isinstance(found, Mapping) else found)
+
+    @cached_property
+    def completed(self) -> list[Searched]:
+        return [search for search in self.searches if search.completed]
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """The settings that differ between trials, search seed left out, in the order of the spec."""
+        return swept(search.choices for search in self.searches)
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The search seeds of all trials."""
+        return sorted({search.seed for search in self.searches if search.seed is not None})
+
+    @cached_property
+    def validation(self) -> dict[str, list[float]]:
+        """Genotype id -> its validation accuracies, one for each completed evaluation seed."""
+        found: dict[str, list[float]] = {}
+        for done in self.retrainings:
+            if done.status == "completed" and done.validation is not None:
+                found.setdefault(done.genotype_id, []).append(done.validation)
+        return found
+
+    @cached_property
+    def retrained_mean(self) -> dict[str, float]:
+        return {name: fmean(values) for name, values in self.validation.items()}
+
+    @cached_property
+    def found_by(self) -> dict[str, list[Searched]]:
+        """Genotype id -> the completed and stopped trials that ended with it."""
+        found: dict[str, list[Searched]] = {}
+        for search in self.searches:
+            if search.genotype_id is not None and search.status in ("completed", "stopped"):
+                found.setdefault(search.genotype_id, []).append(search)
+        return found
+
+    @cached_property
+    def supernet_mean(self) -> dict[str, float]:
+        """Genotype id -> the sweep's metric, averaged over the trials that found it."""
+        means = {}
+        for name, searches in self.found_by.items():
+            values = [search.metric for search in searches if search.metric is not None]
+            if values:
+                means[name] = fmean(values)
+        return means
+
+    def setting(self, name: str) -> Setting | None:
+        return next((setting for setting in self.settings if setting.name == name), None)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
+    """What differs between these choices; a setting with one value is left out unless others hang on it."""
+    values: dict[str, dict[str, Any]] = {}
+    for chosen in choices:
+        for name, value in chosen.items():
+            if name != SEED:
+                values.setdefault(name, {})[repr(value)] = value
+    met = list(values)
+    ordered = sorted(met, key=lambda name: met.index(_root(name)) if _root(name) in values else met.index(name))
+    found = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
+    labels = {name: short(name) for name in found}
+    clashing = {label for label in labels.values() if list(labels.values()).count(label) > 1}
+    return [
+        Setting(name, name.removeprefix("search.") if labels[name] in clashing else labels[name], _ordered(distinct))
+        for name, distinct in found.items()
+    ]
+
+
+def _root(name: str) -> str:
+    """The choice that a conditional setting hangs on in the end."""
+    return name.split("[", maxsplit=1)[0]
+
+
+def short(name: str) -> str:
+    """`search.estimator[finite_difference].xi` -> `xi [finite_difference]`."""
+    options = re.findall(r"\[([^\]]*)\]", name)
+    last = name.rsplit("].", 1)[-1].removeprefix("search.")
+    return f"{last} [{', '.join(options)}]" if options else last
+
+
+def _ordered(values: list[Any]) -> tuple[Any, ...]:
+    numbers = sorted(value for value in values if is_number(value))
+    return (*numbers, *(value for value in values if not is_number(value)))
+
+
+def count_skips(genotype: Mapping[str, Any]) -> dict[str, int]:
+    """Skip connections per cell type of a genotype's JSON; the identity is the recurrent cell's skip."""
+
+    def count(value: Any, name: str) -> int:
+        if isinstance(value, str):
+            return int(value == name)
+        return sum(count(item, name) for item in value) if isinstance(value, list | tuple) else 0
+
+    return {
+        key: count(value, "identity" if key == "recurrent" else "skip_connect")
+        for key, value in genotype.items()
+        if not key.endswith("concat")
+    }
+
+
+def skips_of(row: Mapping[str, Any]) -> dict[str, int]:
+    """Skip connections per cell type in one epoch's row: the probe's, else counted in its genotype."""
+    probed = {key[len("skips_") :]: int(value) for key, value in row.items() if key.startswith("skips_") and value}
+    zeros = {key[len("skips_") :]: 0 for key, value in row.items() if key.startswith("skips_") and not value}
+    if probed or zeros:
+        return {**zeros, **probed}
+    genotype = row.get("genotype")
+    return count_skips(genotype) if isinstance(genotype, Mapping) else {}
+
+
+def _searched(record: TrialRecord, trial: TrialDirectory, metric: str) -> Searched:
+    config = record.description.get("config") or {}
+    choices = record.description.get("choices") or {}
+    seed = choices.get(SEED, config.get("seed"))
+    skips = record.skips or (count_skips(record.genotype) if record.genotype else {})
+    return Searched(
+        id=record.id,
+        status=record.status,
+        seed=None if seed is None else int(seed),
+        choices=choices,
+        metric=record.value(metric),
+        skips=sum(skips.values()) if skips else None,
+        skips_by_cell=skips,
+        genotype=record.genotype,
+        genotype_id=record.genotype_id,
+        epochs=record.epochs,
+        rows=record.rows,
+        times=trial.times(),
+        seconds=record.result.get("seconds"),
+        error=record.result.get("error"),
+    )
+
+
+def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirectory) -> Retrained:
+    parameters = (record.result.get("result") or {}).get("parameters")
+    return Retrained(
+        id=record.id,
+        genotype_id=row["genotype"],
+        seed=row["seed"],
+        status=record.status,
+        validation=row["validation_accuracy"],
+        test=row["test_accuracy"],
+        parameters=None if parameters is None else int(parameters),
+        epochs=record.epochs,
+        times=trial.times(),
+        seconds=record.result.get("seconds"),
+        error=record.result.get("error"),
+        genotype=record.description.get("genotype"),
+    )
+
+
+def gather(path: Path) -> Run:
+    """Read a run directory. Raises `RunError` where `path` is none."""
+    run = RunDirectory.open(path)
+    description = run.description()
+    spec = run.path / "spec.yaml"
+    draft = Run(description, (), ())
+    searched = results.trials(run)
+    evaluated = results.evaluations(run)
+    rows = results.evaluation_rows(evaluated)
+    return Run(
+        description=description,
+        searches=[_searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)],
+        retrainings=[
+            _retrained(record, row, trial)
+            for record, row, trial in zip(evaluated, rows, run.evaluations(), strict=True)
+        ],
+        status=results.run_status(run),
+        name=run.name,
+        path=str(run.path),
+        spec_text=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else "",
+        promotion=run.read("promotion.json") or (),
+    )

@@ -1,0 +1,229 @@
+"""`raydarts report RUN --html`: one file that needs no network and no script."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from raydarts import __version__
+from raydarts.errors import InputError
+from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
+from raydarts.report.findings import findings, undecided
+from raydarts.report.gather import Run, gather
+from raydarts.report.wording import duration, number, percent
+from raydarts.runs.files import write_bytes
+
+_LONGEST_ERROR = 2000
+
+
+@dataclass(frozen=True)
+class Table:
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_html(path: Path, out: Path | None = None) -> Path:
+    """Make the report of the run at `path`; `out` defaults to report.html in its directory.
+
+    Raises `RunError` where `path` is no run, `InputError` where `out` cannot be written.
+    """
+    run = gather(path)
+    target = Path(path) / "report.html" if out is None else out
+    if not target.parent.is_dir() or target.is_dir():  # before the work is done
+        raise InputError(f"{target}: the report cannot be written: its folder must exist, and it must be a file")
+    try:
+        write_bytes(target, render(run).encode("utf-8", "replace"))  # a spec may hold half a surrogate pair
+    except OSError as error:
+        raise InputError(f"{target}: the report cannot be written: {error.strerror}") from error
+    return target
+
+
+def render(run: Run) -> str:
+    """The page. Every text that comes from the run is escaped by the template."""
+    environment = Environment(
+        loader=PackageLoader("raydarts.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+    return environment.get_template("report.html.j2").render(context(run))
+
+
+def context(run: Run) -> dict[str, Any]:
+    """All that the template shows."""
+    found = findings(run)
+    return {
+        "run": run,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "version": __version__,
+        "counts": notes.counts(run),
+        "claims": [finding for finding in found if finding.claims],
+        "tests": len(found),
+        "alpha": f"{100 * stats.ALPHA:.0f}",
+        "draws": f"{stats.DRAWS:,}",
+        "undecided": undecided(found),
+        "facts": notes.facts(run),
+        "cautions": notes.cautions(run),
+        "tested": Table(
+            ["hypothesis", "outcome", "test", "n", "estimate", "p", "Holm-adjusted p", "claimed"],
+            [
+                [
+                    each.subject,
+                    each.outcome,
+                    each.test,
+                    str(each.n),
+                    "-" if each.estimate is None else number(each.estimate),
+                    number(each.p),
+                    number(each.adjusted),
+                    "yes" if each.claims else "no",
+                ]
+                for each in found
+            ],
+        ),
+        "ranking": ranking(run),
+        "trials": trials(run),
+        "promotion": promotion(run),
+        "failures": failures(run),
+        "sections": sections(run),
+        "spec": run.spec_text or json.dumps(run.spec, indent=2),
+        "resolved": json.dumps(run.spec, indent=2),
+        "versions": [
+            (name, value or "not installed") for name, value in (run.description.get("versions") or {}).items()
+        ],
+        "commit": run.description.get("git_commit") or "not in a git checkout",
+        "command": command(run.description.get("command") or []),
+    }
+
+
+def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
+    """Id, heading and figures of each section, in the order of reading."""
+    return [
+        (
+            "cells",
+            "Genotypes and what they are worth",
+            [figures_cluster.drawings(run), figures.supernet_against_retrained(run), figures.pareto(run)],
+        ),
+        (
+            "settings",
+            "Hyperparameters",
+            [
+                figures_sweep.importance(run),
+                figures_sweep.effects(run),
+                figures_together.interaction(run),
+                figures_together.parallel(run),
+            ],
+        ),
+        (
+            "epochs",
+            "Over the epochs of search",
+            [
+                figures_epochs.skips(run),
+                figures_epochs.eigenvalue(run),
+                figures_epochs.score(run),
+                figures_epochs.arch_weights(run),
+            ],
+        ),
+        ("cluster", "Cluster", [figures_cluster.timeline(run)]),
+    ]
+
+
+def command(words: Sequence[str]) -> str:
+    """The command line that made the run; the program by its name alone."""
+    if not words:
+        return ""
+    return shlex.join([Path(words[0]).name, *words[1:]])
+
+
+def _skips(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counted.items()) or "-"
+
+
+def ranking(run: Run) -> Table:
+    """Retrained genotypes by mean validation accuracy over evaluation seeds; test accuracy orders nothing."""
+    rows = []
+    ordered = sorted(run.retrained_mean, key=lambda name: (-run.retrained_mean[name], name))
+    for rank, name in enumerate(ordered, start=1):
+        own = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
+        test = stats.mean_of([each.test for each in own if each.test is not None])
+        tested = "-" if test is None else figures.told_mean(test)
+        parameters = next((each.parameters for each in own if each.parameters is not None), None)
+        trials = run.found_by.get(name, [])
+        seeds = sorted({search.seed for search in trials if search.seed is not None})
+        rows.append(
+            [
+                str(rank),
+                name,
+                *figures.mean_cells(stats.mean_of(run.validation[name])),
+                f"{percent(max(run.validation[name]))} (best of {len(run.validation[name])})",
+                tested,
+                "-" if parameters is None else f"{parameters:,}",
+                _skips(trials[0].skips_by_cell) if trials else "-",
+                ", ".join(search.id for search in trials[:8]) + (" ..." if len(trials) > 8 else ""),
+                ", ".join(map(str, seeds)) or "-",
+            ]
+        )
+    headers = ["rank", "genotype", "validation mean %", "std", "n evaluation seeds", "95 % interval of the mean"]
+    headers += ["best single %", "test mean % (not used to rank)", "parameters", "skips", "found by trials"]
+    return Table([*headers, "search seeds"], rows)
+
+
+def trials(run: Run) -> Table:
+    """Every search trial."""
+    names = [setting.name for setting in run.settings]
+    headers = ["trial", "status", "search seed", *(setting.label for setting in run.settings)]
+    headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "genotype", "epochs", "time"]
+    rows = [
+        [
+            search.id,
+            search.status,
+            "-" if search.seed is None else str(search.seed),
+            *(number(search.choices[name]) if name in search.choices else "-" for name in names),
+            "-" if search.metric is None else figures.show_metric(run, search.metric),
+            _skips(search.skips_by_cell),
+            search.genotype_id or "-",
+            str(search.epochs),
+            "-" if search.seconds is None else duration(search.seconds),
+        ]
+        for search in run.searches
+    ]
+    return Table(headers, rows)
+
+
+def promotion(run: Run) -> Table:
+    """Which genotypes went on to retraining, and why or why not."""
+    rows = [
+        [
+            str(decision["id"]),
+            "yes" if decision["promoted"] else "no",
+            str(decision["reason"]),
+            str(decision.get("best_trial", "-")),
+            f"{len(decision['trials'])}",
+        ]
+        for decision in run.promotion
+    ]
+    return Table(["genotype", "retrained", "why", "best trial", "trials that found it"], rows)
+
+
+def failures(run: Run) -> Table:
+    """What failed, and its error."""
+    rows = [[f"trial {s.id}", _error(s.error), str(s.epochs)] for s in run.searches if s.status == "failed"]
+    rows += [
+        [f"genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]
+        for r in run.retrainings
+        if r.status == "failed"
+    ]
+    return Table(["what", "error", "epochs done"], rows)
+
+
+def _error(text: str | None) -> str:
+    found = text or "no error recorded"
+    return found if len(found) <= _LONGEST_ERROR else found[:_LONGEST_ERROR] + " ..."

@@ -1,0 +1,134 @@
+"""How much each hyperparameter matters, by Optuna's evaluators on a study rebuilt from the trials."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raydarts.report.gather import SEED, Run, Setting, is_number, short
+
+_TREES = 16
+PED = "PED-ANOVA (Optuna's PedAnovaImportanceEvaluator: reaching the best tenth)"
+FANOVA = f"fANOVA (Optuna's FanovaImportanceEvaluator, {_TREES} trees: share of variance)"
+FEWEST = 20
+"""Completed trials; of fewer the best tenth is one trial, which says nothing."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """One hyperparameter. `ped` and `fanova` are shares of 1 among those of its column.
+
+    `fanova` is taken over the `n` trials in which the hyperparameter exists, among what else always exists there,
+    since fANOVA knows no conditional spaces; `ped` over all trials.
+    """
+
+    name: str
+    label: str
+    ped: float
+    fanova: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    choices: Mapping[str, Any]
+    value: float
+
+
+def importances(run: Run, target: str) -> list[Importance]:
+    """By `metric` (the sweep's) or `skips` (fewest are best). Empty where trials are too few, or all alike."""
+    rows = []
+    for search in run.completed:
+        value = search.metric if target == "metric" else search.skips
+        if value is not None:
+            rows.append(_Row({**search.choices, SEED: search.seed}, float(value)))
+    if len(rows) < FEWEST or len({row.value for row in rows}) < 2:
+        return []
+    settings = list(run.settings)
+    if len(run.seeds) > 1:
+        settings.append(Setting(SEED, "search seed (luck)", tuple(run.seeds)))
+    maximise = target == "metric" and run.mode == "max"
+    names = [setting.name for setting in settings]
+    if not names:
+        return []
+    ped = _evaluate(settings, rows, names, maximise, "ped")
+    found = []
+    known: dict[tuple[Any, ...], dict[str, float]] = {}  # settings that exist in the same trials share one forest
+    for setting in settings:
+        own = [row for row in rows if setting.name in row.choices]
+        always = [other for other in settings if all(other.name in row.choices for row in own) and _varies(other, own)]
+        shares: dict[str, float] = {}
+        if setting in always and len(own) >= FEWEST and len({row.value for row in own}) > 1:
+            which = (*map(id, own), *(other.name for other in always))
+            if which not in known:
+                known[which] = _evaluate(always, own, [other.name for other in always], maximise, "fanova")
+            shares = known[which]
+        found.append(
+            Importance(
+                setting.name,
+                setting.label if setting.name == SEED else short(setting.name),
+                ped[setting.name],
+                shares.get(setting.name),
+                len(own),
+            )
+        )
+    return sorted(found, key=lambda each: -each.ped)
+
+
+def _varies(setting: Setting, rows: Sequence[_Row]) -> bool:
+    return len({repr(row.choices[setting.name]) for row in rows}) > 1
+
+
+def _evaluate(
+    settings: Sequence[Setting], rows: Sequence[_Row], names: list[str], maximise: bool, kind: str
+) -> dict[str, float]:
+    import optuna  # noqa: PLC0415 - only who asks for importance needs Optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    spaces = {setting.name: _distribution(setting) for setting in settings}
+    study = optuna.create_study(
+        direction="maximize" if maximise else "minimize", storage=optuna.storages.InMemoryStorage()
+    )
+    for row in rows:
+        params = {name: _shown(spaces[name], row.choices[name]) for name in names if name in row.choices}
+        distributions = {name: spaces[name] for name in params}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=row.value))
+    evaluator: Any = optuna.importance.PedAnovaImportanceEvaluator()
+    if kind == "fanova":
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=names)
+    optuna.logging.set_verbosity(before)
+    return {name: float(value) for name, value in shares.items()}
+
+
+def _distribution(setting: Setting) -> Any:
+    """Numbers that many trials drew are a range, others categories."""
+    import optuna  # noqa: PLC0415
+
+    if setting.trend and setting.name != SEED:
+        low, high = float(setting.values[0]), float(setting.values[-1])
+        return optuna.distributions.FloatDistribution(low, high, log=setting.log)
+    return optuna.distributions.CategoricalDistribution([_plain(value) for value in setting.values])
+
+
+def _shown(distribution: Any, value: Any) -> Any:
+    return float(value) if hasattr(distribution, "low") else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """A category as Optuna takes it, told apart from others that are equal in Python (1, 1.0, True)."""
+    return value if isinstance(value, str) or value is None else f"{type(value).__name__} {value!r}"
+
+
+def reasons(run: Run) -> str:
+    """Why there is no importance, in words."""
+    if len(run.completed) < FEWEST:
+        return f"{len(run.completed)} completed trials; importance is computed from {FEWEST} on"
+    if not any(is_number(search.metric) for search in run.completed):
+        return f"no completed trial has the metric {run.metric}"
+    return "nothing was swept, or all trials measured the same"

@@ -1,0 +1,101 @@
+"""What must be known to read a run's numbers: counts, and what they cannot show. No sentence here claims an effect."""
+
+from __future__ import annotations
+
+from raydarts.report import stats
+from raydarts.report.gather import Run
+from raydarts.report.wording import listed, percent
+
+
+def counts(run: Run) -> list[tuple[str, str]]:
+    """The run in a few numbers."""
+    statuses = [search.status for search in run.searches]
+    ended = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
+    retrained = [each.status for each in run.retrainings]
+    again = [f"{retrained.count(name)} {name}" for name in dict.fromkeys(retrained)]
+    evaluation_seeds = sorted({each.seed for each in run.retrainings})
+    return [
+        ("Search trials", f"{len(run.searches)}" + (f" ({', '.join(ended)})" if ended else "")),
+        ("Search seeds", ", ".join(map(str, run.seeds[:12])) + (" ..." if len(run.seeds) > 12 else "") or "none"),
+        ("Settings swept", listed([setting.label for setting in run.settings]) if run.settings else "none"),
+        ("Distinct genotypes", str(len(run.found_by))),
+        ("Retrainings", f"{len(run.retrainings)}" + (f" ({', '.join(again)})" if again else "")),
+        ("Evaluation seeds", ", ".join(map(str, evaluation_seeds)) or "none"),
+    ]
+
+
+def facts(run: Run) -> list[str]:
+    """Sentences that count, with n and an interval where one is due."""
+    lines = []
+    known = [search for search in run.completed if search.skips_by_cell]
+    if known:
+        full = [s for s in known if any(_mostly_skips(s.genotype, cell, n) for cell, n in s.skips_by_cell.items())]
+        low, high = stats.proportion(len(full), len(known))
+        lines.append(
+            f"Collapse: in {len(full)} of {len(known)} completed searches ({percent(len(full) / len(known), 0)} %, "
+            f"95 % interval {percent(low, 0)} to {percent(high, 0)} %) more than half of the edges of a cell type are "
+            f"skip "
+            "connections."
+        )
+    done = [each for each in run.retrainings if each.validation is not None and each.status == "completed"]
+    if done:
+        best = max(done, key=lambda each: each.validation or 0.0)
+        lines.append(
+            f"The best single retraining reached {percent(best.validation)} % validation accuracy "
+            f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it overstates what the "
+            f"genotype gives on average."
+        )
+    return lines
+
+
+def _mostly_skips(genotype: object, cell: str, count: int) -> bool:
+    edges = genotype.get(cell) if isinstance(genotype, dict) else None
+    if not isinstance(edges, list):
+        return False
+    flat = sum(1 for edge in edges if edge and isinstance(edge[0], str))
+    total = flat or sum(len(node) for node in edges)
+    return total > 0 and count > total / 2
+
+
+def cautions(run: Run) -> list[str]:
+    """What the design of this run does not let one say."""
+    lines = []
+    if len(run.seeds) == 1 and run.searches:
+        lines.append(
+            f"All searches share search seed {run.seeds[0]}: what is found holds for that seed, and nothing is known "
+            "of others. Sweep search.seed to know more."
+        )
+    if len(run.validation) > 1 and max(map(len, run.validation.values())) < 2:
+        lines.append(
+            "Each genotype was retrained with one evaluation seed: no spread is known, and the ranking may be luck. "
+            "Give evaluate.seeds more values."
+        )
+    if run.searcher == "optuna":
+        lines.append(
+            "The searcher (Optuna's TPE) proposed settings in view of earlier results, so trials are not independent "
+            "draws: p-values and intervals of settings are approximate."
+        )
+    stopped = sum(search.status == "stopped" for search in run.searches)
+    if stopped:
+        lines.append(
+            f"{_many(stopped, 'search was', 'searches were')} stopped early by the scheduler. Means and tests leave "
+            f"out "
+            "what was stopped, and so describe the searches that looked promising enough to finish."
+        )
+    searches = sum(search.status == "failed" for search in run.searches)
+    again = sum(each.status == "failed" for each in run.retrainings)
+    failed = [_many(searches, "search", "searches")] if searches else []
+    failed += [_many(again, "retraining", "retrainings")] if again else []
+    if failed:
+        lines.append(
+            f"{listed(failed)} failed. What failed is in no mean or test; if failing depends on settings, these are "
+            "distorted."
+        )
+    open_trials = sum(search.status in ("running", "pending") for search in run.searches)
+    if open_trials:
+        lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")
+    return lines
+
+
+def _many(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

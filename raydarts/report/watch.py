@@ -1,0 +1,37 @@
+"""`raydarts status --watch`: the status, again and again, until the run ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from raydarts.report.tables import status_json, status_table
+
+_ENDED = ("completed", "failed", "interrupted")
+
+
+def follow(path: Path, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Show the status every `every` seconds until the run has ended, or Ctrl-C is pressed.
+
+    Where the output is no terminal a table is printed only when something has changed.
+    """
+    shown = None
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        try:
+            while True:
+                found = status_json(path)
+                if found != shown:
+                    if console.is_terminal:
+                        live.update(status_table(path), refresh=True)
+                    else:
+                        console.print(status_table(path))
+                    shown = found
+                if found["status"] in _ENDED:
+                    return
+                sleep(every)
+        except KeyboardInterrupt:
+            return

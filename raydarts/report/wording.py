@@ -1,0 +1,77 @@
+"""Numbers and outcomes in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Something measured. `share`: in [0, 1], told in percent; `selected`: known of promoted genotypes alone."""
+
+    name: str
+    share: bool
+    countable: bool = False
+    selected: bool = False
+
+    @property
+    def less(self) -> str:
+        return "fewer skip connections" if self.countable else f"lower {self.name}"
+
+    def direction(self, sign: float) -> str:
+        if self.countable:
+            return "more" if sign > 0 else "fewer"
+        return "higher" if sign > 0 else "lower"
+
+    @property
+    def among(self) -> str:
+        """A reminder where only part of the trials could be looked at."""
+        return " (among retrained genotypes only, which the supernet's score chose)" if self.selected else ""
+
+    @property
+    def unit(self) -> str:
+        return "edges" if self.countable else "share" if self.share else self.name
+
+    def show(self, value: float) -> str:
+        if self.share:
+            return f"{100 * value:.2f} %"
+        return f"{value:.2f}" if self.countable else number(value)
+
+    def show_difference(self, value: float) -> str:
+        return f"{100 * value:.2f}" if self.share else f"{value:.2f}" if self.countable else number(value)
+
+
+def amount(outcome: Outcome, difference: float) -> str:
+    """A difference as it stands before "fewer skip connections" or "lower accuracy"."""
+    shown = outcome.show_difference(difference)
+    if outcome.countable:
+        return shown
+    return f"{shown} percentage points" if outcome.share else f"by {shown}"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number short enough to read; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
+    return f"{value:.{digits}g}"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """`4 h 05 min`, `3 min 20 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,155 @@
+"""The HTML report without a browser: means say their n, empty and old runs are told as such, nothing is markup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from raydarts.errors import InputError, RunError
+from raydarts.report import figures_cluster, figures_epochs, html, notes
+from raydarts.report.figures_cluster import draw, timeline
+from raydarts.report.gather import Run, gather
+from raydarts.report.html import ranking, render, write_html
+from raydarts.report.stats import mean_of
+from raydarts.runs.directory import RunDirectory
+from tests.synthetic_run import EVIL, genotype, spec, write_run
+
+
+class Page(HTMLParser):
+    """Tags, ids and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return gather(write_run(tmp_path_factory.mktemp("runs") / "small", trials=12, top_k=6, question=EVIL))
+
+
+def test_a_page_has_no_script_no_address_and_no_id_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures_cluster, "_DRAWN", 1)  # a drawing takes a second
+    page = Page(render(run))
+    assert not {"script", "img", "iframe", "object", "foreignobject"} & set(page.tags)
+    assert page.tags.count("h1") == 1
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") or link == "data:," for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert EVIL in page.text  # the question, and the error of the trial that failed
+    assert "diverged <script>" in page.text
+
+
+def test_values_names_and_primitives_of_a_spec_are_no_markup_in_figures_either(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_cluster, "_DRAWN", 1)
+    evil = {"normal": [[f"{EVIL}-->", 0], ["skip_connect", 1]], "normal_concat": [2]}
+    searches = [
+        replace(
+            search,
+            choices={**search.choices, f"search.{EVIL}": f"{EVIL}{index % 2}", "search.odd\ud800": index},
+            genotype=evil,
+        )
+        for index, search in enumerate(run.searches)
+    ]
+    retrained = [replace(each, genotype=evil) for each in run.retrainings]
+    text = render(replace(run, searches=searches, retrainings=retrained, name=EVIL))
+    page = Page(text)
+    assert not {"script", "img"} & set(page.tags)
+    assert page.text.count(EVIL) > 5
+    assert "<script" not in text.lower()
+
+
+def test_every_mean_of_the_ranking_says_spread_n_and_interval_and_best_of_n_its_name(run: Run) -> None:
+    table = ranking(run)
+    first = max(run.retrained_mean, key=lambda name: run.retrained_mean[name])
+    mean = mean_of(run.validation[first])
+    assert mean is not None
+    assert mean.std is not None
+    assert mean.low is not None
+    row = dict(zip(table.headers, table.rows[0], strict=True))
+    assert row["genotype"] == first
+    assert row["validation mean %"] == f"{100 * mean.value:.2f}"
+    assert row["std"] == f"{100 * mean.std:.2f}"
+    assert row["n evaluation seeds"] == "3"
+    assert row["95 % interval of the mean"].startswith(f"{100 * mean.low:.2f} to ")
+    assert row["best single %"].endswith("(best of 3)")
+    accuracies = [float(each[2]) for each in table.rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+
+
+def test_what_a_run_did_not_record_is_said_in_its_place(run: Run) -> None:
+    bare = [
+        replace(search, times=(), genotype=None, rows=[{"epoch": 1, "validation_accuracy": 0.5}])
+        for search in run.searches
+    ]
+    old = replace(run, searches=bare, retrainings=[replace(each, times=(), genotype=None) for each in run.retrainings])
+    assert timeline(old).missing == "start and end times are not recorded in this run"
+    assert figures_epochs.arch_weights(old).missing == "arch weights over epochs are not recorded in this run"
+    assert "eigenvalue" in figures_epochs.eigenvalue(old).missing
+    text = Page(render(old)).text
+    assert "Not drawn: start and end times are not recorded in this run." in text
+    assert "importance is computed from 20 on" in text
+    assert "no genotype is known yet" in text
+
+
+def test_the_timeline_counts_the_time_of_all_processes(run: Run) -> None:
+    figure = timeline(run)
+    rows = {row[0]: row[2] for row in figure.rows}
+    spent = sum(entry["end"] - entry["start"] for search in run.searches for entry in search.times)
+    gaps = sum(len(search.times) - 1 for search in run.searches)  # a second between epochs, not worth a break
+    assert rows["search"] == html.duration(spent + gaps)
+
+
+def test_a_run_with_nothing_in_it_has_a_page(tmp_path: Path) -> None:
+    path = RunDirectory.create(tmp_path / "r", kind="sweep", spec={"sweep": None}).path
+    text = Page(write_html(path).read_text()).text
+    assert "Nothing could be tested" in text
+    assert "No genotype has been retrained" in text
+    assert "The command is not recorded" in text
+
+
+def test_one_seed_and_an_adaptive_searcher_are_cautioned_of(run: Run) -> None:
+    adaptive = spec("") | {"sweep": {"searcher": {"name": "optuna"}, "metric": "validation_accuracy", "mode": "max"}}
+    searches = [replace(search, seed=3) for search in run.searches]
+    changed = replace(run, searches=searches, description={**run.description, "spec": adaptive})
+    lines = " ".join(notes.cautions(changed))
+    assert "share search seed 3" in lines
+    assert "TPE" in lines
+    assert "1 search was stopped early" in lines
+    assert "1 search failed" in lines
+
+
+def test_drawings_of_one_page_share_no_id_and_keep_their_glyphs() -> None:
+    import random
+
+    one, two = (draw(genotype(3, random.Random(seed)), "t", f"g{seed}-") for seed in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert not set(Page(one).ids) & set(Page(two).ids)
+    assert "scale(0.015625)" in one
+    assert draw({"cell": []}, "t", "g-") is None
+
+
+def test_bad_paths_are_input_errors(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(RunError, match="there is no such run"):
+        write_html(tmp_path / "absent")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_html(Path(run.path), tmp_path / "absent" / "page.html")
