@@ -5,31 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]#!|$~@])")
-_BEGINNING = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
+_MARKUP = re.compile(r"([\\`*{}\[\]#!|$~@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_LIST_OR_RULE = re.compile(r"^([-+=])")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def clean(text: object) -> str:
-    """Plain text: halves of surrogate pairs and control characters (of direction too) become `?` and a blank."""
+    """Plain text: halves of surrogate pairs become `?`, control characters (those of direction too) blanks."""
     whole = str(text).encode("utf-8", "replace").decode("utf-8")
-    return "".join(
-        character if character in "\n\t" or character.isprintable() or character == "\u00a0" else " "
-        for character in whole
-    )
+    return "".join(each if each in "\n\t" or each.isprintable() or each == "\u00a0" else " " for each in whole)
 
 
 def escape(text: object) -> str:
-    """One line of markdown that reads as `text` does: no HTML, emphasis, link, image, formula, heading, list or cell."""
-    line = " ".join(clean(text).split())
-    line = _MARKUP.sub(r"\\\1", line)
+    """One line of markdown that reads as `text`: no HTML, emphasis, link, image, formula, heading, list or cell."""
+    line = _MARKUP.sub(r"\\\1", " ".join(clean(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = line.replace("://", r"\://").replace("www.", r"www\.")  # else made links without being asked
-    return _BEGINNING.sub(lambda found: f"{found[1]}\\{found[2]}" if not found[2].isdigit() else found[0], _numbered(line))
-
-
-def _numbered(line: str) -> str:
-    """`1. x` and `1) x` begin a list; `1\\. x` does not."""
-    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
+    return _NUMBERED.sub(r"\1\\\2", _LIST_OR_RULE.sub(r"\\\1", line))
 
 
 def bullets(lines: Iterable[str]) -> str:
@@ -39,8 +31,10 @@ def bullets(lines: Iterable[str]) -> str:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table, every cell escaped; an empty cell is `-`."""
-    lines = [headers, ["---"] * len(headers)]
-    told = [[escape(cell) or "-" for cell in row] for row in rows]
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in ([escape(h) for h in lines[0]], lines[1], *told)
-    )
+    told = [[escape(header) for header in headers], ["---"] * len(headers)]
+    told += [[_cell(cell) for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in told)
+
+
+def _cell(value: object) -> str:
+    return "-" if value in ("", "-") else escape(value)

@@ -1,0 +1,83 @@
+"""Saving a report to W&B: the one part of it that needs a network and an account."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from raydarts.errors import InputError
+from raydarts.runs.directory import RunDirectory
+from raydarts.tracking.workspace_report import build, workspaces
+
+_TIMEOUT = 15  # seconds that W&B is waited for
+_NAME = re.compile(r"^[^/\\#?%:\x00-\x1f]{1,128}$")
+
+
+def save(path: Path, entity: str | None, project: str) -> str:
+    """Save the report of the run at `path` to W&B; a project that is not there is made. Returns the report's address.
+
+    `entity`: a user or team, by default the API key's own. Every call makes a new report. Raises `RunError` where
+    `path` is no run, `InputError` where wandb-workspaces is missing or W&B cannot be reached or refuses.
+    """
+    workspaces()
+    RunDirectory.open(path)  # before anything is asked of a server
+    for kind, name in (("entity", entity), ("project", project)):
+        if name is not None and not _NAME.match(name):
+            raise InputError(f"--{kind} {name}: 1 to 128 characters, none of / \\ # ? % :")
+    own = _connect()
+    if not (entity or own):
+        raise InputError("W&B tells no default entity for this API key: say whose the report is to be with --entity")
+    report = build(path, entity or str(own), project)
+    import wandb  # noqa: PLC0415 - all else works without W&B
+
+    try:
+        report.save()
+        return str(report.url)
+    except (wandb.errors.Error, KeyError, TypeError, ValueError) as error:  # the latter: an answer nobody expects
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"W&B did not take the report into {report.entity}/{project}: {told}. Check --entity and --project and "
+            "that you may write there; --dry-run writes the report's spec without W&B"
+        ) from error
+
+
+def _connect() -> Any:
+    """The default entity of the API key (None: it has none), once W&B has answered and taken the key."""
+    import wandb  # noqa: PLC0415
+
+    address = os.environ.get("WANDB_BASE_URL") or str(wandb.setup().settings.base_url)
+    _reach(address)
+    try:
+        return wandb.Api(timeout=_TIMEOUT).default_entity
+    except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"W&B at {address} does not take the API key, or there is none: {told}. Log in with `wandb login` or set "
+            "WANDB_API_KEY; --dry-run needs neither"
+        ) from error
+    except wandb.errors.Error as error:
+        raise InputError(f"W&B at {address}: {error}. Try again later; --dry-run needs no W&B") from error
+
+
+def _reach(address: str) -> None:
+    """Raise `InputError` where nothing answers; wandb would report that as a key that is not taken."""
+    if not address.startswith(("http://", "https://")):
+        raise InputError(f"WANDB_BASE_URL {address}: must begin with http:// or https://")
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT):  # noqa: S310 - the scheme was looked at
+            return
+    except urllib.error.HTTPError:
+        return  # an answer, whichever
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return  # wandb has certificates of its own
+        raise InputError(
+            f"W&B at {address} cannot be reached: {reason}. Check the network and WANDB_BASE_URL; --dry-run writes "
+            "the report's spec without W&B"
+        ) from error
