@@ -57,8 +57,8 @@ def _connect() -> Any:
     except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
         told = " ".join(str(error).split())
         raise InputError(
-            f"W&B at {address} does not take the API key, or there is none: {told}. Log in with `wandb login` or set "
-            "WANDB_API_KEY; --dry-run needs neither"
+            f"W&B at {address} did not let us in: {told}. Log in with `wandb login` or set WANDB_API_KEY (a key may "
+            "have expired); where the key is right, try again later. --dry-run needs no account"
         ) from error
     except wandb.errors.Error as error:
         raise InputError(f"W&B at {address}: {error}. Try again later; --dry-run needs no W&B") from error
