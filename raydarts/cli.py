@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from raydarts import __version__, cli_results
+from raydarts import __version__, cli_results, cli_wandb
 from raydarts.errors import InputError, TrialError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ app = typer.Typer(
 console = Console()
 for command in cli_results.COMMANDS:
     app.command()(command)
+app.add_typer(cli_wandb.app)
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]

@@ -58,7 +58,11 @@ def _draw(index: int, rng: random.Random) -> tuple[dict[str, Any], dict[str, Any
         choices["search.estimator[finite_difference].epsilon"] = 10 ** rng.uniform(-3, -1)
     choices["search.regularizers.0.strength"] = rng.uniform(0, 1)
     choices["search.nothing"] = rng.choice(["a", "b", "c"])
-    return choices, {"seed": seed, "epochs": 6, "estimator": {"name": order}}
+    under = "search.estimator[finite_difference]."
+    estimator = {key.removeprefix(under): value for key, value in choices.items() if key.startswith(under)}
+    remedy = {"name": "beta_decay", "strength": choices["search.regularizers.0.strength"]}
+    config = {"seed": seed, "epochs": 6, "estimator": {"name": order, **estimator}, "regularizers": [remedy]}
+    return choices, {**config, "nothing": choices["search.nothing"]}
 
 
 def world(choices: dict[str, Any], planted: Planted, rng: random.Random) -> tuple[int, float]:

@@ -1,0 +1,49 @@
+"""The commands that speak to W&B: `raydarts wandb report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raydarts.cli_results import RunPath, console
+from raydarts.errors import InputError
+
+app = typer.Typer(name="wandb", help="Weights & Biases: what a run gives to it.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Weights & Biases: what a run gives to it."""
+
+
+@app.command()
+def report(
+    run: RunPath,
+    entity: Annotated[
+        str | None,
+        typer.Option(help="The user or team the report is to be with. Default: the key's.", envvar="WANDB_ENTITY"),
+    ] = None,
+    project: Annotated[
+        str, typer.Option(help="The project that the run was tracked in.", envvar="WANDB_PROJECT")
+    ] = "raydarts",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the report's spec as JSON; no network, no account.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --dry-run writes. Default: wandb-report.json in the run directory.")
+    ] = None,
+) -> None:
+    """Save a W&B report of a run: findings in words, panels over its tracked runs, ranking, genotypes, cost."""
+    if out is not None and not dry_run:
+        raise InputError("--out is where --dry-run writes: add --dry-run")
+    if dry_run:
+        from raydarts.tracking.workspace_report import write_spec
+
+        made = str(write_spec(run, entity, project, out))
+    else:
+        from raydarts.tracking.report_save import save
+
+        made = save(run, entity, project)
+    console.print(made, markup=False, highlight=False, soft_wrap=True)

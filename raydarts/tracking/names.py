@@ -1,0 +1,170 @@
+"""What things are called in W&B. Whoever logs a run and whoever reads it (panels, filters) take the names from here.
+
+W&B takes a dot in a config key for nesting: of a key that holds one its filters find nothing (wandb issues 2819 and
+3087), and wandb-workspaces addresses `estimator.xi` as `xi` inside `estimator`. So a config is named by flat dotted
+keys, as W&B's own tables show it, and handed to `wandb.init` as `nested(flat)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.results import TrialRecord
+
+SEARCH, EVALUATE = "search", "evaluate"
+"""Job types."""
+STEP = "epoch"
+"""The metric that is every other metric's step axis (`define_metric(name, step_metric=STEP, summary=SUMMARY)`)."""
+SUMMARY = "last,min,max"
+GENOTYPE = "genotype"
+"""The media key under which a search logs the drawing of its genotype; a metrics row's key of the genotype itself."""
+_ONE = ("space", "relaxation", "estimator", "selection")
+_SEVERAL = ("regularizers", "probes")
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's config by dotted keys, values as they are: `estimator.xi`, `regularizers.beta_decay.strength`.
+
+    A component given by its name alone is written like one with settings (`estimator: first_order` is
+    `estimator.name`); those of a list go by name, and `regularizers.names` lists them in order. No key is another's
+    beginning, so that `nested` can undo the dots. A dot within a key or name becomes `_`.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in _ONE and isinstance(value, str):
+            flat[f"{key}.name"] = value
+        elif key in _SEVERAL and isinstance(value, list | tuple):
+            _components(_part(key), value, flat)
+        else:
+            _flatten(_part(key), value, flat)
+    return flat
+
+
+def _part(key: Any) -> str:
+    return str(key).replace(".", "_")
+
+
+def _flatten(prefix: str, value: Any, flat: dict[str, Any]) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _flatten(f"{prefix}.{_part(key)}", item, flat)
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        for index, item in enumerate(value):
+            _flatten(f"{prefix}.{index}", item, flat)
+    else:
+        flat[prefix] = list(value) if isinstance(value, tuple) else value
+
+
+def _components(prefix: str, components: Sequence[Any], flat: dict[str, Any]) -> None:
+    met: dict[str, int] = {}
+    names = []
+    for each in components:
+        settings = dict(each) if isinstance(each, Mapping) else {"name": each}
+        name = _part(settings.pop("name", "unnamed"))
+        names.append(name)
+        met[name] = met.get(name, 0) + 1
+        own = name if met[name] == 1 else f"{name}#{met[name]}"
+        for key, value in settings.items():
+            _flatten(f"{prefix}.{own}.{_part(key)}", value, flat)
+    flat[f"{prefix}.names"] = ", ".join(names) or "none"
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`flat` as `wandb.init(config=...)` is to have it: W&B then shows it under exactly these names."""
+    whole: dict[str, Any] = {}
+    for name, value in flat.items():
+        *above, last = name.split(".")
+        inner = whole
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return whole
+
+
+def supernet_key(metric: str) -> str:
+    """The config key of an evaluation that holds what the supernet said of its genotype."""
+    return f"supernet_{metric}"
+
+
+def evaluation_config(description: Mapping[str, Any], metric: str, supernet: float | None) -> dict[str, Any]:
+    """An evaluation's config. `supernet`: the sweep's `metric`, averaged over the trials that found the genotype.
+
+    It stands here because a plot of W&B takes both its axes from the same runs.
+    """
+    found = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"]}
+    return found if supernet is None else {**found, supernet_key(metric): supernet}
+
+
+def group(run: RunDirectory) -> str:
+    """The W&B group of all searches and evaluations of a run."""
+    return run.name
+
+
+def run_id(run: RunDirectory, trial: TrialDirectory) -> str:
+    """The id of a trial's or evaluation's W&B run, the same whenever it is asked for.
+
+    Two runs of one name in one project differ by their run.json, and a run that was moved keeps its ids. W&B allows
+    64 characters without `/`, `#`, `?`, `%`, `:` and the backslash.
+    """
+    stage = trial.path.parent.name[:1]
+    whole = hashlib.sha256((run.path / "run.json").read_bytes() + f"{stage}/{trial.id}".encode()).hexdigest()[:12]
+    readable = _NOT_IN_AN_ID.sub("_", f"{run.name}-{stage}-{trial.id}")[:51]
+    return f"{readable}-{whole}"
+
+
+def last(metric: str) -> str:
+    """The summary key of a metric's last value, which `summary=SUMMARY` makes."""
+    return f"{metric}.last"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the runs of one job type hold: `metrics` in the order met, `configs` one for each run."""
+
+    metrics: Sequence[str]
+    configs: Sequence[Mapping[str, Any]]
+
+    def values(self, key: str) -> list[Any]:
+        """The values of a config key, over the runs that have it."""
+        return [config[key] for config in self.configs if key in config]
+
+    @property
+    def varying(self) -> list[str]:
+        """Config keys that differ between runs, or that only some runs have."""
+        keys = dict.fromkeys(key for config in self.configs for key in config)
+        absent = object()
+        return [key for key in keys if len({repr(config.get(key, absent)) for config in self.configs}) > 1]
+
+
+def metric_names(records: Iterable[TrialRecord]) -> list[str]:
+    """The keys of the metrics rows that ever hold a number, the epoch left out."""
+    met: dict[str, None] = {}
+    for record in records:
+        for row in record.rows:
+            for key, value in row.items():
+                if key != STEP and isinstance(value, int | float) and not isinstance(value, bool):
+                    met[key] = None
+    return list(met)
+
+
+def search_names(run: RunDirectory) -> Names:
+    """Of the search trials."""
+    records = results.trials(run)
+    return Names(metric_names(records), [flat_config(record.description.get("config") or {}) for record in records])
+
+
+def evaluation_names(run: RunDirectory, metric: str, supernet: Mapping[str, float]) -> Names:
+    """Of the evaluations; `supernet`: genotype id to the mean of the sweep's `metric`."""
+    records = results.evaluations(run)
+    configs = [
+        evaluation_config(record.description, metric, supernet.get(record.description["genotype_id"]))
+        for record in records
+    ]
+    return Names(metric_names(records), configs)

@@ -1,0 +1,151 @@
+"""`raydarts wandb report RUN`: what a run found, as a W&B report beside the runs that tracking logged.
+
+The report is built from the run's directory alone; only saving it needs a network. Uses wandb-workspaces'
+`reports.v2` (0.4), whose report holds blocks of text and grids of panels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raydarts import __version__
+from raydarts.errors import InputError
+from raydarts.report.gather import Run, gather
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.files import write_bytes
+from raydarts.tracking import names, report_panels, report_words
+from raydarts.tracking.markdown import bullets, clean, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONGEST_TITLE = 128
+"""W&B's limit, in characters."""
+
+
+def workspaces() -> Any:
+    """`wandb_workspaces.reports.v2`. Raises `InputError` where it is not installed."""
+    try:
+        import wandb_workspaces.reports.v2 as wr  # noqa: PLC0415 - all else works without W&B
+    except ImportError as error:
+        raise InputError(
+            f"a W&B report needs wandb-workspaces ({error}): pip install 'raydarts[wandb]'; "
+            "`raydarts report RUN --html` needs no W&B"
+        ) from error
+    return wr
+
+
+def title_of(run: Run) -> str:
+    """The run's name and question, cut at W&B's limit."""
+    question = " ".join(clean(run.description.get("question") or "").split())
+    whole = f"{clean(run.name)}: {question}" if question else clean(run.name)
+    return whole if len(whole) <= LONGEST_TITLE else whole[: LONGEST_TITLE - 1].rstrip() + "…"
+
+
+def build(path: Path, entity: str, project: str) -> Any:
+    """The report of the run at `path`, a `wandb_workspaces.reports.v2.Report` that was not saved; no network.
+
+    Raises `RunError` where `path` is no run, `InputError` where wandb-workspaces is not installed.
+    """
+    wr = workspaces()
+    run = gather(path)
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=title_of(run),
+        description=f"Written by raydarts {__version__} from the run's directory.",
+        blocks=_numbered(_blocks(wr, RunDirectory.open(path), run)),
+        width="fluid",
+    )
+
+
+def _blocks(wr: Any, directory: RunDirectory, run: Run) -> list[Any]:
+    searched = names.search_names(directory)
+    evaluated = names.evaluation_names(directory, run.metric, run.supernet_mean)
+    group = names.group(directory)
+    searches = (group, names.SEARCH, "search trials")
+    evaluations = (group, names.EVALUATE, "retrainings")
+    skips = report_words.collapse(run, report_panels.strengths(searched), report_words.configs_by_trial(run, searched))
+    return [
+        wr.H2("What was asked"),
+        wr.P(clean(run.description.get("question") or "No question was written down.")),
+        wr.H2("What was found"),
+        wr.MarkdownBlock(report_words.found(run)),
+        wr.H2("Hyperparameters"),
+        *_grid(wr, searches, report_panels.hyperparameters(wr, run, searched) + report_panels.score(wr, run, searched)),
+        wr.MarkdownBlock(report_words.importance(run)),
+        wr.H2("Collapse against the remedies' strength"),
+        *_grid(wr, searches, report_panels.collapse(wr, searched)),
+        wr.MarkdownBlock(skips),
+        wr.H2("Ranking of the retrained genotypes"),
+        wr.MarkdownBlock(report_words.ranking(run)),
+        *_grid(wr, evaluations, report_panels.retrained(wr, evaluated)),
+        wr.H2("Supernet score against retrained accuracy"),
+        *_grid(wr, evaluations, report_panels.misleading(wr, run, evaluated)),
+        wr.MarkdownBlock(report_words.misleading(run)),
+        wr.H2("Genotypes"),
+        *_grid(wr, searches, report_panels.drawings(wr, run)),
+        wr.MarkdownBlock(report_words.genotypes(run)),
+        wr.H2("Cost"),
+        wr.MarkdownBlock(report_words.cost(run)),
+        wr.H2("Versions"),
+        wr.MarkdownBlock(_versions(run)),
+    ]
+
+
+def _grid(wr: Any, runs: tuple[str, str, str], panels: Sequence[Any]) -> list[Any]:
+    """A grid of panels over these runs; none of no panels."""
+    return [wr.PanelGrid(runsets=[report_panels.runset(wr, *runs)], panels=list(panels))] if panels else []
+
+
+def _versions(run: Run) -> str:
+    """What ran it. The command line and the spec's text stay on disk: they may hold what is nobody's business."""
+    versions = run.description.get("versions") or {}
+    facts = [f"commit {run.description.get('git_commit') or 'unknown: not in a git checkout'}"]
+    facts += [f"{name} {version or 'not installed'}" for name, version in versions.items()]
+    note = "The command line and the spec are in the run's directory; raydarts report RUN --html shows them."
+    return f"{bullets(facts)}\n\n{escape(note)}"
+
+
+def _numbered(blocks: list[Any]) -> list[Any]:
+    """Ids in order where the library draws them at random: the same run gives the same spec."""
+    panels = runsets = 0
+    for block in blocks:
+        for each in getattr(block, "panels", ()):
+            panels += 1
+            each._id = f"raydarts{panels:04d}"
+        for each in getattr(block, "runsets", ()):
+            runsets += 1
+            each._id = f"raydartsruns{runsets:02d}"
+    return blocks
+
+
+def spec_of(report: Any) -> dict[str, Any]:
+    """What saving sends: title, description, entity, project, and W&B's `spec` of all blocks and panels."""
+    model = report._to_model()
+    return {
+        "title": model.display_name,
+        "description": model.description,
+        "entity": model.project.entity_name,
+        "project": model.project.name,
+        "spec": json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True)),
+    }
+
+
+def write_spec(path: Path, entity: str | None, project: str, out: Path | None = None) -> Path:
+    """Write the report's spec as JSON; `out` defaults to wandb-report.json in the run's directory. No network.
+
+    Raises `InputError` where `out` cannot be written.
+    """
+    target = Path(path) / "wandb-report.json" if out is None else out
+    if not target.parent.is_dir() or target.is_dir():
+        RunDirectory.open(path)
+        raise InputError(f"{target}: the spec cannot be written: its folder must exist, and it must be a file")
+    found = spec_of(build(path, entity or "", project))
+    try:
+        write_bytes(target, (json.dumps(found, indent=2) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"{target}: the spec cannot be written: {error.strerror}") from error
+    return target
