@@ -35,7 +35,7 @@ class Norm(nn.BatchNorm2d):
             x,
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
-            weight=scale.repeat(self.num_features),  # not expand: the CPU's kernel reads it without its stride
+            weight=scale.expand(self.num_features).contiguous(),  # the CPU's kernel does not look at its stride
             training=self.training,
             momentum=self.momentum,  # type: ignore[arg-type]
             eps=self.eps,
@@ -74,7 +74,7 @@ class SepConv(Normed):
             DepthwiseConv2d(channels, kernel, stride),
             nn.Conv2d(channels, channels, 1, bias=False),
             Norm(channels, affine=affine),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),  # the gradient of a batch norm needs its input alone
             DepthwiseConv2d(channels, kernel),
             nn.Conv2d(channels, channels, 1, bias=False),
         )
