@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.genotype import CellGenotype
-from raydarts.spaces.layout import Halved, concatenate
+from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
 from raydarts.spaces.transform import MixedEdge, MixedTransform, overrides, seen_by_candidates
 
@@ -28,7 +28,7 @@ class _Source:
 
     def __init__(self, whole: Tensor, channels: int | None = None) -> None:
         self.whole = whole
-        self.x = whole if channels is None or channels == whole.shape[1] else whole[:, :channels]
+        self.x = whole if channels is None else first_channels(whole, channels)
         self.shared: dict[str, Tensor] = {}
 
     @cached_property
@@ -240,7 +240,7 @@ class DiscreteGraph(nn.Module):
         for choices, operations in zip(self.genotype.nodes, self.operations, strict=True):
             outputs = []
             for (_, src), operation in zip(choices, operations.children(), strict=True):
-                output = sources[src].through(operation)
+                output = sources[src].through(operation)  # type: ignore[arg-type]
                 if self.training and not isinstance(operation, Identity):
                     output = self.drop_path(output)
                 outputs.append(output)

@@ -37,35 +37,45 @@ class _Concatenation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         (dy,) = gradients
-        return tuple(part.contiguous(memory_format=ctx.layout) for part in dy.split(ctx.sizes, dim=1))
+        return tuple(part.contiguous(memory_format=ctx.layout) for part in torch.split(dy, ctx.sizes, dim=1))
 
 
-class _EverySecond(torch.autograd.Function):
-    """`(n, C, H, W)` -> every second pixel of every second row, from pixel `start` of row `start` on."""
+def first_channels(x: Tensor, channels: int) -> Tensor:
+    """`(batch, C, H, W)` -> its first `channels`."""
+    return x if channels == x.shape[1] else _Part.apply(x, (slice(None), slice(channels)))
+
+
+class _Part(torch.autograd.Function):
+    """`x[index]` of a `(batch, C, H, W)` tensor, dense, for an index of slices."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, start: int) -> Tensor:
-        ctx.shape, ctx.start = x.shape, start
-        return x[:, :, start::2, start::2].contiguous(memory_format=layout(x))
+    def forward(ctx: Any, x: Tensor, index: tuple[slice, ...]) -> Tensor:
+        ctx.shape, ctx.index = x.shape, index
+        return x[index].contiguous(memory_format=layout(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _Spread.apply(gradients[0], ctx.shape, ctx.start), None
+        return _Placed.apply(gradients[0], ctx.shape, ctx.index), None
 
 
-class _Spread(torch.autograd.Function):
-    """The transpose of `_EverySecond`: the pixels back in their places, zeros between them."""
+class _Placed(torch.autograd.Function):
+    """The transpose of `_Part`: the values in their places, zeros between them."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, shape: torch.Size, start: int) -> Tensor:
-        ctx.start = start
+    def forward(ctx: Any, y: Tensor, shape: torch.Size, index: tuple[slice, ...]) -> Tensor:
+        ctx.index = index
         x = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=layout(y)).zero_()
-        x[:, :, start::2, start::2] = y
+        x[index] = y
         return x
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _EverySecond.apply(gradients[0], ctx.start), None, None
+        return _Part.apply(gradients[0], ctx.index), None, None
+
+
+def _every_second(x: Tensor, start: int) -> Tensor:
+    pixels = slice(start, None, 2)
+    return _Part.apply(x, (slice(None), slice(None), pixels, pixels))  # type: ignore[no-any-return]
 
 
 class Halved:
@@ -77,11 +87,11 @@ class Halved:
     @cached_property
     def even(self) -> Tensor:
         """Pixels 0, 2, ... of rows 0, 2, ...: `(n, C, ceil(H / 2), ceil(W / 2))`."""
-        return _EverySecond.apply(self.x, 0)  # type: ignore[no-any-return]
+        return _every_second(self.x, 0)
 
     @cached_property
     def shifted(self) -> Tensor:
         """Pixels 1, 3, ... of rows 1, 3, ...; odd sizes are padded with zeros to the shape of `even`."""
-        shifted: Tensor = _EverySecond.apply(self.x, 1)
+        shifted = _every_second(self.x, 1)
         odd_height, odd_width = self.x.shape[2] % 2, self.x.shape[3] % 2
         return nn.functional.pad(shifted, (0, odd_width, 0, odd_height)) if odd_height or odd_width else shifted
