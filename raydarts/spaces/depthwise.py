@@ -34,12 +34,9 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        stride, dilation = self.stride[0], self.dilation[0]
-        if x.device.type == "cpu" and stride == dilation:
-            # The kernel's pixels and the outputs lie on one grid: on that grid nothing is dilated or strided.
-            return _Convolution.apply(x[:, :, ::stride, ::stride], self.weight, 1)  # type: ignore[no-any-return]
-        if x.device.type == "cpu" and stride == 1:
-            return _Convolution.apply(x, self.weight, dilation)  # type: ignore[no-any-return]
+        wide = self.kernel_size[0] > _WIDTH or self.dilation[0] > 1
+        if x.device.type == "cpu" and self.stride[0] == 1 and wide:
+            return _Convolution.apply(x, self.weight, self.dilation[0])  # type: ignore[no-any-return]
         return super().forward(x)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ def padded(x: Tensor) -> Tensor:
     return torch.nn.functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))[:, :, 1::2, 1::2]
 
 
-FORMS = {
+FORMS: dict[str, tuple[Any, Any]] = {
     "even": (lambda x: Halved(x).even, lambda x: x[:, :, ::2, ::2]),
     "shifted": (lambda x: Halved(x).shifted, padded),
     "first": (lambda x: first_channels(x, 3), lambda x: x[:, :3]),
@@ -65,7 +67,7 @@ def test_gradients_of_what_was_concatenated_are_dense_in_its_layout(layout: torc
 @pytest.mark.parametrize("size", [(8, 8), (7, 5)])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_the_dilated_convolution_of_stride_2_is_torchs(kernel: int, size: tuple[int, int]) -> None:
-    operation = build_operation(f"dil_conv_{kernel}x{kernel}", 4, 2, affine=False, normalised=True).double()
+    operation: Any = build_operation(f"dil_conv_{kernel}x{kernel}", 4, 2, affine=False, normalised=True).double()
     depthwise, pointwise = operation.body
     x = image(*size)
     expected = torch.conv2d(x, depthwise.weight, None, 2, kernel - 1, 2, 4)
