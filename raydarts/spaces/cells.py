@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.genotype import CellGenotype
+from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
 from raydarts.spaces.transform import MixedEdge, MixedTransform, overrides, seen_by_candidates
 
@@ -26,16 +28,21 @@ class _Source:
 
     def __init__(self, whole: Tensor, channels: int | None = None) -> None:
         self.whole = whole
-        self.x = whole if channels is None or channels == whole.shape[1] else whole[:, :channels]
-        self._relu: Tensor | None = None
+        self.x = whole if channels is None else first_channels(whole, channels)
         self.shared: dict[str, Tensor] = {}
 
-    def of(self, operation: nn.Module) -> Tensor:
-        if not getattr(operation, "PREACTIVATED", False):
-            return self.x
-        if self._relu is None:
-            self._relu = torch.relu(self.x)
-        return self._relu
+    @cached_property
+    def relu(self) -> Tensor:
+        return torch.relu(self.x)
+
+    @cached_property
+    def halved(self) -> Halved:
+        return Halved(self.relu)
+
+    def through(self, operation: Operation, *scale: Tensor) -> Tensor:
+        if operation.halves:  # all of these begin with a ReLU
+            return operation(self.relu, *scale, halved=self.halved)  # type: ignore[no-any-return]
+        return operation(self.relu if operation.PREACTIVATED else self.x, *scale)  # type: ignore[no-any-return]
 
 
 class MixedGraph(nn.Module):
@@ -126,7 +133,7 @@ class MixedGraph(nn.Module):
                 output = self._candidate(source, key)
                 total = weight * output if total is None else total.addcmul_(output, weight)
             else:
-                output = operation(source.of(operation), weight)
+                output = source.through(operation, weight)
                 total = output if total is None else total.add_(output)
         return self._zeros(source, index) if total is None else total
 
@@ -158,9 +165,9 @@ class MixedGraph(nn.Module):
     def _candidate(self, source: _Source, key: str) -> Tensor:
         operation: Operation = self.operations[key]  # type: ignore[assignment]
         if not operation.SHARED:
-            return operation(source.of(operation))  # type: ignore[no-any-return]
+            return source.through(operation)
         if key not in source.shared:
-            source.shared[key] = operation(source.of(operation))
+            source.shared[key] = source.through(operation)
         return source.shared[key]
 
 
@@ -184,7 +191,7 @@ class MixedCell(MixedGraph):
         self.preprocess1 = preprocess(channels_in[1], channels, False, affine=False)
 
     def forward(self, s0: Tensor, s1: Tensor, arch_weights: Tensor) -> Tensor:
-        return torch.cat(self.nodes((self.preprocess0(s0), self.preprocess1(s1)), arch_weights), dim=1)
+        return concatenate(self.nodes((self.preprocess0(s0), self.preprocess1(s1)), arch_weights))
 
 
 class DropPath:
@@ -234,7 +241,7 @@ class DiscreteGraph(nn.Module):
         for choices, operations in zip(self.genotype.nodes, self.operations, strict=True):
             outputs = []
             for (_, src), operation in zip(choices, operations.children(), strict=True):
-                output = operation(sources[src].of(operation))
+                output = sources[src].through(operation)  # type: ignore[arg-type]
                 if self.training and not isinstance(operation, Identity):
                     output = self.drop_path(output)
                 outputs.append(output)
@@ -264,4 +271,4 @@ class DiscreteCell(DiscreteGraph):
 
     def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
         nodes = self.nodes((self.preprocess0(s0), self.preprocess1(s1)))
-        return torch.cat([nodes[node] for node in self.genotype.concat], dim=1)
+        return concatenate([nodes[node] for node in self.genotype.concat])

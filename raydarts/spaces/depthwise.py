@@ -4,8 +4,8 @@ A depthwise convolution y = w * x of odd kernel and "same" padding is bilinear, 
 the same kind: dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw a correlation of x with
 dL/dy. oneDNN's backward pass computes both up to forty times slower than the forward pass where the
 kernel is dilated, and dL/dw slowly where it is more than three pixels wide (torch 2.14.1; docs/benchmarks.md).
-So dL/dx is computed here as a forward convolution; a dilated dL/dw on the `dilation^2` images of every
-`dilation`-th pixel, where the kernel is not dilated; a wide dL/dw three columns at a time.
+So dL/dx is computed here as a forward convolution; a dilated dL/dw on images of every
+`dilation`-th row and pixel, where the kernel is not dilated; a wide dL/dw three columns at a time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,9 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        stride, dilation = self.stride[0], self.dilation[0]
-        if x.device.type == "cpu" and stride == dilation:
-            # The kernel's pixels and the outputs lie on one grid: on that grid nothing is dilated or strided.
-            return _Convolution.apply(x[:, :, ::stride, ::stride], self.weight, 1)  # type: ignore[no-any-return]
-        if x.device.type == "cpu" and stride == 1:
-            return _Convolution.apply(x, self.weight, dilation)  # type: ignore[no-any-return]
+        wide = self.kernel_size[0] > _WIDTH or self.dilation[0] > 1
+        if x.device.type == "cpu" and self.stride[0] == 1 and wide:
+            return _Convolution.apply(x, self.weight, self.dilation[0])  # type: ignore[no-any-return]
         return super().forward(x)
 
 
@@ -48,8 +45,9 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.dilation = dilation
+        to_x, to_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if to_weight else None, weight if to_x else None)
+        ctx.dilation, ctx.kernel = dilation, weight.shape[-1]
         padding = dilation * (weight.shape[-1] // 2)
         return torch.conv2d(x, weight, None, 1, padding, dilation, weight.shape[0])
 
@@ -61,7 +59,7 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = _Convolution.apply(dy, weight.flip(2, 3), ctx.dilation)
         if ctx.needs_input_grad[1]:
-            dw = _WeightGradient.apply(x, dy, weight.shape[-1], ctx.dilation)
+            dw = _WeightGradient.apply(x, dy, ctx.kernel, ctx.dilation)
         return dx, dw, None
 
 
@@ -72,7 +70,7 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, dy)
         ctx.dilation = dilation
-        return _correlation(_phases(x, dilation), _phases(dy, dilation), kernel)
+        return _correlation(x, dy, kernel, dilation)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -86,54 +84,58 @@ class _WeightGradient(torch.autograd.Function):
         return to_x, to_dy, None, None
 
 
-def _phases(x: Tensor, step: int) -> Tensor:
-    """`(n, C, H, W)` -> `(step^2 n, C, H / step, W / step)`: every `step`-th pixel from each start, zero-padded."""
-    if step == 1:
-        return x
-    pads = [0, -x.shape[3] % step, 0, -x.shape[2] % step]
-    x = nn.functional.pad(x, pads) if any(pads) else x
-    count, channels, height, width = x.shape
-    grid = x.permute(0, 2, 3, 1).reshape(count, height // step, step, width // step, step, channels)
-    phases = grid.permute(2, 4, 0, 1, 3, 5).reshape(-1, height // step, width // step, channels)
-    return phases.permute(0, 3, 1, 2)
-
-
-def _correlation(x: Tensor, dy: Tensor, kernel: int) -> Tensor:
-    """The gradient of an undilated kernel, at most three columns at a time."""
+def _correlation(x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
+    """The gradient of the kernel, at most three columns at a time."""
+    channels = x.shape[1]
     width = min(kernel, _WIDTH)
     gap = kernel // 2 - width // 2
-    spread_x, spread_dy = _Spread(x, gap, kernel), _Spread(dy, gap, kernel)
+    spread_x, spread_dy = _Spread(x, gap, kernel, dilation), _Spread(dy, gap, kernel, dilation)
     parts = []
     for first in range(0, kernel, width):
         begin = min(first, kernel - width)
         shift = gap - begin  # how far the part's middle lies to the left of the kernel's
         found = _native(spread_x.moved(max(shift, 0)), spread_dy.moved(max(-shift, 0)), (kernel, width))
         parts.append(found[..., first - begin :])
-    return torch.cat(parts, dim=3) if len(parts) > 1 else parts[0]
+    whole = torch.cat(parts, dim=3) if len(parts) > 1 else parts[0]
+    return whole if dilation == 1 else whole.view(dilation, channels, 1, kernel, kernel).sum(0)
 
 
 class _Spread:
     """`(n, C, H, W)` images with `gap` columns of zeros to the right of each row, copied once.
 
-    Moving all of them to the right within their gaps is another view of the same memory. Images lower
-    than the kernel get rows of zeros below (oneDNN is slow at them).
+    Moving all of them to the right within their gaps is another view of the same memory. A dilation of d
+    makes of each row's pixels W / d with d C channels, and of each image d, with every d-th row: on these no
+    kernel is dilated. Images lower than the kernel get rows of zeros below (oneDNN is slow at them).
     """
 
-    def __init__(self, x: Tensor, gap: int, kernel: int) -> None:
-        count, self.channels, height, width = x.shape
-        self.shape = (count, max(height, kernel), width + gap, self.channels)
+    def __init__(self, x: Tensor, gap: int, kernel: int, dilation: int) -> None:
         self.x = x
-        self.copied = self.shape[1:3] != (height, width)
+        self.copied = gap > 0 or dilation > 1 or x.shape[2] < kernel
         if self.copied:
-            self.margin = gap * self.channels
-            self.buffer = x.new_zeros(self.margin + count * self.shape[1] * self.shape[2] * self.channels)
-            self.buffer[self.margin :].view(self.shape)[:, :height, :width] = x.permute(0, 2, 3, 1)
+            self._copy(gap, kernel, dilation)
+
+    def _copy(self, gap: int, kernel: int, dilation: int) -> None:
+        x = self.x
+        pads = [0, -x.shape[3] % dilation, 0, -x.shape[2] % dilation]
+        x = nn.functional.pad(x, pads) if any(pads) else x
+        count, channels, height, width = x.shape
+        height, width, self.channels = height // dilation, width // dilation, channels * dilation
+        rows = x.permute(0, 2, 3, 1).reshape(count, height, dilation, width, self.channels).transpose(1, 2)
+        self.shape = (count * dilation, max(height, kernel), width + gap, self.channels)
+        self.margin = gap * self.channels
+        self.size = self.margin + count * dilation * self.shape[1] * self.shape[2] * self.channels
+        self.buffer = x.new_empty(self.size)
+        self.buffer[: self.margin].zero_()
+        room = self.buffer[self.margin :].view(count, dilation, *self.shape[1:])
+        room[:, :, :height, :width] = rows
+        room[:, :, :height, width:].zero_()
+        room[:, :, height:].zero_()
 
     def moved(self, columns: int) -> Tensor:
         if not self.copied:
             return self.x
-        start = self.margin - columns * self.channels
-        images = self.buffer[start : len(self.buffer) - columns * self.channels]
+        shift = columns * self.channels
+        images = self.buffer[self.margin - shift : self.size - shift]
         return images.view(self.shape).permute(0, 3, 1, 2)
 
 

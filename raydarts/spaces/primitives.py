@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.depthwise import DepthwiseConv2d
+from raydarts.spaces.layout import Halved, concatenate
 
 
 class Norm(nn.BatchNorm2d):
@@ -34,7 +35,7 @@ class Norm(nn.BatchNorm2d):
             x,
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
-            weight=scale.repeat(self.num_features),  # not expand: the CPU's kernel reads it without its stride
+            weight=scale.expand(self.num_features).contiguous(),  # the CPU's kernel does not look at its stride
             training=self.training,
             momentum=self.momentum,  # type: ignore[arg-type]
             eps=self.eps,
@@ -46,6 +47,7 @@ class Operation(nn.Module):
 
     PREACTIVATED: ClassVar[bool] = False
     SHARED: ClassVar[bool] = False
+    halves: bool = False  # `forward` takes its input's `Halved` too, where the caller has it
 
 
 class Normed(Operation):
@@ -72,22 +74,31 @@ class SepConv(Normed):
             DepthwiseConv2d(channels, kernel, stride),
             nn.Conv2d(channels, channels, 1, bias=False),
             Norm(channels, affine=affine),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),  # the gradient of a batch norm needs its input alone
             DepthwiseConv2d(channels, kernel),
             nn.Conv2d(channels, channels, 1, bias=False),
         )
 
 
 class DilConv(Normed):
-    """Dilated (2) depthwise-separable convolution: depthwise k x k, 1x1, BN."""
+    """Dilated (2) depthwise-separable convolution: depthwise k x k, 1x1, BN.
+
+    At stride 2 the kernel's pixels and the outputs lie on every second pixel: there nothing is dilated or strided.
+    """
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        self.halves = stride == 2
         super().__init__(
             channels,
             affine,
-            DepthwiseConv2d(channels, kernel, stride, dilation=2),
+            DepthwiseConv2d(channels, kernel) if self.halves else DepthwiseConv2d(channels, kernel, stride, dilation=2),
             nn.Conv2d(channels, channels, 1, bias=False),
         )
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, halved: Halved | None = None) -> Tensor:
+        if self.halves:
+            x = (halved or Halved(x)).even
+        return super().forward(x, scale)
 
 
 class Conv(Normed):
@@ -153,6 +164,7 @@ class FactorizedReduce(Operation):
     """
 
     PREACTIVATED = True
+    halves = True
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
         super().__init__()
@@ -160,16 +172,13 @@ class FactorizedReduce(Operation):
         self.second = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
         self.norm = Norm(channels_out, affine=affine)
 
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, scale: Tensor | None = None, halved: Halved | None = None) -> Tensor:
         # A 1x1 convolution of stride 2 is one of stride 1 on every second pixel. Written so because
         # oneDNN's backward pass of the former corrupts the heap on CPUs where the input has few
         # channels (torch 2.14.1: "corrupted double-linked list").
-        even, shifted = x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]
-        odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2
-        if odd_height or odd_width:
-            shifted = nn.functional.pad(shifted, (0, odd_width, 0, odd_height))
-        halves = torch.cat([self.first(even), self.second(shifted)], dim=1)
-        return self.norm(halves, scale)  # type: ignore[no-any-return]
+        halved = halved or Halved(x)
+        both = concatenate([self.first(halved.even), self.second(halved.shifted)])
+        return self.norm(both, scale)  # type: ignore[no-any-return]
 
 
 class ReLUConvBN(nn.Module):

@@ -1,0 +1,76 @@
+"""Slices and concatenations: torch's own values and gradients, in the layout of what they came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from raydarts.spaces.layout import Halved, concatenate, first_channels
+from raydarts.spaces.primitives import build_operation
+
+LAYOUTS = (torch.channels_last, torch.contiguous_format)
+
+
+def image(height: int, width: int, layout: torch.memory_format = torch.channels_last) -> Tensor:
+    values = torch.randn(2, 4, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return values.contiguous(memory_format=layout).requires_grad_()
+
+
+def padded(x: Tensor) -> Tensor:
+    """Every second pixel from the second on, in plain torch."""
+    return torch.nn.functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))[:, :, 1::2, 1::2]
+
+
+FORMS: dict[str, tuple[Any, Any]] = {
+    "even": (lambda x: Halved(x).even, lambda x: x[:, :, ::2, ::2]),
+    "shifted": (lambda x: Halved(x).shifted, padded),
+    "first": (lambda x: first_channels(x, 3), lambda x: x[:, :3]),
+    "concatenate": (lambda x: concatenate([x, 2 * x]), lambda x: torch.cat([x, 2 * x], 1)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels_last", "contiguous"])
+@pytest.mark.parametrize(("height", "width"), [(6, 4), (5, 4), (6, 3)])
+@pytest.mark.parametrize("form", FORMS)
+def test_values_and_gradients_are_torchs(form: str, height: int, width: int, layout: torch.memory_format) -> None:
+    ours, plain = FORMS[form]
+    x = image(height, width, layout)
+    y, expected = ours(x), plain(x)
+    torch.testing.assert_close(y, expected, rtol=0, atol=0)
+    dy = torch.randn_like(y.detach())
+    (found,), (wanted,) = torch.autograd.grad(y, x, dy), torch.autograd.grad(expected, x, dy)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert torch.autograd.gradgradcheck(lambda x: ours(x) ** 2, (x,))
+
+
+@pytest.mark.parametrize("form", ["even", "shifted", "first"])
+def test_a_parts_gradient_stays_in_channels_last_layout(form: str) -> None:
+    x = image(6, 4)
+    y = FORMS[form][0](x)
+    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert dx.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels_last", "contiguous"])
+def test_gradients_of_what_was_concatenated_are_dense_in_its_layout(layout: torch.memory_format) -> None:
+    """Whatever the layout of the concatenation's own gradient: an average pool's, say, is in none."""
+    one, other = image(6, 4, layout), image(6, 4, layout)
+    y = concatenate([one, other])
+    for dy in (torch.ones_like(y), torch.ones_like(y).contiguous(), torch.ones((), dtype=y.dtype).expand_as(y)):
+        for gradient in torch.autograd.grad(y, (one, other), dy, retain_graph=True):
+            assert gradient.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_the_dilated_convolution_of_stride_2_is_torchs(kernel: int, size: tuple[int, int]) -> None:
+    operation: Any = build_operation(f"dil_conv_{kernel}x{kernel}", 4, 2, affine=False, normalised=True).double()
+    depthwise, pointwise = operation.body
+    x = image(*size)
+    expected = torch.conv2d(x, depthwise.weight, None, 2, kernel - 1, 2, 4)
+    expected = operation.norm(torch.conv2d(expected, pointwise.weight))
+    torch.testing.assert_close(operation(x), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(operation(x, halved=Halved(x)), expected, rtol=0, atol=1e-12)
