@@ -23,8 +23,9 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
     L_val is the data loss, without penalties and without alpha's weight decay (the authors' code adds its
     1e-3 to the diagonal). Hessian-vector products come from automatic differentiation; Lanczos (ARPACK)
     asks for them until the eigenvalue is known to the relative `tolerance`. It begins at a fixed vector,
-    so that equal states give equal values. Up to `DENSE` alphas the whole Hessian takes fewer products. The supernet is in training mode, and no trace is left in it. Of a
-    random relaxation it is the Hessian in the expected arch weights: a draw is no state.
+    so that equal states give equal values. Up to `DENSE` alphas the whole Hessian takes fewer products. The
+    supernet is in training mode, and no trace is left in it. Of a random relaxation it is the Hessian in the
+    expected arch weights: a draw is no state.
     """
     alphas = list(objective.alpha_by_type.values())
     sizes = [alpha.numel() for alpha in alphas]
