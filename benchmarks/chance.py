@@ -4,14 +4,14 @@
 
 A variant is what its trials' settings have in common beside the search seed. For each: the mean over search
 seeds of the skip connections found and of the table's test accuracy, with the sample standard deviation and n,
-the smallest and largest, the number of collapsed cells (test accuracy under 60 %: the cells of skips and
-nones alone), and the probability that as many random cells have a mean at least as high (from 100,000 such sets).
+the smallest and largest, the number of cells under 60 % test accuracy, and the probability that as many random cells have a mean at least as high (from 100,000 such sets).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,33 +21,39 @@ import numpy as np
 
 from raydarts.evaluation.lookup import read_table
 from raydarts.evaluation.settings import TableSettings
+from raydarts.registry import resolve
 from raydarts.report.tables import report_of
 
 DRAWS = 100_000
 COLLAPSED = 0.6
 
 
-def differing(configs: list[Mapping[str, Any]]) -> list[str]:
-    """The settings in which the trials differ, but for the seed."""
-    keys = dict.fromkeys(key for config in configs for key in config)
-    texts = {key: {json.dumps(config.get(key), sort_keys=True) for config in configs} for key in keys}
-    return [key for key, values in texts.items() if len(values) > 1 and key != "seed"]
+def usual(configs: list[Mapping[str, Any]]) -> dict[str, str]:
+    """Each setting's most frequent value, as text, where the trials differ in it; the seed is left out."""
+    keys = dict.fromkeys(key for config in configs for key in config if key != "seed")
+    counts = {key: Counter(json.dumps(config.get(key), sort_keys=True) for config in configs) for key in keys}
+    return {key: count.most_common(1)[0][0] for key, count in counts.items() if len(count) > 1}
 
 
-def name_of(config: Mapping[str, Any], keys: list[str]) -> str:
-    """A variant in a few words: the names of its parts, with the settings they were given."""
+def name_of(config: Mapping[str, Any], common: Mapping[str, str]) -> str:
+    """A variant in a few words: what it has otherwise than most, each part with the settings that are no defaults."""
     words = []
-    for key in keys:
-        parts = config.get(key)
-        for part in parts if isinstance(parts, list) else [parts]:
-            if part is None:
-                continue
-            if not isinstance(part, Mapping):
-                words.append(f"{key} {part}")
-                continue
-            given = ", ".join(f"{name} {value}" for name, value in part.items() if name != "name")
-            words.append(f"{part['name']} ({given})" if given else str(part["name"]))
+    for key, value in common.items():
+        found = config.get(key)
+        if json.dumps(found, sort_keys=True) == value:
+            continue
+        family = "regularizer" if key == "regularizers" else key
+        words += [told(family, part) for part in (found if isinstance(found, list) else [found])]
     return " + ".join(words) or "plain"
+
+
+def told(family: str, part: Any) -> str:
+    """`weight_l2 (factor 81.0)`."""
+    if not isinstance(part, Mapping):
+        return f"{family} {part}"
+    defaults = resolve(family, part["name"]).Settings().model_dump(mode="json")
+    given = ", ".join(f"{key} {value}" for key, value in part.items() if key != "name" and defaults[key] != value)
+    return f"{part['name']} ({given})" if given else str(part["name"])
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -69,14 +75,14 @@ def main() -> None:
     table = {key: test for key, (_, test) in read_table(settings).items() if test is not None}
     everyone = np.sort(np.array(list(table.values())))
     trials = [trial for trial in report_of(arguments.run)["trials"] if trial["genotype_id"] is not None]
-    keys = differing([trial["config"] for trial in trials])
+    common = usual([trial["config"] for trial in trials])
     groups: dict[str, list[tuple[float, int]]] = {}
     if arguments.trials:
         print(
             "| search seed | variant | genotype | skips | test accuracy, % | worse cells |\n|---|---|---|---|---|---|"
         )
     for trial in trials:
-        variant, accuracy = name_of(trial["config"], keys), table[trial["genotype_id"]]
+        variant, accuracy = name_of(trial["config"], common), table[trial["genotype_id"]]
         skips = sum(trial["skips"].values())
         groups.setdefault(variant, []).append((accuracy, skips))
         if arguments.trials:
@@ -89,7 +95,7 @@ def main() -> None:
         f"\nRandom cells: mean {100 * everyone.mean():.2f} %, standard deviation {100 * everyone.std(ddof=1):.2f}, "
         f"median {100 * np.median(everyone):.2f}, best {100 * everyone.max():.2f}, n = {len(everyone)}.\n"
     )
-    print("| variant | n seeds | skips | test accuracy, % | smallest to largest | collapsed | P(random as good) |")
+    print("| variant | n seeds | skips | test accuracy, % | smallest to largest | under 60 % | P(random as good) |")
     print("|---|---|---|---|---|---|---|")
     draws = np.random.default_rng(0)
     for variant, found in sorted(groups.items(), key=lambda item: -fmean(value for value, _ in item[1])):
