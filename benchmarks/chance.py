@@ -4,7 +4,8 @@
 
 A variant is what its trials' settings have in common beside the search seed. For each: the mean over search
 seeds of the skip connections found and of the table's test accuracy, with the sample standard deviation and n,
-the smallest and largest, the number of cells under 60 % test accuracy, and the probability that as many random cells have a mean at least as high (from 100,000 such sets).
+the smallest and largest, the number of cells under 60 % test accuracy, and the probability that as many random
+cells have a mean at least as high (from 100,000 such sets).
 """
 
 from __future__ import annotations
