@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+
+logger = logging.getLogger("raydarts")
 
 
 class Observer(Protocol):
-    """Told what already lies on disk. No call raises, and none takes longer than the observer's own bound."""
+    """Told what already lies on disk. No call takes longer than the observer's own bound."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """A metrics row was written."""
@@ -20,19 +23,25 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Several as one; none at all where nobody watches."""
+    """Several as one; none at all where nobody watches. One that raises is told nothing more, and harms nobody."""
 
     def __init__(self, each: Sequence[Observer] = ()) -> None:
-        self._each = tuple(each)
+        self._each = list(each)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        for one in self._each:
-            one.epoch(row)
+        self._tell(lambda one: one.epoch(row))
 
     def finished(self, result: Mapping[str, Any]) -> None:
-        for one in self._each:
-            one.finished(result)
+        self._tell(lambda one: one.finished(result))
 
     def close(self) -> None:
-        for one in self._each:
-            one.close()
+        self._tell(lambda one: one.close())
+        self._each.clear()
+
+    def _tell(self, say: Callable[[Observer], None]) -> None:
+        for one in tuple(self._each):
+            try:
+                say(one)
+            except Exception as error:  # the job goes on
+                logger.warning("%s gave up: %s: %s", type(one).__name__, type(error).__name__, error)
+                self._each.remove(one)

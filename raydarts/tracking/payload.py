@@ -1,4 +1,4 @@
-"""From what lies on disk to what W&B is given. Pure: no wandb here, and nothing from the environment or command line."""
+"""From what lies on disk to what W&B is given: nothing of it from the environment or the command line."""
 
 from __future__ import annotations
 
@@ -74,16 +74,17 @@ def _is_scalar(value: Any) -> bool:
 def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
     """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
 
-    The outcome: `status`, `genotype_id`, `skips.CELL`, `seconds`, `error`, and `final.*`: what was computed only at the
-    end (of an evaluation all of its result, test accuracy among it).
+    The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
+    at the end (of an evaluation all of its result, test accuracy among it).
     """
     found: dict[str, Any] = extremes(rows)
     found["status"] = result.get("status", "running")
     if isinstance(result.get("error"), str):
         found["error"] = scrub(result["error"])[:_LONGEST_ERROR]
-    for key in ("genotype_id", "seconds"):
-        if result.get(key) is not None:
-            found[key] = result[key]
+    if result.get("genotype_id") is not None:
+        found["genotype_id"] = result["genotype_id"]
+    if result.get("seconds") is not None:
+        found["total_seconds"] = result["seconds"]
     skips = {cell: count for cell, count in (result.get("skips") or {}).items() if _is_scalar(count)}
     if skips:
         found["skips"] = skips
@@ -123,7 +124,7 @@ def _final(record: TrialRecord, metric: str) -> float | None:
 
 
 def scrub(text: str) -> str:
-    """`text` without the values of environment variables whose names sound secret, and without what looks like a key."""
+    """`text` without what looks like a key, and without the values of environment variables that sound secret."""
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, f"[{name}]")

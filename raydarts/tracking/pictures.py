@@ -40,7 +40,9 @@ def heat_maps(arch_weights: Mapping[str, Mapping[str, Any]]) -> dict[str, Pictur
 
 def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
     columns, table = _table(found["primitives"], found["weights"])
-    figure = Figure(figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(table, vmin=0, vmax=max(1.0, float(np.nanmax(table))), cmap="viridis", aspect="auto")

@@ -18,8 +18,14 @@ _TRIAL, _OUTAGE, _SWEEP = "tracking.json", "wandb-outage.json", "wandb-sweep.jso
 
 def write_trial(trial: TrialDirectory, value: Mapping[str, Any]) -> None:
     """Raises `SupersededError` where a newer attempt has the trial."""
-    trial.check()
+    check(trial)
     write_json(trial.path / _TRIAL, value)
+
+
+def check(trial: TrialDirectory) -> None:
+    """Raise `SupersededError` where a newer attempt runs the trial. One that has its result is run by nobody."""
+    if trial.result() is None:
+        trial.check()
 
 
 def read_trial(trial: TrialDirectory) -> dict[str, Any]:

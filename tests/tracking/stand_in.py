@@ -281,7 +281,9 @@ class Handler(BaseHTTPRequestHandler):
         name = given.get("id") or f"sweep{len(self.server.sweeps)}"
         self.server.sweeps[name] = {**self.server.sweeps.get(name, {}), **given}
         project = {"id": "p", "name": given.get("projectName") or PROJECT, "entity": {"id": "1", "name": ENTITY}}
-        return {"upsertSweep": {"sweep": {"id": name, "name": name, "project": project}, "configValidationWarnings": []}}
+        return {
+            "upsertSweep": {"sweep": {"id": name, "name": name, "project": project}, "configValidationWarnings": []}
+        }
 
 
 @contextlib.contextmanager
