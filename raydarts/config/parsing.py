@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, to_plain
@@ -68,7 +68,7 @@ def _distribution(kind: str, node: Node, where: Where, path: str, problems: list
         return Leaf(None, where)
     if kind in OPTIONS:
         options = tuple(_parse(item, path, problems) for item in node.value)
-        return Distribution(kind, where, options, _unique([_label(option) for option in options]))
+        return Distribution(kind, where, options, _unique(_labels(options)))
     wanted_form = {"quniform": "[low, high, q]"}.get(kind, "[low, high]")
     numbers = [item.value for item in node.value]
     if len(numbers) != NUMERIC[kind] or not all(
@@ -92,9 +92,32 @@ def _distribution(kind: str, node: Node, where: Where, path: str, problems: list
     return Distribution(kind, where, low=float(low), high=float(high), q=float(q))
 
 
+def _labels(options: Sequence[Any]) -> list[str]:
+    """A word for each option. Mappings without a name are told by what they have otherwise than the first of them."""
+    nameless = [
+        isinstance(option, Branch) and option.keys is not None and "name" not in option.keys for option in options
+    ]
+    if len(options) < 2 or not all(nameless):
+        return [_label(option) for option in options]
+    first = dict(zip(options[0].keys, map(to_plain, options[0].items), strict=True))
+    return ["first", *(_told_by(option, first) for option in options[1:])]
+
+
+def _told_by(option: Branch, first: dict[str, Any]) -> str:
+    words = []
+    for key, item in zip(option.keys or (), option.items, strict=True):
+        if key not in first or first[key] != to_plain(item):
+            bare = isinstance(item, Branch) or (isinstance(item, Leaf) and isinstance(item.value, str))
+            words.append(_label(item) if bare else f"{key}={_label(item)}")
+    words += [f"no {key}" for key in first if key not in (option.keys or ())]
+    return "+".join(words) or "first"
+
+
 def _label(option: Any) -> str:
     if isinstance(option, Leaf):
         return option.value if isinstance(option.value, str) else json.dumps(option.value)
+    if isinstance(option, Distribution):
+        return "|".join(option.labels) if option.labels else option.kind
     if isinstance(option, Branch) and option.keys is None:
         return "+".join(_label(item) for item in option.items) or "none"
     if isinstance(option, Branch) and option.keys is not None and "name" in option.keys:

@@ -17,8 +17,8 @@ from raydarts.errors import InputError
 from raydarts.measure import Meter, peak_memory_mb, reset_peak_memory
 from raydarts.search.architect import Architect
 from raydarts.search.composition import require_composable
-from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.loop import Loop
+from raydarts.search.measuring import Measuring, recorded
 from raydarts.search.model import Parts, SearchModel, copied
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
@@ -57,6 +57,7 @@ class Search:
             if len(getattr(splits, part))
         }
         self.loop = Loop(settings, self.data, self.streams)
+        self.measuring = Measuring(self.data, settings.batch_size)
         self.stages = plan_stages(self.regularizers, settings.epochs)
         self.candidates: dict[str, tuple[tuple[str, ...], ...]] | None = None
         self._build(0)
@@ -182,18 +183,8 @@ class Search:
     def _decide(self, number: int) -> None:
         self.selection.decide(number, self.model.space, self.model.arch_weights(), self._judge)
 
-    @torch.no_grad()
     def _judge(self, arch_weights: Mapping[str, Tensor]) -> float:
-        """Accuracy on the alpha half with these arch weights.
-
-        In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
-        """
-        meter = Meter()
-        with self.objective.batch_statistics():
-            for batch in self.data["alpha"].sequential(4 * self.settings.batch_size):
-                loss = self.objective.data_loss(batch, arch_weights)
-                meter.add(loss.data, loss.correct, loss.count)
-        return float(meter.accuracy or 0.0)
+        return self.measuring.judged(self.model, arch_weights)
 
     def _measure(self, meters: Mapping[str, Meter]) -> None:
         """The epoch's metrics, accuracies in [0, 1]; then the remedies are asked whether to stop or go back."""
@@ -203,7 +194,7 @@ class Search:
             self.metrics["position"] = self.position
         for name, meter in meters.items():
             self.metrics |= {f"{name}_loss": meter.loss, f"{name}_accuracy": meter.accuracy}
-        self.metrics |= self._validate()
+        self.metrics |= self.measuring.validation(self.model)
         report = EpochReport(
             self.position,
             self.settings.epochs,
@@ -211,30 +202,15 @@ class Search:
             self.model.arch_weights(),
             self.metrics,
             tuple(self.genotypes),
-            self._eigenvalue,
+            lambda: self.measuring.eigenvalue(self.model),
             self.parts.relaxation.SIMPLEX,
         )
         for probe in self.probes:
             self.metrics |= probe.measure(report)
         self.metrics["genotype"] = self.genotypes[-1].to_json()
+        self.metrics["arch_weights"] = recorded(self.model.space, report.arch_weights)
         if self.position <= self.settings.epochs:
             self._maybe_stop(report)
-
-    def _eigenvalue(self) -> float:
-        batch = next(iter(self.data["alpha"].sequential(self.settings.batch_size)))
-        return dominant_eigenvalue(self.objective, batch)
-
-    def _validate(self) -> dict[str, float | None]:
-        """Held-out loss and accuracy of the supernet in evaluation mode (None where nothing is held out)."""
-        if "validation" not in self.data:
-            return {"validation_loss": None, "validation_accuracy": None}
-        meter = Meter()
-        self.supernet.eval()
-        for batch in self.data["validation"].sequential(4 * self.settings.batch_size):
-            loss = self.objective.measure(batch)
-            meter.add(loss.data, loss.correct, loss.count)
-        self.supernet.train()
-        return {"validation_loss": meter.loss, "validation_accuracy": meter.accuracy}
 
     def _maybe_stop(self, report: EpochReport) -> None:
         asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import ssl
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
@@ -33,12 +38,10 @@ def save(path: Path, entity: str | None, project: str) -> str:
     if not (entity or own):
         raise InputError("W&B tells no default entity for this API key: say whose the report is to be with --entity")
     report = build(path, entity or str(own), project)
-    import wandb  # noqa: PLC0415 - all else works without W&B
-
     try:
-        report.save()
-        return str(report.url)
-    except (wandb.errors.Error, KeyError, TypeError, ValueError) as error:  # the latter: an answer nobody expects
+        _quietly(report.save)
+        return address_of(report)
+    except Exception as error:  # what the library raises has no base class of its own (WandbApiFailedError, ValueError)
         told = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"W&B did not take the report into {report.entity}/{project}: {told}. Check --entity and --project and "
@@ -46,9 +49,25 @@ def save(path: Path, entity: str | None, project: str) -> str:
         ) from error
 
 
+def _quietly(call: Callable[[], Any]) -> None:
+    """Without the library's line about the address, which it does not quote; its warnings come through."""
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        try:
+            call()
+        finally:
+            lines = [line for line in told.getvalue().splitlines(keepends=True) if "Saved report to" not in line]
+    sys.stderr.write("".join(lines))
+
+
+def address_of(report: Any) -> str:
+    """A saved report's address. The library leaves `?` and `#` of a title as they are, which cuts the id off."""
+    title = report.title.replace(" ", "-")
+    return str(report.url).replace(f"{title}--", f"{quote(title, safe='')}--")
+
+
 def _connect() -> Any:
     """The default entity of the API key (None: it has none), once W&B has answered and taken the key."""
-    import wandb  # noqa: PLC0415
+    import wandb  # noqa: PLC0415 - all else works without W&B
 
     address = os.environ.get("WANDB_BASE_URL") or str(wandb.setup().settings.base_url)
     _reach(address)
@@ -57,10 +76,10 @@ def _connect() -> Any:
     except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
         told = " ".join(str(error).split())
         raise InputError(
-            f"W&B at {address} does not take the API key, or there is none: {told}. Log in with `wandb login` or set "
-            "WANDB_API_KEY; --dry-run needs neither"
+            f"W&B at {address} did not let us in: {told}. Log in with `wandb login` or set WANDB_API_KEY (a key may "
+            "have expired); where the key is right, try again later. --dry-run needs no account"
         ) from error
-    except wandb.errors.Error as error:
+    except Exception as error:  # as in `save`
         raise InputError(f"W&B at {address}: {error}. Try again later; --dry-run needs no W&B") from error
 
 

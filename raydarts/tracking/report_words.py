@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raydarts.errors import GenotypeError
 from raydarts.report import notes, stats
+from raydarts.report.figures import supernet_against_retrained
 from raydarts.report.findings import Finding, findings, undecided
 from raydarts.report.gather import Run, Searched
 from raydarts.report.html import ranking as ranking_table
-from raydarts.report.figures import supernet_against_retrained
 from raydarts.report.importance import FANOVA, PED, importances, reasons
 from raydarts.report.wording import duration, number
 from raydarts.tracking.markdown import bullets, escape, table
@@ -68,7 +70,8 @@ def importance(run: Run) -> str:
         return escape(f"No importance of ours: {reasons(run)}. {panel}")
     caption = (
         f"Shares of importance. PED-ANOVA: {PED}. fANOVA: {FANOVA}, over the trials in which the setting exists. "
-        f"Neither has an interval: the search seed's share, which is luck, shows how large a share means nothing. {panel}"
+        f"Neither has an interval: the search seed's share, which is luck, shows how large a share means nothing. "
+        f"{panel}"
     )
     headers = ["for", "hyperparameter", "PED-ANOVA", "fANOVA", "trials with it"]
     return f"{table(headers, rows)}\n\n{escape(caption)}"
@@ -105,7 +108,7 @@ def _parts(units: Sequence[tuple[float, Searched]]) -> list[tuple[str, list[Sear
         return [(number(value), [search for at, search in units if at == value]) for value in values]
     ordered = sorted(units, key=lambda unit: unit[0])
     cuts = [0, len(ordered) // 3, 2 * len(ordered) // 3, len(ordered)]
-    thirds = [ordered[low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+    thirds = [ordered[low:high] for low, high in itertools.pairwise(cuts)]
     return [
         (f"{number(third[0][0])} to {number(third[-1][0])}", [search for _, search in third])
         for third in thirds
@@ -164,24 +167,23 @@ def genotypes(run: Run) -> str:
     )
     parts = [escape(note)]
     for name in chosen:
-        rows = _edges(known[name].genotype or {})
-        parts.append(f"**{escape(name)}**\n\n{table(['cell', 'node', 'edges (primitive from node)'], rows)}")
+        try:
+            told = table(["cell", "node", "edges (primitive from node)"], _edges(known[name].genotype or {}))
+        except GenotypeError as error:  # edited by hand, or of a space that is no longer here
+            told = escape(error)
+        parts.append(f"**{escape(name)}**\n\n{told}")
     return "\n\n".join(parts)
 
 
 def _edges(genotype: Mapping[str, Any]) -> list[list[str]]:
-    """A row for each node that edges lead to, from either spelling of a cell (flat pairs: two a node, recurrent one)."""
+    """A row for each node of each cell type."""
+    from raydarts.spaces import Genotype  # noqa: PLC0415 - takes seconds to import
+
+    read = Genotype.from_json(dict(genotype))
     rows = []
-    for cell, edges in genotype.items():
-        if cell.endswith("concat") or not isinstance(edges, list | tuple) or not edges:
-            continue
-        inputs = 1 if cell == "recurrent" else 2
-        if isinstance(edges[0], list | tuple) and edges[0] and isinstance(edges[0][0], str):
-            size = 1 if cell == "recurrent" else 2
-            edges = [edges[at : at + size] for at in range(0, len(edges), size)]
-        for node, pairs in enumerate(edges, inputs):
-            told = ", ".join(f"{' from '.join(map(str, pair))}" for pair in pairs) or "none"
-            rows.append([cell, str(node), told])
+    for cell in read.cell_types:
+        for node, edges in enumerate(read[cell].nodes, 2 if cell in ("normal", "reduce") else 1):
+            rows.append([cell, str(node), ", ".join(f"{primitive} from {src}" for primitive, src in edges) or "none"])
     return rows
 
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.report.gather import Run, gather
-from raydarts.report.html import command
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.files import write_bytes
 from raydarts.tracking import names, report_panels, report_words
-from raydarts.tracking.markdown import bullets, clean
+from raydarts.tracking.markdown import bullets, clean, escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,8 +90,8 @@ def _blocks(wr: Any, directory: RunDirectory, run: Run) -> list[Any]:
         wr.MarkdownBlock(report_words.genotypes(run)),
         wr.H2("Cost"),
         wr.MarkdownBlock(report_words.cost(run)),
-        wr.H2("To do it again"),
-        *_again(wr, run),
+        wr.H2("Versions"),
+        wr.MarkdownBlock(_versions(run)),
     ]
 
 
@@ -101,13 +100,13 @@ def _grid(wr: Any, runs: tuple[str, str, str], panels: Sequence[Any]) -> list[An
     return [wr.PanelGrid(runsets=[report_panels.runset(wr, *runs)], panels=list(panels))] if panels else []
 
 
-def _again(wr: Any, run: Run) -> list[Any]:
-    line = command(run.description.get("command") or [])
+def _versions(run: Run) -> str:
+    """What ran it. The command line and the spec's text stay on disk: they may hold what is nobody's business."""
     versions = run.description.get("versions") or {}
     facts = [f"commit {run.description.get('git_commit') or 'unknown: not in a git checkout'}"]
     facts += [f"{name} {version or 'not installed'}" for name, version in versions.items()]
-    code = [wr.CodeBlock(code=clean(line), language=None)] if line else []
-    return [*code, wr.MarkdownBlock(bullets(facts))]
+    note = "The command line and the spec are in the run's directory; raydarts report RUN --html shows them."
+    return f"{bullets(facts)}\n\n{escape(note)}"
 
 
 def _numbered(blocks: list[Any]) -> list[Any]:

@@ -56,7 +56,7 @@ def search(estimator: str, changes: Mapping[str, Any], *, epochs: int = 2, limit
         "arch_lr": 0.05,
         "alpha_init": 0.1,
         "precision": "float64",
-        "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2},
+        "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 1},
         "estimator": estimator,
         **changes,
     }

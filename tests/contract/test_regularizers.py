@@ -32,7 +32,7 @@ def refused(estimator: str, changes: dict[str, Any]) -> list[Any]:
         SearchSettings.model_validate(
             {
                 "epochs": 2,
-                "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2},
+                "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 1},
                 "estimator": estimator,
             }
             | changes

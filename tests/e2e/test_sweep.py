@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from raydarts.spaces.darts_cnn import PRIMITIVES
 
 SPEC = """
 data: {dataset: digits, limit: 160, validation_fraction: 0.25}
@@ -126,32 +129,17 @@ def test_a_killed_driver_resumes_to_the_end_of_an_uninterrupted_run(whole: Path,
     assert _comparable(report(run)) == _comparable(report(whole))
 
 
-EXTERNAL = '''
-from raydarts import registry
-from raydarts.search.regularizers.base import Regularizer
-
-
-class Push(Regularizer):
-    """Adds strength * sum of alpha to the loss."""
-
-    NAME = "push"
-    SOURCE = "a test"
-    NEUTRAL = {"strength": 0.0}
-
-    class Settings(registry.Settings):
-        strength: float = 1.0
-
-    def penalty(self, alphas, arch_weights):
-        return self.settings.strength * sum(alpha.sum() for alpha in alphas.values())
-'''
-
-
-def test_a_remedy_of_ones_own_works_in_a_sweep(whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "own_remedy.py").write_text(EXTERNAL)
-    spec = SPEC.replace("[{name: drop_path, probability: 0.2}]", "[{name: 'own_remedy:Push', strength: 50.0}]")
-    spec = spec.replace("xi: {grid: [0.05, 0.5]}", "xi: 0.05").split("evaluate:")[0]
-    (tmp_path / "spec.yaml").write_text(spec)
-    done = raydarts("sweep", "spec.yaml", "--storage", tmp_path, "--name", "run", cwd=tmp_path)
+def test_a_remedy_of_ones_own_works_in_a_sweep(tmp_path: Path) -> None:
+    """The example of docs/remedies.md: the higher price leaves lighter skip connections."""
+    examples = Path(__file__).parents[2] / "docs" / "examples"
+    done = raydarts("sweep", "own-remedy.yaml", "--storage", tmp_path, "--name", "run", cwd=examples)
     assert done.returncode == 0, done.stdout + done.stderr
-    for alpha in _alphas(tmp_path / "run").values():  # pushed down, under both orders
-        assert all(value < 0 for rows in alpha.values() for row in rows for value in row)
+    shares: dict[tuple[int, float], float] = {}
+    for trial in sorted((tmp_path / "run" / "trials").iterdir()):
+        config = json.loads((trial / "trial.json").read_text())["config"]
+        alpha = torch.tensor(json.loads((trial / "result.json").read_text())["result"]["alpha"]["normal"])
+        strength = config["regularizers"][0]["strength"]
+        shares[config["seed"], strength] = float(alpha.softmax(-1)[:, PRIMITIVES.index("skip_connect")].mean())
+    assert len(shares) == 4
+    for seed in (0, 1):
+        assert shares[seed, 50] < 0.9 * shares[seed, 0]

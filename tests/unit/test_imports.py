@@ -7,9 +7,9 @@ import sys
 
 HIDDEN = """
 import sys
-for name in ("ray", "optuna", "wandb"):
+for name in ("ray", "optuna", "wandb", "wandb_workspaces"):
     sys.modules[name] = None  # an import of it now raises ImportError
-import raydarts.search.search, raydarts.evaluation.evaluation, raydarts.config.loader, raydarts.single
+import raydarts.search.search, raydarts.evaluation.evaluation, raydarts.config.loader, raydarts.single, raydarts.cli
 from raydarts.catalogue import catalogue
 assert {"grid", "random", "optuna"} <= {row["name"] for row in catalogue("searcher")}
 assert {"fifo", "asha"} <= {row["name"] for row in catalogue("scheduler")}
