@@ -40,19 +40,20 @@ def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str,
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
     if not is_evaluation(what):
         flat = names.flat_config({**(what.get("config") or {}), **versions})
-        return names.nested({**flat, "data.dataset": _dataset(spec)})
+        return names.nested(flat | _dataset(spec))
     metric, _ = metric_of(description)
     flat = names.evaluation_config(what, metric, _supernet(run, what, metric))
     flat["found_by"] = list(what.get("trials") or [])
     stage = spec.get("evaluate") or {}
     flat |= names.flat_config({"training": stage.get("training") or {}, **versions})
-    return names.nested({**flat, "data.dataset": _dataset(spec)})
+    return names.nested(flat | _dataset(spec))
 
 
-def _dataset(spec: Mapping[str, Any]) -> Any:
+def _dataset(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The data set's name; its paths are nobody's business."""
     found = (spec.get("data") or {}).get("dataset")
-    return found.get("name") if isinstance(found, Mapping) else found
+    name = found.get("name") if isinstance(found, Mapping) else found
+    return {} if name is None else {"data.dataset": name}
 
 
 def _supernet(run: RunDirectory, what: Mapping[str, Any], metric: str) -> float | None:

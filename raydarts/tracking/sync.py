@@ -60,7 +60,7 @@ def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
 
 
 def _ended(run: RunDirectory) -> Iterator[TrialDirectory]:
-    """Searches first: evaluations use the genotypes they log. While a driver holds the run, only those with a result."""
+    """Searches first: evaluations use what they log. While a driver holds the run, only those with a result."""
     busy = run.in_use()
     for trial in (*run.trials(), *run.evaluations()):
         if trial.result() is not None or (not busy and trial.rows()):

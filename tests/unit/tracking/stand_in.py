@@ -18,9 +18,9 @@ ENTITY, PROJECT = "tester", "raydarts"
 
 
 class StandIn(ThreadingHTTPServer):
-    """`trouble`: None, `slow` (answers nothing), `expired` (401), `down` (503), `drop_files` (no file stream).
+    """`trouble`: None, `slow` (answers nothing), `expired` (401), `down` (503); `trouble_later`: once a run is open.
 
-    `runs`: run id -> {config, group, jobType, tags, sweep, history {step: row}, summary, exit, opened}.
+    `runs`: run id -> {config, group, jobType, tags, sweep, history, summary, exit, files}; `bodies`: all it was told.
     """
 
     daemon_threads = True
@@ -46,11 +46,12 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def run_named(self, name: str) -> dict[str, Any]:
-        empty: dict[str, Any] = {"history": {}, "summary": {}, "exit": None, "opened": 0, "files": [], "lines": 0}
+        empty: dict[str, Any] = {"history": [], "summary": {}, "exit": None, "files": []}
         return self.runs.setdefault(name, empty)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        return [row for _, row in sorted(self.runs[name]["history"].items())]
+        """What W&B would show, in the order of lines."""
+        return list(self.runs[name]["history"])
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -117,12 +118,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.bodies.append(json.dumps(body))
         for file, chunk in (body.get("files") or {}).items():
             if file == "wandb-history.jsonl":
-                run["lines"] += len(chunk["content"])
-                for line in chunk["content"]:
-                    row = json.loads(line)
-                    if row["_step"] in run["history"]:
-                        raise AssertionError(f"step {row['_step']} of {name} came twice")
-                    run["history"][row["_step"]] = row
+                rows = [json.loads(line) for line in chunk["content"]]
+                run["history"][chunk["offset"] : chunk["offset"] + len(rows)] = rows
             elif file == "wandb-summary.json":
                 run["summary"] = json.loads(chunk["content"][-1])
         if body.get("complete"):
@@ -147,11 +144,11 @@ class Handler(BaseHTTPRequestHandler):
         project: dict[str, Any] = {"id": "p", "name": given["project"], "entity": {"id": "1", "name": ENTITY}}
         if run is None:
             return {"model": {**project, "bucket": None}}
-        last = max(run["history"], default=-1)
-        tail = json.dumps([json.dumps(run["history"][last])] if run["history"] else [])
+        last = max((row["_step"] for row in run["history"]), default=-1)
+        tail = json.dumps([json.dumps(row) for row in run["history"][-1:]])
         bucket = {
             "name": given["name"],
-            "historyLineCount": run["lines"],
+            "historyLineCount": len(run["history"]),
             "eventsLineCount": 0,
             "logLineCount": 0,
             "historyTail": tail,
@@ -168,8 +165,7 @@ class Handler(BaseHTTPRequestHandler):
     def _UpsertBucket(self, given: dict[str, Any]) -> Any:
         name = given.get("name") or given.get("id")
         run = self.server.run_named(name)
-        created = not run["opened"]
-        run["opened"] += given.get("displayName") is not None or created
+        created = "config" not in run
         if given.get("config"):
             run["config"] = json.loads(given["config"])
         for source, target in (
@@ -191,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
             "config": "{}",
             "sweepName": run.get("sweep"),
             "project": project,
-            "historyLineCount": run["lines"],
+            "historyLineCount": len(run["history"]),
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": created}}
 
