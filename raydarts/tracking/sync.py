@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -55,8 +57,9 @@ def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
     base = {**own.model_dump(), "mode": "online", "init_seconds": 60.0, "finish_seconds": 600.0}
     try:
         return WandbSettings.model_validate({**base, **changed})
-    except ValueError as error:
-        raise InputError(f"--project, --entity: {error}") from error
+    except ValidationError as error:
+        told = "; ".join(f"--{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
+        raise InputError(told) from None  # the cause would show the value, which may be a key
 
 
 def _ended(run: RunDirectory) -> Iterator[TrialDirectory]:

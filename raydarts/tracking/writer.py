@@ -12,11 +12,13 @@ from typing import Any
 from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.checkpoints import CheckpointStore
-from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
 from raydarts.runs.files import write_bytes
 from raydarts.tracking import names, payload, pictures, state
 
 _FAILED = 1
+_DRAWN = "drawn_at_epoch"
+"""The summary's key of the epoch for which the last pictures were made."""
 
 
 def wandb_module() -> Any:
@@ -48,6 +50,7 @@ class WandbRun:
         self._what = trial.description()
         self._next = 0
         self._known: set[str] = set()
+        self._newest: int | None = None  # the last epoch logged here
         self._drawn: int | None = None
         self.id = names.run_id(run, trial)
         self.url: str | None = None
@@ -119,7 +122,7 @@ class WandbRun:
             found |= self._heat_maps(row)
             self._drawn = number
         self._handle.log(found, step=number)
-        self._next = number + 1
+        self._newest, self._next = number, number + 1
 
     def _heat_maps(self, row: Mapping[str, Any]) -> dict[str, Any]:
         maps = pictures.heat_maps(row.get("arch_weights") or {})
@@ -128,17 +131,33 @@ class WandbRun:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Media, artifacts and summary; then the run is closed."""
         rows = self._trial.rows()
-        last = rows[-1] if rows else {}
-        if self._next <= int(last.get(names.STEP, 0)) + 1:  # else a process before this one logged them
-            media = {} if self._drawn == last.get(names.STEP) else self._heat_maps(last)
-            media |= self._drawing(result)
-            if media:
-                self._handle.log(media, step=self._next)
+        if result.get("status") in FINAL:
+            self._media(rows[-1] if rows else {}, result)
+        self._commit()
         for key, value in payload.summary(self._what, rows, result).items():
             self._handle.summary[key] = value
-        if self._settings.artifacts:
+        if result.get("status") in FINAL:
+            self._handle.summary[_DRAWN] = rows[-1][names.STEP] if rows else 0
+        if self._settings.artifacts and result.get("status") in FINAL:
             self._artifacts(result)
         self._handle.finish(exit_code=_FAILED if result.get("status") == "failed" else 0)
+
+    def _media(self, last: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """The last arch weights and the genotype, in the last epoch's step, which is open until the next begins.
+
+        A step of their own would be one that a trial which goes on after all could not use for its next epoch.
+        """
+        if self._handle.summary.get(_DRAWN) == last.get(names.STEP):
+            return  # by an earlier process
+        media = {} if self._drawn == last.get(names.STEP) else self._heat_maps(last)
+        media |= self._drawing(result)
+        if media:
+            self._handle.log(media, step=self._next if self._newest is None else self._newest)
+
+    def _commit(self) -> None:
+        """Close the open step: what it holds would else be written over the summary at the very end."""
+        if self._newest is not None:
+            self._handle.log({}, step=self._newest, commit=True)
 
     def _drawing(self, result: Mapping[str, Any]) -> dict[str, Any]:
         genotype = self._genotype(result)
