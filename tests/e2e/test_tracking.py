@@ -135,14 +135,15 @@ def test_online_and_killed_every_epoch_is_there_once(tmp_path: Path, server: Sta
 
 
 def test_a_w_and_b_that_answers_nothing_costs_a_sweep_seconds(tmp_path: Path, server: StandIn) -> None:
-    _, _, alone = sweep(tmp_path, server.url, "track=null")
+    one = ("evaluate=null", "search.estimator=first_order")
+    _, _, alone = sweep(tmp_path, server.url, "track=null", *one)
     assert not server.seen
     server.trouble = "slow"
     away = tmp_path / "away"
     away.mkdir()
-    run, told, taken = sweep(away, server.url)
-    assert taken < alone + 60  # 5 s once for the sweep; then files are written
-    assert "did not answer within 5 s" in told.replace("\n", " ")
-    for trial in (*run.trials(), *run.evaluations()):
-        assert state.read_trial(trial)["state"] == state.OFFLINE
-        assert len([row for row in history(trial.path) if "epoch" in row]) == len(trial.rows())
+    run, told, taken = sweep(away, server.url, *one)
+    assert taken < alone + 40  # 5 s once for the sweep; then files are written
+    assert f"Filesarewritteninstead;'raydartswandbsync{run.path}'" in "".join(told.split())
+    (trial,) = run.trials()
+    assert state.read_trial(trial)["state"] == state.OFFLINE
+    assert len([row for row in history(trial.path) if "epoch" in row]) == len(trial.rows())
