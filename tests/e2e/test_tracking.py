@@ -59,7 +59,7 @@ def command(*arguments: Any) -> list[str]:
 def raydarts(folder: Path, url: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
     env = environment(folder, url)
     done = subprocess.run(
-        command(*arguments), cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+        command(*arguments), cwd=folder, env=env, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -142,7 +142,7 @@ def test_a_w_and_b_that_answers_nothing_costs_a_sweep_seconds(tmp_path: Path, se
     away = tmp_path / "away"
     away.mkdir()
     run, told, taken = sweep(away, server.url, *one)
-    assert taken < alone + 40  # 5 s once for the sweep; then files are written
+    assert taken < 2 * alone + 60  # 5 s once for the sweep; then files are written, on a machine that may be busy
     assert f"Filesarewritteninstead;'raydartswandbsync{run.path}'" in "".join(told.split())
     (trial,) = run.trials()
     assert state.read_trial(trial)["state"] == state.OFFLINE

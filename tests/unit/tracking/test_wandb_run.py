@@ -18,7 +18,7 @@ from raydarts import tracking
 from raydarts.config.track import WandbSettings
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import read_json, write_json
-from raydarts.tracking import names, payload, state
+from raydarts.tracking import live, names, payload, state
 from raydarts.tracking.live import Recording
 from tests.synthetic_run import write_run
 from tests.unit.tracking.stand_in import KEY, StandIn, stand_in
@@ -57,6 +57,12 @@ def make(folder: Path, mode: str = "online", **settings: Any) -> tuple[RunDirect
     description["spec"]["track"] = {"wandb": chosen.model_dump(mode="json")}
     write_json(path / "run.json", description)
     return RunDirectory.open(path), chosen
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are always written, however busy the machine."""
+    monkeypatch.setattr(live, "_OFFLINE_SECONDS", 200.0)
 
 
 def record(run: RunDirectory, trial: TrialDirectory) -> dict[str, Any]:
@@ -190,13 +196,14 @@ def test_an_outage_costs_one_wait_and_no_data(
     run, _ = make(tmp_path)
     first, second = run.trials()
     with caplog.at_level(logging.WARNING, "raydarts"):
-        begun = time.monotonic()
+        begun = time.time()
         observers = tracking.observers(first)
         for row in first.rows():
             observers.epoch(row)
-        assert time.monotonic() - begun < 2  # epochs never wait
+        assert time.time() - begun < 3  # epochs never wait
+        ended = time.time()
         observers.finished(first.result() or {})
-        assert time.monotonic() - begun < FINISH + 20  # the wait, and a process that writes the file
+        assert read_json(run.path / "wandb-outage.json")["since"] - ended < FINISH + 3  # W&B is waited for no longer
         assert record(run, second)["state"] == state.OFFLINE
     assert state.read_trial(first)["state"] == state.OFFLINE
     assert state.outage(run)
