@@ -47,3 +47,28 @@ def report(
 
         made = save(run, entity, project)
     console.print(made, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def sync(
+    run: RunPath,
+    mode: Annotated[str, typer.Option(help="online: send; offline: write files into the run directory.")] = "online",
+    entity: Annotated[
+        str | None, typer.Option(help="The user or team. Default: the spec's, else the key's.", envvar="WANDB_ENTITY")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="The project. Default: the spec's, else raydarts.", envvar="WANDB_PROJECT")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that W&B is known to have.")] = False,
+) -> None:
+    """Send a run's trials to W&B, on a sweep page: those written offline, and those never tracked."""
+    from raydarts.tracking.sync import sync as send
+
+    if mode not in ("online", "offline"):
+        raise InputError(f"--mode {mode}: online or offline")
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    sent = send(run, tell, again=again, mode=mode, entity=entity, project=project)
+    tell(f"{sent} run(s) {'sent' if mode == 'online' else 'written'}")

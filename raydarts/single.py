@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
@@ -34,12 +35,14 @@ def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) ->
     settings = loaded.settings_of(loaded.search.materialise(None))
     threads = max(1, int(loaded.sweep.resources.cpus))
     device(gpu)  # before anything is made
+    tracking.check(loaded.track)
     spec = {
         "search": settings.model_dump(mode="json"),
         "data": loaded.data.model_dump(mode="json"),
         "threads": threads,
         "gpu": gpu,
         "checkpoint_every": loaded.sweep.checkpoint_every,
+        "track": None if loaded.track is None else loaded.track.model_dump(mode="json"),
         "presets": loaded.presets_of("data", "search"),
     }
     run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
@@ -56,10 +59,13 @@ def start_evaluation(
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     presets: dict[str, list[str]] = {}
+    track = None
     threads = torch.get_num_threads()
     if spec_path is not None:
         loaded = load_spec(spec_path, sets)
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
+        track = loaded.track
+        tracking.check(track)
         if loaded.evaluate is not None:
             stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
             if stage.table is not None:
@@ -72,6 +78,7 @@ def start_evaluation(
         "threads": threads,
         "gpu": gpu,
         "checkpoint_every": stage.checkpoint_every,
+        "track": None if track is None else track.model_dump(mode="json"),
         "presets": presets,
     }
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
@@ -105,16 +112,22 @@ def go_on(run: RunDirectory, console: Console) -> None:
         trial = run.trial(0) if kind == "search" else run.evaluations()[0]
         trial.claim()
         job = drive.open_job(lambda: _job(trial, kind, spec), trial)
+        observers = tracking.observers(trial)
         try:
             with _progress(console) as progress:
                 task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
                 while not job.finished:
                     row = drive.advance(job, trial, spec["checkpoint_every"])
+                    observers.epoch(row)
                     progress.update(task, completed=job.epoch, last=_line(row))
         except TrialError as error:
-            drive.fail(trial, error)
+            observers.finished(drive.fail(trial, error))
             raise
+        finally:
+            if not job.finished:
+                observers.close()
         outcome = drive.finish(job, trial, describe_genotype)
+        observers.finished(outcome)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, kind, console)
 

@@ -22,6 +22,7 @@ from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
+from raydarts.config.track import TrackSettings
 from raydarts.config.validation import Model, check
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, InputError, Problem, SpecError
@@ -29,7 +30,7 @@ from raydarts.registry import Component, nearest
 from raydarts.search.settings import METRICS, SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
 
-SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate")
+SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate", "track")
 LARGEST_GRID = 100_000
 
 
@@ -49,6 +50,7 @@ class LoadedSpec:
     file: str
     text: str
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    track: TrackSettings | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON-able data that `load_plain` reads back, every default written out but the search's."""
@@ -59,6 +61,7 @@ class LoadedSpec:
             "search": self.search.to_plain(),
             "sweep": self.sweep.model_dump(mode="json"),
             "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
+            "track": None if self.track is None else self.track.model_dump(mode="json"),
             "presets": self.presets_of("data", "search", "evaluate"),
         }
 
@@ -111,6 +114,8 @@ def _load(
     sweep = _section(SweepSettings, sections, "sweep", root.where, problems)
     wanted = "evaluate" in sections and sections["evaluate"].value is not None
     evaluate = _section(EvaluateSettings, sections, "evaluate", root.where, problems) if wanted else None
+    tracked = "track" in sections and sections["track"].value is not None
+    track = _section(TrackSettings, sections, "track", root.where, problems) if tracked else None
     tree = parse_tree(_mapping(sections, "search", root.where, problems), "search", problems)
     loaded = {
         "name": _text(sections, "name", default_name, problems),
@@ -127,7 +132,7 @@ def _load(
         _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
-    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text, presets)
+    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text, presets, track)
 
 
 def _within(path: str, section: str) -> bool:

@@ -137,6 +137,7 @@ class RunDirectory:
             "format": FORMAT,
             "kind": kind,
             "name": path.name,
+            "id": uuid.uuid4().hex,
             "question": question,
             "spec": plain(spec),
             "builder": builder,

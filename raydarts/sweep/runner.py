@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raydarts import tracking
 from raydarts.errors import RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
@@ -30,6 +31,7 @@ def start_sweep(
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist."""
     check_resources(loaded, address)
+    tracking.check(getattr(loaded, "track", None))
     run = RunDirectory.create(
         storage / (name or loaded.name),
         kind="sweep",
@@ -63,6 +65,8 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
         try:
             here = connect(address)
             with shown:
+                if told := tracking.begin(run):
+                    shown.say(told)
                 _search(run, loaded, shown, available)
                 if loaded.evaluate is not None:
                     _evaluate(run, loaded, shown, available)
@@ -81,6 +85,8 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     failed = [record.id for record in (*results.trials(run), *results.evaluations(run)) if record.status == "failed"]
     if failed:
         shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
+    if told := tracking.conclude(run):
+        shown.say(told)
     return 1 if failed else 0
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from ray import tune
 
+from raydarts import tracking
 from raydarts.runs import drive
 from raydarts.runs.directory import FINAL, RunDirectory, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.observer import Observers
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.jobs import builder_named
 
@@ -31,6 +33,7 @@ class JobTrainable(tune.Trainable):
         # its trial to a reused one, and the late starter must not take the trial away from it.
         self._pending: dict[str, Any] | None = config
         self._job: Job | None = None
+        self._observers = Observers()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
@@ -46,6 +49,7 @@ class JobTrainable(tune.Trainable):
             return
         self._trial.claim()
         self._job = drive.open_job(lambda: self._build(config), self._trial)
+        self._observers = tracking.observers(self._trial)
 
     def _build(self, config: dict[str, Any]) -> Job:
         import torch  # noqa: PLC0415 - only where trials run
@@ -60,18 +64,18 @@ class JobTrainable(tune.Trainable):
             if self._pending is not None:
                 self._open(self._pending)
             if self._job is not None and not self._job.finished:
-                drive.advance(self._job, self._trial, self._every)
+                self._observers.epoch(drive.advance(self._job, self._trial, self._every))
             if self._job is not None and not self._job.finished:
                 return self._scalars(done=False)
             if self._job is not None:
-                drive.finish(self._job, self._trial, describe_genotype)
+                self._observers.finished(drive.finish(self._job, self._trial, describe_genotype))
         except OSError:
             raise
         except SupersededError:
             self._job = None
         except Exception as error:
             self._job = None
-            drive.fail(self._trial, error)
+            self._observers.finished(drive.fail(self._trial, error))
         return self._scalars(done=True)
 
     def _scalars(self, done: bool) -> dict[str, Any]:
@@ -94,6 +98,7 @@ class JobTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Let go of the job and of the GPU memory it held."""
         self._job = None
+        self._observers.close()
         import torch  # noqa: PLC0415
 
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

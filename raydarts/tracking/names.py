@@ -119,6 +119,26 @@ def run_id(run: RunDirectory, trial: TrialDirectory) -> str:
     return f"{readable}-{whole}"
 
 
+def sweep_id(run: RunDirectory) -> str:
+    """What a run's sweep is called until W&B has given it an id of its own."""
+    return hashlib.sha256((run.path / "run.json").read_bytes() + b"sweep").hexdigest()[:8]
+
+
+def genotype_artifact(genotype_id: str) -> str:
+    """The artifact that holds a genotype, whichever run found it."""
+    return f"genotype-{_NOT_IN_AN_ID.sub('_', genotype_id)}"
+
+
+def checkpoint_artifact(run: RunDirectory, job_type: str) -> str:
+    """The artifact whose versions are the best checkpoints of a run's stage, the best one last."""
+    return f"checkpoint-{job_type}-{run_id_prefix(run)}"
+
+
+def run_id_prefix(run: RunDirectory) -> str:
+    """A run's name and what tells it from others of the same name, as far as ids and artifacts allow."""
+    return f"{_NOT_IN_AN_ID.sub('_', run.name)[:60]}-{sweep_id(run)}"
+
+
 def last(metric: str) -> str:
     """The summary key of a metric's last value, which `summary=SUMMARY` makes."""
     return f"{metric}.last"

@@ -1,0 +1,132 @@
+"""From what lies on disk to what W&B is given: nothing of it from the environment or the command line."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from raydarts.runs import results
+from raydarts.runs.directory import NOT_SCALAR, RunDirectory
+from raydarts.runs.results import TrialRecord
+from raydarts.tracking import names
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|NETRC", re.IGNORECASE)
+_SHORTEST_SECRET = 8
+_LONGEST_ERROR = 300
+
+
+def is_evaluation(what: Mapping[str, Any]) -> bool:
+    """Whether a trial.json is an evaluation's."""
+    return "genotype" in what
+
+
+def job_type(what: Mapping[str, Any]) -> str:
+    return names.EVALUATE if is_evaluation(what) else names.SEARCH
+
+
+def metric_of(description: Mapping[str, Any]) -> tuple[str, str]:
+    """The metric that decides, and its mode."""
+    sweep = (description.get("spec") or {}).get("sweep") or {}
+    return str(sweep.get("metric", "validation_accuracy")), str(sweep.get("mode", "max"))
+
+
+def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's config as `wandb.init` takes it: every setting with its own type, and the versions that ran it."""
+    spec = description.get("spec") or {}
+    versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
+    if not is_evaluation(what):
+        flat = names.flat_config({**(what.get("config") or {}), **versions})
+        return names.nested(flat | _dataset(spec))
+    metric, _ = metric_of(description)
+    flat = names.evaluation_config(what, metric, _supernet(run, what, metric))
+    flat["found_by"] = list(what.get("trials") or [])
+    stage = spec.get("evaluate") or {}
+    flat |= names.flat_config({"training": stage.get("training") or {}, **versions})
+    return names.nested(flat | _dataset(spec))
+
+
+def _dataset(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set's name; its paths are nobody's business."""
+    found = (spec.get("data") or {}).get("dataset")
+    name = found.get("name") if isinstance(found, Mapping) else found
+    return {} if name is None else {"data.dataset": name}
+
+
+def _supernet(run: RunDirectory, what: Mapping[str, Any], metric: str) -> float | None:
+    """What the supernet said of a genotype: the metric's mean over the searches that found it."""
+    found = [results.read_trial(trial) for trial in run.trials() if trial.id in (what.get("trials") or ())]
+    values = [value for record in found if (value := record.value(metric)) is not None]
+    return fmean(values) if values else None
+
+
+def scalars(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a metrics row is logged under its own name: finite numbers and words."""
+    return {key: value for key, value in row.items() if key not in NOT_SCALAR and _is_scalar(value)}
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | bool) or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
+
+    The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
+    at the end (of an evaluation all of its result, test accuracy among it).
+    """
+    found: dict[str, Any] = extremes(rows)
+    found["status"] = result.get("status", "running")
+    if isinstance(result.get("error"), str):
+        found["error"] = scrub(result["error"])[:_LONGEST_ERROR]
+    if result.get("genotype_id") is not None:
+        found["genotype_id"] = result["genotype_id"]
+    if result.get("seconds") is not None:
+        found["total_seconds"] = result["seconds"]
+    skips = {cell: count for cell, count in (result.get("skips") or {}).items() if _is_scalar(count)}
+    if skips:
+        found["skips"] = skips
+    last = rows[-1] if rows else {}
+    outcome = result.get("result") or {}
+    final = {key: value for key, value in scalars(outcome).items() if is_evaluation(what) or key not in last}
+    final.pop("genotype_id", None)
+    return {**found, "final": final} if final else found
+
+
+def extremes(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """`{metric: {last, min, max}}` of each metric that is a number."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in scalars(row).items():
+            if key != names.STEP and not isinstance(value, str | bool):
+                values.setdefault(key, []).append(value)
+    return {key: {"last": found[-1], "min": min(found), "max": max(found)} for key, found in values.items()}
+
+
+def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+    """Whether no completed trial of the same stage has a better value. Of equal ones the first counts as better."""
+    metric, mode = metric_of(description)
+    if is_evaluation(what):
+        metric, mode = "validation_accuracy", "max"
+    everyone = results.evaluations(run) if is_evaluation(what) else results.trials(run)
+    sign = 1.0 if mode == "max" else -1.0
+    values = {record.id: sign * value for record in everyone if (value := _final(record, metric)) is not None}
+    own = values.get(trial_id)
+    return own is not None and not any(
+        value > own or (value == own and name < trial_id) for name, value in values.items() if name != trial_id
+    )
+
+
+def _final(record: TrialRecord, metric: str) -> float | None:
+    return record.value(metric) if record.status == "completed" else None
+
+
+def scrub(text: str) -> str:
+    """`text` without what looks like a key, and without the values of environment variables that sound secret."""
+    for name, value in os.environ.items():
+        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, f"[{name}]")
+    return re.sub(r"\b[0-9a-fA-F]{40,}\b|wandb_v\d+_\w+", "[key]", text)

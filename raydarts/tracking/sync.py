@@ -1,0 +1,105 @@
+"""`raydarts wandb sync RUN`: make W&B hold what the run's directory holds, whatever was tracked before, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from raydarts.config.track import WandbSettings
+from raydarts.errors import InputError
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.tracking import names, payload, settings_of, state, sweeps
+from raydarts.tracking.writer import WandbRun, wandb_module
+
+Tell = Callable[[str], None]
+
+
+def sync(path: Path, tell: Tell, *, again: bool = False, **given: Any) -> int:
+    """Send every trial and evaluation that W&B lacks or has an older state of. Returns how many were sent.
+
+    `given`: what is to differ from the run's own `track.wandb` (mode, project, entity); `again`: those known to be
+    sent too. Doing it twice sends nothing twice: W&B says of each run which epochs it has. Raises `RunError` where
+    `path` is no run, `InputError` where wandb is missing or W&B cannot be reached or refuses: what was sent stays.
+    """
+    run = RunDirectory.open(path)
+    description = run.description()
+    settings = _settings(run, given)
+    wandb_module()
+    waiting = [trial for trial in _ended(run) if again or not _is_there(trial, settings)]
+    offline = settings.mode == "offline"
+    if not waiting:
+        tell("nothing to send: W&B has every trial that ended" if not offline else "every trial has its file")
+        return 0
+    try:
+        if description["kind"] == "sweep" and not offline and not _same_place(run, settings):
+            tell(f"sweep {sweeps.create(run, settings, _prior(run))}")
+        for number, trial in enumerate(waiting, 1):
+            tell(f"{number}/{len(waiting)} {trial.id}: {_send(run, trial, settings, offline=offline)}")
+    except InputError:
+        raise
+    except Exception as error:  # whatever W&B raises
+        told = payload.scrub(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        raise InputError(
+            f"W&B: {told}. Log in with `wandb login` or set WANDB_API_KEY, check --project and --entity, and run "
+            "this again: it goes on where it ended"
+        ) from error
+    if not offline:
+        state.end_outage(run)
+    return len(waiting)
+
+
+def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
+    own = settings_of(run.description()).wandb or WandbSettings()
+    changed = {key: value for key, value in given.items() if value is not None}
+    base = {**own.model_dump(), "mode": "online", "init_seconds": 60.0, "finish_seconds": 600.0}
+    try:
+        return WandbSettings.model_validate({**base, **changed})
+    except ValidationError as error:
+        told = "; ".join(f"--{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
+        raise InputError(told) from None  # the cause would show the value, which may be a key
+
+
+def _ended(run: RunDirectory) -> Iterator[TrialDirectory]:
+    """Searches first: evaluations use what they log. While a driver holds the run, only those with a result."""
+    busy = run.in_use()
+    for trial in (*run.trials(), *run.evaluations()):
+        if trial.result() is not None or (not busy and trial.rows()):
+            yield trial
+
+
+def _place(settings: WandbSettings) -> dict[str, str | None]:
+    return {"project": settings.project, "entity": settings.entity}
+
+
+def _is_there(trial: TrialDirectory, settings: WandbSettings) -> bool:
+    """Whether W&B (or an offline file) has the trial as it is now."""
+    found = state.read_trial(trial)
+    wanted = {state.SENT} if settings.mode == "online" else {state.SENT, state.OFFLINE}
+    result = trial.result() or {"status": "interrupted"}
+    same = found.get("status") == result["status"] and found.get("epochs") == len(trial.rows())
+    elsewhere = "place" in found and found["place"] != _place(settings)
+    return found.get("state") in wanted and same and not elsewhere
+
+
+def _same_place(run: RunDirectory, settings: WandbSettings) -> bool:
+    found = state.read_sweep(run)
+    return bool(found.get("created")) and {key: found.get(key) for key in ("project", "entity")} == _place(settings)
+
+
+def _prior(run: RunDirectory) -> list[str]:
+    """Searches that W&B has, but not in a sweep of its own."""
+    return [names.run_id(run, trial) for trial in run.trials() if state.read_trial(trial).get("state") == state.SENT]
+
+
+def _send(run: RunDirectory, trial: TrialDirectory, settings: WandbSettings, *, offline: bool) -> str:
+    result = trial.result() or {"status": "interrupted"}
+    writer = WandbRun(run, trial, settings, offline=offline)
+    writer.open()
+    writer.finish(result)
+    reached = state.OFFLINE if offline else state.SENT
+    known = {"id": writer.id, "url": writer.url, "status": result["status"], "epochs": len(trial.rows())}
+    state.write_trial(trial, {"state": reached, "reason": None, **known, "place": _place(settings)})
+    return str(writer.url or "file written")
