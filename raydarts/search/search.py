@@ -202,7 +202,7 @@ class Search:
             self.model.arch_weights(),
             self.metrics,
             tuple(self.genotypes),
-            lambda: self.measuring.eigenvalue(self.model),
+            self._eigenvalue,
             self.parts.relaxation.SIMPLEX,
         )
         for probe in self.probes:
@@ -211,6 +211,9 @@ class Search:
         self.metrics["arch_weights"] = recorded(self.model.space, report.arch_weights)
         if self.position <= self.settings.epochs:
             self._maybe_stop(report)
+
+    def _eigenvalue(self) -> float:
+        return self.measuring.eigenvalue(self.model)
 
     def _maybe_stop(self, report: EpochReport) -> None:
         asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -31,6 +32,9 @@ class SkipLimit(Argmax):
         "The authors' code prints the genotypes of every limit from 8 to 0; the paper takes 2. It sets the struck "
         "weight to 0, ours to minus infinity: the same for a softmax, and right where others are 0 or below."
     )
+
+    # A cell of one node has seldom more than one skip connection; with one edge a node it picks another cell.
+    CONTRACT: ClassVar[dict[str, Any]] = {"edges_per_node": 1}
 
     class Settings(Argmax.Settings):
         max_skips: int = Field(2, ge=0)

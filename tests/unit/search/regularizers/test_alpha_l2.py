@@ -35,5 +35,5 @@ def test_alpha_takes_adams_first_step_of_its_gradient_and_the_decay() -> None:
 def test_it_is_composed_with_weight_l2_and_not_with_another_of_its_kind() -> None:
     job = tiny_search("weight_l2", "alpha_l2")
     assert job.architect.optimizer.param_groups[0]["weight_decay"] == pytest.approx(9e-3)
-    with pytest.raises(InputError, match="both set arch_weight_decay"):
+    with pytest.raises(InputError, match="alpha_l2 stands twice"):
         tiny_search("alpha_l2", "alpha_l2")

@@ -170,7 +170,7 @@ class OnlyTheFirst(Relaxation):
 
 @pytest.mark.parametrize("setting", [{}, {"similarity": "columns"}, {"threshold": 0.9}, {"frequency": 1}])
 def test_each_setting_acts(setting: dict[str, Any]) -> None:
-    base = {"frequency": 2, "threshold": 0.4}
+    base = {"frequency": 2, "threshold": 0.2}
     job = search(base | setting)
     job.run_epoch()
     stopped = remedy(job).state_dict()["stopped"]
