@@ -70,7 +70,7 @@ def sweep(folder: Path, url: str, *sets: str) -> tuple[RunDirectory, str, float]
     begun = time.monotonic()
     given = [item for each in sets for item in ("--set", each)]
     done = raydarts(folder, url, "sweep", "spec.yaml", "--storage", folder, "--name", "run", *given)
-    return RunDirectory.open(folder / "run"), done.stdout, time.monotonic() - begun
+    return RunDirectory.open(folder / "run"), done.stdout + done.stderr, time.monotonic() - begun
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

@@ -139,7 +139,9 @@ def _leaves(value: Any) -> list[Any]:
 
 def test_the_files_are_all_in_the_wheel_and_all_have_their_numbers_here() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["raydarts"]
-    shipped = {path for pattern in patterns if pattern.startswith("presets") for path in (ROOT / "raydarts").glob(pattern)}
+    shipped = {
+        path for pattern in patterns if pattern.startswith("presets") for path in (ROOT / "raydarts").glob(pattern)
+    }
     files = {path for path in FOLDER.rglob("*") if path.is_file()}
     assert files == shipped
     assert {f"{path.parent.name}/{path.stem}" for path in files} == set(PUBLISHED) == set(PRESETS)

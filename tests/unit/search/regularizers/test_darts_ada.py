@@ -55,7 +55,7 @@ def test_it_returns_to_the_earlier_state_bit_for_bit_with_more_weight_decay() ->
     assert job.genotypes == genotypes
     assert (job.epoch, job.position, job.epochs, job.finished) == (3, 1, 6, False)
     lr = job.weight_optimizer.param_groups[0]["lr"]
-    assert lr == pytest.approx(0.001 + 0.024 * (1 + 2**-0.5) / 2)  # the cosine after one epoch of four
+    assert lr == pytest.approx(0.025 * (1 + 2**-0.5) / 2)  # the cosine after one epoch of four
     metrics = job.run_epoch()
     assert (metrics["epoch"], metrics["position"]) == (4, 2)
     assert "returned_to" not in metrics
