@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -132,13 +130,14 @@ def _nested(flat: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def create(run: RunDirectory, settings: WandbSettings, prior: Sequence[str]) -> str:
     """Make the sweep at W&B and remember its id; `prior`: runs that are there already and belong to it."""
     wandb = wandb_module()
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints the id and the address
-        sweep_id = wandb.sweep(
-            sweep_config(run, run.description()),
-            entity=settings.entity,
-            project=settings.project,
-            prior_runs=list(prior),
-        )
+    # It prints the id and the address, which is left alone: standard output is the whole process's, and a call that
+    # hangs in its thread would keep it redirected.
+    sweep_id = wandb.sweep(
+        sweep_config(run, run.description()),
+        entity=settings.entity,
+        project=settings.project,
+        prior_runs=list(prior),
+    )
     state.write_sweep(run, str(sweep_id), created=True, project=settings.project, entity=settings.entity)
     return str(sweep_id)
 
