@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import Field
-from torch import Tensor
 
-from raydarts import registry
-from raydarts.errors import InputError
-from raydarts.search.selection.argmax import EDGES_PER_NODE
-from raydarts.search.selection.base import Selection
-from raydarts.spaces import CellSpec, Genotype, Space
+from raydarts.search.selection.argmax import EDGES_PER_NODE, Argmax
+from raydarts.spaces import CellSpec, Space
 
 
-class Threshold(Selection):
+class Threshold(Argmax):
     """Of each node's strongest `edges_per_node` edges, keeps those whose strongest candidate reaches `threshold`.
 
     A node may so keep fewer edges, or none (it is zeros then), and where nothing passes in a whole cell the cell
@@ -35,21 +29,8 @@ class Threshold(Selection):
         "weights behind them. Its variant with several candidates an edge is not offered."
     )
 
-    class Settings(registry.Settings):
+    class Settings(Argmax.Settings):
         threshold: float = Field(0.85, ge=0, le=1)
-        edges_per_node: int | None = Field(None, ge=1)
-
-    def check(self, space: Space) -> None:
-        if space.KEEPS_ALL_EDGES and self.settings.edges_per_node is not None:
-            raise InputError(f"edges_per_node: space {space.NAME} keeps every edge; leave edges_per_node out")
-
-    def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
-        self.check(space)
-        picks = {
-            name: self._pick(spec, arch_weights[name].detach().double().cpu().tolist(), space)
-            for name, spec in space.cells.items()
-        }
-        return space.genotype(picks)
 
     def _pick(self, spec: CellSpec, weights: list[list[float]], space: Space) -> list[tuple[int, str]]:
         best: list[tuple[float, str]] = []
