@@ -7,12 +7,12 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
-from raydarts.search.moments import Moment
-from raydarts.search.ramps import Ramp, ramped
-from raydarts.search.regularizers.base import Alphas, Regularizer
+from raydarts.search.ramps import Ramp
+from raydarts.search.regularizers.base import Alphas
+from raydarts.search.regularizers.ramped import RampedPenalty
 
 
-class ArchL1(Regularizer):
+class ArchL1(RampedPenalty):
     """Adds strength * mean over edges of sum |alpha| to the loss that alpha descends.
 
     Not on the arch weights: each row of a softmax sums to 1, so that their L1 norm is constant. On alpha it pulls
@@ -28,20 +28,10 @@ class ArchL1(Regularizer):
         "gradient, which gives exact zeros; here alpha keeps its relaxation and Adam follows the subgradient (0 at 0). "
         "The default strength is ours: no paper has one for alpha under a softmax."
     )
-    NEUTRAL = {"strength": 0.0}
 
     class Settings(registry.Settings):
         strength: float = Field(0.1, ge=0)
         ramp: Ramp = "constant"
 
-    def __init__(self, settings: registry.Settings) -> None:
-        super().__init__(settings)
-        self._weight = 0.0
-
-    def on_epoch_start(self, now: Moment) -> None:
-        self._weight = self.settings.strength * ramped(self.settings.ramp, now)
-
-    def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
-        if self._weight == 0.0:
-            return None
-        return self._weight * torch.cat([alpha.abs().sum(-1) for alpha in alphas.values()]).mean()
+    def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
+        return torch.cat([alpha.abs().sum(-1) for alpha in alphas.values()]).mean()

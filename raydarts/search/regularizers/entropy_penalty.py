@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
-from raydarts.search.moments import Moment
-from raydarts.search.ramps import Ramp, ramped
-from raydarts.search.regularizers.base import Alphas, Regularizer
+from raydarts.search.ramps import Ramp
+from raydarts.search.regularizers.base import Alphas
+from raydarts.search.regularizers.ramped import RampedPenalty
 
 
 def mean_entropy(arch_weights: Alphas) -> Tensor:
@@ -25,7 +25,7 @@ def mean_entropy(arch_weights: Alphas) -> Tensor:
     return torch.cat(rows).mean()
 
 
-class EntropyPenalty(Regularizer):
+class EntropyPenalty(RampedPenalty):
     """Adds strength * mean entropy of the edges' arch weights to the loss that alpha descends: decided edges pay less.
 
     Edges that stay undecided lose most when one candidate is picked (the discretisation gap). The mean is over all
@@ -45,18 +45,10 @@ class EntropyPenalty(Regularizer):
         "-.2 * cos(pi * epoch / epochs), which is `ramp: turning, strength: 0.29` here. A relaxation that does not "
         "normalise (sigmoid) has its rows divided by their sums first."
     )
-    NEUTRAL = {"strength": 0.0}
 
     class Settings(registry.Settings):
         strength: float = Field(2.8, ge=0)
         ramp: Ramp = "linear"
 
-    def __init__(self, settings: registry.Settings) -> None:
-        super().__init__(settings)
-        self._weight = 0.0
-
-    def on_epoch_start(self, now: Moment) -> None:
-        self._weight = self.settings.strength * ramped(self.settings.ramp, now)
-
-    def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
-        return None if self._weight == 0.0 else self._weight * mean_entropy(arch_weights)
+    def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
+        return mean_entropy(arch_weights)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from raydarts import registry
 from raydarts.errors import InputError
-from raydarts.search.moments import Moment
-from raydarts.search.ramps import Ramp, ramped
-from raydarts.search.regularizers.base import Alphas, Regularizer
+from raydarts.search.ramps import Ramp
+from raydarts.search.regularizers.base import Alphas
+from raydarts.search.regularizers.ramped import RampedPenalty
 from raydarts.spaces import Space
 
 
@@ -25,7 +25,7 @@ def _positions(space: Space) -> dict[str, list[tuple[int, int]]]:
     }
 
 
-class SkipShare(Regularizer):
+class SkipShare(RampedPenalty):
     """Adds strength * mean arch weight of the skip connections to the loss that alpha descends.
 
     The mean is over all edges that have a skip connection among their candidates, of all cell types; once a stage of
@@ -39,7 +39,6 @@ class SkipShare(Regularizer):
         "It is the yardstick for published remedies, which limit the count of skip connections (P-DARTS, DARTS+) or "
         "take their advantage away (DARTS-, FairDARTS). The default strength is ours."
     )
-    NEUTRAL = {"strength": 0.0}
 
     class Settings(registry.Settings):
         strength: float = Field(1.0, ge=0)
@@ -47,7 +46,6 @@ class SkipShare(Regularizer):
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
-        self._weight = 0.0
         self._skips: Mapping[str, list[tuple[int, int]]] = {}
 
     def check(self, space: Space, epochs: int) -> None:
@@ -57,14 +55,11 @@ class SkipShare(Regularizer):
     def attach(self, space: Space, objective: Any) -> None:
         self._skips = {name: found for name, found in _positions(space).items() if found}
 
-    def on_epoch_start(self, now: Moment) -> None:
-        self._weight = self.settings.strength * ramped(self.settings.ramp, now)
-
-    def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
-        if self._weight == 0.0 or not self._skips:
+    def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
+        if not self._skips:
             return None
         shares = []
         for name, positions in self._skips.items():
             edges, candidates = map(list, zip(*positions, strict=True))
             shares.append(arch_weights[name][..., edges, candidates].flatten())
-        return self._weight * torch.cat(shares).mean()
+        return torch.cat(shares).mean()
