@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from typing import Any
+
+from raydarts.errors import ClusterError
+from raydarts.sweep.authentication import has_token, tighten_token, use_token_if_any
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -41,6 +45,9 @@ def connect(address: str | None = None) -> bool:
         # Named for other systems, this is what makes Ray take 127.0.0.1 for the node and listen there alone;
         # an explicit 127.0.0.1 is turned back into the outward address. Read when Ray is imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    else:
+        _probe(address)
+        use_token_if_any()
     import ray  # noqa: PLC0415 - after the environment
 
     for name in ("ray", "ray.tune", "ray.train"):
@@ -57,9 +64,35 @@ def connect(address: str | None = None) -> bool:
         options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
     else:
         options["address"] = address
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if address is None:
+            raise
+        raise ClusterError(_no_connection(address, error)) from error
+    tighten_token()
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     return True
+
+
+def _probe(address: str) -> None:
+    """Raise `ClusterError` where nobody listens at host:port: Ray itself would wait ten minutes for it."""
+    if address == "auto" or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"--address {address}: a running Ray cluster is 'auto' or host:port (such as 10.0.0.5:6379)")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"--address {address}: nobody answers there ({error}); is the cluster up?") from error
+
+
+def _no_connection(address: str, error: Exception) -> str:
+    where = "no Ray runs on this machine" if address == "auto" else "Ray does not let this machine in"
+    token = "this machine's token is not the cluster's" if has_token() else "it may ask for a token, and there is none here"
+    told = str(error).strip().splitlines()
+    return f"--address {address}: {where}, or {token} (~/.ray/auth_token): {told[0] if told else type(error).__name__}"
 
 
 def disconnect(connected_here: bool) -> None:
