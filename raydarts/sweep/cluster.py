@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from raydarts.errors import ClusterError
+from raydarts.sweep.autoscaling import maximum
 from raydarts.sweep.authentication import has_token, tighten_token, use_token_if_any
 
 _ENVIRONMENT = {
@@ -103,7 +104,10 @@ def disconnect(connected_here: bool) -> None:
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
-    """CPUs and GPUs there are: of this machine, or of the cluster at `address` (which is connected to)."""
+    """CPUs and GPUs there are: of this machine, or of the cluster at `address` (which is connected to).
+
+    Of a cluster that grows on demand, what it may grow to.
+    """
     if address is None:
         import torch  # noqa: PLC0415
 
@@ -112,4 +116,5 @@ def capacity(address: str | None = None) -> dict[str, float]:
     import ray  # noqa: PLC0415
 
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return {"cpus": float(found.get("CPU", 0)), "gpus": float(found.get("GPU", 0))}
+    most = maximum()
+    return {kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in (("cpus", "CPU"), ("gpus", "GPU"))}

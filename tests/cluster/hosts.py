@@ -50,6 +50,11 @@ def missing() -> str | None:
     return None if tried.returncode == 0 else f"no namespaces here: {tried.stderr.decode().strip()}"
 
 
+def packages() -> list[str]:
+    """Where this Python's packages lie."""
+    return [path for path in sys.path if Path(path, "ray").is_dir() or Path(path, "aiohttp").is_dir()]
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
@@ -123,7 +128,7 @@ class Hosts:
                 time.sleep(0.2)
 
 
-def _write_home(host: Host, packages: Sequence[str]) -> None:
+def _write_home(host: Host, places: Sequence[str]) -> None:
     """A home as an image with Python, torch and Ray ready would have it, and no network to install from.
 
     `~/raydarts/venv` is a virtual environment that also sees this machine's packages, but not this checkout.
@@ -131,7 +136,7 @@ def _write_home(host: Host, packages: Sequence[str]) -> None:
     venv = host.home / "raydarts" / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     purelib = Path(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
-    (purelib / "machine.pth").write_text("\n".join(packages) + "\n")
+    (purelib / "machine.pth").write_text("\n".join(places) + "\n")
     ray = venv / "bin" / "ray"
     ray.write_text(f"#!{venv}/bin/python\nimport sys\nfrom ray.scripts.scripts import main\nsys.exit(main())\n")
     ray.chmod(0o755)
@@ -152,7 +157,7 @@ def _write_system(host: Host, hosts: Sequence[Host], key: Path) -> None:
 
 
 @contextmanager
-def made_hosts(folder: Path, names: Sequence[str], packages: Sequence[str]) -> Iterator[Hosts]:
+def made_hosts(folder: Path, names: Sequence[str], places: Sequence[str]) -> Iterator[Hosts]:
     """Make the hosts, power them on, and take everything away again at the end, however it comes."""
     mark = os.getpid() % 100000
     subnet = f"10.213.{os.getpid() % 250}"
@@ -172,7 +177,7 @@ def made_hosts(folder: Path, names: Sequence[str], packages: Sequence[str]) -> I
         _run("ip", "link", "set", bridge, "up")
         for host in made:
             host.home.mkdir(parents=True)
-            _write_home(host, packages)
+            _write_home(host, places)
             _write_system(host, made, key)
             _run("ip", "netns", "add", host.namespace)
             _run("ip", "link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from raydarts import __version__
-from tests.cluster.hosts import Hosts, made_hosts, missing
+from tests.cluster.hosts import Hosts, made_hosts, missing, packages
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
@@ -36,10 +36,10 @@ pytestmark = [
 ]
 
 SPEC = """
-data: {dataset: digits, limit: 400, validation_fraction: 0.25}
+data: {dataset: digits, limit: 200, validation_fraction: 0.25}
 search:
   seed: {grid: [0, 1, 2, 3, 4, 5, 6, 7, 8]}
-  epochs: 8
+  epochs: 6
   batch_size: 16
   space: {name: darts-cnn, channels: 4, layers: 3, nodes: 2}
 sweep: {resources: {cpus: 1}}
@@ -66,7 +66,7 @@ class Laptop:
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "RAYDARTS_", "WANDB_"))
         }
-        self.environment |= {"HOME": str(folder / "home"), "PYTHONPATH": os.pathsep.join([str(ROOT), *_packages()])}
+        self.environment |= {"HOME": str(folder / "home"), "PYTHONPATH": os.pathsep.join([str(ROOT), *packages()])}
         self.environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         (folder / "home").mkdir(parents=True)
         self.run("make", "-s", "-C", str(ROOT), "token", f"PYTHON={sys.executable}")
@@ -137,11 +137,6 @@ class Laptop:
             process.wait()
 
 
-def _packages() -> list[str]:
-    """Where this Python's packages lie."""
-    return [path for path in sys.path if Path(path, "ray").is_dir() or Path(path, "aiohttp").is_dir()]
-
-
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -175,7 +170,7 @@ def reported(run: Path) -> dict[tuple[str, int], Any]:
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     folder = tmp_path_factory.mktemp("hosts")
-    with made_hosts(folder / "h", ("head", "worker-1", "worker-2"), _packages()) as made:
+    with made_hosts(folder / "h", ("head", "worker-1", "worker-2"), packages()) as made:
         yield made
 
 
@@ -272,7 +267,7 @@ def _check_results(run: Path, before: dict[tuple[str, int], Any], finished: dict
     assert {path: path.read_text() for path in finished} == finished
     after = reported(run)
     assert {key: after.get(key) for key in before} == before, "what had been reported is lost or changed"
-    assert len(after) == 9 * 8
+    assert len(after) == 9 * 6
     evaluations = [json.loads(path.read_text())["status"] for path in run.glob("evaluations/*/result.json")]
     assert evaluations
     assert set(evaluations) == {"completed"}
