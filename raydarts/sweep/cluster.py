@@ -54,6 +54,7 @@ def connect(address: str | None = None) -> bool:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray\..*")
+    keep_keys_out_of_logs()
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {
@@ -94,6 +95,17 @@ def _no_connection(address: str, error: Exception) -> str:
     token = "this machine's token is not the cluster's" if has_token() else "it may ask for a token, and there is none here"
     told = str(error).strip().splitlines()
     return f"--address {address}: {where}, or {token} (~/.ray/auth_token): {told[0] if told else type(error).__name__}"
+
+
+def keep_keys_out_of_logs() -> None:
+    """Stop Tune from copying the driver's AWS keys into each trial's runtime environment, which Ray logs in full.
+
+    Trials find them where the driver does: in the environment of the machine that they run on.
+    """
+    from ray.tune.execution import class_cache  # noqa: PLC0415 - after the environment
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"):
+        class_cache.ENV_VARS_TO_PROPAGATE.discard(name)
 
 
 def disconnect(connected_here: bool) -> None:
