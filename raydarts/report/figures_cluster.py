@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from raydarts.errors import InputError
+from raydarts.errors import GenotypeError
 from raydarts.report.axes import Bands, Scale
 from raydarts.report.figures import Figure, missing
 from raydarts.report.gather import Retrained, Run, Searched
@@ -100,17 +100,16 @@ def drawings(run: Run) -> Figure:
     for rank, name in enumerate(chosen, start=1):
         genotype = known[name] or {}
         heading = f"{rank}: {name}" if run.retrained_mean else name
-        picture = draw(genotype, heading, f"g{rank}-")
-        if picture is not None:
+        if (picture := draw(genotype, heading, f"g{rank}-")) is not None:
             pictures.append(picture)
         for cell, edges in genotype.items():
             rows.append([str(rank), name, cell, _words(edges)])
     order = (
         "by mean retrained validation accuracy" if run.retrained_mean else "by the supernet's score; none is retrained"
     )
-    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections."
-    if not pictures:
-        caption += " This space's cells cannot be drawn yet."
+    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections; dotted: none."
+    if len(pictures) < len(chosen):
+        caption += f" Not drawn, since they are no genotypes: {len(chosen) - len(pictures)}, as the table has them."
     return Figure("genotypes", title, caption, pictures, ["rank", "genotype", "part", "edges or nodes"], rows)
 
 
@@ -125,12 +124,12 @@ def _words_of(edge: Any) -> str:
 
 
 def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
-    """The drawing as inline SVG whose ids begin with `prefix`; None where its kind of cell cannot be drawn."""
+    """The drawing as inline SVG whose ids begin with `prefix`; None where what the run has is no genotype."""
     from raydarts.report.drawing import build_figure  # noqa: PLC0415 - matplotlib
 
     try:
         figure = build_figure(genotype, title)
-    except InputError:
+    except GenotypeError:
         return None
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -111,6 +111,12 @@ class Run:
         return str((self.spec.get("sweep") or {}).get("mode", "max"))
 
     @property
+    def table(self) -> str | None:
+        """The file that the genotypes' accuracies were looked up in, where nothing was retrained."""
+        found = ((self.spec.get("evaluate") or {}).get("table") or {}).get("file")
+        return None if found is None else str(found)
+
+    @property
     def searcher(self) -> str:
         found = (self.spec.get("sweep") or {}).get("searcher", "grid")
         return str(found.get("name", "grid") if isinstance(found, Mapping) else found)

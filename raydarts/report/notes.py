@@ -65,7 +65,12 @@ def cautions(run: Run) -> list[str]:
             f"All searches share search seed {run.seeds[0]}: what is found holds for that seed, and nothing is known "
             "of others. Sweep search.seed to know more."
         )
-    if len(run.validation) > 1 and max(map(len, run.validation.values())) < 2:
+    if run.table is not None and run.validation:
+        lines.append(
+            f"Nothing was retrained: what is called retrained here was looked up in {run.table}, one value a cell. No "
+            "spread between evaluation seeds is known, and differences may be luck of whoever trained the table."
+        )
+    elif len(run.validation) > 1 and max(map(len, run.validation.values())) < 2:
         lines.append(
             "Each genotype was retrained with one evaluation seed: no spread is known, and the ranking may be luck. "
             "Give evaluate.seeds more values."
