@@ -18,6 +18,7 @@ from raydarts.config.distributions import (
     grid_draws,
     refuse_continuous,
 )
+from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.source import Node, Where, from_plain, override, read_file
@@ -26,7 +27,9 @@ from raydarts.config.track import TrackSettings
 from raydarts.config.validation import Model, check
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, InputError, Problem, SpecError
+from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
+from raydarts.runs.score import Score
 from raydarts.search.settings import METRICS, SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
 
@@ -63,7 +66,13 @@ class LoadedSpec:
             "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
             "track": None if self.track is None else self.track.model_dump(mode="json"),
             "presets": self.presets_of("data", "search", "evaluate"),
+            "score": self.score.to_json(),
         }
+
+    @property
+    def score(self) -> Score:
+        """What this run's retrainings are ranked by."""
+        return SETTINGS[FOR_KIND[self.data.kind]].SCORE if self.evaluate is None else self.evaluate.score
 
     def presets_of(self, *sections: str) -> dict[str, list[str]]:
         """As JSON-able data: the presets named in these sections and what is under them."""
@@ -91,7 +100,7 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
     """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
-    stored = dict(value)
+    stored = {key: item for key, item in value.items() if key != "score"}  # follows from the rest
     presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
     return _load(from_plain(stored, file), file, "", "run", presets, [])
 
@@ -104,6 +113,7 @@ def _load(
     presets: Mapping[str, tuple[str, ...]],
     problems: list[Problem],
 ) -> LoadedSpec:
+    fill_in(root, problems)
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
         if key not in SECTIONS:
@@ -224,7 +234,7 @@ def _cross_checks(
 
     if sweep.searcher.name == "grid":
         problems += refuse_continuous(tree)
-    if evaluate is not None and data.validation_fraction == 0:
+    if evaluate is not None and not data.holds_out:
         add("data.validation_fraction", "evaluate ranks by held-out images; hold some out (0.1), or leave evaluate out")
     try:
         data.dataset.build().check()
@@ -236,7 +246,7 @@ def _cross_checks(
         tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
     ]
     for probes in dict.fromkeys(reported):
-        allowed = [name for name in METRICS if data.validation_fraction > 0 or not name.startswith("validation")]
+        allowed = [name for name in METRICS if data.holds_out or not name.startswith("validation")]
         if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
             hint = nearest(sweep.metric, [*allowed, *probes])
             if sweep.metric in METRICS:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
+from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Choose, Component, Settings
+from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -37,7 +39,8 @@ class Resources(Settings):
 class SweepSettings(Settings):
     """The first stage: search trials.
 
-    `metric` is one of the reported per-epoch metrics; `max_failures` retries a trial whose process or
+    `metric` is one of the reported per-epoch metrics; `mode` null: `min` for losses and perplexities, else `max`;
+    `max_failures` retries a trial whose process or
     node was lost (a trial's own error, such as a loss that is not finite, is not retried);
     `checkpoint_every` epochs; `max_concurrent` null: as many as fit.
     """
@@ -47,12 +50,23 @@ class SweepSettings(Settings):
         default_factory=lambda: _component("scheduler", "fifo")
     )
     metric: str = "validation_accuracy"
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = Field(None, validate_default=True)
     seed: int = Field(0, ge=0)
     resources: Resources = Resources()
     max_concurrent: int | None = Field(None, ge=1)
     max_failures: int = Field(3, ge=0)
     checkpoint_every: int = Field(1, ge=1)
+
+    @field_validator("mode")
+    @classmethod
+    def _the_better_way(cls, value: str | None, info: ValidationInfo) -> str | None:
+        metric = info.data.get("metric")
+        if metric is None:
+            return value
+        wanted = mode_of(metric)
+        if value is not None and value != wanted and metric.rsplit("_", maxsplit=1)[-1] in MEASURES:
+            raise ValueError(f"must be {wanted} with {metric}: {value} would promote the worst; or leave mode out")
+        return value or wanted
 
 
 class EvaluateSettings(Settings):
@@ -68,8 +82,13 @@ class EvaluateSettings(Settings):
     resources: Resources = Resources()
     max_failures: int = Field(3, ge=0)
     checkpoint_every: int = Field(1, ge=1)
-    training: EvaluationSettings = EvaluationSettings()
+    training: Annotated[TrainingSettings, ChooseTraining()] = EvaluationSettings()
     table: TableSettings | None = None
+
+    @property
+    def score(self) -> Score:
+        """What genotypes are ranked by; a table holds accuracies."""
+        return self.training.SCORE if self.table is None else ACCURACY
 
     @model_validator(mode="after")
     def _table_or_training(self) -> EvaluateSettings:

@@ -6,12 +6,13 @@ the authors' code fills in; docs/presets.md names both.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings
 from raydarts.registry import Settings
+from raydarts.runs.score import ACCURACY, Score
 
 
 class NetworkSettings(Settings):
@@ -52,6 +53,9 @@ class EvaluationSettings(Settings):
     `grad_clip` 0: none.
     """
 
+    SCORE: ClassVar[Score] = ACCURACY
+
+    name: Literal["image"] = "image"
     epochs: int = Field(600, ge=1)
     batch_size: int = Field(96, ge=2)
     schedule: Literal["cosine", "linear", "exponential"] = "cosine"
