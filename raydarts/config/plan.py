@@ -41,7 +41,8 @@ class Plan:
 
 
 def _resources(resources: Resources) -> str:
-    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    given = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    return given if resources.processes == 1 else f"{resources.processes} workers x ({given})"
 
 
 def _how(evaluate: EvaluateSettings) -> str:

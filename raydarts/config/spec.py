@@ -28,12 +28,27 @@ class Resources(Settings):
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
 
+    @property
+    def processes(self) -> int:
+        """Among how many processes a trial is divided, each given these resources."""
+        return 1
+
     @field_validator("gpus")
     @classmethod
     def _whole_above_one(cls, value: float) -> float:
         if value > 1 and not math.isclose(value, round(value)):
             raise ValueError("above 1 only whole GPUs can be given; allowed: a fraction up to 1, or 2, 3, ...")
         return value
+
+
+class WorkerResources(Resources):
+    """What each of the `workers` that train one network together is given."""
+
+    workers: int = Field(1, ge=1)
+
+    @property
+    def processes(self) -> int:
+        return self.workers
 
 
 class SweepSettings(Settings):
@@ -79,7 +94,7 @@ class EvaluateSettings(Settings):
     top_k: int = Field(4, ge=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1)
     max_skips: int | None = Field(None, ge=0)
-    resources: Resources = Resources()
+    resources: WorkerResources = WorkerResources()
     max_failures: int = Field(3, ge=0)
     checkpoint_every: int = Field(1, ge=1)
     training: Annotated[TrainingSettings, ChooseTraining()] = EvaluationSettings()
@@ -96,6 +111,18 @@ class EvaluateSettings(Settings):
             raise ValueError("table and training exclude each other: nothing is trained where a table is read")
         if self.table is not None and len(self.seeds) > 1:
             raise ValueError("a table has one value for each cell, whatever the seed: write seeds: [0]")
+        return self
+
+    @model_validator(mode="after")
+    def _divisible(self) -> EvaluateSettings:
+        workers, training = self.resources.workers, self.training
+        if workers > 1 and (self.table is not None or not isinstance(training, EvaluationSettings)):
+            raise ValueError("resources.workers above 1 divide the training of images among them; write workers: 1")
+        if workers > 1 and training.batch_size % workers:
+            raise ValueError(
+                f"training.batch_size {training.batch_size} cannot be divided evenly among {workers} workers "
+                "(resources.workers)"
+            )
         return self
 
     @field_validator("seeds")

@@ -36,9 +36,7 @@ def crop_and_flip(
     return images.reshape(-1, channels).index_select(0, pixels.flatten()).view(count, height, width, channels)
 
 
-def cut_out_(
-    values: Tensor, length: int, probability: float, generator: torch.Generator, share: Share = WHOLE
-) -> None:
+def cut_out_(values: Tensor, length: int, probability: float, generator: torch.Generator, share: Share = WHOLE) -> None:
     """Zeros, in place, in a square centred on a uniformly drawn pixel, clipped at the border (DeVries, Taylor 2017).
 
     `values` NHWC, contiguous, floating, the `share` of a batch. At length or probability 0 nothing is drawn.

@@ -51,7 +51,9 @@ class Acceleration:
 
     def inputs(self, images: Tensor) -> Tensor:
         """Images `(n, channels, H, W)`, which come channels last, in the layout asked for."""
-        return images if self.settings.channels_last else images.contiguous()
+        if self.settings.channels_last:
+            return images
+        return images.clone(memory_format=torch.contiguous_format)  # of one channel, contiguous() would do nothing
 
     def autocast(self) -> AbstractContextManager[None]:
         mixed = self.settings.amp != "off"

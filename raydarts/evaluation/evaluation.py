@@ -52,7 +52,7 @@ class Evaluation:
         self.network.draw_from(self.streams["dropout"])  # type: ignore[operator]
         self.network.drop_path.share = self.team.share  # type: ignore[union-attr]
         self.team.prepare(self.network, settings.sync_batch_norm)
-        self._run = self.acceleration.runner(self.network)
+        self.runner = self.acceleration.runner(self.network)
         self.parts = {
             part: batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
             for part in ("search", "validation", "test")
@@ -115,7 +115,7 @@ class Evaluation:
         """One SGD step on cross entropy plus `auxiliary_weight` times the auxiliary head's."""
         settings = self.settings
         with self.acceleration.autocast():
-            logits, auxiliary = self._run(self.acceleration.inputs(batch.inputs))
+            logits, auxiliary = self.runner(self.acceleration.inputs(batch.inputs))
             loss = self._cross_entropy(logits, batch.targets)
             if auxiliary is not None:
                 loss = loss + settings.network.auxiliary_weight * self._cross_entropy(auxiliary, batch.targets)

@@ -65,7 +65,7 @@ class Team:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.share.size
-        for gradient, mean in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
+        for gradient, mean in zip(gradients, torch.split(flat, [each.numel() for each in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, value: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class SyncedNorm(Norm):
 
 def _summed(value: Tensor) -> Tensor:
     """The sum of the processes' values, differentiable: a gradient comes back to each from all."""
-    return cast(Tensor, all_reduce(value))
+    return cast(Tensor, all_reduce(value))  # type: ignore[no-untyped-call]
 
 
 def _synchronise(network: nn.Module) -> None:

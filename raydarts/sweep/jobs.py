@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
@@ -36,3 +37,13 @@ def builder_named(path: str | None) -> Builder:
     module, _, function = (path or DEFAULT_BUILDER).partition(":")
     found: Builder = getattr(importlib.import_module(module), function)
     return found
+
+
+def job_of(trial: TrialDirectory, config: Mapping[str, Any], device: str | None = None) -> Job:
+    """The job of a trial, on as many threads as it has CPUs; `device` None: a GPU where it was given one."""
+    import torch  # noqa: PLC0415 - only where trials run
+
+    torch.set_num_threads(max(1, int(config["cpus"])))
+    run = RunDirectory(trial.path.parent.parent).description()
+    place = device or ("cuda" if config["gpus"] > 0 else "cpu")
+    return builder_named(run.get("builder"))(trial.description(), run, place)
