@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raydarts.runs.job import Job
+from raydarts.runs.stages import EVALUATE, data_of, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
@@ -22,11 +23,13 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
     from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
 
-    spec = run["spec"]
-    data = DataSettings.model_validate(spec["data"])
+    spec, name = run["spec"], trial.get("stage", EVALUATE)
     if trial["kind"] == "search":
+        data = DataSettings.model_validate(spec["data"])
         return build_search(SearchSettings.model_validate(trial["config"]), data, device)
-    stage = EvaluateSettings.model_validate(spec["evaluate"])
+    data = DataSettings.model_validate(data_of(spec, name))
+    common = {key: value for key, value in section_of(spec, name).items() if key in EvaluateSettings.model_fields}
+    stage = EvaluateSettings.model_validate(common)
     genotype = Genotype.from_json(trial["genotype"], "trial.json")
     return build_evaluation(stage, data, genotype, trial["seed"], device)
 

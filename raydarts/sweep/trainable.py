@@ -14,9 +14,10 @@ from ray import tune
 
 from raydarts import tracking
 from raydarts.runs import drive
-from raydarts.runs.directory import FINAL, RunDirectory, SupersededError, TrialDirectory
+from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
+from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.jobs import builder_named
 
@@ -56,7 +57,7 @@ class JobTrainable(tune.Trainable):
 
         torch.set_num_threads(max(1, int(config["cpus"])))
         device = "cuda" if config["gpus"] > 0 else "cpu"
-        run = RunDirectory(self._trial.path.parent.parent).description()
+        run = run_of(self._trial).description()
         return builder_named(run.get("builder"))(self._trial.description(), run, device)
 
     def step(self) -> dict[str, Any]:
