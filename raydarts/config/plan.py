@@ -16,6 +16,7 @@ from raydarts.config.loader import SECTIONS, LoadedSpec, unique_grid
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
 from raydarts.registry import nearest
+from raydarts.runs.budget import UNITS
 from raydarts.runs.stages import SEARCH
 
 
@@ -125,7 +126,7 @@ def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -
 
 def _budget(found: Plan) -> list[RenderableType]:
     """What the run may spend, and what is known of what it needs: epochs, but no hours before one has run."""
-    limits = ", ".join(f"{hours:g} {name.replace('_', '-')}" for name, hours in found.budget.items())
+    limits = ", ".join(f"{hours:g} {UNITS[name]}" for name, hours in found.budget.items())
     epochs = ", ".join(f"{stage.name} {stage.epochs_in_all:,}" for stage in found.stages)
     lines = [f"epochs at most: {epochs}"]
     if limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -110,9 +111,16 @@ class TransferSettings(EvaluateSettings):
     `checkpoint_every` are as under `evaluate` where they are not set.
     """
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str
     data: DataSettings | None = None
     top_k: int = Field(1, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not re.match(NAME_PATTERN, value):
+            raise ValueError(f"'{value}' is no name: letters, digits, '.', '_', '-', and first a letter or digit")
+        return value
 
 
 class BudgetSettings(Settings):
