@@ -8,15 +8,19 @@ from typing import Any
 
 from raydarts.config.spec import Resources
 from raydarts.errors import ResourceError
+from raydarts.runs.stages import SEARCH
 from raydarts.sweep.cluster import capacity
 
 
-def check_resources(loaded: Any, address: str | None = None) -> dict[str, float]:
-    """Raise `ResourceError` where one trial needs more than there is. Returns what there is."""
+def check_resources(loaded: Any, address: str | None = None, only: str | None = None) -> dict[str, float]:
+    """Raise `ResourceError` where one trial needs more than there is. Returns what there is.
+
+    `only`: the one stage that is run.
+    """
     available = capacity(address)
-    stages = {"sweep": loaded.sweep.resources}
-    if loaded.evaluate is not None:
-        stages["evaluate"] = loaded.evaluate.resources
+    chain = loaded.stages.chain()
+    stages = {"sweep": loaded.sweep.resources} if only in (None, SEARCH) else {}
+    stages |= {stage.section: stage.settings.resources for stage in chain if only in (None, stage.name)}
     where = "this machine" if address is None else f"the cluster at {address}"
     problems = []
     for stage, resources in stages.items():

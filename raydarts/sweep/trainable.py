@@ -17,6 +17,7 @@ from raydarts.runs import drive
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
+from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.data_parallel import Workers
 from raydarts.sweep.jobs import job_of
@@ -50,7 +51,7 @@ class JobTrainable(tune.Trainable):
         if result is not None and result["status"] in FINAL:
             return
         if config["workers"] > 1:
-            self._workers = Workers(config, self._trial.path.parent.parent / "ray" / "train")
+            self._workers = Workers(config, run_of(self._trial).path / "ray" / "train")
             return
         self._trial.claim()
         self._job = drive.open_job(lambda: job_of(self._trial, config), self._trial)
