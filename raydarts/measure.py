@@ -10,7 +10,6 @@ from torch import Tensor
 
 from raydarts.errors import NonFiniteError
 
-
 _LARGEST_EXPONENT = 700.0
 
 

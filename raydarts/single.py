@@ -19,6 +19,7 @@ from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.score import score_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
@@ -144,7 +145,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _line(row: dict[str, Any]) -> str:
-    shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "skips_normal")
+    shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "validation_perplexity", "skips_normal")
     return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 
 
@@ -156,5 +157,6 @@ def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Co
         run.write("genotype.json", outcome["genotype"])
         console.print(f"genotype {outcome['genotype_id']}, skips {outcome['skips']}: {path}")
     else:
-        for key in ("validation_accuracy", "test_accuracy", "parameters"):
+        score = score_of(run.description())
+        for key in (score.metric, score.test, "parameters"):
             console.print(f"{key}: {result.get(key)}")

@@ -64,7 +64,7 @@ def _name(stage: Node, path: str, wanted: str, problems: list[Problem]) -> None:
     if training is None or training.value is None:
         stage.value["training"] = Node({"name": Node(wanted, stage.where)}, stage.where)
     elif isinstance(training.value, dict):
-        named = training.value.setdefault("name", Node(wanted, training.where))
+        named: Node = training.value.setdefault("name", Node(wanted, training.where))
         if named.value != wanted:
             message = f"the data are for training {wanted}; write name: {wanted}, or leave name out"
             problems.append(Problem(*named.where, f"{path}.name", message))

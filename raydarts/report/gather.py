@@ -13,6 +13,7 @@ from typing import Any
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.score import Score, mode_of, score_named, score_of
 
 SEED = "search.seed"
 _MANY = 5  # a numeric setting with more distinct values than this is treated as continuous
@@ -68,7 +69,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Retrained:
-    """One retraining of a genotype with one evaluation seed; accuracies in [0, 1]."""
+    """One retraining of a genotype with one evaluation seed; `validation` and `test` are the run's score."""
 
     id: str
     genotype_id: str
@@ -96,6 +97,7 @@ class Run:
     path: str = ""
     spec_text: str = ""
     promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -104,11 +106,21 @@ class Run:
 
     @property
     def metric(self) -> str:
-        return str((self.spec.get("sweep") or {}).get("metric", "validation_accuracy"))
+        return str((self.spec.get("sweep") or {}).get("metric", self.score.metric))
 
     @property
     def mode(self) -> str:
-        return str((self.spec.get("sweep") or {}).get("mode", "max"))
+        return str((self.spec.get("sweep") or {}).get("mode") or mode_of(self.metric))
+
+    @property
+    def score(self) -> Score:
+        """What genotypes are ranked by."""
+        return score_of(self.description)
+
+    @property
+    def supernet(self) -> Score:
+        """What decided promotion: the sweep's metric."""
+        return score_named(self.metric, self.mode)
 
     @property
     def table(self) -> str | None:
@@ -137,7 +149,7 @@ class Run:
 
     @cached_property
     def validation(self) -> dict[str, list[float]]:
-        """Genotype id -> its validation accuracies, one for each completed evaluation seed."""
+        """Genotype id -> its scores, one for each completed evaluation seed."""
         found: dict[str, list[float]] = {}
         for done in self.retrainings:
             if done.status == "completed" and done.validation is not None:
@@ -147,6 +159,12 @@ class Run:
     @cached_property
     def retrained_mean(self) -> dict[str, float]:
         return {name: fmean(values) for name, values in self.validation.items()}
+
+    @cached_property
+    def ranked(self) -> list[str]:
+        """The retrained genotypes, best mean first."""
+        mean = self.retrained_mean
+        return sorted(mean, key=lambda name: (-self.score.sign * mean[name], name))
 
     @cached_property
     def found_by(self) -> dict[str, list[Searched]]:
@@ -258,15 +276,15 @@ def _searched(record: TrialRecord, trial: TrialDirectory, metric: str) -> Search
     )
 
 
-def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirectory) -> Retrained:
+def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirectory, score: Score) -> Retrained:
     parameters = (record.result.get("result") or {}).get("parameters")
     return Retrained(
         id=record.id,
         genotype_id=row["genotype"],
         seed=row["seed"],
         status=record.status,
-        validation=row["validation_accuracy"],
-        test=row["test_accuracy"],
+        validation=row[score.metric],
+        test=row[score.test],
         parameters=None if parameters is None else int(parameters),
         epochs=record.epochs,
         times=trial.times(),
@@ -284,12 +302,12 @@ def gather(path: Path) -> Run:
     draft = Run(description, (), ())
     searched = results.trials(run)
     evaluated = results.evaluations(run)
-    rows = results.evaluation_rows(evaluated)
+    rows = results.evaluation_rows(evaluated, draft.score)
     return Run(
         description=description,
         searches=[_searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)],
         retrainings=[
-            _retrained(record, row, trial)
+            _retrained(record, row, trial, draft.score)
             for record, row, trial in zip(evaluated, rows, run.evaluations(), strict=True)
         ],
         status=results.run_status(run),
@@ -297,4 +315,5 @@ def gather(path: Path) -> Run:
         path=str(run.path),
         spec_text=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else "",
         promotion=run.read("promotion.json") or (),
+        baselines=results.baselines(evaluated),
     )

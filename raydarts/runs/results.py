@@ -10,6 +10,7 @@ from typing import Any
 
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
+from raydarts.runs.score import ACCURACY, Score, score_of
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ def _std(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
-    """One row an evaluation: genotype id, seed, status, accuracies (None unless completed)."""
+def evaluation_rows(records: Iterable[TrialRecord], score: Score = ACCURACY) -> list[dict[str, Any]]:
+    """One row an evaluation: genotype id, seed, status, its score and the same of test data (None unless completed)."""
     rows = []
     for record in records:
         done = record.status == "completed"
@@ -169,24 +170,38 @@ def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
                 "seed": record.description["seed"],
                 "status": record.status,
                 "epochs": record.epochs,
-                "validation_accuracy": outcome.get("validation_accuracy"),
-                "test_accuracy": outcome.get("test_accuracy"),
+                score.metric: outcome.get(score.metric),
+                score.test: outcome.get(score.test),
                 "error": record.result.get("error"),
             }
         )
     return rows
 
 
-def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Genotypes by mean validation accuracy over evaluation seeds, best first; test accuracy never orders."""
+def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
+    """What an evaluation measured beside its network, such as a unigram model's perplexity: by name, then by part.
+
+    Means over the completed evaluations; empty where they have none.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for name, parts in (record.result.get("result", {}).get("baselines") or {}).items():
+            for part, value in parts.items():
+                if value is not None:
+                    values.setdefault(name, {}).setdefault(part, []).append(value)
+    return {name: {part: fmean(found) for part, found in parts.items()} for name, parts in values.items()}
+
+
+def ranking(rows: Iterable[Mapping[str, Any]], score: Score = ACCURACY) -> list[dict[str, Any]]:
+    """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["status"] == "completed":
             grouped.setdefault(row["genotype"], []).append(row)
     table = []
     for genotype, group in grouped.items():
-        validation = [row["validation_accuracy"] for row in group if row["validation_accuracy"] is not None]
-        test = [row["test_accuracy"] for row in group if row["test_accuracy"] is not None]
+        validation = [row[score.metric] for row in group if row[score.metric] is not None]
+        test = [row[score.test] for row in group if row[score.test] is not None]
         table.append(
             {
                 "genotype": genotype,
@@ -198,7 +213,12 @@ def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return sorted(
-        table, key=lambda row: (row["validation_mean"] is None, -(row["validation_mean"] or 0.0), row["genotype"])
+        table,
+        key=lambda row: (
+            row["validation_mean"] is None,
+            -score.sign * (row["validation_mean"] or 0.0),
+            row["genotype"],
+        ),
     )
 
 
@@ -222,7 +242,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
-    evaluated = evaluation_rows(evaluations(run))
+    score, retrained = score_of(description), evaluations(run)
+    evaluated = evaluation_rows(retrained, score)
     report = {
         "name": run.name,
         "kind": description["kind"],
@@ -248,6 +269,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,
-        "ranking": ranking(evaluated),
+        "score": score.to_json(),
+        "ranking": ranking(evaluated, score),
+        "baselines": baselines(retrained),
     }
     return dict(plain(report))

@@ -126,7 +126,7 @@ def _evaluate(run: RunDirectory, loaded: Any, shown: Display, available: Mapping
     if stage.total() == 0:
         shown.say("no genotype was promoted, so none is evaluated; promotion.json says why")
         return
-    shown.begin("evaluate", stage.total(), stage.metric, "max")
+    shown.begin("evaluate", stage.total(), stage.metric, stage.score.mode)
     for record in results.evaluations(run):
         if record.result:
             shown.known(record.id, record.status, record.value(stage.metric))

@@ -11,6 +11,7 @@ from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.score import score_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.schedulers.base import replay
 from raydarts.sweep.searchers.base import Outcome, Searcher
@@ -152,9 +153,9 @@ def promote(run: RunDirectory, loaded: Any) -> list[dict[str, Any]]:
 class EvaluationStage:
     """Stage 2: every promoted genotype once per evaluation seed."""
 
-    metric = "validation_accuracy"
-
     def __init__(self, run: RunDirectory, loaded: Any, decisions: list[dict[str, Any]]) -> None:
+        self.score = score_of(run.description())
+        self.metric = self.score.metric
         chosen = [decision for decision in decisions if decision["promoted"]]
         self._waiting = []
         for seed in loaded.evaluate.seeds:
