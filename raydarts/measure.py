@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import psutil
 import torch
 from torch import Tensor
 
 from raydarts.errors import NonFiniteError
-
-_LARGEST_EXPONENT = 700.0
-
 
 class Meter:
     """Mean loss and accuracy over images, added up on the device (no synchronisation a batch)."""
@@ -36,11 +31,6 @@ class Meter:
     def accuracy(self) -> float | None:
         """In [0, 1]."""
         return None if self._correct is None else int(self._correct) / self.count
-
-
-def perplexity(loss: float) -> float:
-    """exp of a mean loss in nats for each token; infinite where that is too large a number."""
-    return math.exp(loss) if loss < _LARGEST_EXPONENT else math.inf
 
 
 def reset_peak_memory(device: torch.device) -> None:
