@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raydarts.data.settings import DataSettings
-from raydarts.data.text import Tokens, TextTokens
+from raydarts.data.text import TextTokens, Tokens
 from raydarts.errors import DataError
 
 
