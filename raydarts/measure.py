@@ -8,19 +8,21 @@ from torch import Tensor
 
 from raydarts.errors import NonFiniteError
 
+
 class Meter:
-    """Mean loss and accuracy over images, added up on the device (no synchronisation a batch)."""
+    """Mean loss and accuracy over images or tokens, added up on the device (no synchronisation a batch)."""
 
     def __init__(self) -> None:
         self._loss: Tensor | None = None
         self._correct: Tensor | None = None
         self.count = 0
 
-    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
-        """A batch: its mean loss, how many of its `count` images were right."""
+    def add(self, loss: Tensor, correct: Tensor | None, count: int) -> None:
+        """A batch: its mean loss, how many of its `count` images were right (None: not counted)."""
         total = loss.detach().double() * count
         self._loss = total if self._loss is None else self._loss + total
-        self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
+        if correct is not None:
+            self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
         self.count += count
 
     @property

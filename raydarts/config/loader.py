@@ -30,8 +30,10 @@ from raydarts.errors import DataError, InputError, Problem, SpecError
 from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
 from raydarts.runs.score import Score
-from raydarts.search.settings import METRICS, SearchSettings
+from raydarts.search.composition import refusals_of_data
+from raydarts.search.settings import SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
+from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate", "track")
 LARGEST_GRID = 100_000
@@ -242,14 +244,21 @@ def _cross_checks(
         add("data.dataset", str(error))
     if evaluate is not None:
         _check_evaluation(evaluate, drawn, add)
+    for settings in drawn:
+        told = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
+        for place, message in told:
+            add(".".join(map(str, ("search", *place))), message)
+        if told:
+            return
+    metrics = TASKS[data.kind].metrics()
     reported = [
         tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
     ]
     for probes in dict.fromkeys(reported):
-        allowed = [name for name in METRICS if data.holds_out or not name.startswith("validation")]
+        allowed = [name for name in metrics if data.holds_out or not name.startswith("validation")]
         if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
             hint = nearest(sweep.metric, [*allowed, *probes])
-            if sweep.metric in METRICS:
+            if sweep.metric in metrics:
                 hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
             add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
             break

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raydarts.errors import DataError
+from raydarts.tasks import LanguageModelling
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 PARTS = ("train", "validation", "test")
@@ -41,6 +42,10 @@ class TextTokens:
     validation: Tokens
     test: Tokens
     vocabulary: tuple[str, ...]
+
+    @property
+    def task(self) -> LanguageModelling:
+        return LanguageModelling(len(self.vocabulary))
 
     @classmethod
     def of(cls, name: str, texts: Sequence[Text], vocabulary: Sequence[str]) -> TextTokens:

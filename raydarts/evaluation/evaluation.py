@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch
 from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
 from raydarts.evaluation.schedule import learning_rate
@@ -16,6 +15,7 @@ from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
+from raydarts.tasks import Batch
 
 
 class Evaluation:
@@ -39,9 +39,8 @@ class Evaluation:
         self.device = torch.device(device)
         self.dtype = getattr(torch, settings.precision)
         self.streams = Streams(seed, self.device)
-        source = splits.source
         with self.streams.globally("weight_init"):
-            network = space_of(genotype).network(genotype, source.image_shape, source.num_classes, settings.network)
+            network = space_of(genotype).network(genotype, splits.source.task, settings.network)
         self.network: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.draw_from(self.streams["dropout"])
         self.parts = {
