@@ -22,8 +22,7 @@ def fill_in(root: Node, problems: list[Problem]) -> None:
     kind = _kind_of(root.value.get("data"), "image")
     if kind is None:
         return
-    if SETTINGS[FOR_KIND[kind]].SCORE != SETTINGS["image"].SCORE:
-        _metric(root, kind)
+    _metric(root, kind)
     for stage, path in _stages(root):
         own = _kind_of(stage.value.get("data"), kind)
         if own is not None and _is_none(stage.value.get("table")):

@@ -23,6 +23,7 @@ from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
+from raydarts.config.texts import check_search, check_training
 from raydarts.config.track import TrackSettings
 from raydarts.config.validation import Model, check
 from raydarts.data.settings import DataSettings
@@ -242,6 +243,10 @@ def _cross_checks(
         data.dataset.build().check()
     except DataError as error:
         add("data.dataset", str(error))
+    else:
+        check_search(data, drawn, add)
+        if evaluate is not None:
+            check_training(data, evaluate.training, add, "data", "evaluate.training")
     if evaluate is not None:
         _check_evaluation(evaluate, drawn, add)
     for settings in drawn:

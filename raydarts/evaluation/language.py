@@ -54,10 +54,8 @@ class LanguageEvaluation:
             network = space_of(genotype).network(genotype, self.task, settings.network)
         self.network: nn.Module = network.to(self.device, dtype)
         self.network.draw_from(self.streams["dropout"])  # type: ignore[operator]
-        self.sizes = {"search": settings.batch_size, "validation": settings.text.measured_columns}
-        self.sizes["test"] = settings.test_columns
-        self.parts = {part: batches(splits, part, self.device, dtype, None, settings.text) for part in self.sizes}
-        for part, size in self.sizes.items():
+        self.parts = {part: batches(splits, part, self.device, dtype, None, settings.text) for part in settings.columns}
+        for part, size in settings.columns.items():
             self.parts[part].require(size)
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
             self.network.parameters(), settings.lr, weight_decay=settings.weight_decay
@@ -142,7 +140,7 @@ class LanguageEvaluation:
         """Mean loss of a part over its predicted tokens, in evaluation mode, the hidden state carried throughout."""
         self.network.eval()
         meter, data = Meter(), self.parts[part]
-        for batch in data.sequential(self.sizes[part]):
+        for batch in data.sequential(self.settings.columns[part]):
             loss = self.task.loss(self.network, batch)
             meter.add(loss.data, None, loss.count)
             data.carry(loss.memory)

@@ -44,3 +44,8 @@ class LanguageSettings(Settings):
     precision: Literal["float32", "float64"] = "float32"
     text: EvaluationTextSettings = EvaluationTextSettings()
     network: RecurrentNetworkSettings = RecurrentNetworkSettings()
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """How many columns each part of the text is cut into."""
+        return {"search": self.batch_size, "validation": self.text.measured_columns, "test": self.test_columns}
