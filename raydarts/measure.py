@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
-
 import psutil
 import torch
 from torch import Tensor
 
 from raydarts.errors import NonFiniteError
 
-_LARGEST_EXPONENT = 700.0
-
 
 class Meter:
-    """Mean loss and accuracy over images, added up on the device (no synchronisation a batch)."""
+    """Mean loss and accuracy over images or tokens, added up on the device (no synchronisation a batch)."""
 
     def __init__(self) -> None:
         self._loss: Tensor | None = None
         self._correct: Tensor | None = None
         self.count = 0
 
-    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
-        """A batch: its mean loss, how many of its `count` images were right."""
+    def add(self, loss: Tensor, correct: Tensor | None, count: int) -> None:
+        """A batch: its mean loss, how many of its `count` images were right (None: not counted)."""
         total = loss.detach().double() * count
         self._loss = total if self._loss is None else self._loss + total
-        self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
+        if correct is not None:
+            self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
         self.count += count
 
     @classmethod
@@ -51,11 +48,6 @@ class Meter:
     def accuracy(self) -> float | None:
         """In [0, 1]."""
         return None if self._correct is None else int(self._correct) / self.count
-
-
-def perplexity(loss: float) -> float:
-    """exp of a mean loss in nats for each token; infinite where that is too large a number."""
-    return math.exp(loss) if loss < _LARGEST_EXPONENT else math.inf
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -22,8 +22,7 @@ def fill_in(root: Node, problems: list[Problem]) -> None:
     kind = _kind_of(root.value.get("data"), "image")
     if kind is None:
         return
-    if SETTINGS[FOR_KIND[kind]].SCORE != SETTINGS["image"].SCORE:
-        _metric(root, kind)
+    _metric(root, kind)
     for stage, path in _stages(root):
         own = _kind_of(stage.value.get("data"), kind)
         if own is not None and _is_none(stage.value.get("table")):
@@ -64,7 +63,7 @@ def _name(stage: Node, path: str, wanted: str, problems: list[Problem]) -> None:
     if training is None or training.value is None:
         stage.value["training"] = Node({"name": Node(wanted, stage.where)}, stage.where)
     elif isinstance(training.value, dict):
-        named = training.value.setdefault("name", Node(wanted, training.where))
+        named: Node = training.value.setdefault("name", Node(wanted, training.where))
         if named.value != wanted:
             message = f"the data are for training {wanted}; write name: {wanted}, or leave name out"
             problems.append(Problem(*named.where, f"{path}.name", message))

@@ -31,13 +31,16 @@ from raydarts.config.spec import (
     TransferSettings,
 )
 from raydarts.config.stages import Stages, check_stages, inherit
+from raydarts.config.texts import check_search
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, Problem, SpecError
 from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
 from raydarts.runs.score import Score
-from raydarts.search.settings import METRICS, SearchSettings
+from raydarts.search.composition import refusals_of_data
+from raydarts.search.settings import SearchSettings
+from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
 LARGEST_GRID = 100_000
@@ -205,15 +208,24 @@ def _cross_checks(
         data.dataset.build().check()
     except DataError as error:
         add("data.dataset", str(error))
+    else:
+        check_search(data, drawn, add)
     check_stages(stages, data, drawn, add)
+    for settings in drawn:
+        told = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
+        for place, message in told:
+            add(".".join(map(str, ("search", *place))), message)
+        if told:
+            return
+    metrics = TASKS[data.kind].metrics()
     reported = [
         tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
     ]
     for probes in dict.fromkeys(reported):
-        allowed = [name for name in METRICS if data.holds_out or not name.startswith("validation")]
+        allowed = [name for name in metrics if data.holds_out or not name.startswith("validation")]
         if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
             hint = nearest(sweep.metric, [*allowed, *probes])
-            if sweep.metric in METRICS:
+            if sweep.metric in metrics:
                 hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
             add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
             break

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from raydarts.data.files import ImageFiles
 from raydarts.data.text import TextTokens
 from raydarts.registry import Member
+from raydarts.tasks import Classification
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,19 @@ class ImageArrays:
         _, height, width, channels = self.train_images.shape
         return (channels, height, width)
 
+    @property
+    def task(self) -> Classification:
+        return Classification(self.image_shape, self.num_classes)
+
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> ImageArrays:
         """The same images with these statistics; None keeps those it has."""
         return replace(self, mean=mean or self.mean, std=std or self.std)
 
 
 ImageSource = ImageArrays | ImageFiles
-"""Both have `name`, `train_labels`, `test_labels`, `num_classes`, `image_shape`, `mean`, `std`, `with_statistics`."""
+"""Both have `name`, `train_labels`, `test_labels`, `num_classes`, `image_shape`, `task`, `mean`, `std`,
+`with_statistics`.
+"""
 
 
 Source = ImageSource | TextTokens
@@ -75,6 +82,11 @@ class Dataset(Member):
     @abstractmethod
     def load(self) -> Source:
         """Read it into memory, or list its files. Raises `DataError`, naming file and remedy, where it cannot."""
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it can be loaded without a download."""
+        return True
 
     def check(self) -> None:
         """Raise `DataError` where `load` is bound to fail, as far as that costs seconds: a missing file or folder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,16 +15,11 @@ from raydarts.data.colour import jittered, require_colours
 from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
 from raydarts.data.windows import draws_of, resized, windows
+from raydarts.errors import InputError
 from raydarts.streams import WHOLE, Share
+from raydarts.tasks import Batch
 
 Part = Literal["weight", "alpha", "search", "validation", "test"]
-
-
-class Batch(NamedTuple):
-    """`inputs` `(n, channels, H, W)` normalised, channels last in memory; `targets` `(n,)` class numbers."""
-
-    inputs: Tensor
-    targets: Tensor
 
 
 Sliceable = TypeVar("Sliceable", Tensor, range)
@@ -37,7 +32,39 @@ def in_slices(values: Sliceable, size: int) -> Iterator[Sliceable]:
 
 
 class Batches(ABC):
-    """One part of a split. All draws come from the generators given, which live on the device.
+    """One part of a split. All draws come from the generators given, which live on the device."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Images or tokens."""
+
+    @abstractmethod
+    def epoch(self, batch_size: int, order: torch.Generator, augment: torch.Generator) -> Iterator[Batch]:
+        """One pass to learn from."""
+
+    @abstractmethod
+    def sequential(self, batch_size: int) -> Iterator[Batch]:
+        """Everything once, in order, as it is."""
+
+    @abstractmethod
+    def measured_size(self, batch_size: int) -> int:
+        """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
+
+    @abstractmethod
+    def require(self, batch_size: int) -> None:
+        """Raise `DataError` where no batch of this size can be had."""
+
+    @abstractmethod
+    def carry(self, memory: Tensor | None) -> None:
+        """The network's hidden state after the batch last given: the next batch of the pass begins with it."""
+
+    def cut_out(self, share: float, probability: float) -> None:
+        """From the next pass on a square whose side is `share` of an image's shorter one is set to 0."""
+        raise InputError("cutout is for images, and these data are none")
+
+
+class PreparedImages(Batches):
+    """Images of a part, normalised and augmented.
 
     Equal generators give equal batches to the last bit, and where a pass leaves the generators depends on
     the number of images and of batches taken alone. `cutout`, (length in pixels, probability), starts as the
@@ -54,6 +81,7 @@ class Batches(ABC):
         labels = source.test_labels if part == "test" else source.train_labels
         self.device = torch.device(device)
         self.dtype = dtype
+        self._shorter = min(height, width)
         self.targets = torch.from_numpy(labels[getattr(splits, part)]).to(self.device)
         self.augment = augment
         self.cutout = (0, 0.0) if augment is None else (augment.cutout_length, augment.cutout_probability)
@@ -63,6 +91,18 @@ class Batches(ABC):
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def measured_size(self, batch_size: int) -> int:
+        return 4 * batch_size
+
+    def require(self, batch_size: int) -> None:
+        """A part smaller than a batch is one batch of all of it."""
+
+    def carry(self, memory: Tensor | None) -> None:
+        """A network of images has no hidden state."""
+
+    def cut_out(self, share: float, probability: float) -> None:
+        self.cutout = (max(1, round(share * self._shorter)), probability)
 
     def epoch(
         self,
@@ -121,7 +161,7 @@ class Batches(ABC):
         return values.permute(0, 3, 1, 2)
 
 
-class ImageBatches(Batches):
+class ImageBatches(PreparedImages):
     """A part of arrays in memory: uint8 on the device."""
 
     def __init__(

@@ -56,6 +56,24 @@ class AugmentSettings(Settings):
         return self
 
 
+class TextSettings(Settings):
+    """How a text is cut into batches of `(T, B)` tokens: back-propagation through time, truncated (BPTT).
+
+    A training batch is `bptt` tokens long, with `short_probability` half of that (rounded down); with `bptt_deviation`
+    above 0 the length is then drawn from a normal distribution about it, at least 5 and at most `bptt` + 20. The
+    weights' learning rate is multiplied by length / `bptt` in the batch's step. Text that is measured is cut into
+    `measured_columns` columns, and batches of `bptt` tokens.
+
+    Defaults: the authors' search (rnn/train_search.py; DARTS paper, appendix A.1.2). Their evaluation has
+    `bptt_deviation` 5.
+    """
+
+    bptt: int = Field(35, ge=1)
+    short_probability: float = Field(0.05, ge=0, le=1)
+    bptt_deviation: float = Field(0.0, ge=0)
+    measured_columns: int = Field(10, ge=2)
+
+
 IMAGES_ALONE: dict[str, Any] = {"validation_fraction": 0.1, "split_seed": 0, "mean": None, "std": None}
 """Keys that only images have, with the value each has where it is left out."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from raydarts.data.batches import Batches
+from raydarts.data.batches import PreparedImages
 from raydarts.data.files import View, path_of, read
 from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
@@ -26,7 +26,7 @@ Request = tuple[int, int | None]
 _WITHOUT_FORK = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-class ImageStream(Batches):
+class ImageStream(PreparedImages):
     """A part of `ImageFiles`: files are decoded by `workers` processes, everything else happens on the device.
 
     A random window is drawn from a seed of its own image, which comes from the `augment` generator before the

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raydarts.errors import DataError
+from raydarts.tasks import LanguageModelling
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 PARTS = ("train", "validation", "test")
@@ -41,6 +42,10 @@ class TextTokens:
     validation: Tokens
     test: Tokens
     vocabulary: tuple[str, ...]
+
+    @property
+    def task(self) -> LanguageModelling:
+        return LanguageModelling(len(self.vocabulary))
 
     @classmethod
     def of(cls, name: str, texts: Sequence[Text], vocabulary: Sequence[str]) -> TextTokens:
@@ -101,7 +106,7 @@ def closed_vocabulary(texts: Iterable[Text]) -> tuple[str, ...]:
 
 
 def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
-    """`<unk>`, and the `size - 1` most frequent tokens of the training text (of equal ones the first in the alphabet)."""
+    """`<unk>`, `<eos>`, and the `size - 2` other most frequent tokens of the training text (then by alphabet)."""
     counts = Counter(token for line in train for token in line.tokens)
     counts.pop(UNKNOWN, None)
     ordered = sorted(counts, key=lambda token: (-counts[token], token))

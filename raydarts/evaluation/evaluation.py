@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch
+from raydarts.data.batches import PreparedImages
 from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
 from raydarts.evaluation.acceleration import Acceleration
@@ -18,6 +18,7 @@ from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
+from raydarts.tasks import Batch
 
 
 class Evaluation:
@@ -44,17 +45,19 @@ class Evaluation:
         self.device = torch.device(device)
         self.dtype = getattr(torch, settings.precision)
         self.streams = Streams(seed, self.device)
-        source = splits.source
         self.team, self.acceleration = Team(), Acceleration(settings, self.device)
         with self.streams.globally("weight_init"):
-            network = space_of(genotype).network(genotype, source.image_shape, source.num_classes, settings.network)
+            network = space_of(genotype).network(genotype, splits.source.task, settings.network)
         self.network = self.acceleration.place(network, self.dtype)
         self.network.draw_from(self.streams["dropout"])  # type: ignore[operator]
         self.network.drop_path.share = self.team.share  # type: ignore[union-attr]
         self.team.prepare(self.network, settings.sync_batch_norm)
         self.runner = self.acceleration.runner(self.network)
         self.parts = {
-            part: batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
+            part: cast(
+                PreparedImages,
+                batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None),
+            )
             for part in ("search", "validation", "test")
             if len(getattr(splits, part))
         }

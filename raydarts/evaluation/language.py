@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from raydarts.data.columns import Columns, Window
+from raydarts.data.parts import batches
 from raydarts.data.text import Tokens
 from raydarts.data.text_splits import TextSplits
 from raydarts.evaluation.averaging import averaged, averaged_sgd, set_rate, should_average, take_up
 from raydarts.evaluation.language_settings import LanguageSettings
-from raydarts.measure import peak_memory_mb, perplexity, require_finite, reset_peak_memory
+from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
+from raydarts.tasks import Batch, Loss, perplexity
 
 
 class LanguageEvaluation:
@@ -29,8 +30,9 @@ class LanguageEvaluation:
     text's first token, as theirs does, and checkpoints lie between epochs, so neither is part of the state.
 
     Differs from the authors' code (rnn/train.py): losses are means over the tokens predicted (theirs divides by one
-    row more); the scaled learning rate acts on its own window under averaging too (see `set_rate`); a loss that is
-    not finite ends the trial (theirs goes back to the best epoch, with other draws, for as long as it takes).
+    row more); the scaled learning rate acts on its own batch under averaging too (see `set_rate`); a loss that is
+    not finite ends the trial (theirs goes back to the best epoch, with other draws, for as long as it takes). Those
+    of batches: see `TextBatches`.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class LanguageEvaluation:
         self.splits = splits
         self.device = torch.device(device)
         self.streams = Streams(seed, self.device)
-        words = len(splits.source.vocabulary)
+        self.task = splits.source.task
+        dtype = getattr(torch, settings.precision)
         with self.streams.globally("weight_init"):
-            network = space_of(genotype).language_network(genotype, words, settings.network)
-        self.network: nn.Module = network.to(self.device, getattr(torch, settings.precision))
-        self.network.draw_from(self.streams["dropout"])
-        self.columns = {part: self._columns(part, count) for part, count in self._counts.items()}
+            network = space_of(genotype).network(genotype, self.task, settings.network)
+        self.network: nn.Module = network.to(self.device, dtype)
+        self.network.draw_from(self.streams["dropout"])  # type: ignore[operator]
+        self.parts = {part: batches(splits, part, self.device, dtype, None, settings.text) for part in settings.columns}
+        for part, size in settings.columns.items():
+            self.parts[part].require(size)
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
             self.network.parameters(), settings.lr, weight_decay=settings.weight_decay
         )
@@ -60,25 +65,6 @@ class LanguageEvaluation:
         self.best: dict[str, Any] = {}
         self.baselines: dict[str, dict[str, float]] = {}
         self.metrics: dict[str, Any] = {}
-
-    @property
-    def _counts(self) -> dict[str, int]:
-        settings = self.settings
-        return {
-            "search": settings.batch_size,
-            "validation": settings.validation_columns,
-            "test": settings.test_columns,
-        }
-
-    def _columns(self, part: str, count: int) -> Columns:
-        names = {
-            "search": ("training", "batch_size"),
-            "validation": ("validation", "validation_columns"),
-            "test": ("test", "test_columns"),
-        }
-        text, setting = names[part]
-        what = f"the {text} text of {self.splits.source.name}"
-        return Columns(getattr(self.splits, part), count, self.device, what, f"evaluate.training.{setting}")
 
     @property
     def epochs(self) -> int:
@@ -127,44 +113,38 @@ class LanguageEvaluation:
     def _train(self) -> float:
         """One pass; the mean loss over its tokens, without penalties."""
         self.network.train()
-        hidden = self.network.initial_state(self.settings.batch_size)
-        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for number, window in enumerate(self.columns["search"].random(self.settings.bptt, self.streams["order"])):
-            loss, hidden = self._step(window, hidden, number)
-            total += loss.double() * window.targets.numel()
-            count += window.targets.numel()
-        return float(total) / count
+        meter, data = Meter(), self.parts["search"]
+        passed = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
+        for number, batch in enumerate(passed):
+            loss = self._step(batch, number)
+            meter.add(loss.data, None, loss.count)
+            data.carry(loss.memory)
+        return float(meter.loss or 0.0)
 
-    def _step(self, window: Window, hidden: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """One step on a window, the hidden state carried in but not learned through; the loss without penalties."""
+    def _step(self, batch: Batch, number: int) -> Loss:
+        """One step on the data loss and the network's penalties, at the batch's own learning rate."""
         settings = self.settings
-        found = self.network(window.inputs, hidden)
-        data = _cross_entropy(found.logits, window.targets)
-        loss = data + settings.slowness_penalty * (found.outputs[1:] - found.outputs[:-1]).pow(2).mean()
-        if settings.activation_penalty > 0:
-            loss = loss + settings.activation_penalty * found.dropped.pow(2).mean()
-        require_finite(loss, "training loss", self.epoch + 1, number, "evaluate.training.lr")
+        loss = self.task.loss(self.network, batch)
+        value = loss.value if loss.penalty is None else loss.value + loss.penalty
+        require_finite(value, "training loss", self.epoch + 1, number, "evaluate.training.lr")
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
         if settings.grad_clip > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.grad_clip)
-        set_rate(self.optimizer, settings.lr * window.length / settings.bptt)
+        set_rate(self.optimizer, settings.lr * batch.lr_scale)
         self.optimizer.step()
-        return data.detach(), found.hidden.detach()
+        return loss
 
     @torch.no_grad()
     def _measure(self, part: str) -> float:
         """Mean loss of a part over its predicted tokens, in evaluation mode, the hidden state carried throughout."""
-        columns = self.columns[part]
         self.network.eval()
-        hidden = self.network.initial_state(self._counts[part])
-        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for window in columns.sequential(self.settings.bptt):
-            found = self.network(window.inputs, hidden)
-            hidden = found.hidden
-            total += _cross_entropy(found.logits, window.targets).double() * window.targets.numel()
-            count += window.targets.numel()
-        return float(total) / count
+        meter, data = Meter(), self.parts[part]
+        for batch in data.sequential(self.settings.columns[part]):
+            loss = self.task.loss(self.network, batch)
+            meter.add(loss.data, None, loss.count)
+            data.carry(loss.memory)
+        return float(meter.loss or 0.0)
 
     def _keep(self, loss: float) -> None:
         """Remember the weights as they stand, where no epoch had a smaller validation loss."""
@@ -225,11 +205,6 @@ class LanguageEvaluation:
         self.losses, self.best, self.baselines = list(state["losses"]), state["best"], state["baselines"]
         self.streams.load_state_dict(state["streams"])
         self.metrics = state["metrics"]
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the tokens of a window; logits `(rows, columns, vocabulary)`."""
-    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
 def unigram_perplexity(splits: TextSplits, part: Tokens) -> float:

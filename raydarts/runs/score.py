@@ -38,6 +38,11 @@ class Score:
         return 1.0 if self.mode == "max" else -1.0
 
     @property
+    def digits(self) -> int:
+        """Decimals it is told with where it is not told in percent."""
+        return 2 if self.measure == "perplexity" else 4
+
+    @property
     def direction(self) -> str:
         return "higher is better" if self.mode == "max" else "lower is better"
 

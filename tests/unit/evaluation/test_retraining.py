@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.data.base import ImageArrays
-from raydarts.data.batches import Batch
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits, load_splits
 from raydarts.errors import NonFiniteError
@@ -21,6 +20,7 @@ from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter
 from raydarts.runs.job import Job
 from raydarts.spaces import Genotype
+from raydarts.tasks import Batch
 
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["dil_conv_3x3", 2]]
 GENOTYPE = Genotype.from_json(
