@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.path import Path as Curve
 
 from raydarts.errors import InputError
 from raydarts.report.drawing_layout import FONT, Array, Cell, Drawn, Edge, arrange, label_half, point_on
+from raydarts.spaces.genotype import CellGenotype, Genotype
 
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -32,7 +33,11 @@ _COLOURS = {
     "relu": "#D55E00",
     "sigmoid": "#009E73",
     "identity": "#CC79A7",
+    "none": "#B0B0B0",
 }
+_TITLES = {"normal": "normal cell", "reduce": "reduction cell", "recurrent": "recurrent cell", "cell": "cell"}
+_INPUTS = {"normal": ("$c_{k-2}$", "$c_{k-1}$"), "recurrent": ("$x_t$\n$h_{t-1}$",), "cell": ("$c_{k-1}$",)}
+_DASHES = {"skip": (0, (4, 2)), "identity": (0, (4, 2)), "none": (0, (1, 2))}
 _OTHER, _GREY, _INK = "#56B4E9", "#B0B0B0", "#222222"
 _FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
 
@@ -42,61 +47,21 @@ def short_name(primitive: str) -> str:
     return _SHORT.get(primitive, primitive.replace("_conv_", "_").replace("_", " "))
 
 
-def _pairs(entries: Any, inputs: int, concat: Any, key: str) -> list[list[Any]]:
-    """The cell as one list of (primitive, source) pairs per node, from either spelling.
-
-    Flat pairs are two a node (recurrent: one), as published, where that agrees with the last node that
-    the output reads; else they are shared evenly among the nodes up to that one.
-    """
-    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
-        raise InputError(f"genotype: {key!r} must be a list of [primitive, source] pairs")
-    rows = list(entries)
-    if not all(isinstance(row, Sequence) and row for row in rows):
-        raise InputError(f"genotype: {key!r} must be a list of [primitive, source] pairs")
-    if not isinstance(rows[0][0], str):
-        return [list(row) for row in rows]
-    per_node = 1 if key == "recurrent" else 2
-    nodes = max((n for n in concat if isinstance(n, int)), default=0) - inputs + 1
-    if nodes > 0 and len(rows) != nodes * per_node:
-        per_node = len(rows) // nodes
-    if not per_node or len(rows) % per_node or (nodes > 0 and len(rows) % nodes):
-        raise InputError(f"genotype: the {len(rows)} pairs of {key!r} cannot be shared evenly among its nodes")
-    return [rows[i : i + per_node] for i in range(0, len(rows), per_node)]
-
-
-def _edge(pair: Any, node: int, key: str) -> Edge:
-    good = isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str)
-    if not good or isinstance(pair[1], bool) or not isinstance(pair[1], int):
-        raise InputError(f"genotype: {key!r} has {pair!r} where [primitive, source] was expected")
-    if not 0 <= pair[1] < node:
-        raise InputError(f"genotype: {key!r} has node {node} reading node {pair[1]}")
-    return Edge(pair[1], node, short_name(pair[0]))
-
-
-def _read_cell(genotype: Mapping[str, Any], key: str, title: str) -> Cell:
-    recurrent = key == "recurrent"
-    names = ["$x_t$\n$h_{t-1}$"] if recurrent else ["$c_{k-2}$", "$c_{k-1}$"]
-    inputs = len(names)
-    concat_key = "concat" if recurrent else f"{key}_concat"
-    concat = genotype.get(concat_key)
-    nodes = _pairs(genotype[key], inputs, concat if isinstance(concat, Sequence) else (), key)
-    edges = [_edge(p, n, key) for n, pairs in enumerate(nodes, inputs) for p in pairs]
-    output = inputs + len(nodes)
-    if not isinstance(concat, Sequence) or not all(isinstance(n, int) and 0 <= n < output for n in concat):
-        raise InputError(f"genotype: {concat_key!r} must list nodes 0 to {output - 1}")
-    edges += [Edge(n, output, None) for n in sorted(set(concat))]
-    names += [str(i) for i in range(len(nodes))] + ["$h_t$" if recurrent else "$c_k$"]
-    return Cell(title, names, inputs, edges)
+def _cell(kind: str, found: CellGenotype) -> Cell:
+    names = list(_INPUTS["normal" if kind == "reduce" else kind])
+    inputs, output = len(names), len(names) + len(found.nodes)
+    edges = [
+        Edge(src, node, short_name(primitive))
+        for node, choices in enumerate(found.nodes, inputs)
+        for primitive, src in choices
+    ]
+    edges += [Edge(node, output, None) for node in sorted(found.concat)]
+    names += [str(number) for number in range(len(found.nodes))] + ["$h_t$" if kind == "recurrent" else "$c_k$"]
+    return Cell(_TITLES[kind], names, inputs, edges)
 
 
 def _read(genotype: Mapping[str, Any]) -> list[Cell]:
-    if not isinstance(genotype, Mapping):
-        raise InputError("genotype: expected an object")
-    titles = {"normal": "normal cell", "reduce": "reduction cell", "recurrent": "recurrent cell"}
-    cells = [_read_cell(genotype, key, title) for key, title in titles.items() if key in genotype]
-    if not cells:
-        raise InputError("genotype: expected 'normal' and 'reduce', or 'recurrent'")
-    return cells
+    return [_cell(kind, found) for kind, found in Genotype.from_json(genotype).cells]
 
 
 def _bounds(cell: Cell, xy: Array, drawn: list[Drawn]) -> tuple[Array, Array]:
@@ -122,7 +87,7 @@ def _draw_edge(axes: Any, drawn: Drawn) -> None:
         mutation_scale=7 if label is None else 10,
         color=colour,
         linewidth=0.8 if label is None else 1.5,
-        linestyle=(0, (4, 2)) if label in ("skip", "identity") else "solid",
+        linestyle=_DASHES.get(label or "", "solid"),
         zorder=1 if label is None else 2,
     )
     axes.add_patch(arrow)
@@ -178,7 +143,10 @@ def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figur
 
 
 def draw_genotype(genotype: Mapping[str, Any], path: Path, title: str | None = None) -> None:
-    """Draw the genotype's cells to a .png, .svg or .pdf file."""
+    """Draw the genotype's cells to a .png, .svg or .pdf file. Edges of `none` are dotted.
+
+    Raises `GenotypeError` where it is none, `InputError` where the file cannot be written.
+    """
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise InputError(f"{path}: a drawing's name must end in .png, .svg or .pdf")

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from raydarts.errors import InputError
+from raydarts.errors import GenotypeError
 from raydarts.report.axes import Bands, Scale
 from raydarts.report.figures import Figure, missing
 from raydarts.report.gather import Retrained, Run, Searched
@@ -40,7 +40,10 @@ def timeline(run: Run) -> Figure:
     """When each process worked on what."""
     title = "Cluster use over time"
     jobs: list[tuple[str, str, Searched | Retrained]] = [("search", f"trial {s.id}", s) for s in run.searches]
-    jobs += [("retraining", f"genotype {r.genotype_id}, evaluation seed {r.seed}", r) for r in run.retrainings]
+    jobs += [
+        ("retraining", f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", r)
+        for stage, r in run.all_retrainings
+    ]
     stretches = [(kind, name, bar) for kind, name, job in jobs for bar in _bars(job.times)]
     if not stretches:
         return missing("timeline", title, "start and end times are not recorded in this run")
@@ -86,7 +89,7 @@ def _lanes(stretches: Sequence[Any], places: Sequence[str]) -> list[str]:
 def drawings(run: Run) -> Figure:
     """The best retrained genotypes, drawn; without retrainings the promoted, else the best by the metric."""
     title = "Genotypes"
-    ranked = sorted(run.retrained_mean, key=lambda name: -run.retrained_mean[name])
+    ranked = run.ranked
     known = {s.genotype_id: s.genotype for s in run.searches if s.genotype_id and s.genotype}
     known |= {r.genotype_id: r.genotype for r in run.retrainings if r.genotype}
     if not ranked:
@@ -100,17 +103,16 @@ def drawings(run: Run) -> Figure:
     for rank, name in enumerate(chosen, start=1):
         genotype = known[name] or {}
         heading = f"{rank}: {name}" if run.retrained_mean else name
-        picture = draw(genotype, heading, f"g{rank}-")
-        if picture is not None:
+        if (picture := draw(genotype, heading, f"g{rank}-")) is not None:
             pictures.append(picture)
         for cell, edges in genotype.items():
             rows.append([str(rank), name, cell, _words(edges)])
     order = (
-        "by mean retrained validation accuracy" if run.retrained_mean else "by the supernet's score; none is retrained"
+        f"by mean retrained {run.score.words}" if run.retrained_mean else "by the supernet's score; none is retrained"
     )
-    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections."
-    if not pictures:
-        caption += " This space's cells cannot be drawn yet."
+    caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections; dotted: none."
+    if len(pictures) < len(chosen):
+        caption += f" Not drawn, since they are no genotypes: {len(chosen) - len(pictures)}, as the table has them."
     return Figure("genotypes", title, caption, pictures, ["rank", "genotype", "part", "edges or nodes"], rows)
 
 
@@ -125,12 +127,12 @@ def _words_of(edge: Any) -> str:
 
 
 def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
-    """The drawing as inline SVG whose ids begin with `prefix`; None where its kind of cell cannot be drawn."""
+    """The drawing as inline SVG whose ids begin with `prefix`; None where what the run has is no genotype."""
     from raydarts.report.drawing import build_figure  # noqa: PLC0415 - matplotlib
 
     try:
         figure = build_figure(genotype, title)
-    except InputError:
+    except GenotypeError:
         return None
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

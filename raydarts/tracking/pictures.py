@@ -11,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from raydarts.errors import InputError
 from raydarts.report.drawing import build_figure, short_name
 
 Picture = Image.Image
@@ -25,16 +24,17 @@ def _picture(figure: Figure) -> Picture:
     return Image.open(buffer)
 
 
-def drawing(genotype: Mapping[str, Any], title: str | None = None) -> Picture | None:
-    """The genotype's cells; None of one that is drawn by no picture of ours (a table's cell)."""
-    try:
-        return _picture(build_figure(genotype, title))
-    except InputError:
-        return None
+def drawing(genotype: Mapping[str, Any], title: str | None = None) -> Picture:
+    """The genotype's cells."""
+    return _picture(build_figure(genotype, title))
 
 
 def heat_maps(arch_weights: Mapping[str, Mapping[str, Any]]) -> dict[str, Picture]:
-    """Cell type -> its arch weights: an edge a row, a primitive a column, white where an edge has no such candidate."""
+    """Cell type -> its arch weights: an edge a row, a primitive a column, blank where an edge has no such candidate.
+
+    Colours go from 0 to the largest weight, since early in a search all are close to 1 / candidates; the numbers
+    are written in.
+    """
     return {cell: _heat_map(found, cell) for cell, found in arch_weights.items() if found.get("weights")}
 
 
@@ -45,7 +45,12 @@ def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
     )
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    image = axes.imshow(table, vmin=0, vmax=max(1.0, float(np.nanmax(table))), cmap="viridis", aspect="auto")
+    largest = float(np.nanmax(table))
+    image = axes.imshow(table, vmin=0, vmax=largest, cmap="viridis", aspect="auto")
+    for (row, column), weight in np.ndenumerate(table):
+        if not np.isnan(weight):
+            shade = "black" if weight > 0.6 * largest else "white"
+            axes.text(column, row, f"{weight:.3f}", ha="center", va="center", size=7, color=shade)
     axes.set_xticks(range(len(columns)), [short_name(name) for name in columns], rotation=45, ha="right")
     axes.set_yticks(range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in found["edges"]])
     axes.set_title(f"arch weights, {cell} cell")

@@ -66,7 +66,7 @@ class WandbRun:
                 shutil.rmtree(old)
         self._handle = self._wandb.init(
             id=self.id,
-            name=f"{self._trial.path.parent.name[:-1]} {self._trial.id}",
+            name=names.title(self._trial),
             project=self._settings.project,
             entity=self._settings.entity,
             group=names.group(self._run),
@@ -161,8 +161,7 @@ class WandbRun:
 
     def _drawing(self, result: Mapping[str, Any]) -> dict[str, Any]:
         genotype = self._genotype(result)
-        picture = pictures.drawing(genotype) if genotype else None
-        return {} if picture is None else {names.GENOTYPE: self._wandb.Image(picture)}
+        return {names.GENOTYPE: self._wandb.Image(pictures.drawing(genotype))} if genotype else {}
 
     def _genotype(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found = self._what.get("genotype") or result.get("genotype")

@@ -56,6 +56,7 @@ def _script(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
+@pytest.mark.cluster
 def test_a_sweep_runs_on_both_nodes_and_leaves_nothing_behind(tmp_path: Path) -> None:
     home, commands, venv = tmp_path / "home", tmp_path / "commands", tmp_path / "venv" / "bin"
     for folder in (home, commands, venv):

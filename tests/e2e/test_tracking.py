@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.files import read_lines
@@ -86,6 +88,18 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
 
 
+def event_file(trial: Path) -> dict[tuple[str, int], float]:
+    """(tag, step) -> value of the trial's one TensorBoard file, read record by record."""
+    (file,) = trial.glob("tensorboard/events.*")
+    data, found = file.read_bytes(), {}
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])  # then a checksum of 4 bytes, the record, another checksum
+        event = Event.FromString(data[12 : 12 + length])
+        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        data = data[16 + length :]
+    return found
+
+
 def test_offline_then_sent_on_a_sweep_page(tmp_path: Path, server: StandIn) -> None:
     run, told, _ = sweep(tmp_path, server.url, "track.wandb.mode=offline")
     everyone = [*run.trials(), *run.evaluations()]
@@ -96,7 +110,10 @@ def test_offline_then_sent_on_a_sweep_page(tmp_path: Path, server: StandIn) -> N
         rows = [row for row in history(trial.path) if "epoch" in row]
         assert [row["epoch"] for row in rows] == [row["epoch"] for row in trial.rows()]
     assert any("arch_weights/normal._type" in row for row in history(run.trials()[0].path))
-    assert [len(list(trial.path.glob("tensorboard/events.*"))) for trial in everyone] == [1, 1, 1]
+    for trial in everyone:
+        keys = [key for key, value in trial.rows()[0].items() if isinstance(value, int | float) and key != "epoch"]
+        wanted = {(key, row["epoch"]): row[key] for row in trial.rows() for key in keys if row.get(key) is not None}
+        assert event_file(trial.path) == pytest.approx(wanted, rel=1e-6)
     done = raydarts(tmp_path, server.url, "wandb", "sync", run.path)
     assert "3 run(s) sent" in done.stdout
     assert set(server.runs) == {names.run_id(run, trial) for trial in everyone}

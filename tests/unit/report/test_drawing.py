@@ -12,6 +12,7 @@ from matplotlib.patches import FancyArrowPatch
 
 from raydarts.errors import InputError
 from raydarts.report.drawing import build_figure, draw_genotype
+from raydarts.spaces import Genotype
 
 CNN: dict[str, Any] = {
     "normal": [
@@ -61,17 +62,17 @@ def test_nested_lists_are_the_same_cell() -> None:
     assert flat_labels == nested_labels
 
 
-@pytest.mark.parametrize("per_node", [1, 2, 3])
-def test_flat_pairs_are_shared_evenly_among_the_nodes_that_the_output_reads(per_node: int) -> None:
-    pairs = [["sep_conv_3x3", 0], ["max_pool_3x3", 1], ["skip_connect", 0]][:per_node]
-    figure = build_figure({"normal": pairs * 2, "normal_concat": [2, 3]})
-    names = [text.get_text() for text in figure.axes[0].texts if text.get_bbox_patch() is None]
-    assert names == ["$c_{k-2}$", "$c_{k-1}$", "0", "1", "$c_k$"]
-    assert len(labels(figure.axes[0])) == 2 * per_node
+def test_a_cell_of_nasbench201_is_drawn_with_all_its_edges() -> None:
+    text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+    figure = build_figure(Genotype.from_json(text).to_json())
+    assert [text.get_text() for text in figure.texts] == ["cell"]
+    found = Counter(text.get_text() for text in labels(figure.axes[0]))
+    assert found == Counter({"none": 2, "nor 3x3": 1, "nor 1x1": 1, "skip": 1, "avg pool": 1})
 
 
 def test_parallel_edges_are_drawn_apart() -> None:
-    cell = {"normal": [["sep_conv_3x3", 0], ["skip_connect", 0]], "normal_concat": [2]}
+    pairs = [["sep_conv_3x3", 0], ["skip_connect", 0]]
+    cell = {"normal": pairs, "normal_concat": [2], "reduce": pairs, "reduce_concat": [2]}
     first, second = [p for p in build_figure(cell).axes[0].patches if isinstance(p, FancyArrowPatch)][:2]
     middles = [p.get_path().interpolated(20).vertices.mean(axis=0) for p in (first, second)]
     assert abs(middles[0] - middles[1]).max() > 0.1

@@ -60,7 +60,8 @@ def test_values_names_and_primitives_of_a_spec_are_no_markup_in_figures_either(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures_cluster, "_DRAWN", 1)
-    evil = {"normal": [[f"{EVIL}-->", 0], ["skip_connect", 1]], "normal_concat": [2]}
+    cell = [[f"{EVIL}-->", 0], ["skip_connect", 1]]
+    evil = {"normal": cell, "normal_concat": [2], "reduce": cell, "reduce_concat": [2]}
     searches = [
         replace(
             search,
@@ -74,6 +75,7 @@ def test_values_names_and_primitives_of_a_spec_are_no_markup_in_figures_either(
     page = Page(text)
     assert not {"script", "img"} & set(page.tags)
     assert page.text.count(EVIL) > 5
+    assert "Not drawn, since they are no genotypes: 1" in page.text
     assert "<script" not in text.lower()
 
 
@@ -135,6 +137,13 @@ def test_one_seed_and_an_adaptive_searcher_are_cautioned_of(run: Run) -> None:
     assert "TPE" in lines
     assert "1 search was stopped early" in lines
     assert "1 search failed" in lines
+
+
+def test_accuracies_from_a_table_are_said_to_be_no_retraining(run: Run) -> None:
+    looked_up = spec("") | {"evaluate": {"seeds": [0], "table": {"file": "cells.csv.gz"}}}
+    changed = replace(run, description={**run.description, "spec": looked_up})
+    assert any("looked up in cells.csv.gz" in line for line in notes.cautions(changed))
+    assert not any("looked up" in line for line in notes.cautions(run))
 
 
 def test_drawings_of_one_page_share_no_id_and_keep_their_glyphs() -> None:
