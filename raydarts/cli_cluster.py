@@ -17,13 +17,18 @@ ADDRESS = "http://127.0.0.1:8265"
 
 
 def submit(
-    spec: Annotated[Path | None, typer.Argument(help="A spec (YAML); it alone is uploaded.", show_default=False)] = None,
+    spec: Annotated[
+        Path | None, typer.Argument(help="A spec (YAML); it alone is uploaded.", show_default=False)
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Folder that holds runs: a path or URI that all of the cluster's machines see.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name. Default: the spec's name and the time.")] = None,
     address: Annotated[
-        str, typer.Option(help="The cluster's dashboard; through a tunnel it is on this machine.", envvar="RAY_API_SERVER_ADDRESS")
+        str,
+        typer.Option(
+            help="The cluster's dashboard; through a tunnel it is on this machine.", envvar="RAY_API_SERVER_ADDRESS"
+        ),
     ] = ADDRESS,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a value of the spec: path.to.key=value. Repeatable.")
@@ -31,14 +36,18 @@ def submit(
     resume: Annotated[
         str | None, typer.Option(help="Go on with this run (as the cluster sees it) instead of beginning one.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Show its output to the end; Ctrl-C leaves the job running.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show its output to the end; Ctrl-C leaves the job running.")
+    ] = False,
 ) -> None:
     """Run a sweep as a job on a cluster: this machine may then be switched off."""
     from raydarts.sweep import submission
 
     if resume is not None:
         if spec is not None or storage is not None or name is not None or sets:
-            raise InputError("--resume RUN goes on with a run as it was begun: leave SPEC, --storage, --name and --set out")
+            raise InputError(
+                "--resume RUN goes on with a run as it was begun: leave SPEC, --storage, --name and --set out"
+            )
         submission.check_storage(resume)
         run, file = resume, None
         arguments = ["resume", resume, "--address", "auto"]
@@ -101,7 +110,7 @@ def _follow(client: object, job: str) -> int:
     from raydarts.sweep import submission
 
     try:
-        return submission.follow(client, job, lambda lines: sys.stdout.write(lines))  # type: ignore[arg-type]
+        return submission.follow(client, job, sys.stdout.write)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{job} goes on without this machine\n")
         return 130

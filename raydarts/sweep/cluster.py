@@ -10,8 +10,8 @@ import warnings
 from typing import Any
 
 from raydarts.errors import ClusterError
+from raydarts.sweep.authentication import admit, tighten_token
 from raydarts.sweep.autoscaling import maximum
-from raydarts.sweep.authentication import has_token, tighten_token, use_token_if_any
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -48,7 +48,6 @@ def connect(address: str | None = None) -> bool:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     else:
         _probe(address)
-        use_token_if_any()
     import ray  # noqa: PLC0415 - after the environment
 
     for name in ("ray", "ray.tune", "ray.train"):
@@ -78,7 +77,7 @@ def connect(address: str | None = None) -> bool:
 
 
 def _probe(address: str) -> None:
-    """Raise `ClusterError` where nobody listens at host:port: Ray itself would wait ten minutes for it."""
+    """Raise `ClusterError` where nobody listens at host:port, or refuses: Ray itself would wait ten minutes."""
     if address == "auto" or "://" in address:
         return
     host, _, port = address.rpartition(":")
@@ -88,13 +87,16 @@ def _probe(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(f"--address {address}: nobody answers there ({error}); is the cluster up?") from error
+    admit(address)
 
 
 def _no_connection(address: str, error: Exception) -> str:
-    where = "no Ray runs on this machine" if address == "auto" else "Ray does not let this machine in"
-    token = "this machine's token is not the cluster's" if has_token() else "it may ask for a token, and there is none here"
+    where = "no Ray runs on this machine, or it" if address == "auto" else "the Ray there"
     told = str(error).strip().splitlines()
-    return f"--address {address}: {where}, or {token} (~/.ray/auth_token): {told[0] if told else type(error).__name__}"
+    return (
+        f"--address {address}: {where} does not let this machine in (a cluster that asks for a token: RAY_AUTH_MODE=token "
+        f"and ~/.ray/auth_token): {told[0] if told else type(error).__name__}"
+    )
 
 
 def keep_keys_out_of_logs() -> None:
@@ -129,4 +131,6 @@ def capacity(address: str | None = None) -> dict[str, float]:
 
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
     most = maximum()
-    return {kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in (("cpus", "CPU"), ("gpus", "GPU"))}
+    return {
+        kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in (("cpus", "CPU"), ("gpus", "GPU"))
+    }

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from raydarts import __version__
 from raydarts.errors import ClusterError, InputError
-from raydarts.sweep.authentication import has_token, use_token_if_any
+from raydarts.sweep.authentication import REFUSED, UNKNOWN, token, use_token_if_any
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -80,7 +80,7 @@ def connect_to_jobs(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
-        raise ClusterError(f"{address}: {_refused()}") from error
+        raise ClusterError(f"{address}: {UNKNOWN if token() is None else REFUSED}") from error
     except (ConnectionError, OSError) as error:
         raise ClusterError(
             f"{address}: no dashboard answers there; is the cluster up, and the tunnel to its head open "
@@ -90,22 +90,10 @@ def connect_to_jobs(address: str) -> JobSubmissionClient:
         raise ClusterError(f"{address}: {error}") from error
 
 
-def _refused() -> str:
-    if has_token():
-        return (
-            "the cluster refuses this machine's token; it must be the one that the cluster was started with "
-            "(~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN; and RAY_AUTH_MODE=token, or unset)"
-        )
-    return (
-        "the cluster asks for a token, and this machine has none; put the one that the cluster was started with into "
-        "~/.ray/auth_token (mode 0600), or into RAY_AUTH_TOKEN"
-    )
-
-
 def submit_job(
     client: JobSubmissionClient, job: str, arguments: Sequence[str], spec: tuple[str, str] | None = None
 ) -> None:
-    """Submit `raydarts ARGUMENTS` as the job `job`. `spec`: the name and text of the one file it finds in its folder."""
+    """Submit `raydarts ARGUMENTS` as the job `job`. `spec`: name and text of the one file that lies in its folder."""
     runtime_env: dict[str, Any] = {"env_vars": dict(_STOP)}
     with tempfile.TemporaryDirectory(prefix="raydarts-submit-") as folder:
         if spec is not None:

@@ -146,9 +146,13 @@ def _write_home(host: Host, places: Sequence[str]) -> None:
 
 def _write_system(host: Host, hosts: Sequence[Host], key: Path) -> None:
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host.folder / "host_key"))
-    (host.folder / "passwd").write_text(f"root:x:0:0:root:{host.home}:/bin/bash\nsshd:x:101:65534::/run/sshd:/bin/false\n")
+    (host.folder / "passwd").write_text(
+        f"root:x:0:0:root:{host.home}:/bin/bash\nsshd:x:101:65534::/run/sshd:/bin/false\n"
+    )
     (host.folder / "shadow").write_text("root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n")
-    (host.folder / "hosts").write_text("".join(f"{other.address} {other.name}\n" for other in hosts) + "127.0.0.1 localhost\n")
+    (host.folder / "hosts").write_text(
+        "".join(f"{other.address} {other.name}\n" for other in hosts) + "127.0.0.1 localhost\n"
+    )
     (host.folder / "sshd_config").write_text(
         f"ListenAddress {host.address}\nHostKey {host.folder}/host_key\nAuthorizedKeysFile {key}.pub\n"
         "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"

@@ -53,7 +53,9 @@ def test_each_opens_with_its_cost_its_blanks_and_three_commands(name: str) -> No
 @pytest.mark.parametrize("name", FILES)
 def test_no_secret_and_no_way_in(name: str) -> None:
     text = (FOLDER / name).read_text()
-    assert not re.search(r"AKIA|PRIVATE KEY-|(secret|password|api[_-]?key|token) *[:=] *['\"]?[A-Za-z0-9+/]{16}", text, re.I)
+    assert not re.search(
+        r"AKIA|PRIVATE KEY-|(secret|password|api[_-]?key|token) *[:=] *['\"]?[A-Za-z0-9+/]{16}", text, re.I
+    )
     assert "0.0.0.0/0" not in text
     assert "::/0" not in text
     if name != "kuberay.yaml":  # there, a pod's own interfaces; what leads to it is a ClusterIP
@@ -156,7 +158,9 @@ def test_aws_gives_what_the_file_asks_for_and_opens_nothing(aws: Any, tmp_path: 
     config = prepare_config(config)
     validate_config(config)
     config = AWSNodeProvider.bootstrap_config(config)
-    assert {found["GroupId"] for found in aws.describe_security_groups()["SecurityGroups"]} == before, "Ray made its own"
+    assert {found["GroupId"] for found in aws.describe_security_groups()["SecurityGroups"]} == before, (
+        "Ray made its own"
+    )
     key = Path(config["auth"]["ssh_private_key"])
     assert key.is_relative_to(tmp_path)
     assert key.stat().st_mode & 0o777 == 0o600
@@ -209,7 +213,14 @@ def test_google_cloud_knows_every_field_and_the_network_is_ones_own() -> None:
 def unknown(value: Any, schema: dict[str, Any], schemas: dict[str, Any], at: str) -> Iterator[str]:
     """Where a value has a field that the schema does not, or one of another type."""
     schema = schemas[schema["$ref"]] if "$ref" in schema else schema
-    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": (int, str), "number": (int, float)}
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "boolean": bool,
+        "integer": (int, str),
+        "number": (int, float),
+    }
     kind = (str, int) if schema.get("format") in ("int64", "uint64") else kinds[schema["type"]]
     if not isinstance(value, kind):
         yield f"{at}: {value!r} is no {schema['type']}"

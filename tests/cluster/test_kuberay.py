@@ -1,8 +1,9 @@
 """cluster/kuberay.yaml: its pods by Kubernetes' own models, the rest by KubeRay's definition as we read it.
 
-KubeRay's whole definition (a CustomResourceDefinition of 25,000 lines) is not ours to ship: where `RAYDARTS_KUBERAY_CRD`
-names a file with it, the RayJob is held against all of it. It is `ray-operator/config/crd/bases/ray.io_rayjobs.yaml`
-of github.com/ray-project/kuberay, or what `kubectl get crd rayjobs.ray.io -o yaml` prints.
+KubeRay's whole definition (a CustomResourceDefinition of 25,000 lines) is not ours to ship: where
+`RAYDARTS_KUBERAY_CRD` names a file with it, the RayJob is held against all of it. It is
+`ray-operator/config/crd/bases/ray.io_rayjobs.yaml` of github.com/ray-project/kuberay, or what
+`kubectl get crd rayjobs.ray.io -o yaml` prints.
 """
 
 from __future__ import annotations

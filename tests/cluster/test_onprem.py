@@ -53,7 +53,8 @@ BEGUN = time.monotonic()
 
 
 def say(text: str) -> None:
-    print(f"[{time.monotonic() - BEGUN:6.1f} s] {text}", flush=True)
+    sys.stdout.write(f"[{time.monotonic() - BEGUN:6.1f} s] {text}\n")
+    sys.stdout.flush()
 
 
 class Laptop:
@@ -252,7 +253,10 @@ def _check_security(hosts: Hosts) -> None:
     for host in hosts.all:
         mode = (host.home / ".ray" / "auth_token").stat().st_mode & 0o777
         assert mode == 0o600, f"{host.name}: the token's mode is {mode:o}"
-    say("listening on the head: " + ", ".join(sorted({line.split()[3] for line in hosts["head"].listening().splitlines()})))
+    say(
+        "listening on the head: "
+        + ", ".join(sorted({line.split()[3] for line in hosts["head"].listening().splitlines()}))
+    )
     # From outside the head, the dashboard does not answer at all; on it, it asks for the token.
     head = hosts["head"]
     ask = "curl -s -o /dev/null -w '%{http_code}' http://"

@@ -1,4 +1,4 @@
-"""cluster/slurm.sh: sound shell, and run with stand-ins for Slurm's commands: two "nodes" that are both this machine."""
+"""cluster/slurm.sh: sound shell; and run with stand-ins for Slurm's commands, two "nodes" on this one machine."""
 
 from __future__ import annotations
 
@@ -95,6 +95,9 @@ def test_a_sweep_runs_on_both_nodes_and_leaves_nothing_behind(tmp_path: Path) ->
     results = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "tiny").glob("trials/*/result.json")]
     assert [result["status"] for result in results] == ["completed"] * 2
     assert list((home / ".ray").iterdir()) == []  # the token is gone
-    assert str(os.getpid()) not in subprocess.run(
-        ["pgrep", "-af", f"raydarts-{os.getpid()}"], capture_output=True, text=True, check=False
-    ).stdout
+    assert (
+        str(os.getpid())
+        not in subprocess.run(
+            ["pgrep", "-af", f"raydarts-{os.getpid()}"], capture_output=True, text=True, check=False
+        ).stdout
+    )
