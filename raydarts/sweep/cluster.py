@@ -94,8 +94,8 @@ def _no_connection(address: str, error: Exception) -> str:
     where = "no Ray runs on this machine, or it" if address == "auto" else "the Ray there"
     told = str(error).strip().splitlines()
     return (
-        f"--address {address}: {where} does not let this machine in (a cluster that asks for a token: RAY_AUTH_MODE=token "
-        f"and ~/.ray/auth_token): {told[0] if told else type(error).__name__}"
+        f"--address {address}: {where} does not let this machine in (where it asks for a token: "
+        f"RAY_AUTH_MODE=token and ~/.ray/auth_token): {told[0] if told else type(error).__name__}"
     )
 
 
