@@ -270,8 +270,11 @@ def _versions() -> dict[str, str | None]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the sources that run, where they lie in a git checkout."""
+    """The commit of the sources that run: of the wheel that `make wheel` made, or of the git checkout they lie in."""
     here = Path(__file__).parent
+    packaged = here.parent / "COMMIT"
+    if packaged.exists():
+        return packaged.read_text(encoding="utf-8").strip()
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607
