@@ -35,6 +35,6 @@ token:
 	@umask 077; $(PYTHON) -m ray.scripts.scripts get-auth-token --generate > /dev/null
 	@chmod 700 "$$HOME/.ray"; chmod 600 "$$HOME/.ray/auth_token"
 
-# A real `ray up cluster/onprem.yaml` onto hosts made on this machine: Linux, as root. About two minutes.
+# A real `ray up cluster/onprem.yaml` onto hosts made on this machine: Linux, as root. Minutes.
 onprem:
 	$(PYTHON) -m pytest -m cluster -s tests/cluster/test_onprem.py
