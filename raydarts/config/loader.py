@@ -17,6 +17,7 @@ from raydarts.config.distributions import (
     grid_draws,
     refuse_continuous,
 )
+from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
@@ -30,11 +31,16 @@ from raydarts.config.spec import (
     TransferSettings,
 )
 from raydarts.config.stages import Stages, check_stages, inherit
+from raydarts.config.texts import check_search
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, Problem, SpecError
+from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
-from raydarts.search.settings import METRICS, SearchSettings
+from raydarts.runs.score import Score
+from raydarts.search.composition import refusals_of_data
+from raydarts.search.settings import SearchSettings
+from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
 LARGEST_GRID = 100_000
@@ -73,7 +79,13 @@ class LoadedSpec:
             **self.stages.to_plain(),
             "track": None if self.track is None else self.track.model_dump(mode="json"),
             "presets": self.presets_of(*SECTIONS),
+            "score": self.score.to_json(),
         }
+
+    @property
+    def score(self) -> Score:
+        """What this run's retrainings are ranked by."""
+        return SETTINGS[FOR_KIND[self.data.kind]].SCORE if self.evaluate is None else self.evaluate.score
 
     def presets_of(self, *sections: str) -> dict[str, list[str]]:
         """As JSON-able data: the presets named in these sections and what is under them."""
@@ -102,7 +114,7 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
     """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
-    stored = dict(value)
+    stored = {key: item for key, item in value.items() if key != "score"}  # follows from the rest
     presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
     return _load(from_plain(stored, file), file, "", "run", presets, [])
 
@@ -133,6 +145,7 @@ def _load(
     presets: Mapping[str, tuple[str, ...]],
     problems: list[Problem],
 ) -> LoadedSpec:
+    fill_in(root, problems)
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
         if key not in SECTIONS:
@@ -195,15 +208,24 @@ def _cross_checks(
         data.dataset.build().check()
     except DataError as error:
         add("data.dataset", str(error))
+    else:
+        check_search(data, drawn, add)
     check_stages(stages, data, drawn, add)
+    for settings in drawn:
+        told = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
+        for place, message in told:
+            add(".".join(map(str, ("search", *place))), message)
+        if told:
+            return
+    metrics = TASKS[data.kind].metrics()
     reported = [
         tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
     ]
     for probes in dict.fromkeys(reported):
-        allowed = [name for name in METRICS if data.validation_fraction > 0 or not name.startswith("validation")]
+        allowed = [name for name in metrics if data.holds_out or not name.startswith("validation")]
         if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
             hint = nearest(sweep.metric, [*allowed, *probes])
-            if sweep.metric in METRICS:
+            if sweep.metric in metrics:
                 hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
             add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
             break

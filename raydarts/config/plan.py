@@ -53,7 +53,8 @@ class Plan:
 
 
 def _resources(resources: Resources) -> str:
-    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    given = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    return given if resources.processes == 1 else f"{resources.processes} workers x ({given})"
 
 
 def _how(evaluate: EvaluateSettings) -> str:
@@ -121,7 +122,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
 
 
 def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -> Stage:
-    return Stage(name, jobs, epochs, _resources(resources), note, resources.cpus, resources.gpus)
+    return Stage(name, jobs, epochs, _resources(resources), note, *resources.in_all)
 
 
 def _budget(found: Plan) -> list[RenderableType]:

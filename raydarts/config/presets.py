@@ -85,9 +85,12 @@ def _leaves(node: Node, path: str) -> Iterator[str]:
         yield from _leaves(item, f"{path}.{key}" if path else key)
 
 
-def merge(under: Node, over: Node) -> Node:
-    """`over` laid on `under`, by the rule above. The keys of `over` stand first: a grid goes in their order."""
-    if not (_merges(under) and _merges(over)):
+def merge(under: Node, over: Node, *, section: bool = False) -> Node:
+    """`over` laid on `under`, by the rule above. The keys of `over` stand first: a grid goes in their order.
+
+    `section`: both are mappings and are merged though one may have a `name` (a training says its kind by it).
+    """
+    if not (section or (_merges(under) and _merges(over))):
         return over
     merged = {key: merge(under.value[key], item) if key in under.value else item for key, item in over.value.items()}
     return Node(merged | {key: item for key, item in under.value.items() if key not in over.value}, over.where)
@@ -112,8 +115,8 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
         found = _asked(asked, section, kind, problems)
         under = Node({}, node.where)
         for name in found:
-            under = merge(under, read_preset(kind, name).values)
-        node.value = merge(under, node).value
+            under = merge(under, read_preset(kind, name).values, section=True)
+        node.value = merge(under, node, section=True).value
         if found:
             named[section] = tuple(found)
     return named

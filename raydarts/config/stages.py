@@ -9,6 +9,7 @@ from typing import Any
 from raydarts.config.presets import merge
 from raydarts.config.source import Node
 from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings
+from raydarts.config.texts import check_training
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
 from raydarts.errors import DataError, InputError
@@ -102,17 +103,19 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
     own = data_of(stage, data)
     where = "data" if own is data else f"{stage.section}.data"
     ranks = not stage.is_transfer or stage.settings.top_k > 1
-    if own.validation_fraction == 0 and ranks:
+    if not own.holds_out and ranks:
         add(
             f"{where}.validation_fraction",
             f"{stage.name} ranks by held-out images; hold some out (0.1), or leave {stage.name} out"
             + (", or let it retrain one genotype (top_k: 1)" if stage.is_transfer else ""),
         )
-    if own is not data:
-        try:
-            own.dataset.build().check()
-        except DataError as error:
+    try:
+        own.dataset.build().check()
+    except DataError as error:
+        if own is not data:
             add(f"{where}.dataset", str(error))
+    else:
+        check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
     spaces = {settings.space.name: settings.space.build() for settings in drawn}
     if stage.settings.table is None:
         for space in spaces.values():

@@ -43,13 +43,14 @@ def _mean(values: Sequence[float]) -> dict[str, Any] | None:
 
 def _summary(run: Run) -> dict[str, Any]:
     statuses = [search.status for search in run.searches]
-    best = max(run.retrained_mean, key=lambda name: run.retrained_mean[name], default=None)
+    best = next(iter(run.ranked), None)
     return {
         "name": run.name,
         "status": run.status,
         "command": command(run.description.get("command") or []),
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
+        "score": run.score.metric,
         "supernet": _mean([s.metric for s in run.completed if s.metric is not None]),
         "skips": _mean([float(s.skips) for s in run.completed if s.skips is not None]),
         "retrained_genotypes": len(run.retrained_mean),
@@ -75,12 +76,14 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
     first, second = runs
     lines = []
     if first.spec.get("data") != second.spec.get("data"):
-        lines.append("The data differ: accuracies of the two runs do not measure the same.")
+        lines.append("The data differ: figures of the two runs do not measure the same.")
+    if first.score != second.score:
+        lines.append(f"The retrained figures differ ({first.score.metric}, {second.score.metric}).")
     if first.metric != second.metric:
         lines.append(f"The supernet's metrics differ ({first.metric}, {second.metric}).")
     training = [(run.spec.get("evaluate") or {}).get("training") for run in runs]
     if training[0] != training[1]:
-        lines.append("The retrainings differ in their settings: retrained accuracies compare these too.")
+        lines.append("The retrainings differ in their settings: retrained figures compare these too.")
     return lines
 
 
@@ -141,7 +144,7 @@ def comparison_table(found: Mapping[str, Any]) -> RenderableType:
         ("search trials", lambda run: ", ".join(f"{count} {name}" for name, count in run["trials"].items()) or "-"),
         ("supernet metric, over completed searches", lambda run: f"{run['metric']} {_told(run['supernet'])}"),
         ("skips, over completed searches", lambda run: _told(run["skips"])),
-        ("retrained validation accuracy, over genotypes", lambda run: _told(run["retrained"])),
+        ("retrained, over genotypes", lambda run: f"{run['score']} {_told(run['retrained'])}"),
         ("best genotype, over evaluation seeds", _best),
     )
     for name, show in rows:

@@ -37,6 +37,8 @@ def export_run(path: Path, to: Path, *, epochs: bool = False) -> int:
 def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
     """The rows. `stage` is search, evaluation, or another stage's name; `choice.*` are the swept settings, `metric.*`
     what was measured, accuracies in [0, 1].
+
+    What an evaluation measured beside its network is `metric.baseline.NAME.PART`.
     """
     rows = []
     others = [stage.name for stage in stages_of(run.description()) if stage.name != EVALUATE]
@@ -79,9 +81,13 @@ def _ended(record: TrialRecord) -> dict[str, Any]:
         "epochs": record.epochs,
         "seconds": record.result.get("seconds"),
         **{f"skips.{cell}": count for cell, count in record.skips.items()},
-        **_measured({**record.metrics, **known}),
+        **_measured({**record.metrics, **known, **_baselines(outcome.get("baselines") or {})}),
         "error": record.result.get("error"),
     }
+
+
+def _baselines(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"baseline.{name}.{part}": value for name, parts in found.items() for part, value in parts.items()}
 
 
 def _flat(value: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from raydarts.report import stats
 from raydarts.report.gather import Run
-from raydarts.report.wording import listed, percent
+from raydarts.report.wording import listed, percent, told_unit
 
 
 def counts(run: Run) -> list[tuple[str, str]]:
@@ -44,13 +46,25 @@ def facts(run: Run) -> list[str]:
         )
     done = [each for each in run.retrainings if each.validation is not None and each.status == "completed"]
     if done:
-        best = max(done, key=lambda each: each.validation or 0.0)
+        best = max(done, key=lambda each: run.score.sign * (each.validation or 0.0))
         lines.append(
-            f"The best single retraining reached {percent(best.validation)} % validation accuracy "
-            f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it overstates what the "
-            f"genotype gives on average."
+            f"The best single retraining reached {told_unit(run.score, best.validation)} {run.score.words} "
+            f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it flatters the "
+            f"genotype, which gives less on average."
         )
+    lines += [_beaten(run, name, parts) for name, parts in run.baselines.items()]
     return lines
+
+
+def _beaten(run: Run, name: str, parts: Mapping[str, float]) -> str:
+    """A baseline beside the best genotype's mean."""
+    known = ", ".join(f"{told_unit(run.score, value)} {part}" for part, value in parts.items())
+    line = f"Baseline, {name}: {run.score.measure} {known}"
+    if not run.ranked or "validation" not in parts:
+        return f"{line}."
+    best = run.retrained_mean[run.ranked[0]]
+    beats = "is better" if run.score.better(best, parts["validation"]) else "is NOT better"
+    return f"{line}; the best genotype's mean of {told_unit(run.score, best)} {beats}."
 
 
 def _mostly_skips(genotype: object, cell: str, count: int) -> bool:

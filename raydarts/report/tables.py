@@ -14,6 +14,7 @@ from rich.text import Text
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.score import Score, mode_of, score_named
 from raydarts.runs.stages import EVALUATE
 
 
@@ -41,18 +42,19 @@ def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(row["status"] for row in rows))
 
 
-def _metric(found: Mapping[str, Any]) -> tuple[str, str]:
+def _supernet(found: Mapping[str, Any]) -> Score:
+    """What decided promotion; of a single run, which has no sweep, what its retrainings would be ranked by."""
     stage = found["spec"].get("sweep", {})
-    return stage.get("metric", "validation_accuracy"), stage.get("mode", "max")
+    metric = stage.get("metric", found["score"]["metric"])
+    return score_named(metric, stage.get("mode") or mode_of(metric))
 
 
 def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    metric, mode = _metric(found)
-    known = [trial for trial in found["trials"] if isinstance(trial["metrics"].get(metric), int | float)]
+    score = _supernet(found)
+    known = [trial for trial in found["trials"] if isinstance(trial["metrics"].get(score.metric), int | float)]
     if not known:
         return None
-    pick = max if mode == "max" else min
-    return dict(pick(known, key=lambda trial: trial["metrics"][metric]))
+    return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
 
 
 def status_table(path: Path) -> RenderableType:
@@ -97,10 +99,11 @@ def _number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def _spread(mean: Any, std: Any) -> str:
+def _spread(mean: Any, std: Any, digits: int) -> str:
     if not isinstance(mean, int | float):
         return "-"
-    return f"{mean:.4f} ± {std:.4f}" if isinstance(std, int | float) else f"{mean:.4f} (n=1, no spread)"
+    told = f"{mean:.{digits}f}"
+    return f"{told} ± {std:.{digits}f}" if isinstance(std, int | float) else f"{told} (n=1, no spread)"
 
 
 def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
@@ -112,7 +115,10 @@ def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = No
     where = "" if stage is None else f"{stage['name']}: "
     if not ranking:
         return Text(f"{where}No genotype has been retrained (yet).")
-    table = Table(title=f"{where}Retrained genotypes, ranked by validation accuracy (mean ± std over evaluation seeds)")
+    score = Score(**found["score"])
+    better = "" if score.share else f"; {score.direction}"
+    told = f"ranked by {score.words} (mean ± std over evaluation seeds{better})"
+    table = Table(title=f"{where}Retrained genotypes, {told}")
     for column in ("rank", "genotype", "validation", "test (not used to rank)", "n", "skips", "found by trials"):
         table.add_column(column)
     evidence = {entry["id"]: entry for entry in found["genotypes"]}
@@ -122,8 +128,8 @@ def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = No
         table.add_row(
             str(rank),
             row["genotype"],
-            _spread(row["validation_mean"], row["validation_std"]),
-            _spread(row["test_mean"], row["test_std"]),
+            _spread(row["validation_mean"], row["validation_std"], score.digits),
+            _spread(row["test_mean"], row["test_std"], score.digits),
             str(row["n"]),
             _skips(skips.get(row["genotype"], {})),
             ", ".join(trials),
@@ -143,6 +149,28 @@ def rankings(found: Mapping[str, Any]) -> list[RenderableType]:
     return [ranking_table(found, None if stage["name"] == EVALUATE else stage) for stage in found["stages"]]
 
 
+def baselines_text(found: Mapping[str, Any]) -> RenderableType | None:
+    """What the best genotype is to beat, and by how much it does; None where the evaluations measured no such thing."""
+    if not found["baselines"]:
+        return None
+    score = Score(**found["score"])
+    best = found["ranking"][0]["validation_mean"] if found["ranking"] else None
+    lines = []
+    for name, parts in found["baselines"].items():
+        told = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
+        lines.append(f"baseline {name}: {score.measure} {told}{_margin(score, best, parts.get('validation'))}")
+    return Text("\n".join(lines))
+
+
+def _margin(score: Score, best: float | None, baseline: float | None) -> str:
+    if best is None or baseline is None:
+        return ""
+    if not score.better(best, baseline):
+        return "; the best genotype does NOT beat it"
+    low, high = sorted((best, baseline))
+    return f"; the best genotype's {score.words} is {high - low:.{score.digits}f} better, a factor of {high / low:.2f}"
+
+
 def _skips(counts: Mapping[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in counts.items()) or "-"
 
@@ -154,10 +182,17 @@ def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def trials_table(found: Mapping[str, Any]) -> RenderableType:
     """Every search trial: what was chosen for it, what it measured, its genotype."""
-    metric, _ = _metric(found)
+    score = _supernet(found)
     names = _swept(found["trials"])
     table = Table(title="Search trials (one search seed each unless search.seed is swept)")
-    for column in ("trial", "status", *(name.removeprefix("search.") for name in names), metric, "skips", "genotype"):
+    for column in (
+        "trial",
+        "status",
+        *(name.removeprefix("search.") for name in names),
+        score.metric,
+        "skips",
+        "genotype",
+    ):
         table.add_column(column, overflow="fold")
     for trial in found["trials"]:
         choices = trial.get("choices") or {}
@@ -165,7 +200,7 @@ def trials_table(found: Mapping[str, Any]) -> RenderableType:
             trial["id"],
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
-            _number(trial["metrics"].get(metric)),
+            _number(trial["metrics"].get(score.metric), score.digits),
             _skips(trial["skips"]),
             str(trial.get("genotype_id") or "-"),
         )
@@ -189,7 +224,7 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
 def summary(path: Path) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
     found = report_of(path)
-    parts = [*rankings(found), failures(found), Text(f"all of it: raydarts report {path}")]
+    parts = [*rankings(found), baselines_text(found), failures(found), Text(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -197,7 +232,7 @@ def full(path: Path) -> RenderableType:
     """The whole report for a terminal."""
     found = report_of(path)
     question = Text(found["question"]) if found["question"] else None
-    parts = [question, trials_table(found), *rankings(found), failures(found)]
+    parts = [question, trials_table(found), *rankings(found), baselines_text(found), failures(found)]
     return Group(*(part for part in parts if part is not None))
 
 

@@ -35,7 +35,11 @@ def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float)
 def given(spec: Mapping[str, Any], stage: str) -> dict[str, float]:
     """The GPUs and CPUs that each trial of a stage is given."""
     resources = ((spec.get("sweep") or {}) if stage == SEARCH else section_of(spec, stage)).get("resources") or {}
-    return {"gpu_hours": float(resources.get("gpus", 0)), "cpu_hours": float(resources.get("cpus", 1))}
+    workers = int(resources.get("workers", 1))
+    return {
+        "gpu_hours": workers * float(resources.get("gpus", 0)),
+        "cpu_hours": workers * float(resources.get("cpus", 1)),
+    }
 
 
 def seconds_of(trial: TrialDirectory) -> float:

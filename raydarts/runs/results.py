@@ -10,6 +10,7 @@ from typing import Any
 
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
+from raydarts.runs.score import ACCURACY, Score, score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stages_of
 
 
@@ -177,13 +178,14 @@ def narrowing(
     source: str,
     top_k: int,
     max_skips: int | None,
+    score: Score = ACCURACY,
 ) -> list[dict[str, Any]]:
     """For each genotype that `source` retrained, best first, whether it goes on to the next stage, and why or why not.
 
     `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. Ranked as `ranking` does;
     what has no completed retraining comes last, and never goes on.
     """
-    ranked = {row["genotype"]: row for row in ranking(rows)}
+    ranked = {row["genotype"]: row for row in ranking(rows, score)}
     entered = {decision["id"]: decision for decision in before if decision["promoted"]}
     decisions: list[dict[str, Any]] = []
     promoted = 0
@@ -210,8 +212,8 @@ def _std(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
-    """One row an evaluation: genotype id, seed, status, accuracies (None unless completed)."""
+def evaluation_rows(records: Iterable[TrialRecord], score: Score = ACCURACY) -> list[dict[str, Any]]:
+    """One row an evaluation: genotype id, seed, status, its score and the same of test data (None unless completed)."""
     rows = []
     for record in records:
         done = record.status == "completed"
@@ -222,24 +224,38 @@ def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
                 "seed": record.description["seed"],
                 "status": record.status,
                 "epochs": record.epochs,
-                "validation_accuracy": outcome.get("validation_accuracy"),
-                "test_accuracy": outcome.get("test_accuracy"),
+                score.metric: outcome.get(score.metric),
+                score.test: outcome.get(score.test),
                 "error": record.result.get("error"),
             }
         )
     return rows
 
 
-def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Genotypes by mean validation accuracy over evaluation seeds, best first; test accuracy never orders."""
+def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
+    """What an evaluation measured beside its network, such as a unigram model's perplexity: by name, then by part.
+
+    Means over the completed evaluations; empty where they have none.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for name, parts in (record.result.get("result", {}).get("baselines") or {}).items():
+            for part, value in parts.items():
+                if value is not None:
+                    values.setdefault(name, {}).setdefault(part, []).append(value)
+    return {name: {part: fmean(found) for part, found in parts.items()} for name, parts in values.items()}
+
+
+def ranking(rows: Iterable[Mapping[str, Any]], score: Score = ACCURACY) -> list[dict[str, Any]]:
+    """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["status"] == "completed":
             grouped.setdefault(row["genotype"], []).append(row)
     table = []
     for genotype, group in grouped.items():
-        validation = [row["validation_accuracy"] for row in group if row["validation_accuracy"] is not None]
-        test = [row["test_accuracy"] for row in group if row["test_accuracy"] is not None]
+        validation = [row[score.metric] for row in group if row[score.metric] is not None]
+        test = [row[score.test] for row in group if row[score.test] is not None]
         table.append(
             {
                 "genotype": genotype,
@@ -251,7 +267,12 @@ def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return sorted(
-        table, key=lambda row: (row["validation_mean"] is None, -(row["validation_mean"] or 0.0), row["genotype"])
+        table,
+        key=lambda row: (
+            row["validation_mean"] is None,
+            -score.sign * (row["validation_mean"] or 0.0),
+            row["genotype"],
+        ),
     )
 
 
@@ -275,7 +296,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
-    evaluated = evaluation_rows(evaluations(run))
+    score, done = score_of(description), evaluations(run)
+    evaluated = evaluation_rows(done, score)
     report = {
         "name": run.name,
         "kind": description["kind"],
@@ -301,7 +323,9 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,
-        "ranking": ranking(evaluated),
+        "score": score.to_json(),
+        "ranking": ranking(evaluated, score),
+        "baselines": baselines(done),
         "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
     }
     return dict(plain(report))
@@ -309,11 +333,12 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
 
 def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, Any]:
     """A retraining stage by itself: no mean in it is of another stage's evaluation seeds."""
-    rows = evaluation_rows(retrained(run, stage))
+    score = score_of(run.description())
+    rows = evaluation_rows(retrained(run, stage), score)
     return {
         "name": stage,
         "from": source,
         "promotion": read_promotion(run, stage),
         "evaluations": rows,
-        "ranking": ranking(rows),
+        "ranking": ranking(rows, score),
     }

@@ -6,8 +6,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.job import Job
-from raydarts.runs.stages import EVALUATE, data_of, section_of
+from raydarts.runs.stages import EVALUATE, data_of, run_of, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
@@ -39,3 +40,13 @@ def builder_named(path: str | None) -> Builder:
     module, _, function = (path or DEFAULT_BUILDER).partition(":")
     found: Builder = getattr(importlib.import_module(module), function)
     return found
+
+
+def job_of(trial: TrialDirectory, config: Mapping[str, Any], device: str | None = None) -> Job:
+    """The job of a trial, on as many threads as it has CPUs; `device` None: a GPU where it was given one."""
+    import torch  # noqa: PLC0415 - only where trials run
+
+    torch.set_num_threads(max(1, int(config["cpus"])))
+    run = run_of(trial).description()
+    place = device or ("cuda" if config["gpus"] > 0 else "cpu")
+    return builder_named(run.get("builder"))(trial.description(), run, place)

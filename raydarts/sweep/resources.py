@@ -25,11 +25,12 @@ def check_resources(loaded: Any, address: str | None = None, only: str | None = 
     problems = []
     for stage, resources in stages.items():
         for kind, unit in (("cpus", "CPU(s)"), ("gpus", "GPU(s)")):
-            asked = getattr(resources, kind)
+            asked = getattr(resources, kind) * resources.processes
             if asked > available[kind]:
+                most = available[kind] / resources.processes
                 problems.append(
-                    f"{stage}.resources.{kind}: {asked:g} {unit} asked for each trial, but {where} has "
-                    f"{available[kind]:g}; lower {stage}.resources.{kind} to at most {available[kind]:g}, "
+                    f"{stage}.resources.{kind}: {asked:g} {unit} asked for each trial{_by(resources)}, but {where} has "
+                    f"{available[kind]:g}; lower {stage}.resources.{kind} to at most {most:g}, "
                     "or connect to a larger cluster with --address"
                 )
     if problems:
@@ -37,13 +38,17 @@ def check_resources(loaded: Any, address: str | None = None, only: str | None = 
     return available
 
 
+def _by(resources: Resources) -> str:
+    return f" ({resources.processes} workers)" if resources.processes > 1 else ""
+
+
 def concurrency(resources: Resources, limit: int | None, available: Mapping[str, float]) -> int:
     """How many trials run at a time: as many as fit, or fewer where the spec says so."""
-    fits = math.floor(available["cpus"] / resources.cpus + 1e-9)
+    fits = math.floor(available["cpus"] / (resources.cpus * resources.processes) + 1e-9)
     if resources.gpus > 0:
         if resources.gpus < 1:
-            by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9)
+            by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9) // resources.processes
         else:
-            by_gpu = math.floor(available["gpus"] / resources.gpus + 1e-9)
+            by_gpu = math.floor(available["gpus"] / (resources.gpus * resources.processes) + 1e-9)
         fits = min(fits, by_gpu)
     return max(1, fits if limit is None else min(limit, fits))

@@ -9,6 +9,7 @@ from typing import Any
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.score import score_of
 from raydarts.runs.stages import EVALUATE, GIVEN, SEARCH, Stage, read_promotion, retraining, write_promotion
 
 
@@ -28,8 +29,9 @@ def _decide(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str,
     if stage.source == GIVEN:
         return results.admission(run.description()["genotypes"]["candidates"], *bars)
     before = read_promotion(run, stage.source) or []
-    rows = results.evaluation_rows(results.retrained(run, stage.source))
-    return results.narrowing(before, rows, stage.source, *bars)
+    score = score_of(run.description())
+    rows = results.evaluation_rows(results.retrained(run, stage.source), score)
+    return results.narrowing(before, rows, stage.source, *bars, score)
 
 
 class RetrainingStage:
@@ -40,9 +42,9 @@ class RetrainingStage:
     would have the most seeds. What was begun before is finished first. Order changes no result.
     """
 
-    metric = "validation_accuracy"
-
     def __init__(self, run: RunDirectory, stage: Stage[Any], decisions: Sequence[Mapping[str, Any]]) -> None:
+        self.score = score_of(run.description())
+        self.metric = self.score.metric
         chosen = [decision for decision in decisions if decision["promoted"]]
         self._rank = {decision["id"]: rank for rank, decision in enumerate(chosen)}
         self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
@@ -75,8 +77,8 @@ class RetrainingStage:
     def _priority(self, genotype: str, seed: int, trial: TrialDirectory) -> tuple[bool, bool, float, int, int]:
         known = self._scores.get(genotype)
         first = self._turn[seed] == 0
-        score = 0.0 if first else fmean(known) if known else float("-inf")
-        return (trial.owner() is None, not first, -score, self._turn[seed], self._rank[genotype])
+        worth = 0.0 if first else self.score.sign * fmean(known) if known else float("-inf")
+        return (trial.owner() is None, not first, -worth, self._turn[seed], self._rank[genotype])
 
     def reported(self, trial: TrialDirectory, epoch: int) -> None:
         """Nobody decides on it."""

@@ -172,7 +172,7 @@ def _retrain(
     if source.total() == 0:
         shown.say(f"{stage.name}: no genotype was promoted, so none is retrained; promotion.json says why")
         return
-    shown.begin(stage.name, source.total(), source.metric, "max")
+    shown.begin(stage.name, source.total(), source.metric, source.score.mode)
     for record in results.retrained(run, stage.name):
         if record.result:
             shown.known(record.id, record.status, record.value(source.metric))

@@ -136,6 +136,9 @@ def _directory_name(trial: Any) -> str:
 
 
 def _request(resources: Resources) -> tune.PlacementGroupFactory:
+    """What a trial's process is given; where it only watches workers, which Ray Train places, next to nothing."""
+    if resources.processes > 1:
+        return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
     bundle = {"CPU": resources.cpus}
     if resources.gpus > 0:
         bundle["GPU"] = resources.gpus
@@ -158,7 +161,8 @@ def run_stage(
     remaining = source.remaining()
     if remaining == 0:
         return
-    constants = {"cpus": resources.cpus, "gpus": resources.gpus, "checkpoint_every": checkpoint_every}
+    given = {"cpus": resources.cpus, "gpus": resources.gpus, "workers": resources.processes}
+    constants = {**given, "checkpoint_every": checkpoint_every}
     search = SourceSearch(source, display, ledger, concurrent, constants)
     tune.run(
         JobTrainable,

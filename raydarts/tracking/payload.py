@@ -12,6 +12,7 @@ from typing import Any
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.score import mode_of, score_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.tracking import names
 
@@ -33,7 +34,8 @@ def job_type(what: Mapping[str, Any]) -> str:
 def metric_of(description: Mapping[str, Any]) -> tuple[str, str]:
     """The metric that decides, and its mode."""
     sweep = (description.get("spec") or {}).get("sweep") or {}
-    return str(sweep.get("metric", "validation_accuracy")), str(sweep.get("mode", "max"))
+    metric = str(sweep.get("metric", score_of(description).metric))
+    return metric, str(sweep.get("mode") or mode_of(metric))
 
 
 def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: 
     """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
 
     The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
-    at the end (of an evaluation all of its result, test accuracy among it).
+    at the end (of an evaluation all of its result, test figures among it).
     """
     found: dict[str, Any] = extremes(rows)
     found["status"] = result.get("status", "running")
@@ -112,7 +114,7 @@ def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], descr
     """Whether no completed trial of the same stage has a better value. Of equal ones the first counts as better."""
     metric, mode = metric_of(description)
     if is_evaluation(what):
-        metric, mode = "validation_accuracy", "max"
+        metric, mode = score_of(description).metric, score_of(description).mode
     everyone = results.retrained(run, job_type(what)) if is_evaluation(what) else results.trials(run)
     sign = 1.0 if mode == "max" else -1.0
     values = {record.id: sign * value for record in everyone if (value := _final(record, metric)) is not None}

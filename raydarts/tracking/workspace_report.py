@@ -82,9 +82,9 @@ def _blocks(wr: Any, directory: RunDirectory, run: Run) -> list[Any]:
         wr.MarkdownBlock(skips),
         wr.H2("Ranking of the retrained genotypes"),
         wr.MarkdownBlock(report_words.ranking(run)),
-        *_grid(wr, evaluations, report_panels.retrained(wr, evaluated)),
+        *_grid(wr, evaluations, report_panels.retrained(wr, run, evaluated)),
         *(block for name, stage in run.stages.items() for block in _stage(wr, directory, name, stage)),
-        wr.H2("Supernet score against retrained accuracy"),
+        wr.H2(f"Supernet score against retrained {run.score.measure}"),
         *_grid(wr, evaluations, report_panels.misleading(wr, run, evaluated)),
         wr.MarkdownBlock(report_words.misleading(run)),
         wr.H2("Genotypes"),
@@ -104,7 +104,7 @@ def _stage(wr: Any, directory: RunDirectory, name: str, stage: Run) -> list[Any]
     return [
         wr.H3(f"Stage {name}"),
         wr.MarkdownBlock(report_words.ranking(stage)),
-        *_grid(wr, runs, report_panels.retrained(wr, found)),
+        *_grid(wr, runs, report_panels.retrained(wr, stage, found)),
     ]
 
 
