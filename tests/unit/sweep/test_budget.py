@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from raydarts.report.tables import status_json, status_table
-from raydarts.runs import budget
+from raydarts.runs import budget, drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.stages import retraining
 from raydarts.sweep.budget import Ledger
+from tests.fault.fakes import FakeJob
 
 SPEC: dict[str, Any] = {
     "sweep": {"resources": {"cpus": 2, "gpus": 0.5}},
@@ -99,13 +100,15 @@ def test_what_is_needed_is_unknown_until_an_epoch_was_timed(tmp_path: Path) -> N
     assert "evaluate still needs at most 20 epochs: hours unknown until an epoch of it has run" in shown
 
 
-def test_a_halted_trial_is_pending_work_until_it_is_claimed(tmp_path: Path) -> None:
+def test_a_halted_trial_is_left_work_until_its_job_is_opened(tmp_path: Path) -> None:
     run = make(tmp_path)
     trial = worked(run.trial(0), 1.0)
     trial.halt("budget spent: x")
     assert status_json(run.path)["trials"] == {"halted": 1}
     assert status_json(run.path)["status"] == "interrupted"
-    trial.claim()
+    trial.claim()  # as the process does that watches the workers it takes the trial from
+    assert trial.halted() is not None
+    drive.open_job(lambda: FakeJob({}, "evaluation"), trial)
     assert trial.halted() is None
 
 
