@@ -102,6 +102,12 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
 def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
     own = data_of(stage, data)
     where = "data" if own is data else f"{stage.section}.data"
+    if own.kind != data.kind:
+        message = (
+            f"holds data of kind {own.kind}, and a cell found on {data.kind} cannot be trained on them; name data "
+        )
+        add(f"{where}.dataset", f"{own.dataset.name} {message}of kind {data.kind}")
+        return
     ranks = not stage.is_transfer or stage.settings.top_k > 1
     if not own.holds_out and ranks:
         add(

@@ -104,6 +104,12 @@ def test_the_plan_has_every_stage(tmp_path: Path) -> None:
         ("  top_k: 2", "  top_k: 4", 8, "evaluate.top_k: 4 genotypes cannot come from rung-2, which has 3"),
         ("name: imagenet", "name: a/b", 13, "transfer.0.name: 'a/b' is no name"),
         ("dataset: digits, l", "dataset: nope, l", 14, "transfer.0.data.dataset: unknown dataset 'nope'"),
+        (
+            "{dataset: digits, limit: 300}\n    training: {preset: darts-imagenet}",
+            "{dataset: pydoc_topics}",
+            14,
+            "transfer.0.data.dataset: pydoc_topics holds data of kind text, and a cell found on image",
+        ),
         ("limit: 300", "limit: {choice: [1, 2]}", 14, "transfer.0.data.limit: a distribution (choice) can only stand"),
         ("digits, limit: 300}", "digits, validation_fraction: 0}\n    top_k: 2", 14, "ranks by held-out images"),
         ("gpu_hours: 2.5", "gpu_hours: 0", 16, "budget.gpu_hours: must be greater than 0, got 0"),
