@@ -72,7 +72,22 @@ def inherit(root: Node) -> None:
                     continue
                 own = item.value.get(key)
                 under = evaluate.value[key]
-                item.value[key] = merge(under, own) if own is not None and key == "training" else own or under
+                if own is None:
+                    item.value[key] = under
+                elif key == "training":
+                    item.value[key] = _trained_like(under, own)
+
+
+def _trained_like(under: Node, own: Node) -> Node:
+    """A training laid over `evaluate`'s, key by key. One of another kind by name takes over nothing."""
+    if not (isinstance(under.value, dict) and isinstance(own.value, dict)):
+        return own
+    names = [node.value["name"] for node in (own, under) if "name" in node.value]
+    if len({name.value for name in names}) > 1:
+        return own
+    bare = [Node({key: item for key, item in node.value.items() if key != "name"}, node.where) for node in (under, own)]
+    merged = merge(*bare)
+    return Node({"name": names[0], **merged.value}, own.where) if names else merged
 
 
 Add = Callable[[str, str], None]

@@ -56,6 +56,13 @@ def test_a_rung_takes_over_what_it_does_not_set(tmp_path: Path) -> None:
     assert second.training.network.layers == 20
 
 
+@pytest.mark.parametrize("named", [("", ""), ("name: image, ", ""), ("", "name: image, "), ("name: image, ",) * 2])
+def test_a_training_is_taken_over_whether_it_is_named_or_not(tmp_path: Path, named: tuple[str, str]) -> None:
+    text = SPEC.replace("{preset: darts-cifar10,", f"{{{named[0]}preset: darts-cifar10,")
+    loaded = load(tmp_path, text.replace("{epochs: 4", f"{{{named[1]}epochs: 4"))
+    assert loaded.stages.rungs[0].training.batch_size == 32
+
+
 def test_a_transfer_takes_over_no_training(tmp_path: Path) -> None:
     (transfer,) = load(tmp_path).stages.transfer
     assert (transfer.training.epochs, transfer.training.batch_size, transfer.training.network.layers) == (250, 128, 14)
