@@ -72,7 +72,22 @@ def inherit(root: Node) -> None:
                     continue
                 own = item.value.get(key)
                 under = evaluate.value[key]
-                item.value[key] = merge(under, own) if own is not None and key == "training" else own or under
+                if own is None:
+                    item.value[key] = under
+                elif key == "training":
+                    item.value[key] = _trained_like(under, own)
+
+
+def _trained_like(under: Node, own: Node) -> Node:
+    """A training laid over `evaluate`'s, key by key. One of another kind by name takes over nothing."""
+    if not (isinstance(under.value, dict) and isinstance(own.value, dict)):
+        return own
+    names = [node.value["name"] for node in (own, under) if "name" in node.value]
+    if len({name.value for name in names}) > 1:
+        return own
+    bare = [Node({key: item for key, item in node.value.items() if key != "name"}, node.where) for node in (under, own)]
+    merged = merge(*bare)
+    return Node({"name": names[0], **merged.value}, own.where) if names else merged
 
 
 Add = Callable[[str, str], None]
@@ -102,6 +117,12 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
 def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
     own = data_of(stage, data)
     where = "data" if own is data else f"{stage.section}.data"
+    if own.kind != data.kind:
+        message = (
+            f"holds data of kind {own.kind}, and a cell found on {data.kind} cannot be trained on them; name data "
+        )
+        add(f"{where}.dataset", f"{own.dataset.name} {message}of kind {data.kind}")
+        return
     ranks = not stage.is_transfer or stage.settings.top_k > 1
     if not own.holds_out and ranks:
         add(

@@ -63,7 +63,6 @@ class TrialDirectory:
         token = uuid.uuid4().hex
         write_json(self.path / "owner.json", {"token": token, "pid": os.getpid(), "host": platform.node()})
         self._token = token
-        (self.path / "halted.json").unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `SupersededError` where a newer attempt claimed the trial."""
@@ -78,12 +77,17 @@ class TrialDirectory:
         return found
 
     def halt(self, reason: str) -> None:
-        """Note why the trial was stopped for now. That is no result: whoever claims the trial goes on with it."""
+        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it."""
         write_json(self.path / "halted.json", {"reason": reason, "epochs": len(self.rows())})
 
     def halted(self) -> dict[str, Any] | None:
         found: dict[str, Any] | None = read_json(self.path / "halted.json")
         return found
+
+    def goes_on(self) -> None:
+        """A halted trial is halted no more."""
+        self.check()
+        (self.path / "halted.json").unlink(missing_ok=True)
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         self.check()
