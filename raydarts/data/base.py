@@ -83,5 +83,10 @@ class Dataset(Member):
     def load(self) -> Source:
         """Read it into memory, or list its files. Raises `DataError`, naming file and remedy, where it cannot."""
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether it can be loaded without a download."""
+        return True
+
     def check(self) -> None:
         """Raise `DataError` where `load` is bound to fail, as far as that costs seconds: a missing file or folder."""

@@ -28,7 +28,7 @@ def batches(
     (the hue of grey ones).
     """
     if isinstance(splits, TextSplits):
-        name = f"{splits.source.name}: the {part} part"
+        name = f"{splits.source.name}: the {'training' if part == 'search' else part} part"
         return TextBatches(name, getattr(splits, part), device, text or TextSettings())
     kind = ImageStream if isinstance(splits.source, ImageFiles) else ImageBatches
     return kind(splits, part, device, dtype, augment)

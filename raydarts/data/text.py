@@ -106,7 +106,7 @@ def closed_vocabulary(texts: Iterable[Text]) -> tuple[str, ...]:
 
 
 def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
-    """`<unk>`, and the `size - 1` most frequent tokens of the training text (of equal ones the alphabet's first)."""
+    """`<unk>`, `<eos>`, and the `size - 2` other most frequent tokens of the training text (then by alphabet)."""
     counts = Counter(token for line in train for token in line.tokens)
     counts.pop(UNKNOWN, None)
     ordered = sorted(counts, key=lambda token: (-counts[token], token))

@@ -45,7 +45,8 @@ class TextBatches(Batches):
         if len(self) < 2 * batch_size:
             raise DataError(
                 f"{self.name} has {len(self)} tokens, too few for {batch_size} columns of two tokens at least; "
-                f"{len(self) // 2} columns can be had: make batch_size or text.measured_columns smaller"
+                f"{len(self) // 2} columns can be had: make batch_size or text.measured_columns smaller, "
+                "or take a longer text"
             )
 
     def carry(self, memory: Tensor | None) -> None:

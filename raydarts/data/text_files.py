@@ -88,6 +88,10 @@ class DownloadedText(TextDataset):
         """Download the files that are not there; their MD5 sums are compared. Raises what torchvision raises."""
 
     @property
+    def at_hand(self) -> bool:
+        return not self._missing
+
+    @property
     def _missing(self) -> list[str]:
         return [str(path) for path in self.files if not path.is_file()]
 
