@@ -25,6 +25,21 @@ class Meter:
             self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
         self.count += count
 
+    @classmethod
+    def of(cls, loss: float, correct: float, count: float) -> Meter:
+        """A meter that has added these sums up."""
+        meter = cls()
+        if count:
+            meter._loss, meter._correct = torch.tensor(loss, dtype=torch.float64), torch.tensor(int(correct))
+            meter.count = int(count)
+        return meter
+
+    def sums(self) -> tuple[float, float, float]:
+        """Summed loss, how many were right, of how many; what `of` takes."""
+        if self._loss is None or self._correct is None:
+            return (0.0, 0.0, 0.0)
+        return (float(self._loss), float(self._correct), float(self.count))
+
     @property
     def loss(self) -> float | None:
         return None if self._loss is None else float(self._loss) / self.count

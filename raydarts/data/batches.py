@@ -16,6 +16,7 @@ from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
 from raydarts.data.windows import draws_of, resized, windows
 from raydarts.errors import InputError
+from raydarts.streams import WHOLE, Share
 from raydarts.tasks import Batch
 
 Part = Literal["weight", "alpha", "search", "validation", "test"]
@@ -104,42 +105,51 @@ class PreparedImages(Batches):
         self.cutout = (max(1, round(share * self._shorter)), probability)
 
     def epoch(
-        self, batch_size: int, order: torch.Generator, augment: torch.Generator, drop_last: bool = True
+        self,
+        batch_size: int,
+        order: torch.Generator,
+        augment: torch.Generator,
+        drop_last: bool = True,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
         """One shuffled, augmented pass. A part smaller than a batch is one batch of all of it.
 
-        `drop_last` leaves an incomplete last batch out.
+        `drop_last` leaves an incomplete last batch out. Of each batch the rows of `share` are given, which must
+        divide it.
         """
         size = min(batch_size, len(self))
         chosen = list(in_slices(torch.randperm(len(self), generator=order, device=self.device), max(size, 1)))
         if drop_last and chosen and len(chosen[-1]) < size:
             del chosen[-1]
-        for numbers, images in zip(chosen, self._training_images(chosen, augment), strict=True):
-            yield Batch(self._augmented(images, augment), self.targets[numbers])
+        for numbers, images in zip(chosen, self._training_images(chosen, augment, share), strict=True):
+            yield Batch(self._augmented(images, augment, share), self.targets[share.of(numbers)])
 
-    def sequential(self, batch_size: int) -> Iterator[Batch]:
-        """Every image once, in order, as it is."""
-        targets = in_slices(self.targets, batch_size)
-        for images, some in zip(self._images_in_order(batch_size), targets, strict=True):
-            yield Batch(self._as_inputs(self._normalised(images)), some)
-
-    @abstractmethod
-    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
-        """A batch for each of `chosen` (positions in the part), uint8 NHWC; random windows where they are asked for."""
+    def sequential(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """Every image once, in order, as it is; of a share only its batches, every `share.size`-th."""
+        places = list(in_slices(range(len(self)), batch_size))[share.rank :: share.size]
+        for images, place in zip(self._images_in_order(places), places, strict=True):
+            yield Batch(self._as_inputs(self._normalised(images)), self.targets[place.start : place.stop])
 
     @abstractmethod
-    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """All images, a batch at a time, uint8 NHWC."""
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
+        """The share of a batch for each of `chosen` (positions in the part), uint8 NHWC.
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        Random windows where they are asked for, drawn for whole batches.
+        """
+
+    @abstractmethod
+    def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
+        """The images at these positions in the part, a batch each, uint8 NHWC."""
+
+    def _augmented(self, images: Tensor, generator: torch.Generator, share: Share) -> Tensor:
         settings = self.augment
         if settings is None:
             return self._as_inputs(self._normalised(images))
-        images = crop_and_flip(images, settings, generator)
+        images = crop_and_flip(images, settings, generator, share)
         if settings.colour_jitter.strengths:
-            images = jittered(images.to(self.dtype), settings.colour_jitter, generator)
+            images = jittered(images.to(self.dtype), settings.colour_jitter, generator, share)
         values = self._normalised(images)
-        cut_out_(values, *self.cutout, generator)
+        cut_out_(values, *self.cutout, generator, share)
         return self._as_inputs(values)
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -162,14 +172,16 @@ class ImageBatches(PreparedImages):
         images = arrays.test_images if part == "test" else arrays.train_images
         self.images = torch.from_numpy(np.ascontiguousarray(images[getattr(splits, part)])).to(self.device)
 
-    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
         area = None if self.augment is None else self.augment.random_resized_crop
         for numbers in chosen:
-            images = self.images[numbers]
+            images = self.images[share.of(numbers)]
             if area is not None:
                 _, height, width, _ = images.shape
-                images = resized(images, windows(draws_of(len(images), generator, self.device), height, width, area))
+                draws = share.of(draws_of(len(numbers), generator, self.device))
+                images = resized(images, windows(draws, height, width, area))
             yield images
 
-    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
-        yield from in_slices(self.images, batch_size)
+    def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
+        for place in places:
+            yield self.images[place.start : place.stop]

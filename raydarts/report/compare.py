@@ -14,6 +14,7 @@ from raydarts.report import stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
 from raydarts.runs.files import plain
+from raydarts.runs.stages import data_of, section_of
 
 
 def compare_runs(first: Path, second: Path) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         "warnings": _warnings(runs),
         "paired": _paired(runs),
         "genotypes": _shared(runs),
+        "stages": _stages(runs),
     }
     return dict(plain(found))
 
@@ -108,6 +110,20 @@ def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
+def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The other retraining stages that both runs have: the best genotype of each, and whether they can be compared."""
+    found = []
+    for name in (name for name in runs[0].stages if name in runs[1].stages):
+        told = [_summary(run.stages[name]) for run in runs]
+        sections = [(section_of(run.spec, name).get("training"), data_of(run.spec, name)) for run in runs]
+        sides = {
+            side: {key: each[key] for key in ("best_genotype", "best", "retrained_genotypes")}
+            for side, each in zip(("first", "second"), told, strict=True)
+        }
+        found.append({"name": name, "comparable": sections[0] == sections[1], **sides})
+    return found
+
+
 def _told(mean: Mapping[str, Any] | None) -> str:
     if mean is None:
         return "-"
@@ -146,6 +162,9 @@ def comparison_table(found: Mapping[str, Any]) -> RenderableType:
         parts.append(
             Text(f"retrained in both: {genotype['id']}: {_told(genotype['first'])} and {_told(genotype['second'])}")
         )
+    for stage in found["stages"]:
+        note = "" if stage["comparable"] else "; data or training differ, so these do not measure the same"
+        parts.append(Text(f"best of {stage['name']}: {_best(stage['first'])} and {_best(stage['second'])}{note}"))
     parts += [_changes("Spec", found["spec"], names), _changes("Versions", found["versions"], names)]
     return Group(*parts)
 

@@ -11,6 +11,7 @@ from raydarts.errors import InputError
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.stages import EVALUATE, stages_of
 
 FORMATS = (".csv", ".parquet")
 
@@ -34,12 +35,16 @@ def export_run(path: Path, to: Path, *, epochs: bool = False) -> int:
 
 
 def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
-    """The rows. `choice.*` are the swept settings, `metric.*` what was measured, accuracies in [0, 1].
+    """The rows. `stage` is search, evaluation, or another stage's name; `choice.*` are the swept settings, `metric.*`
+    what was measured, accuracies in [0, 1].
 
     What an evaluation measured beside its network is `metric.baseline.NAME.PART`.
     """
     rows = []
-    for stage, records in (("search", results.trials(run)), ("evaluation", results.evaluations(run))):
+    others = [stage.name for stage in stages_of(run.description()) if stage.name != EVALUATE]
+    stages = [("search", results.trials(run)), ("evaluation", results.evaluations(run))]
+    stages += [(name, results.retrained(run, name)) for name in others]
+    for stage, records in stages:
         for record in records:
             head = _head(run.name, stage, record)
             if epochs:

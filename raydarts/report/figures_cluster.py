@@ -40,7 +40,10 @@ def timeline(run: Run) -> Figure:
     """When each process worked on what."""
     title = "Cluster use over time"
     jobs: list[tuple[str, str, Searched | Retrained]] = [("search", f"trial {s.id}", s) for s in run.searches]
-    jobs += [("retraining", f"genotype {r.genotype_id}, evaluation seed {r.seed}", r) for r in run.retrainings]
+    jobs += [
+        ("retraining", f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", r)
+        for stage, r in run.all_retrainings
+    ]
     stretches = [(kind, name, bar) for kind, name, job in jobs for bar in _bars(job.times)]
     if not stretches:
         return missing("timeline", title, "start and end times are not recorded in this run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
@@ -14,6 +14,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, mode_of, score_named, score_of
+from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 
 SEED = "search.seed"
 _MANY = 5  # a numeric setting with more distinct values than this is treated as continuous
@@ -98,6 +99,14 @@ class Run:
     spec_text: str = ""
     promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    stages: Mapping[str, Run] = field(default_factory=dict)
+    """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
+
+    @property
+    def all_retrainings(self) -> list[tuple[str, Retrained]]:
+        """Those of every stage, each with its stage's name; only for what mixes no evaluation seeds."""
+        found = [(EVALUATE, each) for each in self.retrainings]
+        return found + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -301,19 +310,31 @@ def gather(path: Path) -> Run:
     spec = run.path / "spec.yaml"
     draft = Run(description, (), ())
     searched = results.trials(run)
-    evaluated = results.evaluations(run)
-    rows = results.evaluation_rows(evaluated, draft.score)
-    return Run(
+    whole = Run(
         description=description,
         searches=[_searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)],
-        retrainings=[
-            _retrained(record, row, trial, draft.score)
-            for record, row, trial in zip(evaluated, rows, run.evaluations(), strict=True)
-        ],
+        retrainings=_retrainings(run, EVALUATE, draft.score),
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
         spec_text=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else "",
-        promotion=run.read("promotion.json") or (),
-        baselines=results.baselines(evaluated),
+        promotion=read_promotion(run, EVALUATE) or (),
+        baselines=results.baselines(results.evaluations(run)),
     )
+    names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
+    views = {
+        name: replace(
+            whole, retrainings=_retrainings(run, name, whole.score), promotion=read_promotion(run, name) or ()
+        )
+        for name in names
+    }
+    return replace(whole, stages=views)
+
+
+def _retrainings(run: RunDirectory, stage: str, score: Score) -> list[Retrained]:
+    records = results.retrained(run, stage)
+    rows = results.evaluation_rows(records, score)
+    return [
+        _retrained(record, row, trial, score)
+        for record, row, trial in zip(records, rows, retrainings(run, stage), strict=True)
+    ]

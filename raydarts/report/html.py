@@ -90,6 +90,7 @@ def context(run: Run) -> dict[str, Any]:
             ],
         ),
         "ranking": ranking(run),
+        "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
         "trials": trials(run),
         "promotion": promotion(run),
         "failures": failures(run),
@@ -218,8 +219,8 @@ def failures(run: Run) -> Table:
     """What failed, and its error."""
     rows = [[f"trial {s.id}", _error(s.error), str(s.epochs)] for s in run.searches if s.status == "failed"]
     rows += [
-        [f"genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]
-        for r in run.retrainings
+        [f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]
+        for stage, r in run.all_retrainings
         if r.status == "failed"
     ]
     return Table(["what", "error", "epochs done"], rows)

@@ -63,6 +63,7 @@ class TrialDirectory:
         token = uuid.uuid4().hex
         write_json(self.path / "owner.json", {"token": token, "pid": os.getpid(), "host": platform.node()})
         self._token = token
+        (self.path / "halted.json").unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `SupersededError` where a newer attempt claimed the trial."""
@@ -74,6 +75,14 @@ class TrialDirectory:
 
     def owner(self) -> dict[str, Any] | None:
         found: dict[str, Any] | None = read_json(self.path / "owner.json")
+        return found
+
+    def halt(self, reason: str) -> None:
+        """Note why the trial was stopped for now. That is no result: whoever claims the trial goes on with it."""
+        write_json(self.path / "halted.json", {"reason": reason, "epochs": len(self.rows())})
+
+    def halted(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = read_json(self.path / "halted.json")
         return found
 
     def append_row(self, row: Mapping[str, Any]) -> None:
@@ -126,8 +135,9 @@ class RunDirectory:
         question: str = "",
         command: Sequence[str] = (),
         builder: str | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> RunDirectory:
-        """Make a new run; one that is already there is never touched."""
+        """Make a new run; one that is already there is never touched. `more` is kept in run.json too."""
         path = Path(path).absolute()
         if path.exists():
             hint = f"'raydarts resume {path}' goes on with it, or give" if (path / "run.json").exists() else "give"
@@ -144,6 +154,7 @@ class RunDirectory:
             "versions": _versions(),
             "git_commit": _git_commit(),
             "command": list(command),
+            **plain(more or {}),
         }
         try:
             draft.mkdir(parents=True)
@@ -184,13 +195,13 @@ class RunDirectory:
         return TrialDirectory(self.path / "trials" / f"{index:04d}")
 
     def trials(self) -> list[TrialDirectory]:
-        return _folders(self.path / "trials")
+        return folders(self.path / "trials")
 
     def evaluation(self, genotype_id: str, seed: int) -> TrialDirectory:
         return TrialDirectory(self.path / "evaluations" / f"{genotype_id}-seed{seed}")
 
     def evaluations(self) -> list[TrialDirectory]:
-        return _folders(self.path / "evaluations")
+        return folders(self.path / "evaluations")
 
     def append_event(self, event: Mapping[str, Any]) -> None:
         append_line(self.path / "events.jsonl", event)
@@ -240,7 +251,8 @@ class RunDirectory:
         return False
 
 
-def _folders(parent: Path) -> list[TrialDirectory]:
+def folders(parent: Path) -> list[TrialDirectory]:
+    """The trials that lie in a folder, by name."""
     if not parent.is_dir():
         return []
     found = [TrialDirectory(path) for path in sorted(parent.iterdir()) if path.is_dir()]

@@ -11,6 +11,7 @@ from typing import Any
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.score import ACCURACY, Score, score_of
+from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stages_of
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,13 @@ class TrialRecord:
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
-    """One trial's record. Without a result it is running while a driver holds the run, else pending."""
+    """One trial's record. Without a result it is running while a driver holds the run, else pending or halted."""
     result = trial.result()
     rows = trial.rows()
     if result is not None:
         status = str(result["status"])
+    elif trial.halted() is not None:
+        status = "halted"
     else:
         status = "running" if in_use and trial.owner() is not None else "pending"
     return TrialRecord(trial.id, status, trial.description(), rows, result or {})
@@ -78,8 +81,13 @@ def trials(run: RunDirectory) -> list[TrialRecord]:
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
+    return retrained(run, EVALUATE)
+
+
+def retrained(run: RunDirectory, stage: str) -> list[TrialRecord]:
+    """The records of a retraining stage."""
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in run.evaluations()]
+    return [read_trial(trial, in_use) for trial in retrainings(run, stage)]
 
 
 def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
@@ -109,11 +117,11 @@ def promotion_order(records: Iterable[TrialRecord], metric: str, mode: str) -> l
     return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
 
 
-def collapsed(record: TrialRecord, max_skips: int | None) -> str | None:
-    """Why the genotype counts as collapsed, or None."""
+def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
+    """Why a genotype with so many skip connections in each cell type counts as collapsed, or None."""
     if max_skips is None:
         return None
-    over = {name: count for name, count in record.skips.items() if count > max_skips}
+    over = {name: count for name, count in skips.items() if count > max_skips}
     if not over:
         return None
     counts = ", ".join(f"{count} in {name}" for name, count in over.items())
@@ -130,7 +138,7 @@ def promotion(
     promoted = 0
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
-        reason = collapsed(best, max_skips)
+        reason = too_many_skips(best.skips, max_skips)
         chosen = reason is None and promoted < top_k
         promoted += chosen
         if reason is None:
@@ -146,6 +154,52 @@ def promotion(
                 metric: best.value(metric),
             }
         )
+    return decisions
+
+
+def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
+    """As `promotion`, of genotypes of elsewhere, which come in the order they are to be taken in."""
+    decisions: list[dict[str, Any]] = []
+    promoted = 0
+    for entry in candidates:
+        reason = too_many_skips(entry["skips"], max_skips)
+        chosen = reason is None and promoted < top_k
+        promoted += chosen
+        if reason is None:
+            place = f"number {promoted} of top_k {top_k}" if chosen else f"below the first {top_k} (top_k)"
+            reason = f"{place}; {entry['origin']}"
+        decisions.append({**entry, "promoted": chosen, "reason": reason})
+    return decisions
+
+
+def narrowing(
+    before: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
+    source: str,
+    top_k: int,
+    max_skips: int | None,
+    score: Score = ACCURACY,
+) -> list[dict[str, Any]]:
+    """For each genotype that `source` retrained, best first, whether it goes on to the next stage, and why or why not.
+
+    `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. Ranked as `ranking` does;
+    what has no completed retraining comes last, and never goes on.
+    """
+    ranked = {row["genotype"]: row for row in ranking(rows, score)}
+    entered = {decision["id"]: decision for decision in before if decision["promoted"]}
+    decisions: list[dict[str, Any]] = []
+    promoted = 0
+    for name in [*ranked, *(name for name in entered if name not in ranked)]:
+        row = ranked.get(name, {})
+        reason = f"no retraining of {source} was completed" if name not in ranked else None
+        reason = reason or too_many_skips(entered[name].get("skips") or {}, max_skips)
+        chosen = reason is None and promoted < top_k
+        promoted += chosen
+        if reason is None:
+            place = f"number {promoted} of top_k {top_k}" if chosen else f"below the best {top_k} (top_k)"
+            reason = f"{place} in {source}"
+        known = {key: row.get(key) for key in ("validation_mean", "validation_std", "n")}
+        decisions.append({**entered[name], "promoted": chosen, "reason": reason, "from": source, **known})
     return decisions
 
 
@@ -229,11 +283,11 @@ def run_status(run: RunDirectory) -> str:
     state = run.read("status.json")
     if state is not None:
         return "interrupted" if state["status"] == "running" else str(state["status"])
-    everything = [*trials(run), *evaluations(run)]
+    everything = [read_trial(trial) for trial in jobs(run)]
     if not any(record.rows or record.result for record in everything):
         return "pending"
     statuses = {record.status for record in everything}
-    if "pending" in statuses:
+    if statuses & {"pending", "halted"}:
         return "interrupted"
     return "failed" if statuses == {"failed"} else "completed"
 
@@ -242,8 +296,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
-    score, retrained = score_of(description), evaluations(run)
-    evaluated = evaluation_rows(retrained, score)
+    score, done = score_of(description), evaluations(run)
+    evaluated = evaluation_rows(done, score)
     report = {
         "name": run.name,
         "kind": description["kind"],
@@ -271,6 +325,20 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "evaluations": evaluated,
         "score": score.to_json(),
         "ranking": ranking(evaluated, score),
-        "baselines": baselines(retrained),
+        "baselines": baselines(done),
+        "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
     }
     return dict(plain(report))
+
+
+def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, Any]:
+    """A retraining stage by itself: no mean in it is of another stage's evaluation seeds."""
+    score = score_of(run.description())
+    rows = evaluation_rows(retrained(run, stage), score)
+    return {
+        "name": stage,
+        "from": source,
+        "promotion": read_promotion(run, stage),
+        "evaluations": rows,
+        "ranking": ranking(rows, score),
+    }

@@ -13,6 +13,7 @@ from raydarts.spaces.genotype import CellGenotype
 from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides, seen_by_candidates
+from raydarts.streams import WHOLE
 
 Keys = tuple[str | None, ...]
 """The modules of an edge's candidates, by name; None: adds nothing."""
@@ -199,14 +200,15 @@ class DropPath:
     def __init__(self) -> None:
         self.probability = 0.0
         self.generator: torch.Generator | None = None
+        self.share = WHOLE
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.probability == 0.0:
             return x
         keep = 1.0 - self.probability
-        shape = (x.shape[0], 1, 1, 1)
+        shape = (self.share.whole(x.shape[0]), 1, 1, 1)
         mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep, generator=self.generator)
-        return x * (mask / keep)
+        return x * (self.share.of(mask) / keep)
 
 
 class DiscreteGraph(nn.Module):

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune import Stopper
 from ray.tune.search import Searcher as TuneSearcher
+from ray.tune.stopper import NoopStopper
 
 from raydarts.config.spec import Resources
 from raydarts.runs import drive
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.spaces.genotype import describe_genotype
+from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
 from raydarts.sweep.trainable import JobTrainable
 
@@ -39,8 +42,12 @@ class Source(Protocol):
 class SourceSearch(TuneSearcher):
     """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
 
-    def __init__(self, source: Source, display: Display, concurrent: int, constants: dict[str, Any]) -> None:
+    def __init__(
+        self, source: Source, display: Display, ledger: Ledger, concurrent: int, constants: dict[str, Any]
+    ) -> None:
         super().__init__()
+        self._ledger = ledger
+        self._halted: dict[str, str] = {}
         self._source = source
         self._display = display
         self._concurrent = concurrent
@@ -53,12 +60,24 @@ class SourceSearch(TuneSearcher):
     def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self._concurrent:
             return None
-        trial = self._source.next_trial()
+        spent = self._source.remaining() > 0 and self._ledger.deny()
+        trial = None if spent else self._source.next_trial()
         if trial is None:
             return str(TuneSearcher.FINISHED)
         self._live[trial_id] = trial
         self._display.started(trial.id)
         return {"id": trial.id, "directory": str(trial.path), **self._constants}
+
+    def halts(self, trial_id: str) -> bool:
+        """Whether a trial that has just ended an epoch must not go on, the budget being spent."""
+        trial = self._live.get(trial_id)
+        if trial is None:
+            return False
+        self._ledger.charge(trial)
+        reason = None if trial.result() is not None else self._ledger.deny()
+        if reason is not None:
+            self._halted[trial_id] = reason
+        return reason is not None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live:
@@ -69,6 +88,10 @@ class SourceSearch(TuneSearcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if trial is None:
+            return
+        if trial_id in self._halted and trial.result() is None:
+            trial.halt(self._halted[trial_id])
+            self._display.halted(trial.id)
             return
         if trial.result() is None:
             trial.claim()
@@ -92,11 +115,30 @@ class SourceSearch(TuneSearcher):
         """Nothing: see `save`."""
 
 
+class _Halting(Stopper):
+    """Ends a trial without a result where the budget is spent."""
+
+    def __init__(self, search: SourceSearch) -> None:
+        self._search = search
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._search.halts(trial_id)
+
+    def stop_all(self) -> bool:
+        return False
+
+    def __reduce__(self) -> tuple[type[Stopper], tuple[()]]:
+        return (NoopStopper, ())  # Tune pickles it into files of its own, which nobody reads back
+
+
 def _directory_name(trial: Any) -> str:
     return f"{trial.config['id']}-{trial.trial_id}"
 
 
 def _request(resources: Resources) -> tune.PlacementGroupFactory:
+    """What a trial's process is given; where it only watches workers, which Ray Train places, next to nothing."""
+    if resources.processes > 1:
+        return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
     bundle = {"CPU": resources.cpus}
     if resources.gpus > 0:
         bundle["GPU"] = resources.gpus
@@ -106,6 +148,7 @@ def _request(resources: Resources) -> tune.PlacementGroupFactory:
 def run_stage(
     source: Source,
     display: Display,
+    ledger: Ledger,
     folder: Path,
     scheduler: Any,
     resources: Resources,
@@ -114,16 +157,19 @@ def run_stage(
     max_failures: int,
     checkpoint_every: int,
 ) -> None:
-    """Run a source's trials to their ends."""
+    """Run a source's trials to their ends. Raises `BudgetSpentError` where the budget did not allow that."""
     remaining = source.remaining()
     if remaining == 0:
         return
-    constants = {"cpus": resources.cpus, "gpus": resources.gpus, "checkpoint_every": checkpoint_every}
+    given = {"cpus": resources.cpus, "gpus": resources.gpus, "workers": resources.processes}
+    constants = {**given, "checkpoint_every": checkpoint_every}
+    search = SourceSearch(source, display, ledger, concurrent, constants)
     tune.run(
         JobTrainable,
         name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
         storage_path=str(folder.parent),
-        search_alg=SourceSearch(source, display, concurrent, constants),
+        search_alg=search,
+        stop=_Halting(search),
         scheduler=scheduler,
         num_samples=remaining,
         resources_per_trial=_request(resources),
@@ -133,3 +179,5 @@ def run_stage(
         trial_dirname_creator=_directory_name,
         verbose=0,
     )
+    if ledger.denied:
+        raise BudgetSpentError(ledger.over())

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.stages import run_of
 from raydarts.tracking import settings_of
 from raydarts.tracking.writer import WandbRun
 
@@ -39,7 +40,7 @@ def write_apart(trial: TrialDirectory, result: Mapping[str, Any], seconds: float
 
 def main() -> None:
     trial = TrialDirectory(Path(sys.argv[1]))
-    run = RunDirectory(trial.path.parent.parent)
+    run = run_of(trial)
     settings = settings_of(run.description()).wandb
     if settings is None:
         sys.exit(f"{run.path}: has no track.wandb")

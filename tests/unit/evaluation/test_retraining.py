@@ -195,7 +195,7 @@ def test_the_loss_is_cross_entropy_plus_the_weighted_auxiliary_one() -> None:
     job = evaluation(label_smoothing=0.1)
     logits, auxiliary = torch.randn(2, 6, 10)
     targets = torch.arange(6)
-    job.network = Fixed(logits, auxiliary)
+    job.network = job.runner = Fixed(logits, auxiliary)
     meter = Meter()
     job._step(Batch(torch.zeros(6, 1, 8, 8), targets), 0, meter)
     log = [values.log_softmax(1) for values in (logits, auxiliary)]
