@@ -55,7 +55,7 @@ RECURRENT = {
 PTB_SEARCH = {
     **{"epochs": 50, "batch_size": 256, "lr": 20, "lr_min": 20, "momentum": 0, "weight_decay": 5e-7},
     **{"arch_lr": 3e-3, "arch_betas": [0.9, 0.999], "arch_weight_decay": 1e-3, "alpha_init": 0, "grad_clip": 0.25},
-    **{"space": RECURRENT, "relaxation": "softmax", "estimator": SECOND, "selection": "argmax"},
+    **{"space": RECURRENT, "relaxation": "softmax", "estimator": SECOND | {"grad_clip": 0.25}, "selection": "argmax"},
     "text": {"bptt": 35, "short_probability": 0.05, "bptt_deviation": 0, "measured_columns": 10},
 }
 PTB = {
@@ -211,7 +211,7 @@ def test_own_keys_win_mappings_are_merged_and_all_else_is_replaced_whole(tmp_pat
 
 def test_a_choice_is_replaced_with_its_settings(tmp_path: Path) -> None:
     text = "search:\n  preset: darts-cifar10\n  estimator: {name: exact_hvp}\n"
-    assert searched(load(tmp_path, text)).estimator.plain() == {"name": "exact_hvp", "xi": "lr"}
+    assert searched(load(tmp_path, text)).estimator.plain() == {"name": "exact_hvp", "xi": "lr", "grad_clip": 0.0}
     (problem,) = problems(tmp_path, "search:\n  preset: darts-cifar10\n  space:\n    channels: 4\n")
     assert (problem.line, problem.path) == (3, "search.space")
     assert "name" in problem.message
