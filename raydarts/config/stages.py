@@ -72,7 +72,9 @@ def inherit(root: Node) -> None:
                     continue
                 own = item.value.get(key)
                 under = evaluate.value[key]
-                item.value[key] = merge(under, own) if own is not None and key == "training" else own or under
+                mappings = own is not None and isinstance(own.value, dict) and isinstance(under.value, dict)
+                merges = mappings and key == "training"
+                item.value[key] = merge(under, own, section=True) if merges else own or under
 
 
 Add = Callable[[str, str], None]
@@ -117,7 +119,10 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
     else:
         check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
     spaces = {settings.space.name: settings.space.build() for settings in drawn}
-    if stage.settings.table is None:
+    if own is not data and (others := sorted(name for name, space in spaces.items() if space.TASK.KIND != own.kind)):
+        what = f"{own.dataset.name} is {own.kind} data, on which cells of {', '.join(others)} cannot be trained"
+        add(f"{where}.dataset", what)
+    elif stage.settings.table is None:
         for space in spaces.values():
             try:
                 space.check_network(stage.settings.training.network)

@@ -34,7 +34,7 @@ BAD: dict[str, tuple[str, int, str, list[str]]] = {
     "augmented text": (TEXT + "  augment: {flip: true}\n", 5, "search.augment", ["is for image", "leave augment out"]),
     "bptt of images": ("search:\n  text:\n    bptt: 20\n", 2, "search.text", ["is for text", "leave text out"]),
     "an accuracy of text": (
-        TEXT.replace("perplexity", "accuracy"),
+        TEXT.replace("perplexity", "accuracy").replace("min", "max"),
         2,
         "sweep.metric",
         ["'validation_accuracy' is not reported", "validation_perplexity"],
