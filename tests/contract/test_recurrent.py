@@ -14,6 +14,7 @@ from torch import Tensor
 from raydarts.registry import members
 from raydarts.runs.identity import differences
 from raydarts.search.composition import refusals
+from raydarts.search.moments import Moment, Step
 from raydarts.search.settings import SearchSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,6 +76,34 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     found = learned(job)
     assert finite(found)
     assert not equal(found, without(estimator, companions(changes))) or job.result()["stopped_early"]
+
+
+def test_lambda_alignment_aligns_the_time_steps() -> None:
+    """The finite difference against the derivative of the mean cosine, taken through the gradients' own graph."""
+    job = recurrent("first_order", changes_with("regularizer:lambda_alignment", strength=1.0, epsilon=1e-5))
+    with torch.no_grad():  # 0.04 is too narrow for three units to differ by anything
+        for weight in job.supernet.parameters():
+            weight.mul_(20)
+    job.supernet.train()
+    (remedy,) = job.regularizers
+    remedy.on_epoch_start(Moment(1, 2))
+    step = Step(job.objective, *next(job.loop.batches()))
+    found = remedy.weight_gradient(list(job.supernet.parameters()), step)
+    assert found is not None
+    steps = len(step.weight_batch.inputs)
+    leaf = job.objective.arch_weights()["recurrent"].detach().expand(steps, -1, -1).clone().requires_grad_()
+    with job.objective.virtual():
+        loss = job.objective.data_loss(step.weight_batch, {"recurrent": leaf}).value
+        (gradients,) = torch.autograd.grad(loss, leaf, create_graph=True)
+        flat = gradients.flatten(1)
+        cosines = torch.stack(
+            [torch.cosine_similarity(flat[k], flat[j], 0) for k in range(steps) for j in range(k + 1, steps)]
+        )
+        exact = torch.autograd.grad(-cosines.mean(), list(job.supernet.parameters()), materialize_grads=True)
+    largest = max(float(part.abs().max()) for part in exact)
+    assert largest > 1e-3
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * largest)
 
 
 @pytest.mark.parametrize("key", KEYS)

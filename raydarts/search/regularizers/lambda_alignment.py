@@ -50,8 +50,9 @@ class LambdaAlignment(Regularizer):
         "The paper speaks of gradients by alpha; as in the authors' code they are by the arch weights, the softmax not "
         "passed through. Their code takes g_k from the weight step's own backward pass; here it has a pass of its own, "
         "so that other remedies may perturb the weight step, and batch-norm statistics move once a step, not three "
-        "times. Their search script and their recurrent cell take strength .25 and epsilon 1e-3. Aligning reduction "
-        "cells is commented out in their code."
+        "times. Their search script and their recurrent cell take strength .25 and epsilon 1e-3; there two recurrent "
+        "cells are stacked and aligned at the last time step, while darts-rnn has one cell, as in DARTS' paper, whose "
+        "time steps are aligned. Aligning reduction cells is commented out in their code."
     )
 
     class Settings(registry.Settings):
