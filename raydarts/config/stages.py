@@ -72,9 +72,10 @@ def inherit(root: Node) -> None:
                     continue
                 own = item.value.get(key)
                 under = evaluate.value[key]
-                mappings = own is not None and isinstance(own.value, dict) and isinstance(under.value, dict)
-                merges = mappings and key == "training"
-                item.value[key] = merge(under, own, section=True) if merges else own or under
+                if key == "training" and own and isinstance(own.value, dict) and isinstance(under.value, dict):
+                    item.value[key] = merge(under, own, section=True)
+                else:
+                    item.value[key] = own or under
 
 
 Add = Callable[[str, str], None]
@@ -119,7 +120,7 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
     else:
         check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
     spaces = {settings.space.name: settings.space.build() for settings in drawn}
-    if own is not data and (others := sorted(name for name, space in spaces.items() if space.TASK.KIND != own.kind)):
+    if own is not data and (others := sorted(name for name, space in spaces.items() if own.kind != space.TASK.KIND)):
         what = f"{own.dataset.name} is {own.kind} data, on which cells of {', '.join(others)} cannot be trained"
         add(f"{where}.dataset", what)
     elif stage.settings.table is None:
