@@ -85,9 +85,7 @@ def _trained_like(under: Node, own: Node) -> Node:
     names = [node.value["name"] for node in (own, under) if "name" in node.value]
     if len({name.value for name in names}) > 1:
         return own
-    bare = [Node({key: item for key, item in node.value.items() if key != "name"}, node.where) for node in (under, own)]
-    merged = merge(*bare)
-    return Node({"name": names[0], **merged.value}, own.where) if names else merged
+    return merge(under, own, section=True)
 
 
 Add = Callable[[str, str], None]
@@ -138,7 +136,10 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
     else:
         check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
     spaces = {settings.space.name: settings.space.build() for settings in drawn}
-    if stage.settings.table is None:
+    if own is not data and (others := sorted(name for name, space in spaces.items() if own.kind != space.TASK.KIND)):
+        what = f"{own.dataset.name} is {own.kind} data, on which cells of {', '.join(others)} cannot be trained"
+        add(f"{where}.dataset", what)
+    elif stage.settings.table is None:
         for space in spaces.values():
             try:
                 space.check_network(stage.settings.training.network)
