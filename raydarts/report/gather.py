@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
 
 SEED = "search.seed"
@@ -276,7 +276,7 @@ def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirector
     )
 
 
-def gather(path: Path) -> Run:
+def gather(path: Place) -> Run:
     """Read a run directory. Raises `RunError` where `path` is none."""
     run = RunDirectory.open(path)
     description = run.description()

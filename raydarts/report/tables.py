@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,14 +12,15 @@ from rich.text import Text
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place
 
 
-def report_of(path: Path) -> dict[str, Any]:
+def report_of(path: Place) -> dict[str, Any]:
     """The report of a run directory as JSON-able data. Raises `RunError` where `path` is no run."""
     return results.report_json(RunDirectory.open(path))
 
 
-def status_json(path: Path) -> dict[str, Any]:
+def status_json(path: Place) -> dict[str, Any]:
     """Trials and evaluations by status, and the best trial so far."""
     found = report_of(path)
     best = _best(found)
@@ -47,7 +47,7 @@ def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(pick(known, key=lambda trial: trial["metrics"][metric]))
 
 
-def status_table(path: Path) -> RenderableType:
+def status_table(path: Place) -> RenderableType:
     """The status for a terminal, with the command that goes on where one is needed."""
     found = status_json(path)
     table = Table(title=f"{found['name']}: {found['status']}")
@@ -137,14 +137,14 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
     return Text("\n".join(f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)))
 
 
-def summary(path: Path) -> RenderableType:
+def summary(path: Place) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
     found = report_of(path)
     parts = [ranking_table(found), failures(found), Text(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
-def full(path: Path) -> RenderableType:
+def full(path: Place) -> RenderableType:
     """The whole report for a terminal."""
     found = report_of(path)
     question = Text(found["question"]) if found["question"] else None

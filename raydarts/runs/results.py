@@ -10,6 +10,7 @@ from typing import Any
 
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
+from raydarts.runs.place import each
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
 def trials(run: RunDirectory) -> list[TrialRecord]:
     """All search trials in the order of their indices."""
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in run.trials()]
+    return each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in run.evaluations()]
+    return each(lambda trial: read_trial(trial, in_use), run.evaluations(), run.path)
 
 
 def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from raydarts import tracking
 from raydarts.errors import RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place, place_of
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 
 def start_sweep(
     loaded: Any,
-    storage: Path,
+    storage: Place,
     name: str | None = None,
     *,
     address: str | None = None,
@@ -31,9 +31,10 @@ def start_sweep(
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist."""
     check_resources(loaded, address)
-    tracking.check(getattr(loaded, "track", None))
+    place = place_of(storage) / (name or loaded.name)
+    tracking.check(getattr(loaded, "track", None), place)
     run = RunDirectory.create(
-        storage / (name or loaded.name),
+        place,
         kind="sweep",
         spec=loaded.to_plain(),
         text=loaded.text,
@@ -44,7 +45,7 @@ def start_sweep(
     return run_sweep(run, loaded, address, display)
 
 
-def resume_sweep(path: Path, *, address: str | None = None, display: bool = True) -> int:
+def resume_sweep(path: Place, *, address: str | None = None, display: bool = True) -> int:
     """Go on with the run at `path` as if it had never stopped."""
     from raydarts.config.loader import load_plain  # noqa: PLC0415 - tests resume without the loader
 

@@ -7,7 +7,6 @@ the first step takes up from the newest checkpoint in the trial's folder.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -43,7 +42,7 @@ class JobTrainable(tune.Trainable):
     def _open(self, config: dict[str, Any]) -> None:
         self._pending = None
         self._every = int(config["checkpoint_every"])
-        self._trial = TrialDirectory(Path(config["directory"]))
+        self._trial = TrialDirectory(config["directory"])
         result = self._trial.result()
         if result is not None and result["status"] in FINAL:
             return

@@ -12,6 +12,8 @@ from ray.tune.search import Searcher as TuneSearcher
 from raydarts.config.spec import Resources
 from raydarts.runs import drive
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.objects import ObjectPlace
+from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.display import Display
@@ -103,10 +105,17 @@ def _request(resources: Resources) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([bundle])
 
 
+def _tune_storage(folder: Place) -> dict[str, Any]:
+    """Where Tune keeps its own files; with several nodes it needs a place that all see."""
+    if isinstance(folder, ObjectPlace):
+        return {"storage_path": folder.key, "storage_filesystem": folder.filesystem}
+    return {"storage_path": str(folder)}
+
+
 def run_stage(
     source: Source,
     display: Display,
-    folder: Path,
+    folder: Place,
     scheduler: Any,
     resources: Resources,
     *,
@@ -122,7 +131,7 @@ def run_stage(
     tune.run(
         JobTrainable,
         name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
-        storage_path=str(folder.parent),
+        **_tune_storage(folder.parent),
         search_alg=SourceSearch(source, display, concurrent, constants),
         scheduler=scheduler,
         num_samples=remaining,

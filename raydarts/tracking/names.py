@@ -15,6 +15,7 @@ from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.place import read_bytes
 from raydarts.runs.results import TrialRecord
 
 SEARCH, EVALUATE = "search", "evaluate"
@@ -114,14 +115,14 @@ def run_id(run: RunDirectory, trial: TrialDirectory) -> str:
     64 characters without `/`, `#`, `?`, `%`, `:` and the backslash.
     """
     stage = trial.path.parent.name[:1]
-    whole = hashlib.sha256((run.path / "run.json").read_bytes() + f"{stage}/{trial.id}".encode()).hexdigest()[:12]
+    whole = hashlib.sha256(read_bytes(run.path / "run.json") + f"{stage}/{trial.id}".encode()).hexdigest()[:12]
     readable = _NOT_IN_AN_ID.sub("_", f"{run.name}-{stage}-{trial.id}")[:51]
     return f"{readable}-{whole}"
 
 
 def sweep_id(run: RunDirectory) -> str:
     """What a run's sweep is called until W&B has given it an id of its own."""
-    return hashlib.sha256((run.path / "run.json").read_bytes() + b"sweep").hexdigest()[:8]
+    return hashlib.sha256(read_bytes(run.path / "run.json") + b"sweep").hexdigest()[:8]
 
 
 def genotype_artifact(genotype_id: str) -> str:
