@@ -15,6 +15,7 @@ from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
 from raydarts.sweep.schedulers.base import Horizon
+from raydarts.sweep.visibility import check_nodes
 
 INTERRUPTED = 130
 
@@ -33,6 +34,7 @@ def start_sweep(
     check_resources(loaded, address)
     place = place_of(storage) / (name or loaded.name)
     tracking.check(getattr(loaded, "track", None), place)
+    check_nodes(place.parent)
     run = RunDirectory.create(
         place,
         kind="sweep",
@@ -53,6 +55,9 @@ def resume_sweep(path: Place, *, address: str | None = None, display: bool = Tru
     description = run.description()
     if description["kind"] != "sweep":
         raise RunError(f"{run.path}: is a {description['kind']}, not a sweep; resume goes on with sweeps")
+    if address is not None:
+        connect(address)
+    check_nodes(run.path.parent)
     return run_sweep(run, load_plain(description["spec"], str(run.path / "run.json")), address, display)
 
 

@@ -18,6 +18,7 @@ from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.jobs import builder_named
+from raydarts.sweep.visibility import check_trial
 
 
 class JobTrainable(tune.Trainable):
@@ -43,6 +44,7 @@ class JobTrainable(tune.Trainable):
         self._pending = None
         self._every = int(config["checkpoint_every"])
         self._trial = TrialDirectory(config["directory"])
+        check_trial(self._trial)
         result = self._trial.result()
         if result is not None and result["status"] in FINAL:
             return
