@@ -1,6 +1,6 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 the storage failed (resumable), 130 interrupted. Commands
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 4 the storage failed (resumable), 130 interrupted. Commands
 import what they need when they run, so that `--help`, `show` and `list` are quick and work without Ray.
 """
 
@@ -272,7 +272,7 @@ def main() -> None:
         sys.exit(1)
     except StorageError as error:
         sys.stderr.write(f"storage: {error}\n")
-        sys.exit(3)
+        sys.exit(4)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

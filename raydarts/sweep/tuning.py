@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.search import Searcher as TuneSearcher
 
 from raydarts.config.spec import Resources
+from raydarts.errors import StorageError
 from raydarts.runs import drive
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.objects import ObjectPlace
@@ -38,6 +39,24 @@ class Source(Protocol):
         """A trial that `next_trial` gave has its result."""
 
 
+class Failures(tune.Callback):
+    """Knows how Tune's trials failed, which Tune does not tell a searcher."""
+
+    def __init__(self) -> None:
+        self._trials: dict[str, Any] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._trials[trial.trial_id] = trial
+
+    def by_storage(self, trial_id: str) -> bool:
+        """Whether it was the storage that failed last: no fault of the trial's, which can go on when it is mended."""
+        trial = self._trials.get(trial_id)
+        if trial is None or not trial.error_file or not Path(trial.error_file).exists():
+            return False
+        last = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure #")[2]
+        return f"{StorageError.__module__}.{StorageError.__name__}" in last
+
+
 class SourceSearch(TuneSearcher):
     """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
 
@@ -48,6 +67,8 @@ class SourceSearch(TuneSearcher):
         self._concurrent = concurrent
         self._constants = constants
         self._live: dict[str, TrialDirectory] = {}
+        self.failures = Failures()
+        self.stranded: list[str] = []
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
@@ -71,6 +92,9 @@ class SourceSearch(TuneSearcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if trial is None:
+            return
+        if error and self.failures.by_storage(trial_id) and trial.result() is None:
+            self.stranded.append(trial.id)
             return
         if trial.result() is None:
             trial.claim()
@@ -123,16 +147,18 @@ def run_stage(
     max_failures: int,
     checkpoint_every: int,
 ) -> None:
-    """Run a source's trials to their ends."""
+    """Run a source's trials to their ends. Raises `StorageError` where the storage kept some from theirs."""
     remaining = source.remaining()
     if remaining == 0:
         return
     constants = {"cpus": resources.cpus, "gpus": resources.gpus, "checkpoint_every": checkpoint_every}
+    search = SourceSearch(source, display, concurrent, constants)
     tune.run(
         JobTrainable,
         name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
         **_tune_storage(folder.parent),
-        search_alg=SourceSearch(source, display, concurrent, constants),
+        search_alg=search,
+        callbacks=[search.failures],
         scheduler=scheduler,
         num_samples=remaining,
         resources_per_trial=_request(resources),
@@ -142,3 +168,9 @@ def run_stage(
         trial_dirname_creator=_directory_name,
         verbose=0,
     )
+    if search.stranded:
+        raise StorageError(
+            f"{folder.parent.parent}: the storage failed {len(search.stranded)} trial(s) on their nodes more often "
+            f"than max_failures allows: {', '.join(search.stranded)}. They keep what they reported; when it is mended, "
+            "go on with: raydarts resume RUN"
+        )
