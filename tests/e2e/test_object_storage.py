@@ -114,9 +114,10 @@ def test_a_store_that_stays_away_ends_the_sweep_and_one_briefly_away_does_not(
     first = driver("s3://bucket/gone", tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
     until(lambda: run.trial(0).rows())
     own_s3.stop()
-    assert first.wait(timeout=240) not in (0, 1)
+    code = first.wait(timeout=240)
     own_s3.start()
     output = (tmp_path / "output").read_text()
+    assert code == 4, output
     assert "the storage does not answer as it should" in output
     assert "raydarts resume" in output
     assert "failed" not in [trial["status"] for trial in results.report_json(run)["trials"]]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from raydarts.config.spec import EvaluateSettings, SweepSettings
+from raydarts.errors import StorageError
 from raydarts.registry import Choose
 from raydarts.sweep.runner import run_sweep, start_sweep
 
@@ -180,9 +181,13 @@ def main() -> None:
     from raydarts.runs.place import exists, place_of
 
     path = place_of(sys.argv[1]) / "fake"
-    if exists(path):
-        sys.exit(run_sweep(RunDirectory.open(path), slow_optuna()))
-    sys.exit(start_sweep(slow_optuna(), path.parent, builder=BUILDER))
+    try:
+        if exists(path):
+            sys.exit(run_sweep(RunDirectory.open(path), slow_optuna()))
+        sys.exit(start_sweep(slow_optuna(), path.parent, builder=BUILDER))
+    except StorageError as error:  # as the command line does
+        sys.stderr.write(f"storage: {error}\n")
+        sys.exit(4)
 
 
 if __name__ == "__main__":
