@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ray import tune
 from ray.tune.search import Searcher as TuneSearcher
@@ -19,6 +21,8 @@ from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.display import Display
 from raydarts.sweep.trainable import JobTrainable
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -57,6 +61,20 @@ class Failures(tune.Callback):
         return f"{StorageError.__module__}.{StorageError.__name__}" in last
 
 
+def _noting(method: Callable[..., T]) -> Callable[..., T]:
+    """Keeps a `StorageError` of a searcher's method: Tune passes what a searcher raises on as a text."""
+
+    @wraps(method)
+    def noting(self: SourceSearch, *arguments: Any, **named: Any) -> T:
+        try:
+            return method(self, *arguments, **named)
+        except StorageError as error:
+            self.broken = error
+            raise
+
+    return noting
+
+
 class SourceSearch(TuneSearcher):
     """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
 
@@ -69,10 +87,12 @@ class SourceSearch(TuneSearcher):
         self._live: dict[str, TrialDirectory] = {}
         self.failures = Failures()
         self.stranded: list[str] = []
+        self.broken: StorageError | None = None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
+    @_noting
     def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self._concurrent:
             return None
@@ -83,12 +103,14 @@ class SourceSearch(TuneSearcher):
         self._display.started(trial.id)
         return {"id": trial.id, "directory": str(trial.path), **self._constants}
 
+    @_noting
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live:
             trial, epoch = self._live[trial_id], int(result.get("epoch", 0))
             self._source.reported(trial, epoch)
             self._display.epoch(trial.id, epoch)
 
+    @_noting
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if trial is None:
@@ -153,21 +175,26 @@ def run_stage(
         return
     constants = {"cpus": resources.cpus, "gpus": resources.gpus, "checkpoint_every": checkpoint_every}
     search = SourceSearch(source, display, concurrent, constants)
-    tune.run(
-        JobTrainable,
-        name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
-        **_tune_storage(folder.parent),
-        search_alg=search,
-        callbacks=[search.failures],
-        scheduler=scheduler,
-        num_samples=remaining,
-        resources_per_trial=_request(resources),
-        max_failures=max_failures,
-        reuse_actors=True,
-        raise_on_failed_trial=False,
-        trial_dirname_creator=_directory_name,
-        verbose=0,
-    )
+    try:
+        tune.run(
+            JobTrainable,
+            name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            **_tune_storage(folder.parent),
+            search_alg=search,
+            callbacks=[search.failures],
+            scheduler=scheduler,
+            num_samples=remaining,
+            resources_per_trial=_request(resources),
+            max_failures=max_failures,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            trial_dirname_creator=_directory_name,
+            verbose=0,
+        )
+    except Exception as error:
+        if search.broken is not None:
+            raise search.broken from error
+        raise
     if search.stranded:
         raise StorageError(
             f"{folder.parent.parent}: the storage failed {len(search.stranded)} trial(s) on their nodes more often "
