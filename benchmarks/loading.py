@@ -26,10 +26,10 @@ import torch
 from step import raydarts_step, spread
 
 from raydarts.data.base import ImageArrays
-from raydarts.data.batches import Batch
 from raydarts.data.parts import batches
 from raydarts.data.settings import AugmentSettings, DataSettings
 from raydarts.data.splits import split
+from raydarts.tasks import Batch
 
 IMAGES = 4096
 AUGMENT = AugmentSettings(crop_padding=4, flip=True, cutout_length=16)

@@ -1,7 +1,8 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 4 the storage failed (resumable), 130 interrupted. Commands
-import what they need when they run, so that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed (both can
+be resumed), 130 interrupted. Commands import what they need when they run, so that `--help`, `show` and `list` are
+quick and work without Ray.
 """
 
 from __future__ import annotations
@@ -84,36 +85,56 @@ def sweep(
     name: Name = None,
     address: Address = None,
     sets: Sets = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Run this stage alone: search, rung-1, evaluate, transfer-NAME.")
+    ] = None,
+    genotypes: Annotated[
+        list[Any] | None,
+        typer.Option(
+            help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable.", parser=place_of
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
 ) -> None:
-    """Run a sweep: search trials, retraining of the best genotypes, ranking."""
+    """Run a sweep: search trials, retraining of the best genotypes in stages, ranking."""
     from raydarts.config.plan import plan, render
+    from raydarts.sweep.given import genotypes_for
 
     loaded = _load(spec, sets)
+    given = genotypes_for(loaded, stage, genotypes or [])
+    planned = plan(loaded, stage, None if given is None else len(given["candidates"]))
     if dry_run:
-        console.print(render(plan(loaded)))
+        console.print(render(planned))
         return
-    from raydarts.data.splits import load_splits
-    from raydarts.evaluation.lookup import check_table
+    from raydarts.config.stages import check_inputs
     from raydarts.sweep.resources import check_resources
     from raydarts.sweep.runner import start_sweep
 
-    check_resources(loaded, address)  # before data are loaded, which may be a download
-    if loaded.evaluate is not None and loaded.evaluate.table is not None:
-        check_table(loaded.evaluate.table)
-    if address is None:
-        load_splits(loaded.data)  # once, before trials would: downloads, and refuses what cannot be used
+    check_resources(loaded, address, stage)  # before data are loaded, which may be a download
+    check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     path = _run_path(storage, name, loaded.name)
-    console.print(render(plan(loaded)))
-    _finish(start_sweep(loaded, path.parent, path.name, address=address), path)
+    console.print(render(planned))
+    code = start_sweep(
+        loaded,
+        path.parent,
+        path.name,
+        address=address,
+        stage=stage,
+        genotypes=given,
+        planned=planned.to_json()["stages"],
+    )
+    _finish(code, path)
 
 
 @app.command()
 def resume(
     run: RunPath,
     address: Address = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the budget: budget.gpu_hours=HOURS. Repeatable.")
+    ] = None,
 ) -> None:
-    """Go on with a run that was interrupted: finished trials stay, others go on from their checkpoint."""
+    """Go on with a run that was interrupted or halted: finished trials stay, others go on from their checkpoint."""
     from raydarts.runs.directory import RunDirectory
 
     found = RunDirectory.open(run)
@@ -123,17 +144,19 @@ def resume(
 
         if address is not None:
             raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
+        if sets:
+            raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
         go_on(found, console)
         return
     from raydarts.sweep.runner import resume_sweep
 
-    _finish(resume_sweep(found.path, address=address), found.path)
+    _finish(resume_sweep(found.path, address=address, overrides=sets or ()), found.path)
 
 
 def _finish(code: int, path: Place) -> None:
     from raydarts.report.tables import summary
 
-    if code in (0, 1):
+    if code in (0, 1, 3):
         console.print(summary(path))
     raise typer.Exit(code)
 

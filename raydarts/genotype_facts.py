@@ -13,15 +13,15 @@ from raydarts.spaces import Genotype, space_of
 def facts(genotype: Genotype, where: str = "") -> dict[str, Any]:
     """Parameters and FLOPs of the space's standard evaluation network, auxiliary head not counted.
 
-    `flops` counts two per multiply-add, of convolutions and linear layers, for one input; `macs` is
+    `flops` counts two per multiply-add, of convolutions and linear layers, for one input (an image, a token); `macs` is
     half of it (what papers call FLOPs or multi-adds). Built on torch's meta device: nothing is computed.
     """
     space = space_of(genotype, where)
     with torch.device("meta"):
-        network, shape = space.standard_network(genotype)
+        network, example = space.standard_network(genotype)
         network.eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.empty(shape))
+            network(example)
     flops = counter.get_total_flops()
     return {
         "id": genotype.id,

@@ -10,19 +10,35 @@ from raydarts.errors import NonFiniteError
 
 
 class Meter:
-    """Mean loss and accuracy over images, added up on the device (no synchronisation a batch)."""
+    """Mean loss and accuracy over images or tokens, added up on the device (no synchronisation a batch)."""
 
     def __init__(self) -> None:
         self._loss: Tensor | None = None
         self._correct: Tensor | None = None
         self.count = 0
 
-    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
-        """A batch: its mean loss, how many of its `count` images were right."""
+    def add(self, loss: Tensor, correct: Tensor | None, count: int) -> None:
+        """A batch: its mean loss, how many of its `count` images were right (None: not counted)."""
         total = loss.detach().double() * count
         self._loss = total if self._loss is None else self._loss + total
-        self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
+        if correct is not None:
+            self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
         self.count += count
+
+    @classmethod
+    def of(cls, loss: float, correct: float, count: float) -> Meter:
+        """A meter that has added these sums up."""
+        meter = cls()
+        if count:
+            meter._loss, meter._correct = torch.tensor(loss, dtype=torch.float64), torch.tensor(int(correct))
+            meter.count = int(count)
+        return meter
+
+    def sums(self) -> tuple[float, float, float]:
+        """Summed loss, how many were right, of how many; what `of` takes."""
+        if self._loss is None or self._correct is None:
+            return (0.0, 0.0, 0.0)
+        return (float(self._loss), float(self._correct), float(self.count))
 
     @property
     def loss(self) -> float | None:

@@ -20,6 +20,7 @@ from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.place import Place
+from raydarts.runs.score import score_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
@@ -45,6 +46,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
         "checkpoint_every": loaded.sweep.checkpoint_every,
         "track": None if loaded.track is None else loaded.track.model_dump(mode="json"),
         "presets": loaded.presets_of("data", "search"),
+        "score": loaded.score.to_json(),
     }
     run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
@@ -56,7 +58,7 @@ def start_evaluation(
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
-    space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
+    space = space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     presets: dict[str, list[str]] = {}
@@ -73,6 +75,11 @@ def start_evaluation(
                 check_table(stage.table)
     elif sets:
         raise InputError("--set changes a spec: give one with --spec")
+    if data.kind != space.TASK.KIND:
+        raise InputError(
+            f"{genotype}: a cell of space {space.NAME} is trained on {space.TASK.KIND} data, and data.dataset "
+            f"{data.dataset.name} is {data.kind}; give a spec with other data by --spec"
+        )
     spec = {
         "evaluate": stage.model_dump(mode="json"),
         "data": data.model_dump(mode="json"),
@@ -81,6 +88,7 @@ def start_evaluation(
         "checkpoint_every": stage.checkpoint_every,
         "track": None if track is None else track.model_dump(mode="json"),
         "presets": presets,
+        "score": stage.score.to_json(),
     }
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
@@ -145,7 +153,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _line(row: dict[str, Any]) -> str:
-    shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "skips_normal")
+    shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "validation_perplexity", "skips_normal")
     return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 
 
@@ -157,5 +165,6 @@ def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Co
         run.write("genotype.json", outcome["genotype"])
         console.print(f"genotype {outcome['genotype_id']}, skips {outcome['skips']}: {path}")
     else:
-        for key in ("validation_accuracy", "test_accuracy", "parameters"):
+        score = score_of(run.description())
+        for key in (score.metric, score.test, "parameters"):
             console.print(f"{key}: {result.get(key)}")

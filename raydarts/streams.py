@@ -10,15 +10,42 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def derived_seed(seed: int, name: str) -> int:
     """A 63-bit seed of its own for `name`, equal on every machine (SHA-256 of both)."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of a batch are this process's: the `rank`-th of `size` equal parts, in order.
+
+    Processes that train one network together draw for the whole batch, each from a generator equal to the others',
+    and take their own rows: together they see what one process alone would.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def whole(self, rows: int) -> int:
+        """How many rows the whole batch has, of which `rows` are here."""
+        return rows * self.size
+
+    def of(self, whole: Tensor, dim: int = 0) -> Tensor:
+        """This process's rows of what was drawn for the whole batch."""
+        rows = whole.shape[dim] // self.size
+        return whole.narrow(dim, self.rank * rows, rows)
+
+
+WHOLE = Share()
+"""One process, which has every row."""
 
 
 class Streams:

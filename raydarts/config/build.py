@@ -5,8 +5,14 @@ from __future__ import annotations
 from raydarts.config.spec import EvaluateSettings
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
+from raydarts.data.text_splits import TextSplits
+from raydarts.errors import InputError
 from raydarts.evaluation.evaluation import Evaluation
+from raydarts.evaluation.language import LanguageEvaluation
+from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.lookup import Lookup
+from raydarts.evaluation.trainings import FOR_KIND
+from raydarts.runs.job import Job
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype
@@ -17,10 +23,20 @@ def build_search(settings: SearchSettings, data: DataSettings, device: str) -> S
     return Search(settings, load_splits(data), device)
 
 
-def build_evaluation(
-    stage: EvaluateSettings, data: DataSettings, genotype: Genotype, seed: int, device: str
-) -> Evaluation | Lookup:
-    """An evaluation, not begun: a training on its data, or the reading of a table."""
+def build_evaluation(stage: EvaluateSettings, data: DataSettings, genotype: Genotype, seed: int, device: str) -> Job:
+    """An evaluation, not begun: a training on its data, or the reading of a table.
+
+    Raises `InputError` where the training is for data of another kind.
+    """
     if stage.table is not None:
         return Lookup(stage.table, genotype)
-    return Evaluation(stage.training, genotype, load_splits(data), seed, device)
+    training, splits = stage.training, load_splits(data)
+    if isinstance(training, LanguageSettings):
+        if isinstance(splits, TextSplits):
+            return LanguageEvaluation(training, genotype, splits, seed, device)
+    elif not isinstance(splits, TextSplits):
+        return Evaluation(training, genotype, splits, seed, device)
+    raise InputError(
+        f"evaluate.training.name: {training.name} is not for data.dataset {data.dataset.name}, which needs "
+        f"{FOR_KIND[data.kind]}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,25 +12,37 @@ from typing import Any
 
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
-    KINDS,
     Draw,
     Tree,
     grid_draws,
     refuse_continuous,
 )
+from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
+from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
 from raydarts.config.source import Node, Where, from_plain, override, read_file
-from raydarts.config.spec import NAME_PATTERN, EvaluateSettings, SweepSettings
+from raydarts.config.spec import (
+    NAME_PATTERN,
+    BudgetSettings,
+    EvaluateSettings,
+    RungSettings,
+    SweepSettings,
+    TransferSettings,
+)
+from raydarts.config.stages import Stages, check_stages, inherit
+from raydarts.config.texts import check_search
 from raydarts.config.track import TrackSettings
-from raydarts.config.validation import Model, check
 from raydarts.data.settings import DataSettings
-from raydarts.errors import DataError, InputError, Problem, SpecError
+from raydarts.errors import DataError, Problem, SpecError
+from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
-from raydarts.search.settings import METRICS, SearchSettings
-from raydarts.spaces.nasbench201 import NasBench201
+from raydarts.runs.score import Score
+from raydarts.search.composition import refusals_of_data
+from raydarts.search.settings import SearchSettings
+from raydarts.tasks import TASKS
 
-SECTIONS = ("name", "question", "data", "search", "sweep", "evaluate", "track")
+SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
 LARGEST_GRID = 100_000
 
 
@@ -46,11 +58,15 @@ class LoadedSpec:
     data: DataSettings
     search: Tree
     sweep: SweepSettings
-    evaluate: EvaluateSettings | None
+    stages: Stages
     file: str
     text: str
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     track: TrackSettings | None = None
+
+    @property
+    def evaluate(self) -> EvaluateSettings | None:
+        return self.stages.evaluate
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON-able data that `load_plain` reads back, every default written out but the search's."""
@@ -60,10 +76,16 @@ class LoadedSpec:
             "data": self.data.model_dump(mode="json"),
             "search": self.search.to_plain(),
             "sweep": self.sweep.model_dump(mode="json"),
-            "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
+            **self.stages.to_plain(),
             "track": None if self.track is None else self.track.model_dump(mode="json"),
-            "presets": self.presets_of("data", "search", "evaluate"),
+            "presets": self.presets_of(*SECTIONS),
+            "score": self.score.to_json(),
         }
+
+    @property
+    def score(self) -> Score:
+        """What this run's retrainings are ranked by."""
+        return SETTINGS[FOR_KIND[self.data.kind]].SCORE if self.evaluate is None else self.evaluate.score
 
     def presets_of(self, *sections: str) -> dict[str, list[str]]:
         """As JSON-able data: the presets named in these sections and what is under them."""
@@ -86,14 +108,33 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     override(root, first)
     presets = expand(root, problems)
     override(root, others)
+    inherit(root)
     return _load(root, str(path), text, Path(path).stem, presets, problems)
 
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
     """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
-    stored = dict(value)
+    stored = {key: item for key, item in value.items() if key != "score"}  # follows from the rest
     presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
     return _load(from_plain(stored, file), file, "", "run", presets, [])
+
+
+def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> BudgetSettings:
+    """A run's limits with `budget.KEY=HOURS` applied (null: no limit). Raises `SpecError` where it is another key."""
+    given = list(overrides)
+    for each in given:
+        if each.split("=")[0].strip().split(".")[0] != "budget":
+            message = (
+                "a run keeps the spec it began with; allowed: budget.gpu_hours, budget.cpu_hours, budget.wall_hours"
+            )
+            raise SpecError([Problem(f"--set '{each}'", 0, "", message)])
+    root = from_plain({"budget": dict(limits)}, "budget")
+    override(root, given)
+    problems: list[Problem] = []
+    found = section(BudgetSettings, root.value, "budget", root.where, problems)
+    if found is None:
+        raise SpecError(problems)
+    return found
 
 
 def _load(
@@ -104,109 +145,48 @@ def _load(
     presets: Mapping[str, tuple[str, ...]],
     problems: list[Problem],
 ) -> LoadedSpec:
+    fill_in(root, problems)
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
         if key not in SECTIONS:
             problems.append(
                 Problem(*node.where, key, f"unknown key{nearest(key, list(SECTIONS))} (allowed: {', '.join(SECTIONS)})")
             )
-    data = _section(DataSettings, sections, "data", root.where, problems)
-    sweep = _section(SweepSettings, sections, "sweep", root.where, problems)
-    wanted = "evaluate" in sections and sections["evaluate"].value is not None
-    evaluate = _section(EvaluateSettings, sections, "evaluate", root.where, problems) if wanted else None
-    tracked = "track" in sections and sections["track"].value is not None
-    track = _section(TrackSettings, sections, "track", root.where, problems) if tracked else None
-    tree = parse_tree(_mapping(sections, "search", root.where, problems), "search", problems)
+    data = section(DataSettings, sections, "data", root.where, problems)
+    sweep = section(SweepSettings, sections, "sweep", root.where, problems)
+    before = len(problems)
+    stages = _stages(sections, root.where, problems)
+    whole = len(problems) == before
+    track = optional(TrackSettings, sections, "track", root.where, problems)
+    tree = parse_tree(mapping(sections, "search", root.where, problems), "search", problems)
     loaded = {
-        "name": _text(sections, "name", default_name, problems),
-        "question": _text(sections, "question", "", problems),
+        "name": text_of(sections, "name", default_name, problems),
+        "question": text_of(sections, "question", "", problems),
     }
     if not re.match(NAME_PATTERN, loaded["name"]):
         message = f"'{loaded['name']}' is no name: letters, digits, '.', '_', '-', and first a letter or digit"
-        problems.append(Problem(*_where(sections, "name", root.where), "name", message))
-    broken = {problem.path for problem in problems if _within(problem.path, "search")}
+        problems.append(Problem(*where_in(sections, "name", root.where), "name", message))
+    broken = {problem.path for problem in problems if within(problem.path, "search")}
     found: list[Problem] = []
     drawn = check_all(tree, found)
-    problems += _no_consequences(found, broken)
+    problems += no_consequences(found, broken)
     if not broken and data is not None and sweep is not None:
-        _cross_checks(sections, root.where, data, sweep, evaluate if wanted else None, tree, drawn, problems)
+        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
-    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, evaluate, file, text, presets, track)
+    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, stages, file, text, presets, track)
 
 
-def _within(path: str, section: str) -> bool:
-    return path == section or path.startswith(f"{section}.")
-
-
-def _no_consequences(found: Iterable[Problem], broken: Iterable[str]) -> list[Problem]:
-    """Where a distribution is broken there is no value to check: what follows from that is not told again."""
-    roots = tuple(broken)
-    return [problem for problem in found if not any(_within(problem.path, path) for path in roots)]
-
-
-def _where(sections: Mapping[str, Node], key: str, default: Where) -> Where:
-    """The place of `key`, dotted, or of the nearest section above it."""
-    node: Node | None = None
-    found = default
-    items: Any = sections
-    for part in key.split("."):
-        node = items.get(part) if isinstance(items, Mapping) else None
-        if node is None:
-            break
-        found, items = node.where, node.value
-    return found
-
-
-def _text(sections: Mapping[str, Node], key: str, default: str, problems: list[Problem]) -> str:
-    node = sections.get(key)
-    if node is None or node.value is None:
-        return default
-    if not isinstance(node.value, str):
-        problems.append(Problem(*node.where, key, f"must be a text, got {json.dumps(node.plain())}; quote it"))
-        return default
-    return node.value
-
-
-def _mapping(sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]) -> Node:
-    node = sections.get(key)
-    if node is None or node.value is None:
-        return Node({}, where)
-    if not isinstance(node.value, dict):
-        problems.append(Problem(*node.where, key, f"must be a mapping of keys, got {json.dumps(node.plain())}"))
-        return Node({}, node.where)
-    return node
-
-
-def _section(
-    model: type[Model], sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]
-) -> Model | None:
-    """A section in which nothing may be left open."""
-    node = _mapping(sections, key, where, problems)
+def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
+    """The stages after the search. What they took over from `evaluate` and is wrong there is not told again."""
     before = len(problems)
-    _refuse_distributions(node, key, problems)
-    if len(problems) > before:
-        return None
-    draw = parse_tree(node, key, problems).materialise(None)
+    evaluate = optional(EvaluateSettings, sections, "evaluate", where, problems)
+    told = {(problem.file, problem.line) for problem in problems[before:]}
     found: list[Problem] = []
-    settings = check(model, draw.plain, draw.lines, key, found)
-    broken = [problem.path for problem in problems[before:]]
-    problems += _no_consequences(found, broken)
-    return None if broken else settings
-
-
-def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> None:
-    if isinstance(node.value, list):
-        for index, item in enumerate(node.value):
-            _refuse_distributions(item, f"{path}.{index}", problems)
-    elif isinstance(node.value, dict):
-        if len(node.value) == 1 and next(iter(node.value)) in KINDS:
-            kind = next(iter(node.value))
-            message = f"a distribution ({kind}) can only stand under search: this is one for the whole run"
-            problems.append(Problem(*node.where, path, message))
-            return
-        for key, item in node.value.items():
-            _refuse_distributions(item, f"{path}.{key}", problems)
+    rungs = listed(RungSettings, sections, "rungs", found)
+    transfer = listed(TransferSettings, sections, "transfer", found)
+    problems += [problem for problem in found if (problem.file, problem.line) not in told]
+    return Stages(evaluate, rungs, transfer, optional(BudgetSettings, sections, "budget", where, problems))
 
 
 def _cross_checks(
@@ -214,49 +194,41 @@ def _cross_checks(
     where: Where,
     data: DataSettings,
     sweep: SweepSettings,
-    evaluate: EvaluateSettings | None,
+    stages: Stages,
     tree: Tree,
     drawn: list[SearchSettings],
     problems: list[Problem],
 ) -> None:
     def add(path: str, message: str) -> None:
-        problems.append(Problem(*_where(sections, path, where), path, message))
+        problems.append(Problem(*where_in(sections, path, where), path, message))
 
     if sweep.searcher.name == "grid":
         problems += refuse_continuous(tree)
-    if evaluate is not None and data.validation_fraction == 0:
-        add("data.validation_fraction", "evaluate ranks by held-out images; hold some out (0.1), or leave evaluate out")
     try:
         data.dataset.build().check()
     except DataError as error:
         add("data.dataset", str(error))
-    if evaluate is not None:
-        _check_evaluation(evaluate, drawn, add)
+    else:
+        check_search(data, drawn, add)
+    check_stages(stages, data, drawn, add)
+    for settings in drawn:
+        told = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
+        for place, message in told:
+            add(".".join(map(str, ("search", *place))), message)
+        if told:
+            return
+    metrics = TASKS[data.kind].metrics()
     reported = [
         tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
     ]
     for probes in dict.fromkeys(reported):
-        allowed = [name for name in METRICS if data.validation_fraction > 0 or not name.startswith("validation")]
+        allowed = [name for name in metrics if data.holds_out or not name.startswith("validation")]
         if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
             hint = nearest(sweep.metric, [*allowed, *probes])
-            if sweep.metric in METRICS:
+            if sweep.metric in metrics:
                 hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
             add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
             break
-
-
-def _check_evaluation(evaluate: EvaluateSettings, drawn: list[SearchSettings], add: Callable[[str, str], None]) -> None:
-    """Whether every space swept can be evaluated in the way asked for."""
-    spaces = {settings.space.name: settings.space.build() for settings in drawn}
-    if evaluate.table is None:
-        for space in spaces.values():
-            try:
-                space.check_network(evaluate.training.network)
-            except InputError as error:
-                add("evaluate.training.network", str(error))
-        return
-    if others := sorted(name for name, space in spaces.items() if not isinstance(space, NasBench201)):
-        add("evaluate.table", f"holds cells of nasbench201; search.space is {', '.join(others)}")
 
 
 def effective_key(settings: SearchSettings) -> str:

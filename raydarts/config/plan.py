@@ -12,8 +12,12 @@ from rich.text import Text
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
-from raydarts.config.loader import LoadedSpec, unique_grid
+from raydarts.config.loader import SECTIONS, LoadedSpec, unique_grid
 from raydarts.config.spec import EvaluateSettings, Resources
+from raydarts.errors import InputError
+from raydarts.registry import nearest
+from raydarts.runs.budget import UNITS
+from raydarts.runs.stages import SEARCH
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,13 @@ class Stage:
     epochs: int
     resources: str
     note: str
+    cpus: float
+    gpus: float
+
+    @property
+    def epochs_in_all(self) -> int:
+        """At most."""
+        return self.jobs * self.epochs
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,15 @@ class Plan:
     stages: tuple[Stage, ...]
     dimensions: tuple[dict[str, str | None], ...]
     presets: dict[str, list[str]]
+    budget: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def _resources(resources: Resources) -> str:
-    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    given = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    return given if resources.processes == 1 else f"{resources.processes} workers x ({given})"
 
 
 def _how(evaluate: EvaluateSettings) -> str:
@@ -57,9 +70,23 @@ def longest(tree: Tree) -> int:
     return max((settings.total_epochs for settings in drawn if settings is not None), default=0)
 
 
-def plan(loaded: LoadedSpec) -> Plan:
-    """The stages and dimensions of a spec."""
-    sweep, evaluate = loaded.sweep, loaded.evaluate
+def stage_names(loaded: LoadedSpec) -> list[str]:
+    """The stages of a spec in the order of work."""
+    return [SEARCH, *(stage.name for stage in loaded.stages.chain())]
+
+
+def check_stage(loaded: LoadedSpec, name: str) -> None:
+    """Raise `InputError` where a spec has no stage of this name."""
+    allowed = stage_names(loaded)
+    if name not in allowed:
+        raise InputError(
+            f"{loaded.file}: has no stage '{name}'{nearest(name, allowed)} (its stages: {', '.join(allowed)})"
+        )
+
+
+def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) -> Plan:
+    """The stages and dimensions of a spec; `only` one stage of them, with so many genotypes `given` to it."""
+    sweep = loaded.sweep
     if sweep.searcher.name == "grid":
         jobs = len(unique_grid(loaded))
         merged = sum(1 for _ in grid_draws(loaded.search)) - jobs
@@ -68,17 +95,17 @@ def plan(loaded: LoadedSpec) -> Plan:
         jobs = int(getattr(sweep.searcher.settings, "trials", 0))
         note = sweep.searcher.name
     note += f"; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
-    stages = [Stage("search", jobs, longest(loaded.search), _resources(sweep.resources), note)]
-    if evaluate is not None:
-        stages.append(
-            Stage(
-                "evaluate",
-                min(evaluate.top_k, jobs) * len(evaluate.seeds),
-                evaluate.training.epochs if evaluate.table is None else 1,
-                _resources(evaluate.resources),
-                _how(evaluate),
-            )
-        )
+    stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
+    genotypes = {SEARCH: jobs}
+    for each in loaded.stages.chain():
+        settings = each.settings
+        genotypes[each.name] = min(settings.top_k, genotypes[each.source] if given is None else given)
+        epochs = settings.training.epochs if settings.table is None else 1
+        how = _how(settings) + (f" on {data.dataset.name}" if (data := getattr(settings, "data", None)) else "")
+        stages.append(_stage(each.name, genotypes[each.name] * len(settings.seeds), epochs, settings.resources, how))
+    if only is not None:
+        stages = [stage for stage in stages if stage.name == only]
+    budget = loaded.stages.budget
     dimensions = tuple(
         {"name": found.name, "distribution": str(found.distribution), "condition": found.condition}
         for found in loaded.search.distributions()
@@ -89,8 +116,26 @@ def plan(loaded: LoadedSpec) -> Plan:
         loaded.question,
         tuple(stages),
         dimensions,
-        loaded.presets_of("data", "search", "evaluate"),
+        loaded.presets_of(*SECTIONS),
+        {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
     )
+
+
+def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -> Stage:
+    return Stage(name, jobs, epochs, _resources(resources), note, *resources.in_all)
+
+
+def _budget(found: Plan) -> list[RenderableType]:
+    """What the run may spend, and what is known of what it needs: epochs, but no hours before one has run."""
+    limits = ", ".join(f"{hours:g} {UNITS[name]}" for name, hours in found.budget.items())
+    epochs = ", ".join(f"{stage.name} {stage.epochs_in_all:,}" for stage in found.stages)
+    lines = [f"epochs at most: {epochs}"]
+    if limits:
+        lines.append(
+            f"budget: {limits}; when it is spent the run halts, and can be resumed. Whether it suffices is unknown "
+            "until the first epochs have run: 'raydarts status' estimates it then"
+        )
+    return [Text(line) for line in lines]
 
 
 def render(found: Plan) -> RenderableType:
@@ -107,4 +152,5 @@ def render(found: Plan) -> RenderableType:
         swept.add_row(*(Text(dimension[key] or "-") for key in ("name", "distribution", "condition")))
     parts: list[RenderableType] = [Text(found.question)] if found.question else []
     parts += [Text(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
-    return Group(*parts, stages, *([swept] if found.dimensions else []))
+    shown = [swept] if any(stage.name == SEARCH for stage in found.stages) and found.dimensions else []
+    return Group(*parts, stages, *_budget(found), *shown)

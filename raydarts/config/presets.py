@@ -25,6 +25,8 @@ from raydarts.registry import nearest
 FOLDER = Path(__file__).parent.parent / "presets"
 KINDS_OF = {"data": "data", "search": "search", "evaluate.training": "training"}
 """Where `preset` may stand, and presets of which kind."""
+IN_LISTS = {"rungs.*.training": "training", "transfer.*.training": "training", "transfer.*.data": "data"}
+"""The same for the stages that are listed; `*`: an item's number."""
 ORIGINS = ("paper", "code", "ours")
 
 
@@ -83,9 +85,12 @@ def _leaves(node: Node, path: str) -> Iterator[str]:
         yield from _leaves(item, f"{path}.{key}" if path else key)
 
 
-def merge(under: Node, over: Node) -> Node:
-    """`over` laid on `under`, by the rule above. The keys of `over` stand first: a grid goes in their order."""
-    if not (_merges(under) and _merges(over)):
+def merge(under: Node, over: Node, *, section: bool = False) -> Node:
+    """`over` laid on `under`, by the rule above. The keys of `over` stand first: a grid goes in their order.
+
+    `section`: both are mappings and are merged though one may have a `name` (a training says its kind by it).
+    """
+    if not (section or (_merges(under) and _merges(over))):
         return over
     merged = {key: merge(under.value[key], item) if key in under.value else item for key, item in over.value.items()}
     return Node(merged | {key: item for key, item in under.value.items() if key not in over.value}, over.where)
@@ -96,7 +101,7 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
     named: dict[str, tuple[str, ...]] = {}
     if "search" in root.value:
         _refuse_under_distributions(root.value["search"], "search", problems)
-    for section, kind in KINDS_OF.items():
+    for section, kind in _places(root):
         node = _at(root, section)
         if node is None or not isinstance(node.value, dict):
             continue
@@ -110,8 +115,8 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
         found = _asked(asked, section, kind, problems)
         under = Node({}, node.where)
         for name in found:
-            under = merge(under, read_preset(kind, name).values)
-        node.value = merge(under, node).value
+            under = merge(under, read_preset(kind, name).values, section=True)
+        node.value = merge(under, node, section=True).value
         if found:
             named[section] = tuple(found)
     return named
@@ -120,8 +125,26 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
 def _at(root: Node, section: str) -> Node | None:
     node: Node | None = root
     for part in section.split("."):
-        node = node.value.get(part) if node is not None and isinstance(node.value, dict) else None
+        items: Any = None if node is None else node.value
+        if isinstance(items, list):
+            items = {str(index): item for index, item in enumerate(items)}
+        node = items.get(part) if isinstance(items, dict) else None
     return node
+
+
+def _places(root: Node) -> Iterator[tuple[str, str]]:
+    """Each section of this spec in which a preset may stand, and the kind of preset."""
+    yield from KINDS_OF.items()
+    for pattern, kind in IN_LISTS.items():
+        stages, _, inside = pattern.partition(".*.")
+        listed = root.value.get(stages)
+        for index in range(len(listed.value) if listed is not None and isinstance(listed.value, list) else 0):
+            yield f"{stages}.{index}.{inside}", kind
+
+
+def _pattern(path: str) -> str:
+    """A dotted path with `*` for every number."""
+    return ".".join("*" if part.isdigit() else part for part in path.split("."))
 
 
 def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> list[str]:
@@ -171,9 +194,14 @@ def split_overrides(assignments: Iterable[str]) -> tuple[list[str], list[str]]:
     """
     given = list(assignments)
     paths = [assignment.partition("=")[0].strip() for assignment in given]
-    whole = {*KINDS_OF, "evaluate"}
-    last = max((index for index, path in enumerate(paths) if path in whole), default=-1)
-    first = {index for index, path in enumerate(paths) if index <= last or path.removesuffix(".preset") in KINDS_OF}
+    places = {*KINDS_OF, *IN_LISTS}
+    whole = {*places, "evaluate", "rungs", "rungs.*", "transfer", "transfer.*"}
+    last = max((index for index, path in enumerate(paths) if _pattern(path) in whole), default=-1)
+    first = {
+        index
+        for index, path in enumerate(paths)
+        if index <= last or (path.endswith(".preset") and _pattern(path.removesuffix(".preset")) in places)
+    }
     return [given[index] for index in sorted(first)], [
         assignment for index, assignment in enumerate(given) if index not in first
     ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from raydarts.data.settings import DataSettings
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
+from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Choose, Component, Settings
+from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -26,6 +30,16 @@ class Resources(Settings):
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
 
+    @property
+    def processes(self) -> int:
+        """Among how many processes a trial is divided, each given these resources."""
+        return 1
+
+    @property
+    def in_all(self) -> tuple[float, float]:
+        """CPUs and GPUs of a trial, over its processes."""
+        return (self.cpus * self.processes, self.gpus * self.processes)
+
     @field_validator("gpus")
     @classmethod
     def _whole_above_one(cls, value: float) -> float:
@@ -34,10 +48,21 @@ class Resources(Settings):
         return value
 
 
+class WorkerResources(Resources):
+    """What each of the `workers` that train one network together is given."""
+
+    workers: int = Field(1, ge=1)
+
+    @property
+    def processes(self) -> int:
+        return self.workers
+
+
 class SweepSettings(Settings):
     """The first stage: search trials.
 
-    `metric` is one of the reported per-epoch metrics; `max_failures` retries a trial whose process or
+    `metric` is one of the reported per-epoch metrics; `mode` null: `min` for losses and perplexities, else `max`;
+    `max_failures` retries a trial whose process or
     node was lost (a trial's own error, such as a loss that is not finite, is not retried);
     `checkpoint_every` epochs; `max_concurrent` null: as many as fit.
     """
@@ -47,17 +72,29 @@ class SweepSettings(Settings):
         default_factory=lambda: _component("scheduler", "fifo")
     )
     metric: str = "validation_accuracy"
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = Field(None, validate_default=True)
     seed: int = Field(0, ge=0)
     resources: Resources = Resources()
     max_concurrent: int | None = Field(None, ge=1)
     max_failures: int = Field(3, ge=0)
     checkpoint_every: int = Field(1, ge=1)
 
+    @field_validator("mode")
+    @classmethod
+    def _the_better_way(cls, value: str | None, info: ValidationInfo) -> str | None:
+        metric = info.data.get("metric")
+        if metric is None:
+            return value
+        wanted = mode_of(metric)
+        if value is not None and value != wanted and metric.rsplit("_", maxsplit=1)[-1] in MEASURES:
+            raise ValueError(f"must be {wanted} with {metric}: {value} would promote the worst; or leave mode out")
+        return value or wanted
+
 
 class EvaluateSettings(Settings):
-    """The second stage: the best `top_k` distinct genotypes, each retrained once per evaluation seed.
+    """A stage of retraining: the best `top_k` distinct genotypes, each retrained once per evaluation seed.
 
+    `evaluate` is one as it stands; a rung and a transfer are such stages too.
     `max_skips`: a genotype with more skip connections than this in one cell type is not promoted
     (null: no limit). `training` is how each network is trained; `table` looks its accuracies up instead.
     """
@@ -65,11 +102,16 @@ class EvaluateSettings(Settings):
     top_k: int = Field(4, ge=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1)
     max_skips: int | None = Field(None, ge=0)
-    resources: Resources = Resources()
+    resources: WorkerResources = WorkerResources()
     max_failures: int = Field(3, ge=0)
     checkpoint_every: int = Field(1, ge=1)
-    training: EvaluationSettings = EvaluationSettings()
+    training: Annotated[TrainingSettings, ChooseTraining()] = EvaluationSettings()
     table: TableSettings | None = None
+
+    @property
+    def score(self) -> Score:
+        """What genotypes are ranked by; a table holds accuracies."""
+        return self.training.SCORE if self.table is None else ACCURACY
 
     @model_validator(mode="after")
     def _table_or_training(self) -> EvaluateSettings:
@@ -77,6 +119,18 @@ class EvaluateSettings(Settings):
             raise ValueError("table and training exclude each other: nothing is trained where a table is read")
         if self.table is not None and len(self.seeds) > 1:
             raise ValueError("a table has one value for each cell, whatever the seed: write seeds: [0]")
+        return self
+
+    @model_validator(mode="after")
+    def _divisible(self) -> EvaluateSettings:
+        workers, training = self.resources.workers, self.training
+        if workers > 1 and (self.table is not None or not isinstance(training, EvaluationSettings)):
+            raise ValueError("resources.workers above 1 divide the training of images among them; write workers: 1")
+        if workers > 1 and training.batch_size % workers:
+            raise ValueError(
+                f"training.batch_size {training.batch_size} cannot be divided evenly among {workers} workers "
+                "(resources.workers)"
+            )
         return self
 
     @field_validator("seeds")
@@ -87,3 +141,42 @@ class EvaluateSettings(Settings):
         if len(set(value)) != len(value):
             raise ValueError("evaluation seeds must be distinct: the same seed twice is one result, not two")
         return value
+
+
+class RungSettings(EvaluateSettings):
+    """A short retraining before `evaluate`, of more genotypes than `evaluate` takes.
+
+    What a rung does not set of `training` (key by key), `resources`, `max_skips`, `max_failures` and
+    `checkpoint_every` is as under `evaluate`: see `stages.inherit`.
+    """
+
+    top_k: int = Field(ge=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+
+
+class TransferSettings(EvaluateSettings):
+    """The genotypes best in `evaluate`, retrained on other data.
+
+    `data` null: the sweep's (a table, or another training). `training` stands by itself: nothing of
+    `evaluate.training` is taken over, since it was made for other data. `resources`, `max_failures` and
+    `checkpoint_every` are as under `evaluate` where they are not set.
+    """
+
+    name: str
+    data: DataSettings | None = None
+    top_k: int = Field(1, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not re.match(NAME_PATTERN, value):
+            raise ValueError(f"'{value}' is no name: letters, digits, '.', '_', '-', and first a letter or digit")
+        return value
+
+
+class BudgetSettings(Settings):
+    """What a run may spend in all, over all its stages and drivers; null: no limit. See `runs.budget`."""
+
+    gpu_hours: float | None = Field(None, gt=0)
+    cpu_hours: float | None = Field(None, gt=0)
+    wall_hours: float | None = Field(None, gt=0)

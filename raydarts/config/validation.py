@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from raydarts.config.distributions import Path
 from raydarts.config.source import Where
 from raydarts.errors import Problem
+from raydarts.evaluation.trainings import ChooseTraining
 from raydarts.registry import Choose, UnknownNameError, members, nearest, parse_strictly, resolve
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -152,6 +153,9 @@ def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseMo
             info = model.model_fields[part]
             continue_family = _family(info.metadata, info.annotation)
             nested = info.annotation
+            told = next((item for item in info.metadata if isinstance(item, ChooseTraining)), None)
+            if told is not None:
+                nested = told.settings_for(plain)
             if continue_family is None and isinstance(nested, type) and issubclass(nested, BaseModel):
                 model, family = nested, None
                 continue

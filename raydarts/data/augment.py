@@ -6,20 +6,27 @@ import torch
 from torch import Tensor
 
 from raydarts.data.settings import AugmentSettings
+from raydarts.streams import WHOLE, Share
 
 
-def crop_and_flip(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    """Random crop out of the zero-padded image, then a flip with probability 1/2; NHWC in and out."""
+def crop_and_flip(
+    images: Tensor, settings: AugmentSettings, generator: torch.Generator, share: Share = WHOLE
+) -> Tensor:
+    """Random crop out of the zero-padded image, then a flip with probability 1/2; NHWC in and out.
+
+    `images` are the `share` of a batch, for all of which is drawn.
+    """
     count, height, width, channels = images.shape
+    drawn = share.whole(count)
     device, padding = images.device, settings.crop_padding
     rows = torch.arange(height, device=device).expand(count, height)
     columns = torch.arange(width, device=device).expand(count, width)
     if padding:
         images = torch.nn.functional.pad(images, (0, 0, *(padding,) * 4))
-        offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator, device=device)
+        offsets = share.of(torch.randint(0, 2 * padding + 1, (2, drawn, 1), generator=generator, device=device), 1)
         rows, columns = rows + offsets[0], columns + offsets[1]
     if settings.flip:
-        flipped = torch.rand((count, 1), generator=generator, device=device) < 0.5
+        flipped = share.of(torch.rand((drawn, 1), generator=generator, device=device)) < 0.5
         columns = torch.where(flipped, columns.flip(1), columns)
     if not (padding or settings.flip):
         return images
@@ -29,18 +36,19 @@ def crop_and_flip(images: Tensor, settings: AugmentSettings, generator: torch.Ge
     return images.reshape(-1, channels).index_select(0, pixels.flatten()).view(count, height, width, channels)
 
 
-def cut_out_(values: Tensor, length: int, probability: float, generator: torch.Generator) -> None:
+def cut_out_(values: Tensor, length: int, probability: float, generator: torch.Generator, share: Share = WHOLE) -> None:
     """Zeros, in place, in a square centred on a uniformly drawn pixel, clipped at the border (DeVries, Taylor 2017).
 
-    `values` NHWC, contiguous, floating. At length or probability 0 nothing is drawn.
+    `values` NHWC, contiguous, floating, the `share` of a batch. At length or probability 0 nothing is drawn.
     """
     if length == 0 or probability == 0:
         return
     count, height, width, channels = values.shape
     device = values.device
-    y = torch.randint(0, height, (count, 1), generator=generator, device=device)
-    x = torch.randint(0, width, (count, 1), generator=generator, device=device)
-    has = torch.rand((count, 1, 1), generator=generator, device=device)[..., 0] < probability
+    drawn = (share.whole(count), 1)
+    y = share.of(torch.randint(0, height, drawn, generator=generator, device=device))
+    x = share.of(torch.randint(0, width, drawn, generator=generator, device=device))
+    has = share.of(torch.rand(drawn, generator=generator, device=device)) < probability
     rows = torch.arange(height, device=device)
     columns = torch.arange(width, device=device).repeat_interleave(channels)
     low, high = length // 2, length - length // 2

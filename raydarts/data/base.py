@@ -1,15 +1,18 @@
-"""What a data set is to the rest of raydarts: labelled images, as uint8 in memory or as files to read from."""
+"""What a data set is to the rest of raydarts: labelled images, in memory or as files to read from, or texts."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raydarts.data.files import ImageFiles
+from raydarts.data.text import TextTokens
 from raydarts.registry import Member
+from raydarts.tasks import Classification
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,37 @@ class ImageArrays:
         _, height, width, channels = self.train_images.shape
         return (channels, height, width)
 
+    @property
+    def task(self) -> Classification:
+        return Classification(self.image_shape, self.num_classes)
+
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> ImageArrays:
         """The same images with these statistics; None keeps those it has."""
         return replace(self, mean=mean or self.mean, std=std or self.std)
 
 
 ImageSource = ImageArrays | ImageFiles
-"""Both have `name`, `train_labels`, `test_labels`, `num_classes`, `image_shape`, `mean`, `std`, `with_statistics`."""
+"""Both have `name`, `train_labels`, `test_labels`, `num_classes`, `image_shape`, `task`, `mean`, `std`,
+`with_statistics`.
+"""
+
+
+Source = ImageSource | TextTokens
 
 
 class Dataset(Member):
-    """A data set that can be chosen by name (family `dataset`)."""
+    """A data set that can be chosen by name (family `dataset`). `KIND`: what it consists of, `image` or `text`."""
+
+    KIND: ClassVar[str] = "image"
 
     @abstractmethod
-    def load(self) -> ImageSource:
+    def load(self) -> Source:
         """Read it into memory, or list its files. Raises `DataError`, naming file and remedy, where it cannot."""
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether it can be loaded without a download."""
+        return True
+
     def check(self) -> None:
-        """Raise `DataError` cheaply (no decoding) where `load` is bound to fail: a missing file or folder."""
+        """Raise `DataError` where `load` is bound to fail, as far as that costs seconds: a missing file or folder."""

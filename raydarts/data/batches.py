@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,15 +15,11 @@ from raydarts.data.colour import jittered, require_colours
 from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
 from raydarts.data.windows import draws_of, resized, windows
+from raydarts.errors import InputError
+from raydarts.streams import WHOLE, Share
+from raydarts.tasks import Batch
 
 Part = Literal["weight", "alpha", "search", "validation", "test"]
-
-
-class Batch(NamedTuple):
-    """`inputs` `(n, channels, H, W)` normalised, channels last in memory; `targets` `(n,)` class numbers."""
-
-    inputs: Tensor
-    targets: Tensor
 
 
 Sliceable = TypeVar("Sliceable", Tensor, range)
@@ -36,7 +32,39 @@ def in_slices(values: Sliceable, size: int) -> Iterator[Sliceable]:
 
 
 class Batches(ABC):
-    """One part of a split. All draws come from the generators given, which live on the device.
+    """One part of a split. All draws come from the generators given, which live on the device."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Images or tokens."""
+
+    @abstractmethod
+    def epoch(self, batch_size: int, order: torch.Generator, augment: torch.Generator) -> Iterator[Batch]:
+        """One pass to learn from."""
+
+    @abstractmethod
+    def sequential(self, batch_size: int) -> Iterator[Batch]:
+        """Everything once, in order, as it is."""
+
+    @abstractmethod
+    def measured_size(self, batch_size: int) -> int:
+        """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
+
+    @abstractmethod
+    def require(self, batch_size: int) -> None:
+        """Raise `DataError` where no batch of this size can be had."""
+
+    @abstractmethod
+    def carry(self, memory: Tensor | None) -> None:
+        """The network's hidden state after the batch last given: the next batch of the pass begins with it."""
+
+    def cut_out(self, share: float, probability: float) -> None:
+        """From the next pass on a square whose side is `share` of an image's shorter one is set to 0."""
+        raise InputError("cutout is for images, and these data are none")
+
+
+class PreparedImages(Batches):
+    """Images of a part, normalised and augmented.
 
     Equal generators give equal batches to the last bit, and where a pass leaves the generators depends on
     the number of images and of batches taken alone. `cutout`, (length in pixels, probability), starts as the
@@ -53,6 +81,7 @@ class Batches(ABC):
         labels = source.test_labels if part == "test" else source.train_labels
         self.device = torch.device(device)
         self.dtype = dtype
+        self._shorter = min(height, width)
         self.targets = torch.from_numpy(labels[getattr(splits, part)]).to(self.device)
         self.augment = augment
         self.cutout = (0, 0.0) if augment is None else (augment.cutout_length, augment.cutout_probability)
@@ -63,43 +92,64 @@ class Batches(ABC):
     def __len__(self) -> int:
         return len(self.targets)
 
+    def measured_size(self, batch_size: int) -> int:
+        return 4 * batch_size
+
+    def require(self, batch_size: int) -> None:
+        """A part smaller than a batch is one batch of all of it."""
+
+    def carry(self, memory: Tensor | None) -> None:
+        """A network of images has no hidden state."""
+
+    def cut_out(self, share: float, probability: float) -> None:
+        self.cutout = (max(1, round(share * self._shorter)), probability)
+
     def epoch(
-        self, batch_size: int, order: torch.Generator, augment: torch.Generator, drop_last: bool = True
+        self,
+        batch_size: int,
+        order: torch.Generator,
+        augment: torch.Generator,
+        drop_last: bool = True,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
         """One shuffled, augmented pass. A part smaller than a batch is one batch of all of it.
 
-        `drop_last` leaves an incomplete last batch out.
+        `drop_last` leaves an incomplete last batch out. Of each batch the rows of `share` are given, which must
+        divide it.
         """
         size = min(batch_size, len(self))
         chosen = list(in_slices(torch.randperm(len(self), generator=order, device=self.device), max(size, 1)))
         if drop_last and chosen and len(chosen[-1]) < size:
             del chosen[-1]
-        for numbers, images in zip(chosen, self._training_images(chosen, augment), strict=True):
-            yield Batch(self._augmented(images, augment), self.targets[numbers])
+        for numbers, images in zip(chosen, self._training_images(chosen, augment, share), strict=True):
+            yield Batch(self._augmented(images, augment, share), self.targets[share.of(numbers)])
 
-    def sequential(self, batch_size: int) -> Iterator[Batch]:
-        """Every image once, in order, as it is."""
-        targets = in_slices(self.targets, batch_size)
-        for images, some in zip(self._images_in_order(batch_size), targets, strict=True):
-            yield Batch(self._as_inputs(self._normalised(images)), some)
-
-    @abstractmethod
-    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
-        """A batch for each of `chosen` (positions in the part), uint8 NHWC; random windows where they are asked for."""
+    def sequential(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """Every image once, in order, as it is; of a share only its batches, every `share.size`-th."""
+        places = list(in_slices(range(len(self)), batch_size))[share.rank :: share.size]
+        for images, place in zip(self._images_in_order(places), places, strict=True):
+            yield Batch(self._as_inputs(self._normalised(images)), self.targets[place.start : place.stop])
 
     @abstractmethod
-    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """All images, a batch at a time, uint8 NHWC."""
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
+        """The share of a batch for each of `chosen` (positions in the part), uint8 NHWC.
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        Random windows where they are asked for, drawn for whole batches.
+        """
+
+    @abstractmethod
+    def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
+        """The images at these positions in the part, a batch each, uint8 NHWC."""
+
+    def _augmented(self, images: Tensor, generator: torch.Generator, share: Share) -> Tensor:
         settings = self.augment
         if settings is None:
             return self._as_inputs(self._normalised(images))
-        images = crop_and_flip(images, settings, generator)
+        images = crop_and_flip(images, settings, generator, share)
         if settings.colour_jitter.strengths:
-            images = jittered(images.to(self.dtype), settings.colour_jitter, generator)
+            images = jittered(images.to(self.dtype), settings.colour_jitter, generator, share)
         values = self._normalised(images)
-        cut_out_(values, *self.cutout, generator)
+        cut_out_(values, *self.cutout, generator, share)
         return self._as_inputs(values)
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -111,7 +161,7 @@ class Batches(ABC):
         return values.permute(0, 3, 1, 2)
 
 
-class ImageBatches(Batches):
+class ImageBatches(PreparedImages):
     """A part of arrays in memory: uint8 on the device."""
 
     def __init__(
@@ -122,14 +172,16 @@ class ImageBatches(Batches):
         images = arrays.test_images if part == "test" else arrays.train_images
         self.images = torch.from_numpy(np.ascontiguousarray(images[getattr(splits, part)])).to(self.device)
 
-    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
         area = None if self.augment is None else self.augment.random_resized_crop
         for numbers in chosen:
-            images = self.images[numbers]
+            images = self.images[share.of(numbers)]
             if area is not None:
                 _, height, width, _ = images.shape
-                images = resized(images, windows(draws_of(len(images), generator, self.device), height, width, area))
+                draws = share.of(draws_of(len(numbers), generator, self.device))
+                images = resized(images, windows(draws, height, width, area))
             yield images
 
-    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
-        yield from in_slices(self.images, batch_size)
+    def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
+        for place in places:
+            yield self.images[place.start : place.stop]

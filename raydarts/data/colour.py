@@ -9,6 +9,7 @@ from torch import Tensor
 
 from raydarts.data.settings import ColourJitter
 from raydarts.errors import DataError
+from raydarts.streams import WHOLE, Share
 
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R BT.601, rounded as in torchvision)."""
@@ -23,14 +24,17 @@ def require_colours(jitter: ColourJitter, name: str, channels: int) -> None:
         raise DataError(f"augment.colour_jitter: {' and '.join(useless)} of {name}'s grey images cannot be changed")
 
 
-def jittered(values: Tensor, jitter: ColourJitter, generator: torch.Generator) -> Tensor:
-    """`values` NHWC in [0, 255], changed by what `jitter` asks for, in an order drawn for each image."""
+def jittered(values: Tensor, jitter: ColourJitter, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
+    """`values` NHWC in [0, 255], the `share` of a batch, changed by what `jitter` asks for.
+
+    The order of the changes is drawn for each image.
+    """
     asked = jitter.strengths
     if not asked:
         return values
-    count, device = len(values), values.device
-    orders = torch.rand((count, len(asked)), generator=generator, device=device).argsort(1).cpu()
-    spread = 2 * torch.rand((len(asked), count), generator=generator, device=device) - 1
+    drawn, device = share.whole(len(values)), values.device
+    orders = share.of(torch.rand((drawn, len(asked)), generator=generator, device=device)).argsort(1).cpu()
+    spread = 2 * share.of(torch.rand((len(asked), drawn), generator=generator, device=device), 1) - 1
     factors = [
         spread[number] * strength
         if name == "hue"

@@ -70,12 +70,12 @@ class Downloaded(Dataset):
         except RuntimeError:  # absent or damaged
             if not self.settings.download:
                 raise
-        with _one_at_a_time(Path(root)):
+        with one_at_a_time(Path(root)):
             return self.read(root, download=True)
 
 
 @contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
+def one_at_a_time(root: Path) -> Iterator[None]:
     """Two workers that download to one folder at once would tear each other's files."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".download.lock").open("w") as file:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from raydarts.data.windows import draws_of, windows
 from raydarts.errors import DataError
+from raydarts.tasks import Classification
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -57,6 +58,10 @@ class ImageFiles:
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return (3, self.view.size, self.view.size)
+
+    @property
+    def task(self) -> Classification:
+        return Classification(self.image_shape, self.num_classes)
 
     @property
     def mean(self) -> tuple[float, ...]:

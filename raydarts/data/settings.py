@@ -1,10 +1,10 @@
-"""Settings of the data: how much is held out, how batches are augmented."""
+"""Settings of the data: what is held out, who learns from what, how batches are augmented."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raydarts.registry import Choose, Component, Settings
 
@@ -56,21 +56,99 @@ class AugmentSettings(Settings):
         return self
 
 
-class DataSettings(Settings):
-    """What is searched on, and what is held out.
+class TextSettings(Settings):
+    """How a text is cut into batches of `(T, B)` tokens: back-propagation through time, truncated (BPTT).
 
-    `validation_fraction` of the training images is held out of search *and* of retraining, for
-    ranking; the rest is halved into weight- and alpha-batches by `alpha_fraction`. `split_seed` is
-    one for the whole sweep, so that all trials see the same split. `limit` keeps that many training
-    images (drawn by `split_seed`), `null` all. The test split is what the data set says it is. `mean` and
-    `std` normalise, a value a channel, of pixels scaled to [0, 1]; `null`: the data set's (computed from its
-    training images, but for `imagenet`).
+    A training batch is `bptt` tokens long, with `short_probability` half of that (rounded down); with `bptt_deviation`
+    above 0 the length is then drawn from a normal distribution about it, at least 5 and at most `bptt` + 20. The
+    weights' learning rate is multiplied by length / `bptt` in the batch's step. Text that is measured is cut into
+    `measured_columns` columns, and batches of `bptt` tokens.
+
+    Defaults: the authors' search (rnn/train_search.py; DARTS paper, appendix A.1.2). Their evaluation has
+    `bptt_deviation` 5.
+    """
+
+    bptt: int = Field(35, ge=1)
+    short_probability: float = Field(0.05, ge=0, le=1)
+    bptt_deviation: float = Field(0.0, ge=0)
+    measured_columns: int = Field(10, ge=2)
+
+
+IMAGES_ALONE: dict[str, Any] = {"validation_fraction": 0.1, "split_seed": 0, "mean": None, "std": None}
+"""Keys that only images have, with the value each has where it is left out."""
+
+
+class DataSettings(Settings):
+    """What is searched on, and what is held out. A key left out (`null`) has the default of the data's kind.
+
+    Images: `validation_fraction` (0.1) of the training images is held out of search *and* of retraining, for
+    ranking; the rest is halved into weight- and alpha-batches by `alpha_fraction` (0.5). `split_seed` (0) is one for
+    the whole sweep, so that all trials see the same split. `limit` keeps that many training images (drawn by
+    `split_seed`), `null` all. The test split is what the data set says it is. `mean` and `std` normalise, a value a
+    channel, of pixels scaled to [0, 1]; `null`: the data set's (computed from its training images, but for
+    `imagenet`).
+
+    Text has validation and test text of its own, in the order it is read in. `limit` keeps the first so many
+    training tokens. `alpha_from` `training` (the default): alpha learns from the last `alpha_fraction` of the
+    training tokens and the weights from what is before it, and the validation text is for ranking alone.
+    `validation`: the weights learn from all training tokens and alpha from the validation text, as in the paper's
+    code (`search_data`); what is then ranked by it is no longer held out of the search.
     """
 
     dataset: Annotated[Component, Choose("dataset")] = Field(default_factory=lambda: Choose("dataset").parse("digits"))
-    validation_fraction: float = Field(0.1, ge=0, lt=1)
-    alpha_fraction: float = Field(0.5, gt=0, lt=1)
-    split_seed: int = Field(0, ge=0)
+    validation_fraction: float | None = Field(None, ge=0, lt=1, validate_default=True)
+    alpha_from: Literal["training", "validation"] | None = Field(None, validate_default=True)
+    alpha_fraction: float | None = Field(None, gt=0, lt=1, validate_default=True)
+    split_seed: int | None = Field(None, ge=0, validate_default=True)
     limit: int | None = Field(None, gt=0)
-    mean: tuple[Pixel, ...] | None = None
-    std: tuple[Deviation, ...] | None = None
+    mean: tuple[Pixel, ...] | None = Field(None, validate_default=True)
+    std: tuple[Deviation, ...] | None = Field(None, validate_default=True)
+
+    @property
+    def kind(self) -> str:
+        """What the data set consists of: `image` or `text`."""
+        return _kind(self.dataset)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether something is held out of search and retraining, to rank by."""
+        return self.validation_fraction != 0
+
+    @field_validator(*IMAGES_ALONE)
+    @classmethod
+    def _of_images(cls, value: Any, info: ValidationInfo) -> Any:
+        if "dataset" not in info.data:  # told already
+            return value
+        dataset, key = info.data["dataset"], str(info.field_name)
+        if _kind(dataset) == "image":
+            return IMAGES_ALONE[key] if value is None else value
+        if value is not None:
+            raise ValueError(f"is for images; {dataset.name} is text with a validation text of its own: leave it out")
+        return None
+
+    @field_validator("alpha_from")
+    @classmethod
+    def _of_text(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "dataset" not in info.data:
+            return value
+        dataset = info.data["dataset"]
+        if _kind(dataset) == "text":
+            return value or "training"
+        if value is not None:
+            raise ValueError(f"is for text; of {dataset.name} alpha has alpha_fraction of the training images")
+        return None
+
+    @field_validator("alpha_fraction")
+    @classmethod
+    def _acts(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("alpha_from") != "validation":
+            return 0.5 if value is None else value
+        if value is not None:
+            raise ValueError(
+                "has no effect where alpha_from is validation; leave it out, or write alpha_from: training"
+            )
+        return None
+
+
+def _kind(dataset: Component) -> str:
+    return str(getattr(dataset.member, "KIND", "image"))

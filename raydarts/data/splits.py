@@ -1,4 +1,4 @@
-"""Who learns from which images: one split, the same for every trial of a sweep."""
+"""Who learns from which images or tokens: one split, the same for every trial of a sweep."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raydarts.data.base import ImageArrays, ImageSource
+from raydarts.data.base import ImageArrays, ImageSource, Source
 from raydarts.data.files import ImageFiles
 from raydarts.data.settings import DataSettings
+from raydarts.data.text import TextTokens
+from raydarts.data.text_splits import TextSplits, split_text
 from raydarts.errors import DataError
 
 Indices = NDArray[np.int64]
@@ -51,11 +53,12 @@ class Splits:
         return self.source
 
 
+AnySplits = Splits | TextSplits
 _KEPT = 2
-_loaded: dict[str, Splits] = {}
+_loaded: dict[str, AnySplits] = {}
 
 
-def load_splits(settings: DataSettings) -> Splits:
+def load_splits(settings: DataSettings) -> AnySplits:
     """Load the data set and split it. Kept for the process: Ray's workers run many trials each.
 
     The last `_KEPT` are kept, by the settings written out, `mean` and `std` among them (a data set's own may
@@ -64,11 +67,17 @@ def load_splits(settings: DataSettings) -> Splits:
     """
     key = settings.model_dump_json()
     if key not in _loaded:
-        splits = split(_normalised_as_given(settings.dataset.build().load(), settings), settings)
+        splits = _split(settings.dataset.build().load(), settings)
         while len(_loaded) >= _KEPT:
             del _loaded[next(iter(_loaded))]
         _loaded[key] = splits
     return _loaded[key]
+
+
+def _split(source: Source, settings: DataSettings) -> AnySplits:
+    if isinstance(source, TextTokens):
+        return split_text(source, settings)
+    return split(_normalised_as_given(source, settings), settings)
 
 
 def _normalised_as_given(source: ImageSource, settings: DataSettings) -> ImageSource:
@@ -88,9 +97,9 @@ def split(source: ImageSource, settings: DataSettings) -> Splits:
     order = np.random.default_rng(settings.split_seed).permutation(len(source.train_labels)).astype(np.int64)
     if settings.limit is not None:
         order = order[: settings.limit]
-    held_out = round(settings.validation_fraction * len(order))
+    held_out = round((settings.validation_fraction or 0) * len(order))
     validation, rest = order[:held_out], order[held_out:]
-    cut = round(settings.alpha_fraction * len(rest))
+    cut = round((settings.alpha_fraction or 0) * len(rest))
     alpha, weight = rest[:cut], rest[cut:]
     for name, part in (("weight", weight), ("alpha", alpha)):
         if len(part) < 2:
@@ -98,6 +107,6 @@ def split(source: ImageSource, settings: DataSettings) -> Splits:
                 f"{source.name}: the {name} part of the split has {len(part)} of {len(order)} images; "
                 "change data.limit, data.validation_fraction or data.alpha_fraction"
             )
-    if settings.validation_fraction > 0 and not held_out:
+    if settings.holds_out and not held_out:
         raise DataError(f"{source.name}: data.validation_fraction holds out none of {len(order)} images; raise it")
     return Splits(source, weight, alpha, validation)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from raydarts.data.batches import Batches, in_slices
+from raydarts.data.batches import PreparedImages
 from raydarts.data.files import View, path_of, read
 from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
 from raydarts.errors import DataError
+from raydarts.streams import Share
 
 Request = tuple[int, int | None]
 """Which image (position in the part), and the seed of its random window (None: its middle)."""
@@ -25,7 +26,7 @@ Request = tuple[int, int | None]
 _WITHOUT_FORK = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-class ImageStream(Batches):
+class ImageStream(PreparedImages):
     """A part of `ImageFiles`: files are decoded by `workers` processes, everything else happens on the device.
 
     A random window is drawn from a seed of its own image, which comes from the `augment` generator before the
@@ -47,12 +48,16 @@ class ImageStream(Batches):
         self._training: DataLoader[Tensor | str] | None = None
         self._passes = 0
 
-    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator) -> Iterator[Tensor]:
+    def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
         seeds: list[int | None] = [None] * len(self)
         if self._reader.area is not None:
             seeds = torch.randint(0, 2**62, (len(self),), generator=generator, device=self.device).tolist()
         drawn = iter(seeds)
-        requests = [[(number, next(drawn)) for number in numbers.tolist()] for numbers in chosen]
+        requests = []
+        for numbers in chosen:
+            whole = [(number, next(drawn)) for number in numbers.tolist()]
+            rows = len(whole) // share.size
+            requests.append(whole[share.rank * rows : (share.rank + 1) * rows])
         if self._training is None:
             self._training = self._loader(self._requests, persistent=self._workers > 0)
         self._requests.batches = requests
@@ -63,9 +68,9 @@ class ImageStream(Batches):
             if self._passes != mine:
                 raise RuntimeError("a second pass over a stream began before this one ended")
 
-    def _images_in_order(self, batch_size: int) -> Iterator[Tensor]:
+    def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
         requests = _Requests()
-        requests.batches = [[(number, None) for number in some] for some in in_slices(range(len(self)), batch_size)]
+        requests.batches = [[(number, None) for number in place] for place in places]
         yield from self._read(self._loader(requests, persistent=False))
 
     def _loader(self, requests: _Requests, persistent: bool) -> DataLoader[Tensor | str]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch
+from raydarts.data.batches import PreparedImages
 from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
+from raydarts.evaluation.acceleration import Acceleration
+from raydarts.evaluation.parallel import Team
 from raydarts.evaluation.schedule import learning_rate
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
+from raydarts.tasks import Batch
 
 
 class Evaluation:
@@ -24,6 +27,9 @@ class Evaluation:
     Learns from every training image that is not held out; the held-out ones give the validation
     figures of each epoch. Test images are looked at once, in `result`, after the last epoch: no epoch,
     setting or genotype is chosen by them.
+
+    Where torch.distributed has a process group, all its processes make this job, equal in all arguments but the
+    device, and go through its methods together; each learns from and measures its share (see `parallel`).
     """
 
     def __init__(
@@ -39,16 +45,23 @@ class Evaluation:
         self.device = torch.device(device)
         self.dtype = getattr(torch, settings.precision)
         self.streams = Streams(seed, self.device)
-        source = splits.source
+        self.team, self.acceleration = Team(), Acceleration(settings, self.device)
         with self.streams.globally("weight_init"):
-            network = space_of(genotype).network(genotype, source.image_shape, source.num_classes, settings.network)
-        self.network: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.draw_from(self.streams["dropout"])
+            network = space_of(genotype).network(genotype, splits.source.task, settings.network)
+        self.network = self.acceleration.place(network, self.dtype)
+        self.network.draw_from(self.streams["dropout"])  # type: ignore[operator]
+        self.network.drop_path.share = self.team.share  # type: ignore[union-attr]
+        self.team.prepare(self.network, settings.sync_batch_norm)
+        self.runner = self.acceleration.runner(self.network)
         self.parts = {
-            part: batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None)
+            part: cast(
+                PreparedImages,
+                batches(splits, part, self.device, self.dtype, settings.augment if part == "search" else None),
+            )
             for part in ("search", "validation", "test")
             if len(getattr(splits, part))
         }
+        self.team.require_divisible(min(settings.batch_size, len(self.parts["search"])))
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
         )
@@ -80,9 +93,12 @@ class Evaluation:
         self.network.train()
         meter = Meter()
         data = self.parts["search"]
-        passed = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
+        passed = data.epoch(
+            self.settings.batch_size, self.streams["order"], self.streams["augment"], share=self.team.share
+        )
         for number, batch in enumerate(passed):
             self._step(batch, number, meter)
+        meter = self.team.total(meter, self.device)
         self.epoch += 1
         validation = self._measure("validation")
         self.metrics = {
@@ -101,16 +117,20 @@ class Evaluation:
     def _step(self, batch: Batch, number: int, meter: Meter) -> None:
         """One SGD step on cross entropy plus `auxiliary_weight` times the auxiliary head's."""
         settings = self.settings
-        logits, auxiliary = self.network(batch.inputs)
-        loss = self._cross_entropy(logits, batch.targets)
-        if auxiliary is not None:
-            loss = loss + settings.network.auxiliary_weight * self._cross_entropy(auxiliary, batch.targets)
-        require_finite(loss, "training loss", self.epoch + 1, number, "evaluate.training.lr")
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self.acceleration.autocast():
+            logits, auxiliary = self.runner(self.acceleration.inputs(batch.inputs))
+            loss = self._cross_entropy(logits, batch.targets)
+            if auxiliary is not None:
+                loss = loss + settings.network.auxiliary_weight * self._cross_entropy(auxiliary, batch.targets)
+        # The mean of all processes, so that all stop where one must.
+        require_finite(self.team.mean(loss), "training loss", self.epoch + 1, number, "evaluate.training.lr")
+        weights = list(self.network.parameters())
+        self.acceleration.backward(loss, self.optimizer)
+        self.team.sum_gradients(weights)
+        self.acceleration.unscale(self.optimizer)
         if settings.grad_clip > 0:
-            nn.utils.clip_grad_norm_(self.network.parameters(), settings.grad_clip)
-        self.optimizer.step()
+            nn.utils.clip_grad_norm_(weights, settings.grad_clip)
+        self.acceleration.step(self.optimizer)
         meter.add(loss, (logits.detach().argmax(1) == batch.targets).sum(), len(batch.targets))
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -122,11 +142,13 @@ class Evaluation:
         meter = Meter()
         if part in self.parts:
             self.network.eval()
-            for batch in self.parts[part].sequential(4 * self.settings.batch_size):
-                logits = self.network(batch.inputs)[0]
-                loss = nn.functional.cross_entropy(logits, batch.targets)
+            self.team.agree_on_buffers(self.network)
+            for batch in self.parts[part].sequential(4 * self.settings.batch_size, self.team.share):
+                with self.acceleration.autocast():
+                    logits = self.network(self.acceleration.inputs(batch.inputs))[0]
+                    loss = nn.functional.cross_entropy(logits, batch.targets)
                 meter.add(loss, (logits.argmax(1) == batch.targets).sum(), len(batch.targets))
-        return meter
+        return self.team.total(meter, self.device)
 
     def result(self) -> dict[str, Any]:
         """The last epoch's figures, the test figures, and the number of parameters (auxiliary head not counted)."""
@@ -147,6 +169,7 @@ class Evaluation:
             "epoch": self.epoch,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.acceleration.scaler.state_dict(),
             "streams": self.streams.state_dict(),
             "metrics": self.metrics,
         }
@@ -155,5 +178,6 @@ class Evaluation:
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.acceleration.scaler.load_state_dict(state["scaler"])
         self.streams.load_state_dict(state["streams"])
         self.metrics = state["metrics"]

@@ -6,12 +6,14 @@ the authors' code fills in; docs/presets.md names both.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings
+from raydarts.evaluation.acceleration import Amp
 from raydarts.registry import Settings
+from raydarts.runs.score import ACCURACY, Score
 
 
 class NetworkSettings(Settings):
@@ -49,9 +51,13 @@ class EvaluationSettings(Settings):
     `schedule`: how `lr` falls over `epochs`: to `lr_min` along a `cosine` or a line (`linear`), or by the factor
     `lr_factor` each epoch (`exponential`, which has no `lr_min`); the first `warmup_epochs` rise linearly to `lr`
     (see `schedule.learning_rate`). `drop_path` ramps linearly to its value, `drop_path * epoch / epochs`;
-    `grad_clip` 0: none.
+    `grad_clip` 0: none. `amp`, `channels_last` and `compile`: see `acceleration.Acceleration`. `batch_size` images
+    are divided among an evaluation's workers; with `sync_batch_norm` their batch norms see all of them.
     """
 
+    SCORE: ClassVar[Score] = ACCURACY
+
+    name: Literal["image"] = "image"
     epochs: int = Field(600, ge=1)
     batch_size: int = Field(96, ge=2)
     schedule: Literal["cosine", "linear", "exponential"] = "cosine"
@@ -65,8 +71,19 @@ class EvaluationSettings(Settings):
     drop_path: float = Field(0.2, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     precision: Literal["float32", "float64"] = "float32"
+    amp: Amp = "off"
+    channels_last: bool = True
+    compile: bool = False
+    sync_batch_norm: bool = True
     network: NetworkSettings = NetworkSettings()
     augment: AugmentSettings = AugmentSettings()
+
+    @field_validator("amp")
+    @classmethod
+    def _mixes_down(cls, value: str, info: ValidationInfo) -> str:
+        if value != "off" and info.data.get("precision") == "float64":
+            raise ValueError("mixes with precision float32 alone; write precision: float32, or amp: off")
+        return value
 
     @field_validator("lr_min")
     @classmethod

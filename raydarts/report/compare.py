@@ -14,6 +14,7 @@ from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
 from raydarts.runs.files import plain
 from raydarts.runs.place import Place
+from raydarts.runs.stages import data_of, section_of
 
 
 def compare_runs(first: Place, second: Place) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def compare_runs(first: Place, second: Place) -> dict[str, Any]:
         "warnings": _warnings(runs),
         "paired": _paired(runs),
         "genotypes": _shared(runs),
+        "stages": _stages(runs),
     }
     return dict(plain(found))
 
@@ -41,13 +43,14 @@ def _mean(values: Sequence[float]) -> dict[str, Any] | None:
 
 def _summary(run: Run) -> dict[str, Any]:
     statuses = [search.status for search in run.searches]
-    best = max(run.retrained_mean, key=lambda name: run.retrained_mean[name], default=None)
+    best = next(iter(run.ranked), None)
     return {
         "name": run.name,
         "status": run.status,
         "command": command(run.description.get("command") or []),
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
+        "score": run.score.metric,
         "supernet": _mean([s.metric for s in run.completed if s.metric is not None]),
         "skips": _mean([float(s.skips) for s in run.completed if s.skips is not None]),
         "retrained_genotypes": len(run.retrained_mean),
@@ -73,12 +76,14 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
     first, second = runs
     lines = []
     if first.spec.get("data") != second.spec.get("data"):
-        lines.append("The data differ: accuracies of the two runs do not measure the same.")
+        lines.append("The data differ: figures of the two runs do not measure the same.")
+    if first.score != second.score:
+        lines.append(f"The retrained figures differ ({first.score.metric}, {second.score.metric}).")
     if first.metric != second.metric:
         lines.append(f"The supernet's metrics differ ({first.metric}, {second.metric}).")
     training = [(run.spec.get("evaluate") or {}).get("training") for run in runs]
     if training[0] != training[1]:
-        lines.append("The retrainings differ in their settings: retrained accuracies compare these too.")
+        lines.append("The retrainings differ in their settings: retrained figures compare these too.")
     return lines
 
 
@@ -105,6 +110,20 @@ def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
+def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The other retraining stages that both runs have: the best genotype of each, and whether they can be compared."""
+    found = []
+    for name in (name for name in runs[0].stages if name in runs[1].stages):
+        told = [_summary(run.stages[name]) for run in runs]
+        sections = [(section_of(run.spec, name).get("training"), data_of(run.spec, name)) for run in runs]
+        sides = {
+            side: {key: each[key] for key in ("best_genotype", "best", "retrained_genotypes")}
+            for side, each in zip(("first", "second"), told, strict=True)
+        }
+        found.append({"name": name, "comparable": sections[0] == sections[1], **sides})
+    return found
+
+
 def _told(mean: Mapping[str, Any] | None) -> str:
     if mean is None:
         return "-"
@@ -125,7 +144,7 @@ def comparison_table(found: Mapping[str, Any]) -> RenderableType:
         ("search trials", lambda run: ", ".join(f"{count} {name}" for name, count in run["trials"].items()) or "-"),
         ("supernet metric, over completed searches", lambda run: f"{run['metric']} {_told(run['supernet'])}"),
         ("skips, over completed searches", lambda run: _told(run["skips"])),
-        ("retrained validation accuracy, over genotypes", lambda run: _told(run["retrained"])),
+        ("retrained, over genotypes", lambda run: f"{run['score']} {_told(run['retrained'])}"),
         ("best genotype, over evaluation seeds", _best),
     )
     for name, show in rows:
@@ -143,6 +162,9 @@ def comparison_table(found: Mapping[str, Any]) -> RenderableType:
         parts.append(
             Text(f"retrained in both: {genotype['id']}: {_told(genotype['first'])} and {_told(genotype['second'])}")
         )
+    for stage in found["stages"]:
+        note = "" if stage["comparable"] else "; data or training differ, so these do not measure the same"
+        parts.append(Text(f"best of {stage['name']}: {_best(stage['first'])} and {_best(stage['second'])}{note}"))
     parts += [_changes("Spec", found["spec"], names), _changes("Versions", found["versions"], names)]
     return Group(*parts)
 

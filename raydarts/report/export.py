@@ -12,6 +12,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.stages import EVALUATE, stages_of
 
 FORMATS = (".csv", ".parquet")
 
@@ -35,9 +36,16 @@ def export_run(path: Place, to: Path, *, epochs: bool = False) -> int:
 
 
 def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
-    """The rows. `choice.*` are the swept settings, `metric.*` what was measured, accuracies in [0, 1]."""
+    """The rows. `stage` is search, evaluation, or another stage's name; `choice.*` are the swept settings, `metric.*`
+    what was measured, accuracies in [0, 1].
+
+    What an evaluation measured beside its network is `metric.baseline.NAME.PART`.
+    """
     rows = []
-    for stage, records in (("search", results.trials(run)), ("evaluation", results.evaluations(run))):
+    others = [stage.name for stage in stages_of(run.description()) if stage.name != EVALUATE]
+    stages = [("search", results.trials(run)), ("evaluation", results.evaluations(run))]
+    stages += [(name, results.retrained(run, name)) for name in others]
+    for stage, records in stages:
         for record in records:
             head = _head(run.name, stage, record)
             if epochs:
@@ -74,9 +82,13 @@ def _ended(record: TrialRecord) -> dict[str, Any]:
         "epochs": record.epochs,
         "seconds": record.result.get("seconds"),
         **{f"skips.{cell}": count for cell, count in record.skips.items()},
-        **_measured({**record.metrics, **known}),
+        **_measured({**record.metrics, **known, **_baselines(outcome.get("baselines") or {})}),
         "error": record.result.get("error"),
     }
+
+
+def _baselines(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"baseline.{name}.{part}": value for name, parts in found.items() for part, value in parts.items()}
 
 
 def _flat(value: Any) -> bool:

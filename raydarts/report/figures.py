@@ -11,7 +11,8 @@ from raydarts.report import stats
 from raydarts.report.axes import NoAxis, Scale, plot_area
 from raydarts.report.gather import Run, Searched
 from raydarts.report.svg import COLOURS, SOFT, Chart
-from raydarts.report.wording import number, percent
+from raydarts.report.wording import axis, number, told_score, told_unit
+from raydarts.runs.score import Score
 
 
 @dataclass(frozen=True)
@@ -42,52 +43,54 @@ def _metric(run: Run) -> str:
 
 def is_share(run: Run) -> bool:
     """Whether the sweep's metric is told in percent."""
-    return run.metric.endswith("accuracy")
+    return run.supernet.share
 
 
 def show_metric(run: Run, value: float) -> str:
-    return f"{percent(value)} %" if is_share(run) else number(value, 4)
+    return told_unit(run.supernet, value) if is_share(run) else number(value, 4)
 
 
 def supernet_against_retrained(run: Run) -> Figure:
     """The misleading plot: what the supernet said of each genotype, and what retraining said."""
-    title = "Supernet score against retrained accuracy"
-    ranked = sorted(run.retrained_mean, key=lambda name: -run.retrained_mean[name])
-    names = [name for name in ranked if name in run.supernet_mean]
+    score = run.score
+    title = f"Supernet score against retrained {score.measure}"
+    names = [name for name in run.ranked if name in run.supernet_mean]
     if len(names) < 2:
         return missing("misleading", title, "fewer than two genotypes have both scores")
     means = {name: stats.mean_of(run.validation[name]) for name in names}
     ends = [end for mean in means.values() if mean for end in (mean.low or mean.value, mean.high or mean.value)]
-    x, y = plot_area([run.supernet_mean[name] for name in names], ends, percent_x=is_share(run), percent_y=True)
+    x, y = plot_area([run.supernet_mean[name] for name in names], ends, percent_x=is_share(run), percent_y=score.share)
     chart = Chart(
-        f"Scatter of {len(names)} genotypes: {_metric(run)} across, mean retrained validation accuracy upwards",
+        f"Scatter of {len(names)} genotypes: {_metric(run)} across, mean retrained {score.words} upwards",
         x,
         y,
-        f"{_metric(run)}{', %' if is_share(run) else ''} (mean over trials)",
-        "retrained validation accuracy, %",
+        f"{_metric(run)}{axis(run.supernet)} (mean over trials)",
+        f"retrained {score.words}{axis(score)}",
     )
     rows = []
     for rank, name in enumerate(names, start=1):
-        mean, score = means[name], run.supernet_mean[name]
+        mean, before = means[name], run.supernet_mean[name]
         if mean is None:
             continue
         trials = run.found_by[name]
         skips = trials[0].skips
-        at = (x(score), y(mean.value))
+        at = (x(before), y(mean.value))
         if mean.low is not None and mean.high is not None:
             chart.line([(at[0], y(mean.low)), (at[0], y(mean.high))], COLOURS[0], width=1.2, opacity=0.6)
         told = (
-            f"rank {rank}: {name}, supernet {show_metric(run, score)}, retrained {percent(mean.value)} % (n={mean.n})"
+            f"rank {rank}: {name}, supernet {show_metric(run, before)}, "
+            f"retrained {told_unit(score, mean.value)} (n={mean.n})"
         )
         chart.mark(at, COLOURS[0], title=f"{told}, {skips} skips", size=5)
         chart.text((at[0] + 7, at[1] - 5), f"{skips}" if skips is not None else "", size=11, soft=True)
-        rows.append([str(rank), name, _scored(run, trials), str(len(trials)), *mean_cells(mean), str(skips)])
+        rows.append([str(rank), name, _scored(run, trials), str(len(trials)), *mean_cells(mean, score), str(skips)])
+    line = "rising" if run.mode == score.mode else "falling"
     caption = (
         "Each point is a retrained genotype; the line is the 95 % interval of its mean over evaluation seeds, the "
-        "small "
-        "number its skip connections. Points on a rising line would mean that the supernet's score can be trusted."
+        f"small number its skip connections. Points on a {line} line would mean that the supernet's score can be "
+        "trusted."
     )
-    headers = ["rank", "genotype", _metric(run), "trials", *MEAN_HEADERS, "skips"]
+    headers = ["rank", "genotype", _metric(run), "trials", *mean_headers(score), "skips"]
     return Figure("misleading", title, caption, [chart.svg()], headers, rows)
 
 
@@ -97,30 +100,31 @@ def _scored(run: Run, trials: Sequence[Searched]) -> str:
     if mean is None:
         return "-"
     if is_share(run):
-        return told_mean(mean)
+        return told_mean(mean, run.supernet)
     return number(mean.value, 4) + ("" if mean.std is None else f" ± {number(mean.std)} (n={mean.n})")
 
 
-MEAN_HEADERS = ("mean %", "std", "n", "95 % interval")
+def mean_headers(score: Score) -> tuple[str, ...]:
+    return ("mean %" if score.share else "mean", "std", "n", "95 % interval")
 
 
-def mean_cells(mean: stats.Mean | None) -> list[str]:
-    """A mean of accuracies as cells of a table: percent, spread, n, interval."""
+def mean_cells(mean: stats.Mean | None, score: Score) -> list[str]:
+    """A mean of scores as cells of a table: the mean (of shares in percent), spread, n, interval."""
     if mean is None:
         return ["-", "-", "0", "-"]
-    interval = "none: n is 1" if mean.low is None else f"{percent(mean.low)} to {percent(mean.high)}"
-    return [percent(mean.value), percent(mean.std), str(mean.n), interval]
+    value, std, low, high = (told_score(score, each) for each in (mean.value, mean.std, mean.low, mean.high))
+    return [value, std, str(mean.n), "none: n is 1" if mean.low is None else f"{low} to {high}"]
 
 
-def told_mean(mean: stats.Mean) -> str:
+def told_mean(mean: stats.Mean, score: Score) -> str:
     """The same in one cell."""
-    value, std, n, interval = mean_cells(mean)
+    value, std, n, interval = mean_cells(mean, score)
     return f"{value} ± {std} (n={n}, 95 %: {interval})" if mean.n > 1 else f"{value} (n=1, no spread)"
 
 
 def pareto(run: Run) -> Figure:
-    """Cost against accuracy, what nothing beats in both drawn through."""
-    title = "Pareto front: cost against retrained accuracy"
+    """Cost against score, what nothing beats in both drawn through."""
+    title = f"Pareto front: cost against retrained {run.score.measure}"
     parameters = {each.genotype_id: each.parameters for each in run.retrainings if each.parameters is not None}
     skips = {name: found[0].skips for name, found in run.found_by.items() if found[0].skips is not None}
     costs = [("parameters, millions", {name: value / 1e6 for name, value in parameters.items() if value is not None})]
@@ -130,14 +134,14 @@ def pareto(run: Run) -> Figure:
         names = [name for name in run.retrained_mean if name in cost]
         if len(names) < 2:
             continue
-        front = _front([(cost[name], run.retrained_mean[name], name) for name in names])
+        front = _front([(cost[name], run.score.sign * run.retrained_mean[name], name) for name in names])
         pictures.append(_front_chart(run, label, cost, names, front))
         rows += [
             [
                 label,
                 name,
                 number(cost[name], 4),
-                *mean_cells(stats.mean_of(run.validation[name])),
+                *mean_cells(stats.mean_of(run.validation[name]), run.score),
                 "yes" if name in front else "no",
             ]
             for name in sorted(names, key=lambda name: cost[name])
@@ -148,16 +152,16 @@ def pareto(run: Run) -> Figure:
         "Filled squares lie on the front: no other genotype is both cheaper and better in the mean. Means over "
         "evaluation seeds; their intervals are in the ranking. Membership of the front is itself uncertain."
     )
-    headers = ["cost", "genotype", "value", *MEAN_HEADERS, "on the front"]
+    headers = ["cost", "genotype", "value", *mean_headers(run.score), "on the front"]
     return Figure("pareto", title, caption, pictures, headers, rows)
 
 
 def _front(points: list[tuple[float, float, str]]) -> list[str]:
-    """The names no other point beats: cheaper or equal, and more accurate."""
+    """The names no other (cost, gain, name) beats: cheaper or equal, and of more gain."""
     best, names = float("-inf"), []
-    for _, accuracy, name in sorted(points, key=lambda point: (point[0], -point[1], point[2])):
-        if accuracy > best:
-            best = accuracy
+    for _, gain, name in sorted(points, key=lambda point: (point[0], -point[1], point[2])):
+        if gain > best:
+            best = gain
             names.append(name)
     return names
 
@@ -166,18 +170,18 @@ def _front_chart(run: Run, label: str, cost: dict[str, float], names: list[str],
     x, y = plot_area(
         [cost[name] for name in names],
         [run.retrained_mean[name] for name in names],
-        percent_y=True,
+        percent_y=run.score.share,
         whole_x=all(cost[name].is_integer() for name in names),
     )
-    alt = f"{len(names)} genotypes, {label} across, mean validation accuracy upwards; {len(front)} lie on the front"
-    chart = Chart(alt, x, y, label, "retrained validation accuracy, %")
+    alt = f"{len(names)} genotypes, {label} across, mean {run.score.words} upwards; {len(front)} lie on the front"
+    chart = Chart(alt, x, y, label, f"retrained {run.score.words}{axis(run.score)}")
     path: list[tuple[float, float]] = []
     for name in front:
         at = (x(cost[name]), y(run.retrained_mean[name]))
         path += [(at[0], path[-1][1]), at] if path else [at]
     chart.line(path, COLOURS[1], width=1.6)
     for name in names:
-        told = f"{name}: {label} {number(cost[name], 4)}, {percent(run.retrained_mean[name])} %"
+        told = f"{name}: {label} {number(cost[name], 4)}, {told_unit(run.score, run.retrained_mean[name])}"
         at = (x(cost[name]), y(run.retrained_mean[name]))
         on = name in front
         chart.mark(at, COLOURS[1] if on else SOFT, "square" if on else "circle", told, 4.5, hollow=not on)

@@ -40,7 +40,10 @@ def timeline(run: Run) -> Figure:
     """When each process worked on what."""
     title = "Cluster use over time"
     jobs: list[tuple[str, str, Searched | Retrained]] = [("search", f"trial {s.id}", s) for s in run.searches]
-    jobs += [("retraining", f"genotype {r.genotype_id}, evaluation seed {r.seed}", r) for r in run.retrainings]
+    jobs += [
+        ("retraining", f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", r)
+        for stage, r in run.all_retrainings
+    ]
     stretches = [(kind, name, bar) for kind, name, job in jobs for bar in _bars(job.times)]
     if not stretches:
         return missing("timeline", title, "start and end times are not recorded in this run")
@@ -86,7 +89,7 @@ def _lanes(stretches: Sequence[Any], places: Sequence[str]) -> list[str]:
 def drawings(run: Run) -> Figure:
     """The best retrained genotypes, drawn; without retrainings the promoted, else the best by the metric."""
     title = "Genotypes"
-    ranked = sorted(run.retrained_mean, key=lambda name: -run.retrained_mean[name])
+    ranked = run.ranked
     known = {s.genotype_id: s.genotype for s in run.searches if s.genotype_id and s.genotype}
     known |= {r.genotype_id: r.genotype for r in run.retrainings if r.genotype}
     if not ranked:
@@ -105,7 +108,7 @@ def drawings(run: Run) -> Figure:
         for cell, edges in genotype.items():
             rows.append([str(rank), name, cell, _words(edges)])
     order = (
-        "by mean retrained validation accuracy" if run.retrained_mean else "by the supernet's score; none is retrained"
+        f"by mean retrained {run.score.words}" if run.retrained_mean else "by the supernet's score; none is retrained"
     )
     caption = f"The first {len(chosen)} of {len(ranked)}, {order}. Dashed: skip connections; dotted: none."
     if len(pictures) < len(chosen):

@@ -172,8 +172,7 @@ def arch_weights(run: Run) -> Figure:
 
 def _shown(run: Run) -> Searched | None:
     """The trial behind the best retrained genotype that recorded its arch weights, else the best by the metric."""
-    ranked = sorted(run.retrained_mean, key=lambda name: -run.retrained_mean[name])
-    first = [search for name in ranked for search in run.found_by.get(name, [])]
+    first = [search for name in run.ranked for search in run.found_by.get(name, [])]
     sign = -1.0 if run.mode == "max" else 1.0
     rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
     return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)

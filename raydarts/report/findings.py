@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from raydarts.report import stats
 from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
 from raydarts.report.gather import Run, Searched, Setting, short
-from raydarts.report.wording import Outcome, amount, listed, number
+from raydarts.report.wording import Outcome, amount, listed, number, told_score
 
 _FEWEST = 6  # trials; with fewer nothing is tested
 
@@ -53,9 +53,9 @@ class Finding:
 
 def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]]]:
     """What a setting may act on: the sweep's metric, skip connections, retrained accuracy."""
-    supernet = Outcome(f"supernet {run.metric.replace('_', ' ')}", run.metric.endswith("accuracy"))
+    supernet = Outcome(f"supernet {run.metric.replace('_', ' ')}", run.supernet.share)
     skips = Outcome("skip connections", False, countable=True)
-    retrained = Outcome("retrained validation accuracy", True, selected=True)
+    retrained = Outcome(f"retrained {run.score.words}", run.score.share, selected=True)
     return [
         (supernet, lambda search: search.metric),
         (skips, lambda search: None if search.skips is None else float(search.skips)),
@@ -160,9 +160,8 @@ def _levels(
 def _rank(run: Run, draws: int) -> Finding | None:
     """Does the supernet's score rank the retrained genotypes?"""
     names = [name for name in run.retrained_mean if name in run.supernet_mean]
-    sign = 1.0 if run.mode == "max" else -1.0
-    x = [sign * run.supernet_mean[name] for name in names]
-    found = stats.kendall(x, [run.retrained_mean[name] for name in names], draws)
+    x = [run.supernet.sign * run.supernet_mean[name] for name in names]
+    found = stats.kendall(x, [run.score.sign * run.retrained_mean[name] for name in names], draws)
     if found is None:
         return None
     score = f"supernet {run.metric.replace('_', ' ')}"
@@ -181,7 +180,7 @@ def _rank(run: Run, draws: int) -> Finding | None:
         "retrained, which by itself weakens a rank correlation."
     )
     test = "permutation test of Kendall's tau-b"
-    return _correlated("rank", score, "retrained validation accuracy", test, found, "Kendall's tau", sentence)
+    return _correlated("rank", score, f"retrained {run.score.words}", test, found, "Kendall's tau", sentence)
 
 
 def _correlated(
@@ -223,12 +222,13 @@ def _harm(run: Run, draws: int) -> Finding | None:
     found = stats.kendall(x, [run.retrained_mean[name] for name in names], draws)
     if found is None:
         return None
+    how = "worse" if run.score.sign * found.value < 0 else "better"
     sentence = (
-        f"Genotypes with more skip connections retrain {'worse' if found.value < 0 else 'better'}: Kendall's tau "
+        f"Genotypes with more skip connections retrain {how}: Kendall's tau "
         f"{found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; n = {found.n} retrained genotypes)."
     )
     test = "permutation test of Kendall's tau-b"
-    retrained = "retrained validation accuracy"
+    retrained = f"retrained {run.score.words}"
     return _correlated("harm", "skip connections", retrained, test, found, "Kendall's tau", sentence)
 
 
@@ -247,14 +247,23 @@ def _genotypes(run: Run, draws: int) -> Finding | None:
     values: tuple[float | None, float | None, float | None] = (None, None, None)
     if contrast is not None:
         values = (contrast.difference, contrast.low, contrast.high)
+        difference, low, high = (told_score(run.score, value) for value in values)
         sentence += (
-            f" {contrast.first} is {100 * contrast.difference:.2f} percentage points of validation accuracy above "
-            f"{contrast.second} (95 % interval {100 * contrast.low:.2f} to {100 * contrast.high:.2f}, the largest of "
-            f"{contrast.pairs} differences, Tukey's interval)."
+            f" {contrast.first} is {difference}{' percentage points' if run.score.share else ''} of {run.score.words} "
+            f"above {contrast.second} (95 % interval {low} to {high}, the largest of "
+            f"{contrast.pairs} differences, Tukey's interval{'' if run.score.mode == 'max' else '; lower is better'})."
         )
     test = "permutation test of the means' differences, blocks of equal evaluation seed"
     return Finding(
-        "genotypes", "genotype", "retrained validation accuracy", test, len(done), p, *values, "accuracy", sentence
+        "genotypes",
+        "genotype",
+        f"retrained {run.score.words}",
+        test,
+        len(done),
+        p,
+        *values,
+        run.score.measure,
+        sentence,
     )
 
 
@@ -271,8 +280,9 @@ def undecided(found: Sequence[Finding]) -> list[str]:
             lines.append(finding.sentence if finding.p > stats.ALPHA else _uncertain(finding))
         elif finding.kind == "genotypes":
             lines.append(
-                f"The retrained genotypes could not be told apart by validation accuracy ({finding.n} retrainings, "
-                f"p = {number(finding.p)}): do not read the order of the ranking as more than chance."
+                f"The retrained genotypes could not be told apart by {finding.outcome.removeprefix('retrained ')} "
+                f"({finding.n} retrainings, p = {number(finding.p)}): do not read the order of the ranking "
+                "as more than chance."
             )
         else:
             lines.append(_uncertain(finding))

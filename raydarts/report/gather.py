@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean, median
 from typing import Any
@@ -13,6 +13,8 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.score import Score, mode_of, score_named, score_of
+from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 
 SEED = "search.seed"
 _MANY = 5  # a numeric setting with more distinct values than this is treated as continuous
@@ -68,7 +70,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Retrained:
-    """One retraining of a genotype with one evaluation seed; accuracies in [0, 1]."""
+    """One retraining of a genotype with one evaluation seed; `validation` and `test` are the run's score."""
 
     id: str
     genotype_id: str
@@ -96,6 +98,15 @@ class Run:
     path: str = ""
     spec_text: str = ""
     promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    stages: Mapping[str, Run] = field(default_factory=dict)
+    """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
+
+    @property
+    def all_retrainings(self) -> list[tuple[str, Retrained]]:
+        """Those of every stage, each with its stage's name; only for what mixes no evaluation seeds."""
+        found = [(EVALUATE, each) for each in self.retrainings]
+        return found + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -104,11 +115,21 @@ class Run:
 
     @property
     def metric(self) -> str:
-        return str((self.spec.get("sweep") or {}).get("metric", "validation_accuracy"))
+        return str((self.spec.get("sweep") or {}).get("metric", self.score.metric))
 
     @property
     def mode(self) -> str:
-        return str((self.spec.get("sweep") or {}).get("mode", "max"))
+        return str((self.spec.get("sweep") or {}).get("mode") or mode_of(self.metric))
+
+    @property
+    def score(self) -> Score:
+        """What genotypes are ranked by."""
+        return score_of(self.description)
+
+    @property
+    def supernet(self) -> Score:
+        """What decided promotion: the sweep's metric."""
+        return score_named(self.metric, self.mode)
 
     @property
     def table(self) -> str | None:
@@ -137,7 +158,7 @@ class Run:
 
     @cached_property
     def validation(self) -> dict[str, list[float]]:
-        """Genotype id -> its validation accuracies, one for each completed evaluation seed."""
+        """Genotype id -> its scores, one for each completed evaluation seed."""
         found: dict[str, list[float]] = {}
         for done in self.retrainings:
             if done.status == "completed" and done.validation is not None:
@@ -147,6 +168,12 @@ class Run:
     @cached_property
     def retrained_mean(self) -> dict[str, float]:
         return {name: fmean(values) for name, values in self.validation.items()}
+
+    @cached_property
+    def ranked(self) -> list[str]:
+        """The retrained genotypes, best mean first."""
+        mean = self.retrained_mean
+        return sorted(mean, key=lambda name: (-self.score.sign * mean[name], name))
 
     @cached_property
     def found_by(self) -> dict[str, list[Searched]]:
@@ -258,15 +285,15 @@ def _searched(record: TrialRecord, trial: TrialDirectory, metric: str) -> Search
     )
 
 
-def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirectory) -> Retrained:
+def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirectory, score: Score) -> Retrained:
     parameters = (record.result.get("result") or {}).get("parameters")
     return Retrained(
         id=record.id,
         genotype_id=row["genotype"],
         seed=row["seed"],
         status=record.status,
-        validation=row["validation_accuracy"],
-        test=row["test_accuracy"],
+        validation=row[score.metric],
+        test=row[score.test],
         parameters=None if parameters is None else int(parameters),
         epochs=record.epochs,
         times=trial.times(),
@@ -283,18 +310,31 @@ def gather(path: Place) -> Run:
     spec = run.path / "spec.yaml"
     draft = Run(description, (), ())
     searched = results.trials(run)
-    evaluated = results.evaluations(run)
-    rows = results.evaluation_rows(evaluated)
-    return Run(
+    whole = Run(
         description=description,
         searches=[_searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)],
-        retrainings=[
-            _retrained(record, row, trial)
-            for record, row, trial in zip(evaluated, rows, run.evaluations(), strict=True)
-        ],
+        retrainings=_retrainings(run, EVALUATE, draft.score),
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
         spec_text=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else "",
-        promotion=run.read("promotion.json") or (),
+        promotion=read_promotion(run, EVALUATE) or (),
+        baselines=results.baselines(results.evaluations(run)),
     )
+    names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
+    views = {
+        name: replace(
+            whole, retrainings=_retrainings(run, name, whole.score), promotion=read_promotion(run, name) or ()
+        )
+        for name in names
+    }
+    return replace(whole, stages=views)
+
+
+def _retrainings(run: RunDirectory, stage: str, score: Score) -> list[Retrained]:
+    records = results.retrained(run, stage)
+    rows = results.evaluation_rows(records, score)
+    return [
+        _retrained(record, row, trial, score)
+        for record, row, trial in zip(records, rows, retrainings(run, stage), strict=True)
+    ]

@@ -17,7 +17,7 @@ from raydarts.errors import InputError
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
-from raydarts.report.wording import duration, number, percent
+from raydarts.report.wording import duration, number, told_score
 from raydarts.runs.place import Place, place_of, write_bytes
 
 _LONGEST_ERROR = 2000
@@ -90,6 +90,7 @@ def context(run: Run) -> dict[str, Any]:
             ],
         ),
         "ranking": ranking(run),
+        "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
         "trials": trials(run),
         "promotion": promotion(run),
         "failures": failures(run),
@@ -148,13 +149,13 @@ def _skips(counted: Mapping[str, int]) -> str:
 
 
 def ranking(run: Run) -> Table:
-    """Retrained genotypes by mean validation accuracy over evaluation seeds; test accuracy orders nothing."""
+    """Retrained genotypes by their mean score over evaluation seeds; figures of test data order nothing."""
     rows = []
-    ordered = sorted(run.retrained_mean, key=lambda name: (-run.retrained_mean[name], name))
-    for rank, name in enumerate(ordered, start=1):
+    score = run.score
+    for rank, name in enumerate(run.ranked, start=1):
         own = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
         test = stats.mean_of([each.test for each in own if each.test is not None])
-        tested = "-" if test is None else figures.told_mean(test)
+        tested = "-" if test is None else figures.told_mean(test, score)
         parameters = next((each.parameters for each in own if each.parameters is not None), None)
         trials = run.found_by.get(name, [])
         seeds = sorted({search.seed for search in trials if search.seed is not None})
@@ -162,8 +163,8 @@ def ranking(run: Run) -> Table:
             [
                 str(rank),
                 name,
-                *figures.mean_cells(stats.mean_of(run.validation[name])),
-                f"{percent(max(run.validation[name]))} (best of {len(run.validation[name])})",
+                *figures.mean_cells(stats.mean_of(run.validation[name]), score),
+                f"{told_score(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
                 "-" if parameters is None else f"{parameters:,}",
                 _skips(trials[0].skips_by_cell) if trials else "-",
@@ -171,8 +172,9 @@ def ranking(run: Run) -> Table:
                 ", ".join(map(str, seeds)) or "-",
             ]
         )
-    headers = ["rank", "genotype", "validation mean %", "std", "n evaluation seeds", "95 % interval of the mean"]
-    headers += ["best single %", "test mean % (not used to rank)", "parameters", "skips", "found by trials"]
+    unit = " %" if score.share else ""
+    headers = ["rank", "genotype", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
+    headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
     return Table([*headers, "search seeds"], rows)
 
 
@@ -217,8 +219,8 @@ def failures(run: Run) -> Table:
     """What failed, and its error."""
     rows = [[f"trial {s.id}", _error(s.error), str(s.epochs)] for s in run.searches if s.status == "failed"]
     rows += [
-        [f"genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]
-        for r in run.retrainings
+        [f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]
+        for stage, r in run.all_retrainings
         if r.status == "failed"
     ]
     return Table(["what", "error", "epochs done"], rows)

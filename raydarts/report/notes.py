@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from raydarts.report import stats
 from raydarts.report.gather import Run
-from raydarts.report.wording import listed, percent
+from raydarts.report.wording import listed, percent, told_unit
 
 
 def counts(run: Run) -> list[tuple[str, str]]:
     """The run in a few numbers."""
     statuses = [search.status for search in run.searches]
     ended = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
-    retrained = [each.status for each in run.retrainings]
-    again = [f"{retrained.count(name)} {name}" for name in dict.fromkeys(retrained)]
     evaluation_seeds = sorted({each.seed for each in run.retrainings})
     return [
         ("Search trials", f"{len(run.searches)}" + (f" ({', '.join(ended)})" if ended else "")),
         ("Search seeds", ", ".join(map(str, run.seeds[:12])) + (" ..." if len(run.seeds) > 12 else "") or "none"),
         ("Settings swept", listed([setting.label for setting in run.settings]) if run.settings else "none"),
         ("Distinct genotypes", str(len(run.found_by))),
-        ("Retrainings", f"{len(run.retrainings)}" + (f" ({', '.join(again)})" if again else "")),
+        ("Retrainings", _retrainings(run)),
         ("Evaluation seeds", ", ".join(map(str, evaluation_seeds)) or "none"),
+        *((f"Retrainings of {name}", _retrainings(stage)) for name, stage in run.stages.items()),
     ]
+
+
+def _retrainings(run: Run) -> str:
+    statuses = [each.status for each in run.retrainings]
+    ended = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
+    return f"{len(statuses)}" + (f" ({', '.join(ended)})" if ended else "")
 
 
 def facts(run: Run) -> list[str]:
@@ -39,13 +46,25 @@ def facts(run: Run) -> list[str]:
         )
     done = [each for each in run.retrainings if each.validation is not None and each.status == "completed"]
     if done:
-        best = max(done, key=lambda each: each.validation or 0.0)
+        best = max(done, key=lambda each: run.score.sign * (each.validation or 0.0))
         lines.append(
-            f"The best single retraining reached {percent(best.validation)} % validation accuracy "
-            f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it overstates what the "
-            f"genotype gives on average."
+            f"The best single retraining reached {told_unit(run.score, best.validation)} {run.score.words} "
+            f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it flatters the "
+            f"genotype, which gives less on average."
         )
+    lines += [_beaten(run, name, parts) for name, parts in run.baselines.items()]
     return lines
+
+
+def _beaten(run: Run, name: str, parts: Mapping[str, float]) -> str:
+    """A baseline beside the best genotype's mean."""
+    known = ", ".join(f"{told_unit(run.score, value)} {part}" for part, value in parts.items())
+    line = f"Baseline, {name}: {run.score.measure} {known}"
+    if not run.ranked or "validation" not in parts:
+        return f"{line}."
+    best = run.retrained_mean[run.ranked[0]]
+    beats = "is better" if run.score.better(best, parts["validation"]) else "is NOT better"
+    return f"{line}; the best genotype's mean of {told_unit(run.score, best)} {beats}."
 
 
 def _mostly_skips(genotype: object, cell: str, count: int) -> bool:
@@ -75,6 +94,12 @@ def cautions(run: Run) -> list[str]:
             "Each genotype was retrained with one evaluation seed: no spread is known, and the ranking may be luck. "
             "Give evaluate.seeds more values."
         )
+    if len(run.validation) > 1 and any(name.startswith("rung-") for name in run.stages):
+        lines.append(
+            "The genotypes were narrowed by short retrainings (rungs), measured on the same held-out images as the "
+            "ranking: those that fitted these images by luck were the likelier to enter it. Accuracies of "
+            "different stages are of different trainings, and are in no common mean."
+        )
     if run.searcher == "optuna":
         lines.append(
             "The searcher (Optuna's TPE) proposed settings in view of earlier results, so trials are not independent "
@@ -88,7 +113,7 @@ def cautions(run: Run) -> list[str]:
             "what was stopped, and so describe the searches that looked promising enough to finish."
         )
     searches = sum(search.status == "failed" for search in run.searches)
-    again = sum(each.status == "failed" for each in run.retrainings)
+    again = sum(each.status == "failed" for _, each in run.all_retrainings)
     failed = [_many(searches, "search", "searches")] if searches else []
     failed += [_many(again, "retraining", "retrainings")] if again else []
     if failed:
@@ -96,7 +121,7 @@ def cautions(run: Run) -> list[str]:
             f"{listed(failed)} failed. What failed is in no mean or test; if failing depends on settings, these are "
             "distorted."
         )
-    open_trials = sum(search.status in ("running", "pending") for search in run.searches)
+    open_trials = sum(search.status in ("running", "pending", "halted") for search in run.searches)
     if open_trials:
         lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")
     return lines

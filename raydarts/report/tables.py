@@ -11,8 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from raydarts.runs import results
+from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place
+from raydarts.runs.score import Score, mode_of, score_named
+from raydarts.runs.stages import EVALUATE
 
 
 def report_of(path: Place) -> dict[str, Any]:
@@ -27,76 +30,144 @@ def status_json(path: Place) -> dict[str, Any]:
     return {
         "name": found["name"],
         "status": found["status"],
-        "trials": dict(Counter(trial["status"] for trial in found["trials"])),
-        "evaluations": dict(Counter(evaluation["status"] for evaluation in found["evaluations"])),
+        "trials": _statuses(found["trials"]),
+        "evaluations": _statuses(found["evaluations"]),
+        "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(found)},
+        "budget": budget_report(RunDirectory.open(path)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
     }
 
 
-def _metric(found: Mapping[str, Any]) -> tuple[str, str]:
+def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    return dict(Counter(row["status"] for row in rows))
+
+
+def _supernet(found: Mapping[str, Any]) -> Score:
+    """What decided promotion; of a single run, which has no sweep, what its retrainings would be ranked by."""
     stage = found["spec"].get("sweep", {})
-    return stage.get("metric", "validation_accuracy"), stage.get("mode", "max")
+    metric = stage.get("metric", found["score"]["metric"])
+    return score_named(metric, stage.get("mode") or mode_of(metric))
 
 
 def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    metric, mode = _metric(found)
-    known = [trial for trial in found["trials"] if isinstance(trial["metrics"].get(metric), int | float)]
+    score = _supernet(found)
+    known = [trial for trial in found["trials"] if isinstance(trial["metrics"].get(score.metric), int | float)]
     if not known:
         return None
-    pick = max if mode == "max" else min
-    return dict(pick(known, key=lambda trial: trial["metrics"][metric]))
+    return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
 
 
 def status_table(path: Place) -> RenderableType:
     """The status for a terminal, with the command that goes on where one is needed."""
     found = status_json(path)
     table = Table(title=f"{found['name']}: {found['status']}")
-    for column in ("stage", "completed", "stopped", "failed", "running", "pending"):
+    columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
+    for column in ("stage", *columns):
         table.add_column(column)
-    for stage in ("trials", "evaluations"):
-        counts = found[stage]
-        table.add_row(
-            stage, *(str(counts.get(key, 0)) for key in ("completed", "stopped", "failed", "running", "pending"))
-        )
-    lines: list[RenderableType] = [table]
+    stages = {"trials": found["trials"], "evaluations": found["evaluations"], **found["stages"]}
+    for stage, counts in stages.items():
+        table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
+    lines: list[RenderableType] = [table, *budget_lines(found["budget"])]
     if found["best_trial"]:
         lines.append(Text(f"best so far: trial {found['best_trial']['id']}"))
     if found["status"] not in ("completed", "running"):
-        lines.append(Text(f"go on with: raydarts resume {path}"))
+        more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if found["status"] == "halted" else ""
+        lines.append(Text(f"go on with: raydarts resume {path}{more}"))
     return Group(*lines)
+
+
+def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
+    """What is spent, of what, and what is still needed at most: only where there is a budget."""
+    if not budget["limits"]:
+        return []
+    spent = ", ".join(
+        f"{budget['spent'][unit]:.4g} of {limit:g} {UNITS[unit]}" for unit, limit in budget["limits"].items()
+    )
+    lines: list[RenderableType] = [Text(f"budget spent: {spent}")]
+    for stage in budget["needed"]:
+        if stage["epochs"]:
+            told = [
+                f"{stage[unit]:.4g} {UNITS[unit]}" for unit in ("gpu_hours", "cpu_hours") if stage[unit] is not None
+            ]
+            hours = ", ".join(told) or "hours unknown until an epoch of it has run"
+            lines.append(Text(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
+    return lines
 
 
 def _number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def _spread(mean: Any, std: Any) -> str:
+def _spread(mean: Any, std: Any, digits: int) -> str:
     if not isinstance(mean, int | float):
         return "-"
-    return f"{mean:.4f} ± {std:.4f}" if isinstance(std, int | float) else f"{mean:.4f} (n=1, no spread)"
+    told = f"{mean:.{digits}f}"
+    return f"{told} ± {std:.{digits}f}" if isinstance(std, int | float) else f"{told} (n=1, no spread)"
 
 
-def ranking_table(found: Mapping[str, Any]) -> RenderableType:
-    """Retrained genotypes, best validation mean first; means ± sample standard deviation over evaluation seeds."""
-    if not found["ranking"]:
-        return Text("No genotype has been retrained (yet).")
-    table = Table(title="Retrained genotypes, ranked by validation accuracy (mean ± std over evaluation seeds)")
+def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
+    """Retrained genotypes, best validation mean first; means ± sample standard deviation over evaluation seeds.
+
+    `stage`: one of the report's other stages, in place of `evaluate`.
+    """
+    ranking = found["ranking"] if stage is None else stage["ranking"]
+    where = "" if stage is None else f"{stage['name']}: "
+    if not ranking:
+        return Text(f"{where}No genotype has been retrained (yet).")
+    score = Score(**found["score"])
+    better = "" if score.share else f"; {score.direction}"
+    told = f"ranked by {score.words} (mean ± std over evaluation seeds{better})"
+    table = Table(title=f"{where}Retrained genotypes, {told}")
     for column in ("rank", "genotype", "validation", "test (not used to rank)", "n", "skips", "found by trials"):
         table.add_column(column)
     evidence = {entry["id"]: entry for entry in found["genotypes"]}
     skips = {trial["genotype_id"]: trial["skips"] for trial in found["trials"] if trial.get("genotype_id")}
-    for rank, row in enumerate(found["ranking"], start=1):
+    for rank, row in enumerate(ranking, start=1):
         trials = evidence.get(row["genotype"], {}).get("trials", [])
         table.add_row(
             str(rank),
             row["genotype"],
-            _spread(row["validation_mean"], row["validation_std"]),
-            _spread(row["test_mean"], row["test_std"]),
+            _spread(row["validation_mean"], row["validation_std"], score.digits),
+            _spread(row["test_mean"], row["test_std"], score.digits),
             str(row["n"]),
             _skips(skips.get(row["genotype"], {})),
             ", ".join(trials),
         )
     return table
+
+
+def _others(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The retraining stages but `evaluate`."""
+    return [stage for stage in found["stages"] if stage["name"] != EVALUATE]
+
+
+def rankings(found: Mapping[str, Any]) -> list[RenderableType]:
+    """A table for each retraining stage, in the order of work; of a run without any, `evaluate`'s."""
+    if not found["stages"]:
+        return [ranking_table(found)]
+    return [ranking_table(found, None if stage["name"] == EVALUATE else stage) for stage in found["stages"]]
+
+
+def baselines_text(found: Mapping[str, Any]) -> RenderableType | None:
+    """What the best genotype is to beat, and by how much it does; None where the evaluations measured no such thing."""
+    if not found["baselines"]:
+        return None
+    score = Score(**found["score"])
+    best = found["ranking"][0]["validation_mean"] if found["ranking"] else None
+    lines = []
+    for name, parts in found["baselines"].items():
+        told = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
+        lines.append(f"baseline {name}: {score.measure} {told}{_margin(score, best, parts.get('validation'))}")
+    return Text("\n".join(lines))
+
+
+def _margin(score: Score, best: float | None, baseline: float | None) -> str:
+    if best is None or baseline is None:
+        return ""
+    if not score.better(best, baseline):
+        return "; the best genotype does NOT beat it"
+    low, high = sorted((best, baseline))
+    return f"; the best genotype's {score.words} is {high - low:.{score.digits}f} better, a factor of {high / low:.2f}"
 
 
 def _skips(counts: Mapping[str, int]) -> str:
@@ -110,10 +181,17 @@ def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def trials_table(found: Mapping[str, Any]) -> RenderableType:
     """Every search trial: what was chosen for it, what it measured, its genotype."""
-    metric, _ = _metric(found)
+    score = _supernet(found)
     names = _swept(found["trials"])
     table = Table(title="Search trials (one search seed each unless search.seed is swept)")
-    for column in ("trial", "status", *(name.removeprefix("search.") for name in names), metric, "skips", "genotype"):
+    for column in (
+        "trial",
+        "status",
+        *(name.removeprefix("search.") for name in names),
+        score.metric,
+        "skips",
+        "genotype",
+    ):
         table.add_column(column, overflow="fold")
     for trial in found["trials"]:
         choices = trial.get("choices") or {}
@@ -121,7 +199,7 @@ def trials_table(found: Mapping[str, Any]) -> RenderableType:
             trial["id"],
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
-            _number(trial["metrics"].get(metric)),
+            _number(trial["metrics"].get(score.metric), score.digits),
             _skips(trial["skips"]),
             str(trial.get("genotype_id") or "-"),
         )
@@ -130,7 +208,12 @@ def trials_table(found: Mapping[str, Any]) -> RenderableType:
 
 def failures(found: Mapping[str, Any]) -> RenderableType | None:
     """What failed and why, or None."""
-    rows = [row for row in [*found["trials"], *found["evaluations"]] if row["status"] == "failed"]
+    others = [
+        {**row, "id": f"{stage['name']} {row['genotype']} seed {row['seed']}"}
+        for stage in _others(found)
+        for row in stage["evaluations"]
+    ]
+    rows = [row for row in [*found["trials"], *found["evaluations"], *others] if row["status"] == "failed"]
     if not rows:
         return None
     names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
@@ -140,7 +223,7 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
 def summary(path: Place) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
     found = report_of(path)
-    parts = [ranking_table(found), failures(found), Text(f"all of it: raydarts report {path}")]
+    parts = [*rankings(found), baselines_text(found), failures(found), Text(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -148,7 +231,7 @@ def full(path: Place) -> RenderableType:
     """The whole report for a terminal."""
     found = report_of(path)
     question = Text(found["question"]) if found["question"] else None
-    parts = [question, trials_table(found), ranking_table(found), failures(found)]
+    parts = [question, trials_table(found), *rankings(found), baselines_text(found), failures(found)]
     return Group(*(part for part in parts if part is not None))
 
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs.place import Place
 
-_ENDED = ("completed", "failed", "interrupted")
+_ENDED = ("completed", "failed", "interrupted", "halted")
 
 
 def follow(path: Place, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raydarts.runs.score import Score
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -62,6 +64,22 @@ def number(value: Any, digits: int = 3) -> str:
 
 def percent(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def told_score(score: Score, value: float | None) -> str:
+    """A score without its unit: a share in percent, else with the score's decimals."""
+    if value is None:
+        return "-"
+    return percent(value) if score.share else f"{value:.{score.digits}f}"
+
+
+def told_unit(score: Score, value: float | None) -> str:
+    return told_score(score, value) + (" %" if score.share and value is not None else "")
+
+
+def axis(score: Score) -> str:
+    """What stands after a score's name on an axis."""
+    return ", %" if score.share else ""
 
 
 def listed(words: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from raydarts.runs import lock
 from raydarts.runs.files import append_line, plain, read_json, read_lines, write_json, write_lines
 from raydarts.runs.place import (
     Place,
+    delete,
     each,
     entries,
     exists,
@@ -73,6 +74,7 @@ class TrialDirectory:
         write_json(self.path / "owner.json", {"token": token, "pid": os.getpid(), "host": platform.node()})
         self._token = token
         take_over(self.path)
+        delete(self.path / "halted.json")
 
     def check(self) -> None:
         """Raise `SupersededError` where a newer attempt claimed the trial."""
@@ -84,6 +86,14 @@ class TrialDirectory:
 
     def owner(self) -> dict[str, Any] | None:
         found: dict[str, Any] | None = read_json(self.path / "owner.json")
+        return found
+
+    def halt(self, reason: str) -> None:
+        """Note why the trial was stopped for now. That is no result: whoever claims the trial goes on with it."""
+        write_json(self.path / "halted.json", {"reason": reason, "epochs": len(self.rows())})
+
+    def halted(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = read_json(self.path / "halted.json")
         return found
 
     def append_row(self, row: Mapping[str, Any]) -> None:
@@ -137,8 +147,9 @@ class RunDirectory:
         question: str = "",
         command: Sequence[str] = (),
         builder: str | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> RunDirectory:
-        """Make a new run; one that is already there is never touched."""
+        """Make a new run; one that is already there is never touched. `more` is kept in run.json too."""
         path = place_of(path).absolute()
         description = {
             "format": FORMAT,
@@ -151,6 +162,7 @@ class RunDirectory:
             "versions": _versions(),
             "git_commit": _git_commit(),
             "command": list(command),
+            **plain(more or {}),
         }
 
         def draft(folder: Place) -> None:
@@ -195,13 +207,13 @@ class RunDirectory:
         return TrialDirectory(self.path / "trials" / f"{index:04d}")
 
     def trials(self) -> list[TrialDirectory]:
-        return _folders(self.path / "trials")
+        return folders(self.path / "trials")
 
     def evaluation(self, genotype_id: str, seed: int) -> TrialDirectory:
         return TrialDirectory(self.path / "evaluations" / f"{genotype_id}-seed{seed}")
 
     def evaluations(self) -> list[TrialDirectory]:
-        return _folders(self.path / "evaluations")
+        return folders(self.path / "evaluations")
 
     def append_event(self, event: Mapping[str, Any]) -> None:
         self._check()
@@ -234,7 +246,8 @@ class RunDirectory:
         return lock.held(self.path)
 
 
-def _folders(parent: Place) -> list[TrialDirectory]:
+def folders(parent: Place) -> list[TrialDirectory]:
+    """The trials that lie in a folder, by name."""
     found = [TrialDirectory(entry.place) for entry in entries(parent) if entry.is_folder]
     there = each(lambda trial: trial.exists, found, parent)
     return [trial for trial, is_there in zip(found, there, strict=True) if is_there]

@@ -68,6 +68,15 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
     return _go_on(build() if job is None else job, trial, refused, store)
 
 
+def follow_job(build: Callable[[], Job], trial: TrialDirectory, epoch: int) -> Job:
+    """The job as another process has opened it, at `epoch`, from the checkpoint that was found good there."""
+    job = build()
+    if epoch:
+        store = _store(trial)
+        job.load_state_dict(store.read(next(path for path in store.files() if store.epoch(path) == epoch)))
+    return job
+
+
 class _HalfLoaded(Refused):
     """Refused after the job had begun to take it up."""
 

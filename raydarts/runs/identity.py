@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.files import plain, read_json
+from raydarts.runs.files import plain
+from raydarts.runs.stages import data_of, run_of, section_of, stage_of
 
 _PLACES = frozenset({"root", "file", "download", "workers"})
 
@@ -20,15 +21,15 @@ def identity(trial: TrialDirectory) -> dict[str, Any]:
     by how many processes they are read (`workers`), so that a run may be moved and go on.
     """
     what = trial.description()
-    run = read_json(trial.path.parent.parent / "run.json")
+    run, name = run_of(trial).read("run.json"), stage_of(trial)
     spec: Mapping[str, Any] = (run or {}).get("spec") or {}
     if "genotype" in what:
-        stage = spec.get("evaluate") or {}
+        stage = section_of(spec, name)
         found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
         found |= {"training": stage.get("training"), "table": stage.get("table")}
     else:
         found = {"kind": "search", "search": what.get("config")}
-    return dict(plain(found | {"data": _without_places(spec.get("data"))}))
+    return dict(plain(found | {"data": _without_places(data_of(spec, name))}))
 
 
 def _without_places(value: Any) -> Any:

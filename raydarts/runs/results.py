@@ -11,6 +11,8 @@ from typing import Any
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.place import each
+from raydarts.runs.score import ACCURACY, Score, score_of
+from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stages_of
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class TrialRecord:
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
-    """One trial's record. Without a result it is running while a driver holds the run, else pending."""
+    """One trial's record. Without a result it is running while a driver holds the run, else pending or halted."""
     result = trial.result()
     rows = trial.rows()
     if result is not None:
         status = str(result["status"])
+    elif trial.halted() is not None:
+        status = "halted"
     else:
         status = "running" if in_use and trial.owner() is not None else "pending"
     return TrialRecord(trial.id, status, trial.description(), rows, result or {})
@@ -78,8 +82,13 @@ def trials(run: RunDirectory) -> list[TrialRecord]:
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
+    return retrained(run, EVALUATE)
+
+
+def retrained(run: RunDirectory, stage: str) -> list[TrialRecord]:
+    """The records of a retraining stage."""
     in_use = run.in_use()
-    return each(lambda trial: read_trial(trial, in_use), run.evaluations(), run.path)
+    return each(lambda trial: read_trial(trial, in_use), retrainings(run, stage), run.path)
 
 
 def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
@@ -109,11 +118,11 @@ def promotion_order(records: Iterable[TrialRecord], metric: str, mode: str) -> l
     return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
 
 
-def collapsed(record: TrialRecord, max_skips: int | None) -> str | None:
-    """Why the genotype counts as collapsed, or None."""
+def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
+    """Why a genotype with so many skip connections in each cell type counts as collapsed, or None."""
     if max_skips is None:
         return None
-    over = {name: count for name, count in record.skips.items() if count > max_skips}
+    over = {name: count for name, count in skips.items() if count > max_skips}
     if not over:
         return None
     counts = ", ".join(f"{count} in {name}" for name, count in over.items())
@@ -130,7 +139,7 @@ def promotion(
     promoted = 0
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
-        reason = collapsed(best, max_skips)
+        reason = too_many_skips(best.skips, max_skips)
         chosen = reason is None and promoted < top_k
         promoted += chosen
         if reason is None:
@@ -149,6 +158,52 @@ def promotion(
     return decisions
 
 
+def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
+    """As `promotion`, of genotypes of elsewhere, which come in the order they are to be taken in."""
+    decisions: list[dict[str, Any]] = []
+    promoted = 0
+    for entry in candidates:
+        reason = too_many_skips(entry["skips"], max_skips)
+        chosen = reason is None and promoted < top_k
+        promoted += chosen
+        if reason is None:
+            place = f"number {promoted} of top_k {top_k}" if chosen else f"below the first {top_k} (top_k)"
+            reason = f"{place}; {entry['origin']}"
+        decisions.append({**entry, "promoted": chosen, "reason": reason})
+    return decisions
+
+
+def narrowing(
+    before: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
+    source: str,
+    top_k: int,
+    max_skips: int | None,
+    score: Score = ACCURACY,
+) -> list[dict[str, Any]]:
+    """For each genotype that `source` retrained, best first, whether it goes on to the next stage, and why or why not.
+
+    `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. Ranked as `ranking` does;
+    what has no completed retraining comes last, and never goes on.
+    """
+    ranked = {row["genotype"]: row for row in ranking(rows, score)}
+    entered = {decision["id"]: decision for decision in before if decision["promoted"]}
+    decisions: list[dict[str, Any]] = []
+    promoted = 0
+    for name in [*ranked, *(name for name in entered if name not in ranked)]:
+        row = ranked.get(name, {})
+        reason = f"no retraining of {source} was completed" if name not in ranked else None
+        reason = reason or too_many_skips(entered[name].get("skips") or {}, max_skips)
+        chosen = reason is None and promoted < top_k
+        promoted += chosen
+        if reason is None:
+            place = f"number {promoted} of top_k {top_k}" if chosen else f"below the best {top_k} (top_k)"
+            reason = f"{place} in {source}"
+        known = {key: row.get(key) for key in ("validation_mean", "validation_std", "n")}
+        decisions.append({**entered[name], "promoted": chosen, "reason": reason, "from": source, **known})
+    return decisions
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
@@ -158,8 +213,8 @@ def _std(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
-    """One row an evaluation: genotype id, seed, status, accuracies (None unless completed)."""
+def evaluation_rows(records: Iterable[TrialRecord], score: Score = ACCURACY) -> list[dict[str, Any]]:
+    """One row an evaluation: genotype id, seed, status, its score and the same of test data (None unless completed)."""
     rows = []
     for record in records:
         done = record.status == "completed"
@@ -170,24 +225,38 @@ def evaluation_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
                 "seed": record.description["seed"],
                 "status": record.status,
                 "epochs": record.epochs,
-                "validation_accuracy": outcome.get("validation_accuracy"),
-                "test_accuracy": outcome.get("test_accuracy"),
+                score.metric: outcome.get(score.metric),
+                score.test: outcome.get(score.test),
                 "error": record.result.get("error"),
             }
         )
     return rows
 
 
-def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Genotypes by mean validation accuracy over evaluation seeds, best first; test accuracy never orders."""
+def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
+    """What an evaluation measured beside its network, such as a unigram model's perplexity: by name, then by part.
+
+    Means over the completed evaluations; empty where they have none.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for name, parts in (record.result.get("result", {}).get("baselines") or {}).items():
+            for part, value in parts.items():
+                if value is not None:
+                    values.setdefault(name, {}).setdefault(part, []).append(value)
+    return {name: {part: fmean(found) for part, found in parts.items()} for name, parts in values.items()}
+
+
+def ranking(rows: Iterable[Mapping[str, Any]], score: Score = ACCURACY) -> list[dict[str, Any]]:
+    """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["status"] == "completed":
             grouped.setdefault(row["genotype"], []).append(row)
     table = []
     for genotype, group in grouped.items():
-        validation = [row["validation_accuracy"] for row in group if row["validation_accuracy"] is not None]
-        test = [row["test_accuracy"] for row in group if row["test_accuracy"] is not None]
+        validation = [row[score.metric] for row in group if row[score.metric] is not None]
+        test = [row[score.test] for row in group if row[score.test] is not None]
         table.append(
             {
                 "genotype": genotype,
@@ -199,7 +268,12 @@ def ranking(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return sorted(
-        table, key=lambda row: (row["validation_mean"] is None, -(row["validation_mean"] or 0.0), row["genotype"])
+        table,
+        key=lambda row: (
+            row["validation_mean"] is None,
+            -score.sign * (row["validation_mean"] or 0.0),
+            row["genotype"],
+        ),
     )
 
 
@@ -210,11 +284,11 @@ def run_status(run: RunDirectory) -> str:
     state = run.read("status.json")
     if state is not None:
         return "interrupted" if state["status"] == "running" else str(state["status"])
-    everything = [*trials(run), *evaluations(run)]
+    everything = [read_trial(trial) for trial in jobs(run)]
     if not any(record.rows or record.result for record in everything):
         return "pending"
     statuses = {record.status for record in everything}
-    if "pending" in statuses:
+    if statuses & {"pending", "halted"}:
         return "interrupted"
     return "failed" if statuses == {"failed"} else "completed"
 
@@ -223,7 +297,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
-    evaluated = evaluation_rows(evaluations(run))
+    score, done = score_of(description), evaluations(run)
+    evaluated = evaluation_rows(done, score)
     report = {
         "name": run.name,
         "kind": description["kind"],
@@ -249,6 +324,22 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,
-        "ranking": ranking(evaluated),
+        "score": score.to_json(),
+        "ranking": ranking(evaluated, score),
+        "baselines": baselines(done),
+        "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
     }
     return dict(plain(report))
+
+
+def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, Any]:
+    """A retraining stage by itself: no mean in it is of another stage's evaluation seeds."""
+    score = score_of(run.description())
+    rows = evaluation_rows(retrained(run, stage), score)
+    return {
+        "name": stage,
+        "from": source,
+        "promotion": read_promotion(run, stage),
+        "evaluations": rows,
+        "ranking": ranking(rows, score),
+    }

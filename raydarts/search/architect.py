@@ -8,8 +8,9 @@ import torch
 
 from raydarts.search.estimators.base import Estimator
 from raydarts.search.moments import Step
-from raydarts.search.objective import Loss, Objective
+from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.tasks import Loss
 
 
 class Architect:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from raydarts.errors import InputError
-from raydarts.registry import Component
+from raydarts.registry import Component, members
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import plan_stages
+
+_OF_KIND = {"augment": "image", "text": "text"}
+"""Settings that only data of one kind have."""
 
 Place = tuple[str | int, ...]
 Refusal = tuple[Place, str]
@@ -21,9 +24,37 @@ def refusals(settings: SearchSettings) -> list[Refusal]:
     return [*_of_remedies(settings), *_of_companions(settings), *_of_the_space(settings)]
 
 
+def refusals_of_data(settings: SearchSettings, kind: str, name: str) -> list[Refusal]:
+    """All that does not fit data of this kind (`Task.KIND`); `name`: what they are called."""
+    takes = _kind(settings.space.member)
+    found: list[Refusal] = []
+    if takes != kind:
+        alike = ", ".join(other for other, member in members("space").items() if _kind(member) == kind)
+        message = f"{settings.space.name} is for {takes} data, and {name} is {kind} (spaces for {kind}: {alike})"
+        found.append((("space",), message))
+    for key, own in _OF_KIND.items():
+        default = type(settings).model_fields[key].default
+        if own != kind and getattr(settings, key) != default:
+            found.append(((key,), f"is for {own}, and {name} is {kind}: leave {key} out"))
+    return found
+
+
+def _kind(space: Any) -> str:
+    """The kind of data a space is for."""
+    return str(space.TASK.KIND)
+
+
 def require_composable(settings: SearchSettings) -> None:
     """Raise `InputError` with every refusal."""
-    found = refusals(settings)
+    _raise(refusals(settings))
+
+
+def require_fitting(settings: SearchSettings, kind: str, name: str) -> None:
+    """Raise `InputError` where the settings do not fit data of this kind."""
+    _raise(refusals_of_data(settings, kind, name))
+
+
+def _raise(found: list[Refusal]) -> None:
     if found:
         raise InputError("; ".join(f"search.{'.'.join(map(str, place))}: {message}" for place, message in found))
 

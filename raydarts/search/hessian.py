@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from raydarts.data.batches import Batch
 from raydarts.search.estimators.base import constant
+from raydarts.tasks import Batch
 
 if TYPE_CHECKING:
     from raydarts.search.objective import Objective

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import torch
 from torch import Tensor, nn
 
-from raydarts.data.batches import Batch, Batches
+from raydarts.data.batches import Batches
 from raydarts.measure import Meter, require_finite
 from raydarts.search.estimators.base import constant, gradients_of
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
-from raydarts.search.objective import Loss
 from raydarts.search.settings import SearchSettings
 from raydarts.streams import Streams
+from raydarts.tasks import Batch, Loss
 
 _BLAMED = {
     "weight": "search.lr",
@@ -37,19 +38,24 @@ class Loop:
         model.supernet.train()
         for batch, (weight_batch, alpha_batch) in enumerate(self.batches()):
             step = Step(model.objective, weight_batch, alpha_batch, batch)
-            if train_alpha:
-                # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
-                loss = model.architect.gradient(step)
-                _require_finite(loss, model.objective.alphas, "alpha", number, batch)
-                model.architect.step()
-                meters["alpha"].add(loss.data, loss.correct, loss.count)
-            # 2. Update w by descending dL_train(w, alpha)/dw.
-            loss = self.weight_gradient(model, step)
-            _require_finite(loss, [], "weight", number, batch)
-            model.weight_optimizer.step()
-            meters["weight"].add(loss.data, loss.correct, loss.count)
+            with _scaled(model.weight_optimizer, weight_batch.lr_scale):
+                if train_alpha:
+                    # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
+                    loss = model.architect.gradient(step)
+                    _require_finite(loss, model.objective.alphas, "alpha", number, batch)
+                    model.architect.step()
+                    self._done(loss, "alpha", meters)
+                # 2. Update w by descending dL_train(w, alpha)/dw.
+                loss = self.weight_gradient(model, step)
+                _require_finite(loss, [], "weight", number, batch)
+                model.weight_optimizer.step()
+                self._done(loss, "weight", meters)
         model.schedule.step()
         return meters
+
+    def _done(self, loss: Loss, part: str, meters: Mapping[str, Meter]) -> None:
+        meters[part].add(loss.data, loss.correct, loss.count)
+        self.data[part].carry(loss.memory)
 
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Pairs of a weight-batch and an alpha-batch; the alpha half is begun anew where it is shorter."""
@@ -83,6 +89,19 @@ class Loop:
         if self.settings.grad_clip > 0:
             nn.utils.clip_grad_norm_(weights, self.settings.grad_clip)
         return loss
+
+
+@contextmanager
+def _scaled(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[None]:
+    """Inside, the learning rate is `factor` times what it is outside."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def _require_finite(loss: Loss, alphas: Sequence[Tensor], side: str, epoch: int, batch: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from raydarts.measure import Meter
 from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.model import SearchModel
 from raydarts.spaces import Space
+from raydarts.tasks import Batch, Loss
 
 
 class Measuring:
@@ -23,29 +24,32 @@ class Measuring:
         self.batch_size = batch_size
 
     def validation(self, model: SearchModel) -> dict[str, float | None]:
-        """Held-out loss and accuracy of the supernet in evaluation mode (None where nothing is held out)."""
-        if "validation" not in self.data:
-            return {"validation_loss": None, "validation_accuracy": None}
+        """Held-out loss of the supernet in evaluation mode, and its figure (None where nothing is held out)."""
         meter = Meter()
-        model.supernet.eval()
-        for batch in self.data["validation"].sequential(4 * self.batch_size):
-            loss = model.objective.measure(batch)
+        if "validation" in self.data:
+            model.supernet.eval()
+            meter = self._passed("validation", model.objective.measure)
+            model.supernet.train()
+        return model.parts.task.figures("validation", meter)
+
+    def _passed(self, part: str, measure: Callable[[Batch], Loss]) -> Meter:
+        """One pass over a part from which nothing is learned."""
+        meter, data = Meter(), self.data[part]
+        for batch in data.sequential(data.measured_size(self.batch_size)):
+            loss = measure(batch)
             meter.add(loss.data, loss.correct, loss.count)
-        model.supernet.train()
-        return {"validation_loss": meter.loss, "validation_accuracy": meter.accuracy}
+            data.carry(loss.memory)
+        return meter
 
     @torch.no_grad()
     def judged(self, model: SearchModel, arch_weights: Mapping[str, Tensor]) -> float:
-        """Accuracy on the alpha half with these arch weights.
+        """The score (the higher the better) on the alpha half with these arch weights.
 
         In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
         """
-        meter = Meter()
         with model.objective.batch_statistics():
-            for batch in self.data["alpha"].sequential(4 * self.batch_size):
-                loss = model.objective.data_loss(batch, arch_weights)
-                meter.add(loss.data, loss.correct, loss.count)
-        return float(meter.accuracy or 0.0)
+            meter = self._passed("alpha", lambda batch: model.objective.data_loss(batch, arch_weights))
+        return model.parts.task.score(meter)
 
     def eigenvalue(self, model: SearchModel) -> float:
         """The dominant eigenvalue of the alpha Hessian on the alpha half's first batch."""

@@ -17,9 +17,10 @@ from raydarts.search.relaxations.base import Relaxation
 from raydarts.search.selection.base import Selection
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
-from raydarts.spaces.cells import MixedGraph
-from raydarts.spaces.primitives import draw_from
+from raydarts.spaces.drawn import draw_from
+from raydarts.spaces.transform import Mixed
 from raydarts.streams import Streams
+from raydarts.tasks import Task
 
 OPTIMIZER_SETTINGS = ("weight_decay", "arch_weight_decay", "lr", "arch_lr")
 
@@ -38,18 +39,17 @@ def optimizer_settings(settings: SearchSettings, regularizers: Sequence[Regulari
 
 
 class Parts:
-    """What a search has once, whatever its stages: settings, remedies, relaxation, selection, streams, data's shape."""
+    """What a search has once, whatever its stages: settings, remedies, relaxation, selection, streams, task."""
 
     def __init__(
         self,
         settings: SearchSettings,
         streams: Streams,
-        image_shape: tuple[int, int, int],
-        num_classes: int,
+        task: Task,
     ) -> None:
         self.settings = settings
         self.streams = streams
-        self.image_shape, self.num_classes = image_shape, num_classes
+        self.task = task
         self.dtype: torch.dtype = getattr(torch, settings.precision)
         self.regularizers: list[Regularizer] = [component.build() for component in settings.regularizers]
         self.relaxation: Relaxation = settings.relaxation.build()
@@ -75,7 +75,7 @@ class SearchModel:
             regularizer.on_stage_start(stage)
         transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
         with streams.globally(f"weight_init{suffix}"):
-            supernet = space.supernet(parts.image_shape, parts.num_classes, transforms)
+            supernet = space.supernet(parts.task, transforms)
         self.supernet = supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         draw_from(self.supernet, streams["dropout"])
         generator = streams[f"alpha_init{suffix}"]
@@ -90,8 +90,9 @@ class SearchModel:
             for regularizer in self.regularizers
         ]
         self.objective = Objective(
-            self.supernet, self.alphas, parts.relaxation, self.regularizers, streams, further, parts.selection.project
-        )
+            self.supernet, parts.task, self.alphas, parts.relaxation, self.regularizers, streams, further,
+            parts.selection.project,
+        )  # fmt: skip
         self.tuning: Tuning | None = None
         self._make_weight_optimizer(parts.optimizers["lr"], settings.lr_min, epochs)
         alpha_optimizer = torch.optim.Adam(
@@ -125,7 +126,7 @@ class SearchModel:
         What the selection has decided against has arch weight 0, and is left out of every pass.
         """
         for module in self.supernet.modules():
-            if isinstance(module, MixedGraph):
+            if isinstance(module, Mixed):
                 module.skips_zeros = True
         decay = self.weight_optimizer.param_groups[0]["weight_decay"]
         self.tuning = tuning

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from raydarts.data.batches import Batch
 from raydarts.spaces import Genotype, Space
+from raydarts.tasks import Batch
 
 
 @dataclass(frozen=True)

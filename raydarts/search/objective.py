@@ -7,28 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from raydarts.data.batches import Batch
 from raydarts.search.moments import Step
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.relaxations.base import Relaxation
-from raydarts.spaces.cells import MixedGraph
+from raydarts.spaces.transform import Mixed
 from raydarts.streams import Streams
-
-
-@dataclass(frozen=True)
-class Loss:
-    """`value` is what is descended (penalties included); `data` the data loss alone; `correct` of `count` are right."""
-
-    value: Tensor
-    data: Tensor
-    correct: Tensor
-    count: int
+from raydarts.tasks import Batch, Loss, Task
 
 
 class BilevelObjective(Protocol):
@@ -56,7 +47,7 @@ class BilevelObjective(Protocol):
 
 
 class Objective:
-    """The supernet's losses on image batches.
+    """The supernet's losses on batches of its task.
 
     `arch_parameters`: for each remedy its further architecture parameters, `(num_edges, ...)` by name.
     """
@@ -64,6 +55,7 @@ class Objective:
     def __init__(
         self,
         supernet: nn.Module,
+        task: Task,
         alphas: dict[str, nn.Parameter],
         relaxation: Relaxation,
         regularizers: Sequence[Regularizer],
@@ -72,6 +64,7 @@ class Objective:
         project: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
     ) -> None:
         self.supernet = supernet
+        self.task = task
         self.alpha_by_type = alphas
         self.relaxation = relaxation
         self.regularizers = tuple(regularizers)
@@ -80,10 +73,10 @@ class Objective:
         self.project = project
         self.weights: list[Tensor] = list(supernet.parameters())
         self.alphas: list[Tensor] = [*alphas.values(), *(p for own in self.arch_parameters for p in own.values())]
-        self._norms = [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
         self._virtual_seed = 0
         for module in supernet.modules():
-            if isinstance(module, MixedGraph):
+            if isinstance(module, Mixed):
                 module.skips_zeros = relaxation.SPARSE
 
     @property
@@ -99,16 +92,18 @@ class Objective:
         return self.project(found)
 
     def data_loss(self, batch: Batch, arch_weights: Mapping[str, Tensor]) -> Loss:
-        """Cross entropy of the supernet with these arch weights: `(num_edges, num_ops)` for each cell type,
+        """The task's loss of the supernet with these arch weights: `(num_edges, num_ops)` for each cell type,
         or `(layers of the type, num_edges, num_ops)`.
         """
-        logits = self.supernet(batch.inputs, arch_weights)
-        loss = nn.functional.cross_entropy(logits, batch.targets)
-        correct = (logits.detach().argmax(1) == batch.targets).sum()
-        return Loss(loss, loss.detach(), correct, len(batch.targets))
+        return self.task.loss(self.supernet, batch, arch_weights)
+
+    def training_loss(self, batch: Batch, arch_weights: Mapping[str, Tensor]) -> Loss:
+        """The data loss and what the supernet adds to it where weights learn from it."""
+        loss = self.data_loss(batch, arch_weights)
+        return loss if loss.penalty is None else replace(loss, value=loss.value + loss.penalty)
 
     def weight_loss(self, batch: Batch) -> Loss:
-        return self.data_loss(batch, self.arch_weights())
+        return self.training_loss(batch, self.arch_weights())
 
     def perturbed_weight_loss(self, step: Step) -> Loss:
         """The loss of the weight step: as `weight_loss`, under the remedies' perturbations of the arch weights."""
@@ -116,7 +111,7 @@ class Objective:
         with ExitStack() as stack:
             for regularizer in self.regularizers:
                 stack.enter_context(regularizer.perturb(arch_weights, step))
-            return self.data_loss(step.weight_batch, arch_weights)
+            return self.training_loss(step.weight_batch, arch_weights)
 
     def alpha_loss(self, batch: Batch) -> Loss:
         arch_weights = self.arch_weights()
@@ -174,5 +169,5 @@ class Objective:
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> Loss:
-        """Data loss and accuracy as the module stands (training or evaluation mode); no relaxation draws."""
+        """The data loss as the module stands (training or evaluation mode); no relaxation draws."""
         return self.data_loss(batch, self.arch_weights(expected=True))

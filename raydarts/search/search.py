@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from raydarts.data.batches import Batches
 from raydarts.data.parts import batches
-from raydarts.data.splits import Splits
+from raydarts.data.splits import AnySplits
 from raydarts.errors import InputError
 from raydarts.measure import Meter, peak_memory_mb, reset_peak_memory
 from raydarts.search.architect import Architect
-from raydarts.search.composition import require_composable
+from raydarts.search.composition import require_composable, require_fitting
 from raydarts.search.loop import Loop
 from raydarts.search.measuring import Measuring, recorded
 from raydarts.search.model import Parts, SearchModel, copied
@@ -39,23 +39,31 @@ class Search:
     back to an earlier epoch, past `settings.epochs` while the selection decides.
     """
 
-    def __init__(self, settings: SearchSettings, splits: Splits, device: torch.device | str = "cpu") -> None:
+    def __init__(self, settings: SearchSettings, splits: AnySplits, device: torch.device | str = "cpu") -> None:
         require_composable(settings)
         self.settings = settings
         self.device = torch.device(device)
         self.streams = Streams(settings.seed, self.device)
         self.space: Space = settings.space.build()
-        source = splits.source
-        self.parts = Parts(settings, self.streams, source.image_shape, source.num_classes)
+        task = splits.source.task
+        require_fitting(settings, task.KIND, splits.source.name)
+        self.parts = Parts(settings, self.streams, task)
         self.regularizers, self.selection = self.parts.regularizers, self.parts.selection
         self.probes = [component.build() for component in settings.probes]
         self.data: dict[str, Batches] = {
             part: batches(
-                splits, part, self.device, self.parts.dtype, settings.augment if part != "validation" else None
+                splits,
+                part,
+                self.device,
+                self.parts.dtype,
+                settings.augment if part != "validation" else None,
+                settings.text,
             )
             for part in ("weight", "alpha", "validation")
             if len(getattr(splits, part))
         }
+        for part, data in self.data.items():
+            data.require(data.measured_size(settings.batch_size) if part == "validation" else settings.batch_size)
         self.loop = Loop(settings, self.data, self.streams)
         self.measuring = Measuring(self.data, settings.batch_size)
         self.stages = plan_stages(self.regularizers, settings.epochs)
@@ -151,8 +159,8 @@ class Search:
         if len(cutouts) > 1:
             raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")
         for share, probability in cutouts.values():
-            length = max(1, round(share * min(self.parts.image_shape[1:])))
-            self.data["weight"].cutout = self.data["alpha"].cutout = (length, probability)
+            for part in ("weight", "alpha"):
+                self.data[part].cut_out(share, probability)
         return all(found.get("train_alpha", True) for _, found in overrides)
 
     def _enter(self, stage: int) -> None:
@@ -187,13 +195,13 @@ class Search:
         return self.measuring.judged(self.model, arch_weights)
 
     def _measure(self, meters: Mapping[str, Meter]) -> None:
-        """The epoch's metrics, accuracies in [0, 1]; then the remedies are asked whether to stop or go back."""
+        """The epoch's metrics; then the remedies are asked whether to stop or go back."""
         self.genotypes.append(self.genotype)
         self.metrics = {"epoch": self.epoch}
         if self.position != self.epoch:
             self.metrics["position"] = self.position
         for name, meter in meters.items():
-            self.metrics |= {f"{name}_loss": meter.loss, f"{name}_accuracy": meter.accuracy}
+            self.metrics |= self.parts.task.figures(name, meter)
         self.metrics |= self.measuring.validation(self.model)
         report = EpochReport(
             self.position,

@@ -9,18 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raydarts.data.settings import AugmentSettings
+from raydarts.data.settings import AugmentSettings, TextSettings
 from raydarts.registry import Choose, Component, Settings
-
-METRICS = (
-    "weight_loss",
-    "weight_accuracy",
-    "alpha_loss",
-    "alpha_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-)
-"""Reported by every search each epoch; probes add theirs."""
 
 
 def _component(family: str, name: str) -> Component:
@@ -34,7 +24,7 @@ def _default_probes() -> tuple[Component, ...]:
 class SearchSettings(Settings):
     """One bilevel search.
 
-    Units: `epochs` passes over the weight half; `batch_size` images, for either half;
+    Units: `epochs` passes over the weight half; `batch_size` images, or columns of text, for either half;
     `lr` falls to `lr_min` along a cosine over `epochs`; `grad_clip` is the largest L2 norm of the
     weights' gradient (0: no clipping); `arch_*` belong to Adam on alpha; `alpha_init` is the standard
     deviation of alpha's normal initialisation (paper: 0, all candidates alike; authors' code: 1e-3).
@@ -54,6 +44,7 @@ class SearchSettings(Settings):
     alpha_init: float = Field(0.0, ge=0)
     precision: Literal["float32", "float64"] = "float32"
     augment: AugmentSettings = AugmentSettings()
+    text: TextSettings = TextSettings()
     space: Annotated[Component, Choose("space")] = Field(default_factory=lambda: _component("space", "darts-cnn"))
     relaxation: Annotated[Component, Choose("relaxation")] = Field(
         default_factory=lambda: _component("relaxation", "softmax")

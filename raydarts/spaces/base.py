@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from raydarts.errors import GenotypeError, InputError
 from raydarts.registry import Member, members
 from raydarts.spaces.genotype import Genotype
 from raydarts.spaces.transform import MixedTransform
+from raydarts.tasks import Classification, Task
 
 
 class Edge(NamedTuple):
@@ -64,13 +65,18 @@ class NetworkSize(Protocol):
 class Space(Member):
     """A search space (family `space`): its cells, its supernet, its discrete network.
 
-    `KEEPS_ALL_EDGES`: a genotype has every edge of the cell, with `ZERO` among its primitives; else a
-    selection picks edges and leaves `ZERO` out.
+    `TASK`: what it can be searched on. `KEEPS_ALL_EDGES`: a genotype has every edge of the cell, with `ZERO` among
+    its primitives; else a selection picks `EDGES_PER_NODE` edges, unless it is told otherwise, and leaves `ZERO` out.
+    `EXACT_EDGES`: a node has neither more nor fewer than `EDGES_PER_NODE`.
     """
+
+    TASK: ClassVar[type[Task]] = Classification
 
     SKIP: ClassVar[str] = "skip_connect"
     ZERO: ClassVar[str] = "none"
     KEEPS_ALL_EDGES: ClassVar[bool] = False
+    EDGES_PER_NODE: ClassVar[int] = 2
+    EXACT_EDGES: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -91,26 +97,26 @@ class Space(Member):
         return other
 
     @abstractmethod
-    def supernet(
-        self, image_shape: tuple[int, int, int], num_classes: int, transforms: Sequence[MixedTransform] = ()
-    ) -> nn.Module:
-        """A module `forward(inputs, arch_weights)`: one `(num_edges, num_ops)` tensor for each cell type."""
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+        """A module `forward(inputs, arch_weights)` that `task.loss` can call, with one `(num_edges, num_ops)` tensor
+        for each cell type, or `(layers, num_edges, num_ops)`; `layers(inputs)` says how many of each type there are.
+        """
 
     @abstractmethod
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
         """The genotype of the picked `(edge index, primitive)`, for each cell type, in edge order."""
 
     @abstractmethod
-    def network(
-        self, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, settings: NetworkSize
-    ) -> nn.Module:
-        """The discrete network. Raises `GenotypeError` where the genotype is not of this space."""
+    def network(self, genotype: Genotype, task: Task, settings: Any) -> nn.Module:
+        """The discrete network of this size (`NetworkSize`, `RecurrentNetworkSettings`).
+
+        Raises `GenotypeError` where the genotype is not of this space."""
 
     @abstractmethod
-    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, tuple[int, ...]]:
-        """The paper's evaluation network without its auxiliary head, and one input's shape."""
+    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
+        """The paper's evaluation network without its auxiliary head, and one input."""
 
-    def check_network(self, settings: NetworkSize) -> None:
+    def check_network(self, settings: Any) -> None:
         """Raise `InputError` where no network of this size can be built, whatever the genotype."""
 
     def owns(self, genotype: Genotype) -> bool:

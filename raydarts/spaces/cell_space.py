@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from raydarts import registry
 from raydarts.errors import GenotypeError
@@ -18,6 +19,7 @@ from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.networks import CnnNetwork, CnnSupernet, stem
 from raydarts.spaces.primitives import STRIDED
 from raydarts.spaces.transform import MixedTransform
+from raydarts.tasks import Classification, Task, required
 
 NUM_INPUTS = 2
 CELL_TYPES = ("normal", "reduce")
@@ -64,12 +66,10 @@ class CellSpace(Space):
         edges = dag(self.num_nodes)
         return {name: CellSpec(NUM_INPUTS, self.num_nodes, edges, self.candidates(name, edges)) for name in CELL_TYPES}
 
-    def supernet(
-        self, image_shape: tuple[int, int, int], num_classes: int, transforms: Sequence[MixedTransform] = ()
-    ) -> nn.Module:
-        settings = self.settings
-        entry = stem(settings.stem, image_shape[0], settings.channels, settings.stem_multiplier)
-        return CnnSupernet(self.cells, entry, settings.channels, settings.layers, num_classes, transforms)
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+        images, settings = required(task, Classification), self.settings
+        entry = stem(settings.stem, images.image_shape[0], settings.channels, settings.stem_multiplier)
+        return CnnSupernet(self.cells, entry, settings.channels, settings.layers, images.num_classes, transforms)
 
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
         cells = []
@@ -86,14 +86,13 @@ class CellSpace(Space):
             cells.append((name, CellGenotype(chosen, tuple(nodes))))
         return Genotype(tuple(cells))
 
-    def network(
-        self, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, settings: NetworkSize
-    ) -> nn.Module:
+    def network(self, genotype: Genotype, task: Task, settings: NetworkSize) -> nn.Module:
+        images = required(task, Classification)
         # Published genotypes have primitives that no space searches, and any number of nodes.
         primitives = {primitive for _, cell in genotype.cells for primitive, _ in cell.edges()}
         if set(genotype.cell_types) != set(CELL_TYPES) or not primitives <= set(STRIDED):
             raise GenotypeError(f"the genotype is not of space {self.NAME} (primitives: {', '.join(STRIDED)})")
-        return CnnNetwork(genotype, image_shape[0], num_classes, settings)
+        return CnnNetwork(genotype, images.image_shape[0], images.num_classes, settings)
 
-    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, tuple[int, ...]]:
-        return self.network(genotype, (3, 32, 32), 10, StandardSize()), (1, 3, 32, 32)
+    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
+        return self.network(genotype, Classification((3, 32, 32), 10), StandardSize()), torch.empty(1, 3, 32, 32)

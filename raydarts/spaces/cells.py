@@ -12,7 +12,8 @@ from raydarts.spaces.base import CellSpec
 from raydarts.spaces.genotype import CellGenotype
 from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
-from raydarts.spaces.transform import MixedEdge, MixedTransform, overrides, seen_by_candidates
+from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides, seen_by_candidates
+from raydarts.streams import WHOLE
 
 Keys = tuple[str | None, ...]
 """The modules of an edge's candidates, by name; None: adds nothing."""
@@ -45,7 +46,7 @@ class _Source:
         return operation(self.relu if operation.PREACTIVATED else self.x, *scale)  # type: ignore[no-any-return]
 
 
-class MixedGraph(nn.Module):
+class MixedGraph(Mixed):
     """A DAG in which every edge is the weighted sum of all its candidates (DARTS paper, eq. 1 and 2).
 
     `nodes(inputs, arch_weights)` with `arch_weights` `(num_edges, num_ops)` gives the intermediate nodes.
@@ -66,7 +67,6 @@ class MixedGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.skips_zeros = False  # leave out candidates whose arch weight is exactly 0 (costs a look at the weights)
         self.share = seen_by_candidates(transforms, channels)
         self.edges = tuple(
             MixedEdge(layer, cell_type, index, *edge, stride if edge.src < spec.num_inputs else 1, channels)
@@ -200,14 +200,15 @@ class DropPath:
     def __init__(self) -> None:
         self.probability = 0.0
         self.generator: torch.Generator | None = None
+        self.share = WHOLE
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.probability == 0.0:
             return x
         keep = 1.0 - self.probability
-        shape = (x.shape[0], 1, 1, 1)
+        shape = (self.share.whole(x.shape[0]), 1, 1, 1)
         mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep, generator=self.generator)
-        return x * (mask / keep)
+        return x * (self.share.of(mask) / keep)
 
 
 class DiscreteGraph(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,11 @@ from raydarts import registry
 from raydarts.errors import GenotypeError, InputError
 from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
 from raydarts.spaces.cells import DiscreteGraph, DropPath, MixedGraph
+from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.genotype import CellGenotype, Genotype
-from raydarts.spaces.primitives import Norm, draw_from
+from raydarts.spaces.primitives import Norm
 from raydarts.spaces.transform import MixedTransform, by_layer
+from raydarts.tasks import Classification, Task, required
 
 PRIMITIVES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = tuple(Edge(src, dst) for dst in range(1, 4) for src in range(dst))
@@ -109,13 +112,16 @@ class Supernet(_Skeleton):
         self.spec, self.transforms = space.cells["cell"], transforms
         settings = space.settings
         super().__init__(channels_in, settings.channels, settings.cells_per_stage, num_classes, affine=False)
+        self.types = ("cell",) * (STAGES * self.per_stage)
+
+    def layers(self, inputs: Tensor) -> Mapping[str, int]:
+        return Counter(self.types)
 
     def cell(self, layer: int, channels: int) -> nn.Module:
         return _MixedCell(self.spec, layer, "cell", channels, stride=1, transforms=self.transforms, normalised=False)
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
-        types = ("cell",) * (STAGES * self.per_stage)
-        return self.run(inputs, ((weights,) for weights in by_layer(types, arch_weights)))
+        return self.run(inputs, ((weights,) for weights in by_layer(self.types, arch_weights)))
 
 
 class Network(_Skeleton):
@@ -152,10 +158,9 @@ class NasBench201(Space):
     def cells(self) -> Mapping[str, CellSpec]:
         return {"cell": CellSpec(1, 3, EDGES, (PRIMITIVES,) * len(EDGES))}
 
-    def supernet(
-        self, image_shape: tuple[int, int, int], num_classes: int, transforms: Sequence[MixedTransform] = ()
-    ) -> nn.Module:
-        return Supernet(self, image_shape[0], num_classes, transforms)
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+        images = required(task, Classification)
+        return Supernet(self, images.image_shape[0], images.num_classes, transforms)
 
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
         nodes = tuple(
@@ -164,13 +169,12 @@ class NasBench201(Space):
         )
         return Genotype((("cell", CellGenotype(nodes, (3,))),))
 
-    def network(
-        self, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, settings: NetworkSize
-    ) -> nn.Module:
+    def network(self, genotype: Genotype, task: Task, settings: NetworkSize) -> nn.Module:
+        images = required(task, Classification)
         if not self.owns(genotype):
             raise GenotypeError(f"the genotype is not of space {self.NAME} (primitives: {', '.join(PRIMITIVES)})")
         self.check_network(settings)
-        return Network(genotype, image_shape[0], num_classes, settings)
+        return Network(genotype, images.image_shape[0], images.num_classes, settings)
 
     def check_network(self, settings: NetworkSize) -> None:
         wrong = []
@@ -183,8 +187,8 @@ class NasBench201(Space):
         if wrong:
             raise InputError(f"a network of space {self.NAME}: {'; '.join(wrong)}")
 
-    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, tuple[int, ...]]:
-        return self.network(genotype, (3, 32, 32), 10, StandardSize()), (1, 3, 32, 32)
+    def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
+        return self.network(genotype, Classification((3, 32, 32), 10), StandardSize()), torch.empty(1, 3, 32, 32)
 
 
 def arch_string(genotype: Genotype) -> str:

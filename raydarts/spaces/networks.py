@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
+from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.genotype import Genotype
-from raydarts.spaces.primitives import draw_from
 from raydarts.spaces.transform import MixedTransform, by_layer
 
 
@@ -110,6 +111,9 @@ class CnnSupernet(_Stack):
             )  # fmt: skip
             inputs, reduced = (inputs[1], cells[cell_type].num_nodes * channels), reduction
         self.classifier = nn.Linear(inputs[1], num_classes)
+
+    def layers(self, inputs: Tensor) -> Mapping[str, int]:
+        return Counter(self.types)
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
         s0, s1 = self.stem(inputs)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.depthwise import DepthwiseConv2d
+from raydarts.spaces.drawn import Drawing
 from raydarts.spaces.layout import Halved, concatenate
 
 
@@ -133,27 +134,16 @@ class Identity(Operation):
         return x
 
 
-class Noise(Operation):
-    """Draws N(0, 1) for every output value, whatever its input (RobustDARTS' space S4); in evaluation mode too.
-
-    `generator` is set by `draw_from`; without one torch's global generator draws.
-    """
+class Noise(Operation, Drawing):
+    """Draws N(0, 1) for every output value, whatever its input (RobustDARTS' space S4); in evaluation mode too."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
         return noise if scale is None else scale * noise
-
-
-def draw_from(network: nn.Module, generator: torch.Generator) -> None:
-    """Operations of the network that draw at random draw from `generator`."""
-    for module in network.modules():
-        if isinstance(module, Noise):
-            module.generator = generator
 
 
 class FactorizedReduce(Operation):

@@ -23,6 +23,12 @@ class MixedEdge:
     channels: int
 
 
+class Mixed(nn.Module):
+    """A cell of mixed operations. `skips_zeros`: candidates whose arch weight is exactly 0 take no part in a pass."""
+
+    skips_zeros: bool = False
+
+
 class MixedTransform:
     """Changes what mixed operations compute; each method is a no-op by default. Several act in list order.
 

@@ -8,6 +8,9 @@ import sys
 import warnings
 from typing import Any
 
+from raydarts.runs.objects import ObjectPlace
+from raydarts.runs.place import Place
+
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -88,3 +91,10 @@ def capacity(address: str | None = None) -> dict[str, float]:
 
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return {"cpus": float(found.get("CPU", 0)), "gpus": float(found.get("GPU", 0))}
+
+
+def ray_storage(folder: Place) -> dict[str, Any]:
+    """Where Ray keeps its own files, in the words of Tune and Train; several nodes need one that all see."""
+    if isinstance(folder, ObjectPlace):
+        return {"storage_path": folder.key, "storage_filesystem": folder.filesystem}
+    return {"storage_path": str(folder)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +27,8 @@ class Display:
         self._mode = mode
         self._live: Live | None = None
         self._running: dict[str, int] = {}
+        self.spent: Callable[[], str] = str
+        """Says what of the budget is spent; an empty text: there is none."""
         self.begin("search", 0, metric, mode)
 
     def begin(self, stage: str, total: int, metric: str, mode: str) -> None:
@@ -73,6 +76,11 @@ class Display:
         if self._live is None or status == "failed":
             self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} {status}: {shown}")
 
+    def halted(self, trial: str) -> None:
+        """A trial was stopped for now, without a result."""
+        epoch = self._running.pop(trial, 0)
+        self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} halted after epoch {epoch}")
+
     @property
     def _ended(self) -> int:
         return sum(self._counts.values())
@@ -98,5 +106,7 @@ class Display:
         table.add_row("running", running or "none")
         best = "none yet" if self._best is None else f"{self._metric} {self._best[0]:.4f} (trial {self._best[1]})"
         table.add_row("best so far", best)
+        if spent := self.spent():
+            table.add_row("budget", spent)
         table.add_row("elapsed", f"{_clock(elapsed)}, about {left} left")
         return table

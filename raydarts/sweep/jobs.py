@@ -6,7 +6,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.stages import EVALUATE, data_of, run_of, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
@@ -22,11 +24,13 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
     from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
 
-    spec = run["spec"]
-    data = DataSettings.model_validate(spec["data"])
+    spec, name = run["spec"], trial.get("stage", EVALUATE)
     if trial["kind"] == "search":
+        data = DataSettings.model_validate(spec["data"])
         return build_search(SearchSettings.model_validate(trial["config"]), data, device)
-    stage = EvaluateSettings.model_validate(spec["evaluate"])
+    data = DataSettings.model_validate(data_of(spec, name))
+    common = {key: value for key, value in section_of(spec, name).items() if key in EvaluateSettings.model_fields}
+    stage = EvaluateSettings.model_validate(common)
     genotype = Genotype.from_json(trial["genotype"], "trial.json")
     return build_evaluation(stage, data, genotype, trial["seed"], device)
 
@@ -36,3 +40,13 @@ def builder_named(path: str | None) -> Builder:
     module, _, function = (path or DEFAULT_BUILDER).partition(":")
     found: Builder = getattr(importlib.import_module(module), function)
     return found
+
+
+def job_of(trial: TrialDirectory, config: Mapping[str, Any], device: str | None = None) -> Job:
+    """The job of a trial, on as many threads as it has CPUs; `device` None: a GPU where it was given one."""
+    import torch  # noqa: PLC0415 - only where trials run
+
+    torch.set_num_threads(max(1, int(config["cpus"])))
+    run = run_of(trial).description()
+    place = device or ("cuda" if config["gpus"] > 0 else "cpu")
+    return builder_named(run.get("builder"))(trial.description(), run, place)

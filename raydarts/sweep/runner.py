@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from raydarts import tracking
-from raydarts.errors import RunError
+from raydarts.errors import RunError, StorageError
 from raydarts.runs import results
+from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of
+from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
+from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
@@ -18,6 +23,7 @@ from raydarts.sweep.schedulers.base import Horizon
 from raydarts.sweep.visibility import check_nodes
 
 INTERRUPTED = 130
+BUDGET_SPENT = 3
 
 
 def start_sweep(
@@ -29,9 +35,16 @@ def start_sweep(
     display: bool = True,
     command: Sequence[str] | None = None,
     builder: str | None = None,
+    stage: str | None = None,
+    genotypes: Mapping[str, Any] | None = None,
+    planned: Sequence[Mapping[str, Any]] = (),
 ) -> int:
-    """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist."""
-    check_resources(loaded, address)
+    """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
+
+    `stage`: the one stage to run, of those the spec has; one that retrains is given `genotypes`, as
+    `given.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status` to estimate from.
+    """
+    check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
     tracking.check(getattr(loaded, "track", None), place)
     check_nodes(place.parent)
@@ -43,13 +56,17 @@ def start_sweep(
         question=loaded.question or "",
         command=sys.argv if command is None else command,
         builder=builder,
+        more={} if stage is None else {"stage": stage, "genotypes": genotypes},
     )
+    write_plan(run, list(planned))
     return run_sweep(run, loaded, address, display)
 
 
-def resume_sweep(path: Place, *, address: str | None = None, display: bool = True) -> int:
-    """Go on with the run at `path` as if it had never stopped."""
-    from raydarts.config.loader import load_plain  # noqa: PLC0415 - tests resume without the loader
+def resume_sweep(
+    path: Place, *, address: str | None = None, display: bool = True, overrides: Sequence[str] = ()
+) -> int:
+    """Go on with the run at `path` as if it had never stopped. `overrides` change its budget, and nothing else."""
+    from raydarts.config.loader import load_plain, override_budget  # noqa: PLC0415 - tests resume without the loader
 
     run = RunDirectory.open(path)
     description = run.description()
@@ -58,29 +75,46 @@ def resume_sweep(path: Place, *, address: str | None = None, display: bool = Tru
     if address is not None:
         connect(address)
     check_nodes(run.path.parent)
+    if overrides:
+        changed = override_budget(limits(run), overrides)
+        with run.locked():
+            change_limits(run, changed.model_dump(), time.time())
     return run_sweep(run, load_plain(description["spec"], str(run.path / "run.json")), address, display)
 
 
 def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, display: bool = True) -> int:
-    """Run what is left of a run. 0: all done; 1: some trials failed; 130: interrupted (resumable)."""
+    """Run what is left of a run.
+
+    0: all done; 1: some trials failed; 3: halted, the budget being spent (resumable); 130: interrupted (resumable).
+    Raises `StorageError` where the storage failed (resumable).
+    """
     with run.locked():
-        available = check_resources(loaded, address)
+        available = check_resources(loaded, address, run.description().get("stage"))
         run.write("status.json", {"status": "running"})
         shown = Display(loaded.sweep.metric, loaded.sweep.mode, display)
-        here = False
+        ledger = Ledger(run)
+        shown.spent = ledger.told
+        here = away = False
         try:
             here = connect(address)
             with shown:
                 if told := tracking.begin(run):
                     shown.say(told)
-                _search(run, loaded, shown, available)
-                if loaded.evaluate is not None:
-                    _evaluate(run, loaded, shown, available)
+                _stages(run, loaded, shown, ledger, available)
+        except BudgetSpentError as spent:
+            run.write("status.json", {"status": "halted", "reason": str(spent)})
+            shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
+            return BUDGET_SPENT
         except KeyboardInterrupt:
             run.write("status.json", {"status": "interrupted"})
             shown.say(f"interrupted; go on with: raydarts resume {run.path}")
             return INTERRUPTED
+        except StorageError:
+            away = True
+            raise
         finally:
+            if not away:
+                ledger.beat(always=True)
             disconnect(here)
         run.write("status.json", {"status": "completed"})
         return _conclude(run, shown)
@@ -88,7 +122,7 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
 
 def _conclude(run: RunDirectory, shown: Display) -> int:
     # The lock is still held here, which only matters to the status of trials without a result.
-    failed = [record.id for record in (*results.trials(run), *results.evaluations(run)) if record.status == "failed"]
+    failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
     if failed:
         shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
     if told := tracking.conclude(run):
@@ -96,7 +130,19 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     return 1 if failed else 0
 
 
-def _search(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[str, float]) -> None:
+def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, available: Mapping[str, float]) -> None:
+    """All stages in the order of work, or the one that the run is of."""
+    alone = run.description().get("stage")
+    if alone in (None, SEARCH):
+        _search(run, loaded, shown, ledger, available)
+    for stage in loaded.stages.chain():
+        if alone is None:
+            _retrain(run, loaded, stage, shown, ledger, available)
+        elif alone == stage.name:
+            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, available)
+
+
+def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, available: Mapping[str, float]) -> None:
     from raydarts.config.plan import longest  # noqa: PLC0415 - tests resume without the loader
     from raydarts.sweep.stages import SearchStage, refill  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
@@ -105,14 +151,15 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[s
     scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded.search), sweep.seed))
     refill(run, scheduler)
     stage = SearchStage(run, loaded, sweep.searcher.build())
-    shown.begin("search", stage.total(), sweep.metric, sweep.mode)
+    shown.begin(SEARCH, stage.total(), sweep.metric, sweep.mode)
     for record in results.trials(run):
         if record.result:
             shown.known(record.id, record.status, record.value(sweep.metric))
     run_stage(
         stage,
         shown,
-        run.path / "ray" / "search",
+        ledger,
+        run.path / "ray" / SEARCH,
         scheduler,
         sweep.resources,
         concurrent=concurrency(sweep.resources, sweep.max_concurrent, available),
@@ -121,26 +168,33 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[s
     )
 
 
-def _evaluate(run: RunDirectory, loaded: Any, shown: Display, available: Mapping[str, float]) -> None:
+def _retrain(
+    run: RunDirectory,
+    loaded: Any,
+    stage: Stage[Any],
+    shown: Display,
+    ledger: Ledger,
+    available: Mapping[str, float],
+) -> None:
     from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415
 
-    from raydarts.sweep.stages import EvaluationStage, promote  # noqa: PLC0415
+    from raydarts.sweep.retraining import RetrainingStage, promote  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415
 
-    decisions = promote(run, loaded)
-    stage = EvaluationStage(run, loaded, decisions)
-    if stage.total() == 0:
-        shown.say("no genotype was promoted, so none is evaluated; promotion.json says why")
+    source = RetrainingStage(run, stage, promote(run, loaded, stage))
+    if source.total() == 0:
+        shown.say(f"{stage.name}: no genotype was promoted, so none is retrained; promotion.json says why")
         return
-    shown.begin("evaluate", stage.total(), stage.metric, "max")
-    for record in results.evaluations(run):
+    shown.begin(stage.name, source.total(), source.metric, source.score.mode)
+    for record in results.retrained(run, stage.name):
         if record.result:
-            shown.known(record.id, record.status, record.value(stage.metric))
-    settings = loaded.evaluate
+            shown.known(record.id, record.status, record.value(source.metric))
+    settings = stage.settings
     run_stage(
-        stage,
+        source,
         shown,
-        run.path / "ray" / "evaluate",
+        ledger,
+        run.path / "ray" / stage.name,
         FIFOScheduler(),  # type: ignore[no-untyped-call]
         settings.resources,
         concurrent=concurrency(settings.resources, None, available),

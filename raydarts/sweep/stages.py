@@ -1,4 +1,4 @@
-"""The two stages as sources of trials: what the searcher proposes, and what was promoted."""
+"""The search as a source of trials: what the searcher proposes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raydarts.errors import SpecError
-from raydarts.runs import drive, results
+from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.results import TrialRecord, read_trial
@@ -132,59 +132,3 @@ def refill(run: RunDirectory, scheduler: Any) -> None:
 
 def _undecided(rows: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((name, row) for name, left in rows.items() for row in left.values())
-
-
-def promote(run: RunDirectory, loaded: Any) -> list[dict[str, Any]]:
-    """Which genotypes are evaluated, decided once and kept in promotion.json with the reasons."""
-    decisions: list[dict[str, Any]] | None = run.read("promotion.json")
-    if decisions is None:
-        decisions = results.promotion(
-            results.trials(run),
-            loaded.sweep.metric,
-            loaded.sweep.mode,
-            loaded.evaluate.top_k,
-            loaded.evaluate.max_skips,
-        )
-        run.write("promotion.json", decisions)
-    return decisions
-
-
-class EvaluationStage:
-    """Stage 2: every promoted genotype once per evaluation seed."""
-
-    metric = "validation_accuracy"
-
-    def __init__(self, run: RunDirectory, loaded: Any, decisions: list[dict[str, Any]]) -> None:
-        chosen = [decision for decision in decisions if decision["promoted"]]
-        self._waiting = []
-        for seed in loaded.evaluate.seeds:
-            for decision in chosen:
-                trial = run.evaluation(decision["id"], seed)
-                if not trial.exists:
-                    trial.create(
-                        {
-                            "kind": "evaluation",
-                            "genotype_id": decision["id"],
-                            "genotype": decision["genotype"],
-                            "seed": seed,
-                            "trials": decision["trials"],
-                        }
-                    )
-                self._waiting.append(trial)
-        self._total = len(self._waiting)
-        self._waiting = [trial for trial in self._waiting if trial.result() is None]
-
-    def total(self) -> int:
-        return self._total
-
-    def remaining(self) -> int:
-        return len(self._waiting)
-
-    def next_trial(self) -> TrialDirectory | None:
-        return self._waiting.pop(0) if self._waiting else None
-
-    def reported(self, trial: TrialDirectory, epoch: int) -> None:
-        """Nobody decides on it."""
-
-    def ended(self, record: TrialRecord) -> None:
-        """Nobody else is told."""

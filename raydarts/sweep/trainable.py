@@ -13,16 +13,18 @@ from ray import tune
 
 from raydarts import tracking
 from raydarts.runs import drive
-from raydarts.runs.directory import FINAL, RunDirectory, SupersededError, TrialDirectory
+from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
+from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
-from raydarts.sweep.jobs import builder_named
+from raydarts.sweep.data_parallel import Workers
+from raydarts.sweep.jobs import job_of
 from raydarts.sweep.visibility import check_trial
 
 
 class JobTrainable(tune.Trainable):
-    """One trial. Its config: `id`, `directory`, `cpus`, `gpus`, `checkpoint_every`.
+    """One trial. Its config: `id`, `directory`, `cpus`, `gpus` and `workers` (see `Resources`), `checkpoint_every`.
 
     A job's own exception ends the trial as failed, without a retry: it would happen again. An OSError
     goes to Tune, which tries again, as it does when the process or the node is lost.
@@ -33,6 +35,7 @@ class JobTrainable(tune.Trainable):
         # its trial to a reused one, and the late starter must not take the trial away from it.
         self._pending: dict[str, Any] | None = config
         self._job: Job | None = None
+        self._workers: Workers | None = None
         self._observers = Observers()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -48,22 +51,19 @@ class JobTrainable(tune.Trainable):
         result = self._trial.result()
         if result is not None and result["status"] in FINAL:
             return
+        if config["workers"] > 1:
+            self._workers = Workers(config, run_of(self._trial).path / "ray" / "train")
+            return
         self._trial.claim()
-        self._job = drive.open_job(lambda: self._build(config), self._trial)
+        self._job = drive.open_job(lambda: job_of(self._trial, config), self._trial)
         self._observers = tracking.observers(self._trial)
-
-    def _build(self, config: dict[str, Any]) -> Job:
-        import torch  # noqa: PLC0415 - only where trials run
-
-        torch.set_num_threads(max(1, int(config["cpus"])))
-        device = "cuda" if config["gpus"] > 0 else "cpu"
-        run = RunDirectory(self._trial.path.parent.parent).description()
-        return builder_named(run.get("builder"))(self._trial.description(), run, device)
 
     def step(self) -> dict[str, Any]:
         try:
             if self._pending is not None:
                 self._open(self._pending)
+            if self._workers is not None:
+                return self._scalars(done=not self._workers.wait())
             if self._job is not None and not self._job.finished:
                 self._observers.epoch(drive.advance(self._job, self._trial, self._every))
             if self._job is not None and not self._job.finished:
@@ -99,6 +99,9 @@ class JobTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Let go of the job and of the GPU memory it held."""
         self._job = None
+        if self._workers is not None:
+            self._workers.leave()
+            self._workers = None
         self._observers.close()
         import torch  # noqa: PLC0415
 

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ray import tune
+from ray.tune import Stopper
 from ray.tune.search import Searcher as TuneSearcher
+from ray.tune.stopper import NoopStopper
 
 from raydarts.config.spec import Resources
 from raydarts.errors import StorageError
 from raydarts.runs import drive
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.spaces.genotype import describe_genotype
+from raydarts.sweep.budget import BudgetSpentError, Ledger
+from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.display import Display
 from raydarts.sweep.trainable import JobTrainable
 
@@ -78,8 +81,12 @@ def _noting(method: Callable[..., T]) -> Callable[..., T]:
 class SourceSearch(TuneSearcher):
     """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
 
-    def __init__(self, source: Source, display: Display, concurrent: int, constants: dict[str, Any]) -> None:
+    def __init__(
+        self, source: Source, display: Display, ledger: Ledger, concurrent: int, constants: dict[str, Any]
+    ) -> None:
         super().__init__()
+        self._ledger = ledger
+        self._halted: dict[str, str] = {}
         self._source = source
         self._display = display
         self._concurrent = concurrent
@@ -96,12 +103,25 @@ class SourceSearch(TuneSearcher):
     def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self._concurrent:
             return None
-        trial = self._source.next_trial()
+        spent = self._source.remaining() > 0 and self._ledger.deny()
+        trial = None if spent else self._source.next_trial()
         if trial is None:
             return str(TuneSearcher.FINISHED)
         self._live[trial_id] = trial
         self._display.started(trial.id)
         return {"id": trial.id, "directory": str(trial.path), **self._constants}
+
+    @_noting
+    def halts(self, trial_id: str) -> bool:
+        """Whether a trial that has just ended an epoch must not go on, the budget being spent."""
+        trial = self._live.get(trial_id)
+        if trial is None:
+            return False
+        self._ledger.charge(trial)
+        reason = None if trial.result() is not None else self._ledger.deny()
+        if reason is not None:
+            self._halted[trial_id] = reason
+        return reason is not None
 
     @_noting
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -114,6 +134,10 @@ class SourceSearch(TuneSearcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if trial is None:
+            return
+        if trial_id in self._halted and trial.result() is None:
+            trial.halt(self._halted[trial_id])
+            self._display.halted(trial.id)
             return
         if error and self.failures.by_storage(trial_id) and trial.result() is None:
             self.stranded.append(trial.id)
@@ -140,27 +164,40 @@ class SourceSearch(TuneSearcher):
         """Nothing: see `save`."""
 
 
+class _Halting(Stopper):
+    """Ends a trial without a result where the budget is spent."""
+
+    def __init__(self, search: SourceSearch) -> None:
+        self._search = search
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._search.halts(trial_id)
+
+    def stop_all(self) -> bool:
+        return False
+
+    def __reduce__(self) -> tuple[type[Stopper], tuple[()]]:
+        return (NoopStopper, ())  # Tune pickles it into files of its own, which nobody reads back
+
+
 def _directory_name(trial: Any) -> str:
     return f"{trial.config['id']}-{trial.trial_id}"
 
 
 def _request(resources: Resources) -> tune.PlacementGroupFactory:
+    """What a trial's process is given; where it only watches workers, which Ray Train places, next to nothing."""
+    if resources.processes > 1:
+        return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
     bundle = {"CPU": resources.cpus}
     if resources.gpus > 0:
         bundle["GPU"] = resources.gpus
     return tune.PlacementGroupFactory([bundle])
 
 
-def _tune_storage(folder: Place) -> dict[str, Any]:
-    """Where Tune keeps its own files; with several nodes it needs a place that all see."""
-    if isinstance(folder, ObjectPlace):
-        return {"storage_path": folder.key, "storage_filesystem": folder.filesystem}
-    return {"storage_path": str(folder)}
-
-
 def run_stage(
     source: Source,
     display: Display,
+    ledger: Ledger,
     folder: Place,
     scheduler: Any,
     resources: Resources,
@@ -169,18 +206,23 @@ def run_stage(
     max_failures: int,
     checkpoint_every: int,
 ) -> None:
-    """Run a source's trials to their ends. Raises `StorageError` where the storage kept some from theirs."""
+    """Run a source's trials to their ends.
+
+    Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
+    """
     remaining = source.remaining()
     if remaining == 0:
         return
-    constants = {"cpus": resources.cpus, "gpus": resources.gpus, "checkpoint_every": checkpoint_every}
-    search = SourceSearch(source, display, concurrent, constants)
+    given = {"cpus": resources.cpus, "gpus": resources.gpus, "workers": resources.processes}
+    constants = {**given, "checkpoint_every": checkpoint_every}
+    search = SourceSearch(source, display, ledger, concurrent, constants)
     try:
         tune.run(
             JobTrainable,
             name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
-            **_tune_storage(folder.parent),
+            **ray_storage(folder.parent),
             search_alg=search,
+            stop=_Halting(search),
             callbacks=[search.failures],
             scheduler=scheduler,
             num_samples=remaining,
@@ -201,3 +243,5 @@ def run_stage(
             f"than max_failures allows: {', '.join(search.stranded)}. They keep what they reported; when it is mended, "
             "go on with: raydarts resume RUN"
         )
+    if ledger.denied:
+        raise BudgetSpentError(ledger.over())

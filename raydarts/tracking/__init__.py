@@ -13,6 +13,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.observer import Observer, Observers
 from raydarts.runs.place import Place
+from raydarts.runs.stages import jobs, run_of
 
 logger = logging.getLogger("raydarts")
 
@@ -24,7 +25,7 @@ def settings_of(description: Mapping[str, Any]) -> TrackSettings:
 
 def observers(trial: TrialDirectory) -> Observers:
     """Who is to be told of a trial, as its run.json asks. Call it when the trial is claimed and its job open."""
-    run = RunDirectory(trial.path.parent.parent)
+    run = run_of(trial)
     found: list[Observer] = []
     try:
         settings = settings_of(run.description())
@@ -93,7 +94,7 @@ def conclude(run: RunDirectory) -> str | None:
         return None
     from raydarts.tracking import state  # noqa: PLC0415
 
-    states = [state.read_trial(trial) for trial in (*run.trials(), *run.evaluations())]
+    states = [state.read_trial(trial) for trial in jobs(run)]
     sent = [found for found in states if found.get("state") == state.SENT]
     missing = len(states) - len(sent)
     url = next((str(found["url"]) for found in sent if found.get("url")), "")

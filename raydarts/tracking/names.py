@@ -1,5 +1,7 @@
 """What things are called in W&B. Whoever logs a run and whoever reads it (panels, filters) take the names from here.
 
+A trial's group is its run, its job type its stage's name.
+
 W&B takes a dot in a config key for nesting: of a key that holds one its filters find nothing (wandb issues 2819 and
 3087), and wandb-workspaces addresses `estimator.xi` as `xi` inside `estimator`. So a config is named by flat dotted
 keys, as W&B's own tables show it, and handed to `wandb.init` as `nested(flat)`.
@@ -17,9 +19,8 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import read_bytes
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.stages import EVALUATE, SEARCH, stage_of
 
-SEARCH, EVALUATE = "search", "evaluate"
-"""Job types."""
 STEP = "epoch"
 """The metric that is every other metric's step axis (`define_metric(name, step_metric=STEP, summary=SUMMARY)`)."""
 SUMMARY = "last,min,max"
@@ -114,10 +115,16 @@ def run_id(run: RunDirectory, trial: TrialDirectory) -> str:
     Two runs of one name in one project differ by their run.json, and a run that was moved keeps its ids. W&B allows
     64 characters without `/`, `#`, `?`, `%`, `:` and the backslash.
     """
-    stage = trial.path.parent.name[:1]
+    stage = {SEARCH: "t", EVALUATE: "e"}.get(stage_of(trial), stage_of(trial))
     whole = hashlib.sha256(read_bytes(run.path / "run.json") + f"{stage}/{trial.id}".encode()).hexdigest()[:12]
     readable = _NOT_IN_AN_ID.sub("_", f"{run.name}-{stage}-{trial.id}")[:51]
     return f"{readable}-{whole}"
+
+
+def title(trial: TrialDirectory) -> str:
+    """What a trial's W&B run is called for people."""
+    stage = stage_of(trial)
+    return f"{ {SEARCH: 'trial', EVALUATE: 'evaluation'}.get(stage, stage) } {trial.id}"
 
 
 def sweep_id(run: RunDirectory) -> str:
@@ -181,9 +188,9 @@ def search_names(run: RunDirectory) -> Names:
     return Names(metric_names(records), [flat_config(record.description.get("config") or {}) for record in records])
 
 
-def evaluation_names(run: RunDirectory, metric: str, supernet: Mapping[str, float]) -> Names:
-    """Of the evaluations; `supernet`: genotype id to the mean of the sweep's `metric`."""
-    records = results.evaluations(run)
+def evaluation_names(run: RunDirectory, metric: str, supernet: Mapping[str, float], stage: str = EVALUATE) -> Names:
+    """Of a stage's retrainings; `supernet`: genotype id to the mean of the sweep's `metric`."""
+    records = results.retrained(run, stage)
     configs = [
         evaluation_config(record.description, metric, supernet.get(record.description["genotype_id"]))
         for record in records

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.objects import ObjectPlace
+from raydarts.runs.stages import run_of
 from raydarts.tracking import settings_of
 from raydarts.tracking.writer import WandbRun
 
@@ -41,7 +42,7 @@ def write_apart(trial: TrialDirectory, result: Mapping[str, Any], seconds: float
 
 def main() -> None:
     trial = TrialDirectory(sys.argv[1])
-    run = RunDirectory(trial.path.parent.parent)
+    run = run_of(trial)
     settings = settings_of(run.description()).wandb
     if settings is None:
         sys.exit(f"{run.path}: has no track.wandb")

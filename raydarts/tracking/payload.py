@@ -12,6 +12,8 @@ from typing import Any
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.score import mode_of, score_of
+from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.tracking import names
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|NETRC", re.IGNORECASE)
@@ -25,13 +27,15 @@ def is_evaluation(what: Mapping[str, Any]) -> bool:
 
 
 def job_type(what: Mapping[str, Any]) -> str:
-    return names.EVALUATE if is_evaluation(what) else names.SEARCH
+    """The name of a trial.json's stage."""
+    return str(what.get("stage", EVALUATE)) if is_evaluation(what) else SEARCH
 
 
 def metric_of(description: Mapping[str, Any]) -> tuple[str, str]:
     """The metric that decides, and its mode."""
     sweep = (description.get("spec") or {}).get("sweep") or {}
-    return str(sweep.get("metric", "validation_accuracy")), str(sweep.get("mode", "max"))
+    metric = str(sweep.get("metric", score_of(description).metric))
+    return metric, str(sweep.get("mode") or mode_of(metric))
 
 
 def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,18 +44,18 @@ def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str,
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
     if not is_evaluation(what):
         flat = names.flat_config({**(what.get("config") or {}), **versions})
-        return names.nested(flat | _dataset(spec))
+        return names.nested(flat | _dataset(spec.get("data")))
     metric, _ = metric_of(description)
     flat = names.evaluation_config(what, metric, _supernet(run, what, metric))
     flat["found_by"] = list(what.get("trials") or [])
-    stage = spec.get("evaluate") or {}
-    flat |= names.flat_config({"training": stage.get("training") or {}, **versions})
-    return names.nested(flat | _dataset(spec))
+    training = section_of(spec, job_type(what)).get("training") or {}
+    flat |= names.flat_config({"training": training, **versions})
+    return names.nested(flat | _dataset(data_of(spec, job_type(what))))
 
 
-def _dataset(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _dataset(data: Mapping[str, Any] | None) -> dict[str, Any]:
     """The data set's name; its paths are nobody's business."""
-    found = (spec.get("data") or {}).get("dataset")
+    found = (data or {}).get("dataset")
     name = found.get("name") if isinstance(found, Mapping) else found
     return {} if name is None else {"data.dataset": name}
 
@@ -76,7 +80,7 @@ def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: 
     """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
 
     The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
-    at the end (of an evaluation all of its result, test accuracy among it).
+    at the end (of an evaluation all of its result, test figures among it).
     """
     found: dict[str, Any] = extremes(rows)
     found["status"] = result.get("status", "running")
@@ -110,8 +114,8 @@ def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], descr
     """Whether no completed trial of the same stage has a better value. Of equal ones the first counts as better."""
     metric, mode = metric_of(description)
     if is_evaluation(what):
-        metric, mode = "validation_accuracy", "max"
-    everyone = results.evaluations(run) if is_evaluation(what) else results.trials(run)
+        metric, mode = score_of(description).metric, score_of(description).mode
+    everyone = results.retrained(run, job_type(what)) if is_evaluation(what) else results.trials(run)
     sign = 1.0 if mode == "max" else -1.0
     values = {record.id: sign * value for record in everyone if (value := _final(record, metric)) is not None}
     own = values.get(trial_id)

@@ -117,32 +117,33 @@ def score(wr: Any, run: Run, found: Names) -> list[Any]:
     return [_over_epochs(wr, run.metric, f"supernet {clean(run.metric)} over the epochs of search")]
 
 
-def retrained(wr: Any, found: Names) -> list[Any]:
-    """Validation accuracy of each genotype (mean and standard deviation over evaluation seeds), and its course."""
-    if "validation_accuracy" not in found.metrics:
+def retrained(wr: Any, run: Run, found: Names) -> list[Any]:
+    """The score of each genotype (mean and standard deviation over evaluation seeds), and its course."""
+    score = run.score
+    if score.metric not in found.metrics:
         return []
     bars = wr.BarPlot(
-        title="retrained validation accuracy: mean and standard deviation over evaluation seeds",
-        metrics=[names.last("validation_accuracy")],
+        title=f"retrained {score.words}: mean and standard deviation over evaluation seeds",
+        metrics=[names.last(score.metric)],
         groupby=wr.Config("genotype_id"),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_bars_to_show=50,
         layout=wr.Layout(w=12, h=9),
     )
-    return [bars, _over_epochs(wr, "validation_accuracy", "validation accuracy over the epochs of retraining")]
+    return [bars, _over_epochs(wr, score.metric, f"{score.words} over the epochs of retraining")]
 
 
 def misleading(wr: Any, run: Run, found: Names) -> list[Any]:
     """What the supernet said of a genotype against what each retraining gave."""
     key = names.supernet_key(run.metric)
-    if "validation_accuracy" not in found.metrics or not found.values(key):
+    if run.score.metric not in found.metrics or not found.values(key):
         return []
     return [
         wr.ScatterPlot(
-            title=f"retrained validation accuracy against supernet {clean(run.metric)}, a point for each retraining",
+            title=f"retrained {run.score.words} against supernet {clean(run.metric)}, a point for each retraining",
             x=wr.Config(clean(key)),
-            y=summary(wr, "validation_accuracy"),
+            y=summary(wr, run.score.metric),
             layout=wr.Layout(w=_WIDTH, h=10),
         )
     ]

@@ -132,10 +132,10 @@ def ranking(run: Run) -> str:
     count = len(whole.rows)
     cut = f" The first {_MOST_ROWS} of {count} are shown." if count > _MOST_ROWS else ""
     caption = (
-        "Ranked by mean validation accuracy over evaluation seeds (std, n and interval are over evaluation seeds); "
+        f"Ranked by mean {run.score.words} over evaluation seeds (std, n and interval are over evaluation seeds); "
         f"search seeds are those of the trials that found the genotype. The first row is the best of {count} "
         f"{'genotype' if count == 1 else 'genotypes'}, 'best single' the best of as many retrainings as it says: both "
-        f"overstate what one may expect. Test accuracy orders nothing.{cut}"
+        f"overstate what one may expect. Test {run.score.measure} orders nothing.{cut}"
     )
     return f"{table(whole.headers, whole.rows[:_MOST_ROWS])}\n\n{escape(caption)}"
 
@@ -145,14 +145,17 @@ def misleading(run: Run) -> str:
     figure = supernet_against_retrained(run)
     if figure.missing:
         return escape(f"Not shown: {figure.missing}.")
-    caption = "Were the supernet's score to be trusted, it would fall from row to row as retrained accuracy does."
+    caption = (
+        f"Were the supernet's score to be trusted, it would worsen from row to row as retrained {run.score.measure} "
+        "does."
+    )
     return f"{table(figure.headers, figure.rows[:_MOST_ROWS])}\n\n{escape(caption)}"
 
 
 def genotypes(run: Run) -> str:
     """The edges of the best retrained genotypes; without retrainings, of the best searches."""
     known = {name: found[0] for name, found in run.found_by.items() if found[0].genotype}
-    chosen = sorted(run.retrained_mean, key=lambda name: (-run.retrained_mean[name], name))
+    chosen = list(run.ranked)
     order = "the best retrained genotypes"
     if not chosen:
         sign = -1.0 if run.mode == "max" else 1.0

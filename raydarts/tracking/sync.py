@@ -11,6 +11,7 @@ from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import Place
+from raydarts.runs.stages import jobs
 from raydarts.tracking import names, payload, settings_of, state, sweeps
 from raydarts.tracking.writer import WandbRun, wandb_module
 
@@ -65,7 +66,7 @@ def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
 def _ended(run: RunDirectory) -> Iterator[TrialDirectory]:
     """Searches first: evaluations use what they log. While a driver holds the run, only those with a result."""
     busy = run.in_use()
-    for trial in (*run.trials(), *run.evaluations()):
+    for trial in jobs(run):
         if trial.result() is not None or (not busy and trial.rows()):
             yield trial
 

@@ -14,6 +14,7 @@ from raydarts.errors import InputError
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of, write_bytes
+from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.tracking import names, report_panels, report_words
 from raydarts.tracking.markdown import bullets, clean, escape
 
@@ -64,8 +65,8 @@ def _blocks(wr: Any, directory: RunDirectory, run: Run) -> list[Any]:
     searched = names.search_names(directory)
     evaluated = names.evaluation_names(directory, run.metric, run.supernet_mean)
     group = names.group(directory)
-    searches = (group, names.SEARCH, "search trials")
-    evaluations = (group, names.EVALUATE, "retrainings")
+    searches = (group, SEARCH, "search trials")
+    evaluations = (group, EVALUATE, "retrainings")
     skips = report_words.collapse(run, report_panels.strengths(searched), report_words.configs_by_trial(run, searched))
     return [
         wr.H2("What was asked"),
@@ -80,8 +81,9 @@ def _blocks(wr: Any, directory: RunDirectory, run: Run) -> list[Any]:
         wr.MarkdownBlock(skips),
         wr.H2("Ranking of the retrained genotypes"),
         wr.MarkdownBlock(report_words.ranking(run)),
-        *_grid(wr, evaluations, report_panels.retrained(wr, evaluated)),
-        wr.H2("Supernet score against retrained accuracy"),
+        *_grid(wr, evaluations, report_panels.retrained(wr, run, evaluated)),
+        *(block for name, stage in run.stages.items() for block in _stage(wr, directory, name, stage)),
+        wr.H2(f"Supernet score against retrained {run.score.measure}"),
         *_grid(wr, evaluations, report_panels.misleading(wr, run, evaluated)),
         wr.MarkdownBlock(report_words.misleading(run)),
         wr.H2("Genotypes"),
@@ -91,6 +93,17 @@ def _blocks(wr: Any, directory: RunDirectory, run: Run) -> list[Any]:
         wr.MarkdownBlock(report_words.cost(run)),
         wr.H2("Versions"),
         wr.MarkdownBlock(_versions(run)),
+    ]
+
+
+def _stage(wr: Any, directory: RunDirectory, name: str, stage: Run) -> list[Any]:
+    """The ranking and the panels of another retraining stage."""
+    found = names.evaluation_names(directory, stage.metric, stage.supernet_mean, name)
+    runs = (names.group(directory), name, f"retrainings of {name}")
+    return [
+        wr.H3(f"Stage {name}"),
+        wr.MarkdownBlock(report_words.ranking(stage)),
+        *_grid(wr, runs, report_panels.retrained(wr, stage, found)),
     ]
 
 

@@ -80,7 +80,7 @@ class WandbRun:
                 shutil.rmtree(old)
         self._handle = self._wandb.init(
             id=self.id,
-            name=f"{self._trial.path.parent.name[:-1]} {self._trial.id}",
+            name=names.title(self._trial),
             project=self._settings.project,
             entity=self._settings.entity,
             group=names.group(self._run),

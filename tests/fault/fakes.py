@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from raydarts.config.spec import EvaluateSettings, SweepSettings
+from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, SweepSettings, TransferSettings
+from raydarts.config.stages import Stages
 from raydarts.errors import StorageError
 from raydarts.registry import Choose
 from raydarts.sweep.runner import run_sweep, start_sweep
@@ -131,7 +132,7 @@ class FakeLoaded:
     """What `LoadedSpec` offers to a sweep; `per_trial[i]` is added to trial i's settings."""
 
     sweep: SweepSettings
-    evaluate: EvaluateSettings | None
+    stages: Stages
     search: FakeTree
     name: str = "fake"
     question: str = "Does it run?"
@@ -140,7 +141,7 @@ class FakeLoaded:
     made: list[Any] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
-        return {"fake": True}
+        return {"fake": True, "sweep": self.sweep.model_dump(mode="json"), **self.stages.to_plain()}
 
     def settings_of(self, draw: FakeDraw) -> FakeSettings:
         settings = FakeSettings(**draw.plain)
@@ -155,13 +156,18 @@ def loaded(
 ) -> FakeLoaded:
     base = more.pop("base", {})
     per_trial = more.pop("per_trial", {})
+    stages = Stages(
+        None if evaluate is None else EvaluateSettings(**evaluate),
+        tuple(RungSettings(**rung) for rung in more.pop("rungs", ())),
+        tuple(TransferSettings(**transfer) for transfer in more.pop("transfer", ())),
+        BudgetSettings(**more.pop("budget")) if "budget" in more else None,
+    )
     sweep = SweepSettings(
         searcher=Choose("searcher").parse(searcher or {"name": "random", "trials": 4}),
         scheduler=Choose("scheduler").parse(scheduler),
         **more,
     )
-    settings = None if evaluate is None else EvaluateSettings(**evaluate)
-    return FakeLoaded(sweep, settings, FakeTree(base), per_trial=per_trial)
+    return FakeLoaded(sweep, stages, FakeTree(base), per_trial=per_trial)
 
 
 def slow_optuna() -> FakeLoaded:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from raydarts.registry import Choose
-from raydarts.search.objective import Loss
+from raydarts.tasks import Loss
 
 
 class Bilevel:

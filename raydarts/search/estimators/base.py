@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
-from raydarts.data.batches import Batch
 from raydarts.registry import Member
-from raydarts.search.objective import BilevelObjective, Loss
+from raydarts.search.objective import BilevelObjective
+from raydarts.tasks import Batch, Loss
 
 
 class AlphaGradient(NamedTuple):

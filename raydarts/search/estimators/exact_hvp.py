@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from raydarts.data.batches import Batch
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
@@ -14,6 +13,7 @@ from raydarts.search.estimators.base import (
     weights_restored,
 )
 from raydarts.search.objective import BilevelObjective
+from raydarts.tasks import Batch
 
 
 class ExactHvp(UnrolledEstimator):

@@ -6,7 +6,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raydarts.data.batches import Batch
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
@@ -17,6 +16,7 @@ from raydarts.search.estimators.base import (
     weights_restored,
 )
 from raydarts.search.objective import BilevelObjective
+from raydarts.tasks import Batch
 
 
 class FiniteDifference(UnrolledEstimator):

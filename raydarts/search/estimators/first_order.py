@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from raydarts.data.batches import Batch
 from raydarts.search.estimators.base import AlphaGradient, Estimator, first_order_gradient
 from raydarts.search.objective import BilevelObjective
+from raydarts.tasks import Batch
 
 
 class FirstOrder(Estimator):

@@ -8,19 +8,16 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
-from raydarts.errors import InputError
-from raydarts.search.selection.base import Selection
+from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import CellSpec, Genotype, Space
-
-EDGES_PER_NODE = 2
 
 
 class Argmax(Selection):
     """Each node keeps the `edges_per_node` incoming edges whose strongest non-zero candidate is strongest.
 
     In a space that keeps every edge (nasbench201) each edge takes its strongest candidate, `none` too, and
-    `edges_per_node` must not be given; null means the space's own rule, two edges elsewhere. Ties go to
-    the lower edge and to the earlier candidate, so that equal weights give one genotype.
+    `edges_per_node` must not be given; null means the space's own rule: one edge in darts-rnn (it has no more), two
+    elsewhere. Ties go to the lower edge and to the earlier candidate, so that equal weights give one genotype.
     """
 
     NAME = "argmax"
@@ -30,8 +27,7 @@ class Argmax(Selection):
         edges_per_node: int | None = Field(None, ge=1)
 
     def check(self, space: Space) -> None:
-        if space.KEEPS_ALL_EDGES and self.settings.edges_per_node is not None:
-            raise InputError(f"edges_per_node: space {space.NAME} keeps every edge; leave edges_per_node out")
+        require_edges(space, self.settings.edges_per_node)
 
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
         self.check(space)
@@ -55,5 +51,5 @@ class Argmax(Selection):
         kept: list[int] = []
         for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
             ranked = sorted(spec.incoming(node), key=lambda index: (-best[index][0], index))
-            kept += sorted(ranked[: self.settings.edges_per_node or EDGES_PER_NODE])
+            kept += sorted(ranked[: self.settings.edges_per_node or space.EDGES_PER_NODE])
         return [(index, best[index][1]) for index in kept]

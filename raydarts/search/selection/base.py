@@ -8,13 +8,27 @@ from typing import Any
 
 from torch import Tensor
 
+from raydarts.errors import InputError
 from raydarts.registry import Member
 from raydarts.search.moments import Tuning
 from raydarts.spaces import Genotype, Space
 from raydarts.streams import Streams
 
 Judge = Callable[[Mapping[str, Tensor]], float]
-"""Arch weights by cell type -> the supernet's accuracy with them on the alpha half, in [0, 1]."""
+"""Arch weights by cell type -> the supernet's score with them on the alpha half: accuracy, or of text -loss."""
+
+
+def require_edges(space: Space, edges_per_node: int | None) -> None:
+    """Raise `InputError` where a cell of the space cannot have so many edges a node (None: the space's own rule)."""
+    if edges_per_node is None:
+        return
+    if space.KEEPS_ALL_EDGES:
+        raise InputError(f"edges_per_node: space {space.NAME} keeps every edge; leave edges_per_node out")
+    if space.EXACT_EDGES and edges_per_node != space.EDGES_PER_NODE:
+        raise InputError(
+            f"edges_per_node: every node of space {space.NAME} has {space.EDGES_PER_NODE} edge, not {edges_per_node}; "
+            "leave edges_per_node out"
+        )
 
 
 class Selection(Member):

@@ -11,33 +11,33 @@ from torch import Tensor
 
 from raydarts import registry
 from raydarts.search.moments import Tuning
-from raydarts.search.selection.argmax import EDGES_PER_NODE, Argmax
+from raydarts.search.selection.argmax import Argmax
 from raydarts.search.selection.base import Judge, Selection
 from raydarts.spaces import CellSpec, Genotype, Space
 from raydarts.streams import Streams
 
 
-def _crowded(spec: CellSpec) -> list[int]:
+def _crowded(space: Space, spec: CellSpec) -> list[int]:
     """The nodes with more incoming edges than a genotype keeps."""
     nodes = range(spec.num_inputs, spec.num_inputs + spec.num_nodes)
-    return [node for node in nodes if len(spec.incoming(node)) > EDGES_PER_NODE]
+    return [node for node in nodes if len(spec.incoming(node)) > space.EDGES_PER_NODE]
 
 
 class Perturbation(Selection):
-    """Keeps on each edge the candidate, and at each node the two edges, without which the supernet errs most.
+    """Keeps on each edge the candidate, and at each node the two edges (or one), without which the supernet errs most.
 
     After the search proper, one edge of each cell type at a time, in random order: each candidate's arch weight
-    is set to 0 in turn (the others' stay as they are), the supernet's accuracy on the alpha half is measured,
-    and the candidate whose removal leaves the least accuracy gets weight 1, the others 0. Then the nodes, in
-    random order: each incoming edge is removed in turn, and the two whose removal leaves the least stay. Between
-    two decisions the weights train for `tuning_epochs` epochs at `lr_factor` times the search's first learning
+    is set to 0 in turn (the others' stay as they are), the supernet's accuracy on the alpha half is measured
+    (of text: -loss), and the candidate whose removal leaves the least gets weight 1, the others 0. Then the nodes, in
+    random order: each incoming edge is removed in turn, and the two (or one) whose removal leaves the least stay.
+    Between two decisions the weights train for `tuning_epochs` epochs at `lr_factor` times the search's first learning
     rate, with a fresh optimizer; `lr_min`: the rate falls to it along a cosine (null: it is constant).
     `train_alpha`: alpha of the open edges learns on. `none` is no candidate, except in a space that keeps
     every edge (nasbench201), where no edges are pruned either. Ties go to the earlier candidate and the lower
     edge. Until all is decided, the genotype is argmax's of the arch weights with what is decided imposed.
 
     Cost: tuning_epochs * (decisions - 1) epochs behind the search's own, with one decision for each edge
-    of a cell and one for each node of more than two edges: 14 + 3 in DARTS' cell, 80 epochs (authors' default of
+    of a cell and one for each node of more than two (one) edges: 14 + 3 in DARTS' cell, 80 epochs (authors' default of
     10: 160), and 220 forward passes over the alpha half; nasbench201: 25 epochs and 30 passes. Candidates decided
     against are left out of all further passes.
 
@@ -84,7 +84,7 @@ class Perturbation(Selection):
 
     def epochs(self, space: Space) -> int:
         edges = max(len(cell.edges) for cell in space.cells.values())
-        nodes = 0 if space.KEEPS_ALL_EDGES else max(len(_crowded(cell)) for cell in space.cells.values())
+        nodes = 0 if space.KEEPS_ALL_EDGES else max(len(_crowded(space, cell)) for cell in space.cells.values())
         return int(self.settings.tuning_epochs * max(1, edges + nodes - 1))
 
     def tuning(self, lr: float) -> Tuning:
@@ -100,13 +100,13 @@ class Perturbation(Selection):
             current = self.project(dict(arch_weights))
             rows, pruned = self._rows.setdefault(name, {}), self._pruned.setdefault(name, [])
             undecided = [edge for edge in range(len(spec.edges)) if edge not in rows]
-            crowded = [] if space.KEEPS_ALL_EDGES else [node for node in _crowded(spec) if node not in pruned]
+            crowded = [] if space.KEEPS_ALL_EDGES else [node for node in _crowded(space, spec) if node not in pruned]
             if undecided:
                 edge = self._draw(undecided)
                 rows[edge] = self._strongest(name, edge, spec.candidates[edge], space, current, judge)
             elif crowded:
                 node = self._draw(crowded)
-                for edge in self._weakest(name, spec.incoming(node), current, judge):
+                for edge in self._weakest(name, spec.incoming(node), space.EDGES_PER_NODE, current, judge):
                     rows[edge] = [0.0] * len(spec.candidates[edge])
                 pruned.append(node)
             self._imposed.pop(name, None)
@@ -120,17 +120,19 @@ class Perturbation(Selection):
     def _strongest(
         self, name: str, edge: int, candidates: Sequence[str], space: Space, current: dict[str, Tensor], judge: Judge
     ) -> list[float]:
-        """The edge's new row: 1 for the candidate whose removal leaves the least accuracy."""
+        """The edge's new row: 1 for the candidate whose removal leaves the least score."""
         allowed = [
             index for index, primitive in enumerate(candidates) if primitive != space.ZERO or space.KEEPS_ALL_EDGES
         ]
         chosen = min(allowed, key=lambda index: judge(_without(current, name, edge, index)))
         return [float(index == chosen) for index in range(len(candidates))]
 
-    def _weakest(self, name: str, edges: Sequence[int], current: dict[str, Tensor], judge: Judge) -> list[int]:
-        """All but the two edges whose removal leaves the least accuracy."""
+    def _weakest(
+        self, name: str, edges: Sequence[int], kept: int, current: dict[str, Tensor], judge: Judge
+    ) -> list[int]:
+        """All but the `kept` edges whose removal leaves the least score."""
         left = {edge: judge(_without(current, name, edge)) for edge in edges}
-        return sorted(edges, key=lambda edge: (left[edge], edge))[EDGES_PER_NODE:]
+        return sorted(edges, key=lambda edge: (left[edge], edge))[kept:]
 
     def project(self, arch_weights: dict[str, Tensor]) -> dict[str, Tensor]:
         found = dict(arch_weights)

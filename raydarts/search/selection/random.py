@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
-from raydarts.search.selection.argmax import EDGES_PER_NODE
-from raydarts.search.selection.base import Selection
+from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import Genotype, Space
 from raydarts.streams import Streams
 
@@ -19,18 +18,22 @@ from raydarts.streams import Streams
 class Random(Selection):
     """Each node keeps `edges_per_node` incoming edges drawn at random, each with a candidate drawn at random.
 
-    Never `none`, except in a space that keeps every edge (nasbench201), where any candidate may be drawn on
-    each. One genotype for a search seed, whatever alpha is and whenever it is asked: the baseline beside
-    which a search's result can be read. `epochs: 1` makes such a trial cheap.
+    Null means the space's own rule: two edges, one in darts-rnn, all in nasbench201, where another number must not be
+    given. Never `none`, except in nasbench201, where any candidate may be drawn on each edge. One genotype for a search
+    seed, whatever alpha is and whenever it is asked: the baseline beside which a search's result can be read.
+    `epochs: 1` makes such a trial cheap.
     """
 
     NAME = "random"
     SOURCE = "Li, Talwalkar 2019 (arXiv 1902.07638): random architectures as the baseline"
 
     class Settings(registry.Settings):
-        edges_per_node: int = Field(EDGES_PER_NODE, ge=1)
+        edges_per_node: int | None = Field(None, ge=1)
 
     _seed = 0
+
+    def check(self, space: Space) -> None:
+        require_edges(space, self.settings.edges_per_node)
 
     def bind(self, streams: Streams) -> None:
         generator = streams["random_selection"]
@@ -44,7 +47,7 @@ class Random(Selection):
             for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
                 edges = spec.incoming(node)
                 order = torch.randperm(len(edges), generator=generator).tolist()
-                count = len(edges) if space.KEEPS_ALL_EDGES else self.settings.edges_per_node
+                count = len(edges) if space.KEEPS_ALL_EDGES else self.settings.edges_per_node or space.EDGES_PER_NODE
                 kept += sorted(edges[place] for place in order[:count])
             picks[name] = []
             for edge in kept:

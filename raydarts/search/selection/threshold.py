@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from raydarts.search.selection.argmax import EDGES_PER_NODE, Argmax
+from raydarts.errors import InputError
+from raydarts.search.selection.argmax import Argmax
 from raydarts.spaces import CellSpec, Space
 
 
@@ -32,6 +33,14 @@ class Threshold(Argmax):
     class Settings(Argmax.Settings):
         threshold: float = Field(0.85, ge=0, le=1)
 
+    def check(self, space: Space) -> None:
+        super().check(space)
+        if space.EXACT_EDGES and self.settings.threshold > 0:
+            raise InputError(
+                f"threshold: every node of space {space.NAME} has {space.EDGES_PER_NODE} edge, and this selection "
+                "leaves nodes without any; set threshold to 0, or select by argmax"
+            )
+
     def _pick(self, spec: CellSpec, weights: list[list[float]], space: Space) -> list[tuple[int, str]]:
         best: list[tuple[float, str]] = []
         for row, candidates in zip(weights, spec.candidates, strict=True):
@@ -43,6 +52,6 @@ class Threshold(Argmax):
         kept: list[int] = []
         for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
             ranked = sorted(spec.incoming(node), key=lambda index: (-best[index][0], index))
-            strongest = ranked[: self.settings.edges_per_node or EDGES_PER_NODE]
+            strongest = ranked[: self.settings.edges_per_node or space.EDGES_PER_NODE]
             kept += sorted(index for index in strongest if passed[index])
         return [(index, best[index][1]) for index in kept]

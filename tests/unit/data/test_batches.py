@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from raydarts.data.base import ImageArrays
-from raydarts.data.batches import Batch, ImageBatches
+from raydarts.data.batches import ImageBatches
 from raydarts.data.settings import AugmentSettings
 from raydarts.data.splits import Splits
+from raydarts.tasks import Batch
 
 SIZE = 6
 

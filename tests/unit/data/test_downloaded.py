@@ -183,7 +183,7 @@ def test_files_that_are_there_are_read_without_touching_their_folder(
 
 
 def hold(root: Path, held: Any) -> None:
-    with downloaded._one_at_a_time(root):
+    with downloaded.one_at_a_time(root):
         held.set()
         time.sleep(1)
 

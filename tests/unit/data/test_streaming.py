@@ -13,7 +13,7 @@ import pytest
 import torch
 from folder_of_images import write_images
 
-from raydarts.data.batches import Batch, Batches, ImageBatches
+from raydarts.data.batches import Batches, ImageBatches
 from raydarts.data.image_folder import ImageFolder
 from raydarts.data.parts import batches
 from raydarts.data.settings import AugmentSettings, DataSettings
@@ -22,6 +22,7 @@ from raydarts.data.streaming import ImageStream
 from raydarts.errors import DataError
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from raydarts.tasks import Batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.data.base import ImageArrays
-from raydarts.data.batches import Batch
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits, load_splits
 from raydarts.errors import NonFiniteError
@@ -21,6 +20,7 @@ from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.measure import Meter
 from raydarts.runs.job import Job
 from raydarts.spaces import Genotype
+from raydarts.tasks import Batch
 
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["dil_conv_3x3", 2]]
 GENOTYPE = Genotype.from_json(
@@ -195,7 +195,7 @@ def test_the_loss_is_cross_entropy_plus_the_weighted_auxiliary_one() -> None:
     job = evaluation(label_smoothing=0.1)
     logits, auxiliary = torch.randn(2, 6, 10)
     targets = torch.arange(6)
-    job.network = Fixed(logits, auxiliary)
+    job.network = job.runner = Fixed(logits, auxiliary)
     meter = Meter()
     job._step(Batch(torch.zeros(6, 1, 8, 8), targets), 0, meter)
     log = [values.log_softmax(1) for values in (logits, auxiliary)]

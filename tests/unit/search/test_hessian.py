@@ -15,9 +15,9 @@ from raydarts.data.splits import load_splits
 from raydarts.search import measuring
 from raydarts.search import search as search_module
 from raydarts.search.hessian import dominant_eigenvalue
-from raydarts.search.objective import Loss
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from raydarts.tasks import Loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

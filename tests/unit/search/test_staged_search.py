@@ -17,6 +17,7 @@ from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,7 +104,9 @@ def test_each_stage_has_its_layers_candidates_and_schedule(splits: Splits) -> No
     assert torch.tensor(result["alpha"]["normal"]).shape == (2, 2)
     assert len(job.genotypes) == 4
     assert job.space.owns(job.genotype)
-    network = job.space.network(job.genotype, (1, 8, 8), 10, NetworkSettings(channels=2, layers=3, auxiliary_weight=0))
+    network = job.space.network(
+        job.genotype, Classification((1, 8, 8), 10), NetworkSettings(channels=2, layers=3, auxiliary_weight=0)
+    )
     assert network(torch.randn(2, 1, 8, 8))[0].shape == (2, 10)
 
 

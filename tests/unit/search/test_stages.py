@@ -14,6 +14,7 @@ from raydarts.search.moments import Moment, SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces.darts_cnn import PRIMITIVES
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -141,12 +142,12 @@ def test_narrowed_is_the_space_but_for_what_is_given() -> None:
     built = space(channels=2, layers=3, nodes=1)
     assert narrowed(built, None, None) is built
     deeper = narrowed(built, None, 5)
-    assert len(deeper.supernet((1, 8, 8), 3).cells) == 5
+    assert len(deeper.supernet(Classification((1, 8, 8), 3)).cells) == 5
     assert deeper.cells == built.cells
     candidates = {"normal": (("none", "skip_connect"),) * 2, "reduce": (("avg_pool_3x3", "sep_conv_5x5"),) * 2}
     fewer = narrowed(built, candidates, None)
     assert fewer.cells == {name: replace(built.cells[name], candidates=candidates[name]) for name in built.cells}
-    supernet = fewer.supernet((1, 8, 8), 3)
+    supernet = fewer.supernet(Classification((1, 8, 8), 3))
     assert len(supernet.cells) == 3
     assert {key.split("-", 1)[1] for key in supernet.cells[0].operations} == {"skip_connect"}
     assert built.cells["normal"].candidates == (PRIMITIVES,) * 2  # the space itself is as it was

@@ -16,6 +16,7 @@ from raydarts.registry import Choose
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.cells import MixedCell
 from raydarts.spaces.networks import reduction_layers
+from raydarts.tasks import Classification
 
 NATIVE = Path(__file__).parents[3].parent / "shared/data/nas"
 FILES = ("published_genotypes.json", "sgas_genotypes.json")
@@ -56,7 +57,7 @@ def space(**settings: Any) -> Any:
 
 
 def test_the_supernet_has_the_authors_parameters() -> None:
-    assert count(space().supernet((3, 32, 32), 10)) == 1_930_618
+    assert count(space().supernet(Classification((3, 32, 32), 10))) == 1_930_618
     assert {name: cell.alpha_shape for name, cell in space().cells.items()} == {"normal": (14, 8), "reduce": (14, 8)}
 
 
@@ -68,7 +69,10 @@ def test_published_networks_have_the_published_parameters(
     with torch.device("meta"):
         assert count(space_of(read).standard_network(read)[0]) == plain
         if with_auxiliary is not None:
-            assert count(space().network(read, (3, 32, 32), 10, Size(auxiliary_weight=0.4))) == with_auxiliary
+            assert (
+                count(space().network(read, Classification((3, 32, 32), 10), Size(auxiliary_weight=0.4)))
+                == with_auxiliary
+            )
 
 
 @pytest.mark.skipif(not (NATIVE / FILES[0]).is_file(), reason="the published genotypes are not in shared/data/nas")
@@ -107,7 +111,7 @@ def separate(cell: MixedCell, s0: Tensor, s1: Tensor, arch_weights: Tensor) -> T
 @pytest.mark.parametrize("size", [8, 7])
 def test_a_cell_is_the_plain_sum_over_edges_and_primitives(size: int) -> None:
     torch.manual_seed(0)
-    supernet = space(channels=4, layers=3, nodes=3).supernet((1, size, size), 10).double().train()
+    supernet = space(channels=4, layers=3, nodes=3).supernet(Classification((1, size, size), 10)).double().train()
     inputs = torch.randn(4, 1, size, size, dtype=torch.float64)
     s0, s1 = supernet.stem(inputs)
     strides = set()
@@ -127,13 +131,13 @@ def test_a_cell_is_the_plain_sum_over_edges_and_primitives(size: int) -> None:
 def test_reductions_stand_at_a_third_and_two_thirds() -> None:
     assert reduction_layers(8) == {2, 5}
     assert reduction_layers(20) == {6, 13}
-    assert space().supernet((3, 32, 32), 10).types.count("reduce") == 2
+    assert space().supernet(Classification((3, 32, 32), 10)).types.count("reduce") == 2
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 5), (3, 7, 9), (2, 9, 8), (3, 28, 28), (1, 4, 4)])
 def test_any_image_size_works_in_both_networks(shape: tuple[int, int, int]) -> None:
     built = space(channels=2, layers=3, nodes=2)
-    supernet = built.supernet(shape, 4).double()
+    supernet = built.supernet(Classification(shape, 4)).double()
     weights = {name: torch.full(cell.alpha_shape, 0.125, dtype=torch.float64) for name, cell in built.cells.items()}
     inputs = torch.randn(3, *shape, dtype=torch.float64)
     logits = supernet(inputs, weights)
@@ -141,7 +145,9 @@ def test_any_image_size_works_in_both_networks(shape: tuple[int, int, int]) -> N
     logits.sum().backward()
     cell = [["sep_conv_3x3", 0], ["skip_connect", 1], ["avg_pool_3x3", 0], ["dil_conv_5x5", 2]]
     genotype = Genotype.from_json({"normal": cell, "normal_concat": [2, 3], "reduce": cell, "reduce_concat": [2, 3]})
-    network = built.network(genotype, shape, 4, Size(channels=2, layers=3, auxiliary_weight=0.4)).double()
+    network = built.network(
+        genotype, Classification(shape, 4), Size(channels=2, layers=3, auxiliary_weight=0.4)
+    ).double()
     found, auxiliary = network(inputs)
     assert found.shape == auxiliary.shape == (3, 4)
     assert network.eval()(inputs)[1] is None
@@ -151,6 +157,6 @@ def test_a_genotype_of_another_space_is_refused() -> None:
     cell = [["teleport", 0], ["skip_connect", 1]]
     genotype = Genotype.from_json({"normal": cell, "normal_concat": [2], "reduce": cell, "reduce_concat": [2]})
     with pytest.raises(GenotypeError, match="not of space darts-cnn"):
-        space().network(genotype, (3, 32, 32), 10, Size())
+        space().network(genotype, Classification((3, 32, 32), 10), Size())
     with pytest.raises(GenotypeError, match="teleport"):
         space_of(genotype)

@@ -13,6 +13,7 @@ import torch
 from raydarts.errors import GenotypeError
 from raydarts.evaluation.settings import NetworkSettings
 from raydarts.spaces import Genotype, space_of
+from raydarts.tasks import Classification
 
 RUNS = Path(__file__).parents[3].parent / "shared/data/nas/robustdarts_s1_cifar10_runs.json.gz"
 
@@ -138,7 +139,11 @@ def by_hand(cells: dict[str, list[tuple[str, int]]], width: dict[str, int]) -> i
 def parameters(genotype: Genotype, size: Any = None) -> int:
     with torch.device("meta"):
         space = space_of(genotype)
-        network = space.network(genotype, (3, 32, 32), 10, size) if size else space.standard_network(genotype)[0]
+        network = (
+            space.network(genotype, Classification((3, 32, 32), 10), size)
+            if size
+            else space.standard_network(genotype)[0]
+        )
     return sum(parameter.numel() for parameter in network.parameters())
 
 

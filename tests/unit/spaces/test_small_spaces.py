@@ -22,11 +22,13 @@ from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.nasbench201 import EDGES, PRIMITIVES, arch_string
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 RUNS = Path(__file__).parents[3].parent / "shared/data/nas/robustdarts_s1_cifar10_runs.json.gz"
 ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|nor_conv_3x3~2|"
+IMAGE_SPACES = [name for name, member in members("space").items() if member.TASK is Classification]  # type: ignore[attr-defined]
 SMALL = {"channels": 2, "layers": 3}
 
 
@@ -43,12 +45,12 @@ def uniform(built: Any) -> dict[str, Tensor]:
     return {name: torch.full(shape, 1.0 / shape[1]) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("name", list(members("space")))
+@pytest.mark.parametrize("name", IMAGE_SPACES)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7)])
-def test_supernet_and_network_of_every_space_run(name: str, shape: tuple[int, int, int]) -> None:
+def test_supernet_and_network_of_every_space_of_images_run(name: str, shape: tuple[int, int, int]) -> None:
     built = Choose("space").parse(small(name)).build()
     weights = uniform(built)
-    supernet = built.supernet(shape, 5)
+    supernet = built.supernet(Classification(shape, 5))
     inputs = torch.randn(4, *shape)
     supernet(inputs, weights).sum().backward()
     genotype = Choose("selection").parse("argmax").build()(built, weights)
@@ -56,11 +58,11 @@ def test_supernet_and_network_of_every_space_run(name: str, shape: tuple[int, in
     assert again == genotype
     assert again.id == genotype.id
     size = NetworkSettings(channels=2, layers=3, auxiliary_weight=0)
-    network = built.network(genotype, shape, 5, size)
+    network = built.network(genotype, Classification(shape, 5), size)
     logits, auxiliary = network(inputs)
     assert logits.shape == (4, 5)
     assert auxiliary is None
-    assert space_of(genotype).network(genotype, shape, 5, size)(inputs)[0].shape == (4, 5)
+    assert space_of(genotype).network(genotype, Classification(shape, 5), size)(inputs)[0].shape == (4, 5)
 
 
 @pytest.mark.parametrize("name", [name for name in members("space") if name.startswith("robust")])
@@ -130,7 +132,7 @@ def test_nasbench201_notation_and_network() -> None:
 
 def test_a_nasbench201_cell_is_the_plain_sum() -> None:
     torch.manual_seed(0)
-    supernet = space("nasbench201", channels=4, cells_per_stage=1).supernet((3, 8, 8), 10).double()
+    supernet = space("nasbench201", channels=4, cells_per_stage=1).supernet(Classification((3, 8, 8), 10)).double()
     cell, weights = supernet.stages[0][0], torch.randn(6, 5, dtype=torch.float64)
     nodes = [torch.randn(5, 4, 8, 8, dtype=torch.float64)]
     for dst in range(1, 4):
@@ -169,7 +171,7 @@ def test_nasbench201_keeps_every_edge_and_none_can_win() -> None:
 def test_a_network_that_nasbench201_has_not_is_refused(size: dict[str, Any], message: str) -> None:
     settings = NetworkSettings(**{"layers": 15, "auxiliary_weight": 0, **size})
     with pytest.raises(InputError, match=message):
-        space("nasbench201").network(Genotype.from_json(ARCH), (3, 32, 32), 10, settings)
+        space("nasbench201").network(Genotype.from_json(ARCH), Classification((3, 32, 32), 10), settings)
 
 
 @pytest.mark.parametrize("text", ["", "|nor_conv_3x3|", "nonsense", "|a~0|+|b|", "|a~x|"])
@@ -191,7 +193,7 @@ def test_imagenet_network() -> None:
     genotype = Genotype.from_json(cell)
     size = NetworkSettings(channels=48, layers=14, stem="imagenet")
     with torch.device("meta"):
-        network = space("darts-cnn").network(genotype, (3, 224, 224), 1000, size)
+        network = space("darts-cnn").network(genotype, Classification((3, 224, 224), 1000), size)
         logits, auxiliary = network(torch.empty(2, 3, 224, 224))
     assert logits.shape == auxiliary.shape == (2, 1000)
     parameters = {name: p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary")}
@@ -208,7 +210,7 @@ def test_triples_and_empty_nodes_are_read() -> None:
     assert genotype["normal"].concat == (2, 4)
     assert genotype["normal"].nodes[2] == (("sep_conv_3x3", 0), ("dil_conv_3x3", 2), ("sep_conv_3x3", 1))
     assert Genotype.from_json(genotype.to_json()) == genotype
-    network = space("darts-cnn").network(genotype, (3, 8, 8), 5, NetworkSettings(channels=4, layers=3))
+    network = space("darts-cnn").network(genotype, Classification((3, 8, 8), 5), NetworkSettings(channels=4, layers=3))
     logits, _ = network(torch.randn(4, 3, 8, 8))
     logits.sum().backward()
     assert bool(torch.isfinite(logits).all())

@@ -13,6 +13,7 @@ from raydarts.errors import InputError
 from raydarts.registry import Choose
 from raydarts.spaces.cells import MixedGraph
 from raydarts.spaces.transform import MixedEdge, MixedTransform
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,7 +57,7 @@ class Double(MixedTransform):
 
 def built(space: dict[str, Any], transforms: Any = ()) -> Any:
     torch.manual_seed(0)
-    return Choose("space").parse(space).build().supernet((1, 8, 8), 3, transforms).double()
+    return Choose("space").parse(space).build().supernet(Classification((1, 8, 8), 3), transforms).double()
 
 
 def weights_of(space: dict[str, Any], layers: int | None = None) -> dict[str, Tensor]:

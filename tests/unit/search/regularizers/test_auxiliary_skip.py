@@ -12,6 +12,7 @@ from torch import nn
 from raydarts.registry import Choose
 from raydarts.search.moments import Moment
 from raydarts.spaces.primitives import FactorizedReduce
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,8 +46,8 @@ def supernet(nodes: int = 1, **settings: Any) -> tuple[Any, Any, Any]:
     """The cells with the remedy and those without, equal weights, and the remedy."""
     space = Choose("space").parse({"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": nodes}).build()
     built = remedy(**settings)
-    with_skip = space.supernet((1, 8, 8), 3, [built.transform()]).double()
-    plain = space.supernet((1, 8, 8), 3).double()
+    with_skip = space.supernet(Classification((1, 8, 8), 3), [built.transform()]).double()
+    plain = space.supernet(Classification((1, 8, 8), 3)).double()
     loaded = plain.load_state_dict(with_skip.state_dict(), strict=False)
     assert not loaded.missing_keys
     assert all("extras" in key for key in loaded.unexpected_keys)

@@ -12,6 +12,7 @@ from raydarts.errors import InputError
 from raydarts.registry import Choose
 from raydarts.search.moments import SearchStage
 from raydarts.spaces.transform import MixedEdge
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,7 +59,7 @@ def test_numbers_worked_by_hand() -> None:
 @pytest.mark.parametrize("shape", [(7, 5), (8, 8), (9, 6)])
 def test_any_image_size_runs_and_every_candidate_gets_a_gradient(shape: tuple[int, int]) -> None:
     built = space(channels=2, layers=3, nodes=2)
-    supernet = built.supernet((1, *shape), 3, [remedy(2).transform()]).double()
+    supernet = built.supernet(Classification((1, *shape), 3), [remedy(2).transform()]).double()
     weights = {
         name: torch.full(cell.alpha_shape, 0.125, dtype=torch.float64, requires_grad=True)
         for name, cell in built.cells.items()
@@ -92,9 +93,9 @@ def test_parameters_of_the_authors_supernets() -> None:
     assert supernet_parameters(16, 1) == 1_930_618
     assert supernet_parameters(16, 4) == 299_578
     with torch.device("meta"):
-        assert count(space().supernet((3, 32, 32), 10, [remedy(4).transform()])) == 299_578
-        imagenet = space(stem="imagenet").supernet((3, 224, 224), 1000, [remedy(2).transform()])
-        plain = space().supernet((3, 32, 32), 1000, [remedy(2).transform()])
+        assert count(space().supernet(Classification((3, 32, 32), 10), [remedy(4).transform()])) == 299_578
+        imagenet = space(stem="imagenet").supernet(Classification((3, 224, 224), 1000), [remedy(2).transform()])
+        plain = space().supernet(Classification((3, 32, 32), 1000), [remedy(2).transform()])
     assert count(plain.cells) == 667_520
     assert count(imagenet.cells) < count(plain.cells)  # our ImageNet stem is 16 wide, theirs 48
 
@@ -117,4 +118,4 @@ def test_k_must_divide_the_channels(name: str) -> None:
     with pytest.raises(InputError, match="k = 4 does not divide the 6 channels"):
         remedy([2, 4]).check(space(name, channels=6), 5)
     with pytest.raises(InputError, match="6 channels, which k = 4 does not divide"):
-        space(name, channels=6).supernet((1, 8, 8), 3, [remedy(4).transform()])
+        space(name, channels=6).supernet(Classification((1, 8, 8), 3), [remedy(4).transform()])

@@ -15,10 +15,10 @@ from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
 from raydarts.registry import Choose
 from raydarts.search.moments import Moment, Step
-from raydarts.search.objective import Loss
 from raydarts.search.regularizers.sdarts import Ball
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from raydarts.tasks import Loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL: dict[str, dict[str, Any]] = {

@@ -12,6 +12,7 @@ from raydarts.registry import Choose
 from raydarts.search.moments import Moment
 from raydarts.spaces.cells import MixedGraph
 from raydarts.spaces.primitives import Operation
+from raydarts.tasks import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -80,7 +81,7 @@ def supernet(name: str, sparse: bool) -> tuple[nn.Module, Any]:
     plain |= {"nodes": 2} if name == "darts-cnn" else {}
     space = Choose("space").parse(plain).build()
     torch.manual_seed(0)
-    network = space.supernet((1, 8, 8), 10).double()
+    network = space.supernet(Classification((1, 8, 8), 10)).double()
     for module in network.modules():
         if isinstance(module, MixedGraph):
             module.skips_zeros = sparse

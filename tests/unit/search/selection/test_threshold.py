@@ -12,6 +12,7 @@ from raydarts.errors import InputError
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.registry import Choose
 from raydarts.spaces import Genotype
+from raydarts.tasks import Classification
 
 
 def space_of(name: str) -> Any:
@@ -59,7 +60,7 @@ def test_a_cell_of_which_nothing_passes_is_a_genotype_and_a_network() -> None:
     assert genotype["normal"].nodes == ((), ())
     assert Genotype.from_json(genotype.to_json()) == genotype
     size = EvaluationSettings.model_validate({"network": {"channels": 2, "layers": 3}}).network
-    network = space_of("darts-cnn").network(genotype, (1, 8, 8), 10, size)
+    network = space_of("darts-cnn").network(genotype, Classification((1, 8, 8), 10), size)
     logits, _ = network(torch.randn(3, 1, 8, 8))
     assert logits.shape == (3, 10)
     assert torch.equal(logits[0], logits[1])  # its cells are zeros: it sees nothing

@@ -1,0 +1,77 @@
+"""What of a spec follows from the kind of its data, where it is left out: the training, and what decides promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from raydarts.config.source import Node
+from raydarts.errors import Problem
+from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
+from raydarts.registry import UnknownNameError, resolve
+
+_STAGES = ("evaluate", "rungs", "transfer")
+
+
+def fill_in(root: Node, problems: list[Problem]) -> None:
+    """Name each training by the data it is for, and the sweep's metric by the data's kind, in place.
+
+    A training named for data of another kind is a problem. Where the data set is unknown nothing is done: that is
+    told elsewhere.
+    """
+    kind = _kind_of(root.value.get("data"), "image")
+    if kind is None:
+        return
+    _metric(root, kind)
+    for stage, path in _stages(root):
+        own = _kind_of(stage.value.get("data"), kind)
+        if own is not None and _is_none(stage.value.get("table")):
+            _name(stage, f"{path}.training", FOR_KIND[own], problems)
+
+
+def _is_none(node: Node | None) -> bool:
+    return node is None or node.value is None
+
+
+def _kind_of(data: Node | None, default: str) -> str | None:
+    """The kind of a `data` section; None where it does not say."""
+    if data is None or data.value is None:
+        return default
+    dataset = data.value.get("dataset") if isinstance(data.value, dict) else None
+    if dataset is None:
+        return default if isinstance(data.value, dict) else None
+    name = dataset.value.get("name") if isinstance(dataset.value, dict) else dataset
+    try:
+        member: Any = resolve("dataset", str(None if name is None else name.value))
+    except UnknownNameError:
+        return None
+    return member.KIND if member.KIND in FOR_KIND else None
+
+
+def _stages(root: Node) -> Iterator[tuple[Node, str]]:
+    """Every stage of retraining that is a mapping, with its dotted path."""
+    for key in _STAGES:
+        node = root.value.get(key)
+        if node is not None and isinstance(node.value, dict):
+            yield node, key
+        elif node is not None and isinstance(node.value, list):
+            yield from ((item, f"{key}.{n}") for n, item in enumerate(node.value) if isinstance(item.value, dict))
+
+
+def _name(stage: Node, path: str, wanted: str, problems: list[Problem]) -> None:
+    training = stage.value.get("training")
+    if training is None or training.value is None:
+        stage.value["training"] = Node({"name": Node(wanted, stage.where)}, stage.where)
+    elif isinstance(training.value, dict):
+        named: Node = training.value.setdefault("name", Node(wanted, training.where))
+        if named.value != wanted:
+            message = f"the data are for training {wanted}; write name: {wanted}, or leave name out"
+            problems.append(Problem(*named.where, f"{path}.name", message))
+
+
+def _metric(root: Node, kind: str) -> None:
+    sweep = root.value.setdefault("sweep", Node({}, root.where))
+    if sweep.value is None:
+        sweep.value = {}
+    if isinstance(sweep.value, dict):
+        sweep.value.setdefault("metric", Node(SETTINGS[FOR_KIND[kind]].SCORE.metric, sweep.where))

@@ -1,0 +1,114 @@
+"""Reading single sections of a spec into typed settings; every problem is told with its line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raydarts.config.distributions import KINDS
+from raydarts.config.parsing import parse_tree
+from raydarts.config.source import Node, Where
+from raydarts.config.validation import Model, check
+from raydarts.errors import Problem
+
+
+def within(path: str, section: str) -> bool:
+    return path == section or path.startswith(f"{section}.")
+
+
+def no_consequences(found: Iterable[Problem], broken: Iterable[str]) -> list[Problem]:
+    """Where a distribution is broken there is no value to check: what follows from that is not told again."""
+    roots = tuple(broken)
+    return [problem for problem in found if not any(within(problem.path, path) for path in roots)]
+
+
+def where_in(sections: Mapping[str, Node], key: str, default: Where) -> Where:
+    """The place of `key`, dotted, or of the nearest section above it."""
+    node: Node | None = None
+    found = default
+    items: Any = sections
+    for part in key.split("."):
+        if isinstance(items, list):
+            items = {str(index): item for index, item in enumerate(items)}
+        node = items.get(part) if isinstance(items, Mapping) else None
+        if node is None:
+            break
+        found, items = node.where, node.value
+    return found
+
+
+def text_of(sections: Mapping[str, Node], key: str, default: str, problems: list[Problem]) -> str:
+    node = sections.get(key)
+    if node is None or node.value is None:
+        return default
+    if not isinstance(node.value, str):
+        problems.append(Problem(*node.where, key, f"must be a text, got {json.dumps(node.plain())}; quote it"))
+        return default
+    return node.value
+
+
+def mapping(sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]) -> Node:
+    node = sections.get(key)
+    if node is None or node.value is None:
+        return Node({}, where)
+    if not isinstance(node.value, dict):
+        problems.append(Problem(*node.where, key, f"must be a mapping of keys, got {json.dumps(node.plain())}"))
+        return Node({}, node.where)
+    return node
+
+
+def section(
+    model: type[Model], sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]
+) -> Model | None:
+    """A section in which nothing may be left open."""
+    return _settings(model, mapping(sections, key, where, problems), key, problems)
+
+
+def optional(
+    model: type[Model], sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]
+) -> Model | None:
+    """A section that may be absent or null; then None."""
+    absent = key not in sections or sections[key].value is None
+    return None if absent else section(model, sections, key, where, problems)
+
+
+def listed(model: type[Model], sections: Mapping[str, Node], key: str, problems: list[Problem]) -> tuple[Model, ...]:
+    """A list of sections, its sound items alone."""
+    node = sections.get(key)
+    if node is None or node.value is None:
+        return ()
+    if not isinstance(node.value, list):
+        message = f"must be a list of stages, each a mapping of keys, got {json.dumps(node.plain())[:60]}"
+        problems.append(Problem(*node.where, key, message))
+        return ()
+    items = {f"{key}.{index}": item for index, item in enumerate(node.value)}
+    found = [section(model, items, name, node.where, problems) for name in items]
+    return tuple(settings for settings in found if settings is not None)
+
+
+def _settings(model: type[Model], node: Node, key: str, problems: list[Problem]) -> Model | None:
+    before = len(problems)
+    _refuse_distributions(node, key, problems)
+    if len(problems) > before:
+        return None
+    draw = parse_tree(node, key, problems).materialise(None)
+    found: list[Problem] = []
+    settings = check(model, draw.plain, draw.lines, key, found)
+    broken = [problem.path for problem in problems[before:]]
+    problems += no_consequences(found, broken)
+    return None if broken else settings
+
+
+def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> None:
+    if isinstance(node.value, list):
+        for index, item in enumerate(node.value):
+            _refuse_distributions(item, f"{path}.{index}", problems)
+    elif isinstance(node.value, dict):
+        if len(node.value) == 1 and next(iter(node.value)) in KINDS:
+            kind = next(iter(node.value))
+            message = f"a distribution ({kind}) can only stand under search: this is one for the whole run"
+            problems.append(Problem(*node.where, path, message))
+            return
+        for key, item in node.value.items():
+            _refuse_distributions(item, f"{path}.{key}", problems)

@@ -1,0 +1,142 @@
+"""The retraining stages of a spec: what each takes over from `evaluate`, and what must hold between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from raydarts.config.presets import merge
+from raydarts.config.source import Node
+from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings
+from raydarts.config.texts import check_training
+from raydarts.data.settings import DataSettings
+from raydarts.data.splits import load_splits
+from raydarts.errors import DataError, InputError
+from raydarts.evaluation.lookup import check_table
+from raydarts.runs.stages import SEARCH, Stage, chain
+from raydarts.search.settings import SearchSettings
+from raydarts.spaces.nasbench201 import NasBench201
+
+INHERITED = {
+    "rungs": ("training", "resources", "max_skips", "max_failures", "checkpoint_every"),
+    "transfer": ("resources", "max_failures", "checkpoint_every"),
+}
+"""What a listed stage has from `evaluate` unless it says otherwise."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages after the search, and what all of a run may spend."""
+
+    evaluate: EvaluateSettings | None = None
+    rungs: tuple[RungSettings, ...] = ()
+    transfer: tuple[TransferSettings, ...] = ()
+    budget: BudgetSettings | None = None
+
+    def chain(self) -> list[Stage[Any]]:
+        """The retraining stages in the order of work; their settings are `EvaluateSettings`."""
+        return chain(self.rungs, self.evaluate, self.transfer, lambda settings: str(settings.name))
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
+            "rungs": [rung.model_dump(mode="json") for rung in self.rungs],
+            "transfer": [transfer.model_dump(mode="json") for transfer in self.transfer],
+            "budget": None if self.budget is None else self.budget.model_dump(mode="json"),
+        }
+
+
+def data_of(stage: Stage[Any], data: DataSettings) -> DataSettings:
+    """What a stage is trained on: its own data, else the sweep's."""
+    own: DataSettings | None = getattr(stage.settings, "data", None)
+    return data if own is None else own
+
+
+def inherit(root: Node) -> None:
+    """Lay `evaluate` under each rung and transfer, in place: `training` key by key, the rest as a whole.
+
+    A rung that reads a table trains nothing, and takes over no training.
+    """
+    evaluate = root.value.get("evaluate")
+    if evaluate is None or not isinstance(evaluate.value, dict):
+        return
+    for stages, keys in INHERITED.items():
+        listed = root.value.get(stages)
+        for item in listed.value if listed is not None and isinstance(listed.value, list) else ():
+            if not isinstance(item.value, dict):
+                continue
+            table = item.value.get("table")
+            for key in keys:
+                if key not in evaluate.value or (key == "training" and table is not None and table.value is not None):
+                    continue
+                own = item.value.get(key)
+                under = evaluate.value[key]
+                item.value[key] = merge(under, own) if own is not None and key == "training" else own or under
+
+
+Add = Callable[[str, str], None]
+"""Tells a problem: the dotted path, and what is wrong."""
+
+
+def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
+    """What must hold between stages, data and the spaces searched; each problem is told to `add`."""
+    if stages.rungs and stages.evaluate is None:
+        add("rungs", "rungs narrow the field for evaluate, which is absent: add evaluate, or leave rungs out")
+    names = [transfer.name for transfer in stages.transfer]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            add(f"transfer.{index}.name", f"'{name}' is taken by an earlier transfer: each needs a name of its own")
+    before: Stage[Any] | None = None
+    for stage in stages.chain():
+        _check_stage(stage, data, drawn, add)
+        if before is not None and stage.settings.top_k > before.settings.top_k:
+            add(
+                f"{stage.section}.top_k",
+                f"{stage.settings.top_k} genotypes cannot come from {before.name}, which has {before.settings.top_k}: "
+                f"at most {before.settings.top_k}, or raise {before.section}.top_k",
+            )
+        before = before if stage.is_transfer else stage
+
+
+def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
+    own = data_of(stage, data)
+    where = "data" if own is data else f"{stage.section}.data"
+    ranks = not stage.is_transfer or stage.settings.top_k > 1
+    if not own.holds_out and ranks:
+        add(
+            f"{where}.validation_fraction",
+            f"{stage.name} ranks by held-out images; hold some out (0.1), or leave {stage.name} out"
+            + (", or let it retrain one genotype (top_k: 1)" if stage.is_transfer else ""),
+        )
+    try:
+        own.dataset.build().check()
+    except DataError as error:
+        if own is not data:
+            add(f"{where}.dataset", str(error))
+    else:
+        check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
+    spaces = {settings.space.name: settings.space.build() for settings in drawn}
+    if stage.settings.table is None:
+        for space in spaces.values():
+            try:
+                space.check_network(stage.settings.training.network)
+            except InputError as error:
+                add(f"{stage.section}.training.network", str(error))
+    elif others := sorted(name for name, space in spaces.items() if not isinstance(space, NasBench201)):
+        add(f"{stage.section}.table", f"holds cells of nasbench201; search.space is {', '.join(others)}")
+
+
+def check_inputs(stages: Stages, data: DataSettings, only: str | None, *, load: bool) -> None:
+    """Raise `DataError` where what the stages read cannot be used: their tables, and where `load` their data.
+
+    Loading once, before trials would, downloads what is to be. `only`: the one stage that is run.
+    """
+    wanted = [data] if only in (None, SEARCH) else []
+    for stage in stages.chain():
+        if only in (None, stage.name):
+            if stage.settings.table is not None:
+                check_table(stage.settings.table)
+            wanted.append(data_of(stage, data))
+    for each in dict.fromkeys(wanted if load else ()):
+        load_splits(each)

@@ -1,0 +1,130 @@
+"""Texts as token numbers: what a text data set gives, and how words become numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydarts.errors import DataError
+from raydarts.tasks import LanguageModelling
+
+EOS, UNKNOWN = "<eos>", "<unk>"
+PARTS = ("train", "validation", "test")
+Tokens = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's tokens, `<eos>` last, and where it stands."""
+
+    tokens: tuple[str, ...]
+    file: str
+    number: int
+
+
+Text = Sequence[Line]
+
+
+@dataclass(frozen=True)
+class TextTokens:
+    """Three texts as they lie in memory, before the training text is split.
+
+    `train`, `validation`, `test`: int64 `(n,)`, each token's place in `vocabulary`, in the order of reading.
+    """
+
+    name: str
+    train: Tokens
+    validation: Tokens
+    test: Tokens
+    vocabulary: tuple[str, ...]
+
+    @property
+    def task(self) -> LanguageModelling:
+        return LanguageModelling(len(self.vocabulary))
+
+    @classmethod
+    def of(cls, name: str, texts: Sequence[Text], vocabulary: Sequence[str]) -> TextTokens:
+        """Training, validation and test text in this vocabulary; a token it lacks is its `<unk>`.
+
+        Raises `DataError` with file and line where it has none, and where a part has fewer than two tokens.
+        """
+        places = {token: place for place, token in enumerate(vocabulary)}
+        parts = [numbered(text, places) for text in texts]
+        for part, text, tokens in zip(PARTS, texts, parts, strict=True):
+            if len(tokens) < 2:
+                where = f"{text[0].file}: " if text else ""
+                raise DataError(
+                    f"{where}the {part} text of {name} is empty ({len(tokens)} tokens); a model learns and is "
+                    "measured on pairs of a token and the next, so each part needs two or more"
+                )
+        return cls(name, parts[0], parts[1], parts[2], tuple(vocabulary))
+
+
+def as_line(words: Iterable[str], file: str, number: int) -> Line:
+    """A line of words, ended by `<eos>` as in the authors' code (rnn/data.py)."""
+    return Line((*words, EOS), file, number)
+
+
+def read_text(path: Path) -> list[Line]:
+    """The lines of a file, words parted by whitespace. Raises `DataError` where it is absent or not UTF-8."""
+    return [as_line(words.split(), str(path), number) for number, words in enumerate(_lines(path), start=1)]
+
+
+def read_vocabulary(path: Path) -> tuple[str, ...]:
+    """A file with a token a line, in the order of their numbers. Raises `DataError` that names the line."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        words = line.split()
+        if len(words) != 1:
+            raise DataError(f"{path}:{number}: a vocabulary has one token a line, here are {len(words)}")
+        if words[0] in found:
+            raise DataError(f"{path}:{number}: '{words[0]}' stands already in line {found[words[0]]}")
+        found[words[0]] = number
+    if EOS not in found:
+        raise DataError(f"{path}: lacks {EOS}, which ends each line of a text; add it as a line of its own")
+    return tuple(found)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from file
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
+def closed_vocabulary(texts: Iterable[Text]) -> tuple[str, ...]:
+    """Every token of all parts in the order first met, as in the authors' code: nothing is unknown."""
+    return tuple(dict.fromkeys(token for text in texts for line in text for token in line.tokens))
+
+
+def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
+    """`<unk>`, `<eos>`, and the `size - 2` other most frequent tokens of the training text (then by alphabet)."""
+    counts = Counter(token for line in train for token in line.tokens)
+    counts.pop(UNKNOWN, None)
+    ordered = sorted(counts, key=lambda token: (-counts[token], token))
+    kept = [EOS, *(token for token in ordered if token != EOS)][: size - 1]
+    return (UNKNOWN, *kept)
+
+
+def numbered(text: Text, places: dict[str, int]) -> Tokens:
+    """Token numbers, int64 `(n,)`. A token without a place is `<unk>`; `DataError` where that has none either."""
+    unknown = places.get(UNKNOWN)
+    found: list[int] = []
+    for line in text:
+        for token in line.tokens:
+            place = places.get(token, unknown)
+            if place is None:
+                raise DataError(
+                    f"{line.file}:{line.number}: '{token}' is not in the vocabulary (data.dataset.vocabulary), which "
+                    f"has no {UNKNOWN} to stand for it; add '{token}' or {UNKNOWN} to it, or leave vocabulary out"
+                )
+            found.append(place)
+    return np.array(found, dtype=np.int64)

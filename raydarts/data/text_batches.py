@@ -1,0 +1,85 @@
+"""Batches of a text: columns side by side, cut into stretches of varying length, the hidden state carried between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from raydarts.data.batches import Batches
+from raydarts.data.settings import TextSettings
+from raydarts.data.text import Tokens
+from raydarts.errors import DataError
+from raydarts.tasks import Batch
+
+SHORTEST, LONGER = 5, 20
+
+
+class TextBatches(Batches):
+    """A stretch of tokens as batches `(T, B)`; column b of a batch goes on where column b of the one before ended.
+
+    The tokens are laid in B columns of equal length, what is left over (fewer than B) is out. Each token but a column's
+    first is predicted once a pass. A pass begins at the columns' beginning and without a hidden state (the first
+    batch's `memory` is None); `carry` hands each batch the state after the one before. So between two passes there is
+    no state, and a search that goes on from the end of an epoch needs none.
+
+    As in the authors' code (rnn/train_search.py, rnn/train.py), but for: alpha-batches have lengths of their own
+    draws (there always `bptt`), a batch that the text's end cuts short scales the learning rate by its own length
+    (there by the length drawn), and a last batch of one token is learned from too.
+    """
+
+    def __init__(self, name: str, tokens: Tokens, device: torch.device | str, settings: TextSettings) -> None:
+        self.name = name
+        self.tokens = torch.from_numpy(tokens).to(device)
+        self.settings = settings
+        self._memory: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def measured_size(self, batch_size: int) -> int:
+        return int(self.settings.measured_columns)
+
+    def require(self, batch_size: int) -> None:
+        if len(self) < 2 * batch_size:
+            raise DataError(
+                f"{self.name} has {len(self)} tokens, too few for {batch_size} columns of two tokens at least; "
+                f"{len(self) // 2} columns can be had: make batch_size or text.measured_columns smaller, "
+                "or take a longer text"
+            )
+
+    def carry(self, memory: Tensor | None) -> None:
+        self._memory = memory
+
+    def epoch(self, batch_size: int, order: torch.Generator, augment: torch.Generator) -> Iterator[Batch]:
+        """One pass; lengths are drawn from `order`. `augment` is not drawn from: tokens are never changed."""
+        return self._passed(batch_size, lambda: self.length(order))
+
+    def sequential(self, batch_size: int) -> Iterator[Batch]:
+        """One pass of `batch_size` columns, `bptt` tokens at a time."""
+        return self._passed(batch_size, lambda: self.settings.bptt)
+
+    def length(self, generator: torch.Generator) -> int:
+        """The next batch's tokens a column. Two draws, of which a normal one only where `bptt_deviation` is not 0."""
+        settings = self.settings
+        device = generator.device
+        short = bool(torch.rand((), generator=generator, device=device) < settings.short_probability)
+        length = settings.bptt / 2 if short else settings.bptt
+        if settings.bptt_deviation == 0:
+            return max(1, int(length))
+        drawn = torch.randn((), generator=generator, device=device, dtype=torch.float64)
+        length = max(SHORTEST, int(length + settings.bptt_deviation * float(drawn)))
+        return min(length, settings.bptt + LONGER)
+
+    def _passed(self, columns: int, length: Callable[[], int]) -> Iterator[Batch]:
+        self.require(columns)
+        rows = len(self) // columns
+        laid = self.tokens[: rows * columns].view(columns, rows).T.contiguous()
+        self._memory = None
+        start = 0
+        while start < rows - 1:
+            stop = min(start + length(), rows - 1)
+            scale = (stop - start) / self.settings.bptt
+            yield Batch(laid[start:stop], laid[start + 1 : stop + 1], self._memory, scale)
+            start = stop

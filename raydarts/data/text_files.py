@@ -1,0 +1,123 @@
+"""What text data sets that lie in files have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from raydarts import registry
+from raydarts.data.base import Dataset
+from raydarts.data.downloaded import one_at_a_time
+from raydarts.data.text import (
+    Text,
+    TextTokens,
+    closed_vocabulary,
+    frequent_vocabulary,
+    read_text,
+    read_vocabulary,
+)
+from raydarts.errors import DataError
+
+
+class VocabularySettings(registry.Settings):
+    """`vocabulary`: a file with a token a line; one that is not in it is `<unk>` where it has that, else an error.
+
+    `vocabulary_size`: the most frequent tokens of the training text, `<unk>` and `<eos>` among them. Neither:
+    every token of all three parts.
+    """
+
+    vocabulary: str | None = None
+    vocabulary_size: int | None = Field(None, ge=3)
+
+    @field_validator("vocabulary_size")
+    @classmethod
+    def _one_of_them(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("vocabulary") is not None:
+            raise ValueError("vocabulary says already which tokens there are; leave one of the two out")
+        return value
+
+
+class TextDataset(Dataset):
+    """Base of texts in three files, words parted by whitespace, `<eos>` at the end of each line."""
+
+    KIND: ClassVar[str] = "text"
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[Path, Path, Path]:
+        """Where the training, validation and test text lie."""
+
+    def read(self) -> Sequence[Text]:
+        """The three texts."""
+        return [read_text(path) for path in self.files]
+
+    def check(self) -> None:
+        """Reads the texts, where they are there: that takes a second or two, and tells of every fault in them."""
+        self.load()
+
+    def load(self) -> TextTokens:
+        texts = self.read()
+        settings: Any = self.settings
+        if settings.vocabulary is not None:
+            vocabulary = read_vocabulary(Path(settings.vocabulary))
+        elif settings.vocabulary_size is not None:
+            vocabulary = frequent_vocabulary(texts[0], settings.vocabulary_size)
+        else:
+            vocabulary = closed_vocabulary(texts)
+        return TextTokens.of(self.NAME, texts, vocabulary)
+
+
+class DownloadedText(TextDataset):
+    """Base of texts that can be downloaded. Files that are there are read where they are, whatever is in them."""
+
+    TITLE: ClassVar[str]
+    UNPACKED: ClassVar[str]
+    """How to have the files without a download."""
+
+    class Settings(VocabularySettings):
+        root: str = "data"
+        download: bool = True
+
+    @abstractmethod
+    def fetch(self, root: Path) -> None:
+        """Download the files that are not there; their MD5 sums are compared. Raises what torchvision raises."""
+
+    @property
+    def at_hand(self) -> bool:
+        return not self._missing
+
+    @property
+    def _missing(self) -> list[str]:
+        return [str(path) for path in self.files if not path.is_file()]
+
+    def check(self) -> None:
+        missing = self._missing
+        if missing and not self.settings.download:
+            raise DataError(
+                f"{', '.join(missing)}: not there; {self.UNPACKED} in {self.settings.root}, or set download: true"
+            )
+        if not missing:
+            self.load()
+
+    def load(self) -> TextTokens:
+        if self._missing:
+            if not self.settings.download:
+                self.check()
+            self._download(Path(self.settings.root))
+        return super().load()
+
+    def _download(self, root: Path) -> None:
+        try:
+            with one_at_a_time(root):
+                self.fetch(root)
+        except (RuntimeError, OSError, HTTPException) as error:
+            names = ", ".join(str(path) for path in self.files)
+            raise DataError(
+                f"{self.TITLE} cannot be downloaded to {root}: {error}; {self.UNPACKED} there and set download: false, "
+                f"so that there are {names}; or use data.dataset pydoc_topics, which needs no download"
+            ) from error

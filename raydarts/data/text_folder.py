@@ -1,0 +1,73 @@
+"""Texts of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from raydarts.data.text import Text, read_text
+from raydarts.data.text_files import TextDataset, VocabularySettings
+from raydarts.errors import DataError
+
+NAMES = ("train.txt", "valid.txt", "test.txt")
+
+
+class TextFolder(TextDataset):
+    """train.txt, valid.txt and test.txt in `root`; or `root` is one file, cut into three stretches of lines.
+
+    Tokens are parted by whitespace and taken as they are. Of one file the last `test_fraction` of the lines are the
+    test text, the `validation_fraction` before them the validation text; both are for one file alone.
+    """
+
+    NAME = "text_folder"
+    SOURCE = "the layout of the authors' code (quark0/darts, rnn/data.py)"
+
+    class Settings(VocabularySettings):
+        root: str
+        validation_fraction: float | None = Field(None, gt=0, lt=1)
+        test_fraction: float | None = Field(None, gt=0, lt=1)
+
+        @field_validator("test_fraction")
+        @classmethod
+        def _leave_some(cls, value: float | None, info: ValidationInfo) -> float | None:
+            if (value or 0) + (info.data.get("validation_fraction") or 0) >= 1:
+                raise ValueError("validation_fraction and test_fraction together leave no line to learn from")
+            return value
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        root = Path(self.settings.root)
+        train, validation, test = (root / name for name in NAMES)
+        return train, validation, test
+
+    def read(self) -> Sequence[Text]:
+        root = Path(self.settings.root)
+        fractions = {
+            key: getattr(self.settings, key)
+            for key in ("validation_fraction", "test_fraction")
+            if getattr(self.settings, key) is not None
+        }
+        if not root.exists():
+            raise DataError(f"{root}: there is neither a folder with {', '.join(NAMES)} nor a text file of that name")
+        if root.is_dir():
+            if fractions:
+                raise DataError(
+                    f"{root} is a folder, whose texts are parted already: leave {' and '.join(fractions)} of "
+                    "data.dataset out"
+                )
+            return super().read()
+        if len(fractions) < 2:
+            raise DataError(
+                f"{root} is one file: say how much of it is held out, with validation_fraction and test_fraction "
+                "(0.1 each is usual)"
+            )
+        return _stretches(read_text(root), fractions["validation_fraction"], fractions["test_fraction"])
+
+
+def _stretches(lines: Text, validation: float, test: float) -> Sequence[Text]:
+    """Three stretches of lines, in order."""
+    second = round(len(lines) * (1 - test))
+    first = round(len(lines) * (1 - test - validation))
+    return [lines[:first], lines[first:second], lines[second:]]

@@ -1,0 +1,51 @@
+"""Settings of one evaluation on text: a recurrent genotype's network trained from scratch.
+
+The defaults are the DARTS paper's on the Penn Treebank (appendix A.2.2) and, where it is silent, the authors' code
+(rnn/train.py); docs/presets.md names both.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from raydarts.data.settings import TextSettings
+from raydarts.registry import Settings
+from raydarts.runs.score import PERPLEXITY, Score
+from raydarts.spaces.recurrent import RecurrentNetworkSettings
+
+
+class EvaluationTextSettings(TextSettings):
+    """As in the search, but for the lengths of training batches, which are drawn about `bptt`."""
+
+    bptt_deviation: float = Field(5.0, ge=0)
+
+
+class LanguageSettings(Settings):
+    """Training of a recurrent genotype's network: SGD without momentum, then averaged SGD.
+
+    `batch_size`: columns the training text is cut into, `test_columns` those of the test text; `text`: how long a
+    batch is, by which a step's learning rate is scaled. `grad_clip`: largest L2 norm of the gradient (0: none).
+    `nonmonotone`: averaging begins after an epoch whose validation loss is above the least of all but the last so
+    many before it; null: never.
+    """
+
+    SCORE: ClassVar[Score] = PERPLEXITY
+
+    name: Literal["language"] = "language"
+    epochs: int = Field(8000, ge=1)
+    batch_size: int = Field(64, ge=1)
+    lr: float = Field(20.0, gt=0)
+    weight_decay: float = Field(8e-7, ge=0)
+    grad_clip: float = Field(0.25, ge=0)
+    nonmonotone: int | None = Field(5, ge=1)
+    test_columns: int = Field(1, ge=1)
+    precision: Literal["float32", "float64"] = "float32"
+    text: EvaluationTextSettings = EvaluationTextSettings()
+    network: RecurrentNetworkSettings = RecurrentNetworkSettings()
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """How many columns each part of the text is cut into."""
+        return {"search": self.batch_size, "validation": self.text.measured_columns, "test": self.test_columns}

@@ -1,0 +1,45 @@
+"""The kinds of training an evaluation may be: of images, or of a language model on text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+from raydarts.evaluation.language_settings import LanguageSettings
+from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.registry import nearest, parse_strictly
+
+TrainingSettings = EvaluationSettings | LanguageSettings
+SETTINGS: dict[str, type[TrainingSettings]] = {"image": EvaluationSettings, "language": LanguageSettings}
+"""By `evaluate.training.name`."""
+FOR_KIND = {"image": "image", "text": "language"}
+"""By a data set's `KIND`: which training it is for."""
+
+
+class ChooseTraining:
+    """Annotation of a field that holds the settings of a training, told apart by their `name` (absent: `image`)."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json")),
+        )
+
+    def parse(self, value: Any) -> TrainingSettings:
+        """A nested validation error is raised as it is, as in `registry.Choose`."""
+        if isinstance(value, TrainingSettings):
+            return value
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("training", "must be a mapping of keys")
+        return parse_strictly(self.settings_for(value), value)
+
+    def settings_for(self, value: Mapping[str, Any]) -> type[TrainingSettings]:
+        """The settings class of this plain value."""
+        name = value.get("name", "image")
+        if name not in SETTINGS:
+            message = f"unknown training '{name}'{nearest(name, list(SETTINGS))} (allowed: {', '.join(SETTINGS)})"
+            raise PydanticCustomError("training_name", "{message}", {"message": message})
+        return SETTINGS[name]

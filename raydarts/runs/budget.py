@@ -1,0 +1,115 @@
+"""What a run has spent, what it may spend, and what it may still need.
+
+GPU-hours and CPU-hours: each epoch's time (times.jsonl; epochs run again count again) times what its stage gives to a
+trial. Counted are epochs: not the start of processes, an epoch that a kill cut off, or the test after the last epoch.
+Wall hours: the time drivers were at work, all drivers of the run together, idle cluster or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.stages import SEARCH, jobs, section_of, stage_of
+
+UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "wall_hours": "wall hours"}
+_FILE, _DRIVERS, _PLAN = "budget.json", "drivers.json", "plan.json"
+_HOUR = 3600.0
+
+
+def limits(run: RunDirectory) -> dict[str, float]:
+    """The hours a run may spend, by unit; those changed at a resume, else the spec's. Empty: no limit."""
+    changed = run.read(_FILE)
+    found = changed["limits"] if changed else (run.description().get("spec") or {}).get("budget")
+    return {unit: float(hours) for unit, hours in (found or {}).items() if hours is not None}
+
+
+def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float) -> None:
+    """From now on `new` holds in place of the limits so far, which are kept beside it. `at`: seconds since 1970."""
+    earlier = (run.read(_FILE) or {}).get("earlier", [])
+    kept = {unit: hours for unit, hours in new.items() if hours is not None}
+    run.write(_FILE, {"limits": kept, "earlier": [*earlier, {"limits": limits(run), "until": at}]})
+
+
+def given(spec: Mapping[str, Any], stage: str) -> dict[str, float]:
+    """The GPUs and CPUs that each trial of a stage is given."""
+    resources = ((spec.get("sweep") or {}) if stage == SEARCH else section_of(spec, stage)).get("resources") or {}
+    workers = int(resources.get("workers", 1))
+    return {
+        "gpu_hours": workers * float(resources.get("gpus", 0)),
+        "cpu_hours": workers * float(resources.get("cpus", 1)),
+    }
+
+
+def seconds_of(trial: TrialDirectory) -> float:
+    """How long a trial's epochs took, those run again too."""
+    return sum(max(0.0, float(entry["end"]) - float(entry["start"])) for entry in trial.times())
+
+
+def hours_of(trial: TrialDirectory, spec: Mapping[str, Any]) -> dict[str, float]:
+    """A trial's GPU-hours and CPU-hours."""
+    hours = seconds_of(trial) / _HOUR
+    return {unit: hours * share for unit, share in given(spec, stage_of(trial)).items()}
+
+
+def drivers(run: RunDirectory) -> dict[str, dict[str, float]]:
+    """When each driver of the run started and was last known to be at work, in seconds since 1970."""
+    found: dict[str, dict[str, float]] = run.read(_DRIVERS) or {}
+    return found
+
+
+def write_driver(run: RunDirectory, token: str, started: float, seen: float) -> None:
+    run.write(_DRIVERS, {**drivers(run), token: {"started": started, "seen": seen}})
+
+
+def wall_hours(run: RunDirectory) -> float:
+    """All drivers' times together."""
+    return sum(max(0.0, each["seen"] - each["started"]) for each in drivers(run).values()) / _HOUR
+
+
+def spent(run: RunDirectory) -> dict[str, float]:
+    """Hours by unit."""
+    description = run.description()
+    each = [hours_of(trial, description["spec"]) for trial in jobs(run, description)]
+    found = {unit: sum(hours[unit] for hours in each) for unit in ("gpu_hours", "cpu_hours")}
+    return {**found, "wall_hours": wall_hours(run)}
+
+
+def write_plan(run: RunDirectory, stages: list[Mapping[str, Any]]) -> None:
+    """Keep what the stages amount to at most: `name`, `jobs`, `epochs` each."""
+    run.write(_PLAN, stages)
+
+
+def needed(run: RunDirectory) -> list[dict[str, Any]]:
+    """For each stage what it still needs at most, in GPU-hours and CPU-hours; None where no epoch of it was timed.
+
+    The mean time of the stage's epochs so far, times the epochs that the plan still has. Trials that end early or
+    genotypes that coincide make it less. Empty for a run that was begun without a plan.
+    """
+    description = run.description()
+    spec, everyone = description["spec"], jobs(run, description)
+    found = []
+    for stage in run.read(_PLAN) or ():
+        trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
+        timed = sum(len(trial.times()) for trial in trials)
+        seconds = sum(seconds_of(trial) for trial in trials) / timed if timed else None
+        ended = [trial for trial in trials if (trial.result() or {}).get("status") in FINAL]
+        begun = sum(len(trial.rows()) for trial in trials if trial not in ended)
+        epochs = max(0, (stage["jobs"] - len(ended)) * stage["epochs"] - begun)
+        hours = 0.0 if epochs == 0 else None if seconds is None else epochs * seconds / _HOUR
+        shares = given(spec, stage["name"])
+        found.append(
+            {
+                "stage": stage["name"],
+                "epochs": epochs,
+                "seconds_per_epoch": seconds,
+                **{unit: None if hours is None else hours * share for unit, share in shares.items()},
+            }
+        )
+    return found
+
+
+def budget_report(run: RunDirectory) -> dict[str, Any]:
+    """Limits, what is spent, and what is still needed at most."""
+    return {"limits": limits(run), "spent": spent(run), "needed": needed(run)}

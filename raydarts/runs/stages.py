@@ -1,0 +1,124 @@
+"""The stages of a run: their names, where they lie on disk, and what each was told to do.
+
+`search` comes first; every other stage retrains genotypes. In the order of work: the rungs `rung-1`, `rung-2`, ...,
+then `evaluate`, then each transfer, `transfer-NAME`. A rung and `evaluate` take their genotypes from the stage
+before them, all transfers from the last stage before the transfers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from raydarts.runs.directory import RunDirectory, TrialDirectory, folders
+from raydarts.runs.place import Place, make_folder
+
+Settings = TypeVar("Settings")
+SEARCH, EVALUATE = "search", "evaluate"
+GIVEN = "given"
+"""The source of the one stage of a run that retrains genotypes of elsewhere (`--stage` with `--genotypes`)."""
+_FOLDERS = {"trials": SEARCH, "evaluations": EVALUATE}
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Settings]):
+    """A retraining stage. `section`: its dotted path in a spec; `source`: the stage whose genotypes it takes."""
+
+    name: str
+    section: str
+    source: str
+    settings: Settings
+
+    @property
+    def is_transfer(self) -> bool:
+        return self.section.startswith("transfer.")
+
+
+def chain(
+    rungs: Sequence[Settings],
+    evaluate: Settings | None,
+    transfer: Sequence[Settings],
+    label: Callable[[Settings], str],
+) -> list[Stage[Settings]]:
+    """The retraining stages in the order of work; `label` gives a transfer's name."""
+    found: list[Stage[Settings]] = []
+    listed = [(f"rung-{number}", f"rungs.{number - 1}", rung) for number, rung in enumerate(rungs, start=1)]
+    listed += [] if evaluate is None else [(EVALUATE, EVALUATE, evaluate)]
+    for name, section, settings in listed:
+        found.append(Stage(name, section, found[-1].name if found else SEARCH, settings))
+    last = found[-1].name if found else SEARCH
+    for index, settings in enumerate(transfer):
+        found.append(Stage(f"transfer-{label(settings)}", f"transfer.{index}", last, settings))
+    return found
+
+
+def stages_of(description: Mapping[str, Any]) -> list[Stage[Mapping[str, Any]]]:
+    """The retraining stages of a run.json, each with its section of the spec; the one alone where it runs alone."""
+    spec = description.get("spec") or {}
+    found = chain(
+        spec.get("rungs") or (), spec.get("evaluate"), spec.get("transfer") or (), lambda section: str(section["name"])
+    )
+    alone = description.get("stage")
+    if alone is None:
+        return found
+    return [Stage(each.name, each.section, GIVEN, each.settings) for each in found if each.name == alone]
+
+
+def section_of(spec: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+    """A retraining stage's section of a run.json's spec; empty where it has none of that name."""
+    return next((each.settings for each in stages_of({"spec": spec}) if each.name == stage), {})
+
+
+def data_of(spec: Mapping[str, Any], stage: str) -> Any:
+    """The `data` section that a stage is run on, of a run.json's spec."""
+    own = None if stage == SEARCH else section_of(spec, stage).get("data")
+    return spec.get("data") if own is None else own
+
+
+def stage_of(trial: TrialDirectory) -> str:
+    """The name of the stage that a trial's folder belongs to."""
+    return _FOLDERS.get(trial.path.parent.name, trial.path.parent.name)
+
+
+def run_of(trial: TrialDirectory) -> RunDirectory:
+    """The run that a trial's folder lies in."""
+    above = trial.path.parent.parent
+    return RunDirectory(above if trial.path.parent.name in _FOLDERS else above.parent)
+
+
+def _folder(run: RunDirectory, stage: str) -> Place:
+    return run.path / "evaluations" if stage == EVALUATE else run.path / "stages" / stage
+
+
+def retraining(run: RunDirectory, stage: str, genotype_id: str, seed: int) -> TrialDirectory:
+    """The folder of one retraining of a stage."""
+    return TrialDirectory(_folder(run, stage) / f"{genotype_id}-seed{seed}")
+
+
+def retrainings(run: RunDirectory, stage: str) -> list[TrialDirectory]:
+    """All retrainings of a stage that were begun or are about to be."""
+    return folders(_folder(run, stage))
+
+
+def jobs(run: RunDirectory, description: Mapping[str, Any] | None = None) -> list[TrialDirectory]:
+    """Every trial of every stage, in the order of work."""
+    names = [stage.name for stage in stages_of(run.description() if description is None else description)]
+    others = [trial for name in names if name != EVALUATE for trial in retrainings(run, name)]
+    rungs = [trial for trial in others if stage_of(trial).startswith("rung-")]
+    return [*run.trials(), *rungs, *run.evaluations(), *(trial for trial in others if trial not in rungs)]
+
+
+def _promotion_file(stage: str) -> str:
+    return "promotion.json" if stage == EVALUATE else f"stages/{stage}/promotion.json"
+
+
+def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, Any]] | None:
+    """What was decided on who enters a stage; None: nothing yet."""
+    found: list[dict[str, Any]] | None = run.read(_promotion_file(stage))
+    return found
+
+
+def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, Any]]) -> None:
+    make_folder((run.path / _promotion_file(stage)).parent)
+    run.write(_promotion_file(stage), list(decisions))

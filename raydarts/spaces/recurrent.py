@@ -1,0 +1,275 @@
+"""Language models of one recurrent DARTS cell: the cell mixed (supernet) and discrete, and the model around it.
+
+A cell (DARTS paper, section 2.1 and appendix A.1.2; authors' code rnn/model.py, rnn/model_search.py), U units:
+
+    c_0, h_0 = split([x_t * m_x, h_{t-1} * m_h] W_0)        s_0 = h_{t-1} + sigmoid(c_0) * (tanh(h_0) - h_{t-1})
+    c, h     = split((s_j * m_h) W_i)                       s_i = s_j + sigmoid(c) * (f(h) - s_j)
+
+for node i with predecessor j and activation f; h_t is the mean of the nodes. m_x, m_h: dropout masks, kept for all
+time steps of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raydarts import registry
+from raydarts.errors import GenotypeError, InputError
+from raydarts.spaces.base import CellSpec
+from raydarts.spaces.drawn import Mask, draw_from, masked
+from raydarts.spaces.genotype import CellGenotype
+from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides
+
+CELL_TYPE = "recurrent"
+INITIAL_RANGE = 0.04
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda h: h,
+}
+"""What a candidate applies; `none` gives zeros."""
+
+
+class Regularization(registry.Settings):
+    """How a recurrent model is kept from memorising; the defaults are those of the authors' search.
+
+    Shares dropped, the masks drawn once for all time steps of a batch: `embedding_dropout` of the vocabulary's
+    tokens, `input_dropout` of the entries of the token vectors, `cell_dropout` of what enters the cell,
+    `hidden_dropout` of the hidden state and of the nodes' inputs, `output_dropout` of the cell's output. Added to the
+    training loss: `activation_regularization` * mean(output^2) of the output with its dropout, and `slowness` *
+    mean((h_t - h_{t-1})^2) of that without (temporal activation regularization; Merity et al. 2017, arXiv 1708.01009).
+    """
+
+    embedding_dropout: float = Field(0.0, ge=0, lt=1)
+    input_dropout: float = Field(0.2, ge=0, lt=1)
+    cell_dropout: float = Field(0.75, ge=0, lt=1)
+    hidden_dropout: float = Field(0.25, ge=0, lt=1)
+    output_dropout: float = Field(0.75, ge=0, lt=1)
+    activation_regularization: float = Field(0.0, ge=0)
+    slowness: float = Field(1e-3, ge=0)
+
+
+class RecurrentNetworkSettings(Regularization):
+    """A genotype's network: `units` of token vectors, hidden state, output; defaults: the paper's on Penn Treebank."""
+
+    units: int = Field(850, ge=1)
+    embedding_dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Decoded(NamedTuple):
+    """`logits` `(T, B, vocabulary)`; `memory` `(B, U)`, the last hidden state without a graph.
+
+    `penalty`: what is added to the training loss (None in evaluation mode).
+    """
+
+    logits: Tensor
+    memory: Tensor
+    penalty: Tensor | None
+
+
+def _uniform(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(shape).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The gate, and what its activation is applied to."""
+    c, h = x.chunk(2, -1)
+    return c.sigmoid(), h
+
+
+class _Model(nn.Module):
+    """Token vectors, a cell unrolled in time, and a decoder that shares the vectors (weight tying).
+
+    All weights are drawn from U(-0.04, 0.04), the decoder's bias is 0.
+    """
+
+    def __init__(self, vocabulary: int, units: int, nodes: int, settings: Regularization) -> None:
+        super().__init__()
+        self.settings, self.units = settings, units
+        self.embedding = _uniform(vocabulary, units)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.entry = _uniform(2 * units, 2 * units)
+        self.nodes = nn.ParameterList(_uniform(units, 2 * units) for _ in range(nodes))
+        self.token_mask = Mask(settings.embedding_dropout)
+        self.vector_mask = Mask(settings.input_dropout)
+        self.cell_mask = Mask(settings.cell_dropout)
+        self.hidden_mask = Mask(settings.hidden_dropout)
+        self.output_mask = Mask(settings.output_dropout)
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """All masks are drawn from this generator."""
+        draw_from(self, generator)
+
+    def decoded(
+        self, inputs: Tensor, memory: Tensor | None, steps: Iterable[Callable[[Tensor, Tensor | None], Tensor]]
+    ) -> Decoded:
+        """`steps`: for each time step what makes h_t of s_0 and the hidden mask."""
+        columns, units = inputs.shape[1], self.units
+        table = masked(self.embedding, self.token_mask(self.embedding, len(self.embedding), 1))
+        vectors = nn.functional.embedding(inputs, table)
+        vectors = masked(vectors, self.vector_mask(vectors, columns, units))
+        entering = masked(vectors, self.cell_mask(vectors, columns, units)) @ self.entry[:units]
+        mask = self.hidden_mask(vectors, columns, units)
+        h = vectors.new_zeros(columns, units) if memory is None else memory
+        outputs = []
+        for x, step in zip(entering, steps, strict=True):
+            gate, candidate = _halves(x + masked(h, mask) @ self.entry[units:])
+            h = step(h + gate * (candidate.tanh() - h), mask)
+            outputs.append(h)
+        raw = torch.stack(outputs)
+        dropped = masked(raw, self.output_mask(raw, columns, units))
+        logits = nn.functional.linear(dropped, self.embedding, self.bias)
+        return Decoded(logits, h.detach(), self._penalty(raw, dropped) if self.training else None)
+
+    def _penalty(self, raw: Tensor, dropped: Tensor) -> Tensor:
+        penalty = self.settings.activation_regularization * dropped.square().mean()
+        if len(raw) > 1:  # of a single step there is no difference
+            penalty = penalty + self.settings.slowness * (raw[1:] - raw[:-1]).square().mean()
+        return penalty
+
+
+class RecurrentNetwork(_Model):
+    """A genotype's network: `forward(tokens (T, B), memory)` gives `Decoded`. Every node has one predecessor."""
+
+    def __init__(self, genotype: CellGenotype, vocabulary: int, settings: RecurrentNetworkSettings) -> None:
+        for number, node in enumerate(genotype.nodes, 1):
+            if len(node) != 1:
+                raise GenotypeError(f"recurrent, node {number} has {len(node)} predecessors, and must have one")
+            if node[0][0] not in ACTIVATIONS:
+                raise GenotypeError(
+                    f"recurrent, node {number}: {node[0][0]} is no activation (allowed: {', '.join(ACTIVATIONS)})"
+                )
+        super().__init__(vocabulary, settings.units, len(genotype.nodes), settings)
+        self.genotype = genotype
+
+    def forward(self, inputs: Tensor, memory: Tensor | None = None) -> Decoded:
+        return self.decoded(inputs, memory, (self._step,) * len(inputs))
+
+    def _step(self, s0: Tensor, mask: Tensor | None) -> Tensor:
+        states = [s0]
+        for ((primitive, src),), weight in zip(self.genotype.nodes, self.nodes, strict=True):
+            gate, h = _halves(masked(states[src], mask) @ weight)
+            states.append(states[src] + gate * (ACTIVATIONS[primitive](h) - states[src]))
+        return torch.stack([states[node] for node in self.genotype.concat]).mean(0)
+
+
+class MixedRecurrent(Mixed):
+    """The cell with every candidate on every edge: a node sums over its predecessors j and the candidates o
+
+        s_i = BN(sum_j sum_o w_jo (s_j + sigmoid(c_j) * (f_o(h_j) - s_j))),    c_j, h_j = split((s_j * m_h) W_i)
+
+    `none` left out. W_i is the node's alone, the same for all predecessors; one batch norm, without scale and shift,
+    for s_0 and all nodes (authors' code, rnn/model_search.py).
+    """  # fmt: skip
+
+    def __init__(self, spec: CellSpec, units: int, transforms: Sequence[MixedTransform]) -> None:
+        super().__init__()
+        if any(overrides(transform, "share") for transform in transforms):
+            raise InputError("a remedy that gives the candidates a part of the channels does not fit a recurrent cell")
+        self.spec = spec
+        self.edges = tuple(MixedEdge(0, CELL_TYPE, index, *edge, 1, units) for index, edge in enumerate(spec.edges))
+        self.norm = nn.BatchNorm1d(units, affine=False)
+        self.transforms = tuple(transforms)
+        self.extras = nn.ModuleDict()
+        for edge in self.edges:
+            for number, transform in enumerate(self.transforms):
+                if (module := transform.build(edge)) is not None:
+                    self.extras[f"{edge.index}-{number}"] = module
+
+    @cached_property
+    def primitives(self) -> tuple[str, ...]:
+        """All candidates of all edges but `none`."""
+        found = {primitive for row in self.spec.candidates for primitive in row}
+        return tuple(primitive for primitive in ACTIVATIONS if primitive in found)
+
+    def tables(self, arch_weights: Tensor) -> list[Tensor]:
+        """`(..., num_edges, num_ops)` to a table `(..., predecessors, primitives)` for each node; 0: no candidate."""
+        if self.skips_zeros:  # what takes no part has no gradient either
+            arch_weights = arch_weights * (arch_weights.detach() != 0)
+        columns = [
+            [self.primitives.index(name) if name in self.primitives else len(self.primitives) for name in row]
+            for row in self.spec.candidates
+        ]
+        place = torch.tensor(columns, device=arch_weights.device).expand(arch_weights.shape)
+        whole = arch_weights.new_zeros(*arch_weights.shape[:-1], len(self.primitives) + 1)
+        whole = whole.scatter(-1, place, arch_weights)[..., :-1]
+        nodes = range(self.spec.num_inputs, self.spec.num_inputs + self.spec.num_nodes)
+        return [whole[..., self.spec.incoming(node), :] for node in nodes]
+
+    def forward(self, s0: Tensor, mask: Tensor | None, tables: Sequence[Tensor], weights: Iterable[Tensor]) -> Tensor:
+        """h_t `(B, U)`; `tables` and `weights` W_i for each node."""
+        states = self.norm(s0)[None]
+        for table, weight in zip(tables, weights, strict=True):
+            gate, h = _halves(masked(states, mask) @ weight)
+            mix = self._transformed if self.transforms else self._sum
+            states = torch.cat([states, self.norm(mix(states, gate, h, table))[None]])
+        output: Tensor = states[1:].mean(0)
+        return output
+
+    def _sum(self, states: Tensor, gate: Tensor, h: Tensor, table: Tensor) -> Tensor:
+        """sum_jo w_jo (s_j + c_j (f_o(h_j) - s_j)), by candidate: each activation is applied to all edges at once."""
+        columns = table[..., None, None].unbind(1)
+        kept = table.sum(-1)[..., None, None] * states
+        mixed = sum(
+            (column * ACTIVATIONS[name](h) for name, column in zip(self.primitives, columns, strict=True)),
+            torch.zeros_like(h),
+        )
+        return (kept + gate * (mixed - kept)).sum(0)
+
+    def _transformed(self, states: Tensor, gate: Tensor, h: Tensor, table: Tensor) -> Tensor:
+        """The same an edge at a time, with what the remedies change about it."""
+        total = torch.zeros_like(states[0])
+        for index in self.spec.incoming(len(states)):
+            edge = self.edges[index]
+            state = states[edge.src]
+            output = torch.zeros_like(state)
+            for name, weight in zip(self.primitives, table[edge.src], strict=True):
+                if name not in self.spec.candidates[index]:
+                    continue
+                candidate = state + gate[edge.src] * (ACTIVATIONS[name](h[edge.src]) - state)
+                for transform in self.transforms:
+                    candidate = transform.on_operation(candidate, edge, name, training=self.training)
+                output = output + weight * candidate
+            for number, transform in enumerate(self.transforms):
+                extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
+                output = transform.on_edge(output, state, edge, extra, training=self.training)
+            total = total + output
+        return total
+
+
+class RecurrentSupernet(_Model):
+    """All candidates at once: `forward(tokens (T, B), arch_weights, memory)` gives `Decoded`.
+
+    Arch weights are `(num_edges, num_ops)`, or `(T, num_edges, num_ops)`: the time steps are the layers.
+    """
+
+    def __init__(
+        self,
+        spec: CellSpec,
+        vocabulary: int,
+        units: int,
+        settings: Regularization,
+        transforms: Sequence[MixedTransform],
+    ) -> None:
+        super().__init__(vocabulary, units, spec.num_nodes, settings)
+        self.cell = MixedRecurrent(spec, units, transforms)
+
+    def layers(self, inputs: Tensor) -> Mapping[str, int]:
+        return {CELL_TYPE: len(inputs)}
+
+    def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor], memory: Tensor | None = None) -> Decoded:
+        tables = self.cell.tables(arch_weights[CELL_TYPE])
+        of_steps: Iterable[Sequence[Tensor]] = (
+            zip(*tables, strict=True) if tables[0].dim() == 3 else (tables,) * len(inputs)
+        )
+        return self.decoded(inputs, memory, (self._step(tables_now) for tables_now in of_steps))
+
+    def _step(self, tables: Sequence[Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
+        return lambda s0, mask: self.cell(s0, mask, tables, self.nodes)

@@ -1,0 +1,151 @@
+"""One evaluation by several workers: Ray Train starts them and joins them in a process group, torch does the rest.
+
+The trial's own process only watches. The first worker writes rows, checkpoints and the result, as a trial's process
+does that works alone; the others go through the same epochs. Where a worker is lost Ray Train ends the others, and
+the trial fails for Tune, which tries it again: from the newest checkpoint, as ever.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from raydarts.errors import TrialError
+from raydarts.runs import drive
+from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
+from raydarts.runs.job import Job
+from raydarts.runs.observer import Observers
+from raydarts.runs.place import Place
+from raydarts.spaces.genotype import describe_genotype
+from raydarts.sweep.cluster import ray_storage
+from raydarts.sweep.jobs import job_of
+
+_SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
+
+
+class WorkersLostError(OSError):
+    """Workers of an evaluation were lost; an OSError, so that Tune tries again."""
+
+
+class Workers:
+    """The workers of one trial, from their start until their training has ended. `config` is the trainable's."""
+
+    def __init__(self, config: dict[str, Any], folder: Place) -> None:
+        self._trial = TrialDirectory(config["directory"])
+        self._error: BaseException | None = None
+        self._seen = len(self._trial.times())
+        self._thread = threading.Thread(target=self._fit, args=(config, folder), daemon=True)
+        self._thread.start()
+
+    def _fit(self, config: dict[str, Any], folder: Place) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - only where it is asked for
+        from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
+
+        one = {"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] > 0 else {})}
+        trainer = TorchTrainer(
+            work,
+            train_loop_config=config,
+            torch_config=TorchConfig(backend="nccl" if config["gpus"] > 0 else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=config["workers"], resources_per_worker=one, use_gpu=config["gpus"] > 0
+            ),
+            run_config=RunConfig(
+                name=self._trial.id, **ray_storage(folder), failure_config=FailureConfig(max_failures=0)
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # told to whoever waits
+            self._error = error
+
+    def wait(self) -> bool:
+        """Until a further epoch has been kept: True. False: the trial has its result, or another attempt took over.
+
+        Raises `WorkersLostError` where workers were lost before that.
+        """
+        pause = _SHORTEST
+        while self._thread.is_alive():
+            if len(self._trial.times()) > self._seen and (self._trial.result() or {}).get("status") not in FINAL:
+                self._seen += 1
+                return True
+            self._thread.join(pause)
+            pause = min(_LONGEST, 1.5 * pause)
+        if (self._trial.result() or {}).get("status") in FINAL:
+            return False
+        if self._error is None:
+            return False
+        raise WorkersLostError(f"workers of {self._trial.id} were lost: {self._error}") from self._error
+
+    def leave(self) -> None:
+        """Take the trial from the workers: the first ends at its next write, and the others with it."""
+        if self._thread.is_alive():
+            self._trial.claim()
+
+
+def work(config: dict[str, Any]) -> None:
+    """What each worker runs: the trial's job, from its newest checkpoint to its end."""
+    import torch  # noqa: PLC0415 - only where trials run
+    import torch.distributed as dist  # noqa: PLC0415
+
+    trial = TrialDirectory(config["directory"])
+    leads, device = dist.get_rank() == 0, "cpu"
+    if config["gpus"] > 0:
+        from ray.train.torch import get_device  # noqa: PLC0415
+
+        device = str(get_device())
+        torch.cuda.set_device(device)
+    try:
+        job, observers = _opened(trial, leads, lambda: job_of(trial, config, device))
+        _train(job, trial, observers, leads, int(config["checkpoint_every"]))
+    except (OSError, SupersededError):
+        raise
+    except TrialError as error:  # all meet it together
+        if leads:
+            drive.fail(trial, error)
+    except Exception as error:
+        if _of_a_partner(error):
+            raise WorkersLostError(f"another worker was lost: {error}") from error
+        trial.claim()
+        drive.fail(trial, error)
+        raise  # the others wait for this one
+
+
+def _of_a_partner(error: Exception) -> bool:
+    """Whether an error is of the exchange with the other workers. In a backward pass it is a plain RuntimeError."""
+    import torch.distributed as dist  # noqa: PLC0415
+
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Connection"))
+
+
+def _opened(trial: TrialDirectory, leads: bool, make: Any) -> tuple[Job, Observers]:
+    """The job where the first worker has taken it up; the others read the checkpoint that it has found good."""
+    import torch  # noqa: PLC0415
+    import torch.distributed as dist  # noqa: PLC0415
+
+    from raydarts import tracking  # noqa: PLC0415
+
+    job: Job | None = None
+    if leads:
+        trial.claim()
+        job = drive.open_job(make, trial)
+    epoch = torch.tensor([0 if job is None else job.epoch])
+    if dist.get_backend() == "nccl":
+        epoch = epoch.cuda()
+    dist.broadcast(epoch, 0)
+    if job is None:
+        return drive.follow_job(make, trial, int(epoch)), Observers()
+    return job, tracking.observers(trial)
+
+
+def _train(job: Job, trial: TrialDirectory, observers: Observers, leads: bool, every: int) -> None:
+    if not leads:
+        while not job.finished:
+            job.run_epoch()
+        job.result()
+        return
+    try:
+        while not job.finished:
+            observers.epoch(drive.advance(job, trial, every))
+        observers.finished(drive.finish(job, trial, describe_genotype))
+    finally:
+        observers.close()

@@ -1,0 +1,104 @@
+"""Genotypes for one stage that runs alone: out of another run, or from files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from raydarts.config.checks import check_draw
+from raydarts.config.loader import LoadedSpec
+from raydarts.config.plan import check_stage
+from raydarts.errors import InputError, RunError
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place
+from raydarts.runs.stages import SEARCH, read_promotion, stages_of
+from raydarts.spaces import Genotype, Space
+
+
+def genotypes_for(loaded: LoadedSpec, stage: str | None, sources: Sequence[Place]) -> dict[str, Any] | None:
+    """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`."""
+    if stage is None:
+        if sources:
+            raise InputError("--genotypes are for one stage: name it with --stage, for example --stage evaluate")
+        return None
+    check_stage(loaded, stage)
+    if stage == SEARCH:
+        if sources:
+            raise InputError("--stage search finds its own genotypes: leave --genotypes out, or name another --stage")
+        return None
+    if not sources:
+        raise InputError(f"--stage {stage} needs genotypes: give --genotypes RUN, or a genotype's file")
+    return read_genotypes(loaded, sources)
+
+
+def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place]) -> dict[str, Any]:
+    """What run.json keeps: `from`, a line for each source, and `candidates`, each distinct genotype, best first.
+
+    Of a run: the order of its last stage that ranked any (evaluate or a rung, else the search by the run's own
+    metric). Of several sources: in the order given. Raises `InputError` where a source has none of the spec's spaces.
+    """
+    spaces = _spaces(loaded)
+    origins: list[dict[str, Any]] = []
+    candidates: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        origin, found = _of_run(source) if source.is_dir() else _of_file(source)
+        fitting = [each for each in found if any(space.owns(each[0]) for space in spaces.values())]
+        if not fitting:
+            what = f"none of its {len(found)} genotypes is" if found else "it has no genotype yet, so none is"
+            raise InputError(
+                f"{source}: {what} of this spec's space ({', '.join(spaces)}); name the genotypes' own space under "
+                "search.space, or give another --genotypes"
+            )
+        origins.append({"source": str(source), **origin, "genotypes": len(fitting)})
+        for genotype, told in fitting:
+            known = {"id": genotype.id, "genotype": genotype.to_json(), "trials": [], "skips": genotype.skips()}
+            candidates.setdefault(genotype.id, {**known, "origin": told})
+    return {"from": origins, "candidates": list(candidates.values())}
+
+
+def _spaces(loaded: LoadedSpec) -> dict[str, Space]:
+    """The spaces that the spec's `search` may have, by name."""
+    drawn = [check_draw(draw, []) for draw in loaded.search.variations()]
+    return {settings.space.name: settings.space.build() for settings in drawn if settings is not None}
+
+
+Found = list[tuple[Genotype, str]]
+"""Genotypes, best first, each with where it was found."""
+
+
+def _of_file(path: Place) -> tuple[dict[str, Any], Found]:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or run; --genotypes takes a genotype's file or a run's")
+    if not isinstance(path, Path):
+        raise InputError(f"{path}: a genotype's file must lie on this machine; a run may lie in an object store")
+    return {"kind": "file"}, [(Genotype.from_file(path), str(path))]
+
+
+def _of_run(path: Place) -> tuple[dict[str, Any], Found]:
+    run = RunDirectory.open(path)
+    description = run.description()
+    for stage, ordered in _ranked(run, description):
+        if ordered:
+            found = [
+                (Genotype.from_json(genotype, str(run.path)), f"{run.name}: number {rank} in {stage}")
+                for rank, genotype in enumerate(ordered, start=1)
+            ]
+            return {"kind": "run", "run": description.get("id"), "name": run.name, "stage": stage}, found
+    raise RunError(f"{path}: this run has no genotype yet; wait for its first search to end, or give another")
+
+
+def _ranked(run: RunDirectory, description: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Each stage's genotypes, best first; the last stage first. Transfers rank for other data, and are left out."""
+    for stage in reversed([stage for stage in stages_of(description) if not stage.is_transfer]):
+        records = results.retrained(run, stage.name)
+        genotypes = {record.description["genotype_id"]: record.description["genotype"] for record in records}
+        ranked = results.ranking(results.evaluation_rows(records))
+        yield stage.name, [genotypes[row["genotype"]] for row in ranked]
+        if ranked := read_promotion(run, stage.name) or []:
+            yield f"the promotion to {stage.name}", [each["genotype"] for each in ranked if each["promoted"]]
+    sweep = description["spec"].get("sweep") or {}
+    metric, mode = sweep.get("metric", "validation_accuracy"), sweep.get("mode", "max")
+    ordered = results.promotion_order(results.trials(run), metric, mode)
+    yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]

@@ -1,0 +1,97 @@
+"""Every stage after the search, as a source of trials: a rung, `evaluate` or a transfer retrains what it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.score import score_of
+from raydarts.runs.stages import EVALUATE, GIVEN, SEARCH, Stage, read_promotion, retraining, write_promotion
+
+
+def promote(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str, Any]]:
+    """Which genotypes a stage retrains, decided once and kept in its promotion.json with the reasons."""
+    decisions = read_promotion(run, stage.name)
+    if decisions is None:
+        decisions = _decide(run, loaded, stage)
+        write_promotion(run, stage.name, decisions)
+    return decisions
+
+
+def _decide(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str, Any]]:
+    bars = (stage.settings.top_k, stage.settings.max_skips)
+    if stage.source == SEARCH:
+        return results.promotion(results.trials(run), loaded.sweep.metric, loaded.sweep.mode, *bars)
+    if stage.source == GIVEN:
+        return results.admission(run.description()["genotypes"]["candidates"], *bars)
+    before = read_promotion(run, stage.source) or []
+    score = score_of(run.description())
+    rows = results.evaluation_rows(results.retrained(run, stage.source), score)
+    return results.narrowing(before, rows, stage.source, *bars, score)
+
+
+class RetrainingStage:
+    """Every promoted genotype once per evaluation seed, the promising first.
+
+    The first seed of each genotype comes first, the best-ranked genotype at the front. Of further seeds those of the
+    genotype with the best mean so far come first, so that were the run cut off (by a budget, a lost cluster), the best
+    would have the most seeds. What was begun before is finished first. Order changes no result.
+    """
+
+    def __init__(self, run: RunDirectory, stage: Stage[Any], decisions: Sequence[Mapping[str, Any]]) -> None:
+        self.score = score_of(run.description())
+        self.metric = self.score.metric
+        chosen = [decision for decision in decisions if decision["promoted"]]
+        self._rank = {decision["id"]: rank for rank, decision in enumerate(chosen)}
+        self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
+        self._scores: dict[str, list[float]] = {}
+        self._waiting: list[tuple[str, int, TrialDirectory]] = []
+        for seed in stage.settings.seeds:
+            for decision in chosen:
+                trial = retraining(run, stage.name, decision["id"], seed)
+                if not trial.exists:
+                    trial.create(_description(stage.name, decision, seed))
+                if trial.result() is None:
+                    self._waiting.append((decision["id"], seed, trial))
+                else:
+                    self.ended(read_trial(trial))
+        self._total = len(chosen) * len(stage.settings.seeds)
+
+    def total(self) -> int:
+        return self._total
+
+    def remaining(self) -> int:
+        return len(self._waiting)
+
+    def next_trial(self) -> TrialDirectory | None:
+        if not self._waiting:
+            return None
+        chosen = min(self._waiting, key=lambda each: self._priority(*each))
+        self._waiting.remove(chosen)
+        return chosen[2]
+
+    def _priority(self, genotype: str, seed: int, trial: TrialDirectory) -> tuple[bool, bool, float, int, int]:
+        known = self._scores.get(genotype)
+        first = self._turn[seed] == 0
+        worth = 0.0 if first else self.score.sign * fmean(known) if known else float("-inf")
+        return (trial.owner() is None, not first, -worth, self._turn[seed], self._rank[genotype])
+
+    def reported(self, trial: TrialDirectory, epoch: int) -> None:
+        """Nobody decides on it."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """What a completed retraining measured counts in the order of the others."""
+        value = record.value(self.metric)
+        if record.status == "completed" and value is not None:
+            self._scores.setdefault(record.description["genotype_id"], []).append(value)
+
+
+def _description(stage: str, decision: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A retraining's trial.json. Those of `evaluate` name no stage, as in runs that had no other."""
+    what = {"genotype_id": decision["id"], "genotype": decision["genotype"], "seed": seed}
+    named = {} if stage == EVALUATE else {"stage": stage}
+    return {"kind": "evaluation", **named, **what, "trials": decision["trials"]}
