@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typer.testing import CliRunner
 from raydarts import cli
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.place import Place, place_of, read_bytes
+from raydarts.runs.place import place_of, read_bytes
 from tests.objects import S3, SECRET
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,11 +57,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def storage(s3: S3) -> Place:
-    return place_of(f"s3://bucket/{uuid.uuid4().hex}")
-
-
-@pytest.fixture
 def own_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """A server that may be stopped."""
     server = S3()
@@ -79,41 +73,12 @@ def everything(place: Any) -> list[bytes]:
     return [place.filesystem.open_input_stream(info.path).readall() for info in listed if info.is_file]
 
 
-def test_a_killed_driver_resumes_there_to_the_end_of_a_local_run(local: Any, storage: Place, tmp_path: Path) -> None:
+def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(local: Any, own_s3: S3, tmp_path: Path) -> None:
+    storage = place_of("s3://bucket/runs")
     run = RunDirectory(storage / "fake")
-    first = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.4")
-    until(lambda: run.trial(1).rows())
-    first.send_signal(signal.SIGKILL)
-    first.wait(timeout=30)
-    finished = [trial.id for trial in run.trials() if trial.result()]
-    assert finished == ["0000"]
-    assert not run.in_use()
-
-    assert driver(storage, tmp_path).wait(timeout=240) == 0, (tmp_path / "output").read_text()
-    assert summary(run) == local
-    assert (tmp_path / "log").read_text().split().count("0") == 1  # not run again
-
-    shown = CliRunner().invoke(cli.app, ["report", str(run.path), "--json"])
-    assert json.loads(shown.stdout)["status"] == "completed"
-    assert CliRunner().invoke(cli.app, ["status", str(run.path)]).exit_code == 0
-    assert CliRunner().invoke(cli.app, ["export", str(run.path), "--to", str(tmp_path / "t.csv")]).exit_code == 0
-    assert CliRunner().invoke(cli.app, ["compare", str(run.path), str(run.path)]).exit_code == 0
-    assert CliRunner().invoke(cli.app, ["report", str(run.path), "--html"]).exit_code == 0
-    assert b"<html" in read_bytes(run.path / "report.html")[:200]
-    assert not (ROOT / "s3:").exists()
-    held = everything(storage)
-    assert len(held) > 30
-    assert not any(SECRET.encode() in content for content in held)
-    assert SECRET not in (tmp_path / "output").read_text()
-
-
-def test_a_store_that_stays_away_ends_the_sweep_and_one_briefly_away_does_not(
-    local: Any, own_s3: S3, tmp_path: Path
-) -> None:
-    run = RunDirectory("s3://bucket/gone/fake")
-    first = driver("s3://bucket/gone", tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
+    first = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
     until(lambda: run.trial(0).rows())
-    own_s3.stop()
+    own_s3.stop()  # for good, as far as this driver waits
     code = first.wait(timeout=240)
     own_s3.start()
     output = (tmp_path / "output").read_text()
@@ -121,15 +86,42 @@ def test_a_store_that_stays_away_ends_the_sweep_and_one_briefly_away_does_not(
     assert "the storage does not answer as it should" in output
     assert "raydarts resume" in output
     assert "failed" not in [trial["status"] for trial in results.report_json(run)["trials"]]
-    rows = run.trial(0).rows()
-    assert rows
+    reported = run.trial(0).rows()
 
-    second = driver("s3://bucket/gone", tmp_path, RAYDARTS_TEST_SLEEP="0.2")
+    second = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.4")
     until(lambda: run.trial(1).rows())
+    second.send_signal(signal.SIGKILL)
+    second.wait(timeout=30)
+    assert [trial.id for trial in run.trials() if trial.result()] == ["0000"]
+    assert not run.in_use()
+
+    (tmp_path / "log").unlink()
+    third = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2")
+    until(lambda: run.trial(2).rows())
     own_s3.stop()
     time.sleep(2)
     own_s3.start()
-    assert second.wait(timeout=240) == 0, (tmp_path / "output").read_text()
+    assert third.wait(timeout=240) == 0, (tmp_path / "output").read_text()
     assert summary(run) == local
-    assert run.trial(0).rows()[: len(rows)] == rows
-    assert (tmp_path / "log").read_text().split()[1:] == ["0", "1", "2", "evaluation"]  # none anew in the second
+    assert run.trial(0).rows()[: len(reported)] == reported
+    assert (tmp_path / "log").read_text().split() == ["1", "2", "evaluation"]  # 0 is not run again, none begun twice
+    _commands_read_it(run, tmp_path)
+    held = everything(storage)
+    assert len(held) > 30
+    assert not any(SECRET.encode() in content for content in held)
+    assert SECRET not in (tmp_path / "output").read_text()
+
+
+def _commands_read_it(run: RunDirectory, folder: Path) -> None:
+    shown = CliRunner().invoke(cli.app, ["report", str(run.path), "--json"])
+    assert json.loads(shown.stdout)["status"] == "completed"
+    path, table = str(run.path), str(folder / "table.csv")
+    for command in (
+        ["status", path],
+        ["export", path, "--to", table],
+        ["compare", path, path],
+        ["report", path, "--html"],
+    ):
+        assert CliRunner().invoke(cli.app, command).exit_code == 0, command
+    assert b"<html" in read_bytes(run.path / "report.html")[:200]
+    assert not (ROOT / "s3:").exists()
