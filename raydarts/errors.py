@@ -8,6 +8,7 @@
     |   |-- CheckpointError        checkpoints are there, and none belongs to this job
     |   |-- RunError               a run directory: absent, foreign, locked, or already there
     |   `-- ResourceError          more CPUs or GPUs asked for than there are
+    |-- StorageError               exit code 4: the storage failed or is not to be seen; the run can be resumed
     `-- TrialError                 a trial's own failure; the trial is marked failed, the sweep goes on
         `-- NonFiniteError         a loss or gradient that is not finite, with epoch, batch and setting
 
@@ -75,6 +76,10 @@ class RunError(InputError):
 
 class ResourceError(InputError):
     """More CPUs or GPUs asked for than the machine or cluster can ever give."""
+
+
+class StorageError(RaydartsError, OSError):
+    """The storage failed, for longer than is waited, or a node does not see it. No trial's fault: the run can go on."""
 
 
 class TrialError(RaydartsError):

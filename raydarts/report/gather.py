@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, mode_of, score_named, score_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
@@ -237,7 +237,7 @@ def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirector
     )
 
 
-def gather(path: Path) -> Run:
+def gather(path: Place) -> Run:
     """Read a run directory. Raises `RunError` where `path` is none."""
     run = RunDirectory.open(path)
     description = run.description()

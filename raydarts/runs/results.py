@@ -10,6 +10,7 @@ from typing import Any
 
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
+from raydarts.runs.place import each
 from raydarts.runs.score import ACCURACY, Score, score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stages_of
 
@@ -77,7 +78,7 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
 def trials(run: RunDirectory) -> list[TrialRecord]:
     """All search trials in the order of their indices."""
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in run.trials()]
+    return each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
@@ -87,7 +88,7 @@ def evaluations(run: RunDirectory) -> list[TrialRecord]:
 def retrained(run: RunDirectory, stage: str) -> list[TrialRecord]:
     """The records of a retraining stage."""
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in retrainings(run, stage)]
+    return each(lambda trial: read_trial(trial, in_use), retrainings(run, stage), run.path)
 
 
 def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
