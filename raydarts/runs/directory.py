@@ -17,6 +17,7 @@ from raydarts.runs import lock
 from raydarts.runs.files import append_line, plain, read_json, read_lines, write_json, write_lines
 from raydarts.runs.place import (
     Place,
+    delete,
     each,
     entries,
     exists,
@@ -267,8 +268,11 @@ def _versions() -> dict[str, str | None]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the sources that run, where they lie in a git checkout."""
+    """The commit of the sources that run: of the wheel that `make wheel` made, or of the git checkout they lie in."""
     here = Path(__file__).parent
+    packaged = here.parent / "COMMIT"
+    if packaged.exists():
+        return packaged.read_text(encoding="utf-8").strip()
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607
