@@ -1,7 +1,8 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 130 interrupted. Commands
-import what they need when they run, so that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed (both can
+be resumed), 130 interrupted. Commands import what they need when they run, so that `--help`, `show` and `list` are
+quick and work without Ray.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from raydarts import __version__, cli_cluster, cli_results, cli_wandb
-from raydarts.errors import InputError, TrialError
+from raydarts.errors import InputError, StorageError, TrialError
+from raydarts.runs.place import place_of
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
     from raydarts.config.plan import Plan
     from raydarts.errors import Problem
+    from raydarts.runs.place import Place
 
 app = typer.Typer(
     name="raydarts",
@@ -36,11 +39,17 @@ for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
 app.add_typer(cli_wandb.app)
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
+RunPath = cli_results.RunPath
 GenotypePath = Annotated[
     Path, typer.Argument(help="A genotype: JSON, or Python's Genotype(...) as authors publish it.", show_default=False)
 ]
-Storage = Annotated[Path, typer.Option(help="Folder that holds runs.")]
+Storage = Annotated[
+    Any,  # a Place, which typer cannot tell from its parts
+    typer.Option(
+        help="What holds runs: a folder (on several nodes one that all mount), s3://BUCKET/PREFIX or gs://...",
+        parser=place_of,
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="The run's name. Default: the spec's name and the time.")]
 Sets = Annotated[
     list[str] | None,
@@ -59,7 +68,7 @@ def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
     return load_spec(spec, overrides or ())
 
 
-def _run_path(storage: Path, name: str | None, default: str) -> Path:
+def _run_path(storage: Place, name: str | None, default: str) -> Place:
     from raydarts.config.spec import check_name
 
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -76,8 +85,10 @@ def sweep(
         str | None, typer.Option(help="Run this stage alone: search, rung-1, evaluate, transfer-NAME.")
     ] = None,
     genotypes: Annotated[
-        list[Path] | None,
-        typer.Option(help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable."),
+        list[Any] | None,
+        typer.Option(
+            help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable.", parser=place_of
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
 ) -> None:
@@ -138,7 +149,7 @@ def resume(
     _finish(resume_sweep(found.path, address=address, overrides=sets or ()), found.path)
 
 
-def _finish(code: int, path: Path) -> None:
+def _finish(code: int, path: Place) -> None:
     from raydarts.report.tables import summary
 
     if code in (0, 1, 3):
@@ -278,6 +289,9 @@ def main() -> None:
     except TrialError as error:  # of a single search or evaluation; a sweep's are in its report
         sys.stderr.write(f"failed: {error}\n")
         sys.exit(1)
+    except StorageError as error:
+        sys.stderr.write(f"storage: {error}\n")
+        sys.exit(4)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

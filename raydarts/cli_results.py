@@ -11,8 +11,14 @@ import typer
 from rich.console import Console
 
 from raydarts.errors import InputError
+from raydarts.runs.place import local_path, place_of
 
-RunPath = Annotated[Path, typer.Argument(help="A run directory, STORAGE/NAME.", show_default=False)]
+RunPath = Annotated[
+    Any,  # a Place, which typer cannot tell from its parts
+    typer.Argument(
+        help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://...", show_default=False, parser=place_of
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -50,7 +56,8 @@ def report(
         bool, typer.Option("--html", help="Write one HTML file with findings and figures; needs no network.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where --html writes. Default: report.html in the run directory.")
+        Any,
+        typer.Option(help="Where --html writes. Default: report.html in the run directory.", parser=place_of),
     ] = None,
 ) -> None:
     """What a run found: the ranking of retrained genotypes, and every trial behind it."""
@@ -72,7 +79,9 @@ def report(
 
 def export(
     run: RunPath,
-    to: Annotated[Path, typer.Option(help="The file: .csv or .parquet.", show_default=False)],
+    to: Annotated[
+        Path, typer.Option(help="The file on this machine: .csv or .parquet.", show_default=False, parser=local_path)
+    ],
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,
 ) -> None:
     """All results as one flat table: a row for each search trial and retraining."""

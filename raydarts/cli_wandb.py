@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from raydarts.cli_results import RunPath, console
 from raydarts.errors import InputError
+from raydarts.runs.place import place_of
 
 app = typer.Typer(name="wandb", help="Weights & Biases: what a run gives to it.", no_args_is_help=True)
 
@@ -32,7 +32,8 @@ def report(
         bool, typer.Option("--dry-run", help="Write the report's spec as JSON; no network, no account.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where --dry-run writes. Default: wandb-report.json in the run directory.")
+        Any,
+        typer.Option(help="Where --dry-run writes. Default: wandb-report.json in the run directory.", parser=place_of),
     ] = None,
 ) -> None:
     """Save a W&B report of a run: findings in words, panels over its tracked runs, ranking, genotypes, cost."""

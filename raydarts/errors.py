@@ -9,6 +9,7 @@
     |   |-- RunError               a run directory: absent, foreign, locked, or already there
     |   |-- ResourceError          more CPUs or GPUs asked for than there are
     |   `-- ClusterError           a Ray cluster that does not answer, refuses, or has another raydarts
+    |-- StorageError               exit code 4: the storage failed or is not to be seen; the run can be resumed
     `-- TrialError                 a trial's own failure; the trial is marked failed, the sweep goes on
         `-- NonFiniteError         a loss or gradient that is not finite, with epoch, batch and setting
 
@@ -80,6 +81,10 @@ class ResourceError(InputError):
 
 class ClusterError(InputError):
     """A Ray cluster that does not answer, refuses the token or the job, or has another version of raydarts."""
+
+
+class StorageError(RaydartsError, OSError):
+    """The storage failed, for longer than is waited, or a node does not see it. No trial's fault: the run can go on."""
 
 
 class TrialError(RaydartsError):

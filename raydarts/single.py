@@ -19,13 +19,14 @@ from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.place import Place
 from raydarts.runs.score import score_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
 
 
-def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) -> None:
+def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
     """A search of a spec in which nothing is left to choose."""
     if not loaded.search.is_constant:
         open_leaves = [dimension.name for dimension in loaded.search.distributions() if dimension.condition is None]
@@ -36,7 +37,7 @@ def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) ->
     settings = loaded.settings_of(loaded.search.materialise(None))
     threads = max(1, int(loaded.sweep.resources.cpus))
     device(gpu)  # before anything is made
-    tracking.check(loaded.track)
+    tracking.check(loaded.track, path)
     spec = {
         "search": settings.model_dump(mode="json"),
         "data": loaded.data.model_dump(mode="json"),
@@ -53,7 +54,7 @@ def start_search(loaded: LoadedSpec, path: Path, gpu: bool, console: Console) ->
 
 
 def start_evaluation(
-    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Path, gpu: bool, console: Console
+    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
@@ -67,7 +68,7 @@ def start_evaluation(
         loaded = load_spec(spec_path, sets)
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
-        tracking.check(track)
+        tracking.check(track, path)
         if loaded.evaluate is not None:
             stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
             if stage.table is not None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.objects import S3, use
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -41,3 +43,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An S3 server with a bucket called `bucket`, which this process and its children use."""
+    use(s3_server, monkeypatch)
+    return s3_server

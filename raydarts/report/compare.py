@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,10 +13,11 @@ from raydarts.report import stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
 from raydarts.runs.files import plain
+from raydarts.runs.place import Place
 from raydarts.runs.stages import data_of, section_of
 
 
-def compare_runs(first: Path, second: Path) -> dict[str, Any]:
+def compare_runs(first: Place, second: Place) -> dict[str, Any]:
     """JSON-able. Means carry n, sample standard deviation and Student's 95 % interval.
 
     `paired`: second minus first over searches with the same choices and search seed in both. `warnings`: why

@@ -10,13 +10,14 @@ from typing import Any
 from raydarts.errors import InputError
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
+from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.stages import EVALUATE, stages_of
 
 FORMATS = (".csv", ".parquet")
 
 
-def export_run(path: Path, to: Path, *, epochs: bool = False) -> int:
+def export_run(path: Place, to: Path, *, epochs: bool = False) -> int:
     """Write a row for each search trial and retraining (`epochs`: for each of their epochs); returns how many.
 
     Raises `RunError` where `path` is no run, `InputError` where `to` is no .csv or .parquet or cannot be written.

@@ -18,7 +18,7 @@ from raydarts.report import figures, figures_cluster, figures_epochs, figures_sw
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
 from raydarts.report.wording import duration, number, told_score
-from raydarts.runs.files import write_bytes
+from raydarts.runs.place import Place, place_of, write_bytes
 
 _LONGEST_ERROR = 2000
 
@@ -29,19 +29,19 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def write_html(path: Path, out: Path | None = None) -> Path:
+def write_html(path: Place, out: Place | None = None) -> Place:
     """Make the report of the run at `path`; `out` defaults to report.html in its directory.
 
     Raises `RunError` where `path` is no run, `InputError` where `out` cannot be written.
     """
     run = gather(path)
-    target = Path(path) / "report.html" if out is None else out
+    target = place_of(path) / "report.html" if out is None else out
     if not target.parent.is_dir() or target.is_dir():  # before the work is done
         raise InputError(f"{target}: the report cannot be written: its folder must exist, and it must be a file")
     try:
         write_bytes(target, render(run).encode("utf-8", "replace"))  # a spec may hold half a surrogate pair
     except OSError as error:
-        raise InputError(f"{target}: the report cannot be written: {error.strerror}") from error
+        raise InputError(f"{target}: the report cannot be written: {error.strerror or error}") from error
     return target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,16 +13,17 @@ from rich.text import Text
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place
 from raydarts.runs.score import Score, mode_of, score_named
 from raydarts.runs.stages import EVALUATE
 
 
-def report_of(path: Path) -> dict[str, Any]:
+def report_of(path: Place) -> dict[str, Any]:
     """The report of a run directory as JSON-able data. Raises `RunError` where `path` is no run."""
     return results.report_json(RunDirectory.open(path))
 
 
-def status_json(path: Path) -> dict[str, Any]:
+def status_json(path: Place) -> dict[str, Any]:
     """Trials and evaluations by status, and the best trial so far."""
     found = report_of(path)
     best = _best(found)
@@ -57,12 +57,13 @@ def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
 
 
-def status_table(path: Path) -> RenderableType:
+def status_table(path: Place) -> RenderableType:
     """The status for a terminal, with the command that goes on where one is needed."""
     found = status_json(path)
     table = Table(title=f"{found['name']}: {found['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
-    for column in ("stage", *columns):
+    table.add_column("stage", overflow="fold", min_width=19)
+    for column in columns:
         table.add_column(column)
     stages = {"trials": found["trials"], "evaluations": found["evaluations"], **found["stages"]}
     for stage, counts in stages.items():
@@ -220,14 +221,14 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
     return Text("\n".join(f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)))
 
 
-def summary(path: Path) -> RenderableType:
+def summary(path: Place) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
     found = report_of(path)
     parts = [*rankings(found), baselines_text(found), failures(found), Text(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
-def full(path: Path) -> RenderableType:
+def full(path: Place) -> RenderableType:
     """The whole report for a terminal."""
     found = report_of(path)
     question = Text(found["question"]) if found["question"] else None

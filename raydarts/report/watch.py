@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 
 from raydarts.report.tables import status_json, status_table
+from raydarts.runs.place import Place
 
 _ENDED = ("completed", "failed", "interrupted", "halted")
 
 
-def follow(path: Path, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
+def follow(path: Place, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
     """Show the status every `every` seconds until the run has ended, or Ctrl-C is pressed.
 
     Where the output is no terminal a table is printed only when something has changed.

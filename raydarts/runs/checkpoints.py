@@ -11,11 +11,10 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from raydarts.runs.files import write_bytes
 from raydarts.runs.identity import differences
+from raydarts.runs.place import Place, delete, entries, make_folder, read_bytes, rename, write_bytes
 
 logger = logging.getLogger("raydarts")
 _NAME = re.compile(r"^epoch-(\d{4,9})-([0-9a-f]{16})\.pt$")
@@ -53,7 +52,7 @@ class CheckpointStore:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         identity: Mapping[str, Any],
         keep: int = 2,
         guard: Callable[[], None] | None = None,
@@ -63,41 +62,42 @@ class CheckpointStore:
         self.keep = keep
         self._guard = guard or (lambda: None)
 
-    def save(self, epoch: int, state: dict[str, Any]) -> Path:
+    def save(self, epoch: int, state: dict[str, Any]) -> Place:
         import torch  # noqa: PLC0415 - reading results needs no torch
 
         buffer = io.BytesIO()
         torch.save({"identity": self.identity, "state": state}, buffer)
         content = buffer.getvalue()
         self._guard()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         path = self.folder / f"epoch-{epoch:04d}-{_digest(content)}.pt"
         write_bytes(path, content)
         files = self.files()
         later = [old for old in files if old != path and self.epoch(old) >= epoch]
         for old in later + [file for file in files if file not in later][self.keep :]:
-            old.unlink(missing_ok=True)
+            delete(old)
         return path
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Newest first."""
-        found = [path for path in self.folder.iterdir() if _NAME.match(path.name)] if self.folder.is_dir() else []
-        return sorted(found, key=lambda path: (self.epoch(path), path.stat().st_mtime_ns), reverse=True)
+        found = [entry for entry in entries(self.folder) if _NAME.match(entry.place.name)]
+        found.sort(key=lambda entry: (self.epoch(entry.place), entry.modified_ns), reverse=True)
+        return [entry.place for entry in found]
 
     @staticmethod
-    def epoch(path: Path) -> int:
+    def epoch(path: Place) -> int:
         """The epoch that a checkpoint's name claims."""
         match = _NAME.match(path.name)
         return int(match[1]) if match else -1
 
-    def read(self, path: Path) -> dict[str, Any]:
+    def read(self, path: Place) -> dict[str, Any]:
         """The job's state. Raises `Refused` where the file is damaged, unreadable or another job's.
 
         Only tensors and plain values are read (`torch.load(weights_only=True)`): nothing in it is executed.
         """
         import torch  # noqa: PLC0415
 
-        content = path.read_bytes()
+        content = read_bytes(path)
         match = _NAME.match(path.name)
         if match is None or _digest(content) != match[2]:
             raise Refused("damaged or cut short (its digest does not match)", damaged=True)
@@ -117,14 +117,14 @@ class CheckpointStore:
 
     def tidy(self) -> None:
         """Name what is no checkpoint, and remove what a kill left half-written."""
-        for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
+        for path in [entry.place for entry in entries(self.folder)]:
             if path.name.startswith(".") and path.name.endswith(".tmp"):
                 self._guard()
-                path.unlink(missing_ok=True)
+                delete(path)
             elif not _NAME.match(path.name) and path.suffix != ".refused":
                 logger.warning("%s: is no checkpoint of raydarts; not used", path)
 
-    def set_aside(self, path: Path) -> None:
+    def set_aside(self, path: Place) -> None:
         """Rename a refused checkpoint, so that it is neither met again nor deleted by later ones."""
         self._guard()
-        path.rename(path.with_name(f"{path.name}.refused"))
+        rename(path, f"{path.name}.refused")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import platform
-import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.errors import RunError
+from raydarts.runs import lock
 from raydarts.runs.files import append_line, plain, read_json, read_lines, write_json, write_lines
+from raydarts.runs.place import (
+    Place,
+    delete,
+    each,
+    entries,
+    exists,
+    make_folder,
+    place_of,
+    publish,
+    take_over,
+    write_bytes,
+)
 
 FORMAT = 1
 FINAL = ("completed", "stopped", "failed")
@@ -31,8 +41,8 @@ class SupersededError(Exception):
 class TrialDirectory:
     """One trial's folder. After `claim()` every write first makes sure that no newer attempt took over."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Place) -> None:
+        self.path = place_of(path)
         self._token: str | None = None
 
     @property
@@ -40,16 +50,16 @@ class TrialDirectory:
         return self.path.name
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints(self) -> Place:
         return self.path / "checkpoints"
 
     @property
     def exists(self) -> bool:
-        return (self.path / "trial.json").exists()
+        return exists(self.path / "trial.json")
 
     def create(self, description: Mapping[str, Any]) -> None:
         """Write trial.json: what is to be run."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         write_json(self.path / "trial.json", description)
 
     def description(self) -> dict[str, Any]:
@@ -63,7 +73,7 @@ class TrialDirectory:
         token = uuid.uuid4().hex
         write_json(self.path / "owner.json", {"token": token, "pid": os.getpid(), "host": platform.node()})
         self._token = token
-        (self.path / "halted.json").unlink(missing_ok=True)
+        take_over(self.path)
 
     def check(self) -> None:
         """Raise `SupersededError` where a newer attempt claimed the trial."""
@@ -78,12 +88,17 @@ class TrialDirectory:
         return found
 
     def halt(self, reason: str) -> None:
-        """Note why the trial was stopped for now. That is no result: whoever claims the trial goes on with it."""
+        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it."""
         write_json(self.path / "halted.json", {"reason": reason, "epochs": len(self.rows())})
 
     def halted(self) -> dict[str, Any] | None:
         found: dict[str, Any] | None = read_json(self.path / "halted.json")
         return found
+
+    def goes_on(self) -> None:
+        """A halted trial is halted no more."""
+        self.check()
+        delete(self.path / "halted.json")
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         self.check()
@@ -106,7 +121,7 @@ class TrialDirectory:
         """Drop the rows of epochs after `epoch`: they will be run again."""
         self.check()
         path = self.path / "metrics.jsonl"
-        if path.exists():
+        if exists(path):
             write_lines(path, [row for row in self.rows() if row.get("epoch", 0) <= epoch])
 
     def write_result(self, result: Mapping[str, Any]) -> None:
@@ -119,15 +134,16 @@ class TrialDirectory:
 
 
 class RunDirectory:
-    """One run's folder: `STORAGE/NAME`."""
+    """One run's folder, `STORAGE/NAME`: on a disk or in an object store (`place.py`)."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path).absolute()
+    def __init__(self, path: str | Place) -> None:
+        self.path = place_of(path).absolute()
+        self._check: lock.Check = lambda: None
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: str | Place,
         *,
         kind: str,
         spec: Mapping[str, Any],
@@ -138,11 +154,7 @@ class RunDirectory:
         more: Mapping[str, Any] | None = None,
     ) -> RunDirectory:
         """Make a new run; one that is already there is never touched. `more` is kept in run.json too."""
-        path = Path(path).absolute()
-        if path.exists():
-            hint = f"'raydarts resume {path}' goes on with it, or give" if (path / "run.json").exists() else "give"
-            raise RunError(f"{path} already exists; {hint} the new run another --name")
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        path = place_of(path).absolute()
         description = {
             "format": FORMAT,
             "kind": kind,
@@ -156,18 +168,22 @@ class RunDirectory:
             "command": list(command),
             **plain(more or {}),
         }
+
+        def draft(folder: Place) -> None:
+            write_bytes(folder / "spec.yaml", text.encode())
+            write_json(folder / "run.json", description)
+
         try:
-            draft.mkdir(parents=True)
-            write_json(draft / "run.json", description)
-            (draft / "spec.yaml").write_text(text, encoding="utf-8")
-            draft.rename(path)
+            if exists(path):
+                hint = f"'raydarts resume {path}' goes on with it, or give" if exists(path / "run.json") else "give"
+                raise RunError(f"{path} already exists; {hint} the new run another --name")
+            publish(draft, path)
         except OSError as error:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise RunError(f"{path}: the run directory cannot be made: {error.strerror}") from error
+            raise RunError(f"{path}: the run directory cannot be made: {error.strerror or error}") from error
         return cls(path)
 
     @classmethod
-    def open(cls, path: Path) -> RunDirectory:
+    def open(cls, path: str | Place) -> RunDirectory:
         """An existing run. Raises `RunError` where `path` is none."""
         run = cls(path)
         run.description()
@@ -204,6 +220,7 @@ class RunDirectory:
         return folders(self.path / "evaluations")
 
     def append_event(self, event: Mapping[str, Any]) -> None:
+        self._check()
         append_line(self.path / "events.jsonl", event)
 
     def events(self) -> list[dict[str, Any]]:
@@ -211,6 +228,7 @@ class RunDirectory:
 
     def write(self, name: str, value: Any) -> None:
         """A file of the run's own, such as promotion.json."""
+        self._check()
         write_json(self.path / name, value)
 
     def read(self, name: str) -> Any:
@@ -218,45 +236,25 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this driver. The lock ends with the process, however it ends."""
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+        """Hold the run for this driver. The lock ends with the process, however it ends (`lock.py`)."""
+        with lock.hold(self.path) as check:
+            self._check = check
+            take_over(self.path)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
-                raise RunError(
-                    f"{self.path}: in use by another raydarts (pid {holder}); wait for it or end it first"
-                ) from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} on {platform.node()}\n".encode(), 0)
-            yield
-        finally:
-            os.close(descriptor)
+                yield
+            finally:
+                self._check = lambda: None
 
     def in_use(self) -> bool:
         """Whether a driver holds the run now."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return lock.held(self.path)
 
 
-def folders(parent: Path) -> list[TrialDirectory]:
+def folders(parent: Place) -> list[TrialDirectory]:
     """The trials that lie in a folder, by name."""
-    if not parent.is_dir():
-        return []
-    found = [TrialDirectory(path) for path in sorted(parent.iterdir()) if path.is_dir()]
-    return [trial for trial in found if trial.exists]
+    found = [TrialDirectory(entry.place) for entry in entries(parent) if entry.is_folder]
+    there = each(lambda trial: trial.exists, found, parent)
+    return [trial for trial, is_there in zip(found, there, strict=True) if is_there]
 
 
 def _versions() -> dict[str, str | None]:

@@ -9,7 +9,6 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from raydarts.errors import CheckpointError
@@ -18,6 +17,7 @@ from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.identity import differences, identity
 from raydarts.runs.job import Job
+from raydarts.runs.place import Place
 
 logger = logging.getLogger("raydarts")
 
@@ -43,9 +43,10 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
     there by hand), beginning anew would throw away rows and work that may still be of use: then nothing on disk is
     touched, and `CheckpointError` names each file.
     """
+    trial.goes_on()
     store = _store(trial)
     store.tidy()
-    refused: dict[Path, Refused] = {}
+    refused: dict[Place, Refused] = {}
     job: Job | None = None
     for path in store.files():
         try:
@@ -98,7 +99,7 @@ def _take_up(job: Job, epoch: int, state: dict[str, Any]) -> None:
         raise _HalfLoaded(f"named epoch {epoch}, but holds epoch {job.epoch}")
 
 
-def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[Path, Refused], store: CheckpointStore) -> Job:
+def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[Place, Refused], store: CheckpointStore) -> Job:
     for path, reason in refused.items():
         logger.warning("%s: refused: %s; going on from epoch %d", path, reason, job.epoch)
         store.set_aside(path)

@@ -1,14 +1,13 @@
-"""Writing JSON so that a kill at any moment leaves the old file or the new one, never half of one."""
+"""JSON in the files of a run. A kill at any moment leaves the old file or the new one, never half of one."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
+
+from raydarts.runs.place import Place, append, read_appended, read_bytes, replace_appended, write_bytes
 
 
 def plain(value: Any) -> Any:
@@ -26,28 +25,15 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside `path`, then take its place."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
     text = json.dumps(plain(value), indent=2, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Place) -> Any:
     """The value, or None where the file is absent. A damaged file raises ValueError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode())
     except FileNotFoundError:
         return None
 
@@ -56,30 +42,20 @@ def _line(value: Any) -> str:
     return json.dumps(plain(value), allow_nan=False) + "\n"
 
 
-def append_line(path: Path, value: Any) -> None:
-    """Append one JSON line in one write; a torn line left by a kill is closed off first."""
-    with path.open("a+b") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(_line(value).encode())
-        file.flush()
-        os.fsync(file.fileno())  # a checkpoint that outlives a loss of power must not claim a row that does not
+def append_line(path: Place, value: Any) -> None:
+    """Append one JSON line; a torn line left by a kill or a full disk is closed off first."""
+    append(path, _line(value).encode())
 
 
-def write_lines(path: Path, values: Iterable[Any]) -> None:
-    write_bytes(path, "".join(_line(value) for value in values).encode())
+def write_lines(path: Place, values: Iterable[Any]) -> None:
+    """Put these lines in the place of all that were appended."""
+    replace_appended(path, "".join(_line(value) for value in values).encode())
 
 
-def read_lines(path: Path) -> list[Any]:
-    """All whole lines; one that a kill tore is left out."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
+def read_lines(path: Place) -> list[Any]:
+    """All whole lines; one that a kill or a full disk tore is left out."""
     values = []
-    for line in text.splitlines():
+    for line in read_appended(path).decode(errors="replace").splitlines():
         try:
             values.append(json.loads(line))
         except ValueError:

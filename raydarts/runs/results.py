@@ -10,6 +10,7 @@ from typing import Any
 
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
+from raydarts.runs.place import each
 from raydarts.runs.score import ACCURACY, Score, score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stages_of
 
@@ -77,7 +78,7 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
 def trials(run: RunDirectory) -> list[TrialRecord]:
     """All search trials in the order of their indices."""
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in run.trials()]
+    return each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
@@ -87,7 +88,7 @@ def evaluations(run: RunDirectory) -> list[TrialRecord]:
 def retrained(run: RunDirectory, stage: str) -> list[TrialRecord]:
     """The records of a retraining stage."""
     in_use = run.in_use()
-    return [read_trial(trial, in_use) for trial in retrainings(run, stage)]
+    return each(lambda trial: read_trial(trial, in_use), retrainings(run, stage), run.path)
 
 
 def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
@@ -102,105 +103,6 @@ def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
         )
         entry["trials"].append(record.id)
     return list(found.values())
-
-
-def promotion_order(records: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
-    """Completed trials by metric, then stopped ones by epochs reached and metric; failed ones never."""
-    sign = -1.0 if mode == "max" else 1.0
-
-    def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
-        value = record.value(metric)
-        stopped = record.status == "stopped"
-        rank = math.inf if value is None else sign * value
-        return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
-
-    return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
-
-
-def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
-    """Why a genotype with so many skip connections in each cell type counts as collapsed, or None."""
-    if max_skips is None:
-        return None
-    over = {name: count for name, count in skips.items() if count > max_skips}
-    if not over:
-        return None
-    counts = ", ".join(f"{count} in {name}" for name, count in over.items())
-    return f"skip connections: {counts}; max_skips is {max_skips}"
-
-
-def promotion(
-    records: Sequence[TrialRecord], metric: str, mode: str, top_k: int, max_skips: int | None
-) -> list[dict[str, Any]]:
-    """For each distinct genotype, best first, whether it goes on to evaluation, and why or why not."""
-    ordered = promotion_order(records, metric, mode)
-    first = {record.genotype_id: record for record in reversed(ordered)}
-    decisions: list[dict[str, Any]] = []
-    promoted = 0
-    for entry in distinct_genotypes(ordered):
-        best = first[entry["id"]]
-        reason = too_many_skips(best.skips, max_skips)
-        chosen = reason is None and promoted < top_k
-        promoted += chosen
-        if reason is None:
-            reason = f"number {promoted} of top_k {top_k}" if chosen else f"below the best {top_k} (top_k)"
-        decisions.append(
-            {
-                **entry,
-                "promoted": chosen,
-                "reason": reason,
-                "best_trial": best.id,
-                "status": best.status,
-                "epochs": best.epochs,
-                metric: best.value(metric),
-            }
-        )
-    return decisions
-
-
-def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
-    """As `promotion`, of genotypes of elsewhere, which come in the order they are to be taken in."""
-    decisions: list[dict[str, Any]] = []
-    promoted = 0
-    for entry in candidates:
-        reason = too_many_skips(entry["skips"], max_skips)
-        chosen = reason is None and promoted < top_k
-        promoted += chosen
-        if reason is None:
-            place = f"number {promoted} of top_k {top_k}" if chosen else f"below the first {top_k} (top_k)"
-            reason = f"{place}; {entry['origin']}"
-        decisions.append({**entry, "promoted": chosen, "reason": reason})
-    return decisions
-
-
-def narrowing(
-    before: Iterable[Mapping[str, Any]],
-    rows: Iterable[Mapping[str, Any]],
-    source: str,
-    top_k: int,
-    max_skips: int | None,
-    score: Score = ACCURACY,
-) -> list[dict[str, Any]]:
-    """For each genotype that `source` retrained, best first, whether it goes on to the next stage, and why or why not.
-
-    `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. Ranked as `ranking` does;
-    what has no completed retraining comes last, and never goes on.
-    """
-    ranked = {row["genotype"]: row for row in ranking(rows, score)}
-    entered = {decision["id"]: decision for decision in before if decision["promoted"]}
-    decisions: list[dict[str, Any]] = []
-    promoted = 0
-    for name in [*ranked, *(name for name in entered if name not in ranked)]:
-        row = ranked.get(name, {})
-        reason = f"no retraining of {source} was completed" if name not in ranked else None
-        reason = reason or too_many_skips(entered[name].get("skips") or {}, max_skips)
-        chosen = reason is None and promoted < top_k
-        promoted += chosen
-        if reason is None:
-            place = f"number {promoted} of top_k {top_k}" if chosen else f"below the best {top_k} (top_k)"
-            reason = f"{place} in {source}"
-        known = {key: row.get(key) for key in ("validation_mean", "validation_std", "n")}
-        decisions.append({**entered[name], "promoted": chosen, "reason": reason, "from": source, **known})
-    return decisions
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from raydarts.runs.directory import RunDirectory, TrialDirectory, folders
+from raydarts.runs.place import Place, make_folder
 
 Settings = TypeVar("Settings")
 SEARCH, EVALUATE = "search", "evaluate"
@@ -87,7 +87,7 @@ def run_of(trial: TrialDirectory) -> RunDirectory:
     return RunDirectory(above if trial.path.parent.name in _FOLDERS else above.parent)
 
 
-def _folder(run: RunDirectory, stage: str) -> Path:
+def _folder(run: RunDirectory, stage: str) -> Place:
     return run.path / "evaluations" if stage == EVALUATE else run.path / "stages" / stage
 
 
@@ -120,5 +120,5 @@ def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, Any]] | None
 
 
 def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, Any]]) -> None:
-    (run.path / _promotion_file(stage)).parent.mkdir(parents=True, exist_ok=True)
+    make_folder((run.path / _promotion_file(stage)).parent)
     run.write(_promotion_file(stage), list(decisions))

@@ -10,6 +10,8 @@ import warnings
 from typing import Any
 
 from raydarts.errors import ClusterError
+from raydarts.runs.objects import ObjectPlace
+from raydarts.runs.place import Place
 from raydarts.sweep.authentication import admit, tighten_token
 from raydarts.sweep.autoscaling import maximum
 
@@ -25,6 +27,8 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_STORAGE_VARIABLES = ("RAYDARTS_STORAGE_RETRY_SECONDS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+
 
 def set_environment() -> None:
     """Ray reads these when it is imported, so this comes first. What the user set stays."""
@@ -37,6 +41,12 @@ def _python_path() -> str:
     places = [os.getcwd() if place == "" else place for place in ["", *sys.path]]  # noqa: PTH109
     own = [place for place in places if "site-packages" not in place and not place.startswith(sys.base_prefix + "/lib")]
     return os.pathsep.join(dict.fromkeys(own))
+
+
+def _storage_variables() -> dict[str, str]:
+    """How trials reach the storage, as the driver does. Never credentials: Ray shows and logs these variables."""
+    found = {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
+    return {name: value for name, value in found.items() if "@" not in value}
 
 
 def connect(address: str | None = None) -> bool:
@@ -59,7 +69,7 @@ def connect(address: str | None = None) -> bool:
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}},
+        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path(), **_storage_variables()}},
     }
     if address is None:
         options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
@@ -134,3 +144,10 @@ def capacity(address: str | None = None) -> dict[str, float]:
     return {
         kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in (("cpus", "CPU"), ("gpus", "GPU"))
     }
+
+
+def ray_storage(folder: Place) -> dict[str, Any]:
+    """Where Ray keeps its own files, in the words of Tune and Train; several nodes need one that all see."""
+    if isinstance(folder, ObjectPlace):
+        return {"storage_path": folder.key, "storage_filesystem": folder.filesystem}
+    return {"storage_path": str(folder)}

@@ -8,7 +8,6 @@ the trial fails for Tune, which tries it again: from the newest checkpoint, as e
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 from raydarts.errors import TrialError
@@ -16,7 +15,9 @@ from raydarts.runs import drive
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
+from raydarts.runs.place import Place
 from raydarts.spaces.genotype import describe_genotype
+from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.jobs import job_of
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
@@ -29,14 +30,14 @@ class WorkersLostError(OSError):
 class Workers:
     """The workers of one trial, from their start until their training has ended. `config` is the trainable's."""
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
-        self._trial = TrialDirectory(Path(config["directory"]))
+    def __init__(self, config: dict[str, Any], folder: Place) -> None:
+        self._trial = TrialDirectory(config["directory"])
         self._error: BaseException | None = None
         self._seen = len(self._trial.times())
         self._thread = threading.Thread(target=self._fit, args=(config, folder), daemon=True)
         self._thread.start()
 
-    def _fit(self, config: dict[str, Any], folder: Path) -> None:
+    def _fit(self, config: dict[str, Any], folder: Place) -> None:
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - only where it is asked for
         from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
 
@@ -49,7 +50,7 @@ class Workers:
                 num_workers=config["workers"], resources_per_worker=one, use_gpu=config["gpus"] > 0
             ),
             run_config=RunConfig(
-                name=self._trial.id, storage_path=str(folder), failure_config=FailureConfig(max_failures=0)
+                name=self._trial.id, **ray_storage(folder), failure_config=FailureConfig(max_failures=0)
             ),
         )
         try:
@@ -86,7 +87,7 @@ def work(config: dict[str, Any]) -> None:
     import torch  # noqa: PLC0415 - only where trials run
     import torch.distributed as dist  # noqa: PLC0415
 
-    trial = TrialDirectory(Path(config["directory"]))
+    trial = TrialDirectory(config["directory"])
     leads, device = dist.get_rank() == 0, "cpu"
     if config["gpus"] > 0:
         from ray.train.torch import get_device  # noqa: PLC0415

@@ -12,11 +12,13 @@ from raydarts.config.plan import check_stage
 from raydarts.errors import InputError, RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place
+from raydarts.runs.promotion import promotion_order
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
 from raydarts.spaces import Genotype, Space
 
 
-def genotypes_for(loaded: LoadedSpec, stage: str | None, sources: Sequence[Path]) -> dict[str, Any] | None:
+def genotypes_for(loaded: LoadedSpec, stage: str | None, sources: Sequence[Place]) -> dict[str, Any] | None:
     """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`."""
     if stage is None:
         if sources:
@@ -32,7 +34,7 @@ def genotypes_for(loaded: LoadedSpec, stage: str | None, sources: Sequence[Path]
     return read_genotypes(loaded, sources)
 
 
-def read_genotypes(loaded: LoadedSpec, sources: Sequence[Path]) -> dict[str, Any]:
+def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place]) -> dict[str, Any]:
     """What run.json keeps: `from`, a line for each source, and `candidates`, each distinct genotype, best first.
 
     Of a run: the order of its last stage that ranked any (evaluate or a rung, else the search by the run's own
@@ -67,13 +69,15 @@ Found = list[tuple[Genotype, str]]
 """Genotypes, best first, each with where it was found."""
 
 
-def _of_file(path: Path) -> tuple[dict[str, Any], Found]:
+def _of_file(path: Place) -> tuple[dict[str, Any], Found]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or run; --genotypes takes a genotype's file or a run's")
+    if not isinstance(path, Path):
+        raise InputError(f"{path}: a genotype's file must lie on this machine; a run may lie in an object store")
     return {"kind": "file"}, [(Genotype.from_file(path), str(path))]
 
 
-def _of_run(path: Path) -> tuple[dict[str, Any], Found]:
+def _of_run(path: Place) -> tuple[dict[str, Any], Found]:
     run = RunDirectory.open(path)
     description = run.description()
     for stage, ordered in _ranked(run, description):
@@ -97,5 +101,5 @@ def _ranked(run: RunDirectory, description: dict[str, Any]) -> Iterator[tuple[st
             yield f"the promotion to {stage.name}", [each["genotype"] for each in ranked if each["promoted"]]
     sweep = description["spec"].get("sweep") or {}
     metric, mode = sweep.get("metric", "validation_accuracy"), sweep.get("mode", "max")
-    ordered = results.promotion_order(results.trials(run), metric, mode)
+    ordered = promotion_order(results.trials(run), metric, mode)
     yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]

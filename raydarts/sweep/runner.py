@@ -6,20 +6,21 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from raydarts import tracking
-from raydarts.errors import RunError
+from raydarts.errors import RunError, StorageError
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
 from raydarts.sweep.resources import check_resources, concurrency
 from raydarts.sweep.schedulers.base import Horizon
+from raydarts.sweep.visibility import check_nodes
 
 INTERRUPTED = 130
 BUDGET_SPENT = 3
@@ -27,7 +28,7 @@ BUDGET_SPENT = 3
 
 def start_sweep(
     loaded: Any,
-    storage: Path,
+    storage: Place,
     name: str | None = None,
     *,
     address: str | None = None,
@@ -44,9 +45,11 @@ def start_sweep(
     `given.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status` to estimate from.
     """
     check_resources(loaded, address, stage)
-    tracking.check(getattr(loaded, "track", None))
+    place = place_of(storage) / (name or loaded.name)
+    tracking.check(getattr(loaded, "track", None), place)
+    check_nodes(place.parent)
     run = RunDirectory.create(
-        storage / (name or loaded.name),
+        place,
         kind="sweep",
         spec=loaded.to_plain(),
         text=loaded.text,
@@ -59,7 +62,9 @@ def start_sweep(
     return run_sweep(run, loaded, address, display)
 
 
-def resume_sweep(path: Path, *, address: str | None = None, display: bool = True, overrides: Sequence[str] = ()) -> int:
+def resume_sweep(
+    path: Place, *, address: str | None = None, display: bool = True, overrides: Sequence[str] = ()
+) -> int:
     """Go on with the run at `path` as if it had never stopped. `overrides` change its budget, and nothing else."""
     from raydarts.config.loader import load_plain, override_budget  # noqa: PLC0415 - tests resume without the loader
 
@@ -67,6 +72,9 @@ def resume_sweep(path: Path, *, address: str | None = None, display: bool = True
     description = run.description()
     if description["kind"] != "sweep":
         raise RunError(f"{run.path}: is a {description['kind']}, not a sweep; resume goes on with sweeps")
+    if address is not None:
+        connect(address)
+    check_nodes(run.path.parent)
     if overrides:
         changed = override_budget(limits(run), overrides)
         with run.locked():
@@ -78,6 +86,7 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     """Run what is left of a run.
 
     0: all done; 1: some trials failed; 3: halted, the budget being spent (resumable); 130: interrupted (resumable).
+    Raises `StorageError` where the storage failed (resumable).
     """
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
@@ -85,7 +94,7 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
         shown = Display(loaded.sweep.metric, loaded.sweep.mode, display)
         ledger = Ledger(run)
         shown.spent = ledger.told
-        here = False
+        here = away = False
         try:
             here = connect(address)
             with shown:
@@ -100,8 +109,12 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
             run.write("status.json", {"status": "interrupted"})
             shown.say(f"interrupted; go on with: raydarts resume {run.path}")
             return INTERRUPTED
+        except StorageError:
+            away = True
+            raise
         finally:
-            ledger.beat(always=True)
+            if not away:
+                ledger.beat(always=True)
             disconnect(here)
         run.write("status.json", {"status": "completed"})
         return _conclude(run, shown)

@@ -7,7 +7,6 @@ the first step takes up from the newest checkpoint in the trial's folder.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -21,6 +20,7 @@ from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.data_parallel import Workers
 from raydarts.sweep.jobs import job_of
+from raydarts.sweep.visibility import check_trial
 
 
 class JobTrainable(tune.Trainable):
@@ -46,7 +46,8 @@ class JobTrainable(tune.Trainable):
     def _open(self, config: dict[str, Any]) -> None:
         self._pending = None
         self._every = int(config["checkpoint_every"])
-        self._trial = TrialDirectory(Path(config["directory"]))
+        self._trial = TrialDirectory(config["directory"])
+        check_trial(self._trial)
         result = self._trial.result()
         if result is not None and result["status"] in FINAL:
             return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ray import tune
 from ray.tune import Stopper
@@ -12,13 +14,18 @@ from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import NoopStopper
 
 from raydarts.config.spec import Resources
+from raydarts.errors import StorageError
 from raydarts.runs import drive
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.budget import BudgetSpentError, Ledger
+from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.display import Display
 from raydarts.sweep.trainable import JobTrainable
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -39,6 +46,38 @@ class Source(Protocol):
         """A trial that `next_trial` gave has its result."""
 
 
+class Failures(tune.Callback):
+    """Knows how Tune's trials failed, which Tune does not tell a searcher."""
+
+    def __init__(self) -> None:
+        self._trials: dict[str, Any] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._trials[trial.trial_id] = trial
+
+    def by_storage(self, trial_id: str) -> bool:
+        """Whether it was the storage that failed last: no fault of the trial's, which can go on when it is mended."""
+        trial = self._trials.get(trial_id)
+        if trial is None or not trial.error_file or not Path(trial.error_file).exists():
+            return False
+        last = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure #")[2]
+        return f"{StorageError.__module__}.{StorageError.__name__}" in last
+
+
+def _noting(method: Callable[..., T]) -> Callable[..., T]:
+    """Keeps a `StorageError` of a searcher's method: Tune passes what a searcher raises on as a text."""
+
+    @wraps(method)
+    def noting(self: SourceSearch, *arguments: Any, **named: Any) -> T:
+        try:
+            return method(self, *arguments, **named)
+        except StorageError as error:
+            self.broken = error
+            raise
+
+    return noting
+
+
 class SourceSearch(TuneSearcher):
     """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
 
@@ -53,10 +92,14 @@ class SourceSearch(TuneSearcher):
         self._concurrent = concurrent
         self._constants = constants
         self._live: dict[str, TrialDirectory] = {}
+        self.failures = Failures()
+        self.stranded: list[str] = []
+        self.broken: StorageError | None = None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
+    @_noting
     def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self._concurrent:
             return None
@@ -68,6 +111,7 @@ class SourceSearch(TuneSearcher):
         self._display.started(trial.id)
         return {"id": trial.id, "directory": str(trial.path), **self._constants}
 
+    @_noting
     def halts(self, trial_id: str) -> bool:
         """Whether a trial that has just ended an epoch must not go on, the budget being spent."""
         trial = self._live.get(trial_id)
@@ -79,12 +123,14 @@ class SourceSearch(TuneSearcher):
             self._halted[trial_id] = reason
         return reason is not None
 
+    @_noting
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live:
             trial, epoch = self._live[trial_id], int(result.get("epoch", 0))
             self._source.reported(trial, epoch)
             self._display.epoch(trial.id, epoch)
 
+    @_noting
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if trial is None:
@@ -92,6 +138,9 @@ class SourceSearch(TuneSearcher):
         if trial_id in self._halted and trial.result() is None:
             trial.halt(self._halted[trial_id])
             self._display.halted(trial.id)
+            return
+        if error and self.failures.by_storage(trial_id) and trial.result() is None:
+            self.stranded.append(trial.id)
             return
         if trial.result() is None:
             trial.claim()
@@ -149,7 +198,7 @@ def run_stage(
     source: Source,
     display: Display,
     ledger: Ledger,
-    folder: Path,
+    folder: Place,
     scheduler: Any,
     resources: Resources,
     *,
@@ -157,27 +206,42 @@ def run_stage(
     max_failures: int,
     checkpoint_every: int,
 ) -> None:
-    """Run a source's trials to their ends. Raises `BudgetSpentError` where the budget did not allow that."""
+    """Run a source's trials to their ends.
+
+    Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
+    """
     remaining = source.remaining()
     if remaining == 0:
         return
     given = {"cpus": resources.cpus, "gpus": resources.gpus, "workers": resources.processes}
     constants = {**given, "checkpoint_every": checkpoint_every}
     search = SourceSearch(source, display, ledger, concurrent, constants)
-    tune.run(
-        JobTrainable,
-        name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
-        storage_path=str(folder.parent),
-        search_alg=search,
-        stop=_Halting(search),
-        scheduler=scheduler,
-        num_samples=remaining,
-        resources_per_trial=_request(resources),
-        max_failures=max_failures,
-        reuse_actors=True,
-        raise_on_failed_trial=False,
-        trial_dirname_creator=_directory_name,
-        verbose=0,
-    )
+    try:
+        tune.run(
+            JobTrainable,
+            name=f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            **ray_storage(folder.parent),
+            search_alg=search,
+            stop=_Halting(search),
+            callbacks=[search.failures],
+            scheduler=scheduler,
+            num_samples=remaining,
+            resources_per_trial=_request(resources),
+            max_failures=max_failures,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            trial_dirname_creator=_directory_name,
+            verbose=0,
+        )
+    except Exception as error:
+        if search.broken is not None:
+            raise search.broken from error
+        raise
+    if search.stranded:
+        raise StorageError(
+            f"{folder.parent.parent}: the storage failed {len(search.stranded)} trial(s) on their nodes more often "
+            f"than max_failures allows: {', '.join(search.stranded)}. They keep what they reported; when it is mended, "
+            "go on with: raydarts resume RUN"
+        )
     if ledger.denied:
         raise BudgetSpentError(ledger.over())

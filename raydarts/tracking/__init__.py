@@ -10,7 +10,9 @@ from typing import Any
 from raydarts.config.track import TrackSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.observer import Observer, Observers
+from raydarts.runs.place import Place
 from raydarts.runs.stages import jobs, run_of
 
 logger = logging.getLogger("raydarts")
@@ -27,6 +29,7 @@ def observers(trial: TrialDirectory) -> Observers:
     found: list[Observer] = []
     try:
         settings = settings_of(run.description())
+        _check_disk(settings, run.path)
         if settings.wandb is not None and settings.wandb.mode != "disabled":
             from raydarts.tracking.live import Recording  # noqa: PLC0415 - imports what tracking needs
 
@@ -40,8 +43,10 @@ def observers(trial: TrialDirectory) -> Observers:
     return Observers(found)
 
 
-def check(settings: TrackSettings | None) -> None:
-    """Raise `InputError` where what is asked for is not installed: before anything is made."""
+def check(settings: TrackSettings | None, run: Place) -> None:
+    """Raise `InputError` where what is asked for is not installed, or cannot be had at `run`: before it is made."""
+    if settings is not None:
+        _check_disk(settings, run)
     wanted = []
     if settings is not None and settings.wandb is not None and settings.wandb.mode != "disabled":
         wanted.append(("wandb", "track.wandb", "pip install 'raydarts[wandb]'"))
@@ -50,6 +55,19 @@ def check(settings: TrackSettings | None) -> None:
     for module, key, remedy in wanted:
         if importlib.util.find_spec(module) is None:
             raise InputError(f"{key}: {module} is not installed: {remedy}, or leave {key} out")
+
+
+def _check_disk(settings: TrackSettings, run: Place) -> None:
+    """W&B's and TensorBoard's libraries write files on a disk, and append to them."""
+    if not isinstance(run, ObjectPlace):
+        return
+    if settings.wandb is not None and settings.wandb.mode == "offline":
+        raise InputError(
+            f"track.wandb.mode: offline writes files on a disk, and {run} is none; use online or disabled: 'raydarts "
+            "wandb sync RUN' later sends a run from where it lies"
+        )
+    if settings.tensorboard:
+        raise InputError(f"track.tensorboard: writes files on a disk, and {run} is none; leave it out, or use a folder")
 
 
 def begin(run: RunDirectory) -> str | None:

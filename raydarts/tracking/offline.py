@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.stages import run_of
 from raydarts.tracking import settings_of
 from raydarts.tracking.writer import WandbRun
@@ -21,6 +21,8 @@ from raydarts.tracking.writer import WandbRun
 
 def write_apart(trial: TrialDirectory, result: Mapping[str, Any], seconds: float) -> str | None:
     """Write the file in a new process, which is ended after `seconds`. None, or why there is no file."""
+    if isinstance(trial.path, ObjectPlace):
+        return "beside a run in an object store none is written: it is sent from there"
     apart = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     command = [sys.executable, "-m", "raydarts.tracking.offline", str(trial.path)]
     try:
@@ -39,7 +41,7 @@ def write_apart(trial: TrialDirectory, result: Mapping[str, Any], seconds: float
 
 
 def main() -> None:
-    trial = TrialDirectory(Path(sys.argv[1]))
+    trial = TrialDirectory(sys.argv[1])
     run = run_of(trial)
     settings = settings_of(run.description()).wandb
     if settings is None:

@@ -11,19 +11,19 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import Place
 from raydarts.tracking.workspace_report import build, workspaces
 
 _TIMEOUT = 15  # seconds that W&B is waited for
 _NAME = re.compile(r"^[^/\\#?%:\x00-\x1f]{1,128}$")
 
 
-def save(path: Path, entity: str | None, project: str) -> str:
+def save(path: Place, entity: str | None, project: str) -> str:
     """Save the report of the run at `path` to W&B; a project that is not there is made. Returns the report's address.
 
     `entity`: a user or team, by default the API key's own. Every call makes a new report. Raises `RunError` where

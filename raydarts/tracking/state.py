@@ -8,6 +8,7 @@ from typing import Any
 
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import read_json, write_json
+from raydarts.runs.place import delete
 
 RUNNING, SENT, OFFLINE, UNSENT = "running", "sent", "offline", "unsent"
 """`sent`: W&B took everything; `offline`: files for `raydarts wandb sync`; `unsent`: there is not even a file."""
@@ -45,7 +46,7 @@ def outage(run: RunDirectory) -> str | None:
 
 
 def end_outage(run: RunDirectory) -> None:
-    (run.path / _OUTAGE).unlink(missing_ok=True)
+    delete(run.path / _OUTAGE)
 
 
 def write_sweep(run: RunDirectory, sweep_id: str, *, created: bool, **place: str | None) -> None:

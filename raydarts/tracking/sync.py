@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.place import Place
 from raydarts.runs.stages import jobs
 from raydarts.tracking import names, payload, settings_of, state, sweeps
 from raydarts.tracking.writer import WandbRun, wandb_module
@@ -18,7 +18,7 @@ from raydarts.tracking.writer import WandbRun, wandb_module
 Tell = Callable[[str], None]
 
 
-def sync(path: Path, tell: Tell, *, again: bool = False, **given: Any) -> int:
+def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
     """Send every trial and evaluation that W&B lacks or has an older state of. Returns how many were sent.
 
     `given`: what is to differ from the run's own `track.wandb` (mode, project, entity); `again`: those known to be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
@@ -20,6 +21,8 @@ class EventFile:
     def __init__(self, trial: TrialDirectory) -> None:
         from tensorboardX import SummaryWriter  # noqa: PLC0415 - only where it is asked for
 
+        if not isinstance(trial.path, Path):
+            raise TypeError(f"{trial.path}: event files are written on a disk alone")
         folder = trial.path / FOLDER
         if folder.exists():
             trial.check()

@@ -7,14 +7,13 @@ The report is built from the run's directory alone; only saving it needs a netwo
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import write_bytes
+from raydarts.runs.place import Place, place_of, write_bytes
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.tracking import names, report_panels, report_words
 from raydarts.tracking.markdown import bullets, clean, escape
@@ -45,7 +44,7 @@ def title_of(run: Run) -> str:
     return whole if len(whole) <= LONGEST_TITLE else whole[: LONGEST_TITLE - 1].rstrip() + "…"
 
 
-def build(path: Path, entity: str, project: str) -> Any:
+def build(path: Place, entity: str, project: str) -> Any:
     """The report of the run at `path`, a `wandb_workspaces.reports.v2.Report` that was not saved; no network.
 
     Raises `RunError` where `path` is no run, `InputError` where wandb-workspaces is not installed.
@@ -147,12 +146,12 @@ def spec_of(report: Any) -> dict[str, Any]:
     }
 
 
-def write_spec(path: Path, entity: str | None, project: str, out: Path | None = None) -> Path:
+def write_spec(path: Place, entity: str | None, project: str, out: Place | None = None) -> Place:
     """Write the report's spec as JSON; `out` defaults to wandb-report.json in the run's directory. No network.
 
     Raises `InputError` where `out` cannot be written.
     """
-    target = Path(path) / "wandb-report.json" if out is None else out
+    target = place_of(path) / "wandb-report.json" if out is None else out
     if not target.parent.is_dir() or target.is_dir():
         RunDirectory.open(path)
         raise InputError(f"{target}: the spec cannot be written: its folder must exist, and it must be a file")
@@ -160,5 +159,5 @@ def write_spec(path: Path, entity: str | None, project: str, out: Path | None = 
     try:
         write_bytes(target, (json.dumps(found, indent=2) + "\n").encode())
     except OSError as error:
-        raise InputError(f"{target}: the spec cannot be written: {error.strerror}") from error
+        raise InputError(f"{target}: the spec cannot be written: {error.strerror or error}") from error
     return target

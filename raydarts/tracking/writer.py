@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
-from raydarts.runs.files import write_bytes
+from raydarts.runs.objects import ObjectPlace
+from raydarts.runs.place import read_bytes, write_bytes
 from raydarts.tracking import names, payload, pictures, state
 
 _FAILED = 1
@@ -55,13 +57,25 @@ class WandbRun:
         self.id = names.run_id(run, trial)
         self.url: str | None = None
         self._wandb = wandb_module()
+        if offline and isinstance(trial.path, ObjectPlace):
+            raise InputError(f"{run.path}: W&B's offline files lie on a disk; 'raydarts wandb sync' sends without them")
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._handle: Any = None
+
+    @property
+    def _folder(self) -> Path:
+        """Where wandb writes: the trial's folder; of one in an object store a folder that goes when all is sent."""
+        if isinstance(self._trial.path, Path):
+            return self._trial.path
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="raydarts-wandb-", ignore_cleanup_errors=True)
+        return Path(self._scratch.name)
 
     def open(self) -> None:
         """`wandb.init`, then every epoch that lies on disk and W&B has not."""
         os.environ.pop("WANDB_SWEEP_ID", None)  # with it wandb ignores project and id
         if self.offline:
-            for old in (self._trial.path / "wandb").glob(f"offline-run-*-{self.id}"):
+            for old in (self._folder / "wandb").glob(f"offline-run-*-{self.id}"):
                 state.check(self._trial)
                 shutil.rmtree(old)
         self._handle = self._wandb.init(
@@ -73,7 +87,7 @@ class WandbRun:
             job_type=payload.job_type(self._what),
             tags=[*self._settings.tags, payload.job_type(self._what)],
             config=payload.config(self._run, self._description, self._what),
-            dir=str(self._trial.path),
+            dir=str(self._folder),
             mode="offline" if self.offline else "online",
             resume="allow",
             reinit="create_new",  # a run that hangs must not be waited for by the next one
@@ -171,7 +185,7 @@ class WandbRun:
         """The genotype: a search's output, an evaluation's input, one version since the bytes are equal."""
         genotype, genotype_id = self._genotype(result), self._what.get("genotype_id") or result.get("genotype_id")
         if genotype and genotype_id:
-            path = self._trial.path / "wandb" / "genotype.json"
+            path = self._folder / "wandb" / "genotype.json"
             write_bytes(path, json.dumps(genotype, sort_keys=True).encode())
             artifact = self._artifact(names.genotype_artifact(str(genotype_id)), "genotype", path)
             if payload.is_evaluation(self._what) and self.offline:  # `use_artifact` refuses to work offline
@@ -186,7 +200,10 @@ class WandbRun:
             and payload.best_so_far(self._run, self._trial.id, self._what, self._description)
         ):
             newest = CheckpointStore(self._trial.checkpoints, {}).files()[:1]
-            for path in newest:
+            for place in newest:
+                path = place if isinstance(place, Path) else self._folder / place.name
+                if path is not place:
+                    path.write_bytes(read_bytes(place))
                 name = names.checkpoint_artifact(self._run, payload.job_type(self._what))
                 self._handle.log_artifact(self._artifact(name, "checkpoint", path), aliases=["best", self._trial.id])
 

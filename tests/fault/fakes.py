@@ -16,6 +16,7 @@ import torch
 
 from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, SweepSettings, TransferSettings
 from raydarts.config.stages import Stages
+from raydarts.errors import StorageError
 from raydarts.registry import Choose
 from raydarts.sweep.runner import run_sweep, start_sweep
 
@@ -170,10 +171,11 @@ def loaded(
 
 
 def slow_optuna() -> FakeLoaded:
-    """For the test that kills the driver: one trial at a time, half a second an epoch."""
+    """For tests that kill the driver: one trial at a time, half a second an epoch."""
+    trials = int(os.environ.get("RAYDARTS_TEST_TRIALS", "5"))
     return loaded(
-        {"name": "optuna", "trials": 5, "startup_trials": 2},
-        evaluate={"top_k": 2, "seeds": [0, 1]},
+        {"name": "optuna", "trials": trials, "startup_trials": 2},
+        evaluate={"top_k": 2, "seeds": [0, 1]} if trials > 3 else {"top_k": 1, "seeds": [0]},
         max_concurrent=1,
         base={"sleep": float(os.environ.get("RAYDARTS_TEST_SLEEP", "0.0"))},
     )
@@ -182,11 +184,16 @@ def slow_optuna() -> FakeLoaded:
 def main() -> None:
     """`python -m tests.fault.fakes STORAGE`: the driver that is killed, or the one that resumes."""
     from raydarts.runs.directory import RunDirectory
+    from raydarts.runs.place import exists, place_of
 
-    path = Path(sys.argv[1]) / "fake"
-    if path.exists():
-        sys.exit(run_sweep(RunDirectory.open(path), slow_optuna()))
-    sys.exit(start_sweep(slow_optuna(), path.parent, builder=BUILDER))
+    path = place_of(sys.argv[1]) / "fake"
+    try:
+        if exists(path):
+            sys.exit(run_sweep(RunDirectory.open(path), slow_optuna()))
+        sys.exit(start_sweep(slow_optuna(), path.parent, builder=BUILDER))
+    except StorageError as error:  # as the command line does
+        sys.stderr.write(f"storage: {error}\n")
+        sys.exit(4)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""A sweep whose run lies in an object store: killed, resumed, cut off from the store, reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from raydarts import cli
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.place import place_of, read_bytes
+from tests.objects import S3, SECRET
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def driver(storage: object, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """One that starts, or resumes, the sweep of `fakes.slow_optuna`."""
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "RAYDARTS_TEST_LOG": str(folder / "log"), **environment}
+    given["RAYDARTS_TEST_TRIALS"] = "3"
+    with (folder / "output").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.fault.fakes", str(storage)], cwd=ROOT, env=given, stdout=output, stderr=output
+        )
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the sweep did not get that far"
+        time.sleep(0.1)
+
+
+def summary(run: RunDirectory) -> Any:
+    report = results.report_json(run)
+    trials = [(trial["id"], trial["status"], trial["choices"], trial["metrics"]) for trial in report["trials"]]
+    rows = [trial.rows() for trial in run.trials()]
+    return trials, rows, report["promotion"], report["evaluations"], report["ranking"]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the sweep comes to on a disk, undisturbed."""
+    folder = tmp_path_factory.mktemp("local")
+    assert driver(folder, folder).wait(timeout=240) == 0
+    return summary(RunDirectory.open(folder / "fake"))
+
+
+@pytest.fixture
+def own_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """A server that may be stopped."""
+    server = S3()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.stop()
+
+
+def everything(place: Any) -> list[bytes]:
+    from pyarrow.fs import FileSelector
+
+    listed = place.filesystem.get_file_info(FileSelector(place.key, recursive=True))
+    return [place.filesystem.open_input_stream(info.path).readall() for info in listed if info.is_file]
+
+
+def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(local: Any, own_s3: S3, tmp_path: Path) -> None:
+    storage = place_of("s3://bucket/runs")
+    run = RunDirectory(storage / "fake")
+    first = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
+    until(lambda: run.trial(0).rows())
+    own_s3.stop()  # for good, as far as this driver waits
+    code = first.wait(timeout=240)
+    own_s3.start()
+    output = (tmp_path / "output").read_text()
+    assert code == 4, output
+    assert "the storage does not answer as it should" in output
+    assert "raydarts resume" in output
+    assert "failed" not in [trial["status"] for trial in results.report_json(run)["trials"]]
+    reported = run.trial(0).rows()
+
+    second = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.4")
+    until(lambda: run.trial(1).rows())
+    second.send_signal(signal.SIGKILL)
+    second.wait(timeout=30)
+    assert [trial.id for trial in run.trials() if trial.result()] == ["0000"]
+    assert not run.in_use()
+
+    (tmp_path / "log").unlink()
+    third = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2")
+    until(lambda: run.trial(2).rows())
+    own_s3.stop()
+    time.sleep(2)
+    own_s3.start()
+    assert third.wait(timeout=240) == 0, (tmp_path / "output").read_text()
+    assert summary(run) == local
+    assert run.trial(0).rows()[: len(reported)] == reported
+    assert (tmp_path / "log").read_text().split() == ["1", "2", "evaluation"]  # 0 is not run again, none begun twice
+    _commands_read_it(run, tmp_path)
+    held = everything(storage)
+    assert len(held) > 30
+    assert not any(SECRET.encode() in content for content in held)
+    assert SECRET not in (tmp_path / "output").read_text()
+
+
+def _commands_read_it(run: RunDirectory, folder: Path) -> None:
+    shown = CliRunner().invoke(cli.app, ["report", str(run.path), "--json"])
+    assert json.loads(shown.stdout)["status"] == "completed"
+    path, table = str(run.path), str(folder / "table.csv")
+    for command in (
+        ["status", path],
+        ["export", path, "--to", table],
+        ["compare", path, path],
+        ["report", path, "--html"],
+    ):
+        assert CliRunner().invoke(cli.app, command).exit_code == 0, command
+    assert b"<html" in read_bytes(run.path / "report.html")[:200]
+    assert not (ROOT / "s3:").exists()
