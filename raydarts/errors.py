@@ -11,7 +11,8 @@
     |   `-- ClusterError           a Ray cluster that does not answer, refuses, or has another raydarts
     |-- StorageError               exit code 4: the storage failed or is not to be seen; the run can be resumed
     `-- TrialError                 a trial's own failure; the trial is marked failed, the sweep goes on
-        `-- NonFiniteError         a loss or gradient that is not finite, with epoch, batch and setting
+        |-- NonFiniteError         a loss or gradient that is not finite, with epoch, batch and setting
+        `-- MemoryFullError        no memory left, of a GPU or of the machine, with what to change
 
 Anything else that escapes is a bug in raydarts.
 """
@@ -93,3 +94,7 @@ class TrialError(RaydartsError):
 
 class NonFiniteError(TrialError):
     """A loss or gradient became NaN or infinite; raised before any optimizer steps."""
+
+
+class MemoryFullError(TrialError):
+    """A GPU's or the machine's memory was full, and the spec has no (further) retry for that."""

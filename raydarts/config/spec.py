@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -66,13 +66,46 @@ class WorkerResources(Resources):
         return self.workers
 
 
-class SweepSettings(Settings):
+class OutOfMemory(Settings):
+    """A trial whose GPU's memory was full is tried again, `retries` times, each with `grow` times its share, up to 1.
+
+    A process trains on one GPU, so that more than a whole one would be no help.
+    """
+
+    retries: int = Field(2, ge=1)
+    grow: float = Field(2, gt=1)
+
+
+class TrialsSettings(Settings):
+    """What holds for the trials of any stage.
+
+    `max_failures` retries a trial whose process or node was lost (a trial's own error, such as a loss that is not
+    finite, is not retried), over all drivers of the run; a trial without a new epoch for `epoch_timeout` seconds
+    (null: no limit) is ended, and counts as lost; `out_of_memory` null: a trial fails where its GPU's memory is full;
+    `checkpoint_every` epochs.
+    """
+
+    resources: Resources = Resources()
+    max_failures: int = Field(3, ge=0)
+    epoch_timeout: float | None = Field(None, gt=0)
+    out_of_memory: OutOfMemory | None = None
+    checkpoint_every: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _shares_that_can_grow(self) -> Self:
+        if self.out_of_memory is not None and not 0 < self.resources.gpus < 1:
+            raise ValueError(
+                f"out_of_memory gives a trial a larger share of its GPU, and resources.gpus is "
+                f"{self.resources.gpus:g}; allowed: a share above 0 and below 1, or out_of_memory: null"
+            )
+        return self
+
+
+class SweepSettings(TrialsSettings):
     """The first stage: search trials.
 
     `metric` is one of the reported per-epoch metrics; `mode` null: `min` for losses and perplexities, else `max`;
-    `max_failures` retries a trial whose process or
-    node was lost (a trial's own error, such as a loss that is not finite, is not retried);
-    `checkpoint_every` epochs; `max_concurrent` null: as many as fit.
+    `max_concurrent` null: as many as fit.
     """
 
     searcher: Annotated[Component, Choose("searcher")] = Field(default_factory=lambda: _component("searcher", "grid"))
@@ -82,10 +115,7 @@ class SweepSettings(Settings):
     metric: str = "validation_accuracy"
     mode: Literal["max", "min"] | None = Field(None, validate_default=True)
     seed: int = Field(0, ge=0)
-    resources: Resources = Resources()
     max_concurrent: int | None = Field(None, ge=1)
-    max_failures: int = Field(3, ge=0)
-    checkpoint_every: int = Field(1, ge=1)
 
     @field_validator("mode")
     @classmethod
@@ -99,7 +129,7 @@ class SweepSettings(Settings):
         return value or wanted
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(TrialsSettings):
     """A stage of retraining: the best `top_k` distinct genotypes, each retrained once per evaluation seed.
 
     `evaluate` is one as it stands; a rung and a transfer are such stages too.
@@ -111,8 +141,6 @@ class EvaluateSettings(Settings):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1)
     max_skips: int | None = Field(None, ge=0)
     resources: WorkerResources = WorkerResources()
-    max_failures: int = Field(3, ge=0)
-    checkpoint_every: int = Field(1, ge=1)
     training: Annotated[TrainingSettings, ChooseTraining()] = EvaluationSettings()
     table: TableSettings | None = None
 
@@ -154,8 +182,8 @@ class EvaluateSettings(Settings):
 class RungSettings(EvaluateSettings):
     """A short retraining before `evaluate`, of more genotypes than `evaluate` takes.
 
-    What a rung does not set of `training` (key by key), `resources`, `max_skips`, `max_failures` and
-    `checkpoint_every` is as under `evaluate`: see `stages.inherit`.
+    What a rung does not set of `training` (key by key), `resources`, `max_skips`, `max_failures`, `epoch_timeout`,
+    `out_of_memory` and `checkpoint_every` is as under `evaluate`: see `stages.inherit`.
     """
 
     top_k: int = Field(ge=1)
@@ -166,8 +194,8 @@ class TransferSettings(EvaluateSettings):
     """The genotypes best in `evaluate`, retrained on other data.
 
     `data` null: the sweep's (a table, or another training). `training` stands by itself: nothing of
-    `evaluate.training` is taken over, since it was made for other data. `resources`, `max_failures` and
-    `checkpoint_every` are as under `evaluate` where they are not set.
+    `evaluate.training` is taken over, since it was made for other data. `resources`, `max_failures`,
+    `epoch_timeout`, `out_of_memory` and `checkpoint_every` are as under `evaluate` where they are not set.
     """
 
     name: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from raydarts.config.presets import merge
 from raydarts.config.source import Node
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings
+from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings, TrialsSettings
 from raydarts.config.texts import check_training
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
@@ -18,10 +18,8 @@ from raydarts.runs.stages import SEARCH, Stage, chain
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
 
-INHERITED = {
-    "rungs": ("training", "resources", "max_skips", "max_failures", "checkpoint_every"),
-    "transfer": ("resources", "max_failures", "checkpoint_every"),
-}
+_TRIALS = tuple(TrialsSettings.model_fields)
+INHERITED = {"rungs": ("training", "max_skips", *_TRIALS), "transfer": _TRIALS}
 """What a listed stage has from `evaluate` unless it says otherwise."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.faults import shares
 from raydarts.runs.stages import SEARCH, jobs, section_of, stage_of
 
 UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "wall_hours": "wall hours"}
@@ -32,9 +33,13 @@ def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float)
     run.write(_FILE, {"limits": kept, "earlier": [*earlier, {"limits": limits(run), "until": at}]})
 
 
+def _settings(spec: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+    return (spec.get("sweep") or {}) if stage == SEARCH else section_of(spec, stage)
+
+
 def given(spec: Mapping[str, Any], stage: str) -> dict[str, float]:
     """The GPUs and CPUs that each trial of a stage is given."""
-    resources = ((spec.get("sweep") or {}) if stage == SEARCH else section_of(spec, stage)).get("resources") or {}
+    resources = _settings(spec, stage).get("resources") or {}
     workers = int(resources.get("workers", 1))
     return {
         "gpu_hours": workers * float(resources.get("gpus", 0)),
@@ -49,8 +54,24 @@ def seconds_of(trial: TrialDirectory) -> float:
 
 def hours_of(trial: TrialDirectory, spec: Mapping[str, Any]) -> dict[str, float]:
     """A trial's GPU-hours and CPU-hours."""
+    stage = stage_of(trial)
     hours = seconds_of(trial) / _HOUR
-    return {unit: hours * share for unit, share in given(spec, stage_of(trial)).items()}
+    found = {unit: hours * share for unit, share in given(spec, stage).items()}
+    if _settings(spec, stage).get("out_of_memory"):
+        found["gpu_hours"] += _grown_hours(trial, spec, stage)
+    return found
+
+
+def _grown_hours(trial: TrialDirectory, spec: Mapping[str, Any], stage: str) -> float:
+    """GPU-hours of a trial beyond its stage's share, since it was given a larger one."""
+    resources = _settings(spec, stage).get("resources") or {}
+    workers, planned, grown = int(resources.get("workers", 1)), float(resources.get("gpus", 0)), shares(trial)
+    found = 0.0
+    for entry in trial.times():
+        given_then = [share for since, share in grown if since <= float(entry["start"])]
+        if given_then:
+            found += max(0.0, float(entry["end"]) - float(entry["start"])) * (given_then[-1] - planned)
+    return workers * found / _HOUR
 
 
 def drivers(run: RunDirectory) -> dict[str, dict[str, float]]:

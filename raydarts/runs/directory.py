@@ -117,6 +117,15 @@ class TrialDirectory:
         """An entry for each epoch run, `epoch`, `start` and `end` (seconds since 1970), `host`, `pid`."""
         return read_lines(self.path / "times.jsonl")
 
+    def append_failure(self, entry: Mapping[str, Any]) -> None:
+        """Note what befell the trial from outside: see `faults.py`."""
+        self.check()
+        append_line(self.path / "failures.jsonl", entry)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Those notes, in the order of time."""
+        return read_lines(self.path / "failures.jsonl")
+
     def keep_rows(self, epoch: int) -> None:
         """Drop the rows of epochs after `epoch`: they will be run again."""
         self.check()

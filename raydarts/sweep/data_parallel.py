@@ -8,6 +8,7 @@ the trial fails for Tune, which tries it again: from the newest checkpoint, as e
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from raydarts.errors import TrialError
@@ -18,6 +19,7 @@ from raydarts.runs.observer import Observers
 from raydarts.runs.place import Place
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.cluster import ray_storage
+from raydarts.sweep.gpu_memory import is_full
 from raydarts.sweep.jobs import job_of
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
@@ -27,6 +29,10 @@ class WorkersLostError(OSError):
     """Workers of an evaluation were lost; an OSError, so that Tune tries again."""
 
 
+class EpochTimeoutError(OSError):
+    """Workers of an evaluation hang; an OSError, so that Tune ends them and tries again."""
+
+
 class Workers:
     """The workers of one trial, from their start until their training has ended. `config` is the trainable's."""
 
@@ -34,6 +40,8 @@ class Workers:
         self._trial = TrialDirectory(config["directory"])
         self._error: BaseException | None = None
         self._seen = len(self._trial.times())
+        self._owner = self._trial.owner()
+        self._begun = False
         self._thread = threading.Thread(target=self._fit, args=(config, folder), daemon=True)
         self._thread.start()
 
@@ -58,13 +66,19 @@ class Workers:
         except Exception as error:  # told to whoever waits
             self._error = error
 
-    def wait(self) -> bool:
+    def wait(self, limit: float | None) -> bool:
         """Until a further epoch has been kept: True. False: the trial has its result, or another attempt took over.
 
-        Raises `WorkersLostError` where workers were lost before that.
+        Raises `WorkersLostError` where workers were lost before that, `EpochTimeoutError` where that took longer than
+        `limit` seconds (None: no limit; not counted: waiting for machines, before the first worker has begun), and
+        torch.OutOfMemoryError where a worker did.
         """
-        pause = _SHORTEST
+        pause, since = _SHORTEST, time.monotonic()
         while self._thread.is_alive():
+            if limit is not None and not self._begun:
+                self._begun, since = self._trial.owner() != self._owner, time.monotonic()
+            if limit is not None and time.monotonic() - since > limit:
+                raise EpochTimeoutError(f"no new epoch for {limit:g} s from the workers of {self._trial.id}")
             if len(self._trial.times()) > self._seen and (self._trial.result() or {}).get("status") not in FINAL:
                 self._seen += 1
                 return True
@@ -74,7 +88,17 @@ class Workers:
             return False
         if self._error is None:
             return False
+        self._raise_full(self._error)
         raise WorkersLostError(f"workers of {self._trial.id} were lost: {self._error}") from self._error
+
+    def _raise_full(self, error: BaseException) -> None:
+        """Raise a worker's torch.OutOfMemoryError here, the trial being this process' again."""
+        for failure in getattr(error, "worker_failures", {}).values():
+            if is_full(failure) or "torch.OutOfMemoryError" in str(failure):
+                import torch  # noqa: PLC0415
+
+                self._trial.claim()
+                raise torch.OutOfMemoryError(str(failure)) from error
 
     def leave(self) -> None:
         """Take the trial from the workers: the first ends at its next write, and the others with it."""
@@ -103,6 +127,8 @@ def work(config: dict[str, Any]) -> None:
         if leads:
             drive.fail(trial, error)
     except Exception as error:
+        if is_full(error):
+            raise  # the trial's own process decides what comes of it
         if _of_a_partner(error):
             raise WorkersLostError(f"another worker was lost: {error}") from error
         trial.claim()

@@ -161,10 +161,8 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, avai
         ledger,
         run.path / "ray" / SEARCH,
         scheduler,
-        sweep.resources,
-        concurrent=concurrency(sweep.resources, sweep.max_concurrent, available),
-        max_failures=sweep.max_failures,
-        checkpoint_every=sweep.checkpoint_every,
+        sweep,
+        concurrency(sweep.resources, sweep.max_concurrent, available),
     )
 
 
@@ -196,10 +194,8 @@ def _retrain(
         ledger,
         run.path / "ray" / stage.name,
         FIFOScheduler(),  # type: ignore[no-untyped-call]
-        settings.resources,
-        concurrent=concurrency(settings.resources, None, available),
-        max_failures=settings.max_failures,
-        checkpoint_every=settings.checkpoint_every,
+        settings,
+        concurrency(settings.resources, None, available),
     )
 
 

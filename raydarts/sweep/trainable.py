@@ -12,28 +12,40 @@ from typing import Any
 from ray import tune
 
 from raydarts import tracking
-from raydarts.runs import drive
+from raydarts.runs import drive, faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
 from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
+from raydarts.sweep import gpu_memory
 from raydarts.sweep.data_parallel import Workers
 from raydarts.sweep.jobs import job_of
 from raydarts.sweep.visibility import check_trial
+from raydarts.sweep.watchdog import Watchdog
 
 
 class JobTrainable(tune.Trainable):
-    """One trial. Its config: `id`, `directory`, `cpus`, `gpus` and `workers` (see `Resources`), `checkpoint_every`.
+    """One trial. Its config: `id`, `directory`, `cpus`, `gpus` and `workers` (see `Resources`), and `max_failures`,
+    `epoch_timeout`, `out_of_memory` and `checkpoint_every` (see `TrialsSettings`).
 
     A job's own exception ends the trial as failed, without a retry: it would happen again. An OSError
     goes to Tune, which tries again, as it does when the process or the node is lost.
     """
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What Tune gives a trial's process; where it only watches workers, which Ray Train places, next to nothing."""
+        if config["workers"] > 1:
+            return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
+        gpus = {"GPU": config["gpus"]} if config["gpus"] > 0 else {}
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
+
     def setup(self, config: dict[str, Any]) -> None:
         # Nothing is claimed or built before the first step: while an actor still starts, Tune may hand
         # its trial to a reused one, and the late starter must not take the trial away from it.
-        self._pending: dict[str, Any] | None = config
+        self._config = config
+        self._opened = False
         self._job: Job | None = None
         self._workers: Workers | None = None
         self._observers = Observers()
@@ -43,13 +55,15 @@ class JobTrainable(tune.Trainable):
         self.setup(new_config)
         return True
 
-    def _open(self, config: dict[str, Any]) -> None:
-        self._pending = None
-        self._every = int(config["checkpoint_every"])
-        self._trial = TrialDirectory(config["directory"])
+    def _open(self) -> None:
+        config = self._config
         check_trial(self._trial)
         result = self._trial.result()
         if result is not None and result["status"] in FINAL:
+            return
+        if (reason := faults.too_many(self._trial, config["max_failures"])) is not None:
+            self._trial.claim()
+            drive.fail(self._trial, reason)
             return
         if config["workers"] > 1:
             self._workers = Workers(config, run_of(self._trial).path / "ray" / "train")
@@ -59,25 +73,44 @@ class JobTrainable(tune.Trainable):
         self._observers = tracking.observers(self._trial)
 
     def step(self) -> dict[str, Any]:
+        limit = self._config["epoch_timeout"]
+        alone = self._config["workers"] == 1
         try:
-            if self._pending is not None:
-                self._open(self._pending)
-            if self._workers is not None:
-                return self._scalars(done=not self._workers.wait())
-            if self._job is not None and not self._job.finished:
-                self._observers.epoch(drive.advance(self._job, self._trial, self._every))
-            if self._job is not None and not self._job.finished:
-                return self._scalars(done=False)
-            if self._job is not None:
-                self._observers.finished(drive.finish(self._job, self._trial, describe_genotype))
+            with Watchdog(limit if alone else None, self._timed_out):
+                if not self._opened:
+                    self._opened = True
+                    self._trial = TrialDirectory(self._config["directory"])
+                    self._open()
+                if self._workers is not None:
+                    return self._scalars(done=not self._workers.wait(limit))
+                if self._job is not None:
+                    self._advance(self._job)
+            return self._scalars(done=self._job is None or self._job.finished)
         except OSError:
             raise
         except SupersededError:
             self._job = None
         except Exception as error:
             self._job = None
-            self._observers.finished(drive.fail(self._trial, error))
+            self._fail(error)
         return self._scalars(done=True)
+
+    def _advance(self, job: Job) -> None:
+        if not job.finished:
+            self._observers.epoch(drive.advance(job, self._trial, int(self._config["checkpoint_every"])))
+        if job.finished:
+            self._observers.finished(drive.finish(job, self._trial, describe_genotype))
+
+    def _timed_out(self) -> None:
+        faults.note(self._trial, faults.TIMEOUT, f"no new epoch for {self._config['epoch_timeout']:g} s")
+
+    def _fail(self, error: Exception) -> None:
+        if gpu_memory.is_full(error):
+            result = gpu_memory.after(self._trial, self._config, error)
+        else:
+            result = drive.fail(self._trial, gpu_memory.advised(error))
+        if result is not None:
+            self._observers.finished(result)
 
     def _scalars(self, done: bool) -> dict[str, Any]:
         """The last row's finite numbers: what a scheduler and the display read."""

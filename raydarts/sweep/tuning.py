@@ -13,9 +13,9 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import NoopStopper
 
-from raydarts.config.spec import Resources
+from raydarts.config.spec import TrialsSettings
 from raydarts.errors import StorageError
-from raydarts.runs import drive
+from raydarts.runs import drive, faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord, read_trial
@@ -23,6 +23,8 @@ from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.display import Display
+from raydarts.sweep.failures import Failures
+from raydarts.sweep.gpu_memory import share_of, waits_for_more
 from raydarts.sweep.trainable import JobTrainable
 
 T = TypeVar("T")
@@ -44,24 +46,6 @@ class Source(Protocol):
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
-
-
-class Failures(tune.Callback):
-    """Knows how Tune's trials failed, which Tune does not tell a searcher."""
-
-    def __init__(self) -> None:
-        self._trials: dict[str, Any] = {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._trials[trial.trial_id] = trial
-
-    def by_storage(self, trial_id: str) -> bool:
-        """Whether it was the storage that failed last: no fault of the trial's, which can go on when it is mended."""
-        trial = self._trials.get(trial_id)
-        if trial is None or not trial.error_file or not Path(trial.error_file).exists():
-            return False
-        last = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure #")[2]
-        return f"{StorageError.__module__}.{StorageError.__name__}" in last
 
 
 def _noting(method: Callable[..., T]) -> Callable[..., T]:
@@ -93,6 +77,8 @@ class SourceSearch(TuneSearcher):
         self._constants = constants
         self._live: dict[str, TrialDirectory] = {}
         self.failures = Failures()
+        self._growing = constants["out_of_memory"] is not None
+        self._again: list[TrialDirectory] = []
         self.stranded: list[str] = []
         self.broken: StorageError | None = None
 
@@ -103,13 +89,16 @@ class SourceSearch(TuneSearcher):
     def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self._concurrent:
             return None
-        spent = self._source.remaining() > 0 and self._ledger.deny()
-        trial = None if spent else self._source.next_trial()
+        spent = (self._again or self._source.remaining() > 0) and self._ledger.deny()
+        trial = None if spent else self._again.pop(0) if self._again else self._source.next_trial()
         if trial is None:
-            return str(TuneSearcher.FINISHED)
+            return None if self._growing and self._live else str(TuneSearcher.FINISHED)
         self._live[trial_id] = trial
         self._display.started(trial.id)
-        return {"id": trial.id, "directory": str(trial.path), **self._constants}
+        given = (
+            {**self._constants, "gpus": share_of(trial, self._constants["gpus"])} if self._growing else self._constants
+        )
+        return {"id": trial.id, "directory": str(trial.path), **given}
 
     @_noting
     def halts(self, trial_id: str) -> bool:
@@ -139,17 +128,17 @@ class SourceSearch(TuneSearcher):
             trial.halt(self._halted[trial_id])
             self._display.halted(trial.id)
             return
-        if error and self.failures.by_storage(trial_id) and trial.result() is None:
+        if error and self.failures.note(trial_id) == faults.STORAGE and trial.result() is None:
             self.stranded.append(trial.id)
+            return
+        if self._growing and not error and waits_for_more(trial):
+            self._again.append(trial)
             return
         if trial.result() is None:
             trial.claim()
             if error:
-                drive.fail(
-                    trial,
-                    "its process or node was lost, or its files could not be written, "
-                    "more often than max_failures allows",
-                )
+                counted = [entry for entry in trial.failures() if entry["what"] in faults.COUNTED]
+                drive.fail(trial, faults.given_up(counted, self._constants["max_failures"]))
             else:
                 drive.stop(trial, describe_genotype)
         record = read_trial(trial)
@@ -184,27 +173,14 @@ def _directory_name(trial: Any) -> str:
     return f"{trial.config['id']}-{trial.trial_id}"
 
 
-def _request(resources: Resources) -> tune.PlacementGroupFactory:
-    """What a trial's process is given; where it only watches workers, which Ray Train places, next to nothing."""
-    if resources.processes > 1:
-        return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
-    bundle = {"CPU": resources.cpus}
-    if resources.gpus > 0:
-        bundle["GPU"] = resources.gpus
-    return tune.PlacementGroupFactory([bundle])
-
-
 def run_stage(
     source: Source,
     display: Display,
     ledger: Ledger,
     folder: Place,
     scheduler: Any,
-    resources: Resources,
-    *,
+    settings: TrialsSettings,
     concurrent: int,
-    max_failures: int,
-    checkpoint_every: int,
 ) -> None:
     """Run a source's trials to their ends.
 
@@ -213,8 +189,16 @@ def run_stage(
     remaining = source.remaining()
     if remaining == 0:
         return
-    given = {"cpus": resources.cpus, "gpus": resources.gpus, "workers": resources.processes}
-    constants = {**given, "checkpoint_every": checkpoint_every}
+    resources, rule = settings.resources, settings.out_of_memory
+    constants = {
+        "cpus": resources.cpus,
+        "gpus": resources.gpus,
+        "workers": resources.processes,
+        "max_failures": settings.max_failures,
+        "epoch_timeout": settings.epoch_timeout,
+        "out_of_memory": None if rule is None else rule.model_dump(),
+        "checkpoint_every": settings.checkpoint_every,
+    }
     search = SourceSearch(source, display, ledger, concurrent, constants)
     try:
         tune.run(
@@ -225,9 +209,8 @@ def run_stage(
             stop=_Halting(search),
             callbacks=[search.failures],
             scheduler=scheduler,
-            num_samples=remaining,
-            resources_per_trial=_request(resources),
-            max_failures=max_failures,
+            num_samples=remaining * (1 if rule is None else 1 + rule.retries),
+            max_failures=settings.max_failures,
             reuse_actors=True,
             raise_on_failed_trial=False,
             trial_dirname_creator=_directory_name,

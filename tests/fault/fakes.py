@@ -30,6 +30,24 @@ def genotype(skips: int) -> dict[str, Any]:
     return {"normal": edges, "normal_concat": [2, 3, 4, 5], "reduce": pooled, "reduce_concat": [2, 3, 4, 5]}
 
 
+def _count(marker: str) -> int:
+    return Path(marker).read_text().count("x") if Path(marker).exists() else 0
+
+
+def _again(marker: str, times: int) -> bool:
+    """Whether this is one of the first calls, `times` of them; each leaves a mark."""
+    if _count(marker) >= times:
+        return False
+    with Path(marker).open("a") as file:
+        file.write("x")
+    return True
+
+
+def _at(marker: str, epochs: list[int], epoch: int) -> bool:
+    done = _count(marker)
+    return done < len(epochs) and epochs[done] == epoch and _again(marker, len(epochs))
+
+
 class FakeJob:
     """Adds draws of a generator to a total; its trace shows whether a resumed job is the same job."""
 
@@ -63,10 +81,31 @@ class FakeJob:
         if marker and self.epoch + 1 == 3 and not Path(marker).exists():
             Path(marker).write_text("killed")
             os.kill(os.getpid(), signal.SIGKILL)
+        hang = self.settings.get("hang")  # [marker, how often]: at epoch 3
+        if hang and self.epoch + 1 == 3 and _again(*hang):
+            time.sleep(600)
+        kills = self.settings.get("kills")  # [marker, epochs]: once at each of them, in this order
+        if kills and _at(*kills, self.epoch + 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._remember()
         marker = self.settings.get("io_error_once")
         if marker and self.epoch + 1 == 3 and not Path(marker).exists():
             Path(marker).write_text("raised")
             raise OSError("the disk was away")
+
+    def _remember(self) -> None:
+        """A GPU of which each trial needs the share `needs_gpus` from epoch 3 on, and a machine without memory."""
+        if self.epoch + 1 == 3 and self.settings.get("no_memory"):
+            raise MemoryError
+        needed = self.settings.get("needs_gpus")
+        if needed and self.epoch + 1 == 3:
+            import ray
+
+            given = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+            with Path(self.settings["shares"]).open("a") as file:
+                file.write(f"{given:g}\n")
+            if given < needed:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
 
     def result(self) -> dict[str, Any]:
         accuracy = float(self.settings["lr"])

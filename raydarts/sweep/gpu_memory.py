@@ -1,0 +1,72 @@
+"""What becomes of a trial whose GPU had no memory left: tried again with a larger share of a GPU, or failed by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raydarts.errors import MemoryFullError
+from raydarts.runs import drive, faults
+from raydarts.runs.directory import TrialDirectory
+
+_DIGITS = 4  # Ray hands out GPUs in ten thousandths
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it is the GPU's memory that an error is about; another process may have filled it too."""
+    import torch  # noqa: PLC0415 - only where trials run
+
+    return isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
+
+
+def share_of(trial: TrialDirectory, planned: float) -> float:
+    """The share of a GPU that a trial is to be given: its stage's, or the larger one that it came to need."""
+    grown = faults.shares(trial)
+    return max(planned, grown[-1][1]) if grown else planned
+
+
+def waits_for_more(trial: TrialDirectory) -> bool:
+    """Whether a trial ended without a result only to be handed out again with a larger share."""
+    entry = faults.of_this_attempt(trial, faults.GPU_MEMORY)
+    return trial.result() is None and entry is not None and entry["next_gpus"] is not None
+
+
+def after(trial: TrialDirectory, config: Mapping[str, Any], error: BaseException) -> dict[str, Any] | None:
+    """Note the fault. Returns the result where the trial has failed by that, None where it waits for a larger share."""
+    share, rule = float(config["gpus"]), config["out_of_memory"]
+    tried = len(faults.shares(trial))
+    may = rule is not None and tried < rule["retries"] and 0 < share < 1
+    larger = min(1.0, round(share * rule["grow"], _DIGITS)) if may else None
+    message = str(error).splitlines()[0] if str(error) else type(error).__name__
+    faults.note(trial, faults.GPU_MEMORY, message, gpus=share, next_gpus=larger)
+    if larger is not None:
+        return None
+    failure = MemoryFullError(f"{message} {_advice(share, tried, rule)}")
+    failure.__cause__ = error
+    return drive.fail(trial, failure)
+
+
+def _advice(share: float, tried: int, rule: Any) -> str:
+    told = f"The GPU's memory was full at a share of {share:g} GPU"
+    told += f", after {tried} retries with larger shares." if tried else "."
+    less = " Lower batch_size or the network, or set precision to bfloat16"
+    if not 0 < share < 1:
+        return f"{told}{less}: a larger share would not help, since a process trains on one GPU."
+    if rule is None:
+        return (
+            f"{told}{less}, raise resources.gpus so that fewer share a GPU, or let it be tried again with a larger "
+            "share: out_of_memory: {retries: 2, grow: 2}"
+        )
+    return f"{told}{less}, raise resources.gpus, or raise out_of_memory.retries or .grow"
+
+
+def advised(error: Exception) -> Exception:
+    """The error; of a MemoryError, which is about the machine's own memory, with what to change."""
+    if not isinstance(error, MemoryError):
+        return error
+    full = MemoryFullError(
+        "the machine's memory was full: lower batch_size, or the data set's workers, or let fewer trials run there at "
+        "a time (max_concurrent, or more resources.cpus for each)"
+    )
+    full.__cause__ = error
+    return full

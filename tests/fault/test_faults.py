@@ -1,0 +1,112 @@
+"""Trials that hang, whose GPU has no memory left, or that are lost again and again, over drivers too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.report.tables import failures
+from raydarts.runs import budget, faults, results
+from raydarts.runs.directory import RunDirectory
+from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
+from tests.fault import fakes
+
+QUARTER = {"cpus": 1, "gpus": 0.25}
+
+
+def sweep(folder: Path, trouble: dict[str, Any] | None = None, **more: Any) -> tuple[int, RunDirectory]:
+    """Two trials, the first with its trouble."""
+    loaded = fakes.loaded({"name": "random", "trials": 2}, per_trial={0: trouble or {}}, **more)
+    code = start_sweep(loaded, folder, builder=fakes.BUILDER, display=False, command=["test"])
+    return code, RunDirectory.open(folder / "fake")
+
+
+def kinds(run: RunDirectory) -> list[tuple[str, int, int]]:
+    return [(entry["what"], entry["attempt"], entry["epochs"]) for entry in run.trial(0).failures()]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_hung_trial_is_ended_and_goes_on_as_if_it_had_not_hung(tmp_path: Path) -> None:
+    _, whole = sweep(tmp_path / "whole")
+    code, run = sweep(tmp_path, {"hang": [str(tmp_path / "marker"), 1]}, epoch_timeout=2)
+    assert code == 0
+    assert kinds(run) == [("timeout", 1, 2)]
+    assert run.trial(0).rows() == whole.trial(0).rows()
+    assert len(run.trial(0).times()) == 4
+    assert run.trial(1).failures() == []
+    text = str(failures(results.report_json(run)))
+    assert "retried: 0000, attempt 1, after 2 epochs" in text
+    assert "epoch_timeout" in text
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_that_hangs_for_ever_fails_by_name(tmp_path: Path) -> None:
+    code, run = sweep(tmp_path, {"hang": [str(tmp_path / "marker"), 99]}, epoch_timeout=1, max_failures=1)
+    first, second = results.trials(run)
+    assert code == 1
+    assert (first.status, second.status) == ("failed", "completed")
+    assert "more often than max_failures (1) allows: no new epoch within epoch_timeout (2 x)" in first.result["error"]
+    assert first.epochs == 2
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_max_failures_counts_over_drivers(tmp_path: Path) -> None:
+    kills = {"kills": [str(tmp_path / "marker"), [1, 1, 3]]}
+    searcher = {"name": "random", "trials": 1}
+    settings = {"max_failures": 2, "per_trial": {0: kills}}
+    loaded = fakes.loaded(searcher, budget={"cpu_hours": 1e-9}, base={"sleep": 0.05}, **settings)
+    assert start_sweep(loaded, tmp_path, builder=fakes.BUILDER, display=False) == BUDGET_SPENT
+    run = RunDirectory.open(tmp_path / "fake")
+    assert kinds(run) == [("lost", 1, 0), ("lost", 2, 0)]
+    with run.locked():
+        budget.change_limits(run, {"cpu_hours": None}, 0.0)
+    assert run_sweep(run, fakes.loaded(searcher, **settings), display=False) == 1
+    (record,) = results.trials(run)
+    assert kinds(run)[2:] == [("lost", 3, 2)]
+    assert faults.WORDS["lost"] + " (3 x)" in record.result["error"]
+    assert record.epochs == 2
+
+
+@pytest.mark.usefixtures("ray_gpus")
+def test_a_full_gpu_is_given_again_in_a_larger_share(tmp_path: Path) -> None:
+    _, whole = sweep(tmp_path / "whole")
+    trouble = {"needs_gpus": 0.9, "shares": str(tmp_path / "shares")}
+    rule = {"retries": 2, "grow": 2}
+    code, run = sweep(tmp_path, trouble, resources=QUARTER, out_of_memory=rule)
+    assert code == 0
+    assert (tmp_path / "shares").read_text().split() == ["0.25", "0.5", "1"]
+    assert kinds(run) == [("gpu_memory", 1, 2), ("gpu_memory", 2, 2)]
+    assert run.trial(0).rows() == whole.trial(0).rows()
+    assert len(run.trial(0).times()) == 4
+    spent = budget.hours_of(run.trial(0), run.description()["spec"])
+    assert 0.25 * spent["cpu_hours"] < spent["gpu_hours"] <= spent["cpu_hours"]
+
+
+@pytest.mark.usefixtures("ray_gpus")
+@pytest.mark.parametrize(
+    ("rule", "advice", "shares"),
+    [
+        (None, r"out_of_memory: {retries: 2, grow: 2}", ["0.25"]),
+        ({"retries": 1, "grow": 2}, "after 1 retries with larger shares", ["0.25", "0.5"]),
+    ],
+)
+def test_a_full_gpu_fails_by_name_where_no_retry_is_left(
+    tmp_path: Path, rule: Any, advice: str, shares: list[str]
+) -> None:
+    trouble = {"needs_gpus": 0.9, "shares": str(tmp_path / "shares")}
+    code, run = sweep(tmp_path, trouble, resources=QUARTER, out_of_memory=rule)
+    first, second = results.trials(run)
+    assert code == 1
+    assert (first.status, second.status) == ("failed", "completed")
+    assert advice in first.result["error"]
+    assert "CUDA out of memory" in first.result["error"]
+    assert (tmp_path / "shares").read_text().split() == shares
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_machine_without_memory_fails_the_trial_with_advice(tmp_path: Path) -> None:
+    code, run = sweep(tmp_path, {"no_memory": True})
+    assert code == 1
+    assert "MemoryFullError: the machine's memory was full: lower batch_size" in results.trials(run)[0].result["error"]
