@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """Ray with two CPUs, started once; workers find the tests' own modules."""
+    """Ray with two CPUs and a GPU that is not there, started once; workers find the tests' own modules."""
     from raydarts.sweep.cluster import set_environment
 
     set_environment()
@@ -25,6 +25,7 @@ def ray_session() -> Iterator[None]:
     ray.init(
         address="local",
         num_cpus=2,
+        num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",

@@ -72,6 +72,8 @@ class Run:
     spec_text: str = ""
     promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    faults: Sequence[Mapping[str, Any]] = ()
+    """What befell trials from outside, those retried too (`results.faults`)."""
     stages: Mapping[str, Run] = field(default_factory=dict)
     """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
 
@@ -254,6 +256,7 @@ def gather(path: Place) -> Run:
         spec_text=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else "",
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=results.baselines(results.evaluations(run)),
+        faults=results.faults(run),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {

@@ -17,7 +17,9 @@ from raydarts.errors import InputError
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
+from raydarts.report.tables import fault_name
 from raydarts.report.wording import duration, number, told_score
+from raydarts.runs.faults import WORDS
 from raydarts.runs.place import Place, place_of, write_bytes
 
 _LONGEST_ERROR = 2000
@@ -216,12 +218,16 @@ def promotion(run: Run) -> Table:
 
 
 def failures(run: Run) -> Table:
-    """What failed, and its error."""
+    """What failed, and its error; and what befell trials from outside, those that were tried again too."""
     rows = [[f"trial {s.id}", _error(s.error), str(s.epochs)] for s in run.searches if s.status == "failed"]
     rows += [
         [f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]
         for stage, r in run.all_retrainings
         if r.status == "failed"
+    ]
+    rows += [
+        [f"fault: {fault_name(fault)}", _error(f"{WORDS[fault['what']]}: {fault['message']}"), str(fault["epochs"])]
+        for fault in run.faults
     ]
     return Table(["what", "error", "epochs done"], rows)
 

@@ -13,9 +13,10 @@ from rich.text import Text
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.faults import WORDS
 from raydarts.runs.place import Place
 from raydarts.runs.score import Score, mode_of, score_named
-from raydarts.runs.stages import EVALUATE
+from raydarts.runs.stages import EVALUATE, SEARCH
 
 
 def report_of(path: Place) -> dict[str, Any]:
@@ -208,17 +209,23 @@ def trials_table(found: Mapping[str, Any]) -> RenderableType:
 
 
 def failures(found: Mapping[str, Any]) -> RenderableType | None:
-    """What failed and why, or None."""
+    """What failed and why, and what befell trials that were tried again; None: nothing."""
     others = [
         {**row, "id": f"{stage['name']} {row['genotype']} seed {row['seed']}"}
         for stage in _others(found)
         for row in stage["evaluations"]
     ]
     rows = [row for row in [*found["trials"], *found["evaluations"], *others] if row["status"] == "failed"]
-    if not rows:
-        return None
     names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
-    return Text("\n".join(f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)))
+    lines = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
+    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in found.get("faults", ())]
+    return Text("\n".join(lines)) if lines else None
+
+
+def fault_name(fault: Mapping[str, Any]) -> str:
+    """Which attempt of which trial a fault befell, where, and after how much."""
+    trial = fault["trial"] if fault["stage"] == SEARCH else f"{fault['stage']} {fault['trial']}"
+    return f"{trial}, attempt {fault['attempt']}, after {fault['epochs']} epochs, on {fault['host']}"
 
 
 def summary(path: Place) -> RenderableType:

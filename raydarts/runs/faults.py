@@ -10,14 +10,15 @@ from typing import Any
 from raydarts.runs.directory import TrialDirectory
 
 LOST, FILES, TIMEOUT = "lost", "files", "timeout"
-STORAGE, GPU_MEMORY = "storage", "gpu_memory"
+PREEMPTED, STORAGE, GPU_MEMORY = "preempted", "storage", "gpu_memory"
 COUNTED = (LOST, FILES, TIMEOUT)
-"""What `max_failures` limits: not an outage of the storage, after which a trial waits, nor GPU memory, which has
-retries of its own."""
+"""What `max_failures` limits: no machine that its owner took back in order, no outage of the storage, after which a
+trial waits, no GPU memory, which has retries of its own."""
 WORDS = {
     LOST: "its process, node or a worker of several was lost",
     FILES: "files could not be read or written",
     TIMEOUT: "no new epoch within epoch_timeout",
+    PREEMPTED: "its machine was taken back",
     STORAGE: "the storage was away or full",
     GPU_MEMORY: "the GPU's memory was full",
 }

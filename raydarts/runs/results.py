@@ -12,7 +12,7 @@ from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.place import each
 from raydarts.runs.score import ACCURACY, Score, score_of
-from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stages_of
+from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,12 @@ def run_status(run: RunDirectory) -> str:
     return "failed" if statuses == {"failed"} else "completed"
 
 
+def faults(run: RunDirectory) -> list[dict[str, Any]]:
+    """What befell trials from outside (failures.jsonl), those retried too, each line with its `stage` and `trial`."""
+    found = each(lambda trial: (trial, trial.failures()), jobs(run), run.path)
+    return [{"stage": stage_of(trial), "trial": trial.id, **entry} for trial, entries in found for entry in entries]
+
+
 def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
@@ -228,6 +234,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "score": score.to_json(),
         "ranking": ranking(evaluated, score),
         "baselines": baselines(done),
+        "faults": faults(run),
         "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
     }
     return dict(plain(report))

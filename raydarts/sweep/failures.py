@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ def _name(error: type[Exception]) -> str:
     return f"{error.__module__}.{error.__name__}"
 
 
-_RAISED = {_name(StorageError): faults.STORAGE, _name(EpochTimeoutError): faults.TIMEOUT}
-_GONE = (_name(WorkersLostError), "ActorDiedError", "ActorUnavailableError", "RayActorError", "NodeDiedError")
+_RAISED = {
+    _name(StorageError): faults.STORAGE,
+    _name(EpochTimeoutError): faults.TIMEOUT,
+    _name(WorkersLostError): faults.LOST,
+}
+_FAILURE = re.compile(r"^Failure # (\d+) \(occurred at .*\)$", re.MULTILINE)
 
 
 class Failures(tune.Callback):
@@ -44,10 +49,8 @@ class Failures(tune.Callback):
         trial = self._trials.get(trial_id)
         if trial is None or not trial.error_file or not Path(trial.error_file).exists():
             return None
-        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure #")[2]
-        what, directory = _kind(text), TrialDirectory(trial.config["directory"])
-        told = [line.strip() for line in text.splitlines() if line.strip()]
-        message = next((line for line in reversed(told) if "Error" in line), "no error is known")[:_LONGEST]
+        what, message = read_failure(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+        directory = TrialDirectory(trial.config["directory"])
         if what == faults.LOST and faults.of_this_attempt(directory, faults.TIMEOUT) is not None:
             return faults.TIMEOUT
         try:
@@ -59,8 +62,17 @@ class Failures(tune.Callback):
         return what
 
 
-def _kind(text: str) -> str:
+def read_failure(text: str) -> tuple[str, str]:
+    """What the last failure in Tune's error file was, and its last line.
+
+    A failure that Tune does not count, the number before its time being the one before, was a machine taken back.
+    """
+    numbers = [0, *(int(number) for number in _FAILURE.findall(text))]
+    last = _FAILURE.split(text)[-1].strip()
+    message = (last.splitlines() or ["no error is known"])[-1].strip()[:_LONGEST]
     for name, what in _RAISED.items():
-        if name in text:
-            return what
-    return faults.LOST if any(name in text for name in _GONE) else faults.FILES
+        if name in last:
+            return what, message
+    if "ray::" in last:  # raised by the trial's process, which lives
+        return faults.FILES, message
+    return faults.PREEMPTED if len(numbers) > 1 and numbers[-1] == numbers[-2] else faults.LOST, message

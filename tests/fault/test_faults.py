@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from raydarts.report import html
+from raydarts.report.gather import gather
 from raydarts.report.tables import failures
 from raydarts.runs import budget, faults, results
 from raydarts.runs.directory import RunDirectory
+from raydarts.sweep import resources
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes
 
@@ -21,6 +24,12 @@ def sweep(folder: Path, trouble: dict[str, Any] | None = None, **more: Any) -> t
     loaded = fakes.loaded({"name": "random", "trials": 2}, per_trial={0: trouble or {}}, **more)
     code = start_sweep(loaded, folder, builder=fakes.BUILDER, display=False, command=["test"])
     return code, RunDirectory.open(folder / "fake")
+
+
+@pytest.fixture
+def ray_gpus(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray hands out shares of a GPU that is not there, and raydarts believes it."""
+    monkeypatch.setattr(resources, "capacity", lambda address: {"cpus": 2.0, "gpus": 1.0})
 
 
 def kinds(run: RunDirectory) -> list[tuple[str, int, int]]:
@@ -37,8 +46,11 @@ def test_a_hung_trial_is_ended_and_goes_on_as_if_it_had_not_hung(tmp_path: Path)
     assert len(run.trial(0).times()) == 4
     assert run.trial(1).failures() == []
     text = str(failures(results.report_json(run)))
-    assert "retried: 0000, attempt 1, after 2 epochs" in text
-    assert "epoch_timeout" in text
+    assert text.startswith("fault: 0000, attempt 1, after 2 epochs, on ")
+    assert text.endswith(": no new epoch within epoch_timeout")
+    page = html.render(gather(run.path))
+    assert "fault: 0000, attempt 1, after 2 epochs" in page
+    assert "no new epoch for 2 s" in page
 
 
 @pytest.mark.usefixtures("ray_session")
