@@ -1,6 +1,7 @@
 PYTHON ?= python
+REF ?= HEAD
 
-.PHONY: check format lint types layers test
+.PHONY: check format lint types layers test wheel token onprem
 
 check: lint types layers test
 
@@ -20,3 +21,20 @@ layers:
 
 test:
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+# What the files in cluster/ install on every machine: these sources at the commit REF, as a wheel.
+wheel:
+	rm -rf build/wheel && mkdir -p build/wheel dist
+	git rev-parse --verify "$(REF)^{commit}" > build/wheel.commit
+	git archive --format=tar "$(REF)" | tar -x -C build/wheel
+	cp build/wheel.commit build/wheel/raydarts/COMMIT
+	$(PYTHON) -m pip wheel -q --no-deps -w dist build/wheel
+
+# The token that a cluster and its users share: made once, then kept; nobody else on this machine can read it.
+token:
+	@umask 077; $(PYTHON) -m ray.scripts.scripts get-auth-token --generate > /dev/null
+	@chmod 700 "$$HOME/.ray"; chmod 600 "$$HOME/.ray/auth_token"
+
+# A real `ray up cluster/onprem.yaml` onto hosts made on this machine: Linux, as root. Minutes.
+onprem:
+	$(PYTHON) -m pytest -m cluster -s tests/cluster/test_onprem.py

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from raydarts import __version__, cli_results, cli_wandb
+from raydarts import __version__, cli_cluster, cli_results, cli_wandb
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.place import place_of
 
@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 console = Console()
-for command in cli_results.COMMANDS:
+for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
 
@@ -69,13 +69,9 @@ def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
 
 
 def _run_path(storage: Place, name: str | None, default: str) -> Place:
-    import re
+    from raydarts.config.spec import check_name
 
-    from raydarts.config.spec import NAME_PATTERN
-
-    if name is not None and not re.match(NAME_PATTERN, name):
-        raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
-    return storage / (name or f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
+    return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
 @app.command()

@@ -7,7 +7,8 @@
     |   |-- DataError              a data set: missing files, wrong shapes, an empty split
     |   |-- CheckpointError        checkpoints are there, and none belongs to this job
     |   |-- RunError               a run directory: absent, foreign, locked, or already there
-    |   `-- ResourceError          more CPUs or GPUs asked for than there are
+    |   |-- ResourceError          more CPUs or GPUs asked for than there are
+    |   `-- ClusterError           a Ray cluster that does not answer, refuses, or has another raydarts
     |-- StorageError               exit code 4: the storage failed or is not to be seen; the run can be resumed
     `-- TrialError                 a trial's own failure; the trial is marked failed, the sweep goes on
         `-- NonFiniteError         a loss or gradient that is not finite, with epoch, batch and setting
@@ -76,6 +77,10 @@ class RunError(InputError):
 
 class ResourceError(InputError):
     """More CPUs or GPUs asked for than the machine or cluster can ever give."""
+
+
+class ClusterError(InputError):
+    """A Ray cluster that does not answer, refuses the token or the job, or has another version of raydarts."""
 
 
 class StorageError(RaydartsError, OSError):

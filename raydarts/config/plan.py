@@ -141,7 +141,8 @@ def _budget(found: Plan) -> list[RenderableType]:
 def render(found: Plan) -> RenderableType:
     """The plan for a terminal."""
     stages = Table(title=f"{found.name} ({found.file})")
-    for column in ("stage", "jobs", "epochs each", "each is given", "how"):
+    stages.add_column("stage", overflow="fold")
+    for column in ("jobs", "epochs each", "each is given", "how"):
         stages.add_column(column)
     for stage in found.stages:
         stages.add_row(stage.name, str(stage.jobs), str(stage.epochs), stage.resources, stage.note)

@@ -9,12 +9,20 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raydarts.data.settings import DataSettings
+from raydarts.errors import InputError
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Choose, Component, Settings
 from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def check_name(name: str) -> str:
+    """The `--name` of a run. Raises `InputError` where it is none."""
+    if not re.match(NAME_PATTERN, name):
+        raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
+    return name
 
 
 def _component(family: str, name: str) -> Component:

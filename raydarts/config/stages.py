@@ -72,7 +72,20 @@ def inherit(root: Node) -> None:
                     continue
                 own = item.value.get(key)
                 under = evaluate.value[key]
-                item.value[key] = merge(under, own) if own is not None and key == "training" else own or under
+                if own is None:
+                    item.value[key] = under
+                elif key == "training":
+                    item.value[key] = _trained_like(under, own)
+
+
+def _trained_like(under: Node, own: Node) -> Node:
+    """A training laid over `evaluate`'s, key by key. One of another kind by name takes over nothing."""
+    if not (isinstance(under.value, dict) and isinstance(own.value, dict)):
+        return own
+    names = [node.value["name"] for node in (own, under) if "name" in node.value]
+    if len({name.value for name in names}) > 1:
+        return own
+    return merge(under, own, section=True)
 
 
 Add = Callable[[str, str], None]
@@ -102,6 +115,12 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
 def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
     own = data_of(stage, data)
     where = "data" if own is data else f"{stage.section}.data"
+    if own.kind != data.kind:
+        message = (
+            f"holds data of kind {own.kind}, and a cell found on {data.kind} cannot be trained on them; name data "
+        )
+        add(f"{where}.dataset", f"{own.dataset.name} {message}of kind {data.kind}")
+        return
     ranks = not stage.is_transfer or stage.settings.top_k > 1
     if not own.holds_out and ranks:
         add(
@@ -117,7 +136,10 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
     else:
         check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
     spaces = {settings.space.name: settings.space.build() for settings in drawn}
-    if stage.settings.table is None:
+    if own is not data and (others := sorted(name for name, space in spaces.items() if own.kind != space.TASK.KIND)):
+        what = f"{own.dataset.name} is {own.kind} data, on which cells of {', '.join(others)} cannot be trained"
+        add(f"{where}.dataset", what)
+    elif stage.settings.table is None:
         for space in spaces.values():
             try:
                 space.check_network(stage.settings.training.network)

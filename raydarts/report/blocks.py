@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from raydarts.report.gather import Run, Searched, Setting
+from raydarts.report.gather import Run, Searched
+from raydarts.report.swept import Setting
 
 _ENOUGH = 0.8  # of the trials must lie in blocks that hold several values of the setting
 

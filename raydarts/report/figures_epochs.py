@@ -12,8 +12,9 @@ from markupsafe import Markup
 from raydarts.report import stats
 from raydarts.report.axes import plot_area
 from raydarts.report.figures import Figure, is_share, missing
-from raydarts.report.gather import Run, Searched, is_number, skips_of
+from raydarts.report.gather import Run, Searched, skips_of
 from raydarts.report.svg import COLOURS, DASHES, Chart
+from raydarts.report.swept import is_number
 from raydarts.report.wording import number, percent
 
 Series = Callable[[Mapping[str, Any]], float | None]

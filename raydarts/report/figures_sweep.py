@@ -10,9 +10,10 @@ from markupsafe import Markup
 from raydarts.report import stats
 from raydarts.report.axes import HEIGHT, plot_area
 from raydarts.report.figures import Figure, bars, is_share, missing
-from raydarts.report.gather import Run, Searched, Setting
+from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
 from raydarts.report.svg import COLOURS, SOFT, Chart
+from raydarts.report.swept import Setting
 from raydarts.report.wording import number, percent
 
 Value = Callable[[Searched], float | None]

@@ -12,8 +12,9 @@ from raydarts.report import stats
 from raydarts.report.axes import Bands, NoAxis, Scale, plot_area, span
 from raydarts.report.figures import Figure, is_share, missing, show_metric
 from raydarts.report.figures_sweep import Value, measured, whisker
-from raydarts.report.gather import Run, Searched, Setting, is_number
+from raydarts.report.gather import Run, Searched
 from raydarts.report.svg import COLOURS, DASHES, MARKERS, SOFT, Chart
+from raydarts.report.swept import Setting, is_number
 from raydarts.report.wording import number, percent
 
 _WIDE = 900

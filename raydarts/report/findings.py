@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from raydarts.report import stats
 from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
-from raydarts.report.gather import Run, Searched, Setting, short
+from raydarts.report.gather import Run, Searched
+from raydarts.report.swept import Setting, short
 from raydarts.report.wording import Outcome, amount, listed, number, told_score
 
 _FEWEST = 6  # trials; with fewer nothing is tested

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raydarts.report.gather import SEED, Run, Setting, is_number, short
+from raydarts.report.gather import Run
+from raydarts.report.swept import SEED, Setting, is_number, short
 
 _TREES = 16
 PED = "PED-ANOVA (Optuna's PedAnovaImportanceEvaluator: reaching the best tenth)"

@@ -62,7 +62,8 @@ def status_table(path: Place) -> RenderableType:
     found = status_json(path)
     table = Table(title=f"{found['name']}: {found['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
-    for column in ("stage", *columns):
+    table.add_column("stage", overflow="fold", min_width=19)
+    for column in columns:
         table.add_column(column)
     stages = {"trials": found["trials"], "evaluations": found["evaluations"], **found["stages"]}
     for stage, counts in stages.items():

@@ -74,7 +74,6 @@ class TrialDirectory:
         write_json(self.path / "owner.json", {"token": token, "pid": os.getpid(), "host": platform.node()})
         self._token = token
         take_over(self.path)
-        delete(self.path / "halted.json")
 
     def check(self) -> None:
         """Raise `SupersededError` where a newer attempt claimed the trial."""
@@ -89,12 +88,17 @@ class TrialDirectory:
         return found
 
     def halt(self, reason: str) -> None:
-        """Note why the trial was stopped for now. That is no result: whoever claims the trial goes on with it."""
+        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it."""
         write_json(self.path / "halted.json", {"reason": reason, "epochs": len(self.rows())})
 
     def halted(self) -> dict[str, Any] | None:
         found: dict[str, Any] | None = read_json(self.path / "halted.json")
         return found
+
+    def goes_on(self) -> None:
+        """A halted trial is halted no more."""
+        self.check()
+        delete(self.path / "halted.json")
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         self.check()
@@ -264,8 +268,11 @@ def _versions() -> dict[str, str | None]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the sources that run, where they lie in a git checkout."""
+    """The commit of the sources that run: of the wheel that `make wheel` made, or of the git checkout they lie in."""
     here = Path(__file__).parent
+    packaged = here.parent / "COMMIT"
+    if packaged.exists():
+        return packaged.read_text(encoding="utf-8").strip()
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607

@@ -43,6 +43,7 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
     there by hand), beginning anew would throw away rows and work that may still be of use: then nothing on disk is
     touched, and `CheckpointError` names each file.
     """
+    trial.goes_on()
     store = _store(trial)
     store.tidy()
     refused: dict[Place, Refused] = {}

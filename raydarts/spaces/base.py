@@ -99,7 +99,8 @@ class Space(Member):
     @abstractmethod
     def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
         """A module `forward(inputs, arch_weights)` that `task.loss` can call, with one `(num_edges, num_ops)` tensor
-        for each cell type, or `(layers, num_edges, num_ops)`; `layers(inputs)` says how many of each type there are.
+        for each cell type, or `(layers, num_edges, num_ops)`; `layers(inputs)` says how many of each type there
+        are (`layers()` too, where that does not hang on the inputs; else nothing).
         """
 
     @abstractmethod

@@ -112,7 +112,7 @@ class CnnSupernet(_Stack):
             inputs, reduced = (inputs[1], cells[cell_type].num_nodes * channels), reduction
         self.classifier = nn.Linear(inputs[1], num_classes)
 
-    def layers(self, inputs: Tensor) -> Mapping[str, int]:
+    def layers(self, inputs: Tensor | None = None) -> Mapping[str, int]:
         return Counter(self.types)
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:

@@ -261,8 +261,8 @@ class RecurrentSupernet(_Model):
         super().__init__(vocabulary, units, spec.num_nodes, settings)
         self.cell = MixedRecurrent(spec, units, transforms)
 
-    def layers(self, inputs: Tensor) -> Mapping[str, int]:
-        return {CELL_TYPE: len(inputs)}
+    def layers(self, inputs: Tensor | None = None) -> Mapping[str, int]:
+        return {} if inputs is None else {CELL_TYPE: len(inputs)}
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor], memory: Tensor | None = None) -> Decoded:
         tables = self.cell.tables(arch_weights[CELL_TYPE])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from typing import Any
 
+from raydarts.errors import ClusterError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
+from raydarts.sweep.authentication import admit, tighten_token
+from raydarts.sweep.autoscaling import maximum
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -52,11 +56,14 @@ def connect(address: str | None = None) -> bool:
         # Named for other systems, this is what makes Ray take 127.0.0.1 for the node and listen there alone;
         # an explicit 127.0.0.1 is turned back into the outward address. Read when Ray is imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    else:
+        _probe(address)
     import ray  # noqa: PLC0415 - after the environment
 
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray\..*")
+    keep_keys_out_of_logs()
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {
@@ -68,9 +75,49 @@ def connect(address: str | None = None) -> bool:
         options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
     else:
         options["address"] = address
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if address is None:
+            raise
+        raise ClusterError(_no_connection(address, error)) from error
+    tighten_token()
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     return True
+
+
+def _probe(address: str) -> None:
+    """Raise `ClusterError` where nobody listens at host:port, or refuses: Ray itself would wait ten minutes."""
+    if address == "auto" or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"--address {address}: a running Ray cluster is 'auto' or host:port (such as 10.0.0.5:6379)")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"--address {address}: nobody answers there ({error}); is the cluster up?") from error
+    admit(address)
+
+
+def _no_connection(address: str, error: Exception) -> str:
+    where = "no Ray runs on this machine, or it" if address == "auto" else "the Ray there"
+    told = str(error).strip().splitlines()
+    return (
+        f"--address {address}: {where} does not let this machine in (where it asks for a token: "
+        f"RAY_AUTH_MODE=token and ~/.ray/auth_token): {told[0] if told else type(error).__name__}"
+    )
+
+
+def keep_keys_out_of_logs() -> None:
+    """Stop Tune from copying the driver's AWS keys into each trial's runtime environment, which Ray logs in full.
+
+    Trials find them where the driver does: in the environment of the machine that they run on.
+    """
+    from ray.tune.execution import class_cache  # noqa: PLC0415 - after the environment
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"):
+        class_cache.ENV_VARS_TO_PROPAGATE.discard(name)
 
 
 def disconnect(connected_here: bool) -> None:
@@ -81,7 +128,10 @@ def disconnect(connected_here: bool) -> None:
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
-    """CPUs and GPUs there are: of this machine, or of the cluster at `address` (which is connected to)."""
+    """CPUs and GPUs there are: of this machine, or of the cluster at `address` (which is connected to).
+
+    Of a cluster that grows on demand, what it may grow to.
+    """
     if address is None:
         import torch  # noqa: PLC0415
 
@@ -90,7 +140,10 @@ def capacity(address: str | None = None) -> dict[str, float]:
     import ray  # noqa: PLC0415
 
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return {"cpus": float(found.get("CPU", 0)), "gpus": float(found.get("GPU", 0))}
+    most = maximum()
+    return {
+        kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in (("cpus", "CPU"), ("gpus", "GPU"))
+    }
 
 
 def ray_storage(folder: Place) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from raydarts.errors import InputError, RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place
+from raydarts.runs.promotion import promotion_order
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
 from raydarts.spaces import Genotype, Space
 
@@ -100,5 +101,5 @@ def _ranked(run: RunDirectory, description: dict[str, Any]) -> Iterator[tuple[st
             yield f"the promotion to {stage.name}", [each["genotype"] for each in ranked if each["promoted"]]
     sweep = description["spec"].get("sweep") or {}
     metric, mode = sweep.get("metric", "validation_accuracy"), sweep.get("mode", "max")
-    ordered = results.promotion_order(results.trials(run), metric, mode)
+    ordered = promotion_order(results.trials(run), metric, mode)
     yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]

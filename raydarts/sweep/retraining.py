@@ -8,6 +8,7 @@ from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.promotion import admission, narrowing, promotion
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.score import score_of
 from raydarts.runs.stages import EVALUATE, GIVEN, SEARCH, Stage, read_promotion, retraining, write_promotion
@@ -25,13 +26,13 @@ def promote(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str,
 def _decide(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str, Any]]:
     bars = (stage.settings.top_k, stage.settings.max_skips)
     if stage.source == SEARCH:
-        return results.promotion(results.trials(run), loaded.sweep.metric, loaded.sweep.mode, *bars)
+        return promotion(results.trials(run), loaded.sweep.metric, loaded.sweep.mode, *bars)
     if stage.source == GIVEN:
-        return results.admission(run.description()["genotypes"]["candidates"], *bars)
+        return admission(run.description()["genotypes"]["candidates"], *bars)
     before = read_promotion(run, stage.source) or []
     score = score_of(run.description())
     rows = results.evaluation_rows(results.retrained(run, stage.source), score)
-    return results.narrowing(before, rows, stage.source, *bars, score)
+    return narrowing(before, rows, stage.source, *bars, score)
 
 
 class RetrainingStage:

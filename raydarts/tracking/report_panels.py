@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from raydarts.report.gather import Run, is_number
+from raydarts.report.gather import Run
+from raydarts.report.swept import is_number
 from raydarts.tracking import names
 from raydarts.tracking.markdown import clean
 from raydarts.tracking.names import Names

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from raydarts.data.settings import DataSettings
-from raydarts.data.splits import Splits, load_splits
+from raydarts.data.splits import AnySplits, load_splits
+from raydarts.data.text import TextTokens
+from raydarts.data.text_splits import TextSplits
 from raydarts.registry import Member, members
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
@@ -45,8 +48,36 @@ def spec(parts: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> dict[str, A
 
 
 @cache
-def _splits(limit: int) -> Splits:
+def _splits(limit: int) -> AnySplits:
     return load_splits(DataSettings(limit=limit))
+
+
+@cache
+def text_splits() -> TextSplits:
+    """A text of eleven tokens in which some follow others more often than not."""
+    draws = np.random.default_rng(0)
+    tokens = np.cumsum(draws.choice([1, 3, 4], 164, p=[0.7, 0.2, 0.1])) % 11
+    source = TextTokens("steps", tokens, tokens[136:], tokens[136:], tuple(map(str, range(11))))
+    return TextSplits(source, tokens[:136], tokens[:76], tokens[76:136])
+
+
+RECURRENT: dict[str, Any] = {
+    "seed": 3,  # skip connections are chosen under every estimator, so that a limit on them acts
+    "batch_size": 4,
+    "lr": 0.5,
+    "grad_clip": 0.25,
+    "momentum": 0.0,
+    "arch_lr": 0.05,
+    "alpha_init": 0.1,
+    "precision": "float64",
+    "text": {"bptt": 6, "short_probability": 0.3, "measured_columns": 3},
+    "space": {"name": "darts-rnn", "nodes": 2, "units": 3, "input_dropout": 0.1, "cell_dropout": 0.1},
+}
+
+
+def recurrent(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2) -> Search:
+    plain = {"epochs": epochs, "estimator": estimator, **RECURRENT, **changes}
+    return Search(SearchSettings.model_validate(plain), text_splits())
 
 
 def search(estimator: str, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 96) -> Search:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from remedies import recurrent
 
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits, load_splits
@@ -106,6 +107,24 @@ def test_a_search_goes_on_to_the_last_bit(estimator: str, precision: str, tmp_pa
     assert differences(one, other) == []
     assert differences(whole.result(), second.result()) == []
     assert differences(search(estimator, precision).state_dict()["alpha"], one["alpha"]) != []
+
+
+@pytest.mark.parametrize("estimator", list(members("estimator")))
+def test_a_search_on_text_goes_on_to_the_last_bit(estimator: str, tmp_path: Path) -> None:
+    """Dropout masks and BPTT lengths go on where they were; hidden states begin anew with each epoch."""
+    chosen = estimator if estimator == "first_order" else {"name": estimator, "grad_clip": 0.1}
+    whole, second = resumed(lambda: recurrent(chosen, {}, epochs=3), tmp_path / "state.pt")
+    assert differences(whole.state_dict(), second.state_dict()) == []
+    assert differences(whole.result(), second.result()) == []
+    lengths = [
+        [
+            len(batch.inputs)
+            for batch in job.data["weight"].epoch(4, job.streams["weight_order"], job.streams["augment"])
+        ]
+        for job in (whole, second)
+    ]
+    assert lengths[0] == lengths[1]
+    assert len(set(lengths[0])) > 1
 
 
 def test_an_evaluation_goes_on_to_the_last_bit(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from raydarts import registry
 from raydarts.registry import Member
@@ -62,9 +62,14 @@ def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> Alp
 
 
 class UnrolledSettings(registry.Settings):
-    """`xi`: learning rate of the virtual step, a number or `lr`, the weights' current learning rate."""
+    """`xi`: learning rate of the virtual step, a number or `lr`, the weights' current learning rate.
+
+    `grad_clip`: the largest L2 norm, over all weights, of dL_train/dw in the virtual step (0: no clipping, as in the
+    authors' convolutional code; their recurrent code: 0.25).
+    """
 
     xi: Literal["lr"] | float = Field("lr", union_mode="left_to_right")
+    grad_clip: float = Field(0.0, ge=0)
 
     @property
     def is_first_order(self) -> bool:
@@ -72,7 +77,13 @@ class UnrolledSettings(registry.Settings):
 
 
 class UnrolledEstimator(Estimator):
-    """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + dL_train/dw + wd * w).
+    """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + k dL_train/dw + wd * w).
+
+    k = min(1, grad_clip / (norm + 1e-6)), with the L2 norm of dL_train/dw over all weights that learn; 1 without
+    clipping. In the derivative of w' by alpha k is taken as constant, as in the authors' recurrent code
+    (rnn/architect.py), so that the implicit term is multiplied by xi k. There k may exceed 1 in that place, where
+    nothing was clipped, and dL_val/dw' is clipped too before it is multiplied by; here neither is done, for
+    neither belongs to the derivative. Their virtual step has no momentum: give `search.momentum` 0.
 
     Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code. Eq. 6 is
     written without them; the paper says (section 2.3) that momentum modifies it accordingly, and weight
@@ -123,10 +134,22 @@ def weights_restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
             torch._foreach_copy_(list(weights), saved)
 
 
+def clip_coefficient(objective: BilevelObjective, gradients: Sequence[Tensor], largest: float) -> float:
+    """min(1, largest / (norm + 1e-6)) over the weights that learn, as in `clip_grad_norm_`; 1 if `largest` is 0."""
+    if largest == 0:
+        return 1.0
+    frozen = objective.frozen
+    learning = [gradient for position, gradient in enumerate(gradients) if position not in frozen]
+    return min(1.0, largest / (float(nn.utils.get_total_norm(learning)) + 1e-6))
+
+
 def virtual_direction(
-    objective: BilevelObjective, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer
+    objective: BilevelObjective, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, coefficient: float
 ) -> list[Tensor]:
-    """mu * momentum_buffer + gradient + wd * w: what the weights' SGD would step along; 0 for frozen weights."""
+    """mu * momentum_buffer + coefficient * gradient + wd * w: what the weights' SGD would step along.
+
+    0 for frozen weights.
+    """
     group = optimizer.param_groups[0]
     frozen = objective.frozen
     directions = []
@@ -134,7 +157,7 @@ def virtual_direction(
         if position in frozen:
             directions.append(torch.zeros_like(gradient))
             continue
-        direction = gradient + group["weight_decay"] * weight.detach()
+        direction = coefficient * gradient + group["weight_decay"] * weight.detach()
         buffer = optimizer.state[weight].get("momentum_buffer") if weight in optimizer.state else None
         if buffer is not None:
             direction = direction + group["momentum"] * buffer
@@ -148,9 +171,13 @@ def look_ahead(
     alpha_batch: Batch,
     optimizer: torch.optim.Optimizer,
     xi: float,
+    coefficient: float,
 ) -> tuple[list[Tensor], list[Tensor], Loss]:
-    """At w': dL_val/dalpha, dL_val/dw', and the loss. The weights are moved in place; the caller restores them."""
-    direction = virtual_direction(objective, weight_gradients, optimizer)
+    """At w': dL_val/dalpha, dL_val/dw', and the loss; `coefficient` multiplies the gradients.
+
+    The weights are moved in place; the caller restores them.
+    """
+    direction = virtual_direction(objective, weight_gradients, optimizer, coefficient)
     with torch.no_grad():
         torch._foreach_add_(list(objective.weights), direction, alpha=-xi)
     with objective.virtual():

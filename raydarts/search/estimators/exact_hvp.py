@@ -7,6 +7,7 @@ import torch
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
+    clip_coefficient,
     constant,
     gradients_of,
     look_ahead,
@@ -17,7 +18,9 @@ from raydarts.tasks import Batch
 
 
 class ExactHvp(UnrolledEstimator):
-    """dL_val(w', alpha)/dalpha - xi * d2L_train(w, alpha)/(dalpha dw) v, with v = dL_val/dw' at w'.
+    """dL_val(w', alpha)/dalpha - xi k d2L_train(w, alpha)/(dalpha dw) v, with v = dL_val/dw' at w'.
+
+    k is 1 but for `grad_clip`, and then the factor by which the virtual step was clipped, taken as constant.
 
     The product is taken by autograd through the gradient's graph: no epsilon, but the graph of
     the training pass's gradient is kept, which costs memory.
@@ -39,7 +42,8 @@ class ExactHvp(UnrolledEstimator):
             loss = objective.weight_loss(weight_batch)
             first = gradients_of(loss.value, weights)
         with weights_restored(weights):
-            alpha_gradients, v, alpha_loss = look_ahead(objective, first, alpha_batch, optimizer, xi)
+            k = clip_coefficient(objective, first, self.settings.grad_clip)
+            alpha_gradients, v, alpha_loss = look_ahead(objective, first, alpha_batch, optimizer, xi, k)
         # The graph is made after the weights are back: moved in place, its saved tensors would be stale.
         with objective.virtual():
             loss = objective.weight_loss(weight_batch)
@@ -50,5 +54,6 @@ class ExactHvp(UnrolledEstimator):
             ]
             outputs, directions = zip(*pairs, strict=True)
             product = torch.autograd.grad(outputs, objective.alphas, directions, materialize_grads=True)
-        gradients = [alpha - xi * p for alpha, p in zip(alpha_gradients, product, strict=True)]
+        scale = xi * k
+        gradients = [alpha - scale * p for alpha, p in zip(alpha_gradients, product, strict=True)]
         return AlphaGradient(gradients, alpha_loss)

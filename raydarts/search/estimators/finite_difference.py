@@ -10,6 +10,7 @@ from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
     UnrolledSettings,
+    clip_coefficient,
     constant,
     gradients_of,
     look_ahead,
@@ -20,10 +21,10 @@ from raydarts.tasks import Batch
 
 
 class FiniteDifference(UnrolledEstimator):
-    """dL_val(w', alpha)/dalpha - xi (g+ - g-) / (2 eps), g+- = dL_train(w +- eps v, alpha)/dalpha.
+    """dL_val(w', alpha)/dalpha - xi k (g+ - g-) / (2 eps), g+- = dL_train(w +- eps v, alpha)/dalpha.
 
-    v = dL_val/dw' at w', and eps = epsilon / norm(v) with the L2 norm over all weights. Both passes see
-    the same dropout masks. Published second-order code multiplies by eps in places where it must
+    v = dL_val/dw' at w', eps = epsilon / norm(v) with the L2 norm over all weights, k is 1 but for `grad_clip`.
+    Both passes see the same dropout masks. Published second-order code multiplies by eps in places where it must
     divide by 2 eps; here the limit epsilon -> 0 is `exact_hvp`.
 
     The error is of order epsilon^2 where the loss is smooth along v. A supernet has ReLUs and max pools,
@@ -48,14 +49,18 @@ class FiniteDifference(UnrolledEstimator):
             with objective.virtual(), constant(objective.alphas):
                 loss = objective.weight_loss(weight_batch)
                 weight_gradients = gradients_of(loss.value, objective.weights)
-            alpha_gradients, v, alpha_loss = look_ahead(objective, weight_gradients, alpha_batch, optimizer, xi)
+            k = clip_coefficient(objective, weight_gradients, self.settings.grad_clip)
+            alpha_gradients, v, alpha_loss = look_ahead(objective, weight_gradients, alpha_batch, optimizer, xi, k)
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
             if not bool(norm > 0):  # v = 0: the second term is exactly 0, and eps is not defined
                 return AlphaGradient(alpha_gradients, alpha_loss)
             eps = float(self.settings.epsilon / norm)
             plus = self._at(objective, weight_batch, saved, v, eps)
             minus = self._at(objective, weight_batch, saved, v, -eps)
-        gradients = [alpha - xi * (p - m) / (2 * eps) for alpha, p, m in zip(alpha_gradients, plus, minus, strict=True)]
+        scale = xi * k
+        gradients = [
+            alpha - scale * (p - m) / (2 * eps) for alpha, p, m in zip(alpha_gradients, plus, minus, strict=True)
+        ]
         return AlphaGradient(gradients, alpha_loss)
 
     @staticmethod

@@ -10,10 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raydarts import registry
+from raydarts.errors import InputError
 from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces import Space
 from raydarts.spaces.primitives import FactorizedReduce
 from raydarts.spaces.transform import MixedEdge, MixedTransform
+from raydarts.tasks import Classification
 
 
 class _AddSkip(MixedTransform):
@@ -70,6 +73,12 @@ class AuxiliarySkip(Regularizer):
         super().__init__(settings)
         self._coefficient = 0.0
         self._transform: _AddSkip | None = None
+
+    def check(self, space: Space, epochs: int) -> None:
+        if self.settings.operation == "conv1" and space.TASK is not Classification:
+            raise InputError(
+                f"operation conv1 is a convolution, and the states of {space.NAME} are vectors: choose skip"
+            )
 
     def transform(self) -> MixedTransform | None:
         if self.settings.start == 0:

@@ -14,7 +14,10 @@ from raydarts.streams import Streams
 
 
 class _DropEdges(MixedTransform):
-    """Drops an image's path through a mixed operation as a whole, and scales the kept ones by 1 / (1 - p)."""
+    """Drops an image's path through a mixed operation as a whole, and scales the kept ones by 1 / (1 - p).
+
+    Of text: a column's path in one time step.
+    """
 
     def __init__(self) -> None:
         self.probability = 0.0
@@ -26,7 +29,7 @@ class _DropEdges(MixedTransform):
         if self.probability == 0.0 or not training:
             return output
         keep = 1.0 - self.probability
-        mask = torch.empty((output.shape[0], 1, 1, 1), dtype=output.dtype, device=output.device)
+        mask = output.new_empty((output.shape[0], *(1,) * (output.dim() - 1)))
         return output * (mask.bernoulli_(keep, generator=self.generator) / keep)
 
 

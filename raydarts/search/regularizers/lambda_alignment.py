@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +16,6 @@ from raydarts.search.moments import Moment, Step
 from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
-from raydarts.spaces.cells import MixedGraph
 from raydarts.spaces.networks import reduction_layers
 
 REDUCTION = "reduce"
@@ -29,7 +27,8 @@ class LambdaAlignment(Regularizer):
     The weights descend L_train - strength * progress * Lambda, progress = epoch / (epochs - 1). Lambda is the mean
     over pairs of layers of the correlation (cosine) of their gradients g_k, `(num_edges, num_ops)`, of L_train by
     the arch weights of layer k alone. `measure: sign` takes g_k . g_l / (|g_k| . |g_l|) with entrywise absolute values
-    instead. `reduction`: the reduction cells' layers are aligned among themselves too, and the two Lambdas added.
+    instead. `reduction`: the reduction cells' layers are aligned among themselves too, and the two Lambdas added. In
+    darts-rnn the layers are a batch's time steps.
 
     dLambda/dw is a finite difference of dL_train/dw at the arch weights a_k +- eps delta_k, with
     delta_k = dLambda/dg_k and eps = epsilon / norm(delta) over all layers. All passes are on the step's
@@ -51,8 +50,9 @@ class LambdaAlignment(Regularizer):
         "The paper speaks of gradients by alpha; as in the authors' code they are by the arch weights, the softmax not "
         "passed through. Their code takes g_k from the weight step's own backward pass; here it has a pass of its own, "
         "so that other remedies may perturb the weight step, and batch-norm statistics move once a step, not three "
-        "times. Their search script and their recurrent cell take strength .25 and epsilon 1e-3. Aligning reduction "
-        "cells is commented out in their code."
+        "times. Their search script and their recurrent cell take strength .25 and epsilon 1e-3; there two recurrent "
+        "cells are stacked and aligned at the last time step, while darts-rnn has one cell, as in DARTS' paper, whose "
+        "time steps are aligned. Aligning reduction cells is commented out in their code."
     )
 
     class Settings(registry.Settings):
@@ -64,7 +64,6 @@ class LambdaAlignment(Regularizer):
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._weight = 0.0
-        self._layers: dict[str, int] = {}
 
     def check(self, space: Space, epochs: int) -> None:
         layers = getattr(space.settings, "layers", None)
@@ -74,23 +73,24 @@ class LambdaAlignment(Regularizer):
         self._require_pairs({"normal": layers - reductions, REDUCTION: reductions})
 
     def attach(self, space: Space, objective: Objective) -> None:
-        graphs = [module for module in objective.supernet.modules() if isinstance(module, MixedGraph)]
-        self._layers = self._require_pairs(Counter(graph.edges[0].cell_type for graph in graphs))
+        if known := objective.supernet.layers():  # type: ignore[operator]
+            self._require_pairs(known)
 
-    def _require_pairs(self, layers: Mapping[str, int]) -> dict[str, int]:
+    def _aligned(self, layers: Mapping[str, int]) -> dict[str, int]:
         """The cell types that are aligned, with their layers."""
-        aligned = {
+        return {
             name: count
             for name, count in layers.items()
             if count > 1 and (self.settings.reduction or name != REDUCTION)
         }
-        if not aligned and self.settings.strength > 0:
+
+    def _require_pairs(self, layers: Mapping[str, int]) -> None:
+        if not self._aligned(layers) and self.settings.strength > 0:
             found = ", ".join(f"{count} of type {name}" for name, count in layers.items())
             raise InputError(
                 f"lambda_alignment aligns the layers of a cell type with one another, and there are {found}: "
                 "give the space more layers, set reduction: true, or leave it out"
             )
-        return aligned
 
     def on_epoch_start(self, now: Moment) -> None:
         self._weight = self.settings.strength * now.progress
@@ -102,8 +102,11 @@ class LambdaAlignment(Regularizer):
         objective.begin_alpha_step()  # a draw of this step's own, also where alpha rests
         with objective.virtual(), torch.no_grad():
             arch_weights = objective.arch_weights()
-        layered = {name: arch_weights[name].expand(count, -1, -1).clone() for name, count in self._layers.items()}
-        delta = self.directions(step, arch_weights | layered)
+        layers = self._aligned(objective.supernet.layers(step.weight_batch.inputs))  # type: ignore[operator]
+        if not layers:  # a text's batch of a single token
+            return None
+        layered = {name: arch_weights[name].expand(count, -1, -1).clone() for name, count in layers.items()}
+        delta = self.directions(step, arch_weights, layered)
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in delta.values()]))
         if not bool(norm > 0):  # all layers agree: Lambda is at its maximum, and eps is not defined
             return None
@@ -115,12 +118,14 @@ class LambdaAlignment(Regularizer):
         scale = -self._weight / (2 * eps)
         return [scale * (p - m) for p, m in zip(plus, minus, strict=True)]
 
-    def directions(self, step: Step, arch_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """delta = dLambda/dg, `(layers, num_edges, num_ops)`, for each aligned cell type."""
-        leaves = {name: arch_weights[name].requires_grad_() for name in self._layers}
+    def directions(
+        self, step: Step, arch_weights: Mapping[str, Tensor], layered: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """delta = dLambda/dg, `(layers, num_edges, num_ops)`, for each aligned cell type: those of `layered`."""
+        leaves = {name: weights.requires_grad_() for name, weights in layered.items()}
         objective: Objective = step.objective
         with objective.virtual(), constant(objective.weights):
-            loss = objective.data_loss(step.weight_batch, arch_weights)
+            loss = objective.data_loss(step.weight_batch, {**arch_weights, **leaves})
             gradients = gradients_of(loss.value, list(leaves.values()))
         for leaf in leaves.values():
             leaf.requires_grad_(False)

@@ -36,6 +36,7 @@ class Oles(Regularizer):
     NAME = "oles"
     SOURCE = "OLES (Jiang et al. 2023, NeurIPS), gradient matching; frequency 20, threshold .4"
     NEUTRAL = {"threshold": -1.0}
+    CONFLICTS = {"space:darts-rnn": "candidates there have no weights of their own that could be frozen"}
     CONTRACT: ClassVar[Mapping[str, Any]] = {"frequency": 2}  # two short epochs have fewer than 20 steps
     FORMULA = "freeze w_o where the mean over `frequency` steps of cos(dL_train/dw_o, dL_val/dw_o) < threshold"
     DIFFERS = (

@@ -61,6 +61,7 @@ class PartialChannels(Regularizer):
         "(both paper and code); DrNAS 6 then 4 (CIFAR-10), 6 then 3 (ImageNet), 4 then 2 (NAS-Bench-201). Where a side "
         "is odd the pooling rounds up, as the candidates do (the authors' code fails there)."
     )
+    CONFLICTS = {"space:darts-rnn": "its states are vectors, all of whose entries a gate mixes; they have no channels"}
     CONTRACT: ClassVar[Mapping[str, Any]] = {"k": 2}  # 4 does not divide the two channels there
 
     class Settings(registry.Settings):

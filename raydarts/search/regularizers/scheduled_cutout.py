@@ -29,6 +29,7 @@ class ScheduledCutout(Regularizer):
         "probability 1 by default; here each is a remedy of its own. It knows images of 32 x 32 only."
     )
     NEUTRAL = {"probability": 0.0}
+    CONFLICTS = {"space:darts-rnn": "it blanks squares of images, and that space is for text"}
     OVERRIDES = ("cutout",)
 
     class Settings(registry.Settings):

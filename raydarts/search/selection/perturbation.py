@@ -53,9 +53,7 @@ class Perturbation(Selection):
             "it stops the search with an earlier epoch's genotype, before this selection begins"
         )
     }
-    FORMULA = (
-        "o*(e) = argmin over o of accuracy(supernet without o on e); edges of a node likewise, the two lowest stay"
-    )
+    FORMULA = "o*(e) = argmin over o of accuracy (text: -loss) of the supernet without o on e; a node's edges likewise"
     DIFFERS = (
         "Paper and the authors' scripts tune for 5 epochs, their code's default is 10. As in their code normal and "
         "reduction cell decide side by side and the learning rate stays lr/10 (their cosine schedule is made and never "

@@ -237,7 +237,10 @@ def test_set_on_a_component_given_by_its_short_name(load) -> None:
         "sweep.searcher.trials=7",
     )
     settings = loaded.settings_of(loaded.search.materialise(None))
-    assert settings.estimator.plain() == {"name": "finite_difference", "xi": 0.3, "epsilon": 0.01}
+    assert settings.estimator.plain() == {
+        **{"name": "finite_difference", "xi": 0.3, "epsilon": 0.01},
+        "grad_clip": 0.0,
+    }
     assert settings.regularizers[0].plain() == {"name": "beta_decay", "strength": 2.0}
     assert loaded.sweep.searcher.plain() == {"name": "random", "trials": 7}
 

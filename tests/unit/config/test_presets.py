@@ -47,6 +47,24 @@ IMAGENET = {
     "network": {"channels": 48, "layers": 14, "auxiliary_weight": 0.4, "stem": "imagenet"},
     "augment": WINDOWS | {"colour_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.2}},
 }
+RECURRENT = {
+    **{"name": "darts-rnn", "nodes": 8, "units": 300, "embedding_dropout": 0, "input_dropout": 0.2},
+    **{"cell_dropout": 0.75, "hidden_dropout": 0.25, "output_dropout": 0.75},
+    **{"activation_regularization": 0, "slowness": 1e-3},
+}
+PTB_SEARCH = {
+    **{"epochs": 50, "batch_size": 256, "lr": 20, "lr_min": 20, "momentum": 0, "weight_decay": 5e-7},
+    **{"arch_lr": 3e-3, "arch_betas": [0.9, 0.999], "arch_weight_decay": 1e-3, "alpha_init": 0, "grad_clip": 0.25},
+    **{"space": RECURRENT, "relaxation": "softmax", "estimator": SECOND | {"grad_clip": 0.25}, "selection": "argmax"},
+    "text": {"bptt": 35, "short_probability": 0.05, "bptt_deviation": 0, "measured_columns": 10},
+}
+PTB = {
+    **{"epochs": 8000, "batch_size": 64, "lr": 20, "weight_decay": 8e-7, "grad_clip": 0.25, "nonmonotone": 5},
+    "test_columns": 1,
+    "text": {"bptt": 35, "short_probability": 0.05, "bptt_deviation": 5, "measured_columns": 10},
+    "network": {key: value for key, value in RECURRENT.items() if key not in ("name", "nodes")}
+    | {"units": 850, "embedding_dropout": 0.1},
+}
 LINE = {"schedule": "linear", "lr_factor": None}
 SMALL = {"channels": 16, "layers": 8, "auxiliary_weight": 0.4, "stem": "cifar"}
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -60,6 +78,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "data/pc-darts-imagenet": {
         **{"dataset": "imagenet", "alpha_fraction": 0.2, "validation_fraction": 0.1, "limit": 177940}
     },
+    "data/darts-ptb": {"dataset": "ptb", "alpha_from": "validation"},
+    "data/darts-wikitext2": {"dataset": "wikitext2"},
+    "search/darts-ptb": PTB_SEARCH,
+    "training/darts-ptb": PTB,
+    "training/darts-wikitext2": PTB
+    | {"weight_decay": 5e-7, "network": PTB["network"] | {"units": 700, "hidden_dropout": 0.15}},
     "training/darts-cifar10": CIFAR,
     "training/darts-cifar10-code": CIFAR,
     "training/robustdarts-cifar100": CIFAR | {"network": SMALL},
@@ -91,6 +115,7 @@ def searched(loaded: LoadedSpec) -> SearchSettings:
 
 def trained(loaded: LoadedSpec) -> EvaluationSettings:
     assert loaded.evaluate is not None
+    assert isinstance(loaded.evaluate.training, EvaluationSettings)
     return loaded.evaluate.training
 
 
@@ -101,13 +126,25 @@ def agrees(found: Any, expected: Any) -> bool:
     return bool(found == expected) or (isinstance(found, dict) and found.get("name") == expected)
 
 
+_ON_TEXT = "data: {dataset: pydoc_topics}\n"
+_RECURRENT = {
+    "data/darts-ptb": "search: {space: darts-rnn}\n",
+    "data/darts-wikitext2": "search: {space: darts-rnn}\n",
+    "search/darts-ptb": _ON_TEXT,
+    "training/darts-ptb": f"{_ON_TEXT}search: {{space: darts-rnn}}\n",
+    "training/darts-wikitext2": f"{_ON_TEXT}search: {{space: darts-rnn}}\n",
+}
+"""The rest of a spec that presets for text need."""
+
+
 @pytest.mark.parametrize("key", list(PRESETS))
 def test_each_preset_has_exactly_the_published_values(key: str, tmp_path: Path, monkeypatch: Any) -> None:
     preset, expected = PRESETS[key], PUBLISHED[key]
     assert preset.values.plain() == expected
     monkeypatch.setattr(members("dataset")["imagenet"], "check", lambda self: None)  # the images are not here
     section = {kind: place for place, kind in KINDS_OF.items()}[preset.kind]
-    loaded = load(tmp_path, "{}", f"{section}.preset={preset.name}")
+    spec = _RECURRENT.get(key, "{}")
+    loaded = load(tmp_path, spec, f"{section}.preset={preset.name}")
     settings = {
         "data": loaded.data,
         "search": searched(loaded),
@@ -174,7 +211,7 @@ def test_own_keys_win_mappings_are_merged_and_all_else_is_replaced_whole(tmp_pat
 
 def test_a_choice_is_replaced_with_its_settings(tmp_path: Path) -> None:
     text = "search:\n  preset: darts-cifar10\n  estimator: {name: exact_hvp}\n"
-    assert searched(load(tmp_path, text)).estimator.plain() == {"name": "exact_hvp", "xi": "lr"}
+    assert searched(load(tmp_path, text)).estimator.plain() == {"name": "exact_hvp", "xi": "lr", "grad_clip": 0.0}
     (problem,) = problems(tmp_path, "search:\n  preset: darts-cifar10\n  space:\n    channels: 4\n")
     assert (problem.line, problem.path) == (3, "search.space")
     assert "name" in problem.message

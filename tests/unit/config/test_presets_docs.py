@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from raydarts.config.presets import all_presets
+from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.search.settings import SearchSettings
 
@@ -19,6 +20,7 @@ PRESETS = {f"{preset.kind}/{preset.name}": preset for preset in all_presets()}
 DEFAULTS = {
     "search": SearchSettings().model_dump(mode="json"),
     "training": EvaluationSettings().model_dump(mode="json"),
+    "language": LanguageSettings().model_dump(mode="json"),
 }
 
 

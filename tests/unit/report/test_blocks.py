@@ -8,7 +8,8 @@ from typing import Any
 
 from raydarts.report.blocks import blocks_for, seed_blocks
 from raydarts.report.findings import findings
-from raydarts.report.gather import Run, Searched, short, swept
+from raydarts.report.gather import Run, Searched
+from raydarts.report.swept import short, swept
 from tests.synthetic_run import spec
 
 ESTIMATOR, XI = "search.estimator", "search.estimator[finite_difference].xi"

@@ -119,3 +119,13 @@ def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path:
     assert first["start"] <= first["end"] <= second["start"]
     assert set(first) == {"epoch", "start", "end", "host", "pid"}
     assert drive.finish(again, trial)["metrics"] == {"epoch": 1, "accuracy": 0.5}
+
+
+def test_a_run_from_a_wheel_names_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from raydarts.runs import directory
+
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "COMMIT").write_text("0123abcd\n")
+    monkeypatch.setattr(directory, "__file__", str(tmp_path / "runs" / "directory.py"))
+    run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
+    assert run.description()["git_commit"] == "0123abcd"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raydarts.runs import results
+from raydarts.runs import promotion, results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import TrialRecord
 
@@ -36,14 +36,14 @@ RECORDS = [
 
 
 def test_completed_come_first_then_stopped_by_epochs_and_failed_never() -> None:
-    ordered = results.promotion_order(RECORDS, "validation_accuracy", "max")
+    ordered = promotion.promotion_order(RECORDS, "validation_accuracy", "max")
     assert [found.id for found in ordered] == ["g", "d", "a", "f", "h", "e", "b"]
-    ordered = results.promotion_order(RECORDS, "validation_accuracy", "min")
+    ordered = promotion.promotion_order(RECORDS, "validation_accuracy", "min")
     assert [found.id for found in ordered] == ["f", "a", "d", "g", "h", "e", "b"]
 
 
 def test_promotion_takes_distinct_genotypes_that_did_not_collapse() -> None:
-    decisions = results.promotion(RECORDS, "validation_accuracy", "max", top_k=2, max_skips=3)
+    decisions = promotion.promotion(RECORDS, "validation_accuracy", "max", top_k=2, max_skips=3)
     assert [found["id"] for found in decisions if found["promoted"]] == ["same", "a"]
     collapsed = decisions[0]
     assert (collapsed["id"], collapsed["promoted"]) == ("g", False)

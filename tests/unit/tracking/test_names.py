@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from raydarts.runs.directory import RunDirectory
-from raydarts.tracking import names
+from raydarts.runs.stages import jobs, retraining, stage_of
+from raydarts.tracking import names, payload
 from tests.synthetic_run import write_run
 
 CONFIG = {
@@ -96,3 +97,20 @@ def test_an_evaluation_says_what_the_supernet_said() -> None:
 def test_summaries_carry_last_min_and_max(kind: str) -> None:
     assert kind in names.SUMMARY.split(",")
     assert names.last("x") == "x.last"
+
+
+def test_the_same_genotype_and_seed_in_several_stages_are_several_runs(tmp_path: Path) -> None:
+    spec = {"evaluate": {}, "rungs": [{"training": {"epochs": 2}}], "transfer": [{"name": "x"}, {"name": "y"}]}
+    run = RunDirectory.create(tmp_path / "staged", kind="sweep", spec=spec)
+    what = {"kind": "evaluation", "genotype_id": "g", "genotype": {}, "seed": 0}
+    stages = ["evaluate", "rung-1", "transfer-x", "transfer-y"]
+    for stage in stages:
+        retraining(run, stage, "g", 0).create(what if stage == "evaluate" else {**what, "stage": stage})
+    found = jobs(run)
+    assert len({names.run_id(run, trial) for trial in found}) == 4
+    assert sorted(payload.job_type(trial.description()) for trial in found) == sorted(stages)
+    assert {stage_of(trial) for trial in found} == set(stages)
+    assert sorted(names.title(trial).split()[0] for trial in found) == sorted(["evaluation", *stages[1:]])
+    rung = next(trial for trial in found if stage_of(trial) == "rung-1")
+    config = payload.config(run, run.description(), rung.description())
+    assert config["training"] == {"epochs": 2}

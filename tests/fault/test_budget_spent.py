@@ -1,4 +1,4 @@
-"""Sweeps in stages through real Ray: what goes on to the next stage, and a budget that is spent in mid-run."""
+"""A budget that is spent in mid-run, through real Ray."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from raydarts.report.tables import status_json, status_table
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, spent
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import jobs, read_promotion
+from raydarts.runs.stages import jobs
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import staged
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-SHORT: dict[str, Any] = {"training": {"epochs": 2}}
 HOUR = 3600.0
 
 
@@ -29,39 +28,6 @@ def sweep(folder: Path, loaded: Any, **more: Any) -> tuple[int, RunDirectory]:
 def traces(run: RunDirectory) -> dict[str, list[float]]:
     """Every row that every trial ended with, by its folder."""
     return {str(trial.path.relative_to(run.path)): [row["trace"] for row in trial.rows()] for trial in jobs(run)}
-
-
-def skips(decision: dict[str, Any]) -> int:
-    return int(decision["skips"]["normal"])
-
-
-def test_each_stage_narrows_by_what_the_one_before_measured(tmp_path: Path) -> None:
-    loaded = staged.staged(
-        rungs=[{"top_k": 4, **SHORT}, {"top_k": 3, "seeds": [0, 1], **SHORT}],
-        evaluate={"top_k": 2, "seeds": [0, 1], "max_skips": 4, "training": {"epochs": 3}},
-        transfer=[{"name": "other", "data": {"limit": 100}, "seeds": [7], **SHORT}],
-    )
-    code, run = sweep(tmp_path, loaded)
-    assert code == 0
-    entered = {}
-    for stage in ("rung-1", "rung-2", "evaluate", "transfer-other"):
-        decisions = read_promotion(run, stage) or []
-        assert all(decision["reason"] for decision in decisions)
-        entered[stage] = [skips(decision) for decision in decisions if decision["promoted"]]
-    found = sorted({trial["skips"]["normal"] for trial in results.report_json(run)["trials"]}, reverse=True)
-    assert entered["rung-1"] == found[:4]  # the supernet prefers skips
-    assert entered["rung-2"] == sorted(found[:4])[:3]  # retraining prefers none
-    assert entered["evaluate"] == [each for each in entered["rung-2"] if each <= 4][:2]
-    assert entered["transfer-other"] == entered["evaluate"][:1]
-    report = results.report_json(run)
-    stages = {stage["name"]: stage for stage in report["stages"]}
-    assert [row["n"] for row in stages["rung-2"]["ranking"]] == [2, 2, 2]
-    assert [row["n"] for row in report["ranking"]] == [2, 2]  # of evaluate's seeds alone
-    assert {row["seed"] for row in stages["transfer-other"]["evaluations"]} == {7}
-    assert all(row["epochs"] == 3 for row in report["evaluations"])
-    assert all(row["epochs"] == 2 for row in stages["rung-1"]["evaluations"])
-    reasons = [decision["reason"] for decision in read_promotion(run, "rung-2") or []]
-    assert reasons == [f"number {n} of top_k 3 in rung-1" for n in (1, 2, 3)] + ["below the best 3 (top_k) in rung-1"]
 
 
 def test_a_budget_spent_in_mid_search_and_mid_evaluation_is_resumed_to_the_same_end(tmp_path: Path) -> None:

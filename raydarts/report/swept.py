@@ -1,0 +1,75 @@
+"""The settings that differ between trials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+SEED = "search.seed"
+_MANY = 5  # a numeric setting with more distinct values than this is treated as continuous
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A swept hyperparameter. `values` are distinct, numbers ascending; `trend`: numbers, and many of them."""
+
+    name: str
+    label: str
+    values: tuple[Any, ...]
+
+    @property
+    def numeric(self) -> bool:
+        return all(is_number(value) for value in self.values)
+
+    @property
+    def trend(self) -> bool:
+        return self.numeric and len(self.values) > _MANY
+
+    @property
+    def log(self) -> bool:
+        """Whether its values span so much that a logarithmic axis shows them better."""
+        if not self.numeric or min(self.values) <= 0 or max(self.values) / min(self.values) < 30:
+            return False
+        return bool(median(self.values) < (min(self.values) + max(self.values)) / 4)  # most lie near the low end
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
+    """What differs between these choices; a setting with one value is left out unless others hang on it."""
+    values: dict[str, dict[str, Any]] = {}
+    for chosen in choices:
+        for name, value in chosen.items():
+            if name != SEED:
+                values.setdefault(name, {})[repr(value)] = value
+    met = list(values)
+    ordered = sorted(met, key=lambda name: met.index(_root(name)) if _root(name) in values else met.index(name))
+    found = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
+    labels = {name: short(name) for name in found}
+    clashing = {label for label in labels.values() if list(labels.values()).count(label) > 1}
+    return [
+        Setting(name, name.removeprefix("search.") if labels[name] in clashing else labels[name], _ordered(distinct))
+        for name, distinct in found.items()
+    ]
+
+
+def _root(name: str) -> str:
+    """The choice that a conditional setting hangs on in the end."""
+    return name.split("[", maxsplit=1)[0]
+
+
+def short(name: str) -> str:
+    """`search.estimator[finite_difference].xi` -> `xi [finite_difference]`."""
+    options = re.findall(r"\[([^\]]*)\]", name)
+    last = name.rsplit("].", 1)[-1].removeprefix("search.")
+    return f"{last} [{', '.join(options)}]" if options else last
+
+
+def _ordered(values: list[Any]) -> tuple[Any, ...]:
+    numbers = sorted(value for value in values if is_number(value))
+    return (*numbers, *(value for value in values if not is_number(value)))

@@ -1,0 +1,95 @@
+"""Which genotypes enter a stage of retraining, and why or why not: one decision for each distinct genotype."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
+from raydarts.runs.score import ACCURACY, Score
+
+
+def promotion_order(records: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
+    """Completed trials by metric, then stopped ones by epochs reached and metric; failed ones never."""
+    sign = -1.0 if mode == "max" else 1.0
+
+    def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
+        value = record.value(metric)
+        stopped = record.status == "stopped"
+        rank = math.inf if value is None else sign * value
+        return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
+
+    return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
+
+
+def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
+    """Why a genotype with so many skip connections in each cell type counts as collapsed, or None."""
+    if max_skips is None:
+        return None
+    over = {name: count for name, count in skips.items() if count > max_skips}
+    if not over:
+        return None
+    counts = ", ".join(f"{count} in {name}" for name, count in over.items())
+    return f"skip connections: {counts}; max_skips is {max_skips}"
+
+
+def _decide(
+    entries: Iterable[tuple[Mapping[str, Any], str | None, str]], top_k: int, what: str
+) -> list[dict[str, Any]]:
+    """Take the first `top_k` of the entries that nothing speaks against.
+
+    An entry: the genotype with all that is kept of it, what speaks against it, and what else its reason tells.
+    """
+    decisions: list[dict[str, Any]] = []
+    promoted = 0
+    for entry, against, told in entries:
+        chosen = against is None and promoted < top_k
+        promoted += chosen
+        place = f"number {promoted} of top_k {top_k}" if chosen else f"below the {what} {top_k} (top_k)"
+        decisions.append({**entry, "promoted": chosen, "reason": against or f"{place}{told}"})
+    return decisions
+
+
+def promotion(
+    records: Sequence[TrialRecord], metric: str, mode: str, top_k: int, max_skips: int | None
+) -> list[dict[str, Any]]:
+    """Of the genotypes that searches found, best first by the search's own metric."""
+    ordered = promotion_order(records, metric, mode)
+    first = {record.genotype_id: record for record in reversed(ordered)}
+    entries = []
+    for entry in distinct_genotypes(ordered):
+        best = first[entry["id"]]
+        known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, metric: best.value(metric)}
+        entries.append(({**entry, **known}, too_many_skips(best.skips, max_skips), ""))
+    return _decide(entries, top_k, "best")
+
+
+def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
+    """Of genotypes of elsewhere, in the order they come in."""
+    entries = [(each, too_many_skips(each["skips"], max_skips), f"; {each['origin']}") for each in candidates]
+    return _decide(entries, top_k, "first")
+
+
+def narrowing(
+    before: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
+    source: str,
+    top_k: int,
+    max_skips: int | None,
+    score: Score = ACCURACY,
+) -> list[dict[str, Any]]:
+    """Of the genotypes that the stage `source` retrained, best first as `ranking` has them.
+
+    `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. What has no completed
+    retraining comes last, and never goes on.
+    """
+    ranked = {row["genotype"]: row for row in ranking(rows, score)}
+    entered = {decision["id"]: decision for decision in before if decision["promoted"]}
+    entries = []
+    for name in [*ranked, *(name for name in entered if name not in ranked)]:
+        known = {key: ranked.get(name, {}).get(key) for key in ("validation_mean", "validation_std", "n")}
+        against = None if name in ranked else f"no retraining of {source} was completed"
+        against = against or too_many_skips(entered[name].get("skips") or {}, max_skips)
+        entries.append(({**entered[name], "from": source, **known}, against, f" in {source}"))
+    return _decide(entries, top_k, "best")

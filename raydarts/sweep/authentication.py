@@ -1,0 +1,83 @@
+"""Ray's token: whether there is one, and that nobody else on this machine can read it.
+
+Where Ray looks, first found wins: `RAY_AUTH_TOKEN` (the token), `RAY_AUTH_TOKEN_PATH` (a file), `~/.ray/auth_token`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from raydarts.errors import ClusterError
+
+REFUSED = (
+    "the cluster refuses this machine's token; it must be the one that the cluster was started with "
+    "(~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN; and RAY_AUTH_MODE=token, or unset)"
+)
+UNKNOWN = (
+    "the cluster asks for a token, and this machine has none; put the one that the cluster was started with into "
+    "~/.ray/auth_token (mode 0600), or into RAY_AUTH_TOKEN"
+)
+
+
+def default_token_file() -> Path:
+    """The file that Ray writes a new token to."""
+    return Path.home() / ".ray" / "auth_token"
+
+
+def token() -> str | None:
+    """The token that Ray would find."""
+    if value := os.environ.get("RAY_AUTH_TOKEN"):
+        return value.strip()
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or default_token_file()).expanduser()
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def use_token_if_any() -> None:
+    """Present the token where there is one. Comes before Ray is imported, which reads the mode then.
+
+    `RAY_AUTH_MODE` as the user set it stays.
+    """
+    if token() is not None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def admit(address: str) -> None:
+    """Present the token where the Ray at host:port asks for one, and only there: one that asks for none would not
+    take this process' workers then. Comes before Ray is imported. Raises `ClusterError`; Ray itself tries for 20 s.
+    """
+    if "RAY_AUTH_MODE" in os.environ or _takes(address, None):
+        return
+    mine = token()
+    if mine is None or not _takes(address, mine):
+        raise ClusterError(f"--address {address}: {REFUSED if mine else UNKNOWN}")
+    os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _takes(address: str, presented: str | None) -> bool:
+    """Whether the Ray at host:port lets a caller with this token in. One that says nothing is taken to."""
+    import grpc  # noqa: PLC0415 - with a cluster only
+
+    with grpc.insecure_channel(address) as channel:
+        # An empty request: is any node alive? Answered by every version, after the token was looked at.
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        try:
+            ask(b"", timeout=10, metadata=(("authorization", f"Bearer {presented}"),) if presented else ())
+        except grpc.RpcError as error:
+            return bool(error.code() != grpc.StatusCode.UNAUTHENTICATED)
+    return True
+
+
+def tighten_token() -> None:
+    """Take the default token file from everybody but its owner: Ray makes it as the umask has it, often 0644."""
+    path = default_token_file()
+    try:
+        found = path.stat()
+        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
+            path.chmod(0o600)
+    except FileNotFoundError:
+        pass

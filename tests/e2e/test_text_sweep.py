@@ -1,0 +1,150 @@
+"""Recurrent cells on text through real Ray: to the ranking by perplexity, and over a SIGKILL of the driver."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_sweep import raydarts, report
+
+SPEC = """
+question: Which order reads best?
+data: {dataset: {name: pydoc_topics, vocabulary_size: 40}, limit: 1200}
+search:
+  epochs: 2
+  batch_size: 8
+  lr: 2
+  lr_min: 2
+  momentum: 0
+  grad_clip: 0.25
+  arch_lr: 0.05
+  text: {bptt: 10, measured_columns: 200}
+  space: {name: darts-rnn, nodes: 2, units: 6}
+  estimator:
+    choice:
+      - first_order
+      - {name: finite_difference, xi: lr}
+sweep: {resources: {cpus: 1}}
+evaluate:
+  top_k: 2
+  seeds: [3, 5]
+  training:
+    epochs: 4
+    batch_size: 8
+    lr: 4
+    nonmonotone: 1
+    test_columns: 200
+    text: {bptt: 10, measured_columns: 200}
+    network: {units: 12, cell_dropout: 0.1, hidden_dropout: 0.1, output_dropout: 0.1}
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    place = tmp_path_factory.mktemp("whole")
+    (place / "spec.yaml").write_text(SPEC)
+    done = raydarts("sweep", "spec.yaml", "--storage", place, "--name", "run", cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = " ".join(done.stdout.split())
+    assert "ranked by validation perplexity" in words
+    assert "baseline unigram: perplexity validation" in words
+    return place / "run"
+
+
+def test_genotypes_are_ranked_by_mean_perplexity_lower_first(whole: Path) -> None:
+    found = report(whole)
+    assert found["score"] == {"metric": "validation_perplexity", "mode": "min", "share": False}
+    assert (found["spec"]["sweep"]["metric"], found["spec"]["sweep"]["mode"]) == ("validation_perplexity", "min")
+    assert [trial["status"] for trial in found["trials"]] == ["completed"] * 2
+    assert all(trial["metrics"]["validation_perplexity"] > 1 for trial in found["trials"])
+    assert all("test" not in key for trial in found["trials"] for key in trial["metrics"])
+    means = [row["validation_mean"] for row in found["ranking"]]
+    assert means == sorted(means)
+    for row in found["ranking"]:
+        own = [each for each in found["evaluations"] if each["genotype"] == row["genotype"]]
+        assert {each["seed"] for each in own} == {3, 5}
+        assert row["validation_mean"] == pytest.approx(sum(each["validation_perplexity"] for each in own) / 2)
+        assert row["test_mean"] == pytest.approx(sum(each["test_perplexity"] for each in own) / 2)
+        assert row["validation_std"] > 0
+
+
+def test_the_best_cell_beats_both_baselines_and_the_report_says_by_how_much(whole: Path) -> None:
+    found = report(whole)
+    best, baselines = found["ranking"][0]["validation_mean"], found["baselines"]
+    assert baselines["untrained"]["validation"] == pytest.approx(40, rel=0.05)  # as many as there are tokens
+    assert best < baselines["unigram"]["validation"] < baselines["untrained"]["validation"]
+    assert set(baselines["unigram"]) == {"validation", "test"}
+    words = " ".join(raydarts("report", whole, cwd=whole.parent).stdout.split())
+    factor = baselines["unigram"]["validation"] / best
+    assert f"better, a factor of {factor:.2f}" in words
+
+
+def test_every_reader_tells_perplexities_as_such(whole: Path) -> None:
+    status = raydarts("status", whole, "--json", cwd=whole.parent)
+    trials = {trial["id"]: trial["metrics"]["validation_perplexity"] for trial in report(whole)["trials"]}
+    assert f'"id": "{min(trials, key=lambda name: trials[name])}"' in status.stdout
+    assert raydarts("report", whole, "--html", cwd=whole.parent).returncode == 0
+    page = (whole / "report.html").read_text()
+    assert "by mean validation perplexity over" in page
+    assert "lower is better" in page
+    assert "accuracy" not in page.split('id="reproduce"')[0]
+    exported = raydarts("export", whole, "--to", whole.parent / "all.csv", cwd=whole.parent)
+    assert exported.returncode == 0, exported.stderr
+    with (whole.parent / "all.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "evaluation"]
+    assert all(float(row["metric.test_perplexity"]) > 1 for row in rows)
+    assert all(float(row["metric.baseline.unigram.validation"]) > 1 for row in rows)
+    compared = raydarts("compare", whole, whole, cwd=whole.parent)
+    assert compared.returncode == 0, compared.stderr
+    assert "validation_perplexity" in compared.stdout
+    genotype = next(whole.glob("evaluations/*/trial.json"))
+    shown = raydarts("show", genotype, cwd=whole.parent)
+    assert shown.returncode == 0, shown.stderr
+    assert "darts-rnn" in shown.stdout
+
+
+def _outcome(run: Path) -> dict[str, Any]:
+    found = report(run)
+    for trial in found["trials"]:
+        trial["metrics"] = {k: v for k, v in trial["metrics"].items() if k not in ("seconds", "memory_mb")}
+        del trial["seconds"]
+    return {key: found[key] for key in ("trials", "genotypes", "evaluations", "ranking", "baselines")}
+
+
+def test_a_driver_killed_while_it_retrains_resumes_to_the_same_end(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "raydarts.cli", "sweep", "spec.yaml", "--storage", str(tmp_path), "--name", "run"]
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 200
+            while not any(run.glob("evaluations/*/metrics.jsonl")):
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.02)
+        finally:
+            os.kill(driver.pid, signal.SIGKILL)
+            driver.wait()
+    done = raydarts("resume", run, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _outcome(run) == _outcome(whole)
+
+
+@pytest.mark.parametrize("name", ["rnn", "rnn-quick"])
+def test_the_shipped_sweeps_of_recurrent_cells_are_sound(name: str) -> None:
+    root = Path(__file__).parents[2]
+    done = raydarts("validate", f"sweeps/{name}.yaml", cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "validation_perplexity" in " ".join(done.stdout.split())
+    text = (root / "sweeps" / f"{name}.yaml").read_text()
+    assert text.startswith("# Question: ")
+    assert f"# Launch:   raydarts sweep sweeps/{name}.yaml" in text
+    assert "# Cost:     " in text

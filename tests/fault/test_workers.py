@@ -1,0 +1,98 @@
+"""An evaluation by two workers through Ray Train: it ends as one process would, and as if no worker had been lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.config.loader import load_spec
+from raydarts.config.plan import plan, render
+from raydarts.errors import ResourceError
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.files import read_lines
+from raydarts.sweep.given import read_genotypes
+from raydarts.sweep.runner import start_sweep
+from tests.unit.evaluation.test_parallel import GENOTYPE
+
+SPEC = """
+name: shared
+data: {limit: 100, validation_fraction: 0.3}
+search: {epochs: 1}
+evaluate:
+  top_k: 1
+  seeds: [0]
+  resources: {cpus: 1, workers: WORKERS}
+  training:
+    epochs: 6
+    batch_size: 14
+    precision: float64
+    drop_path: 0.3
+    network: {channels: 2, layers: 3, auxiliary_weight: 0.4}
+    augment: {crop_padding: 1, flip: true}
+"""
+
+
+def evaluated(folder: Path, workers: int) -> tuple[int, RunDirectory]:
+    (folder / "genotype.json").write_text(str(GENOTYPE).replace("'", '"'))
+    (folder / "spec.yaml").write_text(SPEC.replace("WORKERS", str(workers)))
+    loaded = load_spec(folder / "spec.yaml")
+    given = read_genotypes(loaded, [folder / "genotype.json"])
+    code = start_sweep(loaded, folder, "run", display=False, command=["test"], stage="evaluate", genotypes=given)
+    return code, RunDirectory.open(folder / "run")
+
+
+def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: row[key] for key in row if key not in ("seconds", "memory_mb")} for row in rows]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("whole", "killed", "alone")]
+    for folder in folders:
+        folder.mkdir()
+    killed: list[int] = []
+
+    def kill() -> None:
+        """The first worker, as soon as it has kept two epochs."""
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit:
+            times = [line for path in folders[1].glob("run/evaluations/*/times.jsonl") for line in read_lines(path)]
+            if len(times) >= 2:
+                killed.append(times[-1]["pid"])
+                os.kill(times[-1]["pid"], signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+    assassin = threading.Thread(target=kill, daemon=True)
+    assassin.start()
+    code, run = evaluated(folders[1], 2)
+    assassin.join()
+    assert code == 0
+    _, whole = evaluated(folders[0], 2)
+    _, alone = evaluated(folders[2], 1)
+    (trial,), (other,), (one,) = (each.evaluations() for each in (run, whole, alone))
+    assert killed[0] not in {entry["pid"] for entry in trial.times()[-2:]}
+    assert killed[0] != os.getpid()
+    assert figures(trial.rows()) == figures(other.rows())
+    assert len(trial.times()) <= 6 + 1
+    assert figures(other.rows()) == [pytest.approx(row, rel=1e-9) for row in figures(one.rows())]
+    (row,) = results.report_json(run)["ranking"]
+    assert row["test_mean"] == results.report_json(whole)["ranking"][0]["test_mean"]
+
+
+def test_workers_count_in_the_plan_and_in_what_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("cpus: 1, workers: WORKERS", "cpus: 4096, workers: 2"))
+    loaded = load_spec(tmp_path / "spec.yaml")
+    assert "2 workers x (4096 CPU, 0 GPU)" in plan(loaded).stages[1].resources
+    assert render(plan(loaded))
+    with pytest.raises(
+        ResourceError, match=r"evaluate.resources.cpus: 8192 CPU\(s\) asked for each trial \(2 workers\)"
+    ):
+        start_sweep(loaded, tmp_path, "run", display=False)
