@@ -48,6 +48,7 @@ Storage = Annotated[
     typer.Option(
         help="What holds runs: a folder (on several nodes one that all mount), s3://BUCKET/PREFIX or gs://...",
         parser=place_of,
+        metavar="PLACE",
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="The run's name. Default: the spec's name and the time.")]
@@ -87,7 +88,9 @@ def sweep(
     genotypes: Annotated[
         list[Any] | None,
         typer.Option(
-            help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable.", parser=place_of
+            help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable.",
+            parser=place_of,
+            metavar="PLACE",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,

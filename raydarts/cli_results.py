@@ -16,7 +16,10 @@ from raydarts.runs.place import local_path, place_of
 RunPath = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
     typer.Argument(
-        help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://...", show_default=False, parser=place_of
+        help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://...",
+        show_default=False,
+        parser=place_of,
+        metavar="PLACE",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -57,7 +60,9 @@ def report(
     ] = False,
     out: Annotated[
         Any,
-        typer.Option(help="Where --html writes. Default: report.html in the run directory.", parser=place_of),
+        typer.Option(
+            help="Where --html writes. Default: report.html in the run directory.", parser=place_of, metavar="PLACE"
+        ),
     ] = None,
 ) -> None:
     """What a run found: the ranking of retrained genotypes, and every trial behind it."""
@@ -80,7 +85,10 @@ def report(
 def export(
     run: RunPath,
     to: Annotated[
-        Path, typer.Option(help="The file on this machine: .csv or .parquet.", show_default=False, parser=local_path)
+        Path,
+        typer.Option(
+            help="The file on this machine: .csv or .parquet.", show_default=False, parser=local_path, metavar="FILE"
+        ),
     ],
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,
 ) -> None:

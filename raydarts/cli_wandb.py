@@ -33,7 +33,11 @@ def report(
     ] = False,
     out: Annotated[
         Any,
-        typer.Option(help="Where --dry-run writes. Default: wandb-report.json in the run directory.", parser=place_of),
+        typer.Option(
+            help="Where --dry-run writes. Default: wandb-report.json in the run directory.",
+            parser=place_of,
+            metavar="PLACE",
+        ),
     ] = None,
 ) -> None:
     """Save a W&B report of a run: findings in words, panels over its tracked runs, ranking, genotypes, cost."""

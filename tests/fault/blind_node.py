@@ -38,6 +38,8 @@ def main() -> None:
         deadline = time.monotonic() + 90
         while len([node for node in ray.nodes() if node["Alive"]]) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
+        if blind.poll() is not None or len(ray.nodes()) < 2:
+            sys.exit("the second node did not come")
         start_sweep(fakes.loaded(), folder / "runs", builder=fakes.BUILDER, address=cluster.address, display=False)
     except InputError as error:
         sys.stderr.write(f"{error}\n")

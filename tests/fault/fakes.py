@@ -216,6 +216,7 @@ def slow_optuna() -> FakeLoaded:
         {"name": "optuna", "trials": trials, "startup_trials": 2},
         evaluate={"top_k": 2, "seeds": [0, 1]} if trials > 3 else {"top_k": 1, "seeds": [0]},
         max_concurrent=1,
+        max_failures=3 if trials > 3 else 0,
         base={"sleep": float(os.environ.get("RAYDARTS_TEST_SLEEP", "0.0"))},
     )
 

@@ -29,10 +29,12 @@ def may_unshare() -> bool:
 
 @pytest.mark.skipif(not may_unshare(), reason="a mount namespace of its own needs root on Linux")
 def test_a_node_that_does_not_see_the_storage_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    # Other tests' Ray in this process may have made the environment one of a machine without a cluster.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.fault.blind_node", str(tmp_path)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=240,
