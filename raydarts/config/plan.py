@@ -54,6 +54,7 @@ class Plan:
 
 def _resources(resources: Resources) -> str:
     given = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    given += "".join(f", {amount:g} {name}" for name, amount in resources.custom.items())
     return given if resources.processes == 1 else f"{resources.processes} workers x ({given})"
 
 

@@ -18,6 +18,9 @@ from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
+_NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
+
+
 def check_name(name: str) -> str:
     """The `--name` of a run. Raises `InputError` where it is none."""
     if not re.match(NAME_PATTERN, name):
@@ -32,11 +35,29 @@ def _component(family: str, name: str) -> Component:
 class Resources(Settings):
     """What one trial is given. `gpus` may be a fraction: 0.25 puts four trials on one GPU.
 
-    A trial's torch threads are its `cpus`, rounded down, at least one.
+    A trial's torch threads are its `cpus`, rounded down, at least one. `custom`: how much of what the cluster's nodes
+    offer under names of their own (`ray start --resources`): licences, `accelerator_type:A100`.
     """
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+    def bundle(self) -> dict[str, float]:
+        """What one process is given, by Ray's names."""
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus > 0 else {}), **self.custom}
+
+    @field_validator("custom")
+    @classmethod
+    def _names_of_their_own(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, amount in value.items():
+            if name.lower() in _NO_CUSTOM_NAMES:
+                raise ValueError(
+                    f"{name} is no name of one's own; allowed: cpus and gpus by their own keys, others here"
+                )
+            if amount > 1 and not math.isclose(amount, round(amount)):
+                raise ValueError(f"{name}: above 1 only whole amounts can be given; allowed: up to 1, or 2, 3, ...")
+        return value
 
     @property
     def processes(self) -> int:

@@ -128,7 +128,7 @@ def disconnect(connected_here: bool) -> None:
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
-    """CPUs and GPUs there are: of this machine, or of the cluster at `address` (which is connected to).
+    """CPUs, GPUs and custom resources there are: of this machine, or of the cluster at `address` (connected to).
 
     Of a cluster that grows on demand, what it may grow to.
     """
@@ -141,9 +141,9 @@ def capacity(address: str | None = None) -> dict[str, float]:
 
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
     most = maximum()
-    return {
-        kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in (("cpus", "CPU"), ("gpus", "GPU"))
-    }
+    names = {"cpus": "CPU", "gpus": "GPU"}
+    names |= {name: name for name in {*found, *most} - {"CPU", "GPU", "memory", "object_store_memory"}}
+    return {kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in names.items()}
 
 
 def ray_storage(folder: Place) -> dict[str, Any]:

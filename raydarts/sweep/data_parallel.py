@@ -20,7 +20,7 @@ from raydarts.runs.place import Place
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.gpu_memory import is_full
-from raydarts.sweep.jobs import job_of
+from raydarts.sweep.jobs import bundle, job_of
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
 
@@ -49,7 +49,7 @@ class Workers:
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - only where it is asked for
         from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
 
-        one = {"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] > 0 else {})}
+        one = bundle(config)
         trainer = TorchTrainer(
             work,
             train_loop_config=config,

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydarts.config.spec import Resources
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.stages import EVALUATE, data_of, run_of, section_of
@@ -40,6 +41,11 @@ def builder_named(path: str | None) -> Builder:
     module, _, function = (path or DEFAULT_BUILDER).partition(":")
     found: Builder = getattr(importlib.import_module(module), function)
     return found
+
+
+def bundle(config: Mapping[str, Any]) -> dict[str, float]:
+    """What one process of a trial is given, by Ray's names; its GPU share may have grown since the spec was read."""
+    return Resources(cpus=config["cpus"], gpus=config["gpus"], custom=config["custom"]).bundle()
 
 
 def job_of(trial: TrialDirectory, config: Mapping[str, Any], device: str | None = None) -> Job:

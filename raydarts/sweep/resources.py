@@ -24,18 +24,23 @@ def check_resources(loaded: Any, address: str | None = None, only: str | None = 
     where = "this machine" if address is None else f"the cluster at {address}"
     problems = []
     for stage, resources in stages.items():
-        for kind, unit in (("cpus", "CPU(s)"), ("gpus", "GPU(s)")):
-            asked = getattr(resources, kind) * resources.processes
-            if asked > available[kind]:
-                most = available[kind] / resources.processes
+        for key, name, unit, amount in _asked(resources):
+            asked, there = amount * resources.processes, available.get(name, 0.0)
+            if asked > there:
+                less = f"lower {stage}.resources.{key} to at most {there / resources.processes:g}, or " if there else ""
                 problems.append(
-                    f"{stage}.resources.{kind}: {asked:g} {unit} asked for each trial{_by(resources)}, but {where} has "
-                    f"{available[kind]:g}; lower {stage}.resources.{kind} to at most {most:g}, "
-                    "or connect to a larger cluster with --address"
+                    f"{stage}.resources.{key}: {asked:g} {unit} asked for each trial{_by(resources)}, but {where} has "
+                    f"{there:g}; {less}connect to a larger cluster with --address"
                 )
     if problems:
         raise ResourceError("\n".join(problems))
     return available
+
+
+def _asked(resources: Resources) -> list[tuple[str, str, str, float]]:
+    """Each resource's key in the spec, its name in `capacity`, how it is called, and how much a process is given."""
+    common = [("cpus", "cpus", "CPU(s)", resources.cpus), ("gpus", "gpus", "GPU(s)", resources.gpus)]
+    return common + [(f"custom.{name}", name, name, amount) for name, amount in resources.custom.items()]
 
 
 def _by(resources: Resources) -> str:
@@ -44,11 +49,12 @@ def _by(resources: Resources) -> str:
 
 def concurrency(resources: Resources, limit: int | None, available: Mapping[str, float]) -> int:
     """How many trials run at a time: as many as fit, or fewer where the spec says so."""
-    fits = math.floor(available["cpus"] / (resources.cpus * resources.processes) + 1e-9)
-    if resources.gpus > 0:
-        if resources.gpus < 1:
-            by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9) // resources.processes
-        else:
-            by_gpu = math.floor(available["gpus"] / (resources.gpus * resources.processes) + 1e-9)
+    fits = min(
+        math.floor(available.get(name, 0.0) / (amount * resources.processes) + 1e-9)
+        for _, name, _, amount in _asked(resources)
+        if amount > 0
+    )
+    if 0 < resources.gpus < 1:  # a share is of one GPU, whatever is left of the others
+        by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9) // resources.processes
         fits = min(fits, by_gpu)
     return max(1, fits if limit is None else min(limit, fits))

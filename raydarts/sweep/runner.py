@@ -18,6 +18,7 @@ from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
+from raydarts.sweep.head import watched
 from raydarts.sweep.resources import check_resources, concurrency
 from raydarts.sweep.schedulers.base import Horizon
 from raydarts.sweep.visibility import check_nodes
@@ -86,7 +87,8 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     """Run what is left of a run.
 
     0: all done; 1: some trials failed; 3: halted, the budget being spent (resumable); 130: interrupted (resumable).
-    Raises `StorageError` where the storage failed (resumable).
+    Raises `StorageError` where the storage failed (resumable). Where a running cluster's head is lost the process
+    ends with 5 (resumable): see `head.watched`.
     """
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
@@ -97,7 +99,7 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
         here = away = False
         try:
             here = connect(address)
-            with shown:
+            with shown, watched(run, address):
                 if told := tracking.begin(run):
                     shown.say(told)
                 _stages(run, loaded, shown, ledger, available)

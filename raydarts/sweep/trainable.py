@@ -20,7 +20,7 @@ from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep import gpu_memory
 from raydarts.sweep.data_parallel import Workers
-from raydarts.sweep.jobs import job_of
+from raydarts.sweep.jobs import bundle, job_of
 from raydarts.sweep.visibility import check_trial
 from raydarts.sweep.watchdog import Watchdog
 
@@ -38,8 +38,7 @@ class JobTrainable(tune.Trainable):
         """What Tune gives a trial's process; where it only watches workers, which Ray Train places, next to nothing."""
         if config["workers"] > 1:
             return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
-        gpus = {"GPU": config["gpus"]} if config["gpus"] > 0 else {}
-        return tune.PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
+        return tune.PlacementGroupFactory([bundle(config)])
 
     def setup(self, config: dict[str, Any]) -> None:
         # Nothing is claimed or built before the first step: while an actor still starts, Tune may hand

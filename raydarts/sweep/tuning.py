@@ -193,6 +193,7 @@ def run_stage(
     constants = {
         "cpus": resources.cpus,
         "gpus": resources.gpus,
+        "custom": resources.custom,
         "workers": resources.processes,
         "max_failures": settings.max_failures,
         "epoch_timeout": settings.epoch_timeout,

@@ -1,0 +1,158 @@
+"""`python -m tests.fault.nodes FOLDER`: sweeps on a cluster of several nodes, two of which are removed in mid-run.
+
+Leaves FOLDER/found.json. A process of its own, since a process has one Ray, and the tests' is another.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raydarts.config.loader import load_spec
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.files import read_lines
+from raydarts.runs.job import Job
+from raydarts.sweep.cluster import set_environment
+from raydarts.sweep.jobs import build_job
+from raydarts.sweep.runner import start_sweep
+from tests.fault import fakes
+
+REAL = """
+name: real
+data: {limit: 80, validation_fraction: 0.3}
+search:
+  epochs: 5
+  batch_size: 8
+  seed: {grid: [0, 1]}
+  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
+  estimator: {name: finite_difference, xi: lr}
+sweep: {resources: {cpus: 1, custom: {accel: 1}}}
+evaluate:
+  top_k: 1
+  seeds: [0, 1]
+  resources: {cpus: 1, custom: {accel: 1}}
+  training: {epochs: 8, batch_size: 8, network: {channels: 2, layers: 3, auxiliary_weight: 0}}
+"""
+
+
+def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
+    """The job, and a note of where it runs and with what."""
+    import ray
+
+    context = ray.get_runtime_context()
+    where = {"node": context.get_node_id(), "given": context.get_assigned_resources()}
+    log = Path(run["question"])
+    with log.open("a") as file:
+        file.write(json.dumps({"trial": trial.get("index", trial.get("seed")), "kind": trial["kind"], **where}) + "\n")
+    if run["spec"].get("fake"):
+        return fakes.build(trial, run, device)
+    job = build_job(trial, run, device)
+    epoch = job.run_epoch
+    job.run_epoch = lambda: (time.sleep(PAUSE), epoch())[1]  # type: ignore[method-assign]  # else it is over too soon
+    return job
+
+
+PAUSE = 0.3  # seconds before an epoch
+
+
+class Nodes:
+    """A cluster whose head takes no trials."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        soon = {
+            "health_check_initial_delay_ms": 500,
+            "health_check_period_ms": 500,
+            "health_check_failure_threshold": 4,
+        }
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": soon}  # a lost node is known in seconds
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+
+    def add(self, accel: int = 1) -> Any:
+        return self.cluster.add_node(num_cpus=1, resources={"accel": accel})
+
+    def remove(self, name: str) -> None:
+        node = next(each for each in self.cluster.list_all_nodes() if each.node_id == name)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+def _rows(run: Path, pattern: str) -> dict[str, list[Any]]:
+    return {path.parent.name: read_lines(path) for path in sorted(run.glob(f"{pattern}/*/metrics.jsonl"))}
+
+
+def remove_under_way(nodes: Nodes, run: Path, log: Path, removed: list[dict[str, Any]]) -> None:
+    """In mid-search and in mid-evaluation the node of a trial that has reported two epochs."""
+    for pattern, kind, epochs in (("trials", "search", 5), ("evaluations", "evaluation", 8)):
+        begun: dict[str, list[Any]] = {}
+        deadline = time.monotonic() + 120
+        while not begun and time.monotonic() < deadline:
+            begun = {name: rows for name, rows in _rows(run, pattern).items() if 2 <= len(rows) < epochs}
+            time.sleep(0.01)
+        number = int(next(iter(begun)).rpartition("seed")[2])
+        places = [each for each in read_lines(log) if each["kind"] == kind and each["trial"] == number]
+        nodes.remove(places[-1]["node"])
+        removed.append({"kind": kind, "trial": number, "node": places[-1]["node"], "rows": _rows(run, pattern)})
+
+
+def sweep(folder: Path, loaded: Any, address: str) -> tuple[RunDirectory, Path]:
+    folder.mkdir()
+    log = folder / "log"
+    loaded.question = str(log)  # the one text of a run that reaches its builder
+    code = start_sweep(loaded, folder, "run", address=address, builder="tests.fault.nodes:build", display=False)
+    if code:
+        sys.exit(f"{folder.name} ended with {code}")
+    return RunDirectory.open(folder / "run"), log
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    set_environment()
+    import ray
+
+    nodes = Nodes()
+    for _ in range(3):
+        nodes.add()
+    address = nodes.cluster.address
+    ray.init(address=address, log_to_driver=False)
+    (folder / "real.yaml").write_text(REAL)
+    found: dict[str, Any] = {}
+    removed: list[dict[str, Any]] = []
+    arguments = (nodes, folder / "faulty" / "run", folder / "faulty" / "log", removed)
+    threading.Thread(target=remove_under_way, args=arguments, daemon=True).start()
+    _, log = sweep(folder / "faulty", _Open(load_spec(folder / "real.yaml")), address)
+    found |= {"removed": removed, "places": read_lines(log)}
+    for name, share in (("halves", 0.5), ("both", 2)):
+        if share == 2:
+            nodes.add(accel=2)
+        many = fakes.loaded(
+            {"name": "random", "trials": 6},
+            resources={"cpus": 0.1, "custom": {"accel": share}},
+            base={"epochs": 3, "sleep": 0.3},
+        )
+        run, log = sweep(folder / name, many, address)
+        times = {trial.id: trial.times() for trial in run.trials()}
+        found[name] = {"places": read_lines(log), "times": times}
+    (folder / "found.json").write_text(json.dumps(found))
+    ray.shutdown()
+    nodes.cluster.shutdown()
+
+
+class _Open:
+    """A loaded spec whose question may be set."""
+
+    def __init__(self, loaded: Any) -> None:
+        self._loaded = loaded
+        self.question = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loaded, name)
+
+
+if __name__ == "__main__":
+    main()

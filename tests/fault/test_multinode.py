@@ -1,0 +1,112 @@
+"""Several nodes: two removed in mid-run change no bit of what comes out, and each trial has what it asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.config.loader import load_spec
+from raydarts.errors import ResourceError, SpecError
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.files import plain
+from raydarts.runs.job import Job
+from raydarts.sweep.jobs import build_job
+from raydarts.sweep.resources import check_resources
+from tests.fault.nodes import REAL
+
+ROOT = Path(__file__).parent.parent.parent
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def alone(module: str, *arguments: str, seconds: float = 400) -> subprocess.CompletedProcess[str]:
+    """A script of its own, without what other tests' Ray has put into the environment."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path]]:
+    folder = tmp_path_factory.mktemp("nodes")
+    done = alone("tests.fault.nodes", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    yield json.loads((folder / "found.json").read_text()), folder
+
+
+def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in ("seconds", "memory_mb")} for row in rows]
+
+
+def run_here(trial: TrialDirectory, run: RunDirectory) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The same job in this process, without Ray and without a fault."""
+    job: Job = build_job(trial.description(), run.description(), "cpu")
+    rows = []
+    while not job.finished:
+        rows.append(plain(job.run_epoch()))
+    return figures(rows), plain(job.result())
+
+
+@pytest.mark.parametrize("kind", ["search", "evaluation"])
+def test_a_node_removed_in_mid_run_changes_no_bit_and_loses_nothing_reported(
+    found: tuple[dict[str, Any], Path], kind: str
+) -> None:
+    run = RunDirectory.open(found[1] / "faulty" / "run")
+    (fault,) = [each for each in found[0]["removed"] if each["kind"] == kind]
+    trials = run.trials() if kind == "search" else run.evaluations()
+    for trial in trials:
+        result = trial.result()
+        assert result is not None
+        assert result["status"] == "completed"
+        rows, expected = run_here(trial, run)
+        assert figures(trial.rows()) == rows
+        assert figures([result["result"]]) == figures([expected])
+        before = figures(fault["rows"].get(trial.id, []))
+        assert figures(trial.rows())[: len(before)] == before
+        assert len(trial.times()) <= len(rows) + 1  # the epoch under way was run again, no other
+    hit = [each for each in found[0]["places"] if each["kind"] == kind and each["trial"] == fault["trial"]]
+    assert hit[0]["node"] == fault["node"]
+    assert hit[-1]["node"] != fault["node"]
+
+
+def at_once(times: dict[str, list[dict[str, float]]]) -> int:
+    """The most trials that were in an epoch at the same time."""
+    spans = [(entry["start"], entry["end"]) for entries in times.values() for entry in entries]
+    return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
+
+
+def test_each_trial_is_given_what_it_asked_for(found: tuple[dict[str, Any], Path]) -> None:
+    assert {each["given"]["accel"] for each in found[0]["places"]} == {1.0}
+    halves, both = found[0]["halves"], found[0]["both"]
+    assert [each["given"]["accel"] for each in halves["places"]] == [0.5] * 6
+    nodes = {each["node"] for each in halves["places"]}
+    assert at_once(halves["times"]) == 2 * len(nodes)  # two share an accelerator, never three
+    assert [each["given"]["accel"] for each in both["places"]] == [2.0] * 6
+    assert len({each["node"] for each in both["places"]}) == 1  # the only one that has two
+    assert at_once(both["times"]) == 1
+
+
+def test_custom_resources_are_checked_when_the_spec_is_read_and_before_the_start(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(REAL.replace("accel: 1}", "accel: 1.5}", 1))
+    with pytest.raises(SpecError, match="accel: above 1 only whole amounts"):
+        load_spec(spec)
+    spec.write_text(REAL.replace("accel: 1}", "GPU: 1}", 1))
+    with pytest.raises(SpecError, match="GPU is no name of one's own"):
+        load_spec(spec)
+    spec.write_text(REAL)
+    with pytest.raises(ResourceError, match=r"sweep.resources.custom.accel: 1 accel asked for each trial, but this"):
+        check_resources(load_spec(spec))
