@@ -75,21 +75,6 @@ def first_worker_hit(folder: Path, number: signal.Signals, hit: list[int]) -> It
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_worker_that_stands_still_is_ended_and_the_evaluation_goes_on(tmp_path: Path) -> None:
-    stopped: list[int] = []
-    with first_worker_hit(tmp_path, signal.SIGSTOP, stopped):
-        code, run = evaluated(tmp_path, 2, "  epoch_timeout: 15\n")
-    (trial,) = run.evaluations()
-    assert code == 0
-    hits = trial.failures()
-    assert {entry["what"] for entry in hits} == {"timeout"}
-    assert hits[0]["epochs"] >= 2
-    assert len(trial.rows()) == 6
-    assert len(trial.times()) <= 6 + len(hits)
-    assert stopped[0] not in {entry["pid"] for entry in trial.times()[-2:]}
-
-
-@pytest.mark.usefixtures("ray_session")
 def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("whole", "killed", "alone")]
     for folder in folders:
