@@ -43,6 +43,11 @@ def note(trial: TrialDirectory, what: str, message: str, **more: Any) -> None:
     trial.append_failure(entry)
 
 
+def note_timeout(trial: TrialDirectory, limit: float) -> None:
+    """Note that an epoch took more than `limit` seconds."""
+    note(trial, TIMEOUT, f"no new epoch for {limit:g} s")
+
+
 def of_this_attempt(trial: TrialDirectory, what: str) -> dict[str, Any] | None:
     """The newest line, where it is about the attempt that claimed the trial last, and about `what`."""
     found = trial.failures()

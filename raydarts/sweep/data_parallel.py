@@ -8,11 +8,10 @@ the trial fails for Tune, which tries it again: from the newest checkpoint, as e
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 from raydarts.errors import TrialError
-from raydarts.runs import drive
+from raydarts.runs import drive, faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
@@ -21,16 +20,14 @@ from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.gpu_memory import is_full
 from raydarts.sweep.jobs import bundle, job_of
+from raydarts.sweep.watchdog import Watchdog
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
+_LATER = 3.0  # seconds by which the first worker's limit of time comes before the others'
 
 
 class WorkersLostError(OSError):
     """Workers of an evaluation were lost; an OSError, so that Tune tries again."""
-
-
-class EpochTimeoutError(OSError):
-    """Workers of an evaluation hang; an OSError, so that Tune ends them and tries again."""
 
 
 class Workers:
@@ -40,8 +37,6 @@ class Workers:
         self._trial = TrialDirectory(config["directory"])
         self._error: BaseException | None = None
         self._seen = len(self._trial.times())
-        self._owner = self._trial.owner()
-        self._begun = False
         self._thread = threading.Thread(target=self._fit, args=(config, folder), daemon=True)
         self._thread.start()
 
@@ -66,19 +61,13 @@ class Workers:
         except Exception as error:  # told to whoever waits
             self._error = error
 
-    def wait(self, limit: float | None) -> bool:
+    def wait(self) -> bool:
         """Until a further epoch has been kept: True. False: the trial has its result, or another attempt took over.
 
-        Raises `WorkersLostError` where workers were lost before that, `EpochTimeoutError` where that took longer than
-        `limit` seconds (None: no limit; not counted: waiting for machines, before the first worker has begun), and
-        torch.OutOfMemoryError where a worker did.
+        Raises `WorkersLostError` where workers were lost before that, torch.OutOfMemoryError where a worker did.
         """
-        pause, since = _SHORTEST, time.monotonic()
+        pause = _SHORTEST
         while self._thread.is_alive():
-            if limit is not None and not self._begun:
-                self._begun, since = self._trial.owner() != self._owner, time.monotonic()
-            if limit is not None and time.monotonic() - since > limit:
-                raise EpochTimeoutError(f"no new epoch for {limit:g} s from the workers of {self._trial.id}")
             if len(self._trial.times()) > self._seen and (self._trial.result() or {}).get("status") not in FINAL:
                 self._seen += 1
                 return True
@@ -119,8 +108,10 @@ def work(config: dict[str, Any]) -> None:
         device = str(get_device())
         torch.cuda.set_device(device)
     try:
-        job, observers = _opened(trial, leads, lambda: job_of(trial, config, device))
-        _train(job, trial, observers, leads, int(config["checkpoint_every"]))
+        watched = _watchdog(trial, config, leads)
+        with watched:
+            job, observers = _opened(trial, leads, lambda: job_of(trial, config, device))
+        _train(job, trial, observers, watched, leads, int(config["checkpoint_every"]))
     except (OSError, SupersededError):
         raise
     except TrialError as error:  # all meet it together
@@ -163,15 +154,32 @@ def _opened(trial: TrialDirectory, leads: bool, make: Any) -> tuple[Job, Observe
     return job, tracking.observers(trial)
 
 
-def _train(job: Job, trial: TrialDirectory, observers: Observers, leads: bool, every: int) -> None:
+def _watchdog(trial: TrialDirectory, config: dict[str, Any], leads: bool) -> Watchdog:
+    """Over each epoch of a worker. The first worker's ends it with a note; the others' a little later.
+
+    Where it is the first that stands still, the others wait for it in vain, and are ended: Ray Train then ends it too.
+    """
+    limit = config["epoch_timeout"]
+    if leads:
+        return Watchdog(limit, lambda: faults.note_timeout(trial, limit))
+    return Watchdog(None if limit is None else limit + _LATER, lambda: None)
+
+
+def _train(job: Job, trial: TrialDirectory, observers: Observers, watched: Watchdog, leads: bool, every: int) -> None:
     if not leads:
         while not job.finished:
-            job.run_epoch()
-        job.result()
+            with watched:
+                job.run_epoch()
+        with watched:
+            job.result()
         return
     try:
         while not job.finished:
-            observers.epoch(drive.advance(job, trial, every))
-        observers.finished(drive.finish(job, trial, describe_genotype))
+            with watched:
+                row = drive.advance(job, trial, every)
+            observers.epoch(row)
+        with watched:
+            result = drive.finish(job, trial, describe_genotype)
+        observers.finished(result)
     finally:
         observers.close()

@@ -12,7 +12,7 @@ from ray import tune
 from raydarts.errors import StorageError
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
-from raydarts.sweep.data_parallel import EpochTimeoutError, WorkersLostError
+from raydarts.sweep.data_parallel import WorkersLostError
 
 logger = logging.getLogger("raydarts")
 
@@ -25,7 +25,6 @@ def _name(error: type[Exception]) -> str:
 
 _RAISED = {
     _name(StorageError): faults.STORAGE,
-    _name(EpochTimeoutError): faults.TIMEOUT,
     _name(WorkersLostError): faults.LOST,
 }
 _FAILURE = re.compile(r"^Failure # (\d+) \(occurred at .*\)$", re.MULTILINE)

@@ -72,16 +72,15 @@ class JobTrainable(tune.Trainable):
         self._observers = tracking.observers(self._trial)
 
     def step(self) -> dict[str, Any]:
-        limit = self._config["epoch_timeout"]
-        alone = self._config["workers"] == 1
+        limit = self._config["epoch_timeout"] if self._config["workers"] == 1 else None  # workers watch themselves
         try:
-            with Watchdog(limit if alone else None, self._timed_out):
+            with Watchdog(limit, self._timed_out):
                 if not self._opened:
                     self._opened = True
                     self._trial = TrialDirectory(self._config["directory"])
                     self._open()
                 if self._workers is not None:
-                    return self._scalars(done=not self._workers.wait(limit))
+                    return self._scalars(done=not self._workers.wait())
                 if self._job is not None:
                     self._advance(self._job)
             return self._scalars(done=self._job is None or self._job.finished)
@@ -101,7 +100,7 @@ class JobTrainable(tune.Trainable):
             self._observers.finished(drive.finish(job, self._trial, describe_genotype))
 
     def _timed_out(self) -> None:
-        faults.note(self._trial, faults.TIMEOUT, f"no new epoch for {self._config['epoch_timeout']:g} s")
+        faults.note_timeout(self._trial, self._config["epoch_timeout"])
 
     def _fail(self, error: Exception) -> None:
         if gpu_memory.is_full(error):

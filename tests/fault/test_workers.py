@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,9 @@ evaluate:
 """
 
 
-def evaluated(folder: Path, workers: int) -> tuple[int, RunDirectory]:
+def evaluated(folder: Path, workers: int, more: str = "") -> tuple[int, RunDirectory]:
     (folder / "genotype.json").write_text(str(GENOTYPE).replace("'", '"'))
-    (folder / "spec.yaml").write_text(SPEC.replace("WORKERS", str(workers)))
+    (folder / "spec.yaml").write_text(SPEC.replace("WORKERS", str(workers)) + more)
     loaded = load_spec(folder / "spec.yaml")
     given = read_genotypes(loaded, [folder / "genotype.json"])
     code = start_sweep(loaded, folder, "run", display=False, command=["test"], stage="evaluate", genotypes=given)
@@ -52,28 +54,34 @@ def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: row[key] for key in row if key not in ("seconds", "memory_mb")} for row in rows]
 
 
+@contextmanager
+def first_worker_hit(folder: Path, number: signal.Signals, hit: list[int]) -> Iterator[None]:
+    """Send the first worker a signal as soon as it has kept two epochs."""
+
+    def send() -> None:
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit:
+            times = [line for path in folder.glob("run/evaluations/*/times.jsonl") for line in read_lines(path)]
+            if len(times) >= 2:
+                hit.append(times[-1]["pid"])
+                os.kill(times[-1]["pid"], number)
+                return
+            time.sleep(0.01)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    yield
+    sender.join()
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("whole", "killed", "alone")]
     for folder in folders:
         folder.mkdir()
     killed: list[int] = []
-
-    def kill() -> None:
-        """The first worker, as soon as it has kept two epochs."""
-        limit = time.monotonic() + 120
-        while time.monotonic() < limit:
-            times = [line for path in folders[1].glob("run/evaluations/*/times.jsonl") for line in read_lines(path)]
-            if len(times) >= 2:
-                killed.append(times[-1]["pid"])
-                os.kill(times[-1]["pid"], signal.SIGKILL)
-                return
-            time.sleep(0.01)
-
-    assassin = threading.Thread(target=kill, daemon=True)
-    assassin.start()
-    code, run = evaluated(folders[1], 2)
-    assassin.join()
+    with first_worker_hit(folders[1], signal.SIGKILL, killed):
+        code, run = evaluated(folders[1], 2)
     assert code == 0
     _, whole = evaluated(folders[0], 2)
     _, alone = evaluated(folders[2], 1)

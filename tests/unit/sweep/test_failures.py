@@ -17,7 +17,6 @@ RAISED = """ray::JobTrainable.train() (pid=1, ip=10.0.0.2, actor_id=3)
 OSError: the disk was away
 """
 STORAGE = RAISED.replace("OSError", "raydarts.errors.StorageError")
-HUNG = RAISED.replace("OSError", "raydarts.sweep.data_parallel.EpochTimeoutError")
 WORKER = RAISED.replace("OSError", "raydarts.sweep.data_parallel.WorkersLostError")
 
 
@@ -33,7 +32,6 @@ def written(*failures: tuple[int, str]) -> str:
         ([(1, STORAGE)], faults.STORAGE),
         ([(1, STORAGE), (2, RAISED)], faults.FILES),
         ([(1, RAISED), (2, DIED)], faults.LOST),
-        ([(1, HUNG)], faults.TIMEOUT),
         ([(1, WORKER)], faults.LOST),
         ([(0, DIED)], faults.PREEMPTED),
         ([(1, DIED), (1, DIED)], faults.PREEMPTED),
