@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def measure(epochs: Sequence[Epoch], gpus: int, compression: float) -> dict[str,
     all_running, tail = max(lane[0].start for lane in lanes.values()), max(begins.values())
     within, between = [0.0], [0.0]
     for lane in lanes.values():
-        for one, other in zip(lane, lane[1:], strict=False):
+        for one, other in pairwise(lane):
             if other.start <= tail:
                 (within if one.trial == other.trial else between).append(max(0.0, other.start - one.end))
     steady = tail > all_running
