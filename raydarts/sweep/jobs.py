@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,9 +51,11 @@ def bundle(config: Mapping[str, Any]) -> dict[str, float]:
 
 def job_of(trial: TrialDirectory, config: Mapping[str, Any], device: str | None = None) -> Job:
     """The job of a trial, on as many threads as it has CPUs; `device` None: a GPU where it was given one."""
-    import torch  # noqa: PLC0415 - only where trials run
-
-    torch.set_num_threads(max(1, int(config["cpus"])))
     run = run_of(trial).description()
+    build = builder_named(run.get("builder"))
+    if build is build_job or "torch" in sys.modules:  # of another's builder: where its module loads torch
+        import torch  # noqa: PLC0415 - only where trials run
+
+        torch.set_num_threads(max(1, int(config["cpus"])))
     place = device or ("cuda" if config["gpus"] > 0 else "cpu")
-    return builder_named(run.get("builder"))(trial.description(), run, place)
+    return build(trial.description(), run, place)

@@ -50,14 +50,14 @@ class RetrainingStage:
         self._rank = {decision["id"]: rank for rank, decision in enumerate(chosen)}
         self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
         self._scores: dict[str, list[float]] = {}
-        self._waiting: list[tuple[str, int, TrialDirectory]] = []
+        self._waiting: list[tuple[str, int, TrialDirectory, bool]] = []
         for seed in stage.settings.seeds:
             for decision in chosen:
                 trial = retraining(run, stage.name, decision["id"], seed)
                 if not trial.exists:
                     trial.create(_description(stage.name, decision, seed))
                 if trial.result() is None:
-                    self._waiting.append((decision["id"], seed, trial))
+                    self._waiting.append((decision["id"], seed, trial, trial.owner() is not None))
                 else:
                     self.ended(read_trial(trial))
         self._total = len(chosen) * len(stage.settings.seeds)
@@ -75,11 +75,13 @@ class RetrainingStage:
         self._waiting.remove(chosen)
         return chosen[2]
 
-    def _priority(self, genotype: str, seed: int, trial: TrialDirectory) -> tuple[bool, bool, float, int, int]:
+    def _priority(
+        self, genotype: str, seed: int, trial: TrialDirectory, begun: bool
+    ) -> tuple[bool, bool, float, int, int]:
         known = self._scores.get(genotype)
         first = self._turn[seed] == 0
         worth = 0.0 if first else self.score.sign * fmean(known) if known else float("-inf")
-        return (trial.owner() is None, not first, -worth, self._turn[seed], self._rank[genotype])
+        return (not begun, not first, -worth, self._turn[seed], self._rank[genotype])
 
     def reported(self, trial: TrialDirectory, epoch: int) -> None:
         """Nobody decides on it."""

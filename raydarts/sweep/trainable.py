@@ -7,6 +7,8 @@ the first step takes up from the newest checkpoint in the trial's folder.
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ray import tune
@@ -48,6 +50,7 @@ class JobTrainable(tune.Trainable):
         self._job: Job | None = None
         self._workers: Workers | None = None
         self._observers = Observers()
+        self._row: Mapping[str, Any] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
@@ -59,6 +62,7 @@ class JobTrainable(tune.Trainable):
         check_trial(self._trial)
         result = self._trial.result()
         if result is not None and result["status"] in FINAL:
+            self._read_row()
             return
         if (reason := faults.too_many(self._trial, config["max_failures"])) is not None:
             self._trial.claim()
@@ -69,6 +73,7 @@ class JobTrainable(tune.Trainable):
             return
         self._trial.claim()
         self._job = drive.open_job(lambda: job_of(self._trial, config), self._trial)
+        self._read_row()
         self._observers = tracking.observers(self._trial)
 
     def step(self) -> dict[str, Any]:
@@ -80,7 +85,9 @@ class JobTrainable(tune.Trainable):
                     self._trial = TrialDirectory(self._config["directory"])
                     self._open()
                 if self._workers is not None:
-                    return self._scalars(done=not self._workers.wait())
+                    more = self._workers.wait()
+                    self._read_row()
+                    return self._scalars(done=not more)
                 if self._job is not None:
                     self._advance(self._job)
             return self._scalars(done=self._job is None or self._job.finished)
@@ -95,7 +102,8 @@ class JobTrainable(tune.Trainable):
 
     def _advance(self, job: Job) -> None:
         if not job.finished:
-            self._observers.epoch(drive.advance(job, self._trial, int(self._config["checkpoint_every"])))
+            self._row = drive.advance(job, self._trial, int(self._config["checkpoint_every"]))
+            self._observers.epoch(self._row)
         if job.finished:
             self._observers.finished(drive.finish(job, self._trial, describe_genotype))
 
@@ -110,13 +118,15 @@ class JobTrainable(tune.Trainable):
         if result is not None:
             self._observers.finished(result)
 
+    def _read_row(self) -> None:
+        rows = self._trial.rows()
+        self._row = rows[-1] if rows else {}
+
     def _scalars(self, done: bool) -> dict[str, Any]:
         """The last row's finite numbers: what a scheduler and the display read."""
-        rows = self._trial.rows()
-        row = rows[-1] if rows else {}
         numbers = {
             key: value
-            for key, value in row.items()
+            for key, value in self._row.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
         return {"epoch": 0, **numbers, "done": done}
@@ -134,7 +144,6 @@ class JobTrainable(tune.Trainable):
             self._workers.leave()
             self._workers = None
         self._observers.close()
-        import torch  # noqa: PLC0415
-
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch = sys.modules.get("torch")  # where no job loaded it there is nothing to let go of
+        if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()

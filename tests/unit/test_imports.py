@@ -20,3 +20,18 @@ print("good")
 def test_search_evaluation_and_list_work_without_ray_and_optuna() -> None:
     done = subprocess.run([sys.executable, "-c", HIDDEN], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "good", done.stderr
+
+
+LIGHT = """
+import sys
+import raydarts.sweep.trainable
+assert "torch" not in sys.modules
+from raydarts.spaces import Space
+assert "torch" in sys.modules and Space.__module__ == "raydarts.spaces.base"
+print("good")
+"""
+
+
+def test_a_trials_process_loads_torch_only_with_its_job() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "good", done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raydarts.runs import drive, results
-from raydarts.runs.directory import RunDirectory
+from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import narrowing
 from raydarts.runs.results import read_trial
 from raydarts.runs.stages import chain, read_promotion
@@ -146,3 +146,19 @@ def test_a_chain_names_its_stages_and_their_sources(rungs: int) -> None:
         ("transfer-x", "transfer.0", "evaluate"),
         ("transfer-y", "transfer.1", "evaluate"),
     ]
+
+
+def test_the_order_of_many_retrainings_reads_no_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = staged.staged(evaluate={"top_k": 3, "seeds": [0, 1, 2], "training": {"epochs": 2}})
+    run = new_run(tmp_path, loaded)
+    drain(run, SearchStage(run, loaded, loaded.sweep.searcher.build()))
+    stage = loaded.stages.chain()[0]
+    decisions = promote(run, loaded, stage)
+    begun = RetrainingStage(run, stage, decisions)._waiting[4][2]
+    begun.claim()
+    source = RetrainingStage(run, stage, decisions)
+    monkeypatch.setattr(TrialDirectory, "owner", lambda self: pytest.fail("read for each trial that waits"))
+    first = source.next_trial()
+    assert first is not None
+    assert first.id == begun.id  # begun by an earlier driver
+    assert source.next_trial() is not None

@@ -1,0 +1,60 @@
+"""benchmarks/scale.py at a small size, and its figures on epochs whose utilisation is known."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent.parent
+SCRIPT = ROOT / "benchmarks" / "scale.py"
+
+
+@pytest.fixture(scope="module")
+def scale() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("scale", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scale"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmark_runs_both_stages_and_counts_them(tmp_path: Path) -> None:
+    size = "--gpus 2 --trials 6 --epochs 4 --grace 1 --top-k 2 --seeds 1 --evaluation-epochs 2 --compression 2400"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *size.split(), "--json", str(tmp_path / "found.json")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "utilisation_before_tail" in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    search, evaluate = found["stages"]["search"], found["stages"]["evaluate"]
+    assert (search["trials"], evaluate["trials"], evaluate["epochs"]) == (6, 2, 4)
+    assert 1 <= search["gpus_used"] <= 2  # a second process may come too late for searches this short
+    assert 0 < search["utilisation"] <= 1
+    assert found["written"]["events"] >= 2 * 6  # an ask and a tell of each
+
+
+def test_utilisation_tail_and_stall_of_known_epochs(scale: ModuleType) -> None:
+    rows = [("a", "0", 0.0, 4.0), ("b", "1", 1.0, 3.0), ("c", "1", 5.0, 6.0), ("a", "0", 4.5, 8.0)]
+    found = scale.measure(sorted((scale.Epoch(*row) for row in rows), key=lambda epoch: epoch.start), 2, 3600.0)
+    assert found["wall_seconds"] == found["simulated_hours"] == 8.0
+    assert found["utilisation"] == pytest.approx((4 + 2 + 1 + 3.5) / 16)
+    assert found["utilisation_before_tail"] == pytest.approx((4 + 0.5 + 2) / 10)
+    assert found["utilisation_all_running"] == pytest.approx((3 + 0.5 + 2) / 8)
+    assert (found["ramp_seconds"], found["tail_seconds"]) == (1.0, 3.0)
+    assert found["longest_stall_seconds"] == 2.0
+    assert found["mean_gap_between_epochs"] == 0.5
