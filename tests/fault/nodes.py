@@ -127,13 +127,13 @@ def main() -> None:
     threading.Thread(target=remove_under_way, args=arguments, daemon=True).start()
     _, log = sweep(folder / "faulty", _Open(load_spec(folder / "real.yaml")), address)
     found |= {"removed": removed, "places": read_lines(log)}
-    for name, share in (("halves", 0.5), ("both", 2)):
+    for name, share, trials in (("halves", 0.5, 4), ("both", 2, 2)):
         if share == 2:
             nodes.add(accel=2)
         many = fakes.loaded(
-            {"name": "random", "trials": 6},
+            {"name": "random", "trials": trials},
             resources={"cpus": 0.1, "custom": {"accel": share}},
-            base={"epochs": 3, "sleep": 0.3},
+            base={"epochs": 4, "sleep": 1.5 / share},
         )
         run, log = sweep(folder / name, many, address)
         times = {trial.id: trial.times() for trial in run.trials()}
