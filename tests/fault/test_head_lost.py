@@ -1,0 +1,96 @@
+"""The head of a running cluster is lost: the driver says so and ends, and the run goes on on another head."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.files import read_lines
+from raydarts.sweep.head import HEAD_LOST
+from tests.fault import fakes
+
+ROOT = Path(__file__).parent.parent.parent
+DRIVER = """
+import sys
+from pathlib import Path
+from raydarts.runs.directory import RunDirectory
+from raydarts.sweep.runner import run_sweep, start_sweep
+from tests.fault import fakes
+
+folder, address = Path(sys.argv[1]), sys.argv[2]
+loaded = fakes.loaded({"name": "random", "trials": 2}, base={"epochs": 8, "sleep": 0.5})
+if (folder / "fake").exists():
+    sys.exit(run_sweep(RunDirectory.open(folder / "fake"), loaded, address))
+sys.exit(start_sweep(loaded, folder, builder=fakes.BUILDER, address=address))
+"""
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def head(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A head of one CPU on a port of its own; its address, and its process, which leads its group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
+    start += [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(start, env=environment(), start_new_session=True, **quiet)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the head does not come up"
+                time.sleep(0.2)
+        time.sleep(3)  # its raylet joins a little after its port is open
+        yield f"127.0.0.1:{port}", process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def drive(folder: Path, address: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DRIVER, str(folder), address]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_lost_head_ends_the_driver_with_words_and_the_run_goes_on_elsewhere(tmp_path: Path) -> None:
+    rows = tmp_path / "fake" / "trials" / "0000" / "metrics.jsonl"
+    with head(Path("/tmp") / f"rd{os.getpid()}a") as (address, process):
+        driver = drive(tmp_path, address)
+        deadline = time.monotonic() + 90
+        while len(read_lines(rows)) < 3:
+            assert time.monotonic() < deadline, "no epoch is reported"
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        before = read_lines(rows)
+        _, told = driver.communicate(timeout=90)
+    assert driver.returncode == HEAD_LOST, told[-3000:]
+    assert "has not answered for 20 s" in told
+    assert f"raydarts resume {tmp_path / 'fake'} --address ADDRESS" in told
+    with head(Path("/tmp") / f"rd{os.getpid()}b") as (address, _):
+        driver = drive(tmp_path, address)
+        _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 0, told[-3000:]
+    for trial in RunDirectory.open(tmp_path / "fake").trials():
+        job = fakes.FakeJob(trial.description()["config"] | {"sleep": 0}, "search")
+        assert [row["trace"] for row in trial.rows()] == [job.run_epoch()["trace"] for _ in range(8)]
+    assert read_lines(rows)[: len(before)] == before
