@@ -123,7 +123,8 @@ def test_offline_then_sent_on_a_sweep_page(tmp_path: Path, server: StandIn) -> N
 def test_online_and_killed_every_epoch_is_there_once(tmp_path: Path, server: StandIn) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
     path = tmp_path / "run"
-    begin = command("sweep", "spec.yaml", "--storage", tmp_path, "--name", "run")
+    patient = ("--set", "track.wandb.init_seconds=90", "--set", "track.wandb.finish_seconds=90")  # a busy machine
+    begin = command("sweep", "spec.yaml", "--storage", tmp_path, "--name", "run", *patient)
     with (tmp_path / "log").open("w") as log:
         env = environment(tmp_path, server.url)
         driver = subprocess.Popen(begin, cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True)
