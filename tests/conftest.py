@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from raydarts.sweep import authentication
 from tests.objects import S3, use
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers that start Ray at once, some with a token and some before there is one, would refuse each other."""
+    if not hasattr(config, "workerinput"):
+        authentication.make_token()
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-Amp = Literal["off", "bfloat16", "float16"]
+from raydarts.evaluation.settings import Amp
 
 
 class Accelerated(Protocol):

@@ -13,7 +13,7 @@ from pydantic import Field
 from raydarts.data.settings import TextSettings
 from raydarts.registry import Settings
 from raydarts.runs.score import PERPLEXITY, Score
-from raydarts.spaces.recurrent import RecurrentNetworkSettings
+from raydarts.spaces.regularization import RecurrentNetworkSettings
 
 
 class EvaluationTextSettings(TextSettings):

@@ -11,9 +11,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings
-from raydarts.evaluation.acceleration import Amp
 from raydarts.registry import Settings
 from raydarts.runs.score import ACCURACY, Score
+
+Amp = Literal["off", "bfloat16", "float16"]
 
 
 class NetworkSettings(Settings):

@@ -16,14 +16,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from raydarts import registry
 from raydarts.errors import GenotypeError, InputError
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.drawn import Mask, draw_from, masked
 from raydarts.spaces.genotype import CellGenotype
+from raydarts.spaces.regularization import RecurrentNetworkSettings, Regularization
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides
 
 CELL_TYPE = "recurrent"
@@ -35,32 +34,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda h: h,
 }
 """What a candidate applies; `none` gives zeros."""
-
-
-class Regularization(registry.Settings):
-    """How a recurrent model is kept from memorising; the defaults are those of the authors' search.
-
-    Shares dropped, the masks drawn once for all time steps of a batch: `embedding_dropout` of the vocabulary's
-    tokens, `input_dropout` of the entries of the token vectors, `cell_dropout` of what enters the cell,
-    `hidden_dropout` of the hidden state and of the nodes' inputs, `output_dropout` of the cell's output. Added to the
-    training loss: `activation_regularization` * mean(output^2) of the output with its dropout, and `slowness` *
-    mean((h_t - h_{t-1})^2) of that without (temporal activation regularization; Merity et al. 2017, arXiv 1708.01009).
-    """
-
-    embedding_dropout: float = Field(0.0, ge=0, lt=1)
-    input_dropout: float = Field(0.2, ge=0, lt=1)
-    cell_dropout: float = Field(0.75, ge=0, lt=1)
-    hidden_dropout: float = Field(0.25, ge=0, lt=1)
-    output_dropout: float = Field(0.75, ge=0, lt=1)
-    activation_regularization: float = Field(0.0, ge=0)
-    slowness: float = Field(1e-3, ge=0)
-
-
-class RecurrentNetworkSettings(Regularization):
-    """A genotype's network: `units` of token vectors, hidden state, output; defaults: the paper's on Penn Treebank."""
-
-    units: int = Field(850, ge=1)
-    embedding_dropout: float = Field(0.1, ge=0, lt=1)
 
 
 class Decoded(NamedTuple):

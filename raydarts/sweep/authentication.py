@@ -6,8 +6,11 @@ Where Ray looks, first found wins: `RAY_AUTH_TOKEN` (the token), `RAY_AUTH_TOKEN
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from raydarts.errors import ClusterError
 
@@ -35,6 +38,31 @@ def token() -> str | None:
         return path.read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def make_token() -> None:
+    """Make the token that a Ray started here asks for, where there is none: for its owner alone, once for all.
+
+    Ray would make one too, but open to the others and, of two Rays started at once, two: each would then refuse
+    the other's file. Raises `ClusterError` where the home directory takes no file.
+    """
+    asked = os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
+    if not asked or "RAY_AUTH_TOKEN_PATH" in os.environ or token() is not None:
+        return
+    path = default_token_file()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent) as folder:  # complete before anyone sees it
+            written = Path(folder) / path.name
+            written.touch(mode=0o600)
+            written.write_text(secrets.token_hex(32), encoding="utf-8")
+            with suppress(FileExistsError):  # somebody was faster
+                path.hardlink_to(written)
+    except OSError as error:
+        raise ClusterError(
+            f"{path}: the token that keeps others off the local Ray cannot be written ({error}); "
+            "set RAY_AUTH_TOKEN to one (python -c 'import secrets; print(secrets.token_hex(32))')"
+        ) from error
 
 
 def use_token_if_any() -> None:

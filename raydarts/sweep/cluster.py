@@ -12,7 +12,7 @@ from typing import Any
 from raydarts.errors import ClusterError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
-from raydarts.sweep.authentication import admit, tighten_token
+from raydarts.sweep.authentication import admit, make_token, tighten_token
 from raydarts.sweep.autoscaling import maximum
 
 _ENVIRONMENT = {
@@ -66,6 +66,8 @@ def connect(address: str | None = None) -> bool:
     keep_keys_out_of_logs()
     if ray.is_initialized():
         return False
+    if address is None:
+        make_token()
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,

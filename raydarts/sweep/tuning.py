@@ -173,6 +173,21 @@ def _directory_name(trial: Any) -> str:
     return f"{trial.config['id']}-{trial.trial_id}"
 
 
+def common_config(settings: TrialsSettings) -> dict[str, Any]:
+    """What the `JobTrainable` config of all trials of a stage has in common."""
+    resources, rule = settings.resources, settings.out_of_memory
+    return {
+        "cpus": resources.cpus,
+        "gpus": resources.gpus,
+        "custom": resources.custom,
+        "workers": resources.processes,
+        "max_failures": settings.max_failures,
+        "epoch_timeout": settings.epoch_timeout,
+        "out_of_memory": None if rule is None else rule.model_dump(),
+        "checkpoint_every": settings.checkpoint_every,
+    }
+
+
 def run_stage(
     source: Source,
     display: Display,
@@ -189,18 +204,8 @@ def run_stage(
     remaining = source.remaining()
     if remaining == 0:
         return
-    resources, rule = settings.resources, settings.out_of_memory
-    constants = {
-        "cpus": resources.cpus,
-        "gpus": resources.gpus,
-        "custom": resources.custom,
-        "workers": resources.processes,
-        "max_failures": settings.max_failures,
-        "epoch_timeout": settings.epoch_timeout,
-        "out_of_memory": None if rule is None else rule.model_dump(),
-        "checkpoint_every": settings.checkpoint_every,
-    }
-    search = SourceSearch(source, display, ledger, concurrent, constants)
+    rule = settings.out_of_memory
+    search = SourceSearch(source, display, ledger, concurrent, common_config(settings))
     try:
         tune.run(
             JobTrainable,

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.cluster.test_files import read
+from tests.cluster.test_cluster_files import read
 
 # github.com/ray-project/kuberay, v1.7.0, ray-operator/config/crd/bases/ray.io_rayjobs.yaml, version v1: the fields
 # that the file uses, with their types, and what is required.

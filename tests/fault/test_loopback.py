@@ -42,7 +42,7 @@ def test_a_local_ray_listens_on_loopback_alone_and_nobody_else_reads_its_token(t
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600  # which Ray made, as the umask has it
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
     listening = json.loads(done.stdout.splitlines()[-1])
     assert len(listening) >= 3  # GCS, raylet, a worker at least: the check saw them
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}

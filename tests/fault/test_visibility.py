@@ -65,11 +65,13 @@ def test_a_node_answers_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_node_that_came_later_fails_as_infrastructure_and_makes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from raydarts.config.spec import SweepSettings
     from raydarts.sweep.trainable import JobTrainable
+    from raydarts.sweep.tuning import common_config
 
     monkeypatch.setattr(visibility, "_PAUSE", 0.01)
     trial = RunDirectory(tmp_path / "run").trial(0)
-    config = {"id": "0000", "directory": str(trial.path), "cpus": 1, "gpus": 0, "checkpoint_every": 1}
+    config = {"id": "0000", "directory": str(trial.path), **common_config(SweepSettings())}
     with pytest.raises(StorageError, match=r"is not to be seen on node .*every node must reach"):
         JobTrainable(config).step()
     assert not list(tmp_path.iterdir())

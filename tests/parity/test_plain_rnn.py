@@ -18,7 +18,7 @@ from raydarts.registry import Choose, members
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype
-from raydarts.spaces.recurrent import RecurrentNetworkSettings
+from raydarts.spaces.regularization import RecurrentNetworkSettings
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, LanguageModelling
 

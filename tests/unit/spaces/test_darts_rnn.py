@@ -13,7 +13,7 @@ from raydarts.errors import GenotypeError, InputError
 from raydarts.genotype_facts import facts
 from raydarts.registry import Choose
 from raydarts.spaces import Genotype, space_of
-from raydarts.spaces.recurrent import RecurrentNetworkSettings
+from raydarts.spaces.regularization import RecurrentNetworkSettings
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, LanguageModelling
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,35 @@ def test_a_token_that_others_could_read_is_taken_from_them(home: Path) -> None:
     token.chmod(0o400)
     authentication.tighten_token()
     assert token.stat().st_mode & 0o777 == 0o400  # already its owner's alone
+
+
+def test_whoever_starts_at_once_has_one_token(home: Path) -> None:
+    def start(_: int) -> str | None:
+        authentication.make_token()
+        return authentication.token()
+
+    with ThreadPoolExecutor(16) as pool:
+        (token,) = set(pool.map(start, range(64)))
+    assert re.fullmatch("[0-9a-f]{64}", str(token))
+    (file,) = (home / ".ray").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_token_is_made_where_none_is_asked_for_or_another_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("AUTH_MODE", "disabled"), ("AUTH_TOKEN", "ab" * 32), ("AUTH_TOKEN_PATH", str(home / "mine"))):
+        with monkeypatch.context() as each:
+            each.setenv(f"RAY_{name}", value)
+            authentication.make_token()
+    assert not list(home.iterdir())
+
+
+def test_a_home_that_takes_no_token_is_told(home: Path) -> None:
+    (home / ".ray").touch()
+    with pytest.raises(ClusterError, match=r"auth_token: .* cannot be written .*; set RAY_AUTH_TOKEN to one"):
+        authentication.make_token()
 
 
 def test_the_token_is_presented_unless_the_user_says_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
