@@ -137,6 +137,7 @@ def test_online_and_killed_every_epoch_is_there_once(tmp_path: Path, server: Sta
     raydarts(tmp_path, server.url, "resume", path)
     run = RunDirectory.open(path)
     everyone = [*run.trials(), *run.evaluations()]
+    assert state.outage(run) is None
     assert set(server.runs) == {names.run_id(run, trial) for trial in everyone}
     ((sweep_id, _),) = server.sweeps.items()
     for trial in everyone:
