@@ -42,6 +42,17 @@ def ray_session() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def auth_mode() -> Iterator[None]:
+    """What a test's own code sets for a Ray to come stays with it: a Ray that is imported has read it already."""
+    found = os.environ.get("RAY_AUTH_MODE")
+    yield
+    if found is None:
+        os.environ.pop("RAY_AUTH_MODE", None)
+    else:
+        os.environ["RAY_AUTH_MODE"] = found
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Networks this small are slower on several threads, on a busy machine by an order of magnitude."""
