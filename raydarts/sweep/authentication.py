@@ -47,7 +47,7 @@ def make_token() -> None:
     the other's file. Raises `ClusterError` where the home directory takes no file.
     """
     asked = os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
-    if not asked or "RAY_AUTH_TOKEN_PATH" in os.environ or token() is not None:
+    if not asked or os.environ.get("RAY_AUTH_TOKEN_PATH") or token() is not None:
         return
     path = default_token_file()
     try:

@@ -66,14 +66,13 @@ def connect(address: str | None = None) -> bool:
     keep_keys_out_of_logs()
     if ray.is_initialized():
         return False
-    if address is None:
-        make_token()
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": {"PYTHONPATH": _python_path(), **_storage_variables()}},
     }
     if address is None:
+        make_token()
         options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
     else:
         options["address"] = address

@@ -70,6 +70,12 @@ def test_no_token_is_made_where_none_is_asked_for_or_another_is_named(
     assert not list(home.iterdir())
 
 
+def test_an_empty_path_names_no_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    authentication.make_token()
+    assert authentication.token() == (home / ".ray" / "auth_token").read_text()
+
+
 def test_a_home_that_takes_no_token_is_told(home: Path) -> None:
     (home / ".ray").touch()
     with pytest.raises(ClusterError, match=r"auth_token: .* cannot be written .*; set RAY_AUTH_TOKEN to one"):
