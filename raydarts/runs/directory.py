@@ -68,10 +68,11 @@ class TrialDirectory:
             raise RunError(f"{self.path}: holds no trial.json, so it is no trial of a raydarts run")
         return dict(found)
 
-    def claim(self) -> None:
-        """Take the trial over: attempts that claimed it before can no longer write."""
+    def claim(self, **about: Any) -> None:
+        """Take the trial over: attempts that claimed it before can no longer write. `about` is kept with who did."""
         token = uuid.uuid4().hex
-        write_json(self.path / "owner.json", {"token": token, "pid": os.getpid(), "host": platform.node()})
+        owner = {"token": token, "pid": os.getpid(), "host": platform.node(), **about}
+        write_json(self.path / "owner.json", owner)
         self._token = token
         take_over(self.path)
 

@@ -95,6 +95,24 @@ class Workers:
             self._trial.claim()
 
 
+def free_leftover(trial: TrialDirectory) -> None:
+    """Give back what a trial's workers hold where the process that watched them was lost. For the driver.
+
+    They end with it, but Ray keeps their placement group until the driver ends. Train's own cleaner asks Ray's
+    dashboard, which a Ray of the user's own machine does not run.
+    """
+    import ray  # noqa: PLC0415
+    from ray.util.placement_group import (  # noqa: PLC0415
+        PlacementGroup,
+        placement_group_table,
+        remove_placement_group,
+    )
+
+    name = (trial.owner() or {}).get("placement_group")
+    if name is not None and placement_group_table().get(name, {}).get("state", "REMOVED") != "REMOVED":
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
+
+
 def work(config: dict[str, Any]) -> None:
     """What each worker runs: the trial's job, from its newest checkpoint to its end."""
     import torch  # noqa: PLC0415 - only where trials run
@@ -143,7 +161,10 @@ def _opened(trial: TrialDirectory, leads: bool, make: Any) -> tuple[Job, Observe
 
     job: Job | None = None
     if leads:
-        trial.claim()
+        from ray.util import get_current_placement_group  # noqa: PLC0415
+
+        group = get_current_placement_group()
+        trial.claim(placement_group=None if group is None else group.id.hex())
         job = drive.open_job(make, trial)
     epoch = torch.tensor([0 if job is None else job.epoch])
     if dist.get_backend() == "nccl":

@@ -12,7 +12,7 @@ from ray import tune
 from raydarts.errors import StorageError
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
-from raydarts.sweep.data_parallel import WorkersLostError
+from raydarts.sweep.data_parallel import WorkersLostError, free_leftover
 
 logger = logging.getLogger("raydarts")
 
@@ -50,6 +50,8 @@ class Failures(tune.Callback):
             return None
         what, message = read_failure(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
         directory = TrialDirectory(trial.config["directory"])
+        if what == faults.LOST:
+            free_leftover(directory)
         if what == faults.LOST and faults.of_this_attempt(directory, faults.TIMEOUT) is not None:
             return faults.TIMEOUT
         try:

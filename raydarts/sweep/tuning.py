@@ -63,17 +63,14 @@ def _noting(method: Callable[..., T]) -> Callable[..., T]:
 
 
 class SourceSearch(TuneSearcher):
-    """Hands a source's trials to Tune, at most `concurrent` at a time, and writes the result of those stopped."""
+    """Hands a source's trials to Tune, and writes the result of those stopped."""
 
-    def __init__(
-        self, source: Source, display: Display, ledger: Ledger, concurrent: int, constants: dict[str, Any]
-    ) -> None:
+    def __init__(self, source: Source, display: Display, ledger: Ledger, constants: dict[str, Any]) -> None:
         super().__init__()
         self._ledger = ledger
         self._halted: dict[str, str] = {}
         self._source = source
         self._display = display
-        self._concurrent = concurrent
         self._constants = constants
         self._live: dict[str, TrialDirectory] = {}
         self.failures = Failures()
@@ -87,8 +84,6 @@ class SourceSearch(TuneSearcher):
 
     @_noting
     def suggest(self, trial_id: str) -> Any:
-        if len(self._live) >= self._concurrent:
-            return None
         spent = (self._again or self._source.remaining() > 0) and self._ledger.deny()
         trial = None if spent else self._again.pop(0) if self._again else self._source.next_trial()
         if trial is None:
@@ -197,7 +192,7 @@ def run_stage(
     settings: TrialsSettings,
     concurrent: int,
 ) -> None:
-    """Run a source's trials to their ends.
+    """Run a source's trials to their ends, at most `concurrent` at a time.
 
     Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
     """
@@ -205,7 +200,7 @@ def run_stage(
     if remaining == 0:
         return
     rule = settings.out_of_memory
-    search = SourceSearch(source, display, ledger, concurrent, common_config(settings))
+    search = SourceSearch(source, display, ledger, common_config(settings))
     try:
         tune.run(
             JobTrainable,
@@ -216,6 +211,7 @@ def run_stage(
             callbacks=[search.failures],
             scheduler=scheduler,
             num_samples=remaining * (1 if rule is None else 1 + rule.retries),
+            max_concurrent_trials=concurrent,  # Tune asks for so many processes at once too, else for one at a time
             max_failures=settings.max_failures,
             reuse_actors=True,
             raise_on_failed_trial=False,

@@ -1,0 +1,76 @@
+"""A training that two workers do together and that trains nothing: in each epoch they wait for each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tests.fault.fakes import FakeJob, FakeLoaded, loaded
+
+BUILDER = "tests.fault.team:build"
+TROUBLES = ("second_hangs", "first_stopped", "watcher_killed", "second_without_memory")
+"""By evaluation seed. Each befalls epoch 3, once."""
+
+
+class TeamLoaded(FakeLoaded):
+    """One search, whose genotype is then retrained once for each trouble."""
+
+    def to_plain(self) -> dict[str, Any]:
+        return {**super().to_plain(), "marks": self.question}
+
+
+def team(folder: Path, **more: Any) -> TeamLoaded:
+    evaluate = {"top_k": 1, "seeds": list(range(len(TROUBLES))), "resources": {"cpus": 1, "workers": 2}, **more}
+    made = loaded({"name": "random", "trials": 1}, evaluate=evaluate, base={"epochs": 1})
+    return TeamLoaded(made.sweep, made.stages, made.search, question=str(folder))
+
+
+class TeamJob(FakeJob):
+    """A FakeJob whose epochs begin and end with an exchange."""
+
+    def __init__(self, seed: int, mark: Path) -> None:
+        super().__init__({"lr": 0.5, "seed": seed, "epochs": 4}, "evaluation")
+        self._trouble_name, self._mark = TROUBLES[seed], mark
+
+    def _trouble(self) -> None:
+        import torch.distributed as dist
+
+        dist.all_reduce(torch.zeros(1))
+        if self.epoch + 1 == 3 and not self._mark.exists():
+            dist.all_reduce(torch.zeros(1))  # both have seen that there is no mark
+            if dist.get_rank() == int(self._trouble_name.startswith("second")):
+                self._mark.write_text("hit")
+                befall(self._trouble_name)
+        dist.all_reduce(torch.zeros(1))
+
+
+def befall(trouble: str) -> None:
+    if trouble == "second_hangs":
+        time.sleep(600)
+    if trouble == "first_stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if trouble == "watcher_killed":
+        watching().kill()
+        time.sleep(600)
+    if trouble == "second_without_memory":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+
+
+def watching() -> psutil.Process:
+    """The trial's own process, which only watches: the one Tune started."""
+    siblings = psutil.Process(os.getppid()).children()
+    (found,) = (each for each in siblings if "JobTrainable.train" in "".join(each.cmdline()))
+    return found
+
+
+def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> FakeJob:
+    if trial["kind"] == "search":
+        return FakeJob(trial["config"], "search")
+    return TeamJob(trial["seed"], Path(run["spec"]["marks"]) / str(trial["seed"]))
