@@ -82,6 +82,15 @@ class WorkerResources(Resources):
 
     workers: int = Field(1, ge=1)
 
+    @model_validator(mode="after")
+    def _a_gpu_each(self) -> Self:
+        if self.workers > 1 and 0 < self.gpus < 1:
+            raise ValueError(
+                f"{self.workers} workers with {self.gpus:g} GPU each may share one, where NCCL joins no two of them; "
+                "allowed: whole gpus for each worker, or workers: 1"
+            )
+        return self
+
     @property
     def processes(self) -> int:
         return self.workers

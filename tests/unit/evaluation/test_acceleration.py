@@ -98,3 +98,8 @@ def test_what_cannot_be_is_refused_when_the_spec_is_read(tmp_path: Any) -> None:
     spec.write_text("search: {epochs: 1}\nevaluate:\n  resources: {workers: 2}\n  training: {batch_size: 33}\n")
     with pytest.raises(SpecError, match="batch_size 33 cannot be divided evenly among 2 workers"):
         load_spec(spec)
+    spec.write_text("search: {epochs: 1}\nevaluate:\n  resources: {workers: 2, gpus: 0.5}\n")
+    with pytest.raises(SpecError, match=r"2 workers with 0\.5 GPU each may share one"):
+        load_spec(spec)
+    spec.write_text("search: {epochs: 1}\nevaluate:\n  resources: {workers: 2, gpus: 1}\n")
+    assert load_spec(spec).stages.evaluate.resources.in_all == (2, 2)
