@@ -20,7 +20,7 @@ layers:
 	$(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
 test:
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the files in cluster/ install on every machine: these sources at the commit REF, as a wheel.
 wheel:

@@ -19,15 +19,18 @@ from raydarts import cli
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import place_of, read_bytes
+from raydarts.sweep.runner import start_sweep
+from tests.fault import fakes
 from tests.objects import S3, SECRET
 
 ROOT = Path(__file__).parent.parent.parent
+TRIALS = "3"
 
 
 def driver(storage: object, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
     """One that starts, or resumes, the sweep of `fakes.slow_optuna`."""
     given = {**os.environ, "PYTHONPATH": str(ROOT), "RAYDARTS_TEST_LOG": str(folder / "log"), **environment}
-    given["RAYDARTS_TEST_TRIALS"] = "3"
+    given["RAYDARTS_TEST_TRIALS"] = TRIALS
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.fault.fakes", str(storage)], cwd=ROOT, env=given, stdout=output, stderr=output
@@ -48,12 +51,12 @@ def summary(run: RunDirectory) -> Any:
     return trials, rows, report["promotion"], report["evaluations"], report["ranking"]
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture
+def local(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What the sweep comes to on a disk, undisturbed."""
-    folder = tmp_path_factory.mktemp("local")
-    assert driver(folder, folder).wait(timeout=240) == 0
-    return summary(RunDirectory.open(folder / "fake"))
+    monkeypatch.setenv("RAYDARTS_TEST_TRIALS", TRIALS)
+    assert start_sweep(fakes.slow_optuna(), tmp_path / "local", builder=fakes.BUILDER, display=False) == 0
+    return summary(RunDirectory.open(tmp_path / "local" / "fake"))
 
 
 @pytest.fixture

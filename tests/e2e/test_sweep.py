@@ -107,20 +107,26 @@ def _wait_for(condition: Any, seconds: float = 200) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("stage", ["search", "evaluate"])
-def test_a_killed_driver_resumes_to_the_end_of_an_uninterrupted_run(whole: Path, tmp_path: Path, stage: str) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "raydarts.cli", "sweep", "spec.yaml", "--storage", str(tmp_path), "--name", "run"]
-    with (tmp_path / "log").open("w") as log:
-        driver = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+def killed(run: Path, pattern: str, *arguments: object) -> None:
+    """Run a driver until a file of its run shows up, then kill it."""
+    command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
+    with (run.parent / "log").open("a") as log:
+        driver = subprocess.Popen(command, cwd=run.parent, stdout=log, stderr=log, start_new_session=True)
         try:
-            pattern = "trials/*/result.json" if stage == "search" else "evaluations/*/metrics.jsonl"
             _wait_for(lambda: any(run.glob(pattern)))
         finally:
             os.kill(driver.pid, signal.SIGKILL)
             driver.wait()
+
+
+def test_a_driver_killed_in_both_stages_resumes_to_the_end_of_an_uninterrupted_run(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    run = tmp_path / "run"
+    killed(run, "trials/*/result.json", "sweep", "spec.yaml", "--storage", tmp_path, "--name", "run")
     finished = {path: path.stat().st_mtime_ns for path in run.glob("*/*/result.json")}
+    assert len(finished) < 3
+    killed(run, "evaluations/*/metrics.jsonl", "resume", run)
+    finished |= {path: path.stat().st_mtime_ns for path in run.glob("*/*/result.json") if path not in finished}
     assert len(finished) < 3 + 4
     done = raydarts("resume", run, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
-import subprocess
-import sys
-import time
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from test_sweep import raydarts, report
+from test_sweep import killed, raydarts, report
+
+from raydarts.runs.directory import RunDirectory
+from tests.alone import figures, run_here
 
 SPEC = """
 question: Which order reads best?
@@ -48,10 +46,12 @@ evaluate:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run."""
+    """A run whose driver was killed while it retrained, and that was then resumed."""
     place = tmp_path_factory.mktemp("whole")
     (place / "spec.yaml").write_text(SPEC)
-    done = raydarts("sweep", "spec.yaml", "--storage", place, "--name", "run", cwd=place)
+    run = place / "run"
+    killed(run, "evaluations/*/metrics.jsonl", "sweep", "spec.yaml", "--storage", place, "--name", "run")
+    done = raydarts("resume", run, cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
     words = " ".join(done.stdout.split())
     assert "ranked by validation perplexity" in words
@@ -111,31 +111,14 @@ def test_every_reader_tells_perplexities_as_such(whole: Path) -> None:
     assert "darts-rnn" in shown.stdout
 
 
-def _outcome(run: Path) -> dict[str, Any]:
-    found = report(run)
-    for trial in found["trials"]:
-        trial["metrics"] = {k: v for k, v in trial["metrics"].items() if k not in ("seconds", "memory_mb")}
-        del trial["seconds"]
-    return {key: found[key] for key in ("trials", "genotypes", "evaluations", "ranking", "baselines")}
-
-
-def test_a_driver_killed_while_it_retrains_resumes_to_the_same_end(whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "raydarts.cli", "sweep", "spec.yaml", "--storage", str(tmp_path), "--name", "run"]
-    with (tmp_path / "log").open("w") as log:
-        driver = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
-        try:
-            deadline = time.monotonic() + 200
-            while not any(run.glob("evaluations/*/metrics.jsonl")):
-                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-                time.sleep(0.02)
-        finally:
-            os.kill(driver.pid, signal.SIGKILL)
-            driver.wait()
-    done = raydarts("resume", run, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert _outcome(run) == _outcome(whole)
+@pytest.mark.usefixtures("one_thread")
+def test_it_ended_as_if_its_driver_had_not_been_killed(whole: Path) -> None:
+    run = RunDirectory.open(whole)
+    assert len(json.loads((whole / "drivers.json").read_text())) == 2
+    for trial in run.evaluations():
+        rows, result = run_here(trial, run)
+        assert figures(trial.rows()) == rows
+        assert figures([(trial.result() or {})["result"]]) == [result]
 
 
 @pytest.mark.parametrize("name", ["rnn", "rnn-quick"])

@@ -15,19 +15,20 @@ import torch
 from tests.fault.fakes import FakeJob, FakeLoaded, loaded
 
 BUILDER = "tests.fault.team:build"
-TROUBLES = ("second_hangs", "first_stopped", "watcher_killed", "second_without_memory")
-"""By evaluation seed. Each befalls epoch 3, once."""
+TROUBLES = {2: "second_hangs", 3: "first_stopped", 4: "watcher_killed", 5: "second_without_memory"}
+"""By the epoch that each befalls, once."""
+SETTINGS = {"lr": 0.5, "seed": 0, "epochs": 6}
 
 
 class TeamLoaded(FakeLoaded):
-    """One search, whose genotype is then retrained once for each trouble."""
+    """One search, whose genotype two workers then retrain."""
 
     def to_plain(self) -> dict[str, Any]:
         return {**super().to_plain(), "marks": self.question}
 
 
 def team(folder: Path, **more: Any) -> TeamLoaded:
-    evaluate = {"top_k": 1, "seeds": list(range(len(TROUBLES))), "resources": {"cpus": 1, "workers": 2}, **more}
+    evaluate = {"top_k": 1, "seeds": [0], "resources": {"cpus": 1, "workers": 2}, **more}
     made = loaded({"name": "random", "trials": 1}, evaluate=evaluate, base={"epochs": 1})
     return TeamLoaded(made.sweep, made.stages, made.search, question=str(folder))
 
@@ -35,19 +36,20 @@ def team(folder: Path, **more: Any) -> TeamLoaded:
 class TeamJob(FakeJob):
     """A FakeJob whose epochs begin and end with an exchange."""
 
-    def __init__(self, seed: int, mark: Path) -> None:
-        super().__init__({"lr": 0.5, "seed": seed, "epochs": 4}, "evaluation")
-        self._trouble_name, self._mark = TROUBLES[seed], mark
+    def __init__(self, marks: Path) -> None:
+        super().__init__(SETTINGS, "evaluation")
+        self._marks = marks
 
     def _trouble(self) -> None:
         import torch.distributed as dist
 
+        trouble = TROUBLES.get(self.epoch + 1)
         dist.all_reduce(torch.zeros(1))
-        if self.epoch + 1 == 3 and not self._mark.exists():
+        if trouble is not None and not (self._marks / trouble).exists():
             dist.all_reduce(torch.zeros(1))  # both have seen that there is no mark
-            if dist.get_rank() == int(self._trouble_name.startswith("second")):
-                self._mark.write_text("hit")
-                befall(self._trouble_name)
+            if dist.get_rank() == int(trouble.startswith("second")):
+                (self._marks / trouble).write_text("hit")
+                befall(trouble)
         dist.all_reduce(torch.zeros(1))
 
 
@@ -73,4 +75,4 @@ def watching() -> psutil.Process:
 def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> FakeJob:
     if trial["kind"] == "search":
         return FakeJob(trial["config"], "search")
-    return TeamJob(trial["seed"], Path(run["spec"]["marks"]) / str(trial["seed"]))
+    return TeamJob(Path(run["spec"]["marks"]))

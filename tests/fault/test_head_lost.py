@@ -15,6 +15,7 @@ from pathlib import Path
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.files import read_lines
 from raydarts.sweep.head import HEAD_LOST
+from tests.cluster.head import free_port
 from tests.fault import fakes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,9 +42,7 @@ def environment() -> dict[str, str]:
 @contextmanager
 def head(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A head of one CPU on a port of its own; its address, and its process, which leads its group."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
     start += [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -13,11 +13,9 @@ import pytest
 
 from raydarts.config.loader import load_spec
 from raydarts.errors import ResourceError, SpecError
-from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.files import plain
-from raydarts.runs.job import Job
-from raydarts.sweep.jobs import build_job
+from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.resources import check_resources
+from tests.alone import figures, run_here
 from tests.fault.nodes import REAL
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,19 +44,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     return json.loads((folder / "found.json").read_text()), folder
 
 
-def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in ("seconds", "memory_mb")} for row in rows]
-
-
-def run_here(trial: TrialDirectory, run: RunDirectory) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The same job in this process, without Ray and without a fault."""
-    job: Job = build_job(trial.description(), run.description(), "cpu")
-    rows = []
-    while not job.finished:
-        rows.append(plain(job.run_epoch()))
-    return figures(rows), plain(job.result())
-
-
 @pytest.mark.parametrize("kind", ["search", "evaluation"])
 def test_a_node_removed_in_mid_run_changes_no_bit_and_loses_nothing_reported(
     found: tuple[dict[str, Any], Path], kind: str
@@ -72,7 +57,7 @@ def test_a_node_removed_in_mid_run_changes_no_bit_and_loses_nothing_reported(
         assert result["status"] == "completed"
         rows, expected = run_here(trial, run)
         assert figures(trial.rows()) == rows
-        assert figures([result["result"]]) == figures([expected])
+        assert figures([result["result"]]) == [expected]
         before = figures(fault["rows"].get(trial.id, []))
         assert figures(trial.rows())[: len(before)] == before
         assert len(trial.times()) <= len(rows) + 1  # the epoch under way was run again, no other

@@ -1,4 +1,4 @@
-"""What befalls one of several workers, or the process that watches them: each trial of one sweep has its trouble."""
+"""What befalls one of several workers, or the process that watches them: a trial that meets one after the other."""
 
 from __future__ import annotations
 
@@ -8,42 +8,30 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.sweep.runner import start_sweep
 from tests.fault import team
+from tests.fault.fakes import FakeJob
 
 
 @pytest.fixture(scope="module")
-def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+def trial(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> TrialDirectory:
     folder = tmp_path_factory.mktemp("team")
     code = start_sweep(team.team(folder, epoch_timeout=8), folder, builder=team.BUILDER, display=False)
-    assert code == 1, "one of the trials fails"
-    return RunDirectory.open(folder / "fake")
-
-
-def trial_of(run: RunDirectory, trouble: str) -> TrialDirectory:
-    (found,) = (each for each in run.evaluations() if team.TROUBLES[each.description()["seed"]] == trouble)
+    assert code == 1, "the trial fails in the end"
+    (found,) = RunDirectory.open(folder / "fake").evaluations()
     return found
 
 
-@pytest.mark.parametrize(
-    ("trouble", "what"),
-    [
-        ("second_hangs", ["timeout"]),
-        ("first_stopped", ["lost"]),
-        ("watcher_killed", ["lost"]),
-    ],
-)
-def test_it_goes_on_as_if_nothing_had_been(run: RunDirectory, trouble: str, what: list[str]) -> None:
-    trial = trial_of(run, trouble)
-    assert [entry["what"] for entry in trial.failures()] == what
-    whole = team.FakeJob({"lr": 0.5, "seed": trial.description()["seed"], "epochs": 4}, "evaluation")
+def test_it_goes_on_each_time_as_if_nothing_had_been(trial: TrialDirectory) -> None:
+    found = [(entry["what"], entry["epochs"]) for entry in trial.failures()]
+    assert found[:3] == [("timeout", 1), ("lost", 2), ("lost", 3)]
+    whole = FakeJob(team.SETTINGS, "evaluation")
     assert trial.rows() == [whole.run_epoch() for _ in range(4)]
     assert len(trial.times()) == 4
-    assert results.read_trial(trial).status == "completed"
 
 
-def test_a_worker_without_gpu_memory_fails_the_trial_by_name(run: RunDirectory) -> None:
-    trial = trial_of(run, "second_without_memory")
-    assert [entry["what"] for entry in trial.failures()] == ["gpu_memory"]
+def test_a_worker_without_gpu_memory_fails_the_trial_by_name(trial: TrialDirectory) -> None:
+    last = trial.failures()[3:]
+    assert [(entry["what"], entry["epochs"]) for entry in last] == [("gpu_memory", 4)]
     record = results.read_trial(trial)
     assert record.status == "failed"
     assert "MemoryFullError: CUDA out of memory" in record.result["error"]
-    assert record.epochs == 2
+    assert record.epochs == 4

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.files import read_lines
 from raydarts.sweep.given import read_genotypes
 from raydarts.sweep.runner import start_sweep
+from tests.alone import figures, run_here
 from tests.unit.evaluation.test_parallel import GENOTYPE
 
 SPEC = """
@@ -30,7 +30,7 @@ search: {epochs: 1}
 evaluate:
   top_k: 1
   seeds: [0]
-  resources: {cpus: 1, workers: WORKERS}
+  resources: {cpus: 1, workers: 2}
   training:
     epochs: 6
     batch_size: 14
@@ -41,17 +41,13 @@ evaluate:
 """
 
 
-def evaluated(folder: Path, workers: int, more: str = "") -> tuple[int, RunDirectory]:
+def evaluated(folder: Path) -> tuple[int, RunDirectory]:
     (folder / "genotype.json").write_text(str(GENOTYPE).replace("'", '"'))
-    (folder / "spec.yaml").write_text(SPEC.replace("WORKERS", str(workers)) + more)
+    (folder / "spec.yaml").write_text(SPEC)
     loaded = load_spec(folder / "spec.yaml")
     given = read_genotypes(loaded, [folder / "genotype.json"])
     code = start_sweep(loaded, folder, "run", display=False, command=["test"], stage="evaluate", genotypes=given)
     return code, RunDirectory.open(folder / "run")
-
-
-def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: row[key] for key in row if key not in ("seconds", "memory_mb")} for row in rows]
 
 
 @contextmanager
@@ -74,29 +70,28 @@ def first_worker_hit(folder: Path, number: signal.Signals, hit: list[int]) -> It
     sender.join()
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "one_thread")
 def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("whole", "killed", "alone")]
+    folders = [tmp_path / name for name in ("whole", "killed")]
     for folder in folders:
         folder.mkdir()
     killed: list[int] = []
     with first_worker_hit(folders[1], signal.SIGKILL, killed):
-        code, run = evaluated(folders[1], 2)
+        code, run = evaluated(folders[1])
     assert code == 0
-    _, whole = evaluated(folders[0], 2)
-    _, alone = evaluated(folders[2], 1)
-    (trial,), (other,), (one,) = (each.evaluations() for each in (run, whole, alone))
+    _, whole = evaluated(folders[0])
+    (trial,), (other,) = (each.evaluations() for each in (run, whole))
     assert killed[0] not in {entry["pid"] for entry in trial.times()[-2:]}
     assert killed[0] != os.getpid()
     assert figures(trial.rows()) == figures(other.rows())
     assert len(trial.times()) <= 6 + 1
-    assert figures(other.rows()) == [pytest.approx(row, rel=1e-9) for row in figures(one.rows())]
+    assert figures(other.rows()) == [pytest.approx(row, rel=1e-9) for row in run_here(trial, run)[0]]
     (row,) = results.report_json(run)["ranking"]
     assert row["test_mean"] == results.report_json(whole)["ranking"][0]["test_mean"]
 
 
 def test_workers_count_in_the_plan_and_in_what_must_be_there(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC.replace("cpus: 1, workers: WORKERS", "cpus: 4096, workers: 2"))
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("cpus: 1,", "cpus: 4096,"))
     loaded = load_spec(tmp_path / "spec.yaml")
     assert "2 workers x (4096 CPU, 0 GPU)" in plan(loaded).stages[1].resources
     assert render(plan(loaded))
