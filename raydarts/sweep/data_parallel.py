@@ -96,10 +96,10 @@ class Workers:
 
 
 def free_leftover(trial: TrialDirectory) -> None:
-    """Give back what a trial's workers hold where the process that watched them was lost. For the driver.
+    """Give back what the workers of an attempt that failed still hold. For the driver.
 
-    They end with it, but Ray keeps their placement group until the driver ends. Train's own cleaner asks Ray's
-    dashboard, which a Ray of the user's own machine does not run.
+    Where the process that watched them was lost they end with it, but Ray keeps their placement group until the driver
+    ends. Train's own cleaner asks Ray's dashboard, which a Ray of the user's own machine does not run.
     """
     import ray  # noqa: PLC0415
     from ray.util.placement_group import (  # noqa: PLC0415

@@ -50,11 +50,11 @@ class Failures(tune.Callback):
             return None
         what, message = read_failure(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
         directory = TrialDirectory(trial.config["directory"])
-        if what == faults.LOST:
-            free_leftover(directory)
-        if what == faults.LOST and faults.of_this_attempt(directory, faults.TIMEOUT) is not None:
-            return faults.TIMEOUT
         try:
+            if trial.config["workers"] > 1:
+                free_leftover(directory)
+            if what == faults.LOST and faults.of_this_attempt(directory, faults.TIMEOUT) is not None:
+                return faults.TIMEOUT
             faults.note(directory, what, message)
         except StorageError as error:
             if what != faults.STORAGE:
