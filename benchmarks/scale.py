@@ -1,6 +1,6 @@
 """A sweep at a size that no machine here has: 64 GPUs, 1,000 searches with ASHA, then their evaluation.
 
-    python benchmarks/scale.py [--gpus 64] [--trials 1000] [--epoch-seconds 240] [--compression 120] [--json FILE]
+    python benchmarks/scale.py [--gpus 64] [--trials 1000] [--epoch-seconds 240] [--compression 15] [--json FILE]
 
 raydarts' own sweep code runs, on a local Ray that is told of so many GPUs; only the jobs are replaced, by ones that
 wait as long as the model of time says and report (`scale_jobs.py`). docs/scale.md tells what it shows and what not.
@@ -263,7 +263,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--evaluation-epochs", type=int, default=10)
     parser.add_argument("--epoch-seconds", type=float, default=240.0, help="median of an epoch, simulated")
     parser.add_argument("--sigma", type=float, default=0.4, help="of the lognormal that a job's epoch is drawn from")
-    parser.add_argument("--compression", type=float, default=120.0, help="simulated seconds in one real second")
+    parser.add_argument("--compression", type=float, default=15.0, help="simulated seconds in one real second")
     parser.add_argument("--show", action="store_true", help="the sweep's own display")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     return parser.parse_args(arguments)
