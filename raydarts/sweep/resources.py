@@ -54,7 +54,7 @@ def concurrency(resources: Resources, limit: int | None, available: Mapping[str,
         for _, name, _, amount in _asked(resources)
         if amount > 0
     )
-    if 0 < resources.gpus < 1:  # a share is of one GPU, whatever is left of the others
-        by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9) // resources.processes
+    if 0 < resources.gpus < 1:  # a share is of one GPU, whatever is left of the others, and of one process
+        by_gpu = math.floor(available["gpus"]) * math.floor(1 / resources.gpus + 1e-9)
         fits = min(fits, by_gpu)
     return max(1, fits if limit is None else min(limit, fits))

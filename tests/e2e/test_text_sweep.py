@@ -45,9 +45,9 @@ evaluate:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose driver was killed while it retrained, and that was then resumed."""
-    place = tmp_path_factory.mktemp("whole")
+    place = tmp_path_factory.mktemp("resumed")
     (place / "spec.yaml").write_text(SPEC)
     run = place / "run"
     killed(run, "evaluations/*/metrics.jsonl", "sweep", "spec.yaml", "--storage", place, "--name", "run")
@@ -59,8 +59,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "run"
 
 
-def test_genotypes_are_ranked_by_mean_perplexity_lower_first(whole: Path) -> None:
-    found = report(whole)
+def test_genotypes_are_ranked_by_mean_perplexity_lower_first(resumed: Path) -> None:
+    found = report(resumed)
     assert found["score"] == {"metric": "validation_perplexity", "mode": "min", "share": False}
     assert (found["spec"]["sweep"]["metric"], found["spec"]["sweep"]["mode"]) == ("validation_perplexity", "min")
     assert [trial["status"] for trial in found["trials"]] == ["completed"] * 2
@@ -76,46 +76,46 @@ def test_genotypes_are_ranked_by_mean_perplexity_lower_first(whole: Path) -> Non
         assert row["validation_std"] > 0
 
 
-def test_the_best_cell_beats_both_baselines_and_the_report_says_by_how_much(whole: Path) -> None:
-    found = report(whole)
+def test_the_best_cell_beats_both_baselines_and_the_report_says_by_how_much(resumed: Path) -> None:
+    found = report(resumed)
     best, baselines = found["ranking"][0]["validation_mean"], found["baselines"]
     assert baselines["untrained"]["validation"] == pytest.approx(40, rel=0.05)  # as many as there are tokens
     assert best < baselines["unigram"]["validation"] < baselines["untrained"]["validation"]
     assert set(baselines["unigram"]) == {"validation", "test"}
-    words = " ".join(raydarts("report", whole, cwd=whole.parent).stdout.split())
+    words = " ".join(raydarts("report", resumed, cwd=resumed.parent).stdout.split())
     factor = baselines["unigram"]["validation"] / best
     assert f"better, a factor of {factor:.2f}" in words
 
 
-def test_every_reader_tells_perplexities_as_such(whole: Path) -> None:
-    status = raydarts("status", whole, "--json", cwd=whole.parent)
-    trials = {trial["id"]: trial["metrics"]["validation_perplexity"] for trial in report(whole)["trials"]}
+def test_every_reader_tells_perplexities_as_such(resumed: Path) -> None:
+    status = raydarts("status", resumed, "--json", cwd=resumed.parent)
+    trials = {trial["id"]: trial["metrics"]["validation_perplexity"] for trial in report(resumed)["trials"]}
     assert f'"id": "{min(trials, key=lambda name: trials[name])}"' in status.stdout
-    assert raydarts("report", whole, "--html", cwd=whole.parent).returncode == 0
-    page = (whole / "report.html").read_text()
+    assert raydarts("report", resumed, "--html", cwd=resumed.parent).returncode == 0
+    page = (resumed / "report.html").read_text()
     assert "by mean validation perplexity over" in page
     assert "lower is better" in page
     assert "accuracy" not in page.split('id="reproduce"')[0]
-    exported = raydarts("export", whole, "--to", whole.parent / "all.csv", cwd=whole.parent)
+    exported = raydarts("export", resumed, "--to", resumed.parent / "all.csv", cwd=resumed.parent)
     assert exported.returncode == 0, exported.stderr
-    with (whole.parent / "all.csv").open() as file:
+    with (resumed.parent / "all.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["stage"] == "evaluation"]
     assert all(float(row["metric.test_perplexity"]) > 1 for row in rows)
     assert all(float(row["metric.baseline.unigram.validation"]) > 1 for row in rows)
-    compared = raydarts("compare", whole, whole, cwd=whole.parent)
+    compared = raydarts("compare", resumed, resumed, cwd=resumed.parent)
     assert compared.returncode == 0, compared.stderr
     assert "validation_perplexity" in compared.stdout
-    genotype = next(whole.glob("evaluations/*/trial.json"))
-    shown = raydarts("show", genotype, cwd=whole.parent)
+    genotype = next(resumed.glob("evaluations/*/trial.json"))
+    shown = raydarts("show", genotype, cwd=resumed.parent)
     assert shown.returncode == 0, shown.stderr
     assert "darts-rnn" in shown.stdout
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_it_ended_as_if_its_driver_had_not_been_killed(whole: Path) -> None:
-    run = RunDirectory.open(whole)
-    assert len(json.loads((whole / "drivers.json").read_text())) == 2
-    for trial in run.evaluations():
+def test_it_ended_as_if_its_driver_had_not_been_killed(resumed: Path) -> None:
+    run = RunDirectory.open(resumed)
+    assert len(json.loads((resumed / "drivers.json").read_text())) == 2
+    for trial in (*run.trials(), *run.evaluations()):
         rows, result = run_here(trial, run)
         assert figures(trial.rows()) == rows
         assert figures([(trial.result() or {})["result"]]) == [result]
