@@ -21,7 +21,8 @@ class ImageArrays:
 
     `train_images`, `test_images`: uint8 `(n, height, width, channels)`; labels: int64 `(n,)`, values
     `0..num_classes-1`. `mean`, `std`: per channel, of pixels scaled to [0, 1], from the training
-    images alone.
+    images alone. `classes`: their names (empty: their numbers). `notes`: what a user should know of how the data
+    were read, a line each. `files`: where the images came from, if from files.
     """
 
     name: str
@@ -32,6 +33,9 @@ class ImageArrays:
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    files: ImageFiles | None = None
 
     @classmethod
     def of(
@@ -42,13 +46,28 @@ class ImageArrays:
         test_images: NDArray[np.uint8],
         test_labels: NDArray[np.int64],
         num_classes: int,
+        classes: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+        files: ImageFiles | None = None,
     ) -> ImageArrays:
         """With mean and standard deviation taken from the training images."""
         # One channel at a time: a float copy of all of CIFAR-10 would take a gigabyte.
         channels = [train_images[..., channel].astype(np.float32) / 255 for channel in range(train_images.shape[-1])]
         mean = tuple(float(channel.mean(dtype=np.float64)) for channel in channels)
         std = tuple(max(float(channel.std(dtype=np.float64)), 1e-6) for channel in channels)
-        return cls(name, train_images, train_labels, test_images, test_labels, num_classes, mean, std)
+        return cls(
+            name,
+            train_images,
+            train_labels,
+            test_images,
+            test_labels,
+            num_classes,
+            mean,
+            std,
+            classes,
+            notes,
+            files,
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -67,7 +86,7 @@ class ImageArrays:
 
 ImageSource = ImageArrays | ImageFiles
 """Both have `name`, `train_labels`, `test_labels`, `num_classes`, `image_shape`, `task`, `mean`, `std`,
-`with_statistics`.
+`classes`, `notes`, `with_statistics`.
 """
 
 
@@ -90,3 +109,7 @@ class Dataset(Member):
 
     def check(self) -> None:
         """Raise `DataError` where `load` is bound to fail, as far as that costs seconds: a missing file or folder."""
+
+    def preview(self) -> Source | None:
+        """What `load` gives, or the list of its files, where that takes seconds and no download; else None."""
+        return None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
+from raydarts.data.paths import DataPath
 from raydarts.errors import DataError
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -34,7 +35,7 @@ class Downloaded(Dataset):
     NUM_CLASSES: ClassVar[int]
 
     class Settings(registry.Settings):
-        root: str = "data"
+        root: DataPath = "data"
         download: bool = True
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,18 +18,33 @@ from raydarts.data.windows import draws_of, windows
 from raydarts.errors import DataError
 from raydarts.tasks import Classification
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation; 1: it is upright."""
 _AT_ONCE = 256
+_LONGEST = 1000
 _NAMED = 10
 
 
 @dataclass(frozen=True)
 class View:
-    """How a file becomes a square: the shorter side is resized to `resize`, then `size` are cut out of the middle."""
+    """How a file becomes a square: the shorter side is resized to `resize`, then `size` are cut out of the middle.
+
+    `as_seen`: first it is turned as its EXIF orientation says, and transparent parts are laid over white, as viewers
+    show it. Otherwise pixels are taken as they are stored, as torchvision does.
+    """
 
     resize: int
     size: int
+    as_seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,8 @@ class ImageFiles:
 
     `train_files`, `test_files`: paths below `root`, encoded (`os.fsencode`), in the order of the labels,
     int64 `(n,)`. `workers` processes read for each part that is being passed over (0: the caller reads
-    itself). `given_mean` and `given_std` spare the pass over all training images that computes them.
+    itself). `given_mean` and `given_std` spare the pass over all training images that computes them. `classes`,
+    `notes`: as of `ImageArrays`.
     """
 
     name: str
@@ -53,6 +68,8 @@ class ImageFiles:
     workers: int
     given_mean: tuple[float, ...] | None = None
     given_std: tuple[float, ...] | None = None
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -98,17 +115,9 @@ def read(
     Resized bilinearly with antialiasing, as torchvision's transforms do. Raises `DataError` that names the
     file where it is absent, truncated or no image.
     """
-    try:
-        with Image.open(path) as file:
-            if file.mode in _DEEP:
-                raise DataError(
-                    f"{path}: its pixels have more than 8 bits ({file.mode}); save it with 8 bits a channel"
-                )
-            image = file.convert("RGB")
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read as an image: {error}") from error
+    image = _decoded(path, view.as_seen)
     if area is None:
-        return np.asarray(_middle(image, view))
+        return np.asarray(_middle(image, view, path))
     height, width, size = image.height, image.width, view.size
     drawn = draws_of(1, generator, "cpu")
     top, left, rows, columns = windows(drawn, height, width, area)[0].tolist()
@@ -116,9 +125,47 @@ def read(
     return np.asarray(window.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _middle(image: Image.Image, view: View) -> Image.Image:
+def _decoded(path: str, as_seen: bool) -> Image.Image:
+    """The whole image as RGB; of several frames the first. Raises `DataError`."""
+    try:
+        with Image.open(path) as file:
+            if file.mode.startswith(("I", "F")):
+                raise DataError(
+                    f"{path}: its pixels have more than 8 bits ({file.mode}); save it with 8 bits a channel"
+                )
+            if not as_seen:
+                return file.convert("RGB")
+            image = _on_white(file) if file.has_transparency_data else file.convert("RGB")
+            turn = _UPRIGHT.get(_orientation(file))  # asked after decoding, which turns a TIFF by itself
+            return image if turn is None else image.transpose(turn)
+    except DataError:
+        raise
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        raise DataError(f"{path}: cannot be read as an image: {str(error) or type(error).__name__}") from error
+
+
+def _on_white(file: Image.Image) -> Image.Image:
+    """Transparent parts of a file often hold black, or anything; nobody has ever seen that."""
+    image = file.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _orientation(file: Image.Image) -> int:
+    """1 (upright) where the file says nothing, or nothing that can be read."""
+    try:
+        return int(file.getexif().get(_ORIENTATION, 1))
+    except Exception:  # the pixels are whole, whatever is in the EXIF block
+        return 1
+
+
+def _middle(image: Image.Image, view: View, path: str) -> Image.Image:
     short = min(image.size)
     width, height = (int(view.resize * side / short) for side in image.size)
+    if max(width, height) > view.resize * _LONGEST:
+        raise DataError(
+            f"{path}: is {image.width} x {image.height} pixels; its longer side may be {_LONGEST} times the shorter at "
+            "most, for a square in the middle is taken"
+        )
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - view.size) / 2), round((height - view.size) / 2)
     return resized.crop((left, top, left + view.size, top + view.size))

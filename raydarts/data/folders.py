@@ -2,84 +2,108 @@
 
 from __future__ import annotations
 
-import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raydarts.data.files import listed
+from raydarts.data.paths import shown
+from raydarts.data.walk import Walk, entries
 from raydarts.errors import DataError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """`classes` in alphabetical order; each part's files (encoded paths below the root) and labels, sorted by path."""
+    """`classes` in alphabetical order; each part's files (encoded paths below the root) and labels, sorted by path.
+
+    `notes`: what was passed over, and what may be meant otherwise, a line each.
+    """
 
     classes: tuple[str, ...]
     train_files: NDArray[np.bytes_]
     train_labels: NDArray[np.int64]
     test_files: NDArray[np.bytes_]
     test_labels: NDArray[np.int64]
+    notes: tuple[str, ...]
 
 
 def require_folders(root: Path, *parts: str) -> None:
     """`DataError` that names the folders below `root` that are not there, and the layout."""
     missing = [str(root / part) for part in parts if not (root / part).is_dir()]
     if missing:
-        raise DataError(f"{', '.join(missing)}: there is no such folder; images lie in {root / parts[0]}/CLASS/IMAGE")
+        try:
+            there = ", ".join(entry.name for entry in entries(root)) or "nothing"
+        except OSError as error:
+            there = error.strerror or str(error)
+        raise DataError(
+            f"{', '.join(missing)}: there is no such folder; images lie in {root / parts[0]}/CLASS/IMAGE "
+            f"(in {root}: {shown(there[:200])})"
+        )
 
 
 def list_folders(root: Path, train: str, test: str) -> Listing:
     """The images of both parts. Raises one `DataError` with everything that is wrong with the folders.
 
-    Names that begin with a dot are passed over, and files that have no image's suffix.
+    Links to files and folders are followed. Names that begin with a dot and files that are no images by their names
+    are passed over, with a note.
     """
     require_folders(root, train, test)
-    problems: list[str] = []
-    found = {part: _images(root, part, problems) for part in (train, test)}
+    walks = {part: Walk(root, part) for part in (train, test)}
+    for walk in walks.values():
+        walk.take_all()
+    problems = [problem for walk in walks.values() for problem in walk.problems]
+    found = {part: walk.images for part, walk in walks.items()}
     classes = sorted(found[train])
     if classes and found[test]:
         for part, other in ((test, train), (train, test)):
             alone = [name for name in sorted(found[part]) if name not in found[other]]
-            problems += [f"{root / part / name}: {root / other} has no such class" for name in alone]
+            problems += [
+                f"{root / part / name}: {root / other} has no such class{_alike(name, found[other])}" for name in alone
+            ]
     if len(classes) == 1:
         problems.append(f"{root / train}: only one class, {classes[0]}; at least two are needed")
     if problems:
-        raise DataError(listed(problems))
-    return Listing(tuple(classes), *_part(found[train], classes), *_part(found[test], classes))
+        raise DataError(listed(shown(problem) for problem in problems))
+    notes = [*_unread(root, train, test), *(note for walk in walks.values() for note in walk.notes())]
+    notes += [*_alike_classes(root / train, classes), *_shared(walks[train], walks[test])]
+    return Listing(
+        tuple(classes), *_part(found[train], classes), *_part(found[test], classes), tuple(map(shown, notes))
+    )
 
 
-def _images(root: Path, part: str, problems: list[str]) -> dict[str, list[bytes]]:
-    """Files by class."""
-    folder = root / part
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        loose = any(_is_image(entry.name) for entry in folder.iterdir())
-        what = "images that lie in no class" if loose else "no class folders"
-        problems.append(f"{folder}: {what}; images are looked for in {folder}/CLASS/IMAGE")
-    found = {name: sorted(_below(root, folder / name)) for name in classes}
-    problems += [
-        f"{folder / name}: no images in it ({', '.join(SUFFIXES)})" for name, files in found.items() if not files
-    ]
-    return found
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
-def _below(root: Path, folder: Path) -> Iterator[bytes]:
-    for path, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        within = Path(path).relative_to(root)
-        for name in names:
-            if _is_image(name):
-                yield os.fsencode(f"{within}/{name}")
+def _alike(name: str, others: dict[str, list[bytes]]) -> str:
+    near = [other for other in sorted(others) if _folded(other) == _folded(name)]
+    return f" (it has {near[0]}; the names must be the same letter by letter)" if near else ""
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def _alike_classes(folder: Path, classes: list[str]) -> Iterator[str]:
+    for _, group in groupby(sorted(classes, key=_folded), key=_folded):
+        if len(names := list(group)) > 1:
+            yield f"{folder}: {' and '.join(names)} are {len(names)} classes, though they look alike"
+
+
+def _unread(root: Path, *parts: str) -> Iterator[str]:
+    others = [entry.name for entry in entries(root) if entry.name not in parts and entry.is_dir()]
+    if others:
+        yield f"{root}: not read, beside {' and '.join(parts)}: {', '.join(others[:10])}"
+
+
+def _shared(train: Walk, test: Walk) -> Iterator[str]:
+    """Test images that are training images by a link."""
+    if shared := test.count_shared_with(train):
+        yield (
+            f"{test.folder}: {shared:,} of its {sum(map(len, test.images.values())):,} files are files of "
+            f"{train.folder}: test figures say little of new images"
+        )
 
 
 def _part(found: dict[str, list[bytes]], classes: list[str]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:

@@ -12,23 +12,25 @@ from pydantic import Field
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays, ImageSource
 from raydarts.data.files import ImageFiles, View, read_all
-from raydarts.data.folders import Listing, list_folders, require_folders
+from raydarts.data.folders import list_folders, require_folders
+from raydarts.data.paths import DataPath
 from raydarts.errors import DataError
 
 
 class ImageFolder(Dataset):
     """Image files in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/), as RGB squares.
 
-    The shorter side is resized to `size` and the middle square taken. They are kept in memory as uint8;
-    with `stream` they are read while training instead, by `workers` processes for each part read at a
-    time (into memory: `workers` threads). Random windows are then cut out of the whole file, not the square.
+    Images are taken as viewers show them: turned as their EXIF orientation says, transparent parts on white, of
+    several frames the first. The shorter side is resized to `size` and the middle square taken. They are kept in
+    memory as uint8; with `stream` they are read while training instead, by `workers` processes for each part read
+    at a time (into memory: `workers` threads). Random windows are then cut out of the whole file, not the square.
     """
 
     NAME = "image_folder"
     SOURCE = "the layout of torchvision.datasets.ImageFolder"
 
     class Settings(registry.Settings):
-        root: str
+        root: DataPath
         size: int = Field(ge=4)
         stream: bool = False
         workers: int = Field(4, ge=0)
@@ -43,27 +45,42 @@ class ImageFolder(Dataset):
         return "val" if (root / "val").is_dir() and not (root / "test").is_dir() else "test"
 
     def load(self) -> ImageSource:
+        found = self.preview()
+        if self.settings.stream:
+            return found
+        self._require_memory(found)
+        train, test = (self._pixels(files, found.view) for files in (found.train_files, found.test_files))
+        return ImageArrays.of(
+            found.name,
+            train,
+            found.train_labels,
+            test,
+            found.test_labels,
+            found.num_classes,
+            found.classes,
+            found.notes,
+            found,
+        )
+
+    def preview(self) -> ImageFiles:
+        """The files; none is opened."""
         root = Path(self.settings.root)
         found = list_folders(root, "train", self._test)
-        view = View(self.settings.size, self.settings.size)
-        name, classes = root.resolve().name, len(found.classes)
-        if self.settings.stream:
-            return ImageFiles(
-                name,
-                str(root),
-                found.train_files,
-                found.train_labels,
-                found.test_files,
-                found.test_labels,
-                classes,
-                view,
-                self.settings.workers,
-            )
-        self._require_memory(found)
-        train, test = (self._pixels(files, view) for files in (found.train_files, found.test_files))
-        return ImageArrays.of(name, train, found.train_labels, test, found.test_labels, classes)
+        return ImageFiles(
+            root.resolve().name,
+            str(root),
+            found.train_files,
+            found.train_labels,
+            found.test_files,
+            found.test_labels,
+            len(found.classes),
+            View(self.settings.size, self.settings.size, as_seen=True),
+            self.settings.workers,
+            classes=found.classes,
+            notes=found.notes,
+        )
 
-    def _require_memory(self, found: Listing) -> None:
+    def _require_memory(self, found: ImageFiles) -> None:
         """Twice the pixels, for a part of a split is a copy."""
         needed = 2 * 3 * self.settings.size**2 * (len(found.train_files) + len(found.test_files))
         free = psutil.virtual_memory().available

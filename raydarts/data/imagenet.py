@@ -10,6 +10,7 @@ from raydarts import registry
 from raydarts.data.base import Dataset
 from raydarts.data.files import ImageFiles, View
 from raydarts.data.folders import list_folders, require_folders
+from raydarts.data.paths import DataPath
 from raydarts.errors import DataError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -23,14 +24,15 @@ class ImageNet(Dataset):
     Without random windows an image's shorter side is resized to `resize` and `size` x `size` pixels are
     taken out of the middle, the authors' evaluation. Normalised by the mean (.485, .456, .406) and
     standard deviation (.229, .224, .225) of the authors' code, train_imagenet.py, unless `data.mean` and
-    `data.std` are given. `classes` is how many folders there must be (`null`: any number).
+    `data.std` are given. Pixels are taken as they are stored, without EXIF rotation, as in the authors' code.
+    `classes` is how many folders there must be (`null`: any number).
     """
 
     NAME = "imagenet"
     SOURCE = "Russakovsky et al. 2015; sizes and statistics: DARTS authors' code, train_imagenet.py"
 
     class Settings(registry.Settings):
-        root: str = "data/imagenet"
+        root: DataPath = "data/imagenet"
         size: int = Field(224, ge=4)
         resize: int = Field(256, ge=4)
         workers: int = Field(4, ge=0)
@@ -65,4 +67,9 @@ class ImageNet(Dataset):
             settings.workers,
             MEAN,
             STD,
+            found.classes,
+            found.notes,
         )
+
+    def preview(self) -> ImageFiles:
+        return self.load()

@@ -2,92 +2,154 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
+from raydarts.data.labels import Classes, classes_of, flat_labels
+from raydarts.data.npz_members import Header, headers, read_arrays, require_memory
+from raydarts.data.paths import DataPath, shown
 from raydarts.errors import DataError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
-_UNREADABLE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_QUICK = 500e6
+_FEW = 4
+"""Most channels of usual images: grey, grey with alpha, RGB, RGB with alpha."""
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """A sound file: the headers of its four arrays, and the classes that its labels name."""
+
+    wanted: dict[str, Header]
+    others: tuple[str, ...]
+    classes: Classes
 
 
 class Npz(Dataset):
-    """An .npz file with train_images, train_labels, test_images, test_labels; images uint8, NHWC (or NHW)."""
+    """An .npz file with train_images, train_labels, test_images, test_labels; images uint8, NHWC (or NHW).
+
+    Labels are whole numbers from 0. The distinct ones of train_labels are the classes, in ascending order; gaps
+    between them are no classes. test_labels may hold no other.
+    """
 
     NAME = "npz"
     SOURCE = "numpy.savez; read with allow_pickle=False"
 
     class Settings(registry.Settings):
-        file: str
+        file: DataPath
 
     def check(self) -> None:
-        if not Path(self.settings.file).is_file():
-            raise DataError(f"{self.settings.file}: there is no such file (an .npz with {', '.join(KEYS)})")
+        """Reads the labels, and of the images their headers alone."""
+        self._contents()
+
+    def preview(self) -> ImageArrays | None:
+        """As `load`, of a file whose arrays are quickly read."""
+        found = self._contents()
+        return self._loaded(found) if sum(header.bytes for header in found.wanted.values()) <= _QUICK else None
 
     def load(self) -> ImageArrays:
-        self.check()
+        return self._loaded(self._contents())
+
+    def _contents(self) -> _Contents:
         file = self.settings.file
-        arrays = self._read()
-        train, test = (self._images(arrays[f"{part}_images"], f"{part}_images") for part in ("train", "test"))
-        train_labels = self._labels(arrays["train_labels"], "train_labels", len(train))
-        test_labels = self._labels(arrays["test_labels"], "test_labels", len(test))
-        if train.shape[1:] != test.shape[1:]:
-            raise DataError(
-                f"{file}: training images are {train.shape[1:]}, test images {test.shape[1:]}; they must agree"
-            )
-        num_classes = int(max(train_labels.max(), test_labels.max())) + 1
-        if num_classes < 2:
-            raise DataError(f"{file}: all labels are 0; at least two classes are needed")
-        if num_classes > len(train):
-            raise DataError(
-                f"{file}: the largest label is {num_classes - 1} (train_labels, test_labels), but train_images has "
-                f"only {len(train)} images; number the classes 0, 1, 2, ..."
-            )
-        return ImageArrays.of(Path(file).stem, train, train_labels, test, test_labels, num_classes)
-
-    def _read(self) -> dict[str, NDArray[np.generic]]:
-        """The four arrays as they are in the file; nothing is unpickled."""
-        file, key = self.settings.file, ""
-        if not zipfile.is_zipfile(file):
-            raise DataError(f"{file}: not an .npz file, as numpy.savez writes it (with {', '.join(KEYS)})")
+        if not Path(file).is_file():
+            raise DataError(f"{file}: there is no such file (an .npz with {', '.join(KEYS)})")
+        found = headers(file)
+        if missing := [key for key in KEYS if key not in found]:
+            names = shown(", ".join(found)[:200]) or "nothing"
+            raise DataError(f"{file}: {', '.join(missing)} missing (it holds {names})")
+        wanted = {key: found[key] for key in KEYS}
+        problems = [problem for part in ("train", "test") for problem in _problems(part, wanted)]
+        shapes = [_with_channels(wanted[key].shape)[1:] for key in ("train_images", "test_images")]
+        if not problems and shapes[0] != shapes[1]:
+            problems.append(f"training images are {shapes[0]}, test images {shapes[1]}; they must agree")
+        if problems:
+            raise DataError("\n".join(f"{file}: {problem}" for problem in problems))
+        require_memory(file, list(wanted.values()))
         try:
-            with np.load(file, allow_pickle=False) as found:
-                if missing := [key for key in KEYS if key not in found]:
-                    raise DataError(
-                        f"{file}: {', '.join(missing)} missing (it holds {', '.join(found.files) or 'nothing'})"
-                    )
-                arrays = {}
-                for key in KEYS:
-                    arrays[key] = np.asarray(found[key])
-                return arrays
-        except _UNREADABLE as error:
-            raise DataError(f"{file}: {key or 'the file'} cannot be read: {error}") from error
+            classes = _classes(file, wanted)
+        except DataError as error:
+            raise DataError("\n".join(f"{file}: {line}" for line in str(error).splitlines())) from None
+        return _Contents(wanted, tuple(key for key in found if key not in KEYS), classes)
 
-    def _images(self, array: NDArray[np.generic], key: str) -> NDArray[np.uint8]:
-        if array.ndim == 3:
-            array = array[..., None]
-        if array.dtype != np.uint8 or array.ndim != 4 or not array.size:
-            raise DataError(
-                f"{self.settings.file}: {key} must be uint8 of shape (n, height, width, channels) with n > 0, "
-                f"not {array.dtype} of shape {array.shape}"
-            )
-        return array.astype(np.uint8, copy=False)
+    def _loaded(self, found: _Contents) -> ImageArrays:
+        file = self.settings.file
+        images = read_arrays(file, {key: found.wanted[key] for key in ("train_images", "test_images")})
+        train, test = (
+            array.reshape(_with_channels(array.shape)).astype(np.uint8, copy=False) for array in images.values()
+        )
+        notes = [f"{file}: not read: {shown(', '.join(found.others)[:200])}"] if found.others else []
+        values = found.classes.values
+        return ImageArrays.of(
+            Path(file).stem,
+            train,
+            found.classes.train,
+            test,
+            found.classes.test,
+            len(values),
+            classes=tuple(map(str, values)),
+            notes=tuple(notes),
+        )
 
-    def _labels(self, array: NDArray[np.generic], key: str, count: int) -> NDArray[np.int64]:
-        if array.ndim != 1 or len(array) != count or array.dtype.kind not in "iu":
-            raise DataError(
-                f"{self.settings.file}: {key} must be {count} integers, one an image, "
-                f"not {array.dtype} of shape {array.shape}"
-            )
-        low, high = int(array.min()), int(array.max())
-        if low < 0:
-            raise DataError(f"{self.settings.file}: {key} has the negative label {low}; classes count from 0")
-        if high > np.iinfo(np.int64).max:
-            raise DataError(f"{self.settings.file}: {key} has the label {high}, which is no class number")
-        return array.astype(np.int64)
+
+def _classes(file: str, wanted: dict[str, Header]) -> Classes:
+    keys = ("train_labels", "test_labels")
+    arrays = read_arrays(file, {key: wanted[key] for key in keys})
+    counts = [wanted[key].shape[0] for key in ("train_images", "test_images")]
+    train, test = (flat_labels(arrays[key], key, count) for key, count in zip(keys, counts, strict=True))
+    return classes_of(train, test)
+
+
+def _with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape, 1) if len(shape) == 3 else shape
+
+
+def _problems(part: str, wanted: dict[str, Header]) -> list[str]:
+    """What is wrong with the images of a part, by their header alone."""
+    images, labels = wanted[f"{part}_images"], wanted[f"{part}_labels"]
+    key, shape, dtype = f"{part}_images", images.shape, images.dtype
+    must = f"{key} must be uint8 of shape (n, height, width, channels) with n > 0, not {dtype} of shape {shape}"
+    problems = []
+    if len(shape) not in (3, 4) or not images.bytes:
+        problems.append(must + _flat_hint(key, shape))
+    elif len(shape) == 4 and labels.shape[:1] == shape[-1:] != shape[:1]:
+        problems.append(f"{must}; the images' number seems to stand last: save numpy.moveaxis({key}, -1, 0)")
+    elif len(shape) == 4 and _channels_first(shape):
+        problems.append(f"{must}; its channels seem to stand first: save {key}.transpose(0, 2, 3, 1)")
+    if dtype != np.uint8 and len(shape) in (3, 4):
+        problems.append(f"{key} must be uint8, values from 0 to 255, not {dtype}{_scale_hint(key, dtype)}")
+    return problems
+
+
+def _flat_hint(key: str, shape: tuple[int, ...]) -> str:
+    side = round(shape[1] ** 0.5) if len(shape) == 2 else 0
+    if side > 1 and side**2 == shape[1]:
+        return f"; if each row is an image, save {key}.reshape(-1, {side}, {side})"
+    return ""
+
+
+def _scale_hint(key: str, dtype: np.dtype[np.generic]) -> str:
+    if dtype.kind == "f":
+        return (
+            f"; of values from 0 to 1 save ({key} * 255).round().astype('uint8'), of values from 0 to 255 "
+            f"{key}.round().astype('uint8')"
+        )
+    if dtype.kind == "b":
+        return f"; save ({key} * 255).astype('uint8')"
+    if dtype.kind in "iu":
+        return f"; if no value is above 255 or below 0 save {key}.astype('uint8'), otherwise scale them first"
+    return ""
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether `(n, a, b, c)` cannot be meant as height, width, channels.
+
+    More channels than any usual image has, beside a height that would be a usual number of channels, or beside a
+    width of the same number in images that are not square.
+    """
+    _, height, width, channels = shape
+    return channels > _FEW and (height <= _FEW or (width == channels != height))

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from raydarts import registry
 from raydarts.data.base import Dataset
 from raydarts.data.downloaded import one_at_a_time
+from raydarts.data.paths import DataPath
 from raydarts.data.text import (
     Text,
     TextTokens,
@@ -31,7 +32,7 @@ class VocabularySettings(registry.Settings):
     every token of all three parts.
     """
 
-    vocabulary: str | None = None
+    vocabulary: DataPath | None = None
     vocabulary_size: int | None = Field(None, ge=3)
 
     @field_validator("vocabulary_size")
@@ -80,7 +81,7 @@ class DownloadedText(TextDataset):
     """How to have the files without a download."""
 
     class Settings(VocabularySettings):
-        root: str = "data"
+        root: DataPath = "data"
         download: bool = True
 
     @abstractmethod

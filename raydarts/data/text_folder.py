@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from raydarts.data.paths import DataPath
 from raydarts.data.text import Text, read_text
 from raydarts.data.text_files import TextDataset, VocabularySettings
 from raydarts.errors import DataError
@@ -25,7 +26,7 @@ class TextFolder(TextDataset):
     SOURCE = "the layout of the authors' code (quark0/darts, rnn/data.py)"
 
     class Settings(VocabularySettings):
-        root: str
+        root: DataPath
         validation_fraction: float | None = Field(None, gt=0, lt=1)
         test_fraction: float | None = Field(None, gt=0, lt=1)
 

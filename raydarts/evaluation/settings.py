@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from raydarts.data.paths import DataPath
 from raydarts.data.settings import AugmentSettings
 from raydarts.registry import Settings
 from raydarts.runs.score import ACCURACY, Score
@@ -36,7 +37,7 @@ class TableSettings(Settings):
     those with the accuracies, in `unit`. Genotypes are ranked by `validation` alone.
     """
 
-    file: str
+    file: DataPath
     architecture: str = "cellstr"
     validation: str
     test: str
