@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
-from raydarts.data.paths import DataPath
+from raydarts.data.paths import DataPath, is_there
 from raydarts.errors import DataError
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -49,7 +49,7 @@ class Downloaded(Dataset):
 
     def check(self) -> None:
         root = Path(self.settings.root)
-        missing = [str(root / name) for name in self.needed if not (root / name).exists()]
+        missing = [str(root / name) for name in self.needed if not is_there(root / name)]
         if missing and not self.settings.download:
             raise DataError(f"{', '.join(missing)}: not there; {self.UNPACKED} in {root}, or set download: true")
 

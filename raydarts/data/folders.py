@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raydarts.data.files import listed
-from raydarts.data.paths import shown
+from raydarts.data.paths import is_folder, shown
 from raydarts.data.walk import Walk, entries
 from raydarts.errors import DataError
 
@@ -34,7 +34,7 @@ class Listing:
 
 def require_folders(root: Path, *parts: str) -> None:
     """`DataError` that names the folders below `root` that are not there, and the layout."""
-    missing = [str(root / part) for part in parts if not (root / part).is_dir()]
+    missing = [str(root / part) for part in parts if not is_folder(root / part)]
     if missing:
         try:
             there = ", ".join(entry.name for entry in entries(root)) or "nothing"
@@ -55,7 +55,10 @@ def list_folders(root: Path, train: str, test: str) -> Listing:
     require_folders(root, train, test)
     walks = {part: Walk(root, part) for part in (train, test)}
     for walk in walks.values():
-        walk.take_all()
+        try:
+            walk.take_all()
+        except OSError as error:
+            raise DataError(f"{shown(str(error.filename))}: cannot be read: {error.strerror}") from error
     problems = [problem for walk in walks.values() for problem in walk.problems]
     found = {part: walk.images for part, walk in walks.items()}
     classes = sorted(found[train])
@@ -92,7 +95,7 @@ def _alike_classes(folder: Path, classes: list[str]) -> Iterator[str]:
 
 
 def _unread(root: Path, *parts: str) -> Iterator[str]:
-    others = [entry.name for entry in entries(root) if entry.name not in parts and entry.is_dir()]
+    others = [entry.name for entry in entries(root) if entry.name not in parts and entry.is_dir(follow_symlinks=False)]
     if others:
         yield f"{root}: not read, beside {' and '.join(parts)}: {', '.join(others[:10])}"
 

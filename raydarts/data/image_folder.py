@@ -13,7 +13,7 @@ from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays, ImageSource
 from raydarts.data.files import ImageFiles, View, read_all
 from raydarts.data.folders import list_folders, require_folders
-from raydarts.data.paths import DataPath
+from raydarts.data.paths import DataPath, is_folder
 from raydarts.errors import DataError
 
 
@@ -42,7 +42,7 @@ class ImageFolder(Dataset):
     def _test(self) -> str:
         """`test`, or `val` where only that is there."""
         root = Path(self.settings.root)
-        return "val" if (root / "val").is_dir() and not (root / "test").is_dir() else "test"
+        return "val" if is_folder(root / "val") and not is_folder(root / "test") else "test"
 
     def load(self) -> ImageSource:
         found = self.preview()

@@ -11,7 +11,7 @@ from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
 from raydarts.data.labels import Classes, classes_of, flat_labels
 from raydarts.data.npz_members import Header, headers, read_arrays, require_memory
-from raydarts.data.paths import DataPath, shown
+from raydarts.data.paths import DataPath, is_file, shown
 from raydarts.errors import DataError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -56,7 +56,7 @@ class Npz(Dataset):
 
     def _contents(self) -> _Contents:
         file = self.settings.file
-        if not Path(file).is_file():
+        if not is_file(file):
             raise DataError(f"{file}: there is no such file (an .npz with {', '.join(KEYS)})")
         found = headers(file)
         if missing := [key for key in KEYS if key not in found]:

@@ -36,6 +36,21 @@ def expanded(text: str) -> str:
     return path
 
 
+def is_file(path: os.PathLike[str] | str) -> bool:
+    """False, too, where the path is too long, a circle of links, or not to be looked at."""
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib's raises there
+
+
+def is_folder(path: os.PathLike[str] | str) -> bool:
+    """As `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_there(path: os.PathLike[str] | str) -> bool:
+    """As `is_file`, of a file or folder."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def shown(text: str) -> str:
     """Text out of a file or folder, made safe for a terminal and kept on one line."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raydarts.data.text_lines import lines_of
 from raydarts.errors import DataError
 from raydarts.tasks import LanguageModelling
 
@@ -35,6 +36,7 @@ class TextTokens:
     """Three texts as they lie in memory, before the training text is split.
 
     `train`, `validation`, `test`: int64 `(n,)`, each token's place in `vocabulary`, in the order of reading.
+    `notes`: what a user should know of how they were read, a line each.
     """
 
     name: str
@@ -42,6 +44,7 @@ class TextTokens:
     validation: Tokens
     test: Tokens
     vocabulary: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> LanguageModelling:
@@ -62,7 +65,7 @@ class TextTokens:
                     f"{where}the {part} text of {name} is empty ({len(tokens)} tokens); a model learns and is "
                     "measured on pairs of a token and the next, so each part needs two or more"
                 )
-        return cls(name, parts[0], parts[1], parts[2], tuple(vocabulary))
+        return cls(name, parts[0], parts[1], parts[2], tuple(vocabulary), tuple(_written_ends(texts)))
 
 
 def as_line(words: Iterable[str], file: str, number: int) -> Line:
@@ -72,13 +75,13 @@ def as_line(words: Iterable[str], file: str, number: int) -> Line:
 
 def read_text(path: Path) -> list[Line]:
     """The lines of a file, words parted by whitespace. Raises `DataError` where it is absent or not UTF-8."""
-    return [as_line(words.split(), str(path), number) for number, words in enumerate(_lines(path), start=1)]
+    return [as_line(words.split(), str(path), number) for number, words in enumerate(lines_of(path), start=1)]
 
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
     """A file with a token a line, in the order of their numbers. Raises `DataError` that names the line."""
     found: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         words = line.split()
         if len(words) != 1:
             raise DataError(f"{path}:{number}: a vocabulary has one token a line, here are {len(words)}")
@@ -90,14 +93,12 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            yield from file
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+def _written_ends(texts: Iterable[Text]) -> Iterable[str]:
+    """Texts that hold `<eos>` as a word already: such lines end twice."""
+    for text in texts:
+        count = sum(line.tokens.count(EOS) for line in text) - len(text)
+        if count > 0:
+            yield f"{text[0].file}: holds {EOS} {count:,} times as a word, beside the one that ends each line"
 
 
 def closed_vocabulary(texts: Iterable[Text]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from raydarts import registry
 from raydarts.data.base import Dataset
 from raydarts.data.downloaded import one_at_a_time
-from raydarts.data.paths import DataPath
+from raydarts.data.paths import DataPath, is_file
 from raydarts.data.text import (
     Text,
     TextTokens,
@@ -94,7 +94,7 @@ class DownloadedText(TextDataset):
 
     @property
     def _missing(self) -> list[str]:
-        return [str(path) for path in self.files if not path.is_file()]
+        return [str(path) for path in self.files if not is_file(path)]
 
     def check(self) -> None:
         missing = self._missing

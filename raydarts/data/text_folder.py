@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from raydarts.data.paths import DataPath
+from raydarts.data.paths import DataPath, is_folder, is_there
 from raydarts.data.text import Text, read_text
 from raydarts.data.text_files import TextDataset, VocabularySettings
 from raydarts.errors import DataError
@@ -50,9 +50,9 @@ class TextFolder(TextDataset):
             for key in ("validation_fraction", "test_fraction")
             if getattr(self.settings, key) is not None
         }
-        if not root.exists():
+        if not is_there(root):
             raise DataError(f"{root}: there is neither a folder with {', '.join(NAMES)} nor a text file of that name")
-        if root.is_dir():
+        if is_folder(root):
             if fractions:
                 raise DataError(
                     f"{root} is a folder, whose texts are parted already: leave {' and '.join(fractions)} of "

@@ -44,7 +44,7 @@ class Walk:
         for entry in entries(self.folder):
             if entry.name.startswith("."):
                 self._say(HIDDEN, entry.path)
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 self.images[entry.name] = []
                 self._take(entry.name, entry)
                 self.images[entry.name].sort()
@@ -73,44 +73,41 @@ class Walk:
                 continue
             if not self._is_new(label, folder, key, above):
                 continue
-            deeper = [each for each in found if not each.name.startswith(".") and each.is_dir()]
+            deeper = [each for each in found if not each.name.startswith(".") and _is_folder(each)]
             waiting += [(each, above | {key}) for each in reversed(deeper)]
             self._deeper[label] += len(deeper)
-            before = len(self.images[label])
+            before, within = len(self.images[label]), os.path.relpath(folder.path, self.root)
             for each in found:
-                if each not in deeper:
-                    self._take_file(label, each)
+                if each.name.startswith(".") or not _is_folder(each):
+                    self._take_file(label, within, each)
             self._folders[key] = (label, folder.path, len(self.images[label]) - before)
 
     def _is_new(self, label: str, folder: os.DirEntry[str], key: Key, above: frozenset[Key]) -> bool:
-        """Whether the folder's images are to be taken; a folder taken twice is a problem, or told."""
+        """Whether the folder's images are to be taken; a folder that would be taken twice is a problem."""
         if key in above:
             self.problems.append(
-                f"{folder.path}: is a link to a folder above it, so that its images would be counted again, as {label}; "
-                "remove the link"
+                f"{folder.path}: is a link to a folder above it, so that its images would be counted again, as "
+                f"{label}; remove the link"
             )
             return False
-        other, where, _ = self._folders.get(key, (label, "", 0))
-        if other != label:
-            self.problems.append(f"{folder.path}: is the same folder as {where}; {_ONE_CLASS}")
+        if key in self._folders:
+            self.problems.append(f"{folder.path}: is the same folder as {self._folders[key][1]}; remove one of them")
             return False
-        if where:
-            self._say(TWICE, folder.path)
-        elif folder.is_symlink():
+        if folder.is_symlink():
             self._say("linked folders, followed", folder.path)
         return True
 
-    def _take_file(self, label: str, entry: os.DirEntry[str]) -> None:
+    def _take_file(self, label: str, within: str, entry: os.DirEntry[str]) -> None:
         if entry.name.startswith("."):
             self._say(HIDDEN, entry.path)
         elif _is_dead(entry) and _has_suffix(entry.name):
             self.problems.append(f"{entry.path}: is a link that leads nowhere; remove it")
-        elif not entry.is_file():
+        elif not _is_file(entry):
             self._say("passed over, no files (devices, pipes, links that lead nowhere)", entry.path)
         elif not is_image(entry):
             self._say("passed over, no images by their names", entry.path)
         else:
-            self.images[label].append(os.fsencode(os.path.relpath(entry.path, self.root)))
+            self.images[label].append(os.fsencode(f"{within}/{entry.name}"))
             if entry.is_symlink():
                 self._take_link(label, entry)
 
@@ -157,8 +154,24 @@ def _count_into(walk: Walk, other: Walk) -> int:
     return sum(_key(Path(path).resolve().parent) in other._folders for _, path in walk._links.values())
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """False, too, of a circle of links; asks the disk only about links."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """As `_is_folder`."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def _is_dead(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not Path(entry.path).exists()
+    return entry.is_symlink() and not (_is_file(entry) or _is_folder(entry))
 
 
 def entries(folder: Path | str) -> list[os.DirEntry[str]]:
@@ -168,12 +181,14 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
 
 
 def is_image(entry: os.DirEntry[str]) -> bool:
-    """By its suffix; of a name without one by its first bytes."""
+    """A file by its suffix; of a name without one by its first bytes."""
     if "." in entry.name:
         return _has_suffix(entry.name)
+    if not _is_file(entry):  # to open a pipe would wait for ever
+        return False
     try:
         with Path(entry.path).open("rb") as file:
-            return entry.is_file() and file.read(8).startswith(_BEGINNINGS)
+            return file.read(8).startswith(_BEGINNINGS)
     except OSError:
         return False
 

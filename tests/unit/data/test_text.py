@@ -107,7 +107,7 @@ def test_an_empty_part_and_a_missing_file_are_refused_by_name(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"nowhere: there is neither a folder"):
         load(TextFolder, root=str(tmp_path / "nowhere"))
     (root / "valid.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"valid\.txt: cannot be read as UTF-8"):
+    with pytest.raises(DataError, match=r"valid\.txt: is UTF-16, not UTF-8"):
         load(TextFolder, root=str(root))
 
 
