@@ -75,6 +75,10 @@ def _run_path(storage: Place, name: str | None, default: str) -> Place:
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
+def _print_lines(lines: list[str]) -> None:
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
 def sweep(
     spec: SpecPath,
@@ -102,17 +106,21 @@ def sweep(
     loaded = _load(spec, sets)
     given = genotypes_for(loaded, stage, genotypes or [])
     planned = plan(loaded, stage, None if given is None else len(given["candidates"]))
+    from raydarts.config.stages import check_inputs, describe_data
+
     if dry_run:
+        held = describe_data(loaded.stages, loaded.data, stage, load=False)
         console.print(render(planned))
+        _print_lines(held)
         return
-    from raydarts.config.stages import check_inputs
     from raydarts.sweep.resources import check_resources
     from raydarts.sweep.runner import start_sweep
 
     check_resources(loaded, address, stage)  # before data are loaded, which may be a download
-    check_inputs(loaded.stages, loaded.data, stage, load=address is None)
+    held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     path = _run_path(storage, name, loaded.name)
     console.print(render(planned))
+    _print_lines(held)
     code = start_sweep(
         loaded,
         path.parent,
@@ -257,20 +265,26 @@ def validate(
 ) -> None:
     """Check specs and print their plans: stages, trials, resources, what is conditional on what."""
     from raydarts.config.plan import plan, render
-    from raydarts.errors import SpecError
+    from raydarts.config.stages import describe_data
+    from raydarts.errors import DataError, Problem, SpecError
 
-    plans: list[Plan] = []
+    plans: list[tuple[Plan, list[str]]] = []
     problems: list[Problem] = []
     for spec in specs:
         try:
-            plans.append(plan(_load(spec, sets)))
+            loaded = _load(spec, sets)
+            held = describe_data(loaded.stages, loaded.data, None, load=False)
+            plans.append((plan(loaded), held))
         except SpecError as error:
             problems += error.problems
+        except DataError as error:
+            problems.append(Problem(str(spec), 0, "data", str(error)))
     if as_json:
-        cli_results.print_json([found.to_json() for found in plans])
+        cli_results.print_json([found.to_json() | {"data_held": held} for found, held in plans])
     else:
-        for found in plans:
+        for found, held in plans:
             console.print(render(found))
+            _print_lines(held)
     if problems:
         raise SpecError(problems)
 

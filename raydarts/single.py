@@ -13,6 +13,7 @@ from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
+from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, TrialError
 from raydarts.evaluation.lookup import check_table
@@ -38,6 +39,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     threads = max(1, int(loaded.sweep.resources.cpus))
     device(gpu)  # before anything is made
     tracking.check(loaded.track, path)
+    _say(described(loaded.data, load=True), console)
     spec = {
         "search": settings.model_dump(mode="json"),
         "data": loaded.data.model_dump(mode="json"),
@@ -80,6 +82,8 @@ def start_evaluation(
             f"{genotype}: a cell of space {space.NAME} is trained on {space.TASK.KIND} data, and data.dataset "
             f"{data.dataset.name} is {data.kind}; give a spec with other data by --spec"
         )
+    if stage.table is None:
+        _say(described(data, load=True), console)
     spec = {
         "evaluate": stage.model_dump(mode="json"),
         "data": data.model_dump(mode="json"),
@@ -93,6 +97,10 @@ def start_evaluation(
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
     go_on(run, console)
+
+
+def _say(lines: list[str], console: Console) -> None:
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def device(gpu: bool) -> str:

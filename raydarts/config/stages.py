@@ -10,8 +10,8 @@ from raydarts.config.presets import merge
 from raydarts.config.source import Node
 from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings, TrialsSettings
 from raydarts.config.texts import check_training
+from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
-from raydarts.data.splits import load_splits
 from raydarts.errors import DataError, InputError
 from raydarts.evaluation.lookup import check_table
 from raydarts.runs.stages import SEARCH, Stage, chain
@@ -147,16 +147,24 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
         add(f"{stage.section}.table", f"holds cells of nasbench201; search.space is {', '.join(others)}")
 
 
-def check_inputs(stages: Stages, data: DataSettings, only: str | None, *, load: bool) -> None:
-    """Raise `DataError` where what the stages read cannot be used: their tables, and where `load` their data.
+def check_inputs(stages: Stages, data: DataSettings, only: str | None, *, load: bool) -> list[str]:
+    """As `describe_data`. Raises `DataError`, too, where a table that a stage reads cannot be used."""
+    for stage in stages.chain():
+        if only in (None, stage.name) and stage.settings.table is not None:
+            check_table(stage.settings.table)
+    return describe_data(stages, data, only, load=load)
 
-    Loading once, before trials would, downloads what is to be. `only`: the one stage that is run.
+
+def describe_data(stages: Stages, data: DataSettings, only: str | None, *, load: bool) -> list[str]:
+    """What the data of all stages were found to hold, in lines. Raises `DataError` where they cannot be used.
+
+    `load`: they are loaded once, before trials would, which downloads what is to be; otherwise they are looked at as
+    far as that is quick. `only`: the one stage that is run.
     """
     wanted = [data] if only in (None, SEARCH) else []
-    for stage in stages.chain():
-        if only in (None, stage.name):
-            if stage.settings.table is not None:
-                check_table(stage.settings.table)
-            wanted.append(data_of(stage, data))
-    for each in dict.fromkeys(wanted if load else ()):
-        load_splits(each)
+    wanted += [data_of(stage, data) for stage in stages.chain() if only in (None, stage.name)]
+    lines: list[str] = []
+    for number, each in enumerate(wanted):
+        if each not in wanted[:number]:
+            lines += described(each, load=load)
+    return lines

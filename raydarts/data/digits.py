@@ -22,6 +22,9 @@ class Digits(Dataset):
     NAME = "digits"
     SOURCE = "scikit-learn load_digits (UCI optical recognition of handwritten digits, test part)"
 
+    def preview(self) -> ImageArrays:
+        return self.load()
+
     def load(self) -> ImageArrays:
         found = load_digits()
         images = (found.images * 15).astype(np.uint8)[..., None]

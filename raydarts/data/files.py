@@ -144,6 +144,27 @@ def _decoded(path: str, as_seen: bool) -> Image.Image:
         raise DataError(f"{path}: cannot be read as an image: {str(error) or type(error).__name__}") from error
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a file says of its image before it is decoded. `turned`: its EXIF orientation is not upright."""
+
+    width: int
+    height: int
+    transparent: bool
+    turned: bool
+    frames: bool
+
+
+def head_of(path: str) -> Head | None:
+    """None where the file cannot be read, which is told when its image is needed."""
+    try:
+        with Image.open(path) as file:
+            frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))  # MPO: a photo and its preview
+            return Head(file.width, file.height, file.has_transparency_data, _orientation(file) in _UPRIGHT, frames)
+    except Exception:  # a decoder may raise anything on a damaged file
+        return None
+
+
 def _on_white(file: Image.Image) -> Image.Image:
     """Transparent parts of a file often hold black, or anything; nobody has ever seen that."""
     image = file.convert("RGBA")

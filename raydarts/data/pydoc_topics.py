@@ -35,6 +35,9 @@ class PydocTopics(Dataset):
     class Settings(registry.Settings):
         vocabulary_size: int = Field(2000, ge=3)
 
+    def preview(self) -> TextTokens:
+        return self.load()
+
     def load(self) -> TextTokens:
         from pydoc_data.topics import topics  # noqa: PLC0415 - half a megabyte
 

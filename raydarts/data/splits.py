@@ -67,14 +67,15 @@ def load_splits(settings: DataSettings) -> AnySplits:
     """
     key = settings.model_dump_json()
     if key not in _loaded:
-        splits = _split(settings.dataset.build().load(), settings)
+        splits = split_of(settings.dataset.build().load(), settings)
         while len(_loaded) >= _KEPT:
             del _loaded[next(iter(_loaded))]
         _loaded[key] = splits
     return _loaded[key]
 
 
-def _split(source: Source, settings: DataSettings) -> AnySplits:
+def split_of(source: Source, settings: DataSettings) -> AnySplits:
+    """A source as `load_splits` splits it, with the statistics that are given."""
     if isinstance(source, TextTokens):
         return split_text(source, settings)
     return split(_normalised_as_given(source, settings), settings)

@@ -61,6 +61,9 @@ class TextDataset(Dataset):
         """Reads the texts, where they are there: that takes a second or two, and tells of every fault in them."""
         self.load()
 
+    def preview(self) -> TextTokens | None:
+        return self.load() if self.at_hand else None
+
     def load(self) -> TextTokens:
         texts = self.read()
         settings: Any = self.settings
