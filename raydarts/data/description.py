@@ -65,7 +65,7 @@ def _of_images(splits: Splits) -> Iterator[str]:
 
 def _values(source: ImageSource) -> str:
     if isinstance(source, ImageFiles):
-        return ", read while training"
+        return ", in files"
     return f", values {source.train_images.min()} to {source.train_images.max()}"
 
 
