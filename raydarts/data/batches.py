@@ -50,6 +50,13 @@ class Batches(ABC):
     def measured_size(self, batch_size: int) -> int:
         """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
 
+    def evenly(self, batch_size: int) -> int:
+        """The batch size for `sequential` with as many batches, none much smaller than the others.
+
+        For batch norms that take each batch's own statistics: those of a few images left over are of little worth.
+        """
+        return batch_size
+
     @abstractmethod
     def require(self, batch_size: int) -> None:
         """Raise `DataError` where no batch of this size can be had."""
@@ -94,6 +101,10 @@ class PreparedImages(Batches):
 
     def measured_size(self, batch_size: int) -> int:
         return 4 * batch_size
+
+    def evenly(self, batch_size: int) -> int:
+        batches = -(-len(self) // batch_size)
+        return -(-len(self) // max(1, batches))
 
     def require(self, batch_size: int) -> None:
         """A part smaller than a batch is one batch of all of it."""
