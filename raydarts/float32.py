@@ -1,4 +1,4 @@
-"""How exactly NVIDIA GPUs multiply float32 numbers, while a job computes and no longer."""
+"""How NVIDIA GPUs multiply float32 numbers, and whether equal runs give equal bits, while a job computes and no longer."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ def _set_matmul(precise: bool) -> None:
 
 
 @contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
+def arithmetic(*, tf32: bool) -> Iterator[None]:
     """Inside, float32 convolutions and matrix products on a GPU may round what they multiply to TF32, or must not.
 
-    TF32 keeps 10 of a float32's 23 bits; GPUs of compute capability 8.0 and above have it. torch allows it in
+    And cuDNN takes algorithms alone that give equal bits in equal runs: else a resumed run would not end as one that
+    was never killed. TF32 keeps 10 of a float32's 23 bits; GPUs of compute capability 8.0 and above have it. torch allows it in
     convolutions unless it is told otherwise. The flags are the process's, so they are put back on leaving: in a
     process that runs many trials none has the setting of another. What a CPU does stays as it is.
     """
     before = [getattr(*flag) for flag in _FLAGS]
-    on_cpu = before[-1]
-    value = "tf32" if allowed else "ieee"
-    _set_matmul(not allowed)
+    deterministic, on_cpu = torch.backends.cudnn.deterministic, before[-1]
+    value = "tf32" if tf32 else "ieee"
+    torch.backends.cudnn.deterministic = True
+    _set_matmul(not tf32)
     torch.backends.mkldnn.matmul.fp32_precision = on_cpu  # type: ignore[attr-defined]
     torch.backends.cudnn.conv.fp32_precision = value  # type: ignore[attr-defined]
     torch.backends.cudnn.rnn.fp32_precision = value  # type: ignore[attr-defined]
     try:
         yield
     finally:
+        torch.backends.cudnn.deterministic = deterministic
         _set_matmul(before[0] != "tf32")
         for (backend, name), was in zip(_FLAGS, before, strict=True):
             setattr(backend, name, was)

@@ -50,12 +50,12 @@ class Batches(ABC):
     def measured_size(self, batch_size: int) -> int:
         """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
 
-    def evenly(self, batch_size: int) -> int:
-        """The batch size for `sequential` with as many batches, none much smaller than the others.
+    @abstractmethod
+    def own_statistics_size(self, batch_size: int) -> int | None:
+        """As `measured_size`, where batch norms take each batch's own statistics: no batch may be of a few rows.
 
-        For batch norms that take each batch's own statistics: those of a few images left over are of little worth.
+        None: such statistics are worth less than running ones, whatever arch weights those were gathered under.
         """
-        return batch_size
 
     @abstractmethod
     def require(self, batch_size: int) -> None:
@@ -102,8 +102,9 @@ class PreparedImages(Batches):
     def measured_size(self, batch_size: int) -> int:
         return 4 * batch_size
 
-    def evenly(self, batch_size: int) -> int:
-        batches = -(-len(self) // batch_size)
+    def own_statistics_size(self, batch_size: int) -> int:
+        """As many batches as otherwise, of equal sizes but for rounding."""
+        batches = -(-len(self) // self.measured_size(batch_size))
         return -(-len(self) // max(1, batches))
 
     def require(self, batch_size: int) -> None:

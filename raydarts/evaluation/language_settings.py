@@ -29,7 +29,7 @@ class LanguageSettings(Settings):
     `batch_size`: columns the training text is cut into, `test_columns` those of the test text; `text`: how long a
     batch is, by which a step's learning rate is scaled. `grad_clip`: largest L2 norm of the gradient (0: none).
     `nonmonotone`: averaging begins after an epoch whose validation loss is above the least of all but the last so
-    many before it; null: never. `tf32`: see `float32.tf32`.
+    many before it; null: never. `tf32`: see `float32.arithmetic`.
     """
 
     SCORE: ClassVar[Score] = PERPLEXITY

@@ -26,14 +26,14 @@ class Measuring:
     def validation(self, model: SearchModel) -> dict[str, float | None]:
         """Held-out loss of the supernet in evaluation mode, and its figure (None where nothing is held out).
 
-        Batch norms take each batch's own statistics where the running ones are of other arch weights.
+        Of images batch norms take each batch's own statistics where the running ones are of other arch weights.
         """
         meter = Meter()
         if "validation" in self.data:
             objective, data = model.objective, self.data["validation"]
-            size, fit = data.measured_size(self.batch_size), objective.running_statistics_fit()
-            with objective.evaluating() if fit else objective.batch_statistics():
-                meter = self._passed("validation", objective.measure, size if fit else data.evenly(size))
+            size = None if objective.running_statistics_fit() else data.own_statistics_size(self.batch_size)
+            with objective.evaluating() if size is None else objective.batch_statistics():
+                meter = self._passed("validation", objective.measure, size or data.measured_size(self.batch_size))
         return model.parts.task.figures("validation", meter)
 
     def _passed(self, part: str, measure: Callable[[Batch], Loss], size: int) -> Meter:

@@ -13,7 +13,7 @@ from torch import nn
 
 from raydarts.config.loader import load_plain, load_spec
 from raydarts.errors import SpecError
-from raydarts.float32 import state, tf32
+from raydarts.float32 import arithmetic, state
 from tests.unit.evaluation import test_language, test_parallel
 from tests.unit.search.regularizers.tiny_search import tiny_search
 
@@ -30,7 +30,10 @@ JOBS = {
 def flags() -> list[str]:
     backends: Any = torch.backends
     kept = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
-    return [flag.fp32_precision for flag in kept] + [torch.get_float32_matmul_precision()]
+    return [flag.fp32_precision for flag in kept] + [
+        torch.get_float32_matmul_precision(),
+        str(torch.backends.cudnn.deterministic),
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +47,16 @@ def no_warnings() -> Iterator[None]:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_the_flags_are_set_inside_and_put_back_outside(allowed: bool) -> None:
     before, expected = flags(), ON if allowed else OFF
-    with tf32(allowed):
+    with arithmetic(tf32=allowed):
         assert state() == expected
+        assert torch.backends.cudnn.deterministic
         # What torch's own compiler reads in older versions says the same, and does not raise.
         assert torch.backends.cuda.matmul.allow_tf32 == allowed
-        with tf32(not allowed):
+        with arithmetic(tf32=not allowed):
             assert state() != expected
         assert state() == expected
     assert flags() == before
-    with pytest.raises(KeyError), tf32(allowed):
+    with pytest.raises(KeyError), arithmetic(tf32=allowed):
         raise KeyError
     assert flags() == before
 
@@ -61,7 +65,7 @@ def test_what_somebody_else_has_set_holds_again_outside(monkeypatch: pytest.Monk
     before = flags()
     try:
         torch.set_float32_matmul_precision("high")
-        with tf32(False):
+        with arithmetic(tf32=False):
             assert state() == OFF
         assert state() == ON
         assert torch.get_float32_matmul_precision() == "high"

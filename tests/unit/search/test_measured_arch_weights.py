@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raydarts.data.batches import ImageBatches
-from raydarts.data.settings import DataSettings
+from raydarts.data.settings import DataSettings, TextSettings
 from raydarts.data.splits import load_splits
+from raydarts.data.text_batches import TextBatches
 from raydarts.registry import members
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.search import Search
@@ -109,9 +111,11 @@ def test_measuring_leaves_no_trace() -> None:
 def test_no_batch_of_a_few_images_is_left_over() -> None:
     data = ImageBatches(load_splits(DataSettings(limit=100)), "validation", "cpu", torch.float64, None)
     assert len(data) == 10
-    assert [len(batch.targets) for batch in data.sequential(9)] == [9, 1]
-    assert [len(batch.targets) for batch in data.sequential(data.evenly(9))] == [5, 5]
-    assert data.evenly(64) == 10
+    assert [len(batch.targets) for batch in data.sequential(data.measured_size(2))] == [8, 2]
+    assert [len(batch.targets) for batch in data.sequential(data.own_statistics_size(2))] == [5, 5]
+    assert data.own_statistics_size(64) == 10
+    text = TextBatches("a text", np.arange(90) % 7, "cpu", TextSettings(measured_columns=2))
+    assert text.own_statistics_size(32) is None  # the running ones are kept
 
 
 def test_the_adversary_of_a_drawn_network_takes_each_batchs_statistics() -> None:
