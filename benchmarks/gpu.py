@@ -2,15 +2,15 @@
 
     python benchmarks/gpu.py [--json FILE] [--rounds 20] [--size small]
 
-Prints one JSON object. `checks` says of each claim whether it held, with the figure: exit 0 where all did, 1 where one did
-not or a part raised (its traceback is in the JSON), 2 without a CUDA device. `--device cpu --size small` tries the
+Prints one JSON object. `checks` says of each claim whether it held, with the figure: exit 0 where all did, 1 where one
+did not or a part raised (its traceback is in the JSON), 2 without a CUDA device. `--device cpu --size small` tries the
 script itself. Minutes, most of them the compilation.
 
-`search`: milliseconds of a step of Algorithm 1 (median, smallest, largest of the rounds) and the peak memory in MiB, first
-and second order, without and with TF32. `alpha_error`: relative error (L2, all entries) of alpha's gradient against the
-same in float64 on the same device, and of the second-order term alone (exact_hvp less first_order). `evaluation`: the same
-of a step of a retraining of the paper's cell, as it is, with TF32, in bfloat16, and compiled. `resume`: whether a search
-and a retraining that were killed and resumed end bit-identical.
+`search`: milliseconds of a step of Algorithm 1 (median, smallest, largest of the rounds) and the peak memory in MiB,
+first and second order, without and with TF32. `alpha_error`: relative error (L2, all entries) of alpha's gradient
+against the same in float64 on the same device, and of the second-order term alone (exact_hvp less first_order).
+`evaluation`: time and memory of a step of a retraining of the paper's cell, as it is, with TF32, in bfloat16, and
+compiled. `resume`: whether a search that was killed and resumed ends bit-identical.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ class Bench:
     def splits(self, images: int) -> Splits:
         draws = np.random.default_rng(0)
         pixels = draws.integers(0, 256, (images, self.size["image"], self.size["image"], 3), dtype=np.uint8)
-        labels = draws.integers(0, 10, images)
-        labels[:10] = range(10)
+        labels = draws.permutation(np.arange(images) % 10)
         arrays = ImageArrays.of("random", pixels, labels, pixels[:1], labels[:1], 10)
         return split(arrays, DataSettings(validation_fraction=0))
 
@@ -81,7 +80,8 @@ class Bench:
         batch = self.size["evaluation_batch"]
         plain = {"batch_size": batch, "network": self.size["network"], "epochs": 2} | settings
         genotype = Genotype.from_json(DARTS_V2)
-        return Evaluation(EvaluationSettings.model_validate(plain), genotype, self.splits(batch), 0, self.device)
+        data = self.splits(max(batch, 20))  # of ten classes
+        return Evaluation(EvaluationSettings.model_validate(plain), genotype, data, 0, self.device)
 
     def check(self, name: str, ok: bool, figure: Any) -> None:
         self.checks.append({"name": name, "ok": bool(ok), "figure": figure})
@@ -202,7 +202,10 @@ def evaluation_steps(bench: Bench) -> dict[str, Any]:
 
 def resumed(bench: Bench) -> dict[str, Any]:
     """Reported for both; checked where no max pool is (its backward pass on a GPU may add in any order)."""
-    spaces = {"darts-cnn": SIZES["small"]["space"], "nasbench201": {"name": "nasbench201", "channels": 4, "cells_per_stage": 1}}
+    spaces = {
+        "darts-cnn": SIZES["small"]["space"],
+        "nasbench201": {"name": "nasbench201", "channels": 4, "cells_per_stage": 1},
+    }
     found: dict[str, Any] = {}
     for name, space in spaces.items():
         whole, first, second = (bench.search(16, space=space, epochs=2) for _ in range(3))

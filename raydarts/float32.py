@@ -1,4 +1,4 @@
-"""How NVIDIA GPUs multiply float32 numbers, and whether equal runs give equal bits, while a job computes and no longer."""
+"""How exactly NVIDIA GPUs multiply float32 numbers, while a job computes and no longer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 _FLAGS = (
     (torch.backends.cuda.matmul, "fp32_precision"),
     (torch.backends.cudnn.conv, "fp32_precision"),  # type: ignore[attr-defined]
-    (torch.backends.cudnn.rnn, "fp32_precision"),  # type: ignore[attr-defined]
+    (torch.backends.cudnn.rnn, "fp32_precision"),
     (torch.backends.mkldnn.matmul, "fp32_precision"),  # type: ignore[attr-defined]
 )
 """Where torch keeps what it does. The last is a CPU's; torch changes it together with the first."""
@@ -25,10 +25,12 @@ def _set_matmul(precise: bool) -> None:
 def arithmetic(*, tf32: bool) -> Iterator[None]:
     """Inside, float32 convolutions and matrix products on a GPU may round what they multiply to TF32, or must not.
 
-    And cuDNN takes algorithms alone that give equal bits in equal runs: else a resumed run would not end as one that
-    was never killed. TF32 keeps 10 of a float32's 23 bits; GPUs of compute capability 8.0 and above have it. torch allows it in
-    convolutions unless it is told otherwise. The flags are the process's, so they are put back on leaving: in a
-    process that runs many trials none has the setting of another. What a CPU does stays as it is.
+    TF32 keeps 10 of a float32's 23 bits; GPUs of compute capability 8.0 and above have it. torch allows it in
+    convolutions unless it is told otherwise. cuDNN takes deterministic algorithms alone inside: else a resumed run
+    would not end as one that was never killed.
+
+    The flags are the process's, so they are put back on leaving: in a process that runs many trials none has the
+    setting of another. What a CPU does stays as it is.
     """
     before = [getattr(*flag) for flag in _FLAGS]
     deterministic, on_cpu = torch.backends.cudnn.deterministic, before[-1]

@@ -46,7 +46,9 @@ class Compiled:
                 return self.run(inputs)
             except torch._dynamo.exc.Unsupported as reason:
                 first = str(reason).strip().partition("\n")[0]
-                logger.warning("compile: the network is compiled in pieces, as torch makes no one graph of it: %s", first)
+                logger.warning(
+                    "compile: the network is compiled in pieces, as torch makes no one graph of it: %s", first
+                )
                 self.run = torch.compile(self.network)
                 return self.run(inputs)
 

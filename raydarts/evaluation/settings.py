@@ -53,8 +53,8 @@ class EvaluationSettings(Settings):
     `schedule`: how `lr` falls over `epochs`: to `lr_min` along a `cosine` or a line (`linear`), or by the factor
     `lr_factor` each epoch (`exponential`, which has no `lr_min`); the first `warmup_epochs` rise linearly to `lr`
     (see `schedule.learning_rate`). `drop_path` ramps linearly to its value, `drop_path * epoch / epochs`;
-    `grad_clip` 0: none. `tf32`: see `float32.arithmetic`; `amp`, `channels_last` and `compile`: see `acceleration.Acceleration`. `batch_size` images
-    are divided among an evaluation's workers; with `sync_batch_norm` their batch norms see all of them.
+    `grad_clip` 0: none. `tf32`: see `float32.arithmetic`; `amp`, `channels_last` and `compile`: see
+    `acceleration.Acceleration`. `batch_size` images are divided among an evaluation's workers; with `sync_batch_norm` their batch norms see all of them.
     """
 
     SCORE: ClassVar[Score] = ACCURACY

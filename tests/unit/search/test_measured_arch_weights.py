@@ -151,5 +151,3 @@ def test_gumbels_accuracy_on_digits_is_no_noise() -> None:
     while not whole.finished:
         row = whole.run_epoch()
     assert row["validation_accuracy"] > 0.2
-
-
