@@ -54,7 +54,8 @@ class EvaluationSettings(Settings):
     `lr_factor` each epoch (`exponential`, which has no `lr_min`); the first `warmup_epochs` rise linearly to `lr`
     (see `schedule.learning_rate`). `drop_path` ramps linearly to its value, `drop_path * epoch / epochs`;
     `grad_clip` 0: none. `tf32`: see `float32.arithmetic`; `amp`, `channels_last` and `compile`: see
-    `acceleration.Acceleration`. `batch_size` images are divided among an evaluation's workers; with `sync_batch_norm` their batch norms see all of them.
+    `acceleration.Acceleration`. `batch_size` images are divided among an evaluation's workers; with
+    `sync_batch_norm` their batch norms see all of them.
     """
 
     SCORE: ClassVar[Score] = ACCURACY
