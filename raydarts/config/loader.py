@@ -69,12 +69,16 @@ class LoadedSpec:
         return self.stages.evaluate
 
     def to_plain(self) -> dict[str, Any]:
-        """As JSON-able data that `load_plain` reads back, every default written out but the search's."""
+        """As JSON-able data that `load_plain` reads back.
+
+        Every default is written out but the search's, and of the search's the one that decides how its numbers are
+        rounded.
+        """
         return {
             "name": self.name,
             "question": self.question,
             "data": self.data.model_dump(mode="json"),
-            "search": self.search.to_plain(),
+            "search": {"tf32": SearchSettings.model_fields["tf32"].default} | self.search.to_plain(),
             "sweep": self.sweep.model_dump(mode="json"),
             **self.stages.to_plain(),
             "track": None if self.track is None else self.track.model_dump(mode="json"),

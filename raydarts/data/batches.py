@@ -51,6 +51,13 @@ class Batches(ABC):
         """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
 
     @abstractmethod
+    def own_statistics_size(self, batch_size: int) -> int | None:
+        """As `measured_size`, where batch norms take each batch's own statistics: no batch may be of a few rows.
+
+        None: such statistics are worth less than running ones, whatever arch weights those were gathered under.
+        """
+
+    @abstractmethod
     def require(self, batch_size: int) -> None:
         """Raise `DataError` where no batch of this size can be had."""
 
@@ -94,6 +101,11 @@ class PreparedImages(Batches):
 
     def measured_size(self, batch_size: int) -> int:
         return 4 * batch_size
+
+    def own_statistics_size(self, batch_size: int) -> int:
+        """As many batches as otherwise, of equal sizes but for rounding."""
+        batches = -(-len(self) // self.measured_size(batch_size))
+        return -(-len(self) // max(1, batches))
 
     def require(self, batch_size: int) -> None:
         """A part smaller than a batch is one batch of all of it."""

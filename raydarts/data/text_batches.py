@@ -41,6 +41,12 @@ class TextBatches(Batches):
     def measured_size(self, batch_size: int) -> int:
         return int(self.settings.measured_columns)
 
+    def own_statistics_size(self, batch_size: int) -> int | None:
+        """None. A recurrent cell's one batch norm serves all its nodes in all time steps, so that its running
+        statistics depend little on what was drawn, while those of a time step are of a few columns (docs/method.md).
+        """
+        return None
+
     def require(self, batch_size: int) -> None:
         if len(self) < 2 * batch_size:
             raise DataError(

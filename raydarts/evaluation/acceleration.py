@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.evaluation.settings import Amp
+from raydarts.spaces.ahead import Ahead
+
+logger = logging.getLogger("raydarts")
 
 
 class Accelerated(Protocol):
@@ -24,14 +28,39 @@ class Accelerated(Protocol):
     def compile(self) -> bool: ...
 
 
+class Compiled:
+    """A network whose training passes are compiled as one graph; what they draw at random is drawn ahead of them.
+
+    A network that torch cannot make one graph of (a primitive of somebody's own may do what torch cannot trace) is
+    compiled in pieces, and that is said.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.ahead = Ahead(network)
+        self.run = torch.compile(network, fullgraph=True)
+
+    def __call__(self, inputs: Tensor) -> Any:
+        with self.ahead.drawn(inputs):
+            try:
+                return self.run(inputs)
+            except torch._dynamo.exc.Unsupported as reason:
+                first = str(reason).strip().partition("\n")[0]
+                logger.warning(
+                    "compile: the network is compiled in pieces, as torch makes no one graph of it: %s", first
+                )
+                self.run = torch.compile(self.network)
+                return self.run(inputs)
+
+
 class Acceleration:
     """How passes through a network are run.
 
     `amp`: convolutions and linear layers compute in that type (torch.amp.autocast), weights and losses stay in
     `precision`; with float16 the loss is scaled so that small gradients do not vanish, and a step whose gradients
     overflow is left out (torch.amp.GradScaler). `channels_last`: the memory layout of images. `compile`: the forward
-    and backward pass by torch.compile, which takes a while in the first epoch and needs a C++ compiler (on a GPU
-    Triton); parameters, and so checkpoints, are the same. Drop-path draws between the compiled pieces.
+    and backward pass by torch.compile (see `Compiled`), which takes a while in the first epoch and needs a C++ compiler
+    (on a GPU Triton); parameters, draws, and so checkpoints, are the same.
     """
 
     def __init__(self, settings: Accelerated, device: torch.device) -> None:
@@ -47,7 +76,7 @@ class Acceleration:
 
     def runner(self, network: nn.Module) -> Any:
         """What is called in training instead of the network."""
-        return torch.compile(network) if self.settings.compile else network
+        return Compiled(network) if self.settings.compile else network
 
     def inputs(self, images: Tensor) -> Tensor:
         """Images `(n, channels, H, W)`, which come channels last, in the layout asked for."""

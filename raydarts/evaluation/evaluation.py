@@ -15,6 +15,7 @@ from raydarts.evaluation.acceleration import Acceleration
 from raydarts.evaluation.parallel import Team
 from raydarts.evaluation.schedule import learning_rate
 from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
@@ -78,7 +79,7 @@ class Evaluation:
 
     def run_epoch(self) -> dict[str, Any]:
         """One epoch, all of whose draws are this job's own."""
-        with self.streams.governing():
+        with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
     def _run_epoch(self) -> dict[str, Any]:
@@ -152,7 +153,8 @@ class Evaluation:
 
     def result(self) -> dict[str, Any]:
         """The last epoch's figures, the test figures, and the number of parameters (auxiliary head not counted)."""
-        test = self._measure("test")
+        with arithmetic(tf32=self.settings.tf32):
+            test = self._measure("test")
         return self.metrics | {
             "test_loss": test.loss,
             "test_accuracy": test.accuracy,

@@ -15,6 +15,7 @@ from raydarts.data.text import Tokens
 from raydarts.data.text_splits import TextSplits
 from raydarts.evaluation.averaging import averaged, averaged_sgd, set_rate, should_average, take_up
 from raydarts.evaluation.language_settings import LanguageSettings
+from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
@@ -80,7 +81,7 @@ class LanguageEvaluation:
 
     def run_epoch(self) -> dict[str, Any]:
         """One epoch, all of whose draws are this job's own."""
-        with self.streams.governing():
+        with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
     def _run_epoch(self) -> dict[str, Any]:
@@ -169,7 +170,8 @@ class LanguageEvaluation:
         """The figures of the best epoch's weights by validation loss, test figures among them, and the baselines'."""
         now = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.best["network"])
-        test = self._measure("test")
+        with arithmetic(tf32=self.settings.tf32):
+            test = self._measure("test")
         self.network.load_state_dict(now)
         unigram = self.baselines["unigram"] | {"test": unigram_perplexity(self.splits, self.splits.test)}
         return self.metrics | {

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import TextSettings
+from raydarts.float32 import require_float32
 from raydarts.registry import Settings
 from raydarts.runs.score import PERPLEXITY, Score
 from raydarts.spaces.regularization import RecurrentNetworkSettings
@@ -28,7 +29,7 @@ class LanguageSettings(Settings):
     `batch_size`: columns the training text is cut into, `test_columns` those of the test text; `text`: how long a
     batch is, by which a step's learning rate is scaled. `grad_clip`: largest L2 norm of the gradient (0: none).
     `nonmonotone`: averaging begins after an epoch whose validation loss is above the least of all but the last so
-    many before it; null: never.
+    many before it; null: never. `tf32`: see `float32.arithmetic`.
     """
 
     SCORE: ClassVar[Score] = PERPLEXITY
@@ -42,8 +43,15 @@ class LanguageSettings(Settings):
     nonmonotone: int | None = Field(5, ge=1)
     test_columns: int = Field(1, ge=1)
     precision: Literal["float32", "float64"] = "float32"
+    tf32: bool = False
     text: EvaluationTextSettings = EvaluationTextSettings()
     network: RecurrentNetworkSettings = RecurrentNetworkSettings()
+
+    @field_validator("tf32")
+    @classmethod
+    def _rounds_float32(cls, value: bool, info: ValidationInfo) -> bool:
+        require_float32(value, info.data.get("precision"))
+        return value
 
     @property
     def columns(self) -> dict[str, int]:

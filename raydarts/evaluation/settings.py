@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.paths import DataPath
 from raydarts.data.settings import AugmentSettings
+from raydarts.float32 import require_float32
 from raydarts.registry import Settings
 from raydarts.runs.score import ACCURACY, Score
 
@@ -53,8 +54,9 @@ class EvaluationSettings(Settings):
     `schedule`: how `lr` falls over `epochs`: to `lr_min` along a `cosine` or a line (`linear`), or by the factor
     `lr_factor` each epoch (`exponential`, which has no `lr_min`); the first `warmup_epochs` rise linearly to `lr`
     (see `schedule.learning_rate`). `drop_path` ramps linearly to its value, `drop_path * epoch / epochs`;
-    `grad_clip` 0: none. `amp`, `channels_last` and `compile`: see `acceleration.Acceleration`. `batch_size` images
-    are divided among an evaluation's workers; with `sync_batch_norm` their batch norms see all of them.
+    `grad_clip` 0: none. `tf32`: see `float32.arithmetic`; `amp`, `channels_last` and `compile`: see
+    `acceleration.Acceleration`. `batch_size` images are divided among an evaluation's workers; with
+    `sync_batch_norm` their batch norms see all of them.
     """
 
     SCORE: ClassVar[Score] = ACCURACY
@@ -73,12 +75,19 @@ class EvaluationSettings(Settings):
     drop_path: float = Field(0.2, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     precision: Literal["float32", "float64"] = "float32"
+    tf32: bool = False
     amp: Amp = "off"
     channels_last: bool = True
     compile: bool = False
     sync_batch_norm: bool = True
     network: NetworkSettings = NetworkSettings()
     augment: AugmentSettings = AugmentSettings()
+
+    @field_validator("tf32")
+    @classmethod
+    def _rounds_float32(cls, value: bool, info: ValidationInfo) -> bool:
+        require_float32(value, info.data.get("precision"))
+        return value
 
     @field_validator("amp")
     @classmethod

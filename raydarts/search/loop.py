@@ -36,6 +36,7 @@ class Loop:
         """One pass of the weight half; `number` (from 1) names the epoch in errors."""
         meters = {"weight": Meter(), "alpha": Meter()}
         model.supernet.train()
+        model.objective.begin_epoch()
         for batch, (weight_batch, alpha_batch) in enumerate(self.batches()):
             step = Step(model.objective, weight_batch, alpha_batch, batch)
             with _scaled(model.weight_optimizer, weight_batch.lr_scale):

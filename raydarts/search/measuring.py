@@ -24,18 +24,22 @@ class Measuring:
         self.batch_size = batch_size
 
     def validation(self, model: SearchModel) -> dict[str, float | None]:
-        """Held-out loss of the supernet in evaluation mode, and its figure (None where nothing is held out)."""
+        """Held-out loss of the supernet in evaluation mode, and its figure (None where nothing is held out).
+
+        Of images batch norms take each batch's own statistics where the running ones are of other arch weights.
+        """
         meter = Meter()
         if "validation" in self.data:
-            model.supernet.eval()
-            meter = self._passed("validation", model.objective.measure)
-            model.supernet.train()
+            objective, data = model.objective, self.data["validation"]
+            size = None if objective.running_statistics_fit() else data.own_statistics_size(self.batch_size)
+            with objective.evaluating() if size is None else objective.batch_statistics():
+                meter = self._passed("validation", objective.measure, size or data.measured_size(self.batch_size))
         return model.parts.task.figures("validation", meter)
 
-    def _passed(self, part: str, measure: Callable[[Batch], Loss]) -> Meter:
-        """One pass over a part from which nothing is learned."""
+    def _passed(self, part: str, measure: Callable[[Batch], Loss], size: int) -> Meter:
+        """One pass over a part, `size` at a time, from which nothing is learned."""
         meter, data = Meter(), self.data[part]
-        for batch in data.sequential(data.measured_size(self.batch_size)):
+        for batch in data.sequential(size):
             loss = measure(batch)
             meter.add(loss.data, loss.correct, loss.count)
             data.carry(loss.memory)
@@ -47,8 +51,9 @@ class Measuring:
 
         In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
         """
+        size = self.data["alpha"].measured_size(self.batch_size)
         with model.objective.batch_statistics():
-            meter = self._passed("alpha", lambda batch: model.objective.data_loss(batch, arch_weights))
+            meter = self._passed("alpha", lambda batch: model.objective.data_loss(batch, arch_weights), size)
         return model.parts.task.score(meter)
 
     def eigenvalue(self, model: SearchModel) -> float:

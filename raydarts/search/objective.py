@@ -34,7 +34,7 @@ class BilevelObjective(Protocol):
 
     @property
     def frozen(self) -> frozenset[int]:
-        """Positions of the weights that learn no more: they stay in the virtual step."""
+        """Positions of the weights that do not learn: they stay in the virtual step too."""
 
     def weight_loss(self, batch: Batch) -> Loss:
         """L_train(w, alpha), with what the weight side adds to it."""
@@ -72,16 +72,20 @@ class Objective:
         self.arch_parameters = tuple(arch_parameters) or ({},) * len(self.regularizers)
         self.project = project
         self.weights: list[Tensor] = list(supernet.parameters())
+        self._fixed = frozenset(n for n, weight in enumerate(self.weights) if not weight.requires_grad)
         self.alphas: list[Tensor] = [*alphas.values(), *(p for own in self.arch_parameters for p in own.values())]
         self._norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
         self._virtual_seed = 0
+        self._gathered: dict[str, Tensor] | None = None  # see `running_statistics_fit`
+        self._perturbed = False
         for module in supernet.modules():
             if isinstance(module, Mixed):
                 module.skips_zeros = relaxation.SPARSE
 
     @property
     def frozen(self) -> frozenset[int]:
-        return frozenset().union(*(regularizer.frozen() for regularizer in self.regularizers))
+        """Those that remedies have frozen, and those that a module holds fixed (`requires_grad` false)."""
+        return self._fixed.union(*(regularizer.frozen() for regularizer in self.regularizers))
 
     def arch_weights(self, *, expected: bool = False) -> dict[str, Tensor]:
         """Arch weights by cell type, differentiable in alpha; `expected`: nothing is drawn."""
@@ -108,10 +112,30 @@ class Objective:
     def perturbed_weight_loss(self, step: Step) -> Loss:
         """The loss of the weight step: as `weight_loss`, under the remedies' perturbations of the arch weights."""
         arch_weights = self.arch_weights()
+        unperturbed = dict(arch_weights)
+        self._gathered = {name: weights.detach() for name, weights in arch_weights.items()}
         with ExitStack() as stack:
             for regularizer in self.regularizers:
                 stack.enter_context(regularizer.perturb(arch_weights, step))
+            self._perturbed |= any(arch_weights[name] is not weights for name, weights in unperturbed.items())
             return self.training_loss(step.weight_batch, arch_weights)
+
+    def begin_epoch(self) -> None:
+        """The weight steps that follow gather the running statistics that this epoch is measured with."""
+        self._gathered, self._perturbed = None, False
+
+    @torch.no_grad()
+    def running_statistics_fit(self) -> bool:
+        """Whether the batch norms' running statistics were gathered under the arch weights that are measured with.
+
+        The weight steps of the epoch gather them. They are another network's where the relaxation draws (measured is
+        the expectation), where a remedy has perturbed a weight step, or where the arch weights have changed since the
+        last one (a selection has decided).
+        """
+        if self.relaxation.RANDOM or self._perturbed or self._gathered is None:
+            return False
+        now = self.arch_weights(expected=True)
+        return all(torch.equal(weights, now[name]) for name, weights in self._gathered.items())
 
     def alpha_loss(self, batch: Batch) -> Loss:
         arch_weights = self.arch_weights()
@@ -138,6 +162,7 @@ class Objective:
         w-), and dropout and random relaxations draw the same in every `virtual` block of a step: a finite
         difference of two losses under unlike draws would be noise divided by 2 eps.
         """
+        tracked = [norm.track_running_stats for norm in self._norms]
         for norm in self._norms:
             norm.track_running_stats = False
         own = self.relaxation.generator
@@ -149,8 +174,17 @@ class Objective:
                 yield
         finally:
             self.relaxation.generator = own
-            for norm in self._norms:
-                norm.track_running_stats = True
+            for norm, was in zip(self._norms, tracked, strict=True):
+                norm.track_running_stats = was
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode: batch norms normalise by their running statistics."""
+        self.supernet.eval()
+        try:
+            yield
+        finally:
+            self.supernet.train()
 
     @contextmanager
     def batch_statistics(self) -> Iterator[None]:

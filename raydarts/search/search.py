@@ -14,6 +14,7 @@ from raydarts.data.batches import Batches
 from raydarts.data.parts import batches
 from raydarts.data.splits import AnySplits
 from raydarts.errors import InputError
+from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, reset_peak_memory
 from raydarts.search.architect import Architect
 from raydarts.search.composition import require_composable, require_fitting
@@ -122,7 +123,7 @@ class Search:
 
     def run_epoch(self) -> dict[str, Any]:
         """One epoch, all of whose draws are this job's own."""
-        with self.streams.governing():
+        with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
     def _run_epoch(self) -> dict[str, Any]:

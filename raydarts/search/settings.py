@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings, TextSettings
+from raydarts.float32 import require_float32
 from raydarts.registry import Choose, Component, Settings
 
 
@@ -27,7 +28,9 @@ class SearchSettings(Settings):
     Units: `epochs` passes over the weight half; `batch_size` images, or columns of text, for either half;
     `lr` falls to `lr_min` along a cosine over `epochs`; `grad_clip` is the largest L2 norm of the
     weights' gradient (0: no clipping); `arch_*` belong to Adam on alpha; `alpha_init` is the standard
-    deviation of alpha's normal initialisation (paper: 0, all candidates alike; authors' code: 1e-3).
+    deviation of alpha's normal initialisation (paper: 0, all candidates alike; authors' code: 1e-3). `tf32`: float32
+    numbers may be rounded to TF32 where a GPU multiplies them, which is faster and puts an error of some percent on
+    alpha's gradient.
     """
 
     seed: int = Field(0, ge=0)
@@ -43,6 +46,7 @@ class SearchSettings(Settings):
     arch_weight_decay: float = Field(1e-3, ge=0)
     alpha_init: float = Field(0.0, ge=0)
     precision: Literal["float32", "float64"] = "float32"
+    tf32: bool = False
     augment: AugmentSettings = AugmentSettings()
     text: TextSettings = TextSettings()
     space: Annotated[Component, Choose("space")] = Field(default_factory=lambda: _component("space", "darts-cnn"))
@@ -57,6 +61,12 @@ class SearchSettings(Settings):
         default_factory=lambda: _component("selection", "argmax")
     )
     probes: tuple[Annotated[Component, Choose("probe")], ...] = Field(default_factory=_default_probes)
+
+    @field_validator("tf32")
+    @classmethod
+    def _rounds_float32(cls, value: bool, info: ValidationInfo) -> bool:
+        require_float32(value, info.data.get("precision"))
+        return value
 
     @property
     def total_epochs(self) -> int:

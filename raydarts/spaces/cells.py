@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,20 +24,29 @@ def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool) -> 
 
 
 class _Source:
-    """A node's output with what several edges need of it, each computed once; `x` is what candidates see of `whole`."""
+    """A node's output with what several edges need of it, each computed once; `x` is what candidates see of `whole`.
+
+    Without `functools.cached_property`: in Python 3.11 it takes a lock, at which torch.compile breaks the graph.
+    """
 
     def __init__(self, whole: Tensor, channels: int | None = None) -> None:
         self.whole = whole
         self.x = whole if channels is None else first_channels(whole, channels)
         self.shared: dict[str, Tensor] = {}
+        self._relu: Tensor | None = None
+        self._halved: Halved | None = None
 
-    @cached_property
+    @property
     def relu(self) -> Tensor:
-        return torch.relu(self.x)
+        if self._relu is None:
+            self._relu = torch.relu(self.x)
+        return self._relu
 
-    @cached_property
+    @property
     def halved(self) -> Halved:
-        return Halved(self.relu)
+        if self._halved is None:
+            self._halved = Halved(self.relu)
+        return self._halved
 
     def through(self, operation: Operation, *scale: Tensor) -> Tensor:
         if operation.halves:  # all of these begin with a ReLU
@@ -195,20 +203,36 @@ class MixedCell(MixedGraph):
 
 
 class DropPath:
-    """Drops a whole path of an image with a probability, and scales the kept ones by 1 / (1 - p)."""
+    """Drops a whole path of an image with a probability, and scales the kept ones by 1 / (1 - p).
+
+    A mask is drawn where a path is met, or all are `drawn` ahead of the pass (see `ahead.Ahead`). A network has
+    `paths` of them, numbered in the order in which a pass meets them.
+    """
 
     def __init__(self) -> None:
         self.probability = 0.0
         self.generator: torch.Generator | None = None
         self.share = WHOLE
+        self.paths = 0
+        self.drawn: Tensor | None = None  # (paths, rows, 1, 1, 1), scaled
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def new_path(self) -> int:
+        self.paths += 1
+        return self.paths - 1
+
+    def mask(self, rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The next scaled mask, `(rows, 1, 1, 1)`, for this process's rows."""
+        keep = 1.0 - self.probability
+        mask = torch.empty((self.share.whole(rows), 1, 1, 1), dtype=dtype, device=device)
+        return self.share.of(mask.bernoulli_(keep, generator=self.generator)) / keep
+
+    def __call__(self, x: Tensor, path: int) -> Tensor:
+        # A compiled pass reads nothing here but `drawn`: a probability that changes would compile it anew.
+        if self.drawn is not None:
+            return x * self.drawn[path].to(x.dtype)
         if self.probability == 0.0:
             return x
-        keep = 1.0 - self.probability
-        shape = (self.share.whole(x.shape[0]), 1, 1, 1)
-        mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep, generator=self.generator)
-        return x * (self.share.of(mask) / keep)
+        return x * self.mask(x.shape[0], x.dtype, x.device)
 
 
 class DiscreteGraph(nn.Module):
@@ -231,6 +255,10 @@ class DiscreteGraph(nn.Module):
             )
             for node in genotype.nodes
         )
+        self.paths = tuple(
+            tuple(None if isinstance(operation, Identity) else drop_path.new_path() for operation in node.children())
+            for node in self.operations
+        )
 
     @property
     def multiplier(self) -> int:
@@ -239,12 +267,12 @@ class DiscreteGraph(nn.Module):
     def nodes(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Inputs and intermediate nodes, in order."""
         sources = [_Source(x) for x in inputs]
-        for choices, operations in zip(self.genotype.nodes, self.operations, strict=True):
+        for choices, operations, paths in zip(self.genotype.nodes, self.operations, self.paths, strict=True):
             outputs = []
-            for (_, src), operation in zip(choices, operations.children(), strict=True):
+            for (_, src), operation, path in zip(choices, operations.children(), paths, strict=True):
                 output = sources[src].through(operation)  # type: ignore[arg-type]
-                if self.training and not isinstance(operation, Identity):
-                    output = self.drop_path(output)
+                if self.training and path is not None:
+                    output = self.drop_path(output, path)
                 outputs.append(output)
             if outputs:
                 sources.append(_Source(sum(outputs[1:], outputs[0])))

@@ -9,7 +9,6 @@ torch's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -79,19 +78,31 @@ def _every_second(x: Tensor, start: int) -> Tensor:
 
 
 class Halved:
-    """An image's two diagonal quarters of pixels, each made once: what operations of stride 2 share."""
+    """An image's two diagonal quarters of pixels, each made once: what operations of stride 2 share.
+
+    Without `functools.cached_property`, at which torch.compile breaks the graph in Python 3.11.
+    """
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
+        self._even: Tensor | None = None
+        self._shifted: Tensor | None = None
 
-    @cached_property
+    @property
     def even(self) -> Tensor:
         """Pixels 0, 2, ... of rows 0, 2, ...: `(n, C, ceil(H / 2), ceil(W / 2))`."""
-        return _every_second(self.x, 0)
+        if self._even is None:
+            self._even = _every_second(self.x, 0)
+        return self._even
 
-    @cached_property
+    @property
     def shifted(self) -> Tensor:
         """Pixels 1, 3, ... of rows 1, 3, ...; odd sizes are padded with zeros to the shape of `even`."""
+        if self._shifted is None:
+            self._shifted = self._padded()
+        return self._shifted
+
+    def _padded(self) -> Tensor:
         shifted = _every_second(self.x, 1)
         odd_height, odd_width = self.x.shape[2] % 2, self.x.shape[3] % 2
         return nn.functional.pad(shifted, (0, odd_width, 0, odd_height)) if odd_height or odd_width else shifted

@@ -135,14 +135,20 @@ class Identity(Operation):
 
 
 class Noise(Operation, Drawing):
-    """Draws N(0, 1) for every output value, whatever its input (RobustDARTS' space S4); in evaluation mode too."""
+    """Draws N(0, 1) for every output value, whatever its input (RobustDARTS' space S4); in evaluation mode too.
+
+    `drawn`: the noise of the next pass, where it was drawn ahead of it (see `ahead.Ahead`).
+    """
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
+        self.drawn: Tensor | None = None
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
+        noise = self.drawn
+        if noise is None:
+            noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
         return noise if scale is None else scale * noise
 
 

@@ -36,21 +36,28 @@ class Estimator(Member):
 
 @contextmanager
 def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the tensors (all the weights, or all the alphas) are constants: gradients of the others are cheaper."""
-    for leaf in leaves:
+    """Inside, the tensors (all the weights, or all the alphas) are constants: gradients of the others are cheaper.
+
+    On leaving, those that learned before learn again. A weight that its module holds fixed stays fixed.
+    """
+    learning = [leaf for leaf in leaves if leaf.requires_grad]
+    for leaf in learning:
         leaf.requires_grad_(False)
     try:
         yield
     finally:
-        for leaf in leaves:
+        for leaf in learning:
             leaf.requires_grad_(True)
 
 
 def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """dloss/dleaf for each leaf; 0 where a sparse relaxation has left it out of the pass."""
-    if not loss.requires_grad:  # it has left out all: every edge drew `none`
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    return list(torch.autograd.grad(loss, list(leaves), materialize_grads=True))
+    """dloss/dleaf for each leaf; 0 where a sparse relaxation has left it out of the pass, or its module holds it fixed.
+
+    A loss has no graph at all where every edge drew `none`.
+    """
+    learning = [leaf for leaf in leaves if leaf.requires_grad] if loss.requires_grad else []
+    gradients = iter(torch.autograd.grad(loss, learning, materialize_grads=True) if learning else ())
+    return [next(gradients) if loss.requires_grad and leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]
 
 
 def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
@@ -173,9 +180,10 @@ def look_ahead(
     xi: float,
     coefficient: float,
 ) -> tuple[list[Tensor], list[Tensor], Loss]:
-    """At w': dL_val/dalpha, dL_val/dw', and the loss; `coefficient` multiplies the gradients.
+    """At w': dL_val/dalpha, v = dL_val/dw', and the loss; `coefficient` multiplies the gradients.
 
-    The weights are moved in place; the caller restores them.
+    v is 0 for frozen weights: they do not move, so dw'/dalpha is 0 there, and no term of the second order comes
+    through them. The weights are moved in place; the caller restores them.
     """
     direction = virtual_direction(objective, weight_gradients, optimizer, coefficient)
     with torch.no_grad():
@@ -184,4 +192,9 @@ def look_ahead(
         loss = objective.alpha_loss(alpha_batch)
         found = gradients_of(loss.value, [*objective.alphas, *objective.weights])
     count = len(objective.alphas)
-    return found[:count], found[count:], loss
+    frozen = objective.frozen
+    v = [
+        torch.zeros_like(gradient) if position in frozen else gradient
+        for position, gradient in enumerate(found[count:])
+    ]
+    return found[:count], v, loss

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from raydarts.search.estimators.base import (
     AlphaGradient,
@@ -18,7 +21,8 @@ from raydarts.tasks import Batch
 
 
 class ExactHvp(UnrolledEstimator):
-    """dL_val(w', alpha)/dalpha - xi k d2L_train(w, alpha)/(dalpha dw) v, with v = dL_val/dw' at w'.
+    """dL_val(w', alpha)/dalpha - xi k d2L_train(w, alpha)/(dalpha dw) v, with v = dL_val/dw' at w', and 0 for
+    frozen weights, which do not move with alpha.
 
     k is 1 but for `grad_clip`, and then the factor by which the virtual step was clipped, taken as constant.
 
@@ -47,13 +51,29 @@ class ExactHvp(UnrolledEstimator):
         # The graph is made after the weights are back: moved in place, its saved tensors would be stale.
         with objective.virtual():
             loss = objective.weight_loss(weight_batch)
-            graph = torch.autograd.grad(loss.value, weights, create_graph=True, materialize_grads=True)
-            # A weight that a sparse relaxation left out has a gradient that depends on nothing.
-            pairs = [
-                (gradient, direction) for gradient, direction in zip(graph, v, strict=True) if gradient.requires_grad
-            ]
-            outputs, directions = zip(*pairs, strict=True)
-            product = torch.autograd.grad(outputs, objective.alphas, directions, materialize_grads=True)
+            product = self._product(objective, loss.value, v)
         scale = xi * k
         gradients = [alpha - scale * p for alpha, p in zip(alpha_gradients, product, strict=True)]
         return AlphaGradient(gradients, alpha_loss)
+
+    @staticmethod
+    def _product(objective: BilevelObjective, loss: Tensor, v: Sequence[Tensor]) -> list[Tensor]:
+        """d2loss/(dalpha dw) v over the weights that move; 0 where none does."""
+        frozen = objective.frozen
+        moving = [
+            (weight, direction)
+            for position, (weight, direction) in enumerate(zip(objective.weights, v, strict=True))
+            if position not in frozen
+        ]
+        weights = [weight for weight, _ in moving]
+        graph = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True) if weights else ()
+        # A weight that a sparse relaxation left out has a gradient that depends on nothing.
+        pairs = [
+            (gradient, direction)
+            for gradient, (_, direction) in zip(graph, moving, strict=True)
+            if gradient.requires_grad
+        ]
+        if not pairs:
+            return [torch.zeros_like(alpha) for alpha in objective.alphas]
+        outputs, directions = zip(*pairs, strict=True)
+        return list(torch.autograd.grad(outputs, objective.alphas, directions, materialize_grads=True))

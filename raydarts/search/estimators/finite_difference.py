@@ -23,7 +23,8 @@ from raydarts.tasks import Batch
 class FiniteDifference(UnrolledEstimator):
     """dL_val(w', alpha)/dalpha - xi k (g+ - g-) / (2 eps), g+- = dL_train(w +- eps v, alpha)/dalpha.
 
-    v = dL_val/dw' at w', eps = epsilon / norm(v) with the L2 norm over all weights, k is 1 but for `grad_clip`.
+    v = dL_val/dw' at w', and 0 for frozen weights, which do not move with alpha; eps = epsilon / norm(v) with the L2
+    norm over all weights; k is 1 but for `grad_clip`.
     Both passes see the same dropout masks. Published second-order code multiplies by eps in places where it must
     divide by 2 eps; here the limit epsilon -> 0 is `exact_hvp`.
 

@@ -19,7 +19,8 @@ class SdartsAdv(Sdarts):
 
     From a uniform random start in the ball, `moves` moves of reach * r / moves along the sign of dL_train/d arch
     weights, each projected back; taken only where the loss rose. r grows as in `sdarts_rs`. The supernet is in
-    evaluation mode meanwhile, and every pass sees the same noise. `projection` `nearest` stays in the ball
+    evaluation mode meanwhile, and every pass sees the same noise. Under a relaxation that draws, batch norms
+    take the batch's own statistics: the running ones are of other draws. `projection` `nearest` stays in the ball
     and keeps each edge's a distribution; `none` stays in the ball; `rescaled` is the authors' (clamp, divide by the
     edge's sum), which can leave the ball. A weight step takes moves + 2 passes more. Candidates that a sparse
     relaxation leaves out have no gradient: of them only the start is random.
@@ -52,7 +53,9 @@ class SdartsAdv(Sdarts):
             return value
 
         centre = {name: ball.centre for name, ball in balls.items()}
-        with _evaluating(objective.supernet), constant(objective.weights):
+        drawn = objective.relaxation.RANDOM
+        mode = objective.batch_statistics() if drawn else _evaluating(objective.supernet)
+        with mode, constant(objective.weights):
             with torch.no_grad():
                 before = loss(centre)
             points = {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}

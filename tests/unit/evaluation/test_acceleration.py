@@ -11,7 +11,10 @@ from torch import nn
 from raydarts.config.loader import load_spec
 from raydarts.errors import SpecError
 from raydarts.evaluation.evaluation import Evaluation
-from tests.unit.evaluation.test_parallel import made
+from raydarts.runs.identity import differences
+from raydarts.spaces.genotype import CellGenotype, Genotype
+from raydarts.spaces.primitives import STRIDED
+from tests.unit.evaluation.test_parallel import GENOTYPE, NOISY, made
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,22 +66,119 @@ def test_channels_last_is_a_layout_and_no_other_computation() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
-def test_compile_runs_compiled_code_with_the_same_weights_and_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs: list[Any] = []
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that torch.compile makes. Tracing is torch's own; a compiler would take a minute on a CPU."""
+    found: list[Any] = []
 
     def backend(graph: Any, inputs: Any) -> Any:
-        graphs.append(graph)
+        found.append(graph)
         return graph.forward
 
     compiler = torch.compile
-    # Tracing is torch's own; what a compiler would make of the graphs takes a minute on a CPU.
-    monkeypatch.setattr(torch, "compile", lambda network: compiler(network, backend=backend))
-    plain, compiled = made(), made(compile=True)
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compiler(network, backend=backend, **options))
+    return found
+
+
+def cell_of(primitives: list[str]) -> list[list[Any]]:
+    """A node of two edges for each two of the primitives, all from the cell's inputs."""
+    pairs = [*primitives, *primitives[: len(primitives) % 2]]
+    return [[primitive, number % 2] for number, primitive in enumerate(pairs)]
+
+
+SMALL: dict[str, Any] = {
+    "genotype": NOISY | {"reduce": NOISY["normal"]},
+    "network": {"channels": 2, "layers": 1, "auxiliary_weight": 0},
+}
+HALVING = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5", "noise"]
+EVERY = {"normal": cell_of([*STRIDED]), "reduce": cell_of(HALVING)}
+EVERY_PRIMITIVE = EVERY | {f"{name}_concat": list(range(2, 2 + len(cell) // 2)) for name, cell in EVERY.items()}
+BENCHMARK = Genotype(
+    (("cell", CellGenotype(((("nor_conv_3x3", 0),), (("none", 0), ("skip_connect", 1)),
+                            (("avg_pool_3x3", 0), ("nor_conv_1x1", 1), ("nor_conv_3x3", 2))), (3,))),)
+)  # fmt: skip
+NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "every primitive": (EVERY_PRIMITIVE, {}),
+    "noise in half precision": (NOISY, {"precision": "float32", "amp": "bfloat16"}),
+    "channels first": (NOISY, {"channels_last": False}),
+    "the stem for ImageNet": (GENOTYPE, {"network": {"channels": 2, "layers": 3, "stem": "imagenet"}}),
+    "NAS-Bench-201": (BENCHMARK.to_json(), {"network": {"channels": 2, "layers": 3, "auxiliary_weight": 0}}),
+}
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "raydarts"]
+
+
+@pytest.mark.parametrize(("genotype", "changes"), NETWORKS.values(), ids=NETWORKS)
+def test_compile_makes_one_graph_that_computes_and_draws_the_same(
+    graphs: list[Any], genotype: dict[str, Any], changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = []
+    for compile in (False, True):
+        job = made(genotype, compile=compile, **changes)
+        job.network.drop_path.probability = 0.4  # type: ignore[union-attr]
+        batch = next(job.parts["search"].epoch(4, job.streams["order"], job.streams["augment"]))
+        with job.acceleration.autocast():
+            outputs = [job.runner(job.acceleration.inputs(batch.inputs)) for _ in range(2)]
+        found.append({"outputs": outputs, "streams": job.streams.state_dict(), "state": job.network.state_dict()})
+    assert len(graphs) == 1
+    assert not warnings_of(caplog)
+    assert not list(differences(*found))
+
+
+def test_compile_trains_to_the_same_figures_and_weights(graphs: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    plain, compiled = (made(**SMALL, compile=compile) for compile in (False, True))
     for job in (plain, compiled):
+        while not job.finished:
+            job.run_epoch()
+    # The first epoch has no drop-path: its graph is another one.
+    assert len(graphs) == 2
+    assert not warnings_of(caplog)
+    assert compiled.metrics["train_loss"] == plain.metrics["train_loss"]
+    assert compiled.result()["test_loss"] == plain.result()["test_loss"]
+    assert not list(differences(plain.state_dict()["network"], compiled.state_dict()["network"]))
+    assert not list(differences(plain.state_dict()["streams"], compiled.state_dict()["streams"]))
+
+
+def test_a_rising_drop_path_is_not_compiled_anew_in_each_epoch(graphs: list[Any]) -> None:
+    job = made(**SMALL, epochs=12, compile=True)
+    while not job.finished:
         job.run_epoch()
-    assert graphs
-    assert compiled.metrics["train_loss"] == pytest.approx(plain.metrics["train_loss"], rel=1e-9)
-    assert list(compiled.state_dict()["network"]) == list(plain.state_dict()["network"])
+    assert len(graphs) == 2
+
+
+def test_compiled_and_resumed_it_ends_bit_identical(graphs: list[Any]) -> None:
+    """From a checkpoint of a run that was not compiled, too: both draw the same."""
+    whole, first, plain = made(**SMALL, compile=True), made(**SMALL, compile=True), made(**SMALL)
+    while not whole.finished:
+        whole.run_epoch()
+    for started in (first, plain):
+        started.run_epoch()
+        resumed = made(**SMALL, compile=True)
+        resumed.load_state_dict(started.state_dict())
+        while not resumed.finished:
+            resumed.run_epoch()
+        assert not list(differences(whole.state_dict()["network"], resumed.state_dict()["network"]))
+        assert not list(differences(whole.state_dict()["streams"], resumed.state_dict()["streams"]))
+
+
+def test_what_torch_cannot_trace_is_compiled_in_pieces_and_that_is_said(
+    graphs: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Untraceable(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch._dynamo.graph_break()
+            return x
+
+    plain, job = made(**SMALL, epochs=1), made(**SMALL, epochs=1, compile=True)
+    job.network.pool = nn.Sequential(job.network.pool, Untraceable())  # type: ignore[union-attr, arg-type]
+    plain.run_epoch()
+    job.run_epoch()
+    assert len(graphs) > 1
+    assert any("in pieces" in message for message in warnings_of(caplog))
+    assert job.metrics["train_loss"] == plain.metrics["train_loss"]
 
 
 def test_what_cannot_be_is_refused_when_the_spec_is_read(tmp_path: Any) -> None:

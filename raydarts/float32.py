@@ -1,0 +1,63 @@
+"""How exactly NVIDIA GPUs multiply float32 numbers, while a job computes and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_FLAGS = (
+    (torch.backends.cuda.matmul, "fp32_precision"),
+    (torch.backends.cudnn.conv, "fp32_precision"),  # type: ignore[attr-defined]
+    (torch.backends.cudnn.rnn, "fp32_precision"),
+    (torch.backends.mkldnn.matmul, "fp32_precision"),  # type: ignore[attr-defined]
+)
+"""Where torch keeps what it does. The last is a CPU's; torch changes it together with the first."""
+
+
+def _set_matmul(precise: bool) -> None:
+    """By the function that sets torch's old and new flag alike: torch.compile read the old one until torch 2.13."""
+    torch.set_float32_matmul_precision("highest" if precise else "high")
+
+
+@contextmanager
+def arithmetic(*, tf32: bool) -> Iterator[None]:
+    """Inside, float32 convolutions and matrix products on a GPU may round what they multiply to TF32, or must not.
+
+    TF32 keeps 10 of a float32's 23 bits; GPUs of compute capability 8.0 and above have it. torch allows it in
+    convolutions unless it is told otherwise. cuDNN takes deterministic algorithms alone inside: else a resumed run
+    would not end as one that was never killed.
+
+    The flags are the process's, so they are put back on leaving: in a process that runs many trials none has the
+    setting of another. What a CPU does stays as it is.
+    """
+    before = [getattr(*flag) for flag in _FLAGS]
+    deterministic, on_cpu = torch.backends.cudnn.deterministic, before[-1]
+    value = "tf32" if tf32 else "ieee"
+    torch.backends.cudnn.deterministic = True
+    _set_matmul(not tf32)
+    torch.backends.mkldnn.matmul.fp32_precision = on_cpu  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv.fp32_precision = value  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = value  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = deterministic
+        _set_matmul(before[0] != "tf32")
+        for (backend, name), was in zip(_FLAGS, before, strict=True):
+            setattr(backend, name, was)
+
+
+def state() -> dict[str, bool]:
+    """Whether TF32 is allowed now, in `matmul` and in `conv`."""
+    return {
+        "matmul": torch.backends.cuda.matmul.fp32_precision == "tf32",
+        "conv": torch.backends.cudnn.conv.fp32_precision == "tf32",  # type: ignore[attr-defined]
+    }
+
+
+def require_float32(allowed: bool, precision: str | None) -> None:
+    """Raise `ValueError` where TF32 is asked for and nothing computes in float32."""
+    if allowed and precision == "float64":
+        raise ValueError("has no effect in precision float64; write precision: float32, or tf32: false")
