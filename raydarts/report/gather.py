@@ -14,6 +14,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, score_of, search_score_of
+from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 
 
@@ -114,8 +115,12 @@ class Run:
 
     @property
     def searcher(self) -> str:
-        found = (self.spec.get("sweep") or {}).get("searcher", "grid")
-        return str(found.get("name", "grid") if isinstance(found, Mapping) else found)
+        return searcher_of(self.description)
+
+    @property
+    def model_based(self) -> bool:
+        """Whether the searcher proposed settings in view of earlier results."""
+        return is_model_based(self.description)
 
     @cached_property
     def completed(self) -> list[Searched]:

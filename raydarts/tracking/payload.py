@@ -11,7 +11,6 @@ from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
-from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.tracking import names
