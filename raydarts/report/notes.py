@@ -103,8 +103,8 @@ def cautions(run: Run) -> list[str]:
         )
     if run.model_based:
         lines.append(
-            f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not independent "
-            "draws: p-values and intervals of settings are approximate."
+            f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not "
+            "independent draws: p-values and intervals of settings are approximate."
         )
     stopped = sum(search.status == "stopped" for search in run.searches)
     if stopped:
