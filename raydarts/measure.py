@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import psutil
 import torch
 from torch import Tensor
 
 from raydarts.errors import NonFiniteError
+
+_DECAY_GROWS = 2.0
 
 
 class Meter:
@@ -62,9 +67,36 @@ def peak_memory_mb(device: torch.device) -> float:
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
-def require_finite(value: Tensor, what: str, epoch: int, batch: int, setting: str) -> None:
-    """Raise `NonFiniteError` naming epoch (from 1), batch (from 0) and the setting to look at."""
+def require_finite(value: Tensor, what: str, epoch: int, batch: int, setting: Callable[[], str]) -> None:
+    """Raise `NonFiniteError` naming epoch (from 1), batch (from 0) and the setting to look at, which is asked then."""
     if not bool(torch.isfinite(value).all()):
         raise NonFiniteError(
-            f"{what} is not finite in epoch {epoch}, batch {batch}; nothing was stepped. Look at {setting}"
+            f"{what} is not finite in epoch {epoch}, batch {batch}; nothing was stepped. Look at {setting()}"
         )
+
+
+def setting_of(section: str, key: str, value: object, *, unclipped: bool = False) -> str:
+    """A setting as a message names it, with its value. `unclipped`: gradients are not clipped there, which may help."""
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{section}.{key} ({shown})" + (f" or {section}.grad_clip (0: no clipping)" if unclipped else "")
+
+
+class _Published(Protocol):
+    @property
+    def lr(self) -> float: ...
+
+    @property
+    def weight_decay(self) -> float: ...
+
+
+def outgrown(optimizer: torch.optim.Optimizer, published: _Published) -> str:
+    """Which setting of the weights' SGD made them grow without bound: `lr`, `lr_min` or `weight_decay`.
+
+    Weight decay alone does that from lr * weight_decay = 2 on. Then the one of the two that lies further above its
+    published value is meant.
+    """
+    group = optimizer.param_groups[0]
+    lr, decay = float(group["lr"]), float(group["weight_decay"])
+    if lr * decay >= _DECAY_GROWS and decay / published.weight_decay > lr / published.lr:
+        return "weight_decay"
+    return "lr_min" if lr > float(group.get("initial_lr", lr)) else "lr"

@@ -11,6 +11,7 @@ from typing import Any
 from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import promotion
+from raydarts.runs.score import ACCURACY
 from raydarts.spaces.genotype import describe_genotype
 
 PRIMITIVES = ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
@@ -173,7 +174,7 @@ def write_run(
 
 
 def _retrain(run: RunDirectory, planted: Planted, top_k: int, rng: random.Random, clock: float) -> None:
-    decisions = promotion(results.trials(run), "validation_accuracy", "max", top_k, None)
+    decisions = promotion(results.trials(run), ACCURACY, top_k, None)
     run.write("promotion.json", decisions)
     for number, decision in enumerate(entry for entry in decisions if entry["promoted"]):
         skips = decision["skips"]["normal"]

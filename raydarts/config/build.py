@@ -23,9 +23,12 @@ def build_search(settings: SearchSettings, data: DataSettings, device: str) -> S
     return Search(settings, load_splits(data), device)
 
 
-def build_evaluation(stage: EvaluateSettings, data: DataSettings, genotype: Genotype, seed: int, device: str) -> Job:
+def build_evaluation(
+    stage: EvaluateSettings, data: DataSettings, genotype: Genotype, seed: int, device: str, section: str = "evaluate"
+) -> Job:
     """An evaluation, not begun: a training on its data, or the reading of a table.
 
+    `section`: the stage's place in the spec, by which its errors name a setting.
     Raises `InputError` where the training is for data of another kind.
     """
     if stage.table is not None:
@@ -33,10 +36,10 @@ def build_evaluation(stage: EvaluateSettings, data: DataSettings, genotype: Geno
     training, splits = stage.training, load_splits(data)
     if isinstance(training, LanguageSettings):
         if isinstance(splits, TextSplits):
-            return LanguageEvaluation(training, genotype, splits, seed, device)
+            return LanguageEvaluation(training, genotype, splits, seed, device, section)
     elif not isinstance(splits, TextSplits):
-        return Evaluation(training, genotype, splits, seed, device)
+        return Evaluation(training, genotype, splits, seed, device, section)
     raise InputError(
-        f"evaluate.training.name: {training.name} is not for data.dataset {data.dataset.name}, which needs "
+        f"{section}.training.name: {training.name} is not for data.dataset {data.dataset.name}, which needs "
         f"{FOR_KIND[data.kind]}"
     )

@@ -21,6 +21,7 @@ from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
+from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import (
     NAME_PATTERN,
@@ -43,6 +44,8 @@ from raydarts.search.settings import SearchSettings
 from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
+_FOLLOWING = ("score", "model_based")
+"""What `LoadedSpec.to_plain` adds for readers, and follows from the rest."""
 LARGEST_GRID = 100_000
 
 
@@ -84,6 +87,7 @@ class LoadedSpec:
             "track": None if self.track is None else self.track.model_dump(mode="json"),
             "presets": self.presets_of(*SECTIONS),
             "score": self.score.to_json(),
+            "model_based": fits_a_model(self.sweep.searcher),
         }
 
     @property
@@ -113,14 +117,14 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     presets = expand(root, problems)
     override(root, others)
     inherit(root)
-    return _load(root, str(path), text, Path(path).stem, presets, problems)
+    return _load(root, str(path), text, Path(path).stem, presets, problems, begun=False)
 
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
     """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
-    stored = {key: item for key, item in value.items() if key != "score"}  # follows from the rest
+    stored = {key: item for key, item in value.items() if key not in _FOLLOWING}
     presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
-    return _load(from_plain(stored, file), file, "", "run", presets, [])
+    return _load(from_plain(stored, file), file, "", "run", presets, [], begun=True)
 
 
 def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> BudgetSettings:
@@ -148,7 +152,10 @@ def _load(
     default_name: str,
     presets: Mapping[str, tuple[str, ...]],
     problems: list[Problem],
+    *,
+    begun: bool,
 ) -> LoadedSpec:
+    """`begun`: a run has this spec already, and may go on with what a new one is refused."""
     fill_in(root, problems)
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
@@ -176,6 +183,8 @@ def _load(
     problems += no_consequences(found, broken)
     if not broken and data is not None and sweep is not None:
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
+        if not begun:
+            problems += refuse_tuned_seeds(tree, sweep.searcher)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
     return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, stages, file, text, presets, track)

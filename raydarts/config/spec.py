@@ -13,7 +13,7 @@ from raydarts.errors import InputError
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Choose, Component, Settings
-from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of
+from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of, score_named
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -157,6 +157,11 @@ class SweepSettings(TrialsSettings):
         if value is not None and value != wanted and metric.rsplit("_", maxsplit=1)[-1] in MEASURES:
             raise ValueError(f"must be {wanted} with {metric}: {value} would promote the worst; or leave mode out")
         return value or wanted
+
+    @property
+    def score(self) -> Score:
+        """What search trials are ordered by."""
+        return score_named(self.metric, self.mode or mode_of(self.metric))
 
 
 class EvaluateSettings(TrialsSettings):

@@ -12,11 +12,12 @@ from raydarts.data.batches import PreparedImages
 from raydarts.data.parts import batches
 from raydarts.data.splits import Splits
 from raydarts.evaluation.acceleration import Acceleration
+from raydarts.evaluation.divergence import blamed
 from raydarts.evaluation.parallel import Team
 from raydarts.evaluation.schedule import learning_rate
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.float32 import arithmetic
-from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
+from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory, setting_of
 from raydarts.spaces import Genotype, space_of
 from raydarts.streams import Streams
 from raydarts.tasks import Batch
@@ -40,8 +41,10 @@ class Evaluation:
         splits: Splits,
         seed: int,
         device: torch.device | str = "cpu",
+        section: str = "evaluate",
     ) -> None:
         self.settings = settings
+        self._section = section
         self.genotype = genotype
         self.device = torch.device(device)
         self.dtype = getattr(torch, settings.precision)
@@ -124,7 +127,9 @@ class Evaluation:
             if auxiliary is not None:
                 loss = loss + settings.network.auxiliary_weight * self._cross_entropy(auxiliary, batch.targets)
         # The mean of all processes, so that all stop where one must.
-        require_finite(self.team.mean(loss), "training loss", self.epoch + 1, number, "evaluate.training.lr")
+        require_finite(
+            self.team.mean(loss), "training loss", self.epoch + 1, number, lambda: self._blamed(batch, number, logits)
+        )
         weights = list(self.network.parameters())
         self.acceleration.backward(loss, self.optimizer)
         self.team.sum_gradients(weights)
@@ -133,6 +138,13 @@ class Evaluation:
             nn.utils.clip_grad_norm_(weights, settings.grad_clip)
         self.acceleration.step(self.optimizer)
         meter.add(loss, (logits.detach().argmax(1) == batch.targets).sum(), len(batch.targets))
+
+    def _blamed(self, batch: Batch, number: int, logits: Tensor) -> str:
+        """The setting to look at where a loss was not finite."""
+        weight = self.settings.network.auxiliary_weight
+        if weight > 1 and bool(torch.isfinite(self._cross_entropy(logits, batch.targets))):
+            return setting_of(f"{self._section}.training.network", "auxiliary_weight", weight)
+        return blamed(self._section, self.settings, self.optimizer, batch.inputs, self.epoch + number > 0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(logits, targets, label_smoothing=self.settings.label_smoothing)

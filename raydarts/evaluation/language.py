@@ -14,6 +14,7 @@ from raydarts.data.parts import batches
 from raydarts.data.text import Tokens
 from raydarts.data.text_splits import TextSplits
 from raydarts.evaluation.averaging import averaged, averaged_sgd, set_rate, should_average, take_up
+from raydarts.evaluation.divergence import blamed
 from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
@@ -43,8 +44,10 @@ class LanguageEvaluation:
         splits: TextSplits,
         seed: int,
         device: torch.device | str = "cpu",
+        section: str = "evaluate",
     ) -> None:
         self.settings = settings
+        self._section = section
         self.genotype = genotype
         self.splits = splits
         self.device = torch.device(device)
@@ -127,7 +130,14 @@ class LanguageEvaluation:
         settings = self.settings
         loss = self.task.loss(self.network, batch)
         value = loss.value if loss.penalty is None else loss.value + loss.penalty
-        require_finite(value, "training loss", self.epoch + 1, number, "evaluate.training.lr")
+        begun = self.epoch + number > 0
+        require_finite(
+            value,
+            "training loss",
+            self.epoch + 1,
+            number,
+            lambda: blamed(self._section, settings, self.optimizer, batch.inputs, begun),
+        )
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         if settings.grad_clip > 0:

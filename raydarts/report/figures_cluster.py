@@ -93,7 +93,7 @@ def drawings(run: Run) -> Figure:
     known = {s.genotype_id: s.genotype for s in run.searches if s.genotype_id and s.genotype}
     known |= {r.genotype_id: r.genotype for r in run.retrainings if r.genotype}
     if not ranked:
-        sign = -1.0 if run.mode == "max" else 1.0
+        sign = -run.supernet.sign
         scored = [s for s in run.completed if s.genotype_id and s.metric is not None]
         ranked = list(dict.fromkeys(str(s.genotype_id) for s in sorted(scored, key=lambda s: sign * (s.metric or 0))))
     chosen = [name for name in ranked if known.get(name)][:_DRAWN]

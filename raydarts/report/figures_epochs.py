@@ -174,7 +174,7 @@ def arch_weights(run: Run) -> Figure:
 def _shown(run: Run) -> Searched | None:
     """The trial behind the best retrained genotype that recorded its arch weights, else the best by the metric."""
     first = [search for name in run.ranked for search in run.found_by.get(name, [])]
-    sign = -1.0 if run.mode == "max" else 1.0
+    sign = -run.supernet.sign
     rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
     return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)
 

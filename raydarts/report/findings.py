@@ -195,7 +195,7 @@ def _reward(run: Run, draws: int) -> Finding | None:
     units = [search for search in run.completed if search.metric is not None and search.skips is not None]
     if len(units) < _FEWEST:
         return None
-    sign = 1.0 if run.mode == "max" else -1.0
+    sign = run.supernet.sign
     blocks = seed_blocks(units)
     found = stats.correlation(
         [float(search.skips or 0) for search in units],

@@ -13,7 +13,8 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord
-from raydarts.runs.score import Score, mode_of, score_named, score_of
+from raydarts.runs.score import Score, score_of, search_score_of
+from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 
 
@@ -90,11 +91,11 @@ class Run:
 
     @property
     def metric(self) -> str:
-        return str((self.spec.get("sweep") or {}).get("metric", self.score.metric))
+        return self.supernet.metric
 
     @property
     def mode(self) -> str:
-        return str((self.spec.get("sweep") or {}).get("mode") or mode_of(self.metric))
+        return self.supernet.mode
 
     @property
     def score(self) -> Score:
@@ -104,7 +105,7 @@ class Run:
     @property
     def supernet(self) -> Score:
         """What decided promotion: the sweep's metric."""
-        return score_named(self.metric, self.mode)
+        return search_score_of(self.description)
 
     @property
     def table(self) -> str | None:
@@ -114,8 +115,12 @@ class Run:
 
     @property
     def searcher(self) -> str:
-        found = (self.spec.get("sweep") or {}).get("searcher", "grid")
-        return str(found.get("name", "grid") if isinstance(found, Mapping) else found)
+        return searcher_of(self.description)
+
+    @property
+    def model_based(self) -> bool:
+        """Whether the searcher proposed settings in view of earlier results."""
+        return is_model_based(self.description)
 
     @cached_property
     def completed(self) -> list[Searched]:
@@ -198,7 +203,7 @@ def skips_of(row: Mapping[str, Any]) -> dict[str, int]:
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, metric: str) -> Searched:
+def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
     seed = choices.get(SEED, config.get("seed"))
@@ -208,7 +213,7 @@ def _searched(record: TrialRecord, trial: TrialDirectory, metric: str) -> Search
         status=record.status,
         seed=None if seed is None else int(seed),
         choices=choices,
-        metric=record.value(metric),
+        metric=record.value(score),
         skips=sum(skips.values()) if skips else None,
         skips_by_cell=skips,
         genotype=record.genotype,
@@ -248,7 +253,9 @@ def gather(path: Place) -> Run:
     searched = results.trials(run)
     whole = Run(
         description=description,
-        searches=[_searched(record, trial, draft.metric) for record, trial in zip(searched, run.trials(), strict=True)],
+        searches=[
+            _searched(record, trial, draft.supernet) for record, trial in zip(searched, run.trials(), strict=True)
+        ],
         retrainings=_retrainings(run, EVALUATE, draft.score),
         status=results.run_status(run),
         name=run.name,

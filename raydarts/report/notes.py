@@ -80,9 +80,10 @@ def cautions(run: Run) -> list[str]:
     """What the design of this run does not let one say."""
     lines = []
     if len(run.seeds) == 1 and run.searches:
+        more = "Run it again with another search.seed" if run.model_based else "Sweep search.seed"
         lines.append(
             f"All searches share search seed {run.seeds[0]}: what is found holds for that seed, and nothing is known "
-            "of others. Sweep search.seed to know more."
+            f"of others. {more} to know more."
         )
     if run.table is not None and run.validation:
         lines.append(
@@ -100,10 +101,10 @@ def cautions(run: Run) -> list[str]:
             "ranking: those that fitted these images by luck were the likelier to enter it. Accuracies of "
             "different stages are of different trainings, and are in no common mean."
         )
-    if run.searcher == "optuna":
+    if run.model_based:
         lines.append(
-            "The searcher (Optuna's TPE) proposed settings in view of earlier results, so trials are not independent "
-            "draws: p-values and intervals of settings are approximate."
+            f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not "
+            "independent draws: p-values and intervals of settings are approximate."
         )
     stopped = sum(search.status == "stopped" for search in run.searches)
     if stopped:

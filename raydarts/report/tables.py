@@ -15,7 +15,7 @@ from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.place import Place
-from raydarts.runs.score import Score, mode_of, score_named
+from raydarts.runs.score import Score
 from raydarts.runs.stages import EVALUATE, SEARCH
 
 
@@ -43,16 +43,9 @@ def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(row["status"] for row in rows))
 
 
-def _supernet(found: Mapping[str, Any]) -> Score:
-    """What decided promotion; of a single run, which has no sweep, what its retrainings would be ranked by."""
-    stage = found["spec"].get("sweep", {})
-    metric = stage.get("metric", found["score"]["metric"])
-    return score_named(metric, stage.get("mode") or mode_of(metric))
-
-
 def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    score = _supernet(found)
-    known = [trial for trial in found["trials"] if isinstance(trial["metrics"].get(score.metric), int | float)]
+    score = Score(**found["search_score"])
+    known = [trial for trial in found["trials"] if score.of(trial["metrics"]) is not None]
     if not known:
         return None
     return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
@@ -183,7 +176,7 @@ def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def trials_table(found: Mapping[str, Any]) -> RenderableType:
     """Every search trial: what was chosen for it, what it measured, its genotype."""
-    score = _supernet(found)
+    score = Score(**found["search_score"])
     names = _swept(found["trials"])
     table = Table(title="Search trials (one search seed each unless search.seed is swept)")
     for column in (

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
-from raydarts.runs.score import ACCURACY, Score
+from raydarts.runs.score import Score
 
 
-def promotion_order(records: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
-    """Completed trials by metric, then stopped ones by epochs reached and metric; failed ones never."""
-    sign = -1.0 if mode == "max" else 1.0
+def promotion_order(records: Iterable[TrialRecord], score: Score) -> list[TrialRecord]:
+    """Completed trials by score, then stopped ones by epochs reached and score; failed ones never."""
 
     def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
-        value = record.value(metric)
+        value = record.value(score)
         stopped = record.status == "stopped"
-        rank = math.inf if value is None else sign * value
+        rank = math.inf if value is None else -score.sign * value
         return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
 
     return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
@@ -51,16 +50,14 @@ def _decide(
     return decisions
 
 
-def promotion(
-    records: Sequence[TrialRecord], metric: str, mode: str, top_k: int, max_skips: int | None
-) -> list[dict[str, Any]]:
-    """Of the genotypes that searches found, best first by the search's own metric."""
-    ordered = promotion_order(records, metric, mode)
+def promotion(records: Sequence[TrialRecord], score: Score, top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
+    """Of the genotypes that searches found, best first by the search's own score."""
+    ordered = promotion_order(records, score)
     first = {record.genotype_id: record for record in reversed(ordered)}
     entries = []
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
-        known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, metric: best.value(metric)}
+        known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
         entries.append(({**entry, **known}, too_many_skips(best.skips, max_skips), ""))
     return _decide(entries, top_k, "best")
 
@@ -75,9 +72,9 @@ def narrowing(
     before: Iterable[Mapping[str, Any]],
     rows: Iterable[Mapping[str, Any]],
     source: str,
+    score: Score,
     top_k: int,
     max_skips: int | None,
-    score: Score = ACCURACY,
 ) -> list[dict[str, Any]]:
     """Of the genotypes that the stage `source` retrained, best first as `ranking` has them.
 

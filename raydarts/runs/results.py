@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -11,7 +10,7 @@ from typing import Any
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.place import each
-from raydarts.runs.score import ACCURACY, Score, score_of
+from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 
 
@@ -54,12 +53,18 @@ class TrialRecord:
         found = {key[len("skips_") :]: value for key, value in self.metrics.items() if key.startswith("skips_")}
         return {key: int(value) for key, value in found.items() if isinstance(value, int | float)}
 
-    def value(self, metric: str) -> float | None:
-        """A metric's last value, or None where it is absent or not finite."""
-        found = self.metrics.get(metric)
-        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-            return None
-        return float(found)
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """The last epoch's metrics; of a completed trial what its result says in their place.
+
+        A language model's result has the figures of its best epoch.
+        """
+        more = self.result.get("result") if self.status == "completed" else None
+        return {**self.metrics, **(more or {})}
+
+    def value(self, score: Score) -> float | None:
+        """What the trial came to in this score, or None where that is absent or not finite."""
+        return score.of(self.outcome)
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
@@ -114,12 +119,11 @@ def _std(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def evaluation_rows(records: Iterable[TrialRecord], score: Score = ACCURACY) -> list[dict[str, Any]]:
+def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[str, Any]]:
     """One row an evaluation: genotype id, seed, status, its score and the same of test data (None unless completed)."""
     rows = []
     for record in records:
-        done = record.status == "completed"
-        outcome = {**record.metrics, **record.result.get("result", {})} if done else {}
+        outcome = record.outcome if record.status == "completed" else {}
         rows.append(
             {
                 "genotype": record.description["genotype_id"],
@@ -148,7 +152,7 @@ def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
     return {name: {part: fmean(found) for part, found in parts.items()} for name, parts in values.items()}
 
 
-def ranking(rows: Iterable[Mapping[str, Any]], score: Score = ACCURACY) -> list[dict[str, Any]]:
+def ranking(rows: Iterable[Mapping[str, Any]], score: Score) -> list[dict[str, Any]]:
     """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -232,6 +236,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,
         "score": score.to_json(),
+        "search_score": search_score_of(description).to_json(),
         "ranking": ranking(evaluated, score),
         "baselines": baselines(done),
         "faults": faults(run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,13 @@ class Score:
     def direction(self) -> str:
         return "higher is better" if self.mode == "max" else "lower is better"
 
+    def of(self, values: Mapping[str, Any]) -> float | None:
+        """This figure among `values`; None where it is absent or not finite."""
+        value = values.get(self.metric)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value)
+
     def better(self, one: float, other: float) -> bool:
         return self.sign * one > self.sign * other
 
@@ -75,5 +83,16 @@ def score_named(metric: str, mode: str) -> Score:
 
 def score_of(description: Mapping[str, Any]) -> Score:
     """What a run's retrainings are ranked by, out of its run.json; runs made before scores were kept: accuracy."""
-    found = (description.get("spec") or {}).get("score")
-    return ACCURACY if found is None else Score(**found)
+    kept = (description.get("spec") or {}).get("score")
+    return ACCURACY if kept is None else Score(**kept)
+
+
+def search_score_of(description: Mapping[str, Any]) -> Score:
+    """What a run's search trials are ordered by, out of its run.json: the sweep's metric.
+
+    A single search has no sweep: then what its retrainings would be ranked by.
+    """
+    sweep = (description.get("spec") or {}).get("sweep") or {}
+    if sweep.get("metric") is None:
+        return score_of(description)
+    return score_named(sweep["metric"], sweep.get("mode") or mode_of(sweep["metric"]))

@@ -70,6 +70,13 @@ def section_of(spec: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
     return next((each.settings for each in stages_of({"spec": spec}) if each.name == stage), {})
 
 
+def place_of_section(spec: Mapping[str, Any], stage: str) -> str:
+    """The dotted path of a stage's section in a spec: `sweep`, `evaluate`, `rungs.0`."""
+    if stage == SEARCH:
+        return "sweep"
+    return next((each.section for each in stages_of({"spec": spec}) if each.name == stage), EVALUATE)
+
+
 def data_of(spec: Mapping[str, Any], stage: str) -> Any:
     """The `data` section that a stage is run on, of a run.json's spec."""
     own = None if stage == SEARCH else section_of(spec, stage).get("data")

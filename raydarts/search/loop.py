@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from raydarts.data.batches import Batches
 from raydarts.measure import Meter, require_finite
+from raydarts.search.divergence import blamed
 from raydarts.search.estimators.base import constant, gradients_of
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
 from raydarts.search.settings import SearchSettings
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, Loss
-
-_BLAMED = {
-    "weight": "search.lr",
-    "alpha": "search.arch_lr, search.estimator or a penalty's strength",
-}
 
 
 class Loop:
@@ -43,12 +39,12 @@ class Loop:
                 if train_alpha:
                     # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
                     loss = model.architect.gradient(step)
-                    _require_finite(loss, model.objective.alphas, "alpha", number, batch)
+                    _require_finite(model, step, loss, "alpha", number)
                     model.architect.step()
                     self._done(loss, "alpha", meters)
                 # 2. Update w by descending dL_train(w, alpha)/dw.
                 loss = self.weight_gradient(model, step)
-                _require_finite(loss, [], "weight", number, batch)
+                _require_finite(model, step, loss, "weight", number)
                 model.weight_optimizer.step()
                 self._done(loss, "weight", meters)
         model.schedule.step()
@@ -105,8 +101,11 @@ def _scaled(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[None]:
             group["lr"] = rate
 
 
-def _require_finite(loss: Loss, alphas: Sequence[Tensor], side: str, epoch: int, batch: int) -> None:
-    require_finite(loss.value, f"{side} loss", epoch, batch, _BLAMED[side])
-    for alpha in alphas:
+def _require_finite(model: SearchModel, step: Step, loss: Loss, side: str, epoch: int) -> None:
+    def setting() -> str:
+        return blamed(model, step, side)
+
+    require_finite(loss.value, f"{side} loss", epoch, step.number, setting)
+    for alpha in model.objective.alphas if side == "alpha" else ():
         if alpha.grad is not None:
-            require_finite(alpha.grad.sum(), "gradient of alpha", epoch, batch, _BLAMED[side])
+            require_finite(alpha.grad.sum(), "gradient of alpha", epoch, step.number, setting)

@@ -18,7 +18,7 @@ from raydarts.runs.observer import Observers
 from raydarts.runs.place import Place
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.cluster import ray_storage
-from raydarts.sweep.gpu_memory import is_full
+from raydarts.sweep.gpu_memory import advised, is_full
 from raydarts.sweep.jobs import bundle, job_of
 from raydarts.sweep.watchdog import Watchdog
 
@@ -141,7 +141,7 @@ def work(config: dict[str, Any]) -> None:
         if _of_a_partner(error):
             raise WorkersLostError(f"another worker was lost: {error}") from error
         trial.claim()
-        drive.fail(trial, error)
+        drive.fail(trial, advised(error, trial))
         raise  # the others wait for this one
 
 

@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from raydarts.runs.score import Score
+from raydarts.runs.stages import SEARCH
+
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
@@ -20,21 +23,19 @@ def _clock(seconds: float) -> str:
 class Display:
     """Told of every trial's start, epochs and end. `enabled` false: shows nothing."""
 
-    def __init__(self, metric: str, mode: str, enabled: bool = True, console: Console | None = None) -> None:
+    def __init__(self, score: Score, enabled: bool = True, console: Console | None = None) -> None:
         self._console = console or Console()
         self._enabled = enabled
-        self._metric = metric
-        self._mode = mode
         self._live: Live | None = None
         self._running: dict[str, int] = {}
         self.spent: Callable[[], str] = str
         """Says what of the budget is spent; an empty text: there is none."""
-        self.begin("search", 0, metric, mode)
+        self.begin(SEARCH, 0, score)
 
-    def begin(self, stage: str, total: int, metric: str, mode: str) -> None:
+    def begin(self, stage: str, total: int, score: Score) -> None:
         """A stage of `total` trials begins."""
         self._stage, self._total = stage, total
-        self._metric, self._mode = metric, mode
+        self._score = score
         self._counts = {"completed": 0, "stopped": 0, "failed": 0}
         self._running.clear()
         self._best: tuple[float, str] | None = None
@@ -72,7 +73,7 @@ class Display:
         self._fresh += 1
         self._counts[status] += 1
         self._consider(trial, value)
-        shown = error if error else f"{self._metric} {'unknown' if value is None else f'{value:.4f}'}"
+        shown = error if error else f"{self._score.metric} {'unknown' if value is None else f'{value:.4f}'}"
         if self._live is None or status == "failed":
             self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} {status}: {shown}")
 
@@ -88,7 +89,7 @@ class Display:
     def _consider(self, trial: str, value: float | None) -> None:
         if value is None:
             return
-        if self._best is None or (value > self._best[0]) == (self._mode == "max"):
+        if self._best is None or self._score.better(value, self._best[0]):
             self._best = (value, trial)
 
     def _panel(self) -> Table:
@@ -104,7 +105,7 @@ class Display:
         )
         running = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in self._running.items())
         table.add_row("running", running or "none")
-        best = "none yet" if self._best is None else f"{self._metric} {self._best[0]:.4f} (trial {self._best[1]})"
+        best = "none yet" if self._best is None else f"{self._score.metric} {self._best[0]:.4f} (trial {self._best[1]})"
         table.add_row("best so far", best)
         if spent := self.spent():
             table.add_row("budget", spent)

@@ -14,6 +14,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.promotion import promotion_order
+from raydarts.runs.score import score_of, search_score_of
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
 from raydarts.spaces import Genotype, Space
 
@@ -92,14 +93,13 @@ def _of_run(path: Place) -> tuple[dict[str, Any], Found]:
 
 def _ranked(run: RunDirectory, description: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     """Each stage's genotypes, best first; the last stage first. Transfers rank for other data, and are left out."""
+    score = score_of(description)
     for stage in reversed([stage for stage in stages_of(description) if not stage.is_transfer]):
         records = results.retrained(run, stage.name)
         genotypes = {record.description["genotype_id"]: record.description["genotype"] for record in records}
-        ranked = results.ranking(results.evaluation_rows(records))
+        ranked = results.ranking(results.evaluation_rows(records, score), score)
         yield stage.name, [genotypes[row["genotype"]] for row in ranked]
         if ranked := read_promotion(run, stage.name) or []:
             yield f"the promotion to {stage.name}", [each["genotype"] for each in ranked if each["promoted"]]
-    sweep = description["spec"].get("sweep") or {}
-    metric, mode = sweep.get("metric", "validation_accuracy"), sweep.get("mode", "max")
-    ordered = promotion_order(results.trials(run), metric, mode)
+    ordered = promotion_order(results.trials(run), search_score_of(description))
     yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]

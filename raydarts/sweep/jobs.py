@@ -10,7 +10,7 @@ from typing import Any
 from raydarts.config.spec import Resources
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.job import Job
-from raydarts.runs.stages import EVALUATE, data_of, run_of, section_of
+from raydarts.runs.stages import EVALUATE, data_of, place_of_section, run_of, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
@@ -34,7 +34,7 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
     common = {key: value for key, value in section_of(spec, name).items() if key in EvaluateSettings.model_fields}
     stage = EvaluateSettings.model_validate(common)
     genotype = Genotype.from_json(trial["genotype"], "trial.json")
-    return build_evaluation(stage, data, genotype, trial["seed"], device)
+    return build_evaluation(stage, data, genotype, trial["seed"], device, place_of_section(spec, name))
 
 
 def builder_named(path: str | None) -> Builder:

@@ -26,13 +26,13 @@ def promote(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str,
 def _decide(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str, Any]]:
     bars = (stage.settings.top_k, stage.settings.max_skips)
     if stage.source == SEARCH:
-        return promotion(results.trials(run), loaded.sweep.metric, loaded.sweep.mode, *bars)
+        return promotion(results.trials(run), loaded.sweep.score, *bars)
     if stage.source == GIVEN:
         return admission(run.description()["genotypes"]["candidates"], *bars)
     before = read_promotion(run, stage.source) or []
     score = score_of(run.description())
     rows = results.evaluation_rows(results.retrained(run, stage.source), score)
-    return narrowing(before, rows, stage.source, *bars, score)
+    return narrowing(before, rows, stage.source, score, *bars)
 
 
 class RetrainingStage:
@@ -45,7 +45,6 @@ class RetrainingStage:
 
     def __init__(self, run: RunDirectory, stage: Stage[Any], decisions: Sequence[Mapping[str, Any]]) -> None:
         self.score = score_of(run.description())
-        self.metric = self.score.metric
         chosen = [decision for decision in decisions if decision["promoted"]]
         self._rank = {decision["id"]: rank for rank, decision in enumerate(chosen)}
         self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
@@ -88,7 +87,7 @@ class RetrainingStage:
 
     def ended(self, record: TrialRecord) -> None:
         """What a completed retraining measured counts in the order of the others."""
-        value = record.value(self.metric)
+        value = record.value(self.score)
         if record.status == "completed" and value is not None:
             self._scores.setdefault(record.description["genotype_id"], []).append(value)
 

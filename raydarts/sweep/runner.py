@@ -93,7 +93,7 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
         run.write("status.json", {"status": "running"})
-        shown = Display(loaded.sweep.metric, loaded.sweep.mode, display)
+        shown = Display(loaded.sweep.score, display)
         ledger = Ledger(run)
         shown.spent = ledger.told
         here = away = False
@@ -153,10 +153,10 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, avai
     scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded.search), sweep.seed))
     refill(run, scheduler)
     stage = SearchStage(run, loaded, sweep.searcher.build())
-    shown.begin(SEARCH, stage.total(), sweep.metric, sweep.mode)
+    shown.begin(SEARCH, stage.total(), sweep.score)
     for record in results.trials(run):
         if record.result:
-            shown.known(record.id, record.status, record.value(sweep.metric))
+            shown.known(record.id, record.status, record.value(sweep.score))
     run_stage(
         stage,
         shown,
@@ -185,10 +185,10 @@ def _retrain(
     if source.total() == 0:
         shown.say(f"{stage.name}: no genotype was promoted, so none is retrained; promotion.json says why")
         return
-    shown.begin(stage.name, source.total(), source.metric, source.score.mode)
+    shown.begin(stage.name, source.total(), source.score)
     for record in results.retrained(run, stage.name):
         if record.result:
-            shown.known(record.id, record.status, record.value(source.metric))
+            shown.known(record.id, record.status, record.value(source.score))
     settings = stage.settings
     run_stage(
         source,

@@ -11,6 +11,7 @@ from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.score import Score
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.schedulers.base import replay
 from raydarts.sweep.searchers.base import Outcome, Searcher
@@ -29,7 +30,7 @@ class SearchStage:
         self._run = run
         self._loaded = loaded
         self._searcher = searcher
-        self.metric: str = loaded.sweep.metric
+        self.score: Score = loaded.sweep.score
         searcher.start(loaded)
         self._asked = 0
         told = self._replay()
@@ -96,11 +97,11 @@ class SearchStage:
 
     def _tell(self, index: int, record: TrialRecord) -> None:
         reports = [
-            (int(row["epoch"]), float(row[self.metric]))
+            (int(row["epoch"]), value)
             for row in record.rows
-            if isinstance(row.get(self.metric), int | float) and row.get("epoch") is not None
+            if (value := self.score.of(row)) is not None and row.get("epoch") is not None
         ]
-        outcome = Outcome(record.status, record.value(self.metric), reports)
+        outcome = Outcome(record.status, record.value(self.score), reports)
         self._searcher.tell(index, outcome)
         self._run.append_event({"event": "tell", "index": index, "outcome": outcome.to_json()})
 

@@ -114,7 +114,7 @@ class JobTrainable(tune.Trainable):
         if gpu_memory.is_full(error):
             result = gpu_memory.after(self._trial, self._config, error)
         else:
-            result = drive.fail(self._trial, gpu_memory.advised(error))
+            result = drive.fail(self._trial, gpu_memory.advised(error, self._trial))
         if result is not None:
             self._observers.finished(result)
 

@@ -19,6 +19,7 @@ from raydarts.runs import drive, faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.score import Score
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import ray_storage
@@ -33,7 +34,7 @@ T = TypeVar("T")
 class Source(Protocol):
     """Where a stage's trials come from."""
 
-    metric: str
+    score: Score
 
     def remaining(self) -> int:
         """How many trials are still to be run."""
@@ -138,7 +139,7 @@ class SourceSearch(TuneSearcher):
                 drive.stop(trial, describe_genotype)
         record = read_trial(trial)
         self._source.ended(record)
-        self._display.finished(record.id, record.status, record.value(self._source.metric), record.result.get("error"))
+        self._display.finished(record.id, record.status, record.value(self._source.score), record.result.get("error"))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing of Tune's own files is read back."""

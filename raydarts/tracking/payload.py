@@ -11,8 +11,7 @@ from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
-from raydarts.runs.results import TrialRecord
-from raydarts.runs.score import mode_of, score_of
+from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.tracking import names
 
@@ -31,13 +30,6 @@ def job_type(what: Mapping[str, Any]) -> str:
     return str(what.get("stage", EVALUATE)) if is_evaluation(what) else SEARCH
 
 
-def metric_of(description: Mapping[str, Any]) -> tuple[str, str]:
-    """The metric that decides, and its mode."""
-    sweep = (description.get("spec") or {}).get("sweep") or {}
-    metric = str(sweep.get("metric", score_of(description).metric))
-    return metric, str(sweep.get("mode") or mode_of(metric))
-
-
 def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's config as `wandb.init` takes it: every setting with its own type, and the versions that ran it."""
     spec = description.get("spec") or {}
@@ -45,8 +37,8 @@ def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str,
     if not is_evaluation(what):
         flat = names.flat_config({**(what.get("config") or {}), **versions})
         return names.nested(flat | _dataset(spec.get("data")))
-    metric, _ = metric_of(description)
-    flat = names.evaluation_config(what, metric, _supernet(run, what, metric))
+    score = search_score_of(description)
+    flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
     flat["found_by"] = list(what.get("trials") or [])
     training = section_of(spec, job_type(what)).get("training") or {}
     flat |= names.flat_config({"training": training, **versions})
@@ -60,10 +52,10 @@ def _dataset(data: Mapping[str, Any] | None) -> dict[str, Any]:
     return {} if name is None else {"data.dataset": name}
 
 
-def _supernet(run: RunDirectory, what: Mapping[str, Any], metric: str) -> float | None:
-    """What the supernet said of a genotype: the metric's mean over the searches that found it."""
+def _supernet(run: RunDirectory, what: Mapping[str, Any], score: Score) -> float | None:
+    """What the supernet said of a genotype: the score's mean over the searches that found it."""
     found = [results.read_trial(trial) for trial in run.trials() if trial.id in (what.get("trials") or ())]
-    values = [value for record in found if (value := record.value(metric)) is not None]
+    values = [value for record in found if (value := record.value(score)) is not None]
     return fmean(values) if values else None
 
 
@@ -112,20 +104,14 @@ def extremes(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     """Whether no completed trial of the same stage has a better value. Of equal ones the first counts as better."""
-    metric, mode = metric_of(description)
-    if is_evaluation(what):
-        metric, mode = score_of(description).metric, score_of(description).mode
+    score = score_of(description) if is_evaluation(what) else search_score_of(description)
     everyone = results.retrained(run, job_type(what)) if is_evaluation(what) else results.trials(run)
-    sign = 1.0 if mode == "max" else -1.0
-    values = {record.id: sign * value for record in everyone if (value := _final(record, metric)) is not None}
+    done = [record for record in everyone if record.status == "completed"]
+    values = {record.id: score.sign * value for record in done if (value := record.value(score)) is not None}
     own = values.get(trial_id)
     return own is not None and not any(
         value > own or (value == own and name < trial_id) for name, value in values.items() if name != trial_id
     )
-
-
-def _final(record: TrialRecord, metric: str) -> float | None:
-    return record.value(metric) if record.status == "completed" else None
 
 
 def scrub(text: str) -> str:

@@ -158,7 +158,7 @@ def genotypes(run: Run) -> str:
     chosen = list(run.ranked)
     order = "the best retrained genotypes"
     if not chosen:
-        sign = -1.0 if run.mode == "max" else 1.0
+        sign = -run.supernet.sign
         scored = [name for name in known if name in run.supernet_mean]
         chosen, order = sorted(scored, key=lambda name: sign * run.supernet_mean[name]), "the best-scored genotypes"
     chosen = [name for name in chosen if name in known][:_DRAWN]

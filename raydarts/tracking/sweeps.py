@@ -12,6 +12,8 @@ from raydarts.config.parsing import parse_tree
 from raydarts.config.source import from_plain
 from raydarts.config.track import WandbSettings
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.score import search_score_of
+from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.tracking import names, payload, state
 from raydarts.tracking.writer import wandb_module
 
@@ -24,14 +26,13 @@ def sweep_config(run: RunDirectory, description: Mapping[str, Any]) -> dict[str,
 
     `method` is what the searcher amounts to in W&B's words; nobody at W&B proposes anything.
     """
-    metric, mode = payload.metric_of(description)
-    searcher = ((description.get("spec") or {}).get("sweep") or {}).get("searcher") or {}
-    name = searcher.get("name", "grid") if isinstance(searcher, Mapping) else searcher
+    score = search_score_of(description)
+    others = "grid" if searcher_of(description) == "grid" else "random"
     return {
         "name": run.name,
         "description": str(description.get("question") or ""),
-        "method": {"grid": "grid", "optuna": "bayes"}.get(str(name), "random"),
-        "metric": {"name": names.last(metric), "goal": _GOALS[mode]},
+        "method": "bayes" if is_model_based(description) else others,
+        "metric": {"name": names.last(score.metric), "goal": _GOALS[score.mode]},
         "parameters": _nested(parameters((description.get("spec") or {}).get("search") or {})),
     }
 

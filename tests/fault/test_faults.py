@@ -121,4 +121,7 @@ def test_a_full_gpu_fails_by_name_where_no_retry_is_left(
 def test_a_machine_without_memory_fails_the_trial_with_advice(tmp_path: Path) -> None:
     code, run = sweep(tmp_path, {"no_memory": True})
     assert code == 1
-    assert "MemoryFullError: the machine's memory was full: lower batch_size" in results.trials(run)[0].result["error"]
+    assert (
+        "MemoryFullError: the machine's memory was full: lower search.batch_size"
+        in results.trials(run)[0].result["error"]
+    )

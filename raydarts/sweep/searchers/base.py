@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from raydarts.registry import Member
 
@@ -33,7 +33,18 @@ class Searcher(Member):
     `start` comes first. `propose` is called with 0, 1, 2, ... in order; None: there are no more.
     The calls are recorded and made again in the same order when a run is resumed, so the same
     calls must give the same draws.
+
+    `MODEL_BASED`: it fits a model to the trials' results and proposes by it, so that seeds may not be left open to
+    it. A class that says nothing counts as model-based where it defines `tell`, for what it is told may steer it;
+    one that only takes notes there says `MODEL_BASED = False`.
     """
+
+    MODEL_BASED: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "tell" in vars(cls) and "MODEL_BASED" not in vars(cls):
+            cls.MODEL_BASED = True
 
     def start(self, loaded: Any) -> None:
         """Take the `LoadedSpec` of the sweep."""

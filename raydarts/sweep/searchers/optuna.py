@@ -35,6 +35,7 @@ class Optuna(Searcher):
 
     NAME = "optuna"
     SOURCE = "Bergstra et al. 2011, NeurIPS; Akiba et al. 2019, KDD (arXiv 1907.10902)"
+    MODEL_BASED = True
 
     class Settings(registry.Settings):
         """`trials`: how many configurations; the first `startup_trials` are drawn at random."""

@@ -11,6 +11,7 @@ import pytest
 from raydarts.runs import promotion, results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.score import ACCURACY, PERPLEXITY, Score
 
 
 def record(
@@ -36,14 +37,14 @@ RECORDS = [
 
 
 def test_completed_come_first_then_stopped_by_epochs_and_failed_never() -> None:
-    ordered = promotion.promotion_order(RECORDS, "validation_accuracy", "max")
+    ordered = promotion.promotion_order(RECORDS, ACCURACY)
     assert [found.id for found in ordered] == ["g", "d", "a", "f", "h", "e", "b"]
-    ordered = promotion.promotion_order(RECORDS, "validation_accuracy", "min")
+    ordered = promotion.promotion_order(RECORDS, Score("validation_accuracy", "min", True))
     assert [found.id for found in ordered] == ["f", "a", "d", "g", "h", "e", "b"]
 
 
 def test_promotion_takes_distinct_genotypes_that_did_not_collapse() -> None:
-    decisions = promotion.promotion(RECORDS, "validation_accuracy", "max", top_k=2, max_skips=3)
+    decisions = promotion.promotion(RECORDS, ACCURACY, top_k=2, max_skips=3)
     assert [found["id"] for found in decisions if found["promoted"]] == ["same", "a"]
     collapsed = decisions[0]
     assert (collapsed["id"], collapsed["promoted"]) == ("g", False)
@@ -63,7 +64,7 @@ def row(genotype: str, seed: int, validation: float | None, test: float | None, 
 
 def test_ranking_is_by_mean_validation_with_the_sample_deviation() -> None:
     rows = [row("x", 0, 0.8, 0.9), row("y", 0, 0.9, 0.7), row("x", 1, 0.84, 0.9), row("y", 1, None, None, "failed")]
-    first, second = results.ranking(rows)
+    first, second = results.ranking(rows, ACCURACY)
     assert (first["genotype"], first["n"], first["validation_std"]) == ("y", 1, None)
     assert second["validation_mean"] == pytest.approx(0.82)
     assert second["validation_std"] == pytest.approx(0.04 / 2**0.5)
@@ -78,3 +79,12 @@ def test_a_report_of_a_run_with_nothing_in_it_is_json(tmp_path: Path) -> None:
     assert report["trials"][0]["status"] == "pending"
     assert report["trials"][0]["metrics"]["weight_loss"] is None
     json.dumps(report, allow_nan=False)
+
+
+def test_a_language_model_counts_by_its_best_epoch_wherever_it_is_ordered() -> None:
+    """Its last epoch may be worse than the one whose weights it keeps."""
+    rows = [{"epoch": 1, "validation_perplexity": 90.0}, {"epoch": 2, "validation_perplexity": 400.0}]
+    what = {"genotype_id": "g", "seed": 0}
+    done = TrialRecord("g-seed0", "completed", what, rows, {"result": {"validation_perplexity": 90.0}})
+    assert done.value(PERPLEXITY) == 90.0
+    assert results.evaluation_rows([done], PERPLEXITY)[0]["validation_perplexity"] == 90.0

@@ -6,12 +6,13 @@ import io
 
 from rich.console import Console
 
+from raydarts.runs.score import ACCURACY
 from raydarts.sweep.display import Display
 
 
 def told(console: Console, enabled: bool = True) -> str:
-    with Display("validation_accuracy", "max", enabled, console) as shown:
-        shown.begin("search", 3, "validation_accuracy", "max")
+    with Display(ACCURACY, enabled, console) as shown:
+        shown.begin("search", 3, ACCURACY)
         shown.known("0000", "completed", 0.25)
         shown.started("0001")
         shown.started("0002")

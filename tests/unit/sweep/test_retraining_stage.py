@@ -11,6 +11,7 @@ from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import narrowing
 from raydarts.runs.results import read_trial
+from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import chain, read_promotion
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.retraining import RetrainingStage, promote
@@ -126,7 +127,7 @@ def test_what_failed_in_a_rung_does_not_go_on() -> None:
         {"genotype": "c", "seed": 0, "status": "completed", "validation_accuracy": 0.3, "test_accuracy": 0.1},
     ]
     before[2]["skips"] = {"normal": 7}
-    found = narrowing(before, rows, "rung-1", 3, max_skips=6)
+    found = narrowing(before, rows, "rung-1", ACCURACY, 3, max_skips=6)
     assert [(each["id"], each["promoted"]) for each in found] == [("c", False), ("b", True), ("a", False)]
     assert [each["reason"] for each in found] == [
         "skip connections: 7 in normal; max_skips is 6",

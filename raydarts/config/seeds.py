@@ -1,0 +1,76 @@
+"""Seeds are drawn, never tuned: what a searcher that fits a model must find fixed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from raydarts.config.checks import check_draw
+from raydarts.config.distributions import Path, Tree
+from raydarts.config.source import Where
+from raydarts.config.validation import where_of
+from raydarts.errors import Problem
+from raydarts.registry import Component, members
+
+_SEED = re.compile(r"(^|_)seeds?(_|$)", re.IGNORECASE)
+_SHOWN = 5
+
+
+def fits_a_model(searcher: Component) -> bool:
+    """Whether a searcher proposes by a model of how the settings act: it declares that itself."""
+    return bool(getattr(searcher.member, "MODEL_BASED", False))
+
+
+def refuse_tuned_seeds(tree: Tree, searcher: Component) -> list[Problem]:
+    """A problem for each seed that has more than one value, where the searcher fits a model.
+
+    A seed is any setting called so (`seed`, `seeds`, `init_seed`), at any depth, of a member from outside too. It is
+    open where a distribution stands in its place, and where options of a choice above it have unlike seeds.
+    """
+    if not fits_a_model(searcher):
+        return []
+    met: dict[str, dict[str, tuple[Path, Where]]] = {}
+    for draw in tree.variations():
+        settings = check_draw(draw, [])
+        if settings is None:
+            continue
+        for name, path, value in _seeds(settings.model_dump(mode="json"), tree.name, ()):
+            met.setdefault(name, {}).setdefault(json.dumps(value), (path, where_of(path, draw.lines)))
+    problems = []
+    for values in met.values():
+        if len(values) > 1:
+            path, where = list(values.values())[1]
+            problems.append(Problem(*where, ".".join([tree.name, *map(str, path)]), _message(list(values), searcher)))
+    return problems
+
+
+def _message(values: list[str], searcher: Component) -> str:
+    shown = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
+    others = [name for name, member in members("searcher").items() if not getattr(member, "MODEL_BASED", False)]
+    return (
+        f"is left open ({shown}), and the searcher {searcher.name} fits a model to the trials' results: it would tune "
+        f"the seed, and take a lucky one for a good setting. Write one seed ({values[0]}) in all options, or use a "
+        f"searcher that fits no model (sweep.searcher {' or '.join(others)})"
+    )
+
+
+def _seeds(value: Any, name: str, path: Path) -> Iterator[tuple[str, Path, Any]]:
+    """Every seed in nested settings: a name that is the same in all draws, its path, its value.
+
+    A component is known by its name, wherever in a list it stands.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if _SEED.search(key):
+                yield f"{name}.{key}", (*path, key), item
+            else:
+                yield from _seeds(item, f"{name}.{key}{_called(item)}", (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _seeds(item, f"{name}{_called(item) or f'.{index}'}", (*path, index))
+
+
+def _called(value: Any) -> str:
+    return f"[{value['name']}]" if isinstance(value, Mapping) and isinstance(value.get("name"), str) else ""

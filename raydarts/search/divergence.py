@@ -1,0 +1,137 @@
+"""Which setting let a search leave the range of its numbers: of the weights' optimizer, of alpha's, or another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from raydarts.measure import outgrown, setting_of
+from raydarts.search.estimators.base import UnrolledSettings, constant, gradients_of
+from raydarts.search.model import SearchModel
+from raydarts.search.moments import Step
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.settings import SearchSettings
+from raydarts.tasks import Batch
+
+
+def blamed(model: SearchModel, step: Step, side: str) -> str:
+    """The setting to look at, once a loss or a gradient of `side` (`weight`, `alpha`) was not finite.
+
+    Where the number shows up says little: weights that are out of range show first in alpha's loss, which is computed
+    before their own. So the plain loss and its gradient are computed again, as they stand and with alpha at 0, where
+    all candidates count alike. Nothing is stepped, and the search ends after it.
+    """
+    if not all(_finite([batch.inputs]) for batch in (step.weight_batch, step.alpha_batch)):
+        return "data.dataset, whose batch holds values that are not finite"
+    if _works(model, step):
+        return _beside(model, step, side)
+    with _at_zero(model.objective.alphas):
+        return _of_alpha(model, step, side) if _works(model, step) else _of_weights(model, step)
+
+
+def _finite(values: list[Tensor]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in values)
+
+
+def _works(model: SearchModel, step: Step) -> bool:
+    """Whether the plain losses of both batches, and alpha's gradient of each, are finite."""
+    return all(_passes(model, batch) for batch in (step.weight_batch, step.alpha_batch))
+
+
+def _passes(model: SearchModel, batch: Batch) -> bool:
+    objective = model.objective
+    with objective.virtual(), constant(objective.weights):
+        loss = objective.training_loss(batch, objective.arch_weights())
+        return _finite([loss.value.detach(), *gradients_of(loss.value, objective.alphas)])
+
+
+@contextmanager
+def _at_zero(values: list[Tensor]) -> Iterator[None]:
+    saved = [value.detach().clone() for value in values]
+    with torch.no_grad():
+        torch._foreach_zero_(values)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(values, saved)
+
+
+def _is_fresh(model: SearchModel, step: Step) -> bool:
+    """Whether the weights have not been stepped yet."""
+    return model.schedule.last_epoch == 0 and step.number == 0
+
+
+def _of_alpha(model: SearchModel, step: Step, side: str) -> str:
+    settings = model.parts.settings
+    if side == "alpha" and _is_fresh(model, step):
+        return setting_of("search", "alpha_init", settings.alpha_init)
+    return setting_of("search", "arch_lr", settings.arch_lr)
+
+
+def _of_weights(model: SearchModel, step: Step) -> str:
+    if _is_fresh(model, step):
+        return "data.dataset and search.space: the loss of the first batch is not finite before any step"
+    settings = model.parts.settings
+    if model.tuning is not None and model.tuning.lr != model.parts.optimizers["lr"]:
+        return f"search.selection ({settings.selection.name}), which sets the learning rate of these epochs"
+    return _of_the_optimizer(model)
+
+
+def _of_the_optimizer(model: SearchModel) -> str:
+    """The setting of the weights' optimizer that is out of range, by the place that set it."""
+    settings = model.parts.settings
+    key = outgrown(model.weight_optimizer, SearchSettings())
+    if key == "weight_decay" and (remedy := _which(settings, lambda each: "weight_decay" in each.OVERRIDES)):
+        return remedy
+    return setting_of("search", key, getattr(settings, key), unclipped=settings.grad_clip == 0)
+
+
+def _beside(model: SearchModel, step: Step, side: str) -> str:
+    """Both the weights and alpha are in range: a remedy, or the estimator, goes out of it."""
+    settings = model.parts.settings
+    if side == "weight":
+        hooks = ("perturb", "weight_gradient")
+        return _which(settings, lambda each: _defines(each, *hooks)) or setting_of("search", "lr", settings.lr)
+    with torch.no_grad():
+        seen = model.objective.arch_weights(expected=True)
+        for index, regularizer in enumerate(model.regularizers):
+            penalty = regularizer.penalty(model.objective.alpha_by_type, seen)
+            if penalty is not None and not _finite([penalty]):
+                return f"search.regularizers.{index} ({regularizer.NAME})"
+    estimator = settings.estimator.settings
+    if isinstance(estimator, UnrolledSettings) and not estimator.is_first_order:
+        return _of_the_virtual_step(model, step)
+    names = [f"search.regularizers.{index} ({each.NAME})" for index, each in enumerate(model.regularizers)]
+    return " or ".join(names) or setting_of("search", "arch_lr", settings.arch_lr)
+
+
+def _of_the_virtual_step(model: SearchModel, step: Step) -> str:
+    """xi, where the loss is not finite behind the virtual step; else what of the estimator remains."""
+    settings = model.parts.settings
+    xi = settings.estimator.settings.xi
+    found = model.architect.estimator(model.objective, step.weight_batch, step.alpha_batch, model.weight_optimizer)
+    if not _finite([found.loss.value.detach()]) or not hasattr(settings.estimator.settings, "epsilon"):
+        if outgrown(model.weight_optimizer, SearchSettings()) == "weight_decay":
+            return _of_the_optimizer(model)
+        if xi == "lr":
+            return f"{_of_the_optimizer(model)}; search.estimator.xi follows the learning rate"
+        return setting_of("search.estimator", "xi", xi)
+    return setting_of("search.estimator", "epsilon", settings.estimator.settings.epsilon)
+
+
+def _defines(regularizer: type[Regularizer], *hooks: str) -> bool:
+    return any(getattr(regularizer, hook) is not getattr(Regularizer, hook) for hook in hooks)
+
+
+def _which(settings: SearchSettings, acts: Callable[[type[Regularizer]], bool]) -> str:
+    """The remedies that act so, as places in the spec; an empty text: there is none."""
+    names = [
+        f"search.regularizers.{index} ({component.name})"
+        for index, component in enumerate(settings.regularizers)
+        if acts(component.member)  # type: ignore[arg-type]
+    ]
+    return " or ".join(names)
