@@ -7,13 +7,13 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raydarts.errors import ClusterError
+from raydarts.errors import ClusterError, StorageError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
 from raydarts.sweep import first_worker, local
@@ -90,15 +90,17 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
 
 
 @contextmanager
-def connected(
-    address: str | None, modules: Sequence[str] = (), kept: Callable[[], Place | None] = lambda: None
-) -> Iterator[None]:
-    """A connection that ends with the block, where it was made for it. `kept`: see `disconnect`, asked at the end."""
+def connected(address: str | None, modules: Sequence[str], run: Place) -> Iterator[None]:
+    """A connection that ends with the block, where it was made for it. `run`: see `disconnect`."""
     here = connect(address, modules)
+    kept: Place | None = run
     try:
         yield
+    except StorageError:
+        kept = None
+        raise
     finally:
-        disconnect(here, kept())
+        disconnect(here, kept)
 
 
 def _say_what_is_not_used() -> None:
@@ -144,10 +146,10 @@ def keep_keys_out_of_logs() -> None:
         class_cache.ENV_VARS_TO_PROPAGATE.discard(name)
 
 
-def disconnect(connected_here: bool, kept: Place | None = None) -> None:
-    """End the connection. A Ray of this process' own ends with it: its processes and its folder.
+def disconnect(connected_here: bool, run: Place | None = None) -> None:
+    """End the connection. A Ray of this process' own ends with it: its processes and its folder, logs included.
 
-    `kept`: where the error output of its workers is copied, if they wrote any.
+    `run`: the run that keeps what its workers wrote to their error output, where it was made and they wrote any.
     """
     if not connected_here:
         return
@@ -157,7 +159,7 @@ def disconnect(connected_here: bool, kept: Place | None = None) -> None:
     if made is None:
         ray.shutdown()
     else:
-        made.end(ray, kept)
+        made.end(ray, run)
 
 
 def capacity(address: str | None = None) -> dict[str, float]:

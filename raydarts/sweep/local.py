@@ -47,8 +47,8 @@ class LocalRay:
             return []
         return [process for root in roots for process in _with_descendants(root) if _is_ray(process)]
 
-    def end(self, ray: ModuleType | None, kept: Place | None = None) -> None:
-        """Take everything away. `ray`: shut it down in order first. `kept`: where workers' error output is copied."""
+    def end(self, ray: ModuleType | None, run: Place | None = None) -> None:
+        """Take everything away. `ray`: shut it down in order first. `run`: keeps its workers' error output."""
         processes = self.processes()
         try:
             if ray is not None:
@@ -57,8 +57,8 @@ class LocalRay:
             for process in alive:
                 _kill(process)
             psutil.wait_procs(alive, timeout=_LINGERING)
-            if kept is not None:
-                ray_logs.keep(self.session, kept)
+            if run is not None:
+                ray_logs.keep(self.session, run)
         finally:
             self._folder.remove()
             for name, value in self._variables.items():

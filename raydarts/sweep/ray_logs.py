@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from raydarts.runs.place import Place, make_folder, write_bytes
+from raydarts.runs.place import Place, exists, make_folder, write_bytes
 
 _STARTED = re.compile(r"Started worker process with pid (\d+)")
 _ERROR = re.compile(r"^\[[^\]]* [ECF] \d+ \d+\] (?:\(\w+\) )?(.*)")
@@ -62,11 +63,17 @@ def of_workers(session: Path, pids: list[int]) -> list[str]:
     return lines[-_LINES:]
 
 
-def keep(session: Path, place: Place) -> None:
-    """Copy what the workers wrote to their error output into `place`: the session's folder ends with the sweep."""
+def keep(session: Path, run: Place) -> None:
+    """Copy what the workers wrote to their error output into the run: the session's folder ends with the sweep.
+
+    That the copy fails changes nothing about the sweep.
+    """
     files = {path: _tail(path) for path in sorted((session / "logs").glob("worker-*.err"))}
     written = {path: lines for path, lines in files.items() if lines}
-    if written:
+    with suppress(OSError):
+        if not written or not exists(run / "run.json"):
+            return
+        place = run / "ray" / "logs" / session.resolve().name
         make_folder(place)
-    for path, lines in list(written.items())[-_MOST_FILES:]:
-        write_bytes(place / path.name, ("\n".join(lines) + "\n").encode())
+        for path, lines in list(written.items())[-_MOST_FILES:]:
+            write_bytes(place / path.name, ("\n".join(lines) + "\n").encode())

@@ -13,7 +13,7 @@ from raydarts.errors import RunError, StorageError
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.place import Place, exists, place_of
+from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, connected
@@ -50,7 +50,7 @@ def start_sweep(
     place = place_of(storage) / (name or loaded.name)
     tracking.check(getattr(loaded, "track", None), place)
     RunDirectory.check_new(place)
-    with connected(address, _modules(builder), lambda: _output(place)):
+    with connected(address, _modules(builder), place):
         check_nodes(place.parent)
         run = RunDirectory.create(
             place,
@@ -69,11 +69,6 @@ def start_sweep(
 def _modules(builder: str | None) -> Sequence[str]:
     """What a trial's process imports, beside raydarts: raydarts' own jobs need torch."""
     return ("torch",) if builder is None else ()
-
-
-def _output(run: Place) -> Place | None:
-    """Where a run keeps what its workers wrote to their error output: Ray's own logs end with the sweep."""
-    return run / "ray" / "logs" / time.strftime("%Y%m%d-%H%M%S") if exists(run / "run.json") else None
 
 
 def resume_sweep(
@@ -105,7 +100,7 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     """
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
-        with connected(address, _modules(run.description().get("builder")), lambda: _output(run.path)):
+        with connected(address, _modules(run.description().get("builder")), run.path):
             return _run(run, loaded, address, display, available)
 
 
