@@ -100,6 +100,9 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
 ) -> None:
     """Run a sweep: search trials, retraining of the best genotypes in stages, ranking."""
+    from raydarts.sweep import gate
+
+    gate.prepare(address)  # before the spec's own modules, which may import Ray
     from raydarts.config.plan import plan, render
     from raydarts.sweep.given import genotypes_for
 
@@ -155,6 +158,9 @@ def resume(
             raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
         go_on(found, console)
         return
+    from raydarts.sweep import gate
+
+    gate.prepare(address)  # before the run's own modules, which may import Ray
     from raydarts.sweep.runner import resume_sweep
 
     _finish(resume_sweep(found.path, address=address, overrides=sets or ()), found.path)

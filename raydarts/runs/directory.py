@@ -183,14 +183,23 @@ class RunDirectory:
             write_bytes(folder / "spec.yaml", text.encode())
             write_json(folder / "run.json", description)
 
+        cls.check_new(path)
         try:
-            if exists(path):
-                hint = f"'raydarts resume {path}' goes on with it, or give" if exists(path / "run.json") else "give"
-                raise RunError(f"{path} already exists; {hint} the new run another --name")
             publish(draft, path)
         except OSError as error:
             raise RunError(f"{path}: the run directory cannot be made: {error.strerror or error}") from error
         return cls(path)
+
+    @staticmethod
+    def check_new(path: str | Place) -> None:
+        """Raise `RunError` where a new run cannot be made at `path`, because something is there."""
+        path = place_of(path).absolute()
+        try:
+            if exists(path):
+                hint = f"'raydarts resume {path}' goes on with it, or give" if exists(path / "run.json") else "give"
+                raise RunError(f"{path} already exists; {hint} the new run another --name")
+        except OSError as error:
+            raise RunError(f"{path}: the run directory cannot be made: {error.strerror or error}") from error
 
     @classmethod
     def open(cls, path: str | Place) -> RunDirectory:

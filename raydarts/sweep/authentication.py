@@ -25,18 +25,21 @@ UNKNOWN = (
 
 
 def default_token_file() -> Path:
-    """The file that Ray writes a new token to."""
-    return Path.home() / ".ray" / "auth_token"
+    """The file that Ray writes a new token to. Raises `ClusterError` where this user has no home directory."""
+    try:
+        return Path.home() / ".ray" / "auth_token"
+    except RuntimeError as error:
+        raise ClusterError(f"Ray's token has no place: {error} Set HOME, or RAY_AUTH_TOKEN") from error
 
 
 def token() -> str | None:
     """The token that Ray would find."""
     if value := os.environ.get("RAY_AUTH_TOKEN"):
         return value.strip()
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or default_token_file()).expanduser()
     try:
+        path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or default_token_file()).expanduser()
         return path.read_text(encoding="utf-8").strip() or None
-    except OSError:
+    except (OSError, ValueError, RuntimeError, ClusterError):  # there is none to be read
         return None
 
 
@@ -58,11 +61,25 @@ def make_token() -> None:
             written.write_text(secrets.token_hex(32), encoding="utf-8")
             with suppress(FileExistsError):  # somebody was faster
                 path.hardlink_to(written)
+        if token() is None:  # a file that is empty, or not to be read
+            raise OSError("it holds no token")
     except OSError as error:
         raise ClusterError(
             f"{path}: the token that keeps others off the local Ray cannot be written ({error}); "
             "set RAY_AUTH_TOKEN to one (python -c 'import secrets; print(secrets.token_hex(32))')"
         ) from error
+
+
+_OF_THIS_PROCESS = secrets.token_hex(32)
+"""The token of Rays that are started here where the home directory takes none. Ray reads a token once in a process."""
+
+
+def use_token_of_session(folder: Path) -> None:
+    """Let the Ray that is started in `folder`, which is this user's alone, ask for a token that lies there."""
+    path = folder / "auth_token"
+    path.touch(mode=0o600)
+    path.write_text(_OF_THIS_PROCESS, encoding="utf-8")
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
 def use_token_if_any() -> None:
@@ -102,10 +119,8 @@ def _takes(address: str, presented: str | None) -> bool:
 
 def tighten_token() -> None:
     """Take the default token file from everybody but its owner: Ray makes it as the umask has it, often 0644."""
-    path = default_token_file()
-    try:
+    with suppress(OSError, ClusterError):  # there is none, or it is on a disk that takes no change
+        path = default_token_file()
         found = path.stat()
         if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
             path.chmod(0o600)
-    except FileNotFoundError:
-        pass

@@ -7,33 +7,31 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from raydarts.errors import ClusterError
+from raydarts.errors import ClusterError, StorageError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
-from raydarts.sweep.authentication import admit, make_token, tighten_token
+from raydarts.sweep import first_worker, local
+from raydarts.sweep.authentication import admit, tighten_token
 from raydarts.sweep.autoscaling import maximum
-
-_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+from raydarts.sweep.gate import import_ray, prepare
 
 _STORAGE_VARIABLES = ("RAYDARTS_STORAGE_RETRY_SECONDS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 
 
-def set_environment() -> None:
-    """Ray reads these when it is imported, so this comes first. What the user set stays."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+@dataclass
+class _Connection:
+    """The Ray that this process started, if it did. There is one at a time, as Ray's own connection."""
+
+    local: local.LocalRay | None = None
+
+
+_connection = _Connection()
 
 
 def _python_path() -> str:
@@ -49,16 +47,15 @@ def _storage_variables() -> dict[str, str]:
     return {name: value for name, value in found.items() if "@" not in value}
 
 
-def connect(address: str | None = None) -> bool:
-    """Make sure that there is a connection. True: it was made here, so `disconnect` must end it."""
-    set_environment()
-    if address is None:
-        # Named for other systems, this is what makes Ray take 127.0.0.1 for the node and listen there alone;
-        # an explicit 127.0.0.1 is turned back into the outward address. Read when Ray is imported.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    else:
+def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
+    """Make sure that there is a connection. True: it was made here, so `disconnect` must end it.
+
+    Raises `ClusterError` where there is none, or where workers cannot start or import `modules`; nothing is left then.
+    """
+    prepare(address)
+    if address is not None:
         _probe(address)
-    import ray  # noqa: PLC0415 - after the environment
+    ray = import_ray(address)
 
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -72,19 +69,47 @@ def connect(address: str | None = None) -> bool:
         "runtime_env": {"env_vars": {"PYTHONPATH": _python_path(), **_storage_variables()}},
     }
     if address is None:
-        make_token()
-        options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
+        _say_what_is_not_used()
+        options |= {"num_cpus": os.cpu_count()}
+        _connection.local = local.start(ray, options)
+        session, where = _connection.local.session, "on this machine"
     else:
-        options["address"] = address
+        try:
+            context = ray.init(address=address, **options)
+        except Exception as error:
+            raise ClusterError(_no_connection(address, error)) from error
+        session, where = Path(context.address_info.get("session_dir") or "/nowhere"), f"on the cluster at {address}"
     try:
-        ray.init(**options)
-    except Exception as error:
-        if address is None:
-            raise
-        raise ClusterError(_no_connection(address, error)) from error
-    tighten_token()
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        tighten_token()
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        first_worker.check(ray, session, modules, where)
+    except BaseException:
+        disconnect(True)
+        raise
     return True
+
+
+@contextmanager
+def connected(address: str | None, modules: Sequence[str], run: Place) -> Iterator[None]:
+    """A connection that ends with the block, where it was made for it. `run`: see `disconnect`."""
+    here = connect(address, modules)
+    kept: Place | None = run
+    try:
+        yield
+    except StorageError:
+        kept = None
+        raise
+    finally:
+        disconnect(here, kept)
+
+
+def _say_what_is_not_used() -> None:
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address not in ("", "local"):
+        sys.stderr.write(
+            f"RAY_ADDRESS={address} is set, and not used without --address: the sweep runs on this machine alone. "
+            "To run it on that cluster give --address auto\n"
+        )
 
 
 def _probe(address: str) -> None:
@@ -121,11 +146,20 @@ def keep_keys_out_of_logs() -> None:
         class_cache.ENV_VARS_TO_PROPAGATE.discard(name)
 
 
-def disconnect(connected_here: bool) -> None:
-    if connected_here:
-        import ray  # noqa: PLC0415
+def disconnect(connected_here: bool, run: Place | None = None) -> None:
+    """End the connection. A Ray of this process' own ends with it: its processes and its folder, logs included.
 
+    `run`: the run that keeps what its workers wrote to their error output, where it was made and they wrote any.
+    """
+    if not connected_here:
+        return
+    import ray  # noqa: PLC0415 - after the gate
+
+    made, _connection.local = _connection.local, None
+    if made is None:
         ray.shutdown()
+    else:
+        made.end(ray, run)
 
 
 def capacity(address: str | None = None) -> dict[str, float]:

@@ -42,13 +42,15 @@ class Workers:
 
     def _fit(self, config: dict[str, Any], folder: Place) -> None:
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - only where it is asked for
-        from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
+        from ray.train.torch import TorchTrainer  # noqa: PLC0415
+
+        from raydarts.sweep.process_group import OwnAddressConfig  # noqa: PLC0415 - loads torch
 
         one = bundle(config)
         trainer = TorchTrainer(
             work,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if config["gpus"] > 0 else "gloo"),
+            torch_config=OwnAddressConfig(backend="nccl" if config["gpus"] > 0 else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=config["workers"], resources_per_worker=one, use_gpu=config["gpus"] > 0
             ),

@@ -16,8 +16,9 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
 from raydarts.sweep.budget import BudgetSpentError, Ledger
-from raydarts.sweep.cluster import connect, disconnect, set_environment
+from raydarts.sweep.cluster import connect, connected
 from raydarts.sweep.display import Display
+from raydarts.sweep.gate import set_environment
 from raydarts.sweep.head import watched
 from raydarts.sweep.resources import check_resources, concurrency
 from raydarts.sweep.schedulers.base import Horizon
@@ -48,19 +49,26 @@ def start_sweep(
     check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
     tracking.check(getattr(loaded, "track", None), place)
-    check_nodes(place.parent)
-    run = RunDirectory.create(
-        place,
-        kind="sweep",
-        spec=loaded.to_plain(),
-        text=loaded.text,
-        question=loaded.question or "",
-        command=sys.argv if command is None else command,
-        builder=builder,
-        more={} if stage is None else {"stage": stage, "genotypes": genotypes},
-    )
-    write_plan(run, list(planned))
-    return run_sweep(run, loaded, address, display)
+    RunDirectory.check_new(place)
+    with connected(address, _modules(builder), place):
+        check_nodes(place.parent)
+        run = RunDirectory.create(
+            place,
+            kind="sweep",
+            spec=loaded.to_plain(),
+            text=loaded.text,
+            question=loaded.question or "",
+            command=sys.argv if command is None else command,
+            builder=builder,
+            more={} if stage is None else {"stage": stage, "genotypes": genotypes},
+        )
+        write_plan(run, list(planned))
+        return run_sweep(run, loaded, address, display)
+
+
+def _modules(builder: str | None) -> Sequence[str]:
+    """What a trial's process imports, beside raydarts: raydarts' own jobs need torch."""
+    return ("torch",) if builder is None else ()
 
 
 def resume_sweep(
@@ -92,34 +100,37 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     """
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
-        run.write("status.json", {"status": "running"})
-        shown = Display(loaded.sweep.score, display)
-        ledger = Ledger(run)
-        shown.spent = ledger.told
-        here = away = False
-        try:
-            here = connect(address)
-            with shown, watched(run, address):
-                if told := tracking.begin(run):
-                    shown.say(told)
-                _stages(run, loaded, shown, ledger, available)
-        except BudgetSpentError as spent:
-            run.write("status.json", {"status": "halted", "reason": str(spent)})
-            shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
-            return BUDGET_SPENT
-        except KeyboardInterrupt:
-            run.write("status.json", {"status": "interrupted"})
-            shown.say(f"interrupted; go on with: raydarts resume {run.path}")
-            return INTERRUPTED
-        except StorageError:
-            away = True
-            raise
-        finally:
-            if not away:
-                ledger.beat(always=True)
-            disconnect(here)
-        run.write("status.json", {"status": "completed"})
-        return _conclude(run, shown)
+        with connected(address, _modules(run.description().get("builder")), run.path):
+            return _run(run, loaded, address, display, available)
+
+
+def _run(run: RunDirectory, loaded: Any, address: str | None, display: bool, available: Mapping[str, float]) -> int:
+    run.write("status.json", {"status": "running"})
+    shown = Display(loaded.sweep.score, display)
+    ledger = Ledger(run)
+    shown.spent = ledger.told
+    away = False
+    try:
+        with shown, watched(run, address):
+            if told := tracking.begin(run):
+                shown.say(told)
+            _stages(run, loaded, shown, ledger, available)
+    except BudgetSpentError as spent:
+        run.write("status.json", {"status": "halted", "reason": str(spent)})
+        shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
+        return BUDGET_SPENT
+    except KeyboardInterrupt:
+        run.write("status.json", {"status": "interrupted"})
+        shown.say(f"interrupted; go on with: raydarts resume {run.path}")
+        return INTERRUPTED
+    except StorageError:
+        away = True
+        raise
+    finally:
+        if not away:
+            ledger.beat(always=True)
+    run.write("status.json", {"status": "completed"})
+    return _conclude(run, shown)
 
 
 def _conclude(run: RunDirectory, shown: Display) -> int:

@@ -12,10 +12,11 @@ from typing import Any
 from raydarts.errors import RunError, StorageError
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.place import Place, delete, entries, exists, make_folder, place_of, write_bytes
+from raydarts.sweep.first_worker import limit
+from raydarts.sweep.gate import is_connected
 
 _LOOKS, _PAUSE = 4, 1.0
 """A network file system may show a new file a moment late."""
-_ANSWER_SECONDS = 120.0
 WHAT_TO_DO = (
     "every node must reach the run's storage: give --storage a folder that all nodes mount at the same path (NFS), or "
     "s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, for which each node has credentials of its own"
@@ -44,10 +45,10 @@ def check_nodes(storage: Place) -> None:
     Raises `RunError` that names the nodes which do not see it or cannot write. A driver alone with its own node is
     asked nothing. Nodes that an autoscaler adds later are asked by `check_trial`.
     """
-    import ray  # noqa: PLC0415 - after the environment
-
-    if not ray.is_initialized():
+    if not is_connected():
         return
+    import ray  # noqa: PLC0415 - after the gate
+
     here = ray.get_runtime_context().get_node_id()
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0}  # type: ignore[no-untyped-call]
     if not set(nodes) - {here}:
@@ -79,13 +80,15 @@ def _ask(nodes: Mapping[str, Mapping[str, Any]], probe: Place) -> list[str]:
         )
         for node in nodes
     }
-    ray.wait(list(asked.values()), num_returns=len(asked), timeout=_ANSWER_SECONDS)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=limit())
     problems = []
     for node, answer in asked.items():
         try:
             problem = ray.get(answer, timeout=0.1)
             if problem is None and not seen(probe / node):
                 problem = "sees a file of the driver's there, but the driver does not see one of its"
+        except ray.exceptions.GetTimeoutError:
+            problem = f"does not answer within {limit():g} s; its workers' own words are in Ray's logs there"
         except Exception as error:  # a node without raydarts, one that went away: all are named
             problem = f"cannot be asked: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         if problem is not None:

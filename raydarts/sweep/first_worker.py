@@ -1,0 +1,156 @@
+"""The first worker: asked once, before anything is made, whether processes of trials can start at all.
+
+Ray tries again and again where its workers end while they start, and says nothing. So a driver starts one with a time
+limit. Where no answer comes, the worker's own last words are the reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from raydarts.errors import ClusterError
+from raydarts.sweep import ray_logs
+
+SECONDS = "RAYDARTS_WORKER_START_SECONDS"
+_DEFAULT = 50.0
+_LOOK, _GRACE = 0.5, 3.0
+_LINES = 12
+TRIALS = "raydarts.sweep.trainable"
+
+
+def limit() -> float:
+    """The seconds within which a worker must start. Raises `ClusterError`."""
+    value = os.environ.get(SECONDS, "")
+    try:
+        seconds = float(value or _DEFAULT)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ClusterError(f"{SECONDS}={value}: must be a number of seconds above 0")
+    return seconds
+
+
+def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str) -> None:
+    """Raise `ClusterError` where a worker does not start, or cannot import `modules`, with the reason.
+
+    `session`: the folder of Ray's session, whose logs are read if they lie on this machine.
+    """
+    seconds = limit()
+    known = len(ray_logs.workers(session))
+    asked = ray.remote(num_cpus=0, max_retries=0, runtime_env=_environment())(look)
+    answer = asked.options(scheduling_strategy=_this_node(ray)).remote([TRIALS, *modules])
+    problem = _wait(ray, answer, session, known, time.monotonic() + seconds)
+    if problem is None:
+        return
+    new = ray_logs.workers(session)[known:]
+    if isinstance(problem, _Unanswered):
+        lines = ray_logs.of_workers(session, new)
+        if not problem.ended:
+            lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {seconds:g})"]
+    else:
+        lines = [line for line in problem.text.splitlines() if line.strip()][-_LINES:]
+    told = "".join(f"\n  {line}" for line in [*lines, *_hiding()])
+    raise ClusterError(f"processes for trials cannot start {where}: {problem.text.splitlines()[-1].strip()}{told}")
+
+
+class _Problem:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Unanswered(_Problem):
+    """`ended`: the worker's process is gone; else it still does something else than answer."""
+
+    def __init__(self, ended: bool) -> None:
+        super().__init__(
+            "the worker's process ended while it started" if ended else "the worker's process does not answer in time"
+        )
+        self.ended = ended
+
+
+def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: float) -> _Problem | None:
+    """None where the worker answered that all is well."""
+    ended_since: float | None = None
+    while True:
+        ready, _ = ray.wait([answer], timeout=_LOOK)
+        now = time.monotonic()
+        if ready:
+            try:
+                told = ray.get(answer, timeout=_GRACE)
+            except Exception as error:  # the worker crashed, or could not even read what it was asked
+                return _Problem(str(error))
+            return None if told is None else _Problem(told)
+        new = ray_logs.workers(session)[known:]
+        if not new or any(_is_alive(pid) for pid in new):
+            ended_since = None
+        elif ended_since is None:
+            ended_since = now
+        elif now - ended_since > _GRACE:
+            return _Unanswered(ended=True)
+        if now > deadline:
+            return _Unanswered(ended=False)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _environment() -> dict[str, Any]:
+    """The variables that Tune gives a trial's process, so that the first trial takes over the one that starts here."""
+    from ray.tune.execution import class_cache  # noqa: PLC0415 - after the gate
+
+    handed_on = {name: os.environ[name] for name in class_cache.ENV_VARS_TO_PROPAGATE if name in os.environ}
+    return {"env_vars": {**class_cache.DEFAULT_ENV_VARS, **handed_on}}
+
+
+def _this_node(ray: ModuleType) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415 - after the gate
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+
+def look(modules: Sequence[str]) -> str | None:
+    """Run in the worker: None, or why a trial could not begin there."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except BaseException:  # a module may raise anything, SystemExit too
+            return traceback.format_exc()
+    return None
+
+
+def _hiding() -> list[str]:
+    """Files on the way to Python's modules that bear the name of one: the usual reason, so each is named."""
+    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
+    places = dict.fromkeys([*os.environ.get("PYTHONPATH", "").split(os.pathsep), os.getcwd()])  # noqa: PTH109
+    installed = ("site-packages", "dist-packages", sys.base_prefix + "/lib")
+    found = [
+        path
+        for place in places
+        if place and not any(part in place for part in installed)
+        for path in sorted([*Path(place).glob("*.py"), *Path(place).glob("*/__init__.py")])
+        if (name := path.parent.name if path.stem == "__init__" else path.stem) in names and not _is_the_one(name, path)
+    ]
+    return [
+        f"{path} hides a module of Python or of a package, which has the same name: rename it" for path in found[:5]
+    ]
+
+
+def _is_the_one(name: str, path: Path) -> bool:
+    """Whether the driver itself uses the module from there: then it hides no other."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and Path(file) == path

@@ -1,0 +1,168 @@
+"""A sweep's Ray on this machine, through the command line: it listens on loopback alone, and nothing stays of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+SPEC = """
+name: tiny
+data: {dataset: digits, limit: 80, validation_fraction: 0.25}
+search: {epochs: 1, batch_size: 16, space: {name: darts-cnn, channels: 4, layers: 3, nodes: 1}}
+evaluate:
+  top_k: 1
+  seeds: [0]
+  training: {epochs: 1, batch_size: 16, network: {channels: 4, layers: 3, auxiliary_weight: 0}}
+"""
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+class Machine:
+    """A home directory, a folder for temporary files and one for runs, and what the commands left in them."""
+
+    def __init__(self, base: Path) -> None:
+        self.base, self.runs, self.temporary = base, base / "runs", base / "tmp"
+        self.temporary.mkdir()
+        (base / "home").mkdir()
+        (base / "spec.yaml").write_text(SPEC)
+        self.variables = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
+        self.variables |= {"HOME": str(base / "home"), "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+        self.started: set[psutil.Process] = set()
+        self.listening: dict[str, set[str]] = {}
+
+    def raydarts(self, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command, and keep which processes it started and where each listened."""
+        command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
+        with (self.base / "out").open("w") as out, (self.base / "err").open("w") as err:
+            process = psutil.Popen(command, cwd=self.base, env=self.variables | variables, stdout=out, stderr=err)
+            deadline = time.monotonic() + 250
+            while process.poll() is None and time.monotonic() < deadline:
+                self._look(process)
+                time.sleep(0.5)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+        texts = [(self.base / name).read_text() for name in ("out", "err")]
+        return subprocess.CompletedProcess(command, process.returncode, *texts)
+
+    def _look(self, root: psutil.Process) -> None:
+        try:
+            family = {each.pid: each for each in (root, *root.children(recursive=True))}
+        except psutil.NoSuchProcess:
+            return
+        self.started |= set(family.values())
+        for found in psutil.net_connections("inet"):
+            if found.pid in family and (found.status == psutil.CONN_LISTEN or (found.type == 2 and not found.raddr)):
+                try:
+                    name = family[found.pid].name()
+                except psutil.NoSuchProcess:
+                    continue
+                self.listening.setdefault(name, set()).add(found.laddr.ip)
+
+    def check_nothing_stays(self) -> None:
+        assert [each for each in self.started if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+        assert [each.name for each in self.temporary.iterdir() if each.name.startswith("rd")] == []
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    base = Path(tempfile.mkdtemp(prefix="m", dir="/tmp"))  # short, as a socket's path must be
+    yield Machine(base)
+    shutil.rmtree(base)
+
+
+def test_while_trials_run_nothing_listens_but_on_loopback(machine: Machine) -> None:
+    """A sweep with W&B and several workers, a stage alone, and a resume; of none anything stays."""
+    (machine.base / "spec.yaml").write_text(SPEC + "track: {wandb: {mode: offline, project: tiny}}\n")
+    several = ["--set", "evaluate.resources.workers=2"] if (os.cpu_count() or 1) > 1 else []
+    for command in (
+        ["sweep", "spec.yaml", "--name", "a", *several],
+        ["sweep", "spec.yaml", "--name", "b", "--stage", "evaluate", "--genotypes", "runs/a"],
+        ["resume", "runs/b"],
+    ):
+        if command[0] == "resume":
+            (result,) = machine.runs.glob("b/evaluations/*/result.json")
+            shutil.rmtree(result.parent)
+        done = machine.raydarts(*command, RAY_ADDRESS="10.9.9.9:6379", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "RAY_ADDRESS=10.9.9.9:6379 is set, and not used without --address" in done.stderr
+        machine.check_nothing_stays()
+    assert {"gcs_server", "raylet"} <= set(machine.listening)
+    assert any(name.startswith("ray::") for name in machine.listening)
+    assert {name: places for name, places in machine.listening.items() if places - LOOPBACK} == {}
+
+
+WORKER = "import sys\nif 'default_worker' in ' '.join(sys.orig_argv):\n    "
+TORCH = """
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'torch':
+            raise ImportError('libcudart.so.12: cannot open shared object file')
+if 'default_worker' in ' '.join(sys.orig_argv):
+    sys.meta_path.insert(0, NoTorch())
+"""
+BROKEN = {
+    "raises": (
+        WORKER + "raise SystemExit('the licence has run out')",
+        "process ended while it started",
+        "licence has run out",
+    ),
+    "killed": (WORKER + "import os; os.kill(os.getpid(), 9)", "process ended while it started", ""),
+    "hangs": (
+        WORKER + "import time; time.sleep(600)",
+        "does not answer in time",
+        "RAYDARTS_WORKER_START_SECONDS (now 8)",
+    ),
+    "library": ("import sys\n" + TORCH, "libcudart.so.12: cannot open shared object file", "import torch"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Machine, how: str) -> None:
+    program, reason, words = BROKEN[how]
+    (machine.base / "path").mkdir()
+    (machine.base / "path" / "sitecustomize.py").write_text(program)
+    variables = {"PYTHONPATH": str(machine.base / "path")}
+    if how == "hangs":
+        variables["RAYDARTS_WORKER_START_SECONDS"] = "8"
+    begun = time.monotonic()
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", **variables)
+    assert time.monotonic() - begun < 60
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback (most recent call last)" not in done.stderr or how == "library"
+    assert done.stderr.startswith("processes for trials cannot start on this machine: "), done.stderr
+    assert reason in done.stderr
+    assert words in done.stderr
+    assert not machine.runs.exists()
+    machine.check_nothing_stays()
+
+
+def test_a_ray_that_cannot_start_is_told_and_leaves_nothing(machine: Machine) -> None:
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", RAY_REDIS_ADDRESS="127.0.0.1:9")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "a local Ray cannot start: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not machine.runs.exists()
+    machine.check_nothing_stays()
+
+
+def test_a_long_tmpdir_and_a_home_that_takes_no_token_do_not_keep_a_sweep_from_running(machine: Machine) -> None:
+    long = machine.base / ("x" * 80)
+    long.mkdir()
+    (machine.base / "home" / ".ray").touch()  # no folder, so no token can be written
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", "--stage", "search", TMPDIR=str(long))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"TMPDIR={long}: too long for the sockets of Ray" in done.stderr
+    folder = done.stderr.split("Ray's files are in ")[1].split(" ")[0]
+    assert not Path(folder).exists()
+    machine.check_nothing_stays()

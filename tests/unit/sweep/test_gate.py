@@ -1,0 +1,133 @@
+"""Whoever imports Ray first, by whatever command, finds set what keeps a local Ray on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raydarts.sweep import gate
+
+COMMON = """
+import os, sys
+class Seen(Exception): pass
+class Hook:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise Seen(os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"), os.environ.get("TUNE_RESULT_BUFFER_LENGTH"))
+"""
+COMMANDS = (
+    COMMON
+    + """
+import contextlib, io, json
+from raydarts import cli
+from raydarts.config.loader import load_spec
+from raydarts.runs.directory import RunDirectory
+RunDirectory.create("run", kind="sweep", spec=load_spec("spec.yaml").to_plain())
+given = dict(normal=[["skip_connect", 0], ["skip_connect", 1]], reduce=[["skip_connect", 0], ["skip_connect", 1]])
+given |= dict(normal_concat=[2], reduce_concat=[2])
+open("cell.json", "w").write(json.dumps(given))
+sys.meta_path.insert(0, Hook())
+sys.path.insert(0, "")
+told = {}
+for name, command in {
+    "sweep": ["sweep", "spec.yaml"],
+    "stage": ["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", "cell.json"],
+    "resume": ["resume", "run"],
+    "own module": ["sweep", "own.yaml"],
+    "address": ["sweep", "spec.yaml", "--address", "auto"],
+    "resume at address": ["resume", "run", "--address", "auto"],
+}.items():
+    os.environ.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.app(command, standalone_mode=False)
+    except Seen as seen:
+        told[name] = seen.args
+    except Exception as error:
+        told[name] = repr(error)
+print(json.dumps(told))
+"""
+)
+SPEC = """
+data: {dataset: digits, limit: 80, validation_fraction: 0.25}
+search: {epochs: 1, batch_size: 16, space: {name: darts-cnn, channels: 4, layers: 3, nodes: 1}}
+evaluate: {training: {epochs: 1, batch_size: 16, network: {channels: 4, layers: 3, auxiliary_weight: 0}}}
+"""
+
+
+def run(program: str, cwd: Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_each_command_sets_all_before_anything_imports_ray(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    (tmp_path / "own.yaml").write_text(SPEC + "sweep: {searcher: {name: 'own_searcher:Own'}}\n")
+    (tmp_path / "own_searcher.py").write_text("import ray\n")
+    local, cluster = ["0", "1"], [None, "1"]
+    assert json.loads(run(COMMANDS, tmp_path).splitlines()[-1]) == {
+        "sweep": local,
+        "stage": local,
+        "resume": local,
+        "own module": local,
+        "address": cluster,
+        "resume at address": cluster,
+    }
+
+
+def test_what_a_sweep_needs_not_run_does_not_import_ray(tmp_path: Path) -> None:
+    """All modules but those that stand behind the gate: they are Ray's own subclasses, loaded when it is open."""
+    program = (
+        COMMON
+        + """
+import importlib, pkgutil, raydarts
+sys.meta_path.insert(0, Hook())
+behind = []
+for found in pkgutil.walk_packages(raydarts.__path__, "raydarts."):
+    try:
+        importlib.import_module(found.name)
+    except Seen:
+        behind.append(found.name.removeprefix("raydarts.sweep."))
+print(*sorted(behind))
+"""
+    )
+    assert run(program, tmp_path).split() == ["failures", "halving", "process_group", "trainable", "tuning"]
+
+
+def test_ray_imported_before_with_other_settings_is_refused(tmp_path: Path) -> None:
+    program = """
+import ray
+from raydarts.errors import ClusterError
+from raydarts.sweep.gate import import_ray
+import_ray("auto")
+try:
+    import_ray(None)
+except ClusterError as error:
+    print(error)
+"""
+    assert "listen on every network interface. Call raydarts.sweep.gate.prepare(None) before" in run(program, tmp_path)
+
+
+def test_a_user_cannot_open_a_local_ray_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gate.LOOPBACK, "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    gate.prepare("10.0.0.5:6379")
+    assert os.environ[gate.LOOPBACK] == "1"
+    gate.prepare(None)
+    assert os.environ[gate.LOOPBACK] == "0"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
