@@ -8,6 +8,7 @@ that `--help`, `show` and `list` are quick and work without Ray.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,21 +99,25 @@ def sweep(
     """Run a sweep: search trials, retraining of the best genotypes in stages, ranking."""
     from raydarts.config.plan import plan, render
     from raydarts.sweep.given import genotypes_for
+    from raydarts.sweep.resources import check_resources, here
 
     loaded = _load(spec, sets)
     given = genotypes_for(loaded, stage, genotypes or [])
     planned = plan(loaded, stage, None if given is None else len(given["candidates"]))
     if dry_run:
         console.print(render(planned))
+        if address is None:
+            console.print(str(here(loaded, stage)), markup=False, highlight=False)
         return
     from raydarts.config.stages import check_inputs
-    from raydarts.sweep.resources import check_resources
     from raydarts.sweep.runner import start_sweep
 
     check_resources(loaded, address, stage)  # before data are loaded, which may be a download
     check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     path = _run_path(storage, name, loaded.name)
     console.print(render(planned))
+    if address is None:
+        console.print(str(here(loaded, stage)), markup=False, highlight=False)
     code = start_sweep(
         loaded,
         path.parent,
@@ -258,19 +263,22 @@ def validate(
     """Check specs and print their plans: stages, trials, resources, what is conditional on what."""
     from raydarts.config.plan import plan, render
     from raydarts.errors import SpecError
+    from raydarts.sweep.resources import Here, here
 
-    plans: list[Plan] = []
+    plans: list[tuple[Plan, Here]] = []
     problems: list[Problem] = []
     for spec in specs:
         try:
-            plans.append(plan(_load(spec, sets)))
+            loaded = _load(spec, sets)
+            plans.append((plan(loaded), here(loaded)))
         except SpecError as error:
             problems += error.problems
     if as_json:
-        cli_results.print_json([found.to_json() for found in plans])
+        cli_results.print_json([{**found.to_json(), "here": asdict(machine)} for found, machine in plans])
     else:
-        for found in plans:
+        for found, machine in plans:
             console.print(render(found))
+            console.print(str(machine), markup=False, highlight=False)
     if problems:
         raise SpecError(problems)
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from typing import Any
 
+from raydarts.cpus import usable_cpus
 from raydarts.errors import ClusterError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
@@ -73,7 +74,9 @@ def connect(address: str | None = None) -> bool:
     }
     if address is None:
         make_token()
-        options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
+        # In a pod of a Ray cluster this holds what the pod has, and Ray would put it before `num_cpus`.
+        os.environ.pop("RAY_OVERRIDE_RESOURCES", None)
+        options |= {"address": "local", "num_cpus": usable_cpus(), "include_dashboard": False}
     else:
         options["address"] = address
     try:
@@ -129,14 +132,14 @@ def disconnect(connected_here: bool) -> None:
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
-    """CPUs, GPUs and custom resources there are: of this machine, or of the cluster at `address` (connected to).
+    """CPUs, GPUs and custom resources: those that this process may use here, or the cluster's at `address` (connected to).
 
     Of a cluster that grows on demand, what it may grow to.
     """
     if address is None:
         import torch  # noqa: PLC0415
 
-        return {"cpus": float(os.cpu_count() or 1), "gpus": float(torch.cuda.device_count())}
+        return {"cpus": float(usable_cpus()), "gpus": float(torch.cuda.device_count())}
     connect(address)
     import ray  # noqa: PLC0415
 
