@@ -132,9 +132,9 @@ def disconnect(connected_here: bool) -> None:
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
-    """CPUs, GPUs and custom resources: those that this process may use here, or the cluster's at `address` (connected to).
+    """CPUs, GPUs and custom resources: those that this process may use here, or those of the cluster at `address`.
 
-    Of a cluster that grows on demand, what it may grow to.
+    It connects to the cluster. Of one that grows on demand, what it may grow to.
     """
     if address is None:
         import torch  # noqa: PLC0415
