@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from raydarts.cpus import usable_cpus
@@ -15,6 +17,7 @@ from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
 from raydarts.sweep.authentication import admit, make_token, tighten_token
 from raydarts.sweep.autoscaling import maximum
+from raydarts.sweep.leftovers import Leftovers
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -80,7 +83,8 @@ def connect(address: str | None = None) -> bool:
     else:
         options["address"] = address
     try:
-        ray.init(**options)
+        with _leftovers_ended(address):
+            ray.init(**options)
     except Exception as error:
         if address is None:
             raise
@@ -88,6 +92,25 @@ def connect(address: str | None = None) -> bool:
     tighten_token()
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     return True
+
+
+_leftovers: list[Leftovers] = []
+
+
+@contextmanager
+def _leftovers_ended(address: str | None) -> Iterator[None]:
+    """Around the start of a local Ray: however this process ends, and where the start fails, nothing of it stays."""
+    if address is not None:
+        yield
+        return
+    leftovers = Leftovers()
+    try:
+        yield
+        leftovers.started()
+    except BaseException:
+        leftovers.close()
+        raise
+    _leftovers.append(leftovers)
 
 
 def _probe(address: str) -> None:
@@ -129,6 +152,8 @@ def disconnect(connected_here: bool) -> None:
         import ray  # noqa: PLC0415
 
         ray.shutdown()
+        while _leftovers:
+            _leftovers.pop().close()
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
