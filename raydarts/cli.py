@@ -1,8 +1,8 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed, 5 the
-cluster's head was lost (all three can be resumed), 130 interrupted. Commands import what they need when they run, so
-that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed, 5 Ray was
+lost: the cluster's head or the local Ray (all three can be resumed), 130 interrupted. Commands import what they need
+when they run, so that `--help`, `show` and `list` are quick and work without Ray.
 """
 
 from __future__ import annotations

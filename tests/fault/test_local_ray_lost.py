@@ -1,4 +1,4 @@
-"""The local Ray is lost under a sweep, or its driver killed: words, exit code 5, nothing left behind, and it goes on."""
+"""The local Ray is lost under a sweep, or its driver killed: words, exit code 5, nothing left, and it goes on."""
 
 from __future__ import annotations
 
