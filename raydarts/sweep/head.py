@@ -53,6 +53,9 @@ class Watch:
                     self._end(part)
 
     def _end(self, part: Part) -> None:
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h")  # the panel of the running sweep hides the cursor
+            sys.stdout.flush()
         sys.stderr.write(
             f"{part.name} at {part.host}:{part.port} has not answered for {self.patience:g} s and counts as lost; "
             f"{self.hint}\n"
