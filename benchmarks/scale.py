@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from raydarts.cpus import usable_cpus
 from raydarts.sweep.runner import start_sweep  # sets the environment that Ray reads when it is imported
 
 ROOT = Path(__file__).parent.parent
@@ -226,7 +227,7 @@ def simulate(arguments: argparse.Namespace, storage: Path) -> dict[str, Any]:
     }
     trials = sum(stage["trials"] for stage in stages.values())
     return {
-        "machine": {"cpus": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()},
+        "machine": {"cpus": usable_cpus(), "load": os.getloadavg(), "python": platform.python_version()},
         "gpus": arguments.gpus,
         "model": asdict(model),
         "stages": stages,

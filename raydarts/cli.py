@@ -1,13 +1,14 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed, 5 the
-cluster's head was lost (all three can be resumed), 130 interrupted. Commands import what they need when they run, so
-that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed, 5 Ray was
+lost: the cluster's head or the local Ray (all three can be resumed), 130 interrupted. Commands import what they need
+when they run, so that `--help`, `show` and `list` are quick and work without Ray.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,6 +106,7 @@ def sweep(
     gate.prepare(address)  # before the spec's own modules, which may import Ray
     from raydarts.config.plan import plan, render
     from raydarts.sweep.given import genotypes_for
+    from raydarts.sweep.resources import check_resources, here
 
     loaded = _load(spec, sets)
     given = genotypes_for(loaded, stage, genotypes or [])
@@ -115,8 +117,9 @@ def sweep(
         held = describe_data(loaded.stages, loaded.data, stage, load=False)
         console.print(render(planned))
         _print_lines(held)
+        if address is None:
+            _print_lines([str(here(loaded, stage))])
         return
-    from raydarts.sweep.resources import check_resources
     from raydarts.sweep.runner import start_sweep
 
     check_resources(loaded, address, stage)  # before data are loaded, which may be a download
@@ -124,6 +127,8 @@ def sweep(
     path = _run_path(storage, name, loaded.name)
     console.print(render(planned))
     _print_lines(held)
+    if address is None:
+        _print_lines([str(here(loaded, stage))])
     code = start_sweep(
         loaded,
         path.parent,
@@ -273,24 +278,27 @@ def validate(
     from raydarts.config.plan import plan, render
     from raydarts.config.stages import describe_data
     from raydarts.errors import DataError, Problem, SpecError
+    from raydarts.sweep.resources import Here, here
 
-    plans: list[tuple[Plan, list[str]]] = []
+    plans: list[tuple[Plan, list[str], Here]] = []
     problems: list[Problem] = []
     for spec in specs:
         try:
             loaded = _load(spec, sets)
             held = describe_data(loaded.stages, loaded.data, None, load=False)
-            plans.append((plan(loaded), held))
+            plans.append((plan(loaded), held, here(loaded)))
         except SpecError as error:
             problems += error.problems
         except DataError as error:
             problems.append(Problem(str(spec), 0, "data", str(error)))
     if as_json:
-        cli_results.print_json([found.to_json() | {"data_held": held} for found, held in plans])
+        cli_results.print_json(
+            [{**found.to_json(), "data_held": held, "here": asdict(machine)} for found, held, machine in plans]
+        )
     else:
-        for found, held in plans:
+        for found, held, machine in plans:
             console.print(render(found))
-            _print_lines(held)
+            _print_lines([*held, str(machine)])
     if problems:
         raise SpecError(problems)
 

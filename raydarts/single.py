@@ -13,6 +13,7 @@ from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
+from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, TrialError
@@ -36,7 +37,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
             f"{', '.join(open_leaves)}; fix each with --set {open_leaves[0]}=VALUE, or run 'raydarts sweep'"
         )
     settings = loaded.settings_of(loaded.search.materialise(None))
-    threads = max(1, int(loaded.sweep.resources.cpus))
+    threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
     tracking.check(loaded.track, path)
     _say(described(loaded.data, load=True), console)
@@ -65,14 +66,15 @@ def start_evaluation(
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     presets: dict[str, list[str]] = {}
     track = None
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), usable_cpus())  # torch does not know of a quota
     if spec_path is not None:
         loaded = load_spec(spec_path, sets)
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
         tracking.check(track, path)
         if loaded.evaluate is not None:
-            stage, threads = loaded.evaluate, max(1, int(loaded.evaluate.resources.cpus))
+            stage = loaded.evaluate
+            threads = _threads(stage.resources.cpus, "evaluate.resources.cpus", console)
             if stage.table is not None:
                 check_table(stage.table)
     elif sets:
@@ -103,6 +105,15 @@ def _say(lines: list[str], console: Console) -> None:
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
+def _threads(asked: float, key: str, console: Console) -> int:
+    """How many threads train: as many as the spec gives CPUs, but no more than this process may use."""
+    threads, found = max(1, int(asked)), cpus()
+    if threads > found.usable:
+        text = f"{key} is {asked:g}, but this process may use {found}: it trains on {found.usable} thread(s)"
+        console.print(text, markup=False, highlight=False)
+    return min(threads, found.usable)
+
+
 def device(gpu: bool) -> str:
     """Where to train. Raises `InputError` where a GPU is asked for and there is none."""
     if gpu and not torch.cuda.is_available():
@@ -125,7 +136,7 @@ def go_on(run: RunDirectory, console: Console) -> None:
     description = run.description()
     kind, spec = description["kind"], description["spec"]
     with run.locked():
-        torch.set_num_threads(spec["threads"])
+        torch.set_num_threads(spec["threads"])  # as it began, wherever it goes on: equal threads, equal bits
         trial = run.trial(0) if kind == "search" else run.evaluations()[0]
         trial.claim()
         job = drive.open_job(lambda: _job(trial, kind, spec), trial)

@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray with two CPUs and a GPU that is not there, started once; workers find the tests' own modules."""
-    from raydarts.sweep.cluster import set_environment
+    from raydarts.sweep.gate import set_environment
 
     set_environment()
     import ray

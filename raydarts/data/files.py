@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from raydarts.cpus import usable_cpus
 from raydarts.data.windows import draws_of, windows
 from raydarts.errors import DataError
 from raydarts.tasks import Classification
@@ -195,7 +196,7 @@ def _middle(image: Image.Image, view: View, path: str) -> Image.Image:
 def read_all(root: str, files: NDArray[np.bytes_], view: View, threads: int) -> Iterator[NDArray[np.uint8]]:
     """Every file in order. Goes on over files that cannot be read, to name several in one `DataError`."""
     problems: list[str] = []
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
+    with ThreadPoolExecutor(max(1, min(threads, usable_cpus()))) as pool:
         for start in range(0, len(files), _AT_ONCE):
             paths = [path_of(root, file) for file in files[start : start + _AT_ONCE]]
             for found in pool.map(_read_or_say, paths, [view] * len(paths)):

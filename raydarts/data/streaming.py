@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from raydarts.cpus import usable_cpus
 from raydarts.data.batches import PreparedImages
 from raydarts.data.files import View, path_of, read
 from raydarts.data.settings import AugmentSettings
@@ -43,7 +44,7 @@ class ImageStream(PreparedImages):
         area = None if augment is None else augment.random_resized_crop
         root = str(Path(source.root).absolute())  # workers may run elsewhere
         self._reader = _Reader(root, files[getattr(splits, part)], source.view, area)
-        self._workers = source.workers
+        self._workers = min(source.workers, usable_cpus())
         self._requests = _Requests()
         self._training: DataLoader[Tensor | str] | None = None
         self._passes = 0

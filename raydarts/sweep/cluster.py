@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raydarts.cpus import usable_cpus
 from raydarts.errors import ClusterError, StorageError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
@@ -70,7 +71,9 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
     }
     if address is None:
         _say_what_is_not_used()
-        options |= {"num_cpus": os.cpu_count()}
+        # In a pod of a Ray cluster this holds what the pod has, and Ray would put it before `num_cpus`.
+        os.environ.pop("RAY_OVERRIDE_RESOURCES", None)
+        options |= {"num_cpus": usable_cpus()}
         _connection.local = local.start(ray, options)
         session, where = _connection.local.session, "on this machine"
     else:
@@ -163,14 +166,14 @@ def disconnect(connected_here: bool, run: Place | None = None) -> None:
 
 
 def capacity(address: str | None = None) -> dict[str, float]:
-    """CPUs, GPUs and custom resources there are: of this machine, or of the cluster at `address` (connected to).
+    """CPUs, GPUs and custom resources: those that this process may use here, or those of the cluster at `address`.
 
-    Of a cluster that grows on demand, what it may grow to.
+    It connects to the cluster. Of one that grows on demand, what it may grow to.
     """
     if address is None:
         import torch  # noqa: PLC0415
 
-        return {"cpus": float(os.cpu_count() or 1), "gpus": float(torch.cuda.device_count())}
+        return {"cpus": float(usable_cpus()), "gpus": float(torch.cuda.device_count())}
     connect(address)
     import ray  # noqa: PLC0415
 

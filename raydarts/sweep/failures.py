@@ -12,6 +12,7 @@ from ray import tune
 from raydarts.errors import StorageError
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
+from raydarts.sweep import head
 from raydarts.sweep.data_parallel import WorkersLostError, free_leftover
 
 logger = logging.getLogger("raydarts")
@@ -49,6 +50,8 @@ class Failures(tune.Callback):
         if trial is None or not trial.error_file or not Path(trial.error_file).exists():
             return None
         what, message = read_failure(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+        if what in (faults.LOST, faults.PREEMPTED):
+            head.settle()
         directory = TrialDirectory(trial.config["directory"])
         try:
             if trial.config["workers"] > 1:

@@ -1,4 +1,4 @@
-"""The head of a running cluster, watched from the driver: where it is lost, the sweep ends with words and can go on."""
+"""The Ray that a driver works on, watched by it: where Ray is lost, the sweep ends with words and can go on."""
 
 from __future__ import annotations
 
@@ -9,52 +9,111 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from raydarts.runs.directory import RunDirectory
 
 HEAD_LOST = 5
-_EVERY, _PATIENCE, _TIMEOUT = 2.0, 20.0, 5.0
+_TIMEOUT = 5.0
 
 
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=_TIMEOUT).close()
-    except OSError:
-        return False
-    return True
+@dataclass(frozen=True)
+class Part:
+    """A part of Ray that the driver cannot do without: what it is called, and where it listens."""
+
+    name: str
+    host: str
+    port: int
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection((self.host, self.port), timeout=_TIMEOUT).close()
+        except OSError:
+            return False
+        return True
+
+
+@dataclass
+class Watch:
+    """Ends this process where a part has not answered for `patience` seconds, asked `every` so many."""
+
+    parts: tuple[Part, ...]
+    every: float
+    patience: float
+    hint: str
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        seen = dict.fromkeys(self.parts, time.monotonic())
+        while not self.done.wait(self.every):
+            for part in self.parts:
+                if part.answers():
+                    seen[part] = time.monotonic()
+                elif time.monotonic() - seen[part] > self.patience and not self.done.is_set():
+                    self._end(part)
+
+    def _end(self, part: Part) -> None:
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h")  # the panel of the running sweep hides the cursor
+            sys.stdout.flush()
+        sys.stderr.write(
+            f"{part.name} at {part.host}:{part.port} has not answered for {self.patience:g} s and counts as lost; "
+            f"{self.hint}\n"
+        )
+        sys.stderr.flush()
+        os._exit(HEAD_LOST)  # Ray's own threads wait for it, and would keep an orderly end waiting
+
+    def settle(self) -> None:
+        """Return when all parts answer. Where one stays away, this process ends meanwhile."""
+        while not self.done.is_set() and not all(part.answers() for part in self.parts):
+            time.sleep(0.2)
+
+
+_watches: list[Watch] = []
 
 
 @contextmanager
 def watched(run: RunDirectory, address: str | None) -> Iterator[None]:
-    """While inside, end this process (exit code 5) where the head of the cluster does not answer for 20 seconds.
+    """While inside, end this process (exit code 5) where a part of Ray that it needs is lost.
 
-    Left to itself Ray would end it a minute later, in the middle of whatever it does and without a word of how to go
-    on. Everything a run needs is on disk at any moment, so that nothing more is lost by ending here. A Ray of this
-    process's own (`address` None) ends with it, and is not watched.
+    Of a cluster these are its head and the raylet of this machine, which are waited for 20 seconds. Of a Ray of this
+    process's own they are the same two, which do not come back; the kernel answers for them while they live, however
+    busy they are, so 4 seconds are enough. Left to itself Ray would wait for ever for a raylet, and end the process a
+    minute after the head, in the middle of whatever it does and without a word of how to go on. Everything a run
+    needs is on disk at any moment, so that nothing more is lost by ending here.
     """
-    if address is None:
-        yield
-        return
     import ray  # noqa: PLC0415 - after the environment
 
     host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
-    done = threading.Event()
-    threading.Thread(target=_watch, args=(run, host, int(port), done), daemon=True).start()
+    node = ray.get_runtime_context().get_node_id()
+    raylets = [
+        (each["NodeManagerAddress"], int(each["NodeManagerPort"]))
+        for each in ray.nodes()  # type: ignore[no-untyped-call]
+        if each["NodeID"] == node
+    ]
+    resume = f"raydarts resume {run.path}"
+    if address is None:
+        parts = [Part("the local Ray's gcs_server", host, int(port))]
+        parts += [Part("the local Ray's raylet", *raylet) for raylet in raylets]
+        watch = Watch(tuple(parts), 1.0, 4.0, f"what was reported is kept; go on with: {resume}")
+    else:
+        parts = [Part("the head of the cluster", host, int(port))]
+        parts += [Part("this machine's raylet", *raylet) for raylet in raylets]
+        hint = f"when a cluster is up again go on with: {resume} --address ADDRESS"
+        watch = Watch(tuple(parts), 2.0, 20.0, hint)
+    threading.Thread(target=watch.run, daemon=True).start()
+    _watches.append(watch)
     try:
         yield
     finally:
-        done.set()
+        watch.done.set()
+        _watches.remove(watch)
 
 
-def _watch(run: RunDirectory, host: str, port: int, done: threading.Event) -> None:
-    seen = time.monotonic()
-    while not done.wait(_EVERY):
-        if _answers(host, port):
-            seen = time.monotonic()
-        elif time.monotonic() - seen > _PATIENCE:
-            sys.stderr.write(
-                f"the head of the cluster at {host}:{port} has not answered for {_PATIENCE:g} s and counts as lost; "
-                f"when a cluster is up again go on with: raydarts resume {run.path} --address ADDRESS\n"
-            )
-            sys.stderr.flush()
-            os._exit(HEAD_LOST)  # Ray's own threads wait for the head, and would keep an orderly end waiting
+def settle() -> None:
+    """Called where a trial's process was lost: where Ray itself is lost, that is no fault of the trial.
+
+    It returns at once where Ray lives, and else when it answers again, or never: then `watched` ends this process.
+    """
+    for watch in _watches:
+        watch.settle()

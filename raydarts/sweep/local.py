@@ -18,6 +18,7 @@ from raydarts.errors import ClusterError
 from raydarts.runs.place import Place
 from raydarts.sweep import ray_logs
 from raydarts.sweep.authentication import make_token, use_token_of_session
+from raydarts.sweep.leftovers import Leftovers
 from raydarts.sweep.session import Folder, make_folder
 
 START_SECONDS = 60.0
@@ -30,9 +31,14 @@ class LocalRay:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self._leftovers = Leftovers()
         self._before = set(psutil.Process().children())
         self._variables = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH")}
         os.environ["RAY_TMPDIR"] = str(folder.path)  # locks and such, which Ray lays beside its folder
+
+    def started(self) -> None:
+        """Ray runs: were this process killed now, its processes would end too."""
+        self._leftovers.started()
 
     @property
     def session(self) -> Path:
@@ -60,6 +66,7 @@ class LocalRay:
             if run is not None:
                 ray_logs.keep(self.session, run)
         finally:
+            self._leftovers.close()
             self._folder.remove()
             for name, value in self._variables.items():
                 if value is None:
@@ -77,6 +84,7 @@ def start(ray: ModuleType, options: Mapping[str, Any]) -> LocalRay:
         _use_token(folder.path)
         with _limited(made):
             ray.init(address="local", include_dashboard=False, _temp_dir=str(folder.path), **options)
+        made.started()
     except BaseException as error:
         told = _reason(error, made.session)
         made.end(ray if ray.is_initialized() else None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from raydarts.config.spec import Resources
+from raydarts.cpus import cpus as cpus_of_process
 from raydarts.errors import ResourceError
 from raydarts.runs.stages import SEARCH
 from raydarts.sweep.cluster import capacity
@@ -18,23 +20,59 @@ def check_resources(loaded: Any, address: str | None = None, only: str | None = 
     `only`: the one stage that is run.
     """
     available = capacity(address)
-    chain = loaded.stages.chain()
-    stages = {"sweep": loaded.sweep.resources} if only in (None, SEARCH) else {}
-    stages |= {stage.section: stage.settings.resources for stage in chain if only in (None, stage.name)}
     where = "this machine" if address is None else f"the cluster at {address}"
     problems = []
-    for stage, resources in stages.items():
+    for stage, resources in _by_section(loaded, only).items():
         for key, name, unit, amount in _asked(resources):
             asked, there = amount * resources.processes, available.get(name, 0.0)
             if asked > there:
                 less = f"lower {stage}.resources.{key} to at most {there / resources.processes:g}, or " if there else ""
                 problems.append(
                     f"{stage}.resources.{key}: {asked:g} {unit} asked for each trial{_by(resources)}, but {where} has "
-                    f"{there:g}; {less}connect to a larger cluster with --address"
+                    f"{there:g}{_why(name, address)}; {less}connect to a larger cluster with --address"
                 )
     if problems:
         raise ResourceError("\n".join(problems))
     return available
+
+
+def _by_section(loaded: Any, only: str | None) -> dict[str, Resources]:
+    """What a trial of each stage is given, by the section of the spec that says it."""
+    stages = {"sweep": loaded.sweep.resources} if only in (None, SEARCH) else {}
+    chain = loaded.stages.chain()
+    return stages | {stage.section: stage.settings.resources for stage in chain if only in (None, stage.name)}
+
+
+def _why(name: str, address: str | None) -> str:
+    """Why this process has fewer CPUs than the machine."""
+    found = cpus_of_process()
+    limited = name == "cpus" and address is None and found.usable < found.there
+    return f" for this process: {found}" if limited else ""
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a sweep on this machine has, and how many trials of each section run at a time (0: one does not fit)."""
+
+    cpus: int
+    gpus: int
+    at_a_time: dict[str, int]
+
+    def __str__(self) -> str:
+        gpus = f"{self.gpus} GPU{'s' * (self.gpus != 1)}"
+        stages = ", ".join(f"{name} {many or 'none, as one does not fit'}" for name, many in self.at_a_time.items())
+        return f"this machine: {cpus_of_process()}, {gpus}; trials at a time: {stages}"
+
+
+def here(loaded: Any, only: str | None = None) -> Here:
+    """What there is for a sweep without `--address`."""
+    available = capacity()
+    many = {}
+    for section, resources in _by_section(loaded, only).items():
+        limit = loaded.sweep.max_concurrent if section == "sweep" else None
+        fits = all(each[3] * resources.processes <= available.get(each[1], 0.0) for each in _asked(resources))
+        many[section] = concurrency(resources, limit, available) if fits else 0
+    return Here(int(available["cpus"]), int(available["gpus"]), many)
 
 
 def _asked(resources: Resources) -> list[tuple[str, str, str, float]]:

@@ -95,8 +95,8 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     """Run what is left of a run.
 
     0: all done; 1: some trials failed; 3: halted, the budget being spent (resumable); 130: interrupted (resumable).
-    Raises `StorageError` where the storage failed (resumable). Where a running cluster's head is lost the process
-    ends with 5 (resumable): see `head.watched`.
+    Raises `StorageError` where the storage failed (resumable). Where a running cluster's head or the local Ray is
+    lost the process ends with 5 (resumable): see `head.watched`.
     """
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))

@@ -80,14 +80,14 @@ def recurrent(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2) ->
     return Search(SearchSettings.model_validate(plain), text_splits())
 
 
-def search(estimator: str, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 96) -> Search:
+def search(estimator: str, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 64) -> Search:
     plain = {
         "epochs": epochs,
         "batch_size": 16,
         "arch_lr": 0.05,
         "alpha_init": 0.1,
         "precision": "float64",
-        "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 1},
+        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
         "estimator": estimator,
         **changes,
     }

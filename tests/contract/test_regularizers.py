@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
 from typing import Any
 
 import pytest
 import torch
+from covering import Pair, covering, guilty
 from remedies import REGULARIZERS, REMEDIES, chosen, equal, finite, learned, run, search, spec
 from torch import Tensor
 
@@ -120,23 +122,69 @@ def test_a_killed_search_with_a_remedy_ends_as_if_it_had_not_been(key: str) -> N
     assert one == other
 
 
-def pairs() -> list[Any]:
-    return [pytest.param(one, other, id=f"{one}+{other}") for one, other in combinations(KEYS, 2)]
+def together(keys: Sequence[str]) -> bool:
+    """Whether these may stand in one spec."""
+    return not refused("first_order", spec([chosen(key) for key in keys], keys))
 
 
-@pytest.mark.parametrize(("one", "other"), pairs())
-def test_any_two_compose_or_refuse_each_other_for_a_reason(one: str, other: str) -> None:
+def one_of_each(one: str, other: str) -> bool:
+    """A trial has several regularizers, but one relaxation and one selection."""
     first, second = (key.partition(":")[0] for key in (one, other))
-    if first == second != "regularizer":
-        pytest.skip("a trial has one of them")
-    changes = spec([chosen(one), chosen(other)], [one, other])
-    found = refused("first_order", changes)
-    if found:
+    return first != second or first == "regularizer"
+
+
+@cache
+def composing() -> list[Pair]:
+    pairs = [pair for pair in combinations(KEYS, 2) if one_of_each(*pair)]
+    return [Pair(pair) for pair in pairs if together(pair)]
+
+
+@cache
+def groups() -> list[list[str]]:
+    return covering(KEYS, composing(), together)
+
+
+def failure(keys: Sequence[str]) -> str | None:
+    """How a search with these remedies goes wrong; None: it does not."""
+    try:
+        job = run(search("first_order", spec([chosen(key) for key in keys], keys), limit=40))
+        if not job.result()["genotype"]:
+            return "no genotype"
+        return None if all(bool(torch.isfinite(alpha).all()) for alpha in job.alphas.values()) else "alpha not finite"
+    except Exception as error:  # any is a failure of this composition, told with its pair
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("number", range(len(groups())))
+def test_remedies_that_may_be_combined_train_together(number: int) -> None:
+    """Each pair meets in one of these searches: see the next test."""
+    group = groups()[number]
+    error = failure(group)
+    assert error is None, f"{', '.join(group)}: {error}; guilty: {guilty(group, failure)}"
+
+
+def test_any_two_meet_in_a_search_or_refuse_each_other_for_a_reason() -> None:
+    met = {Pair(pair) for group in groups() for pair in combinations(group, 2)}
+    for one, other in combinations(KEYS, 2):
+        if not one_of_each(one, other):
+            continue
+        found = refused("first_order", spec([chosen(one), chosen(other)], [one, other]))
         assert all(len(message) > 30 for _, message in found)  # says why
-        return
-    job = run(search("first_order", changes, limit=40))
-    assert job.result()["genotype"]
-    assert all(bool(torch.isfinite(alpha).all()) for alpha in job.alphas.values())
+        assert bool(found) != (Pair((one, other)) in met), (one, other)
+    assert len(groups()) < len(composing()) / 6
+
+
+def test_the_guilty_pair_of_a_group_is_named() -> None:
+    def fails(keys: Sequence[str]) -> str | None:
+        return "boom" if {"a", "c"} <= set(keys) else None
+
+    assert guilty(["a", "b", "c"], fails) == "a + c: boom"
+    assert guilty(["a", "b"], fails) == "no two of a, b by themselves"
+    keys, bad = ["a", "b", "c", "d"], Pair("ad")
+    every = [Pair(pair) for pair in combinations(keys, 2) if Pair(pair) != bad]
+    made = covering(keys, every, lambda group: set(group) != {"a", "b", "c"})
+    assert {Pair(pair) for group in made for pair in combinations(group, 2)} == set(every)
+    assert not any(set(group) >= {"a", "b", "c"} for group in made)
 
 
 def test_most_pairs_compose() -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def splits() -> Splits:
-    return load_splits(DataSettings(limit=96))
+    return load_splits(DataSettings(limit=64))
 
 
 def search(estimator: str, precision: str = "float64") -> Search:

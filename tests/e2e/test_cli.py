@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from raydarts.registry import FAMILIES, members
+from tests.commands import run_here
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("sweep", "resume", "status", "report", "search", "evaluate", "show", "list", "validate", "version")
@@ -62,15 +62,18 @@ evaluate:
 
 
 def raydarts(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run_here(*arguments, cwd=cwd)
+
+
+def process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own, as a user's shell starts it."""
     command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False, env=environment)
 
 
-def at_once(commands: list[list[object]], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
-    """Several independent commands, two at a time: starting Python and torch is most of their cost."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda arguments: raydarts(*arguments, cwd=cwd), commands))
+def one_by_one(commands: list[list[object]], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    return [raydarts(*arguments, cwd=cwd) for arguments in commands]
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -89,12 +92,13 @@ def write(path: Path, value: Any) -> Path:
 
 
 def test_every_command_has_help(tmp_path: Path) -> None:
-    general, *each = at_once([["--help"], *([command, "--help"] for command in COMMANDS)], tmp_path)
+    general = process("--help", cwd=tmp_path)
+    each = one_by_one([[command, "--help"] for command in COMMANDS], tmp_path)
     assert general.returncode == 0, general.stderr
     for command, done in zip(COMMANDS, each, strict=True):
         assert command in general.stdout
         assert done.returncode == 0, done.stderr
-        assert f"raydarts.cli {command}" in done.stdout
+        assert f"raydarts {command}" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,7 +135,8 @@ def test_bad_specs_are_refused_before_anything_is_made(tmp_path: Path) -> None:
         ["sweep", "open.yaml", "--name", "../run"],
         ["validate", "none.yaml"],
     ]
-    *bad, left_open, name, none = at_once(commands, tmp_path)
+    *bad, left_open, name, none = one_by_one(commands, tmp_path)
+    bad.append(process("validate", "bad.yaml", cwd=tmp_path))
     for done in bad:
         refused(done, "bad.yaml:2: search.epochs: must be at least 1", "bad.yaml:3: search.epoch: unknown key")
         assert len(done.stderr.splitlines()) == 2
@@ -154,7 +159,7 @@ def test_validate_tells_the_sound_from_the_bad(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     quick = ROOT / "sweeps" / "quick.yaml"
     write(tmp_path / "tiny.yaml", TINY)
-    swept, searched = at_once(
+    swept, searched = one_by_one(
         [["sweep", quick, "--set", "sweep.resources.gpus=1"], ["search", "tiny.yaml", "--gpu"]], tmp_path
     )
     assert swept.returncode == 2, swept.stdout + swept.stderr
@@ -165,7 +170,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Pa
 
 
 def test_list_covers_the_families(tmp_path: Path) -> None:
-    everything, one, nonsense = at_once(
+    everything, one, nonsense = one_by_one(
         [["list", "--json"], ["list", "estimators", "--json"], ["list", "estimater"]], tmp_path
     )
     assert everything.returncode == 0, everything.stderr
@@ -185,7 +190,7 @@ def test_list_of_nonsense_names_the_families(tmp_path: Path) -> None:
 def test_show_counts_the_papers_networks_and_draws(tmp_path: Path) -> None:
     write(tmp_path / "v1.json", V1)
     write(tmp_path / "v2.json", V2)
-    first, second, drawn = at_once(
+    first, second, drawn = one_by_one(
         [["show", "v1.json", "--json"], ["show", "v2.json", "--json"], ["show", "v1.json", "--title", "V1"]], tmp_path
     )
     assert first.returncode == second.returncode == drawn.returncode == 0, drawn.stderr
@@ -200,7 +205,7 @@ def test_broken_genotypes_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "part.json", {key: V1[key] for key in ("normal", "normal_concat")})
     strange = [["sep_conv_9x9", 1], *V1["normal"][1:]]
     write(tmp_path / "strange.json", {**V1, "normal": strange})
-    text, part, other, none = at_once(
+    text, part, other, none = one_by_one(
         [
             ["show", "text.json"],
             ["show", "part.json"],
@@ -221,7 +226,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     commands: list[list[object]] = [
         [command, place] for command in ("report", "status", "resume") for place in ("folder", "nowhere")
     ]
-    for command, done in zip(commands, at_once(commands, tmp_path), strict=True):
+    for command, done in zip(commands, one_by_one(commands, tmp_path), strict=True):
         refused(done, str(command[1]))
     assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
 
@@ -235,7 +240,7 @@ def test_a_search_and_the_evaluation_of_what_it_found(tmp_path: Path) -> None:
     evaluated = raydarts("evaluate", genotype, "--spec", "tiny.yaml", "--seed", 3, "--name", "evaluated", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     assert "test_accuracy" in evaluated.stdout
-    again, of_search, of_evaluation = at_once(
+    again, of_search, of_evaluation = one_by_one(
         [
             ["search", "tiny.yaml", "--name", "searched"],
             ["report", "runs/searched", "--json"],

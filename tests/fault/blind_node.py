@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from raydarts.errors import InputError
-from raydarts.sweep.cluster import set_environment
+from raydarts.sweep.gate import set_environment
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 

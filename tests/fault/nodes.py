@@ -17,7 +17,7 @@ from raydarts.config.loader import load_spec
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.files import read_lines
 from raydarts.runs.job import Job
-from raydarts.sweep.cluster import set_environment
+from raydarts.sweep.gate import set_environment
 from raydarts.sweep.jobs import build_job
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes

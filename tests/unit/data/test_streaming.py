@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from folder_of_images import write_images
 
+from raydarts.data import files, streaming
 from raydarts.data.batches import Batches, ImageBatches
 from raydarts.data.image_folder import ImageFolder
 from raydarts.data.parts import batches
@@ -119,7 +121,29 @@ def processes() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-def test_workers_change_no_bit_and_end_with_the_part(root: Path) -> None:
+def test_no_more_workers_are_started_than_there_are_cpus(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def left() -> int:
+        return int(part_of(splits_of(root, workers=3))._workers)  # type: ignore[attr-defined]
+
+    for usable, workers in ((1, 1), (2, 2), (8, 3)):
+        monkeypatch.setattr(streaming, "usable_cpus", lambda usable=usable: usable)
+        assert left() == workers
+    asked: list[int] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, threads: int) -> None:
+            asked.append(threads)
+            super().__init__(threads)
+
+    monkeypatch.setattr(files, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(files, "usable_cpus", lambda: 2)
+    for workers in (0, 1, 3):
+        ImageFolder(ImageFolder.Settings(root=str(root), size=8, workers=workers)).load()
+    assert asked == [1, 1, 1, 1, 2, 2]  # the training and the test part each
+
+
+def test_workers_change_no_bit_and_end_with_the_part(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "usable_cpus", lambda: 2)
     expected = passed(part_of(splits_of(root), augment=AUGMENT | WINDOWS), epochs=2)
     in_order = list(part_of(splits_of(root), "test").sequential(2))
     state = torch.get_rng_state()

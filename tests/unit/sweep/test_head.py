@@ -1,0 +1,146 @@
+"""The watch over Ray's parts, and the process that ends what is left, without Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from raydarts.runs import faults
+from raydarts.sweep import failures, head
+from raydarts.sweep.head import HEAD_LOST, Part, Watch
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+class EndedError(Exception):
+    """In place of the end of this process."""
+
+
+@pytest.fixture
+def listener() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def watch(listener: socket.socket, **more: Any) -> Watch:
+    part = Part("the raylet", *listener.getsockname())
+    return Watch((part,), **({"every": 0.02, "patience": 0.2, "hint": "go on"} | more))
+
+
+def test_a_part_that_stays_away_ends_the_process_with_words(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        raise EndedError
+
+    monkeypatch.setattr(os, "_exit", end)
+    watching = watch(listener)
+    threading.Timer(0.3, listener.close).start()
+    began = time.monotonic()
+    with pytest.raises(EndedError):
+        watching.run()
+    assert 0.4 < time.monotonic() - began < 5
+    assert codes == [HEAD_LOST]
+    said = capsys.readouterr().err
+    assert said.startswith("the raylet at 127.0.0.1:")
+    assert said.endswith("has not answered for 0.2 s and counts as lost; go on\n")
+
+
+def test_a_part_that_comes_back_is_not_lost(listener: socket.socket) -> None:
+    watching = watch(listener, patience=5.0)
+    port = listener.getsockname()[1]
+    thread = threading.Thread(target=watching.run)
+    thread.start()
+    listener.close()
+    threading.Timer(0.3, lambda: again.append(socket.create_server(("127.0.0.1", port)))).start()
+    again: list[socket.socket] = []
+    began = time.monotonic()
+    watching.settle()
+    assert time.monotonic() - began > 0.1
+    watching.done.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    again[0].close()
+
+
+def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: socket.socket
+) -> None:
+    """While Ray does not answer nothing is noted: `watched` ends the driver meanwhile."""
+    noted: list[str] = []
+    monkeypatch.setattr(faults, "note", lambda directory, what, message: noted.append(what))
+    watching = watch(listener)
+    monkeypatch.setattr(head, "_watches", [watching])
+    error = tmp_path / "error.txt"
+    error.write_text("Failure # 1 (occurred at now)\nThe actor died unexpectedly before finishing this task.\n")
+    failed = failures.Failures()
+    config = {"directory": str(tmp_path), "workers": 1}
+    failed.on_trial_start(0, [], SimpleNamespace(trial_id="a", error_file=str(error), config=config))
+    listener.close()
+    thread = threading.Thread(target=failed.note, args=("a",))
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive()
+    assert noted == []
+    watching.done.set()
+    thread.join(5)
+    assert noted == [faults.LOST]
+
+
+DRIVER = """
+import os, subprocess, sys, time
+from raydarts.sweep.leftovers import Leftovers
+sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
+leftovers = Leftovers()
+marked = subprocess.Popen(sleep, start_new_session=True)
+clean = {name: value for name, value in os.environ.items() if not name.startswith("RAYDARTS_")}
+named = subprocess.Popen(sleep, env=clean, start_new_session=True)
+leftovers.started()
+mine = subprocess.Popen(sleep, start_new_session=True)
+print(marked.pid, named.pid, mine.pid, leftovers._process.pid, flush=True)
+if sys.argv[1] == "wait":
+    time.sleep(300)
+leftovers.close()
+os._exit(5)
+"""
+
+
+def lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)  # nobody may care for one without parent
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("how", ["killed", "closed"])
+def test_what_a_driver_leaves_behind_is_ended_and_nothing_else(tmp_path: Path, how: str) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('not this one')")  # of the user's working folder
+    program = f"import sys; sys.path[0] = {str(ROOT)!r}\n{DRIVER}"
+    command = [sys.executable, "-c", program, "wait" if how == "killed" else "close"]
+    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    *ended, mine, watcher = map(int, driver.stdout.readline().split())
+    try:
+        if how == "killed":
+            driver.send_signal(signal.SIGKILL)
+        assert driver.wait(20) == (-signal.SIGKILL if how == "killed" else 5)
+        deadline = time.monotonic() + 6
+        while any(lives(pid) for pid in (*ended, watcher)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert lives(mine)  # it was started by the user's own code, after Ray
+    finally:
+        os.kill(mine, signal.SIGKILL)
