@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from raydarts import __version__, cli_cluster, cli_results, cli_wandb
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.place import place_of
+from raydarts.terminal import CleanConsole, clean_warnings, complain
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
+console = CleanConsole()
 for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
@@ -284,16 +284,17 @@ def version() -> None:
 def main() -> None:
     """Entry point: input errors become one message on standard error and exit code 2."""
     sys.path.insert(0, str(Path.cwd()))  # so that `module:Class` in a spec finds a file beside it
+    clean_warnings()
     try:
         app()
     except InputError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         sys.exit(2)
     except TrialError as error:  # of a single search or evaluation; a sweep's are in its report
-        sys.stderr.write(f"failed: {error}\n")
+        complain(error, "failed: ")
         sys.exit(1)
     except StorageError as error:
-        sys.stderr.write(f"storage: {error}\n")
+        complain(error, "storage: ")
         sys.exit(4)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -12,6 +12,7 @@ import typer
 
 from raydarts.cli_results import console
 from raydarts.errors import InputError
+from raydarts.terminal import clean, complain
 
 ADDRESS = "http://127.0.0.1:8265"
 
@@ -89,9 +90,9 @@ def _warn_unencrypted(address: str) -> None:
 
     parts = urlsplit(address)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        sys.stderr.write(
+        complain(
             f"{address}: not encrypted, so whoever listens on the way can read the token; a tunnel is safer: "
-            "ssh -L 8265:127.0.0.1:8265 HEAD\n"
+            "ssh -L 8265:127.0.0.1:8265 HEAD"
         )
 
 
@@ -110,9 +111,9 @@ def _follow(client: object, job: str) -> int:
     from raydarts.sweep import submission
 
     try:
-        return submission.follow(client, job, sys.stdout.write)  # type: ignore[arg-type]
+        return submission.follow(client, job, lambda output: sys.stdout.write(clean(output, "\n\t")))  # type: ignore[arg-type]
     except KeyboardInterrupt:
-        sys.stderr.write(f"\n{job} goes on without this machine\n")
+        complain(f"{job} goes on without this machine")
         return 130
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from raydarts.errors import InputError
 from raydarts.runs.place import local_path, place_of
+from raydarts.terminal import CleanConsole
 
 RunPath = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
@@ -25,7 +25,7 @@ RunPath = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-console = Console()
+console = CleanConsole()
 
 
 def print_json(value: Any) -> None:

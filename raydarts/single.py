@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
@@ -147,7 +148,7 @@ def _progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}"),
+        TextColumn("{task.fields[last]}", markup=False),
         console=console,
     )
 
@@ -159,7 +160,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Console) -> None:
     result = outcome.get("result", {})
-    console.print(f"[bold]{kind} finished[/bold]: {run.path}")
+    console.print(Text.assemble((f"{kind} finished", "bold"), f": {run.path}"))
     if kind == "search":
         path = run.path / "genotype.json"
         run.write("genotype.json", outcome["genotype"])

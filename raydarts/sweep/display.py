@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from raydarts.terminal import CleanConsole
+
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
@@ -21,7 +23,7 @@ class Display:
     """Told of every trial's start, epochs and end. `enabled` false: shows nothing."""
 
     def __init__(self, metric: str, mode: str, enabled: bool = True, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or CleanConsole()
         self._enabled = enabled
         self._metric = metric
         self._mode = mode

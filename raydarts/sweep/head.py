@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from raydarts.runs.directory import RunDirectory
+from raydarts.terminal import complain
 
 HEAD_LOST = 5
 _EVERY, _PATIENCE, _TIMEOUT = 2.0, 20.0, 5.0
@@ -52,9 +52,8 @@ def _watch(run: RunDirectory, host: str, port: int, done: threading.Event) -> No
         if _answers(host, port):
             seen = time.monotonic()
         elif time.monotonic() - seen > _PATIENCE:
-            sys.stderr.write(
+            complain(
                 f"the head of the cluster at {host}:{port} has not answered for {_PATIENCE:g} s and counts as lost; "
-                f"when a cluster is up again go on with: raydarts resume {run.path} --address ADDRESS\n"
+                f"when a cluster is up again go on with: raydarts resume {run.path} --address ADDRESS"
             )
-            sys.stderr.flush()
             os._exit(HEAD_LOST)  # Ray's own threads wait for the head, and would keep an orderly end waiting

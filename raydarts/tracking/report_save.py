@@ -7,7 +7,6 @@ import io
 import os
 import re
 import ssl
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place
+from raydarts.terminal import complain
 from raydarts.tracking.workspace_report import build, workspaces
 
 _TIMEOUT = 15  # seconds that W&B is waited for
@@ -55,8 +55,9 @@ def _quietly(call: Callable[[], Any]) -> None:
         try:
             call()
         finally:
-            lines = [line for line in told.getvalue().splitlines(keepends=True) if "Saved report to" not in line]
-    sys.stderr.write("".join(lines))
+            lines = [line for line in told.getvalue().splitlines() if "Saved report to" not in line]
+    for line in lines:
+        complain(line)
 
 
 def address_of(report: Any) -> str:
