@@ -19,6 +19,7 @@ from typing import Any
 
 from raydarts.config.distributions import KINDS, OPTIONS
 from raydarts.config.source import Node, read_file
+from raydarts.digits import whole_number
 from raydarts.errors import Problem
 from raydarts.registry import nearest
 
@@ -144,7 +145,7 @@ def _places(root: Node) -> Iterator[tuple[str, str]]:
 
 def _pattern(path: str) -> str:
     """A dotted path with `*` for every number."""
-    return ".".join("*" if part.isdigit() else part for part in path.split("."))
+    return ".".join(part if whole_number(part) is None else "*" for part in path.split("."))
 
 
 def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> list[str]:

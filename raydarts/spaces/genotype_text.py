@@ -21,7 +21,7 @@ _LARGEST_FILE = 1_000_000  # bytes; a genotype has hundreds
 _LARGEST_RANGE = 1000
 _FIELDS = (("normal", "normal_concat", "reduce", "reduce_concat"), ("recurrent", "concat"))
 _CALL = re.compile(r"\b\w*Genotype\s*\(")
-_ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~(\d{1,4})$")
+_ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~([0-9]{1,4})$")
 
 
 def read_file(path: Path) -> Any:
