@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raydarts import __version__, cli_cluster, cli_results, cli_wandb
+from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
-from raydarts.runs.place import place_of
+from raydarts.runs.naming import derived
 from raydarts.terminal import CleanConsole, clean_warnings, complain
 
 if TYPE_CHECKING:
@@ -38,16 +39,27 @@ for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
 
-SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
+SpecPath = Annotated[
+    Path,
+    typer.Argument(
+        help="A spec (YAML); see sweeps/ for examples.", show_default=False, parser=given_file, metavar="SPEC"
+    ),
+]
 RunPath = cli_results.RunPath
 GenotypePath = Annotated[
-    Path, typer.Argument(help="A genotype: JSON, or Python's Genotype(...) as authors publish it.", show_default=False)
+    Any,  # a GenotypeFile
+    typer.Argument(
+        help="A genotype: JSON, or Python's Genotype(...) as authors publish it. FILE:NAME chooses one of several.",
+        show_default=False,
+        parser=given_genotype,
+        metavar="GENOTYPE",
+    ),
 ]
 Storage = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
     typer.Option(
         help="What holds runs: a folder (on several nodes one that all mount), s3://BUCKET/PREFIX or gs://...",
-        parser=place_of,
+        parser=given_place,
         metavar="PLACE",
     ),
 ]
@@ -88,8 +100,8 @@ def sweep(
     genotypes: Annotated[
         list[Any] | None,
         typer.Option(
-            help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable.",
-            parser=place_of,
+            help="With --stage: a run, or a genotype's FILE or FILE:NAME, whose genotypes it retrains. Repeatable.",
+            parser=given_genotypes,
             metavar="PLACE",
         ),
     ] = None,
@@ -180,7 +192,11 @@ def evaluate(
     genotype: GenotypePath,
     spec: Annotated[
         Path | None,
-        typer.Option(help="A spec whose data and evaluate.training are used. Default: digits, the paper's training."),
+        typer.Option(
+            help="A spec whose data and evaluate.training are used. Default: digits, the paper's training.",
+            parser=given_file,
+            metavar="FILE",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Evaluation seed.", min=0)] = 0,
     storage: Storage = Path("runs"),
@@ -191,14 +207,21 @@ def evaluate(
     """Train a genotype's network from scratch without Ray, and test it."""
     from raydarts.single import start_evaluation
 
-    start_evaluation(genotype, spec, sets or [], seed, _run_path(storage, name, genotype.stem), gpu, console)
+    start_evaluation(
+        genotype, spec, sets or [], seed, _run_path(storage, name, derived(genotype.stem, "evaluation")), gpu, console
+    )
 
 
 @app.command()
 def show(
     genotype: GenotypePath,
     out: Annotated[
-        Path | None, typer.Option(help="The drawing: .png, .svg or .pdf. Default: beside the genotype, .png.")
+        Path | None,
+        typer.Option(
+            help="The drawing: .png, .svg or .pdf. Default: beside the genotype, .png.",
+            parser=given_file,
+            metavar="FILE",
+        ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="A title above the drawing.")] = None,
     as_json: AsJson = False,
@@ -251,7 +274,9 @@ def list_(
 
 @app.command()
 def validate(
-    specs: Annotated[list[Path], typer.Argument(help="Specs (YAML).", show_default=False)],
+    specs: Annotated[
+        list[Path], typer.Argument(help="Specs (YAML).", show_default=False, parser=given_file, metavar="SPEC")
+    ],
     sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from raydarts.cli_paths import given_file
 from raydarts.cli_results import console
 from raydarts.errors import InputError
 from raydarts.terminal import clean, complain
@@ -19,7 +20,10 @@ ADDRESS = "http://127.0.0.1:8265"
 
 def submit(
     spec: Annotated[
-        Path | None, typer.Argument(help="A spec (YAML); it alone is uploaded.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="A spec (YAML); it alone is uploaded.", show_default=False, parser=given_file, metavar="SPEC"
+        ),
     ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Folder that holds runs: a path or URI that all of the cluster's machines see.")

@@ -25,6 +25,7 @@ from raydarts.runs.score import score_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
+from raydarts.spaces.genotype_source import GenotypeFile
 
 
 def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
@@ -55,7 +56,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
 
 
 def start_evaluation(
-    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
+    genotype: GenotypeFile, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
