@@ -1,7 +1,8 @@
 """Genotype files that nobody meant: `python -m tests.fuzz.genotypes --inputs 1000 --seed 0`.
 
-Each input is a published genotype, in JSON or in the authors' Python text, changed some times: other primitives, sources
-and nesting, cut and doubled text, numbers and depth at the limits, several in one file, and what people's files hold around it.
+Each input is a published genotype, in JSON or in the authors' Python text, changed some times: other primitives,
+sources and nesting, cut and doubled text, numbers and depth at the limits, several in one file, and what people's files
+hold around it.
 """
 
 from __future__ import annotations
