@@ -161,7 +161,7 @@ def unknown_primitive(genotype: Genotype, where: str) -> str | None:
 
     None: each is known, or no space has these cell types.
     """
-    spaces = [member(member.Settings()) for member in members("space").values()]
+    spaces: list[Any] = [member(member.Settings()) for member in members("space").values()]
     known = {space.NAME: space.known_primitives() for space in spaces if set(space.cells) == set(genotype.cell_types)}
     primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
     allowed = list(dict.fromkeys(name for names in known.values() for name in names))

@@ -56,7 +56,7 @@ def test_a_tab_as_indentation_is_named(tmp_path: Path) -> None:
     [
         pytest.param("x: 1\na: " + "[" * 3000 + "]" * 3000, 2, "nested more than 60 deep", id="flow"),
         pytest.param("x: 1\na: " + "{b: " * 3000, 2, "nested more than 60 deep", id="mappings"),
-        pytest.param("\n".join(" " * depth + "a:" for depth in range(500)), 61, "nested more than 60", id="block"),
+        pytest.param("\n".join(" " * depth + "a:" for depth in range(500)), 60, "nested more than 60", id="block"),
         pytest.param("x: 1\n" + "- " * 3000, 2, "not readable as YAML", id="dashes"),
         pytest.param("a:\n" + "- " * 3000, 2, "nested more than 60 deep", id="nested dashes"),
         pytest.param("a: 1\nb: [" + "1," * 90_000 + "]", 2, "holds more than 5,000 values", id="values"),
