@@ -69,7 +69,7 @@ def test_one_of_several_is_chosen_by_name_or_place(text: str, names: dict[str, s
 
 def test_a_name_that_stands_twice_is_chosen_by_its_line(tmp_path: Path) -> None:
     text = f"A = {ONE}\nA = {TWO}\n"
-    with pytest.raises(GenotypeError, match="'A' stands 2 times; choose one by its line: A .line 1., A .line 2."):
+    with pytest.raises(GenotypeError, match=r"'A' stands 2 times; choose one by its line: A .line 1., A .line 2."):
         read(text, tmp_path, "A")
     assert read(text, tmp_path, "2").id == OTHER
 
