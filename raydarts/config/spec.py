@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raydarts.data.settings import DataSettings
-from raydarts.errors import InputError
+from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Choose, Component, Settings
@@ -21,7 +21,7 @@ _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory
 def check_name(name: str) -> str:
     """The `--name` of a run. Raises `InputError` where it is none."""
     if wrong := complaint(name, MOST_OF_A_RUN):
-        raise InputError(f"--name: {wrong}")
+        raise InputError(f"--name {shortened(name, 60)}: {wrong}")
     return name
 
 

@@ -46,7 +46,7 @@ def test_a_name_that_no_folder_can_have_is_refused_before_the_start(text: str, t
 
 def test_the_longest_name_fits_with_all_that_is_added(tmp_path: Path) -> None:
     (tmp_path / f".{'n' * naming.MOST_OF_A_RUN}.{'0' * 8}.tmp").mkdir()
-    with pytest.raises(InputError, match=r"--name: .*is too long: 129 letters"):
+    with pytest.raises(InputError, match=r"--name n.*is too long: 129 letters"):
         check_name("n" * 129)
 
 
