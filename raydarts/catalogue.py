@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from raydarts.errors import InputError
 from raydarts.registry import FAMILIES, Member, UnknownNameError, family_named, members
+from raydarts.terminal import line
 
 REMEDIES = ("remedies", "remedy")
 """Not a family: the members of all families that are remedies against skip collapse."""
@@ -88,7 +88,7 @@ def remedies_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         name = row["name"] if row["family"] == "regularizer" else f"{row['family']}: {row['name']}"
         texts = (name, row["about"], row["formula"], defaults_of(row), not_with(row, rows))
-        drawn.add_row(*(Text(text) for text in texts))
+        drawn.add_row(*(line(text) for text in texts))
     return drawn
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from raydarts import __version__, cli_cluster, cli_results, cli_wandb
+from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
-from raydarts.runs.place import place_of
+from raydarts.runs.naming import derived
+from raydarts.terminal import CleanConsole, clean_warnings, complain
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
@@ -34,21 +35,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
+console = CleanConsole()
 for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
 
-SpecPath = Annotated[Path, typer.Argument(help="A spec (YAML); see sweeps/ for examples.", show_default=False)]
+SpecPath = Annotated[
+    Path,
+    typer.Argument(
+        help="A spec (YAML); see sweeps/ for examples.", show_default=False, parser=given_file, metavar="SPEC"
+    ),
+]
 RunPath = cli_results.RunPath
 GenotypePath = Annotated[
-    Path, typer.Argument(help="A genotype: JSON, or Python's Genotype(...) as authors publish it.", show_default=False)
+    Any,  # a GenotypeFile
+    typer.Argument(
+        help="A genotype: JSON, or Python's Genotype(...) as authors publish it. FILE:NAME chooses one of several.",
+        show_default=False,
+        parser=given_genotype,
+        metavar="GENOTYPE",
+    ),
 ]
 Storage = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
     typer.Option(
         help="What holds runs: a folder (on several nodes one that all mount), s3://BUCKET/PREFIX or gs://...",
-        parser=place_of,
+        parser=given_place,
         metavar="PLACE",
     ),
 ]
@@ -93,8 +105,8 @@ def sweep(
     genotypes: Annotated[
         list[Any] | None,
         typer.Option(
-            help="With --stage: a run or a genotype's file whose genotypes it retrains. Repeatable.",
-            parser=place_of,
+            help="With --stage: a run, or a genotype's FILE or FILE:NAME, whose genotypes it retrains. Repeatable.",
+            parser=given_genotypes,
             metavar="PLACE",
         ),
     ] = None,
@@ -199,7 +211,11 @@ def evaluate(
     genotype: GenotypePath,
     spec: Annotated[
         Path | None,
-        typer.Option(help="A spec whose data and evaluate.training are used. Default: digits, the paper's training."),
+        typer.Option(
+            help="A spec whose data and evaluate.training are used. Default: digits, the paper's training.",
+            parser=given_file,
+            metavar="FILE",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Evaluation seed.", min=0)] = 0,
     storage: Storage = Path("runs"),
@@ -210,14 +226,21 @@ def evaluate(
     """Train a genotype's network from scratch without Ray, and test it."""
     from raydarts.single import start_evaluation
 
-    start_evaluation(genotype, spec, sets or [], seed, _run_path(storage, name, genotype.stem), gpu, console)
+    start_evaluation(
+        genotype, spec, sets or [], seed, _run_path(storage, name, derived(genotype.stem, "evaluation")), gpu, console
+    )
 
 
 @app.command()
 def show(
     genotype: GenotypePath,
     out: Annotated[
-        Path | None, typer.Option(help="The drawing: .png, .svg or .pdf. Default: beside the genotype, .png.")
+        Path | None,
+        typer.Option(
+            help="The drawing: .png, .svg or .pdf. Default: beside the genotype, .png.",
+            parser=given_file,
+            metavar="FILE",
+        ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="A title above the drawing.")] = None,
     as_json: AsJson = False,
@@ -270,7 +293,9 @@ def list_(
 
 @app.command()
 def validate(
-    specs: Annotated[list[Path], typer.Argument(help="Specs (YAML).", show_default=False)],
+    specs: Annotated[
+        list[Path], typer.Argument(help="Specs (YAML).", show_default=False, parser=given_file, metavar="SPEC")
+    ],
     sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:
@@ -312,16 +337,17 @@ def version() -> None:
 def main() -> None:
     """Entry point: input errors become one message on standard error and exit code 2."""
     sys.path.insert(0, str(Path.cwd()))  # so that `module:Class` in a spec finds a file beside it
+    clean_warnings()
     try:
         app()
     except InputError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         sys.exit(2)
     except TrialError as error:  # of a single search or evaluation; a sweep's are in its report
-        sys.stderr.write(f"failed: {error}\n")
+        complain(error, "failed: ")
         sys.exit(1)
     except StorageError as error:
-        sys.stderr.write(f"storage: {error}\n")
+        complain(error, "storage: ")
         sys.exit(4)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

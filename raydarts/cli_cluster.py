@@ -10,15 +10,20 @@ from urllib.parse import urlsplit
 
 import typer
 
+from raydarts.cli_paths import given_file
 from raydarts.cli_results import console
 from raydarts.errors import InputError
+from raydarts.terminal import clean, complain
 
 ADDRESS = "http://127.0.0.1:8265"
 
 
 def submit(
     spec: Annotated[
-        Path | None, typer.Argument(help="A spec (YAML); it alone is uploaded.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="A spec (YAML); it alone is uploaded.", show_default=False, parser=given_file, metavar="SPEC"
+        ),
     ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Folder that holds runs: a path or URI that all of the cluster's machines see.")
@@ -89,9 +94,9 @@ def _warn_unencrypted(address: str) -> None:
 
     parts = urlsplit(address)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        sys.stderr.write(
+        complain(
             f"{address}: not encrypted, so whoever listens on the way can read the token; a tunnel is safer: "
-            "ssh -L 8265:127.0.0.1:8265 HEAD\n"
+            "ssh -L 8265:127.0.0.1:8265 HEAD"
         )
 
 
@@ -110,9 +115,9 @@ def _follow(client: object, job: str) -> int:
     from raydarts.sweep import submission
 
     try:
-        return submission.follow(client, job, sys.stdout.write)  # type: ignore[arg-type]
+        return submission.follow(client, job, lambda output: sys.stdout.write(clean(output, "\n\t")))  # type: ignore[arg-type]
     except KeyboardInterrupt:
-        sys.stderr.write(f"\n{job} goes on without this machine\n")
+        complain(f"{job} goes on without this machine")
         return 130
 
 

@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from raydarts.cli_paths import given_file, given_place
 from raydarts.errors import InputError
-from raydarts.runs.place import local_path, place_of
+from raydarts.terminal import CleanConsole
 
 RunPath = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
     typer.Argument(
         help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://...",
         show_default=False,
-        parser=place_of,
+        parser=given_place,
         metavar="PLACE",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-console = Console()
+console = CleanConsole()
 
 
 def print_json(value: Any) -> None:
@@ -61,7 +61,7 @@ def report(
     out: Annotated[
         Any,
         typer.Option(
-            help="Where --html writes. Default: report.html in the run directory.", parser=place_of, metavar="PLACE"
+            help="Where --html writes. Default: report.html in the run directory.", parser=given_place, metavar="PLACE"
         ),
     ] = None,
 ) -> None:
@@ -87,7 +87,7 @@ def export(
     to: Annotated[
         Path,
         typer.Option(
-            help="The file on this machine: .csv or .parquet.", show_default=False, parser=local_path, metavar="FILE"
+            help="The file on this machine: .csv or .parquet.", show_default=False, parser=given_file, metavar="FILE"
         ),
     ],
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,

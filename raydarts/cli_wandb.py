@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from raydarts.cli_paths import given_place
 from raydarts.cli_results import RunPath, console
 from raydarts.errors import InputError
-from raydarts.runs.place import place_of
 
 app = typer.Typer(name="wandb", help="Weights & Biases: what a run gives to it.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def report(
         Any,
         typer.Option(
             help="Where --dry-run writes. Default: wandb-report.json in the run directory.",
-            parser=place_of,
+            parser=given_place,
             metavar="PLACE",
         ),
     ] = None,

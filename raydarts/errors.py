@@ -23,6 +23,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """`text`, or where it is longer than `most` its beginning and end, with its length said."""
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end]}... ({len(text):,} characters in all) ...{text[-end:]}"
+
+
 class RaydartsError(Exception):
     """Base of every error raydarts raises on purpose."""
 
@@ -45,8 +53,11 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+        """One line. A file's values are in it, so that line feeds are told as `\\n`, and what is long is cut."""
+        file = shortened(self.file, 200)
+        where = f"{file}:{self.line}" if self.line else file
+        told = f"{where}: {shortened(self.path, 200)}: " if self.path else f"{where}: "
+        return (told + shortened(self.message, 1500)).replace("\r", "\\r").replace("\n", "\\n")
 
 
 class SpecError(InputError):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
@@ -26,6 +27,7 @@ from raydarts.runs.score import score_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
+from raydarts.spaces.genotype_source import GenotypeFile
 
 
 def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
@@ -57,7 +59,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
 
 
 def start_evaluation(
-    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
+    genotype: GenotypeFile, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
 ) -> None:
     """An evaluation of a genotype file, with a spec's data and training or the defaults."""
     found = Genotype.from_file(genotype)
@@ -166,7 +168,7 @@ def _progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}"),
+        TextColumn("{task.fields[last]}", markup=False),
         console=console,
     )
 
@@ -178,7 +180,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Console) -> None:
     result = outcome.get("result", {})
-    console.print(f"[bold]{kind} finished[/bold]: {run.path}")
+    console.print(Text.assemble((f"{kind} finished", "bold"), f": {run.path}"))
     if kind == "search":
         path = run.path / "genotype.json"
         run.write("genotype.json", outcome["genotype"])

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from raydarts.config.source import Where
-from raydarts.errors import Problem, SpecError
+from raydarts.errors import Problem, SpecError, shortened
 
 OPTIONS = ("choice", "grid")
 NUMERIC = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
@@ -86,7 +86,7 @@ class Distribution:
 
     def __str__(self) -> str:
         if self.kind in OPTIONS:
-            return f"{self.kind}: {', '.join(self.labels)}"
+            return f"{self.kind}: {', '.join(shortened(label, 200) for label in self.labels)}"
         numbers = [self.low, self.high, *([self.q] if self.kind == "quniform" else [])]
         return f"{self.kind}: {', '.join(f'{number:g}' for number in numbers)}"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from raydarts.config import foreign
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
     Draw,
@@ -24,7 +24,6 @@ from raydarts.config.sections import listed, mapping, no_consequences, optional,
 from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import (
-    NAME_PATTERN,
     BudgetSettings,
     EvaluateSettings,
     RungSettings,
@@ -38,6 +37,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, Problem, SpecError
 from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
+from raydarts.runs.naming import complaint, derived
 from raydarts.runs.score import Score
 from raydarts.search.composition import refusals_of_data
 from raydarts.search.settings import SearchSettings
@@ -117,7 +117,7 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     presets = expand(root, problems)
     override(root, others)
     inherit(root)
-    return _load(root, str(path), text, Path(path).stem, presets, problems, begun=False)
+    return _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
 
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
@@ -160,9 +160,8 @@ def _load(
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
         if key not in SECTIONS:
-            problems.append(
-                Problem(*node.where, key, f"unknown key{nearest(key, list(SECTIONS))} (allowed: {', '.join(SECTIONS)})")
-            )
+            hint = f"; {foreign.SECTIONS[key]}" if key in foreign.SECTIONS else nearest(key, list(SECTIONS))
+            problems.append(Problem(*node.where, key, f"unknown key{hint} (allowed: {', '.join(SECTIONS)})"))
     data = section(DataSettings, sections, "data", root.where, problems)
     sweep = section(SweepSettings, sections, "sweep", root.where, problems)
     before = len(problems)
@@ -174,9 +173,8 @@ def _load(
         "name": text_of(sections, "name", default_name, problems),
         "question": text_of(sections, "question", "", problems),
     }
-    if not re.match(NAME_PATTERN, loaded["name"]):
-        message = f"'{loaded['name']}' is no name: letters, digits, '.', '_', '-', and first a letter or digit"
-        problems.append(Problem(*where_in(sections, "name", root.where), "name", message))
+    if wrong := complaint(loaded["name"]):
+        problems.append(Problem(*where_in(sections, "name", root.where), "name", wrong))
     broken = {problem.path for problem in problems if within(problem.path, "search")}
     found: list[Problem] = []
     drawn = check_all(tree, found)

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, to_plain
+from raydarts.config.foreign import hint_for_mapping, hint_for_text, numbers_of
 from raydarts.config.source import Node, Where
-from raydarts.errors import Problem
+from raydarts.errors import Problem, shortened
 from raydarts.registry import nearest
 
 
 def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
     """The tree of a section; what is wrong with its distributions is added to `problems`."""
-    root = _parse(node, name, problems)
+    root = _parse(node, name, problems, foreign=True)
     if misfits := list(_no_mappings(root)):
         if not any(problem.path == name for problem in problems):
             for misfit in misfits:
@@ -34,11 +35,17 @@ def _no_mappings(node: Any) -> Iterator[Any]:
         yield node
 
 
-def _parse(node: Node, path: str, problems: list[Problem]) -> Any:
+def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Any:
+    """`foreign`: other tools' forms of a distribution are looked for. The settings of a class from outside
+    (`module:Class`) may look like one.
+    """
     if isinstance(node.value, list):
-        items = tuple(_parse(item, f"{path}.{index}", problems) for index, item in enumerate(node.value))
+        items = tuple(_parse(item, f"{path}.{index}", problems, foreign) for index, item in enumerate(node.value))
         return Branch(None, items, node.where)
     if not isinstance(node.value, dict):
+        if foreign and isinstance(node.value, str) and (told := hint_for_text(node.value)):
+            _problem(problems, node, path, f"{shortened(json.dumps(node.value))}: {told}")
+            return Leaf(None, node.where)
         return Leaf(node.value, node.where)
     kinds = [key for key in node.value if key in KINDS]
     if kinds:
@@ -47,13 +54,18 @@ def _parse(node: Node, path: str, problems: list[Problem]) -> Any:
             beside = next(item for key, item in node.value.items() if key != kinds[0])
             _problem(problems, beside, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
             return Leaf(None, node.where)
-        return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems)
+        return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems, foreign)
+    if foreign and (told := hint_for_mapping({key: item.plain() for key, item in node.value.items()})):
+        _problem(problems, node, path, f"{shortened(json.dumps(node.plain()))}: {told}")
+        return Leaf(None, node.where)
     if len(node.value) == 1:
         ((key, only),) = node.value.items()
         if isinstance(only.value, list) and (hint := nearest(key, list(KINDS))):
             _problem(problems, only, path, f"unknown distribution '{key}'{hint} (allowed: {', '.join(KINDS)})")
             return Leaf(None, node.where)
-    items = tuple(_parse(item, f"{path}.{key}", problems) for key, item in node.value.items())
+    named = node.value.get("name")
+    foreign = foreign and not (named is not None and isinstance(named.value, str) and ":" in named.value)
+    items = tuple(_parse(item, f"{path}.{key}", problems, foreign) for key, item in node.value.items())
     return Branch(tuple(node.value), items, node.where)
 
 
@@ -61,20 +73,27 @@ def _problem(problems: list[Problem], node: Node, path: str, message: str) -> No
     problems.append(Problem(*node.where, path, message))
 
 
-def _distribution(kind: str, node: Node, where: Where, path: str, problems: list[Problem]) -> Any:
+def _distribution(kind: str, node: Node, where: Where, path: str, problems: list[Problem], foreign: bool) -> Any:
     if not isinstance(node.value, list) or not node.value:
         wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
-        _problem(problems, node, path, f"{kind} needs {wanted}, with at least one in it")
+        numbers = numbers_of(node.plain()) if kind in NUMERIC and isinstance(node.value, dict) else None
+        write = f": write {{{kind}: {json.dumps(numbers)}}}" if numbers else ", with at least one in it"
+        _problem(problems, node, path, f"{kind} needs {wanted}{write}")
         return Leaf(None, where)
     if kind in OPTIONS:
-        options = tuple(_parse(item, path, problems) for item in node.value)
+        options = tuple(_parse(item, path, problems, foreign) for item in node.value)
         return Distribution(kind, where, options, _unique(_labels(options)))
     wanted_form = {"quniform": "[low, high, q]"}.get(kind, "[low, high]")
     numbers = [item.value for item in node.value]
     if len(numbers) != NUMERIC[kind] or not all(
         isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) for number in numbers
     ):
-        _problem(problems, node, path, f"{kind} needs {wanted_form}, finite numbers; got {json.dumps(node.plain())}")
+        _problem(
+            problems,
+            node,
+            path,
+            f"{kind} needs {wanted_form}, finite numbers; got {shortened(json.dumps(node.plain()))}",
+        )
         return Leaf(None, where)
     low, high, q = (*numbers, 0.0)[:3]
     complaint = None

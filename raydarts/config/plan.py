@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
@@ -18,6 +17,7 @@ from raydarts.errors import InputError
 from raydarts.registry import nearest
 from raydarts.runs.budget import UNITS
 from raydarts.runs.stages import SEARCH
+from raydarts.terminal import line, paragraph
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _budget(found: Plan) -> list[RenderableType]:
             f"budget: {limits}; when it is spent the run halts, and can be resumed. Whether it suffices is unknown "
             "until the first epochs have run: 'raydarts status' estimates it then"
         )
-    return [Text(line) for line in lines]
+    return [line(told) for told in lines]
 
 
 def render(found: Plan) -> RenderableType:
@@ -151,8 +151,8 @@ def render(found: Plan) -> RenderableType:
     for column in ("setting", "values", "only if"):
         swept.add_column(column, overflow="fold")
     for dimension in found.dimensions:
-        swept.add_row(*(Text(dimension[key] or "-") for key in ("name", "distribution", "condition")))
-    parts: list[RenderableType] = [Text(found.question)] if found.question else []
-    parts += [Text(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
+        swept.add_row(*(line(dimension[key] or "-") for key in ("name", "distribution", "condition")))
+    parts: list[RenderableType] = [paragraph(found.question)] if found.question else []
+    parts += [line(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
     shown = [swept] if any(stage.name == SEARCH for stage in found.stages) and found.dimensions else []
     return Group(*parts, stages, *_budget(found), *shown)

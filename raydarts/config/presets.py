@@ -19,7 +19,8 @@ from typing import Any
 
 from raydarts.config.distributions import KINDS, OPTIONS
 from raydarts.config.source import Node, read_file
-from raydarts.errors import Problem
+from raydarts.digits import whole_number
+from raydarts.errors import Problem, shortened
 from raydarts.registry import nearest
 
 FOLDER = Path(__file__).parent.parent / "presets"
@@ -144,7 +145,7 @@ def _places(root: Node) -> Iterator[tuple[str, str]]:
 
 def _pattern(path: str) -> str:
     """A dotted path with `*` for every number."""
-    return ".".join("*" if part.isdigit() else part for part in path.split("."))
+    return ".".join(part if whole_number(part) is None else "*" for part in path.split("."))
 
 
 def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> list[str]:
@@ -157,12 +158,12 @@ def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> lis
         if isinstance(name, dict) and any(key in KINDS for key in name):
             message = "a preset cannot be swept: it says what is fixed. Name one here; to compare two, run two sweeps"
         elif not isinstance(name, str):
-            message = f"must be the name of a preset or a list of names, got {json.dumps(node.plain())}"
+            message = f"must be the name of a preset or a list of names, got {shortened(json.dumps(node.plain()))}"
         elif name in allowed:
             found.append(name)
             continue
         else:
-            message = f"unknown preset '{name}'{nearest(name, allowed)} (allowed here: {', '.join(allowed)})"
+            message = f"unknown preset '{shortened(name)}'{nearest(name, allowed)} (allowed here: {', '.join(allowed)})"
             others = [place for place, other in KINDS_OF.items() if other != kind and name in names(other)]
             if others:
                 message = f"'{name}' belongs under {' or '.join(others)} (allowed here: {', '.join(allowed)})"

@@ -10,7 +10,7 @@ from raydarts.config.distributions import KINDS
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import Node, Where
 from raydarts.config.validation import Model, check
-from raydarts.errors import Problem
+from raydarts.errors import Problem, shortened
 
 
 def within(path: str, section: str) -> bool:
@@ -43,7 +43,9 @@ def text_of(sections: Mapping[str, Node], key: str, default: str, problems: list
     if node is None or node.value is None:
         return default
     if not isinstance(node.value, str):
-        problems.append(Problem(*node.where, key, f"must be a text, got {json.dumps(node.plain())}; quote it"))
+        problems.append(
+            Problem(*node.where, key, f"must be a text, got {shortened(json.dumps(node.plain()))}; quote it")
+        )
         return default
     return node.value
 
@@ -53,7 +55,9 @@ def mapping(sections: Mapping[str, Node], key: str, where: Where, problems: list
     if node is None or node.value is None:
         return Node({}, where)
     if not isinstance(node.value, dict):
-        problems.append(Problem(*node.where, key, f"must be a mapping of keys, got {json.dumps(node.plain())}"))
+        problems.append(
+            Problem(*node.where, key, f"must be a mapping of keys, got {shortened(json.dumps(node.plain()))}")
+        )
         return Node({}, node.where)
     return node
 
@@ -79,7 +83,7 @@ def listed(model: type[Model], sections: Mapping[str, Node], key: str, problems:
     if node is None or node.value is None:
         return ()
     if not isinstance(node.value, list):
-        message = f"must be a list of stages, each a mapping of keys, got {json.dumps(node.plain())[:60]}"
+        message = f"must be a list of stages, each a mapping of keys, got {shortened(json.dumps(node.plain()))}"
         problems.append(Problem(*node.where, key, message))
         return ()
     items = {f"{key}.{index}": item for index, item in enumerate(node.value)}

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-from raydarts.errors import Problem, SpecError
+from raydarts.config import yaml_text
+from raydarts.config.yaml_text import LARGEST_TEXT, MAX_DEPTH, MAX_NODES, YamlTextError
+from raydarts.digits import whole_number
+from raydarts.errors import Problem, SpecError, shortened
 
 Where = tuple[str, int]
-MAX_DEPTH = 60
-MAX_NODES = 200_000
+_LARGEST_NUMBER = 2**63
+_KINDS = {
+    "TaggedScalar": "value with a tag (!...)",
+    "CommentedSet": "set",
+    "bytes": "binary value",
+    "TimeStamp": "date",
+    "datetime": "date",
+}
 
 
 @dataclass
@@ -36,36 +42,42 @@ def _refuse(file: str, line: int, message: str, path: str = "") -> NoReturn:
     raise SpecError([Problem(file, line, path, message)])
 
 
-def _yaml() -> YAML:
-    yaml = YAML(typ="rt", pure=True)  # YAML 1.2: 1e-3 is a number, `on` a string; duplicate keys are errors
-    yaml.allow_duplicate_keys = False
-    return yaml
-
-
 def _parse(text: str, file: str) -> Any:
     try:
-        return _yaml().load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 0
-        problem = (error.problem or str(error)).split("\n")[0]
-        if "duplicate key" in problem:
-            _refuse(file, line, f"{problem.removeprefix('found ')}; a key may stand once, remove one of them")
-        _refuse(file, line, f"not readable as YAML: {problem}")
-    except (YAMLError, ValueError, RecursionError) as error:
-        _refuse(file, 0, f"not readable as YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        loaded = yaml_text.load(text)
+    except YamlTextError as error:
+        _refuse(file, error.line, error.message)
+    if _size(loaded, {}) > MAX_NODES:
+        _refuse(file, 0, f"unfolds to more than {MAX_NODES:,} values; its aliases multiply")
+    return loaded
 
 
 def _scalar(value: Any, where: Where, path: str) -> Any:
     """ruamel's scalars keep their spelling; plain ones are wanted."""
     if value is None or isinstance(value, bool):
         return value
-    for kind in (int, float, str):
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        _refuse(*where, "a whole number too large for any setting (above 2**63)", path)
+    if isinstance(value, str):
+        return _text(value, where, path)
+    for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
     if type(value).__name__ == "ScalarBoolean":
         return bool(value)
-    _refuse(*where, f"a {type(value).__name__} is no value of a spec; quote it if it is a text", path)
+    kind_of = type(value).__name__
+    _refuse(*where, f"a {_KINDS.get(kind_of, kind_of)} is no value of a spec; quote it if it is a text", path)
+
+
+def _text(value: str, where: Where, path: str) -> str:
+    """A text that may be stored and may name a file."""
+    if "\0" in value:
+        _refuse(*where, "holds a NUL character (\\0), which no text of a spec may", path)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        _refuse(*where, "holds half a surrogate pair (\\ud800 to \\udfff), which is no character", path)
+    return str(value)
 
 
 def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
@@ -77,8 +89,10 @@ def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
         for key, item in value.items():
             line = _line(value, key, where[1])
             if not isinstance(key, str):
-                _refuse(file, line, f"the key {key!r} is not a text; quote it", path)
-            items[str(key)] = _node(item, (file, line), f"{path}.{key}" if path else str(key), depth + 1)
+                _refuse(file, line, f"the key {shortened(repr(key))} is not a text; quote it", path)
+            items[_text(key, (file, line), path)] = _node(
+                item, (file, line), f"{path}.{key}" if path else str(key), depth + 1
+            )
         return Node(items, where)
     if isinstance(value, list):
         entries = [
@@ -112,18 +126,22 @@ def read_file(path: Path, shown: str | None = None) -> tuple[Node, str]:
     """The tree and the text of a YAML file, called `shown` in messages. Raises `SpecError`."""
     file = shown or str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as stream:
+            content = stream.read(
+                4 * LARGEST_TEXT + 1
+            )  # of a text of that many characters at most; /dev/zero has no end
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         _refuse(file, 0, "there is no such file")
     except IsADirectoryError:
         _refuse(file, 0, "is a folder; give the YAML file in it")
     except UnicodeDecodeError:
-        _refuse(file, 0, "is not a text file (UTF-8)")
-    except OSError as error:
-        _refuse(file, 0, f"cannot be read: {error.strerror}")
+        if len(content) > 4 * LARGEST_TEXT:
+            _refuse(file, 0, f"has more than {LARGEST_TEXT:,} characters, so it is no spec")
+        _refuse(file, 0, "is not a text file (UTF-8); save it as UTF-8")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        _refuse(file, 0, f"cannot be read: {getattr(error, 'strerror', None) or error}")
     loaded = _parse(text, file)
-    if _size(loaded, {}) > MAX_NODES:
-        _refuse(file, 0, f"unfolds to more than {MAX_NODES:,} values; its aliases multiply")
     if loaded is None:
         _refuse(file, 0, "is empty; see sweeps/quick.yaml for a spec")
     if not isinstance(loaded, Mapping):
@@ -152,8 +170,12 @@ def _apply(root: Node, assignment: str) -> None:
     origin: Where = (f"--set '{assignment}'", 0)
     path, found, text = assignment.partition("=")
     parts = path.strip().split(".")
-    if not found or not all(parts):
+    if not found or not all(part.strip() for part in parts):
         _refuse(*origin, "must be path.to.key=value, for example search.epochs=10")
+    if len(parts) > MAX_DEPTH:
+        _refuse(*origin, f"names a key {len(parts):,} levels deep; a spec has at most {MAX_DEPTH}")
+    for part in parts:
+        _text(part, origin, "")
     _assign(root, parts, _node(_parse(text, origin[0]), origin), origin)
 
 
@@ -163,13 +185,14 @@ def _assign(root: Node, parts: list[str], new: Node, origin: Where) -> None:
         last = depth == len(parts) - 1
         here = ".".join(parts[: depth + 1])
         if isinstance(node.value, list):
-            if not part.isdigit() or int(part) >= len(node.value):
-                count = len(node.value)
-                _refuse(*origin, f"{here}: a list of {count} items has no item '{part}' (allowed: 0 to {count - 1})")
+            index, count = whole_number(part), len(node.value)
+            if index is None or index >= count:
+                allowed = f"allowed: 0 to {count - 1}" if count else "it is empty: set the whole list, as [value, ...]"
+                _refuse(*origin, f"{here}: a list of {count} items has no item '{shortened(part)}' ({allowed})")
             if last:
-                node.value[int(part)] = new
+                node.value[index] = new
             else:
-                node = node.value[int(part)]
+                node = node.value[index]
             continue
         if isinstance(node.value, str):
             node.value = {"name": Node(node.value, node.where)}  # a component named shortly gets a setting

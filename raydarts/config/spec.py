@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raydarts.data.settings import DataSettings
-from raydarts.errors import InputError
+from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Choose, Component, Settings
+from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of, score_named
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
 
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
 
 
 def check_name(name: str) -> str:
     """The `--name` of a run. Raises `InputError` where it is none."""
-    if not re.match(NAME_PATTERN, name):
-        raise InputError(f"--name {name}: letters, digits, '.', '_' and '-' only, and first a letter or digit")
+    if wrong := complaint(name, MOST_OF_A_RUN):
+        raise InputError(f"--name {shortened(name, 60)}: {wrong}")
     return name
 
 
@@ -240,8 +237,8 @@ class TransferSettings(EvaluateSettings):
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, value: str) -> str:
-        if not re.match(NAME_PATTERN, value):
-            raise ValueError(f"'{value}' is no name: letters, digits, '.', '_', '-', and first a letter or digit")
+        if wrong := complaint(value):
+            raise ValueError(wrong)
         return value
 
 

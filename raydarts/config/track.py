@@ -7,12 +7,41 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from raydarts.errors import InputError, shortened
 from raydarts.registry import Settings
 
-_NAME = r"^[^/\\#?%:\x00-\x1f]{1,128}$"
+_ENTITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _KEY = re.compile(r"\b[0-9a-fA-F]{40,}\b|wandb_v\d+_|\blocal-[0-9a-fA-F]{40}")
 """What W&B's API keys look like, old and new."""
 Word = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def wrong_project(name: str) -> str | None:
+    """What is wrong with the name of a W&B project, and what is allowed; None: nothing."""
+    if 1 <= len(name) <= 128 and name.strip() and name.isprintable() and not set(name) & set("/\\#?%:"):
+        return None
+    hint = "; the part before the / is the entity" if name.count("/") == 1 else ""
+    return f"'{shortened(name, 60)}' is no W&B project: 1 to 128 characters, none of / \\ # ? % :{hint}"
+
+
+def wrong_entity(name: str) -> str | None:
+    """The same of an entity."""
+    if _ENTITY.fullmatch(name):
+        return None
+    hint = "; the part after the / is the project" if name.count("/") == 1 else ""
+    allowed = "1 to 128 letters, digits, '.', '_' and '-', as in your address wandb.ai/ENTITY"
+    return f"'{shortened(name, 60)}' is no W&B entity (a user or team): {allowed}{hint}"
+
+
+def check_place(entity: str | None, project: str | None) -> None:
+    """`--entity` and `--project`. Raises `InputError`."""
+    wrong = (
+        ("entity", wrong_entity(entity) if entity is not None else None),
+        ("project", wrong_project(project) if project is not None else None),
+    )
+    for option, told in wrong:
+        if told is not None:
+            raise InputError(f"--{option}: {told}")
 
 
 class WandbSettings(Settings):
@@ -25,14 +54,28 @@ class WandbSettings(Settings):
     """
 
     mode: Literal["online", "offline", "disabled"] = "online"
-    project: str = Field("raydarts", pattern=_NAME)
-    entity: str | None = Field(None, pattern=_NAME)
+    project: str = "raydarts"
+    entity: str | None = None
     tags: tuple[Word, ...] = ()
     media_every: int = Field(10, ge=0)
     artifacts: bool = True
     checkpoints: bool = True
     init_seconds: float = Field(20, gt=0, le=600)
     finish_seconds: float = Field(30, gt=0, le=600)
+
+    @field_validator("project")
+    @classmethod
+    def _a_project(cls, value: str) -> str:
+        if not _KEY.search(value) and (wrong := wrong_project(value)):
+            raise ValueError(wrong)
+        return value
+
+    @field_validator("entity")
+    @classmethod
+    def _an_entity(cls, value: str | None) -> str | None:
+        if value is not None and not _KEY.search(value) and (wrong := wrong_entity(value)):
+            raise ValueError(wrong)
+        return value
 
     @field_validator("project", "entity", "tags")
     @classmethod

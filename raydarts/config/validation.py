@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from raydarts.config.distributions import Path
 from raydarts.config.source import Where
-from raydarts.errors import Problem
+from raydarts.errors import Problem, shortened
 from raydarts.evaluation.trainings import ChooseTraining
 from raydarts.registry import Choose, UnknownNameError, members, nearest, parse_strictly, resolve
 
@@ -51,6 +51,8 @@ def check(
             found.setdefault(path, []).append((details, path))
         for path, group in found.items():
             message = _join([_words(details, model, plain, path) for details, _ in group])
+            if prefix == "search" and message.startswith("must be "):
+                message += _several(group[0][0]["input"])
             dotted = ".".join([prefix, *map(str, path)])
             problems.append(Problem(*where_of(path, lines), dotted, message))
         return None
@@ -94,8 +96,14 @@ def _existing(loc: Path, plain: Any, kind: str) -> Path:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value) if not isinstance(value, str) else f"'{value}'"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(json.dumps(value) if not isinstance(value, str) else f"'{value}'", 80)
+
+
+def _several(value: Any) -> str:
+    """What to write where a list stands in the place of one value."""
+    if not isinstance(value, list) or not value or any(isinstance(item, list | dict) for item in value):
+        return ""
+    return f"; to try each of them write {{grid: {_shown(value)}}}"
 
 
 def _words(details: ErrorDetails, model: type[BaseModel], plain: Any, path: Path) -> str:
@@ -113,6 +121,10 @@ def _words(details: ErrorDetails, model: type[BaseModel], plain: Any, path: Path
         return f"must be {context['expected']}, got {_shown(details['input'])}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "string_too_short":
+        return f"must have at least {context['min_length']} characters, got {_shown(details['input'])}"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters, got {_shown(details['input'])}"
     if kind in ("too_short", "too_long"):
         return f"needs {context.get('min_length', context.get('max_length'))} items, got {context['actual_length']}"
     return details["msg"]
@@ -130,14 +142,16 @@ def _join(messages: list[str]) -> str:
 def _unknown_key(model: type[BaseModel], plain: Any, path: Path) -> str:
     """Allowed keys, the nearest of them, and which other member of the family has the key."""
     key = str(path[-1])
+    shown = shortened(key)
     holder, family, name = _holder(model, plain, path[:-1])
     allowed = [*(["name"] if family else []), *holder.model_fields]
-    message = f"unknown key '{key}'{nearest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
+    message = f"unknown key '{shown}'{nearest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
     if family:
         others = [other for other, member in members(family).items() if key in member.Settings.model_fields]
         if others:
             here = ", ".join(allowed)
-            message = f"'{key}' does not exist under {name}, only under {', '.join(others)} (allowed here: {here})"
+            only = ", ".join(others)
+            message = f"'{shown}' does not exist under {shortened(name)}, only under {only} (allowed here: {here})"
     return message
 
 

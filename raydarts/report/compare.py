@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from raydarts.report import stats
 from raydarts.report.gather import Run, Searched, gather
@@ -15,6 +14,7 @@ from raydarts.report.html import command
 from raydarts.runs.files import plain
 from raydarts.runs.place import Place
 from raydarts.runs.stages import data_of, section_of
+from raydarts.terminal import line
 
 
 def compare_runs(first: Place, second: Place) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _told(mean: Mapping[str, Any] | None) -> str:
 def comparison_table(found: Mapping[str, Any]) -> RenderableType:
     """For a terminal."""
     names = [run["name"] for run in found["runs"]]
-    parts: list[RenderableType] = [Text(line, style="bold") for line in found["warnings"]]
+    parts: list[RenderableType] = [line(warning, "bold") for warning in found["warnings"]]
     table = Table(title="Results: mean ± sample standard deviation (n, 95 % interval of the mean)")
     for column in ("", *names):
         table.add_column(column, overflow="fold")
@@ -153,18 +153,18 @@ def comparison_table(found: Mapping[str, Any]) -> RenderableType:
     paired = found["paired"]
     if paired["pairs"]:
         parts.append(
-            Text(
+            line(
                 f"{paired['pairs']} searches have the same settings and seed in both; {names[1]} minus {names[0]}: "
                 f"supernet {_told(paired['supernet'])}; skips {_told(paired['skips'])}"
             )
         )
     for genotype in found["genotypes"]:
         parts.append(
-            Text(f"retrained in both: {genotype['id']}: {_told(genotype['first'])} and {_told(genotype['second'])}")
+            line(f"retrained in both: {genotype['id']}: {_told(genotype['first'])} and {_told(genotype['second'])}")
         )
     for stage in found["stages"]:
         note = "" if stage["comparable"] else "; data or training differ, so these do not measure the same"
-        parts.append(Text(f"best of {stage['name']}: {_best(stage['first'])} and {_best(stage['second'])}{note}"))
+        parts.append(line(f"best of {stage['name']}: {_best(stage['first'])} and {_best(stage['second'])}{note}"))
     parts += [_changes("Spec", found["spec"], names), _changes("Versions", found["versions"], names)]
     return Group(*parts)
 
@@ -177,10 +177,10 @@ def _best(run: Mapping[str, Any]) -> str:
 
 def _changes(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:
     if not rows:
-        return Text(f"{title}: no difference")
+        return line(f"{title}: no difference")
     table = Table(title=f"{title}: differences")
     for column in ("key", *names):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(Text(row["key"]), *(Text(str(row[side])) for side in ("first", "second")))
+        table.add_row(line(row["key"]), *(line(row[side]) for side in ("first", "second")))
     return table

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, budget_report
@@ -17,6 +16,7 @@ from raydarts.runs.faults import WORDS
 from raydarts.runs.place import Place
 from raydarts.runs.score import Score
 from raydarts.runs.stages import EVALUATE, SEARCH
+from raydarts.terminal import in_lines, line, paragraph
 
 
 def report_of(path: Place) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def status_table(path: Place) -> RenderableType:
         table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
     lines: list[RenderableType] = [table, *budget_lines(found["budget"])]
     if found["best_trial"]:
-        lines.append(Text(f"best so far: trial {found['best_trial']['id']}"))
+        lines.append(line(f"best so far: trial {found['best_trial']['id']}"))
     if found["status"] not in ("completed", "running"):
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if found["status"] == "halted" else ""
-        lines.append(Text(f"go on with: raydarts resume {path}{more}"))
+        lines.append(line(f"go on with: raydarts resume {path}{more}"))
     return Group(*lines)
 
 
@@ -78,14 +78,14 @@ def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
     spent = ", ".join(
         f"{budget['spent'][unit]:.4g} of {limit:g} {UNITS[unit]}" for unit, limit in budget["limits"].items()
     )
-    lines: list[RenderableType] = [Text(f"budget spent: {spent}")]
+    lines: list[RenderableType] = [line(f"budget spent: {spent}")]
     for stage in budget["needed"]:
         if stage["epochs"]:
             told = [
                 f"{stage[unit]:.4g} {UNITS[unit]}" for unit in ("gpu_hours", "cpu_hours") if stage[unit] is not None
             ]
             hours = ", ".join(told) or "hours unknown until an epoch of it has run"
-            lines.append(Text(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
+            lines.append(line(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
     return lines
 
 
@@ -108,7 +108,7 @@ def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = No
     ranking = found["ranking"] if stage is None else stage["ranking"]
     where = "" if stage is None else f"{stage['name']}: "
     if not ranking:
-        return Text(f"{where}No genotype has been retrained (yet).")
+        return line(f"{where}No genotype has been retrained (yet).")
     score = Score(**found["score"])
     better = "" if score.share else f"; {score.direction}"
     told = f"ranked by {score.words} (mean ± std over evaluation seeds{better})"
@@ -153,7 +153,7 @@ def baselines_text(found: Mapping[str, Any]) -> RenderableType | None:
     for name, parts in found["baselines"].items():
         told = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
         lines.append(f"baseline {name}: {score.measure} {told}{_margin(score, best, parts.get('validation'))}")
-    return Text("\n".join(lines))
+    return in_lines(lines)
 
 
 def _margin(score: Score, best: float | None, baseline: float | None) -> str:
@@ -210,9 +210,9 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
     ]
     rows = [row for row in [*found["trials"], *found["evaluations"], *others] if row["status"] == "failed"]
     names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
-    lines = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
-    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in found.get("faults", ())]
-    return Text("\n".join(lines)) if lines else None
+    told = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
+    told += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in found.get("faults", ())]
+    return in_lines(told) if told else None
 
 
 def fault_name(fault: Mapping[str, Any]) -> str:
@@ -224,14 +224,14 @@ def fault_name(fault: Mapping[str, Any]) -> str:
 def summary(path: Place) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
     found = report_of(path)
-    parts = [*rankings(found), baselines_text(found), failures(found), Text(f"all of it: raydarts report {path}")]
+    parts = [*rankings(found), baselines_text(found), failures(found), line(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
 def full(path: Place) -> RenderableType:
     """The whole report for a terminal."""
     found = report_of(path)
-    question = Text(found["question"]) if found["question"] else None
+    question = paragraph(found["question"]) if found["question"] else None
     parts = [question, trials_table(found), *rankings(found), baselines_text(found), failures(found)]
     return Group(*(part for part in parts if part is not None))
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from raydarts.errors import GenotypeError, InputError
-from raydarts.registry import Member, members
+from raydarts.registry import Member, members, nearest
 from raydarts.spaces.genotype import Genotype
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task
@@ -117,6 +117,11 @@ class Space(Member):
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
         """The paper's evaluation network without its auxiliary head, and one input."""
 
+    def known_primitives(self) -> list[str]:
+        """The primitives that a genotype of this space may have."""
+        cells = self.cells.values()
+        return list(dict.fromkeys(name for cell in cells for candidates in cell.candidates for name in candidates))
+
     def check_network(self, settings: Any) -> None:
         """Raise `InputError` where no network of this size can be built, whatever the genotype."""
 
@@ -142,8 +147,29 @@ def space_of(genotype: Genotype, where: str = "") -> Space:
             return space  # type: ignore[no-any-return]
     primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
     begin = f"{where}: " if where else ""
+    if unknown := unknown_primitive(genotype, where):
+        raise GenotypeError(unknown)
     raise GenotypeError(
         f"{begin}no space has cells {', '.join(genotype.cell_types)} "
         f"with the primitives {', '.join(primitives)} "
         f"(spaces: {', '.join(members('space'))})"
     )
+
+
+def unknown_primitive(genotype: Genotype, where: str) -> str | None:
+    """Names the primitives that no space with the genotype's cell types has, the allowed ones, and the file's line.
+
+    None: each is known, or no space has these cell types.
+    """
+    spaces: list[Any] = [member(member.Settings()) for member in members("space").values()]
+    known = {space.NAME: space.known_primitives() for space in spaces if set(space.cells) == set(genotype.cell_types)}
+    primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
+    allowed = list(dict.fromkeys(name for names in known.values() for name in names))
+    unknown = [name for name in primitives if name not in allowed and ":" not in name]
+    if not known or not unknown:
+        return None
+    place = dict(genotype.places).get(unknown[0], where)
+    more = f" (nor {', '.join(unknown[1:])})" if unknown[1:] else ""
+    hint = nearest(unknown[0], allowed)
+    begin = f"{place}: " if place else ""
+    return f"{begin}no space has the primitive '{unknown[0]}'{more}{hint} (allowed: {', '.join(allowed)})"

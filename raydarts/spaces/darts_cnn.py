@@ -39,6 +39,9 @@ class DartsCnn(CellSpace):
     def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
         return (PRIMITIVES,) * len(edges)
 
+    def known_primitives(self) -> list[str]:
+        return list(STRIDED)
+
     def owns(self, genotype: Genotype) -> bool:
         # Genotypes of other papers too: primitives this space does not search, any number of nodes.
         return set(genotype.cell_types) == set(CELL_TYPES) and all(

@@ -20,12 +20,12 @@ import json
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from raydarts.errors import GenotypeError
 from raydarts.spaces import genotype_text
+from raydarts.spaces.genotype_source import GenotypeFile, NamedGenotype
 
 CONVOLUTIONAL = ("normal", "reduce")
 RECURRENT = ("recurrent",)
@@ -62,6 +62,8 @@ class Genotype:
     """A cell for each cell type, in the order of the space."""
 
     cells: tuple[tuple[str, CellGenotype], ...]
+    places: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    """Of a file's genotype: where each primitive stands, as file:line."""
 
     def __getitem__(self, cell_type: str) -> CellGenotype:
         return dict(self.cells)[cell_type]
@@ -114,9 +116,14 @@ class Genotype:
         return cls(tuple((name, _Reader(name, where).cell(value[name], value[_concat_key(name)])) for name in types))
 
     @classmethod
-    def from_file(cls, path: Path) -> Genotype:
+    def from_file(cls, file: GenotypeFile) -> Genotype:
         """Read a file: JSON, or one of the texts of `genotype_text`. Raises `GenotypeError` naming the file."""
-        return cls.from_json(genotype_text.read_file(path), str(path))
+        value, text = genotype_text.read_file(file)
+        found = cls.from_json(value, str(file))
+        primitives = {primitive for _, cell in found.cells for primitive, _ in cell.edges()}
+        path = file.path if isinstance(file, NamedGenotype) else file
+        places = {name: f"{path}:{line}" for name, line in genotype_text.lines_of(text, primitives).items()}
+        return replace(found, places=tuple(sorted(places.items())))
 
 
 def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:

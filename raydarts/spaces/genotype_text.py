@@ -3,7 +3,8 @@
 Nothing in a text is ever executed. The Python text, `Genotype(normal=[('sep_conv_3x3', 1), ...],
 normal_concat=range(2, 6), ...)`, is parsed into a syntax tree out of which literals, lists, tuples and
 `range` of literals are read; whatever else stands there is refused with its line. A file may hold more
-Python around it (`NAME = Genotype(...)`, imports, lists of primitives), and one genotype.
+around it: other Python (`candidates` finds the calls), or lines of a log. One that holds several genotypes
+is read by name, or by line.
 """
 
 from __future__ import annotations
@@ -11,40 +12,121 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
-from raydarts.errors import GenotypeError
+from raydarts.errors import GenotypeError, shortened
+from raydarts.spaces.genotype_candidates import CALL, BrokenCallError, Candidate, called, in_json, in_text
+from raydarts.spaces.genotype_source import GenotypeFile, NamedGenotype
 
 _LARGEST_FILE = 1_000_000  # bytes; a genotype has hundreds
 _LARGEST_RANGE = 1000
+_LARGEST_NUMBER = 10**9
 _FIELDS = (("normal", "normal_concat", "reduce", "reduce_concat"), ("recurrent", "concat"))
-_CALL = re.compile(r"\b\w*Genotype\s*\(")
-_ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~(\d{1,4})$")
+_ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~([0-9]{1,4})$")
+_SHOWN = 30
 
 
-def read_file(path: Path) -> Any:
-    """A genotype file's value. Raises `GenotypeError` naming the file, and the line where the text breaks."""
+def read_file(file: GenotypeFile) -> tuple[Any, str]:
+    """A genotype file's value, and the file's text. Raises `GenotypeError` naming the file, and the line where the
+    text breaks.
+    """
+    path, name = (file.path, file.name) if isinstance(file, NamedGenotype) else (file, None)
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_FILE + 1)
         text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise GenotypeError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise GenotypeError(f"{path}: not a JSON text: {type(error).__name__}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise GenotypeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > _LARGEST_FILE:
         raise GenotypeError(f"{path}: larger than {_LARGEST_FILE:,} bytes, so it is no genotype")
+    return _value(text, str(path), name), text
+
+
+def _value(text: str, where: str, name: str | None) -> Any:
     start = text.lstrip()
-    if start.startswith("|") or (not start.startswith(("{", "[", '"')) and _CALL.search(text)):
-        return read_text(text.strip(), str(path))
-    return _from_json(text, str(path))
+    if start.startswith("|"):
+        return _alone(_from_arch_string(text.strip(), where), where, name)
+    if not start.startswith(("{", "[", '"')) and CALL.search(text):
+        return _chosen(_calls(text, where), where, name)
+    try:
+        value = _from_json(text, where)
+    except GenotypeError:
+        if CALL.search(text):  # `[Genotype(...)]`; a line of JSON that holds one, among other lines
+            return _chosen(_calls(text, where), where, name)
+        raise
+    found = in_json(value)
+    return _alone(value, where, name) if found is None else _chosen(found, where, name)
+
+
+def _alone(value: Any, where: str, name: str | None) -> Any:
+    if name is not None:
+        raise GenotypeError(f"{where}: holds one genotype without a name; leave ':{shortened(name)}' out")
+    return value
+
+
+def _calls(text: str, where: str) -> list[Candidate]:
+    try:
+        return in_text(text)
+    except BrokenCallError as error:
+        raise GenotypeError(f"{where}:{error.line}: not Python's form of a genotype: {error}") from error
+
+
+def _chosen(found: list[Candidate], where: str, name: str | None) -> Any:
+    """The one candidate there is, or the one that is called `name` or stands at that line or place."""
+    if not found:
+        raise GenotypeError(f"{where}: holds no whole Genotype(...)")
+    if name is not None:
+        named = [each for each in found if name in each.names] or [each for each in found if name == str(each.number)]
+        if not named:
+            raise GenotypeError(f"{where}: holds no genotype '{shortened(name)}'; it has {_listed(found)}")
+    else:
+        named = found
+    if len({each.key for each in named}) > 1:
+        if name is not None:
+            raise GenotypeError(
+                f"{where}: '{shortened(name)}' stands {len(named)} times; choose one by its {named[0].unit}: "
+                f"{_listed(named)}"
+            )
+        last = found[-1]
+        unique = [name for name in last.names if sum(name in each.names for each in found) == 1]
+        example = unique[0] if unique else last.number
+        raise GenotypeError(
+            f"{where}: holds {len(found)} genotypes; choose one as {where}:{example}. It has {_listed(found)}"
+        )
+    one = named[0]
+    if not isinstance(one.value, ast.Call):
+        return one.value
+    return _Call(where, one.first_line).fields(one.value)
+
+
+def _listed(found: list[Candidate]) -> str:
+    told = [
+        f"{', '.join(shortened(name, 40) for name in each.names) or 'one without a name'} ({each.unit} {each.number})"
+        for each in found[:_SHOWN]
+    ]
+    return ", ".join(told) + (f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else "")
 
 
 def read_text(text: str, where: str) -> dict[str, Any]:
     """A genotype that is one text: the authors' `Genotype(...)`, else NAS-Bench-201's `|nor_conv_3x3~0|+|...|`."""
-    return _from_python(text, where) if _CALL.search(text) else _from_arch_string(text, where)
+    if len(text) > _LARGEST_FILE:
+        raise GenotypeError(f"{where}: a text of {len(text):,} characters is no genotype")
+    if not CALL.search(text):
+        return _from_arch_string(text, where)
+    found: dict[str, Any] = _chosen(_calls(text, where), where, None)
+    return found
+
+
+def lines_of(text: str, primitives: set[str]) -> dict[str, int]:
+    """The line on which each primitive first stands, in quotes; those that stand so nowhere are left out."""
+    found = {}
+    for primitive in primitives:
+        place = min((at for quote in "'\"" if (at := text.find(f"{quote}{primitive}{quote}")) >= 0), default=None)
+        if place is not None:
+            found[primitive] = text.count("\n", 0, place) + 1
+    return found
 
 
 def _from_json(text: str, where: str) -> Any:
@@ -55,6 +137,7 @@ def _from_json(text: str, where: str) -> Any:
         raise GenotypeError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # our own refusals; numbers of thousands of digits; nesting
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = "a number of thousands of digits" if "set_int_max_str_digits" in reason else reason
         raise GenotypeError(f"{where}: not a JSON text of a genotype: {reason}") from error
 
 
@@ -84,42 +167,12 @@ def _from_arch_string(text: str, where: str) -> dict[str, Any]:
     return {"cell": nodes, "cell_concat": [len(nodes)]}
 
 
-def _from_python(text: str, where: str) -> dict[str, Any]:
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
-        raise GenotypeError(f"{where}{line}: not Python's form of a genotype: {reason}") from error
-    calls = list(_calls(tree))
-    if len(calls) != 1:
-        names = ", ".join(name for name, _ in calls[:20])
-        raise GenotypeError(
-            f"{where}: {f'holds {len(calls)} genotypes ({names})' if calls else 'holds no genotype'}; "
-            "one is read: leave one Genotype(...) in it"
-        )
-    return _Call(where).fields(calls[0][1])
-
-
-def _calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
-    """The statements `Genotype(...)` and `NAME = Genotype(...)`, with their names."""
-    for statement in tree.body:
-        value = statement.value if isinstance(statement, ast.Expr | ast.Assign) else None
-        if isinstance(value, ast.Call) and _called(value).endswith("Genotype"):
-            target = statement.targets[0] if isinstance(statement, ast.Assign) else None
-            yield (target.id if isinstance(target, ast.Name) else "unnamed"), value
-
-
-def _called(call: ast.Call) -> str:
-    function = call.func
-    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-
-
 class _Call:
-    """Reads one `Genotype(...)`; `where` begins each error."""
+    """Reads one `Genotype(...)`; `where` begins each error, `first_line` is the file's line of the tree's line 1."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, first_line: int) -> None:
         self.where = where
+        self.first_line = first_line
 
     def fields(self, call: ast.Call) -> dict[str, Any]:
         """Its arguments by name; positional ones in the authors' order. What is None is left out."""
@@ -136,14 +189,16 @@ class _Call:
 
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
+            if isinstance(node.value, int) and abs(node.value) > _LARGEST_NUMBER:
+                self._refuse(node, f"a number above {_LARGEST_NUMBER:,} is no node of a cell")
             return node.value
         if isinstance(node, ast.List | ast.Tuple):
             return [self._value(item) for item in node.elts]
         if isinstance(node, ast.Call) and not node.keywords:
             arguments = [self._value(item) for item in node.args]
-            if _called(node) == "range" and self._makes_a_range(arguments):
+            if called(node) == "range" and self._makes_a_range(arguments):
                 return list(range(*arguments))
-            if _called(node) in ("list", "tuple") and len(arguments) == 1 and isinstance(arguments[0], list):
+            if called(node) in ("list", "tuple") and len(arguments) == 1 and isinstance(arguments[0], list):
                 return arguments[0]
         self._refuse(node, "only texts, numbers, lists, tuples and range(first, after_last) are read here")
 
@@ -154,4 +209,4 @@ class _Call:
         )
 
     def _refuse(self, node: ast.expr | ast.keyword, reason: str) -> NoReturn:
-        raise GenotypeError(f"{self.where}:{node.lineno}: {reason}")
+        raise GenotypeError(f"{self.where}:{self.first_line + node.lineno - 1}: {reason}")

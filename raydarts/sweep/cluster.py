@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.cpus import usable_cpus
+from raydarts.digits import whole_number
 from raydarts.errors import ClusterError, StorageError
 from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place
@@ -120,7 +121,7 @@ def _probe(address: str) -> None:
     if address == "auto" or "://" in address:
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or whole_number(port) is None:
         raise ClusterError(f"--address {address}: a running Ray cluster is 'auto' or host:port (such as 10.0.0.5:6379)")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

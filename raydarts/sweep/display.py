@@ -12,6 +12,7 @@ from rich.table import Table
 
 from raydarts.runs.score import Score
 from raydarts.runs.stages import SEARCH
+from raydarts.terminal import CleanConsole
 
 
 def _clock(seconds: float) -> str:
@@ -24,7 +25,7 @@ class Display:
     """Told of every trial's start, epochs and end. `enabled` false: shows nothing."""
 
     def __init__(self, score: Score, enabled: bool = True, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or CleanConsole()
         self._enabled = enabled
         self._live: Live | None = None
         self._running: dict[str, int] = {}

@@ -17,9 +17,13 @@ from raydarts.runs.promotion import promotion_order
 from raydarts.runs.score import score_of, search_score_of
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
 from raydarts.spaces import Genotype, Space
+from raydarts.spaces.base import unknown_primitive
+from raydarts.spaces.genotype_source import NamedGenotype
 
 
-def genotypes_for(loaded: LoadedSpec, stage: str | None, sources: Sequence[Place]) -> dict[str, Any] | None:
+def genotypes_for(
+    loaded: LoadedSpec, stage: str | None, sources: Sequence[Place | NamedGenotype]
+) -> dict[str, Any] | None:
     """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`."""
     if stage is None:
         if sources:
@@ -35,7 +39,7 @@ def genotypes_for(loaded: LoadedSpec, stage: str | None, sources: Sequence[Place
     return read_genotypes(loaded, sources)
 
 
-def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place]) -> dict[str, Any]:
+def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype]) -> dict[str, Any]:
     """What run.json keeps: `from`, a line for each source, and `candidates`, each distinct genotype, best first.
 
     Of a run: the order of its last stage that ranked any (evaluate or a rung, else the search by the run's own
@@ -45,9 +49,14 @@ def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place]) -> dict[str, An
     origins: list[dict[str, Any]] = []
     candidates: dict[str, dict[str, Any]] = {}
     for source in sources:
-        origin, found = _of_run(source) if source.is_dir() else _of_file(source)
+        origin, found = (
+            _of_file(source) if isinstance(source, NamedGenotype) or not source.is_dir() else _of_run(source)
+        )
         fitting = [each for each in found if any(space.owns(each[0]) for space in spaces.values())]
         if not fitting:
+            for genotype, _ in found:
+                if wrong := unknown_primitive(genotype, str(source)):
+                    raise InputError(wrong)
             what = f"none of its {len(found)} genotypes is" if found else "it has no genotype yet, so none is"
             raise InputError(
                 f"{source}: {what} of this spec's space ({', '.join(spaces)}); name the genotypes' own space under "
@@ -70,10 +79,10 @@ Found = list[tuple[Genotype, str]]
 """Genotypes, best first, each with where it was found."""
 
 
-def _of_file(path: Place) -> tuple[dict[str, Any], Found]:
+def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, Any], Found]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or run; --genotypes takes a genotype's file or a run's")
-    if not isinstance(path, Path):
+    if not isinstance(path, Path | NamedGenotype):
         raise InputError(f"{path}: a genotype's file must lie on this machine; a run may lie in an object store")
     return {"kind": "file"}, [(Genotype.from_file(path), str(path))]
 

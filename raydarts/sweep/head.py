@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from raydarts.runs.directory import RunDirectory
+from raydarts.terminal import complain
 
 HEAD_LOST = 5
 _TIMEOUT = 5.0
@@ -56,11 +56,10 @@ class Watch:
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[?25h")  # the panel of the running sweep hides the cursor
             sys.stdout.flush()
-        sys.stderr.write(
+        complain(
             f"{part.name} at {part.host}:{part.port} has not answered for {self.patience:g} s and counts as lost; "
-            f"{self.hint}\n"
+            f"{self.hint}"
         )
-        sys.stderr.flush()
         os._exit(HEAD_LOST)  # Ray's own threads wait for it, and would keep an orderly end waiting
 
     def settle(self) -> None:

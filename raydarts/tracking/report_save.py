@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import ssl
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from raydarts.config.track import check_place
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place
+from raydarts.terminal import complain
 from raydarts.tracking.workspace_report import build, workspaces
 
 _TIMEOUT = 15  # seconds that W&B is waited for
-_NAME = re.compile(r"^[^/\\#?%:\x00-\x1f]{1,128}$")
 
 
 def save(path: Place, entity: str | None, project: str) -> str:
@@ -31,9 +30,7 @@ def save(path: Place, entity: str | None, project: str) -> str:
     """
     workspaces()
     RunDirectory.open(path)  # before anything is asked of a server
-    for kind, name in (("entity", entity), ("project", project)):
-        if name is not None and not _NAME.match(name):
-            raise InputError(f"--{kind} {name}: 1 to 128 characters, none of / \\ # ? % :")
+    check_place(entity, project)
     own = _connect()
     if not (entity or own):
         raise InputError("W&B tells no default entity for this API key: say whose the report is to be with --entity")
@@ -55,8 +52,9 @@ def _quietly(call: Callable[[], Any]) -> None:
         try:
             call()
         finally:
-            lines = [line for line in told.getvalue().splitlines(keepends=True) if "Saved report to" not in line]
-    sys.stderr.write("".join(lines))
+            lines = [line for line in told.getvalue().splitlines() if "Saved report to" not in line]
+    for line in lines:
+        complain(line)
 
 
 def address_of(report: Any) -> str:

@@ -11,6 +11,7 @@ from raydarts.config.distributions import OPTIONS, Dimension, Distribution, Firs
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import from_plain
 from raydarts.config.track import WandbSettings
+from raydarts.digits import whole_number
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.score import search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
@@ -101,7 +102,7 @@ def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any
 def _path(name: str) -> list[str | int]:
     """`search.regularizers.0[beta_decay].strength` -> `regularizers`, 0, `strength`."""
     parts = re.sub(r"\[[^\]]*\]", "", name).split(".")[1:]
-    return [int(part) if part.isdigit() else part for part in parts]
+    return [part if (index := whole_number(part)) is None else index for part in parts]
 
 
 def _key_at(plain: Any, name: str) -> str:

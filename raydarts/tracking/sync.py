@@ -59,7 +59,10 @@ def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
     try:
         return WandbSettings.model_validate({**base, **changed})
     except ValidationError as error:
-        told = "; ".join(f"--{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
+        told = "; ".join(
+            f"--{each['loc'][0]}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors(include_input=False)
+        )
         raise InputError(told) from None  # the cause would show the value, which may be a key
 
 

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from raydarts import __version__
+from raydarts.config.track import check_place
 from raydarts.errors import InputError
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
@@ -151,6 +152,7 @@ def write_spec(path: Place, entity: str | None, project: str, out: Place | None 
 
     Raises `InputError` where `out` cannot be written.
     """
+    check_place(entity, project)
     target = place_of(path) / "wandb-report.json" if out is None else out
     if not target.parent.is_dir() or target.is_dir():
         RunDirectory.open(path)

@@ -81,7 +81,7 @@ def test_bad_names_and_absent_runs_are_refused_before_wandb_is_asked(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "ftp://nowhere")
-    with pytest.raises(InputError, match="--project a/b: 1 to 128 characters"):
+    with pytest.raises(InputError, match="--project: 'a/b' is no W&B project: 1 to 128 characters"):
         save(run, None, "a/b")
     with pytest.raises(RunError, match="no such run"):
         save(tmp_path / "absent", None, "a")

@@ -1,0 +1,163 @@
+"""Distributions in the forms of W&B, Ray Tune, Optuna, Ax, NNI and others: which of ours says the same.
+
+They are not read: a form that means one thing there and nearly the same here would be guessed. The message for it
+names the form to write.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raydarts.errors import shortened
+
+_LOW = ("min", "low", "lower", "minval", "lower_bound")
+_HIGH = ("max", "high", "upper", "maxval", "upper_bound")
+_STEP = ("q", "step", "quantization")
+_LOG = ("log", "log_scale")
+_OPTIONS = ("values", "choices", "categories", "options", "_value", "grid_search", "categorical", "one_of")
+_TYPE = ("distribution", "type", "_type", "value_type")
+_MORE = ("value", "bounds", "probabilities", "weights", "is_ordered", "sort_values", "mu", "sigma", "mean", "std")
+_KNOWN = {*_LOW, *_HIGH, *_STEP, *_LOG, *_OPTIONS, *_TYPE, *_MORE}
+
+_NAMES = {
+    **dict.fromkeys(("uniform", "float", "double", "float_uniform", "suggest_float", "suggest_uniform"), "uniform"),
+    **dict.fromkeys(("interval",), "uniform"),
+    **dict.fromkeys(
+        ("loguniform", "log_uniform_values", "suggest_loguniform", "log_float", "reverse_log_uniform"), "loguniform"
+    ),
+    **dict.fromkeys(("log_uniform",), "exponents"),
+    **dict.fromkeys(("quniform", "q_uniform", "discrete_uniform", "suggest_discrete_uniform"), "quniform"),
+    **dict.fromkeys(("randint", "int_uniform", "int", "integer", "suggest_int", "range", "uniformint"), "randint"),
+    **dict.fromkeys(("choice", "categorical", "suggest_categorical", "sample", "pchoice"), "choice"),
+    **dict.fromkeys(("grid", "grid_search"), "grid"),
+    **dict.fromkeys(("constant", "fixed"), "value"),
+    **dict.fromkeys(
+        (
+            *(
+                "normal",
+                "randn",
+                "log_normal",
+                "lognormal",
+                "q_normal",
+                "qnormal",
+                "q_log_normal",
+                "qlognormal",
+                "qrandn",
+            ),
+            *("lograndint", "qlograndint", "qrandint", "qloguniform", "q_log_uniform", "q_log_uniform_values"),
+            *("beta", "q_beta", "inv_log_uniform", "inv_log_uniform_values", "sample_from", "logistic"),
+        ),
+        "none",
+    ),
+}
+_PREFIX = re.compile(r"^(?:(?:ray\.)?tune\.|hp\.|trial\.|optuna\.(?:\w+\.)*|np\.random\.|wandb\.)?")
+_CALL = re.compile(r"^((?:[A-Za-z_]\w*\.)*)([a-z_]+)\((.*)\)$", re.DOTALL)
+_ALL = "choice, grid, uniform, loguniform, quniform, randint"
+
+SECTIONS = {
+    **dict.fromkeys(
+        ("parameters", "param_space", "params", "config", "search_space"), "what is swept stands under search"
+    ),
+    **dict.fromkeys(("method", "algorithm", "search_alg"), "write sweep: {searcher: grid}, random or optuna"),
+    "metric": "write sweep: {metric: NAME, mode: max}",
+    **dict.fromkeys(("early_terminate", "pruner"), "write sweep: {scheduler: asha}"),
+    **dict.fromkeys(("num_samples", "n_trials", "run_cap"), "write sweep: {searcher: {name: random, trials: 20}}"),
+    **dict.fromkeys(("program", "command"), "no program is named: raydarts runs the search itself"),
+    **dict.fromkeys(("project", "entity", "wandb"), "write track: {wandb: {project: NAME}}"),
+    **dict.fromkeys(("seeds",), "write search: {seed: {grid: [0, 1]}}, or evaluate: {seeds: [0, 1]}"),
+    **dict.fromkeys(("resources",), "write sweep: {resources: {cpus: 1, gpus: 0}}"),
+}
+"""Keys that other tools' files have at the top, and what to write here."""
+
+
+def hint_for_mapping(value: Mapping[str, Any]) -> str | None:
+    """What a mapping that is a distribution elsewhere is here; None: it is no such mapping."""
+    keys = set(value)
+    if len(keys) == 1 and isinstance(only := next(iter(value.values())), list):
+        kind = _NAMES.get(next(iter(keys)).lower())
+        if kind is not None:
+            return _written("loguniform" if kind == "exponents" else kind, only)
+    if not keys or not keys <= _KNOWN:
+        return None
+    kind = next((str(value[key]).lower() for key in _TYPE if isinstance(value.get(key), str)), None)
+    options = next((value[key] for key in _OPTIONS if isinstance(value.get(key), list)), None)
+    low, high = (next((value[key] for key in names if key in value), None) for names in (_LOW, _HIGH))
+    if isinstance(value.get("bounds"), list) and len(value["bounds"]) == 2:
+        low, high = value["bounds"]
+    if kind is not None and "_value" in value:
+        return _written(_NAMES.get(kind, "none"), value["_value"])
+    if options is not None:
+        return _written("grid" if "grid_search" in value else "choice", options)
+    if "value" in value and keys <= {"value", *_TYPE}:
+        return _written("value", [value["value"]])
+    step = next((value[key] for key in _STEP if key in value), None)
+    if _is_number(low) and _is_number(high):
+        return _written(*_between(kind, low, high, step, any(value.get(key) is True for key in _LOG)))
+    if (kind in _NAMES and keys & {*_TYPE}) or _is_number(low) or _is_number(high):
+        return _written(_NAMES.get(kind or "uniform", "none"), None)
+    return None
+
+
+def hint_for_text(text: str) -> str | None:
+    """The same for a text such as `tune.loguniform(1e-4, 1e-1)`."""
+    call = _CALL.match(text.strip()) if len(text) < 300 else None
+    if call is None or _PREFIX.sub("", call[1]) != "":
+        return None
+    kind = _NAMES.get(call[2])
+    if kind is None:
+        return None
+    inside = call[3].strip().removeprefix("[").removesuffix("]")
+    try:
+        numbers = [json.loads(part) for part in inside.replace("'", '"').split(",")]
+    except ValueError:
+        numbers = None  # keywords, lambdas
+    if numbers and kind not in ("choice", "grid", "value"):
+        numbers = [number for number in numbers if _is_number(number)]  # hp and trial say the name first
+    return _written(kind, numbers)
+
+
+def numbers_of(value: Mapping[str, Any]) -> list[Any] | None:
+    """`{low: 0, high: 1}`, which may stand under one of our names, as the list that is to stand there."""
+    low, high, step = (next((value[key] for key in keys if key in value), None) for keys in (_LOW, _HIGH, _STEP))
+    if not (_is_number(low) and _is_number(high)):
+        return None
+    return [low, high] if step is None else [low, high, step]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[Any]]:
+    found = _NAMES.get(kind or "", "uniform" if kind is None else "none")
+    whole = all(isinstance(end, int) for end in (low, high))
+    if log:
+        return "loguniform", [low, high]
+    if kind is None and whole:
+        found = "randint"
+    if _is_number(step) and step > 0 and found in ("uniform", "quniform", "randint") and not (whole and step == 1):
+        return "quniform", [low, high, step]
+    return found, [low, high]
+
+
+def _written(kind: str, values: Sequence[Any] | Any) -> str:
+    """The sentence that names our form."""
+    if kind == "value":
+        shown = json.dumps(values[0]) if isinstance(values, list) and len(values) == 1 else "the value"
+        return f"this is another tool's form; here a value stands by itself: write {shortened(shown)}"
+    if kind == "none":
+        return f"this is another tool's distribution, which has no like here; write one of {_ALL}"
+    if kind == "exponents":
+        if isinstance(values, list) and len(values) == 2 and all(_is_number(end) and abs(end) < 300 for end in values):
+            values = [float(f"{math.exp(end):.3g}") for end in values]
+        kind = "loguniform"
+    form = {"uniform": "[low, high]", "loguniform": "[low, high]", "quniform": "[low, high, q]"}
+    forms = {**form, "randint": "[low, high]"}
+    shown = json.dumps(values) if isinstance(values, list) and values else forms.get(kind, "[a, b]")
+    ends = ", both ends included" if kind == "randint" else ""
+    shown = shown if len(shown) <= 300 else forms.get(kind, "[a, b, ...]")
+    return f"this is another tool's form of a distribution; write {{{kind}: {shown}}}{ends}"
