@@ -14,7 +14,7 @@ from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.data.settings import DataSettings
-from raydarts.errors import InputError, TrialError
+from raydarts.errors import InputError, RunError, TrialError
 from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -118,7 +118,10 @@ def go_on(run: RunDirectory, console: Console) -> None:
     kind, spec = description["kind"], description["spec"]
     with run.locked():
         torch.set_num_threads(spec["threads"])
-        trial = run.trial(0) if kind == "search" else run.evaluations()[0]
+        listed = [run.trial(0)] if kind == "search" else run.evaluations()
+        if not listed:
+            raise RunError(f"{run.path}: evaluations/ holds no evaluation, so there is nothing to go on with")
+        trial = listed[0]
         trial.claim()
         job = drive.open_job(lambda: _job(trial, kind, spec), trial)
         observers = tracking.observers(trial)

@@ -15,6 +15,7 @@ from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
+from raydarts.runs.whole import open_whole
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, disconnect, set_environment
 from raydarts.sweep.display import Display
@@ -69,7 +70,7 @@ def resume_sweep(
     """Go on with the run at `path` as if it had never stopped. `overrides` change its budget, and nothing else."""
     from raydarts.config.loader import load_plain, override_budget  # noqa: PLC0415 - tests resume without the loader
 
-    run = RunDirectory.open(path)
+    run = open_whole(path)
     description = run.description()
     if description["kind"] != "sweep":
         raise RunError(f"{run.path}: is a {description['kind']}, not a sweep; resume goes on with sweeps")
