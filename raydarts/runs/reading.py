@@ -174,7 +174,7 @@ def _short(value: Any) -> str:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     """The first few problems, each with its place in the file. A value is shown short, and without control codes."""
-    told = {}
+    told: dict[str, None] = {}
     for each in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) if isinstance(part, int) else _short(part)[1:-1] for part in each["loc"])
         message = each["msg"][0].lower() + each["msg"][1:].replace(

@@ -313,27 +313,25 @@ class Tracked(Record):
     created: bool = False
 
 
-FILES: Mapping[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(kind)
-    for name, kind in {
-        "run.json": RunRecord,
-        "trial.json": TrialRecordFile,
-        "metrics.jsonl": Row,
-        "times.jsonl": Times,
-        "failures.jsonl": Fault,
-        "result.json": Result,
-        "halted.json": Halted,
-        "owner.json": Owner,
-        "events.jsonl": Event,
-        "promotion.json": list[Decision],
-        "status.json": Status,
-        "plan.json": list[PlannedStage],
-        "budget.json": Budget,
-        "drivers.json": dict[str, Driver],
-        "tracking.json": Tracked,
-        "wandb-outage.json": Tracked,
-        "wandb-sweep.json": Tracked,
-        "genotype.json": Genotype,
-    }.items()
+_KINDS: dict[str, Any] = {
+    "run.json": RunRecord,
+    "trial.json": TrialRecordFile,
+    "metrics.jsonl": Row,
+    "times.jsonl": Times,
+    "failures.jsonl": Fault,
+    "result.json": Result,
+    "halted.json": Halted,
+    "owner.json": Owner,
+    "events.jsonl": Event,
+    "promotion.json": list[Decision],
+    "status.json": Status,
+    "plan.json": list[PlannedStage],
+    "budget.json": Budget,
+    "drivers.json": dict[str, Driver],
+    "tracking.json": Tracked,
+    "wandb-outage.json": Tracked,
+    "wandb-sweep.json": Tracked,
+    "genotype.json": Genotype,
 }
+FILES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
 """Each file of a run by its name."""

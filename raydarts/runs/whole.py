@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.inside import Inside
+from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import Place, entries
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
@@ -90,14 +90,14 @@ def _check_events(run: RunDirectory, damage: Damage) -> None:
 
 def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Damage) -> None:
     """The folders that are written to, by raydarts or by other libraries, which follow links."""
-    if not isinstance(run.files, Inside):
+    if isinstance(run.path, ObjectPlace):
         return
-    names = [*(trial.files / name for trial in trials for name in ("checkpoints", "wandb", "tensorboard"))]
-    names += [run.files / "ray", run.files / "ray/train", run.files / "stages"]
-    for folder in names:
+    of_trials = [trial.files / name for trial in trials for name in ("checkpoints", "wandb", "tensorboard")]
+    of_ray = [run.files / "ray", run.files / "ray/train"]
+    for folder in [*of_trials, *of_ray, run.files / "stages"]:
         try:
             for entry in entries(folder):
-                if folder.way[0] == "ray" and entry.instead == "a link":
+                if folder in of_ray and entry.instead == "a link":
                     damage.note(
                         entry.place, DamagedError(f"{entry.place}: is a link, which Ray would follow; remove it")
                     )

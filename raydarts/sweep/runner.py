@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raydarts import tracking
@@ -97,13 +97,15 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
         shown = Display(loaded.sweep.metric, loaded.sweep.mode, display)
         ledger = Ledger(run)
         shown.spent = ledger.told
-        here = away = False
+        ray = _Ray(address)
+        away = False
         try:
-            here = connect(address)
+            if address is not None:
+                ray.start()  # it is watched from here on
             with shown, watched(run, address):
                 if told := tracking.begin(run):
                     shown.say(told)
-                _stages(run, loaded, shown, ledger, available)
+                _stages(run, loaded, shown, ledger, _Given(available, ray))
         except BudgetSpentError as spent:
             run.write("status.json", {"status": "halted", "reason": str(spent)})
             shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
@@ -118,9 +120,33 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
         finally:
             if not away:
                 ledger.beat(always=True)
-            disconnect(here)
+            ray.end()
         run.write("status.json", {"status": "completed"})
         return _conclude(run, shown)
+
+
+class _Ray:
+    """The connection to Ray, made when the first trial is to run: a run of which nothing is left needs none."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._started = self._here = False
+
+    def start(self) -> None:
+        if not self._started:
+            self._here = connect(self._address)
+            self._started = True
+
+    def end(self) -> None:
+        disconnect(self._here)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What trials run on: how much of each resource there is, and Ray."""
+
+    available: Mapping[str, float]
+    ray: _Ray
 
 
 def _conclude(run: RunDirectory, shown: Display) -> int:
@@ -133,19 +159,19 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     return 1 if failed else 0
 
 
-def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, available: Mapping[str, float]) -> None:
+def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, given: _Given) -> None:
     """All stages in the order of work, or the one that the run is of."""
     alone = run.description().get("stage")
     if alone in (None, SEARCH):
-        _search(run, loaded, shown, ledger, available)
+        _search(run, loaded, shown, ledger, given)
     for stage in loaded.stages.chain():
         if alone is None:
-            _retrain(run, loaded, stage, shown, ledger, available)
+            _retrain(run, loaded, stage, shown, ledger, given)
         elif alone == stage.name:
-            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, available)
+            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, given)
 
 
-def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, available: Mapping[str, float]) -> None:
+def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, given: _Given) -> None:
     from raydarts.config.plan import longest  # noqa: PLC0415 - tests resume without the loader
     from raydarts.sweep.stages import SearchStage, refill  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
@@ -158,6 +184,8 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, avai
     for record in results.trials(run):
         if record.result:
             shown.known(record.id, record.status, record.value(sweep.metric))
+    if stage.remaining():
+        given.ray.start()
     run_stage(
         stage,
         shown,
@@ -165,7 +193,7 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, avai
         run.path / "ray" / SEARCH,
         scheduler,
         sweep,
-        concurrency(sweep.resources, sweep.max_concurrent, available),
+        concurrency(sweep.resources, sweep.max_concurrent, given.available),
     )
 
 
@@ -175,7 +203,7 @@ def _retrain(
     stage: Stage[Any],
     shown: Display,
     ledger: Ledger,
-    available: Mapping[str, float],
+    given: _Given,
 ) -> None:
     from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415
 
@@ -191,6 +219,8 @@ def _retrain(
         if record.result:
             shown.known(record.id, record.status, record.value(source.metric))
     settings = stage.settings
+    if source.remaining():
+        given.ray.start()
     run_stage(
         source,
         shown,
@@ -198,7 +228,7 @@ def _retrain(
         run.path / "ray" / stage.name,
         FIFOScheduler(),  # type: ignore[no-untyped-call]
         settings,
-        concurrency(settings.resources, None, available),
+        concurrency(settings.resources, None, given.available),
     )
 
 
