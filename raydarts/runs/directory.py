@@ -89,7 +89,7 @@ class TrialDirectory:
         """trial.json; empty where it is damaged, and that is noted. It must be of this folder."""
         file = self.files / "trial.json"
         found = read_record(file, self.damage)
-        problem = f"{self.path}: holds no trial.json" if found is None else _elsewhere(self, found)
+        problem = f"{self.path}: holds no trial.json, so it is left out" if found is None else _elsewhere(self, found)
         if problem is None:
             return dict(found)
         if self.damage is None:

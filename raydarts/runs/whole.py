@@ -61,8 +61,8 @@ def _check_trial(trial: TrialDirectory, damage: Damage) -> None:
     trial.failures()
     trial.halted()
     trial.owner()
-    if result is not None and result.get("epochs", 0) > len(rows):
-        file = trial.files / "metrics.jsonl"
+    file = trial.files / "metrics.jsonl"
+    if result is not None and result.get("epochs", 0) > len(rows) and not damage.at(file):
         missing = f"{file}: lacks {result['epochs'] - len(rows)} of the {result['epochs']} epochs that were reported"
         damage.note(file, DamagedError(missing))
 

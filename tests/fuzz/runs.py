@@ -92,7 +92,8 @@ class Box:
             (self.outside / "0001" / name).write_text(text)
 
     def renew(self) -> None:
-        shutil.rmtree(self.run.parent, ignore_errors=True)
+        for folder in (self.run.parent, self.folder / "out"):
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.other, self.run)
 
     def state(self) -> Mapping[str, str]:
@@ -307,11 +308,11 @@ def commands(box: Box) -> list[list[str | Path]]:
     ]
 
 
-def problems_of(outcome: Outcome, words: list[str | Path], box: Box) -> Iterator[str]:
+def problems_of(outcome: Outcome, words: list[str | Path], longest: float) -> Iterator[str]:
     """What a command did that it must not do, whatever the run."""
     if outcome.code not in (0, 1, 2):
         yield f"exit code {outcome.code}"
-    if outcome.seconds > LONGEST:
+    if outcome.seconds > longest:
         yield f"took {outcome.seconds:.1f} s"
     if outcome.code != 0 and not outcome.err.strip() and words[0] != "resume":
         yield f"exit code {outcome.code} without a word"
@@ -324,7 +325,7 @@ def problems_of(outcome: Outcome, words: list[str | Path], box: Box) -> Iterator
         json.loads(outcome.out)
 
 
-def fuzz(box: Box, seed: int, number: int) -> list[tuple[str, int]]:
+def fuzz(box: Box, seed: int, number: int, longest: float = LONGEST) -> list[tuple[str, int]]:
     """All commands on one input. Returns each command's name and exit code; raises `AssertionError` by name."""
     box.renew()
     done = ", ".join(spoil(box, seed, number))
@@ -337,7 +338,7 @@ def fuzz(box: Box, seed: int, number: int) -> list[tuple[str, int]]:
             outcome = run_command(words)
         except AssertionError as crash:
             raise AssertionError(f"{where}\n{crash}") from None
-        problems = list(problems_of(outcome, words, box))
+        problems = list(problems_of(outcome, words, longest))
         page = box.run / "report.html"
         if page.is_file() and not page.is_symlink() and SECRET in page.read_text(encoding="utf-8"):
             problems.append("the page shows what lies outside the run")
@@ -378,6 +379,7 @@ def main() -> None:
             except AssertionError as error:
                 failed.append(str(error))
                 sys.stdout.write(f"{error}\n\n")
+                sys.stdout.flush()
     for (command, code), count in sorted(codes.items()):
         sys.stdout.write(f"{command}: exit code {code}: {count}\n")
     sys.stdout.write(f"{len(numbers)} inputs, {len(failed)} failed\n")
