@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,7 +15,7 @@ from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.data.settings import DataSettings
-from raydarts.errors import InputError, RunError, TrialError
+from raydarts.errors import DamagedError, InputError, RunError, TrialError
 from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -24,6 +25,8 @@ from raydarts.runs.score import score_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
+
+Typed = TypeVar("Typed", bound=BaseModel)
 
 
 def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
@@ -103,13 +106,23 @@ def device(gpu: bool) -> str:
 
 
 def _job(trial: TrialDirectory, kind: str, spec: dict[str, Any]) -> Job:
-    data = DataSettings.model_validate(spec["data"])
+    data = _settings(DataSettings, spec, "data")
     if kind == "search":
-        return build_search(SearchSettings.model_validate(spec["search"]), data, device(spec["gpu"]))
+        return build_search(_settings(SearchSettings, spec, "search"), data, device(spec["gpu"]))
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
-    stage = EvaluateSettings.model_validate(spec["evaluate"])
+    stage = _settings(EvaluateSettings, spec, "evaluate")
     return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"]))
+
+
+def _settings(model: type[Typed], spec: dict[str, Any], section: str) -> Typed:
+    """A section of run.json's spec. Raises `DamagedError` where it is not what a start wrote there."""
+    try:
+        return model.model_validate(spec.get(section))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, (section, *first["loc"])))
+        raise DamagedError(f"run.json: damaged: spec.{place}: {first['msg'][:200]}") from None
 
 
 def go_on(run: RunDirectory, console: Console) -> None:
@@ -117,6 +130,8 @@ def go_on(run: RunDirectory, console: Console) -> None:
     description = run.description()
     kind, spec = description["kind"], description["spec"]
     with run.locked():
+        if missing := [key for key in ("threads", "gpu", "checkpoint_every") if key not in spec]:
+            raise DamagedError(f"{run.path / 'run.json'}: damaged: spec: {', '.join(missing)} missing")
         torch.set_num_threads(spec["threads"])
         listed = [run.trial(0)] if kind == "search" else run.evaluations()
         if not listed:

@@ -121,13 +121,19 @@ class Candidate(Record):
 
     id: Name
     genotype: Genotype
-    trials: list[Name] = []
-    skips: Skips = {}
-    origin: str = ""
+    trials: list[Name]
+    skips: Skips | None = None
+
+
+class GivenCandidate(Candidate):
+    skips: Skips
+    origin: str
 
 
 class Given(Record):
-    candidates: list[Candidate]
+    """The genotypes of a run of one stage, which come from elsewhere."""
+
+    candidates: list[GivenCandidate]
 
 
 class RunRecord(Record):

@@ -24,7 +24,8 @@ def open_whole(path: str | Place) -> RunDirectory:
         more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DamagedError(
             "\n".join(problems[:_SHOWN]) + f"{more}\n{run.path}: is damaged there, so nothing was started and nothing "
-            "changed. Put back what these held, or move a trial's whole folder away to have it run again; "
+            "changed. Put back what these held. status.json and owner.json may be removed: they are written anew. A "
+            "trial's whole folder may be moved away to have it run again. "
             f"'raydarts report {run.path}' shows what is whole"
         )
     return run

@@ -27,10 +27,12 @@ import pytest
 import torch
 
 from raydarts.errors import ClusterError
-from raydarts.runs import drive
+from raydarts.runs import drive, faults
+from raydarts.runs.budget import change_limits
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs
 from raydarts.sweep import runner
+from raydarts.tracking import state
 from tests.fuzz.harness import LONGEST, Outcome, run_command
 
 FINISHED = Path(__file__).parent / "finished"
@@ -56,6 +58,7 @@ _ODD: tuple[Any, ...] = (
     "\x1b[31m\x00",
     "0001",
     "[bold]{x}</script>",
+    "[/b] [red",
     [],
     [[]],
     {},
@@ -117,8 +120,45 @@ def finished(path: Path) -> Path:
     run = RunDirectory.open(path)
     for trial in jobs(run):
         drive._store(trial).save(len(trial.rows()), {"weights": torch.zeros(3)})
+    first = jobs(run)[0]
+    faults.note(first, faults.LOST, "the process died")
+    faults.note(first, faults.GPU_MEMORY, "out of memory", gpus=0.25, next_gpus=0.5)
+    first.halt("budget spent")
+    state.write_trial(first, {"state": "sent", "reason": None, "id": "x", "url": "https://x/runs/x", "epochs": 2})
+    state.write_sweep(run, "abc", created=True, project="p", entity=None)
+    change_limits(run, {"cpu_hours": 20.0}, 1.7e9)
     (path / "lock").write_text("12345 on node-1\n")
     return path
+
+
+def of_one_stage(path: Path) -> None:
+    """Make it a run of `--stage evaluate` with genotypes of elsewhere."""
+    promotion = json.loads((path / "promotion.json").read_text())
+    description = json.loads((path / "run.json").read_text())
+    candidates = [
+        {key: decision[key] for key in ("id", "genotype", "skips")} | {"trials": [], "origin": "x: number 1 in search"}
+        for decision in promotion
+    ]
+    description |= {"stage": "evaluate", "genotypes": {"from": [], "candidates": candidates}}
+    description["spec"]["rungs"] = []
+    (path / "run.json").write_text(json.dumps(description))
+    for name in ("trials", "stages"):
+        shutil.rmtree(path / name)
+    (path / "events.jsonl").unlink()
+
+
+def single(path: Path) -> None:
+    """Make it a run of `raydarts search`."""
+    description = json.loads((path / "run.json").read_text())
+    whole = description["spec"]
+    config = json.loads((path / "trials" / "0000" / "trial.json").read_text())["config"]
+    spec = {"data": whole["data"], "search": config, "threads": 1, "gpu": False, "checkpoint_every": 1}
+    description |= {"kind": "search", "spec": spec | {"track": None, "presets": {}, "score": whole["score"]}}
+    (path / "run.json").write_text(json.dumps(description))
+    for name in ("trials/0001", "trials/0002", "trials/0003", "evaluations", "stages"):
+        shutil.rmtree(path / name)
+    for name in ("events.jsonl", "promotion.json", "plan.json", "budget.json", "drivers.json"):
+        (path / name).unlink()
 
 
 # How a file may be spoilt.
@@ -264,6 +304,9 @@ def spoil(box: Box, seed: int, number: int) -> list[str]:
     """Spoil the box's run. Returns what was done, in words."""
     rng = random.Random(f"{seed} {number}")
     done = []
+    if (other := rng.choice((None, None, None, None, of_one_stage, single))) is not None:
+        other(box.run)
+        done.append(other.__name__)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         whole = sorted(path for path in box.run.rglob("*") if not path.is_symlink())
         files = [path for path in whole if path.is_file()]
