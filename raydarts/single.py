@@ -15,7 +15,7 @@ from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.data.settings import DataSettings
-from raydarts.errors import DamagedError, InputError, RunError, TrialError
+from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -134,8 +134,8 @@ def go_on(run: RunDirectory, console: Console) -> None:
             raise DamagedError(f"{run.path / 'run.json'}: damaged: spec: {', '.join(missing)} missing")
         torch.set_num_threads(spec["threads"])
         listed = [run.trial(0)] if kind == "search" else run.evaluations()
-        if not listed:
-            raise RunError(f"{run.path}: evaluations/ holds no evaluation, so there is nothing to go on with")
+        if not listed or not listed[0].exists:
+            raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
         trial = listed[0]
         trial.claim()
         job = drive.open_job(lambda: _job(trial, kind, spec), trial)

@@ -20,8 +20,8 @@ from raydarts.runs.place import FilePlace, read_appended, read_bytes
 from raydarts.runs.records import FILES
 
 _DEEPEST = 64
-_LARGEST = 1e150
-"""Of numbers: squares of larger ones are no numbers any more."""
+_LARGEST = 1e305
+"""Of numbers; a diverged model's perplexity reaches 1e304."""
 _SHOWN = 3
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -14,6 +13,9 @@ from raydarts.runs.files import plain
 from raydarts.runs.place import each
 from raydarts.runs.score import ACCURACY, Score, score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
+
+
+_LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,9 @@ class TrialRecord:
         return {key: int(value) for key, value in found.items() if isinstance(value, int | float)}
 
     def value(self, metric: str) -> float | None:
-        """A metric's last value, or None where it is absent or not finite."""
-        found = self.metrics.get(metric)
-        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-            return None
-        return float(found)
+        """A metric's last value, or None where it is absent or as good as infinite."""
+        found = _figure(self.metrics.get(metric))
+        return None if found is None else float(found)
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
@@ -169,8 +169,9 @@ def evaluation_rows(records: Iterable[TrialRecord], score: Score = ACCURACY) -> 
 
 
 def _figure(value: Any) -> float | None:
-    """A number, or None where a job of somebody's own gave something else."""
-    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
+    """A number; None where a job of somebody's own gave something else, or one so large that its square is none."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    return value if known else None
 
 
 def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:

@@ -136,7 +136,7 @@ DAMAGE = {
     "not text": (write("trials/0001/result.json", b"\xff\xfe{\x00"), "is not UTF-8 text"),
     "a key twice": (write("trials/0001/result.json", b'{"status": "failed", "status": "completed"}'), "there twice"),
     "no number": (write("trials/0001/result.json", b'{"status": "completed", "x": NaN}'), "NaN is no number"),
-    "a number too large": (write("trials/0001/result.json", b'{"status": "completed", "x": 1e999}'), "beyond 1e+150"),
+    "a number too large": (write("trials/0001/result.json", b'{"status": "completed", "x": 1e999}'), "beyond 1e+305"),
     "a lost trial.json": (lose("trials/0001/trial.json"), "trials/0001: holds no trial.json"),
     "another's trial.json": (
         change("trials/0001/trial.json", lambda found: found | {"index": 2}),
