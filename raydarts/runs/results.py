@@ -14,7 +14,6 @@ from raydarts.runs.place import each
 from raydarts.runs.score import ACCURACY, Score, score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 
-
 _LARGEST = 1e150
 
 
