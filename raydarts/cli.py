@@ -163,6 +163,7 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted or halted: finished trials stay, others go on from their checkpoint."""
     from raydarts.runs.directory import RunDirectory
+    from raydarts.runs.whole import open_whole
 
     found = RunDirectory.open(run)
     description = found.description()
@@ -173,7 +174,7 @@ def resume(
             raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
         if sets:
             raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
-        go_on(found, console)
+        go_on(open_whole(run), console)
         return
     from raydarts.sweep import gate
 

@@ -11,6 +11,7 @@ import typer
 
 from raydarts.cli_paths import given_file, given_place
 from raydarts.errors import InputError
+from raydarts.runs.reading import Damage
 from raydarts.terminal import CleanConsole
 
 RunPath = Annotated[
@@ -32,24 +33,42 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+_SHOWN = 20
+
+
+def tell_damage(damage: Damage) -> None:
+    """Name on standard error what was left out, and end with exit code 1; nothing where all is whole."""
+    problems = damage.problems
+    if not problems:
+        return
+    more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    sys.stderr.write("\n".join(problems[:_SHOWN]) + more)
+    sys.stderr.write("\nThe run is damaged there. That is left out above; all else is whole, and is shown.\n")
+    raise typer.Exit(1)
+
+
 def status(
     run: RunPath,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen until the run ends.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks of --watch.", min=0.1)] = 5.0,
 ) -> None:
-    """How far a run is: trials by status, best so far."""
+    """How far a run is: trials by status, best so far. Exit code 1: parts of the run are damaged."""
     from raydarts.report.tables import status_json, status_table
     from raydarts.report.watch import follow
 
     if as_json and watch:
         raise InputError("--json prints once: leave --watch out")
-    if as_json:
-        print_json(status_json(run))
-    elif watch:
+    damage = Damage()
+    if watch:
         follow(run, console, every)
+    if as_json:
+        print_json(status_json(run, damage))
     else:
-        console.print(status_table(run))
+        shown = status_table(run, damage)
+        if not watch:
+            console.print(shown)
+    tell_damage(damage)
 
 
 def report(
@@ -65,21 +84,23 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """What a run found: the ranking of retrained genotypes, and every trial behind it."""
+    """What a run found: the ranking of retrained genotypes, and every trial behind it. Exit 1: parts are damaged."""
     from raydarts.report.tables import full, report_of
 
     if as_json and html:
         raise InputError("--json and --html are two reports: choose one")
     if out is not None and not html:
         raise InputError("--out is where --html writes: add --html")
+    damage = Damage()
     if html:
         from raydarts.report.html import write_html
 
-        console.print(str(write_html(run, out)), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(write_html(run, out, damage)), markup=False, highlight=False, soft_wrap=True)
     elif as_json:
-        print_json(report_of(run))
+        print_json(report_of(run, damage))
     else:
-        console.print(full(run))
+        console.print(full(run, damage))
+    tell_damage(damage)
 
 
 def export(
@@ -92,22 +113,26 @@ def export(
     ],
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,
 ) -> None:
-    """All results as one flat table: a row for each search trial and retraining."""
+    """All results as one flat table: a row for each search trial and retraining. Exit code 1: parts are damaged."""
     from raydarts.report.export import export_run
 
-    rows = export_run(run, to, epochs=epochs)
+    damage = Damage()
+    rows = export_run(run, to, epochs=epochs, damage=damage)
     console.print(f"{to}: {rows} rows", markup=False, highlight=False, soft_wrap=True)
+    tell_damage(damage)
 
 
 def compare(first: RunPath, second: RunPath, as_json: AsJson = False) -> None:
-    """Two runs side by side: what was changed, and what differs in the results."""
+    """Two runs side by side: what was changed, and what differs in the results. Exit code 1: parts are damaged."""
     from raydarts.report.compare import compare_runs, comparison_table
 
-    found = compare_runs(first, second)
+    damage = Damage()
+    found = compare_runs(first, second, damage)
     if as_json:
         print_json(found)
     else:
         console.print(comparison_table(found))
+    tell_damage(damage)
 
 
 COMMANDS = (status, report, export, compare)

@@ -7,6 +7,7 @@
     |   |-- DataError              a data set: missing files, wrong shapes, an empty split
     |   |-- CheckpointError        checkpoints are there, and none belongs to this job
     |   |-- RunError               a run directory: absent, foreign, locked, or already there
+    |   |   `-- DamagedError       a file of a run that cannot be read as what it should be, or leads out of the run
     |   |-- ResourceError          more CPUs or GPUs asked for than there are
     |   `-- ClusterError           a Ray cluster that does not answer, refuses, or has another raydarts
     |-- StorageError               exit code 4: the storage failed or is not to be seen; the run can be resumed
@@ -85,6 +86,10 @@ class CheckpointError(InputError):
 
 class RunError(InputError):
     """A run directory that is absent, foreign, in use, or already there."""
+
+
+class DamagedError(RunError):
+    """A file of a run that raydarts cannot have written so: damaged, of another kind, or a link out of the run."""
 
 
 class ResourceError(InputError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -17,7 +18,7 @@ from raydarts.config.spec import EvaluateSettings
 from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
-from raydarts.errors import InputError, TrialError
+from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -28,6 +29,8 @@ from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.spaces.genotype_source import GenotypeFile
+
+Typed = TypeVar("Typed", bound=BaseModel)
 
 
 def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
@@ -124,13 +127,23 @@ def device(gpu: bool) -> str:
 
 
 def _job(trial: TrialDirectory, kind: str, spec: dict[str, Any]) -> Job:
-    data = DataSettings.model_validate(spec["data"])
+    data = _settings(DataSettings, spec, "data")
     if kind == "search":
-        return build_search(SearchSettings.model_validate(spec["search"]), data, device(spec["gpu"]))
+        return build_search(_settings(SearchSettings, spec, "search"), data, device(spec["gpu"]))
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
-    stage = EvaluateSettings.model_validate(spec["evaluate"])
+    stage = _settings(EvaluateSettings, spec, "evaluate")
     return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"]))
+
+
+def _settings(model: type[Typed], spec: dict[str, Any], section: str) -> Typed:
+    """A section of run.json's spec. Raises `DamagedError` where it is not what a start wrote there."""
+    try:
+        return model.model_validate(spec.get(section))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, (section, *first["loc"])))
+        raise DamagedError(f"run.json: damaged: spec.{place}: {first['msg'][:200]}") from None
 
 
 def go_on(run: RunDirectory, console: Console) -> None:
@@ -138,8 +151,13 @@ def go_on(run: RunDirectory, console: Console) -> None:
     description = run.description()
     kind, spec = description["kind"], description["spec"]
     with run.locked():
+        if missing := [key for key in ("threads", "gpu", "checkpoint_every") if key not in spec]:
+            raise DamagedError(f"{run.path / 'run.json'}: damaged: spec: {', '.join(missing)} missing")
         torch.set_num_threads(spec["threads"])  # as it began, wherever it goes on: equal threads, equal bits
-        trial = run.trial(0) if kind == "search" else run.evaluations()[0]
+        listed = [run.trial(0)] if kind == "search" else run.evaluations()
+        if not listed or not listed[0].exists:
+            raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
+        trial = listed[0]
         trial.claim()
         job = drive.open_job(lambda: _job(trial, kind, spec), trial)
         observers = tracking.observers(trial)

@@ -13,17 +13,18 @@ from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
 from raydarts.runs.files import plain
 from raydarts.runs.place import Place
+from raydarts.runs.reading import Damage
 from raydarts.runs.stages import data_of, section_of
 from raydarts.terminal import line
 
 
-def compare_runs(first: Place, second: Place) -> dict[str, Any]:
+def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> dict[str, Any]:
     """JSON-able. Means carry n, sample standard deviation and Student's 95 % interval.
 
     `paired`: second minus first over searches with the same choices and search seed in both. `warnings`: why
-    figures cannot be compared. Raises `RunError` where a path is no run.
+    figures cannot be compared. `damage`: as in `gather`. Raises `RunError` where a path is no run.
     """
-    runs = [gather(path) for path in (first, second)]
+    runs = [gather(path, damage) for path in (first, second)]
     found = {
         "runs": [_summary(run) for run in runs],
         "spec": _differences(runs[0].spec, runs[1].spec),
@@ -74,7 +75,7 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[di
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
     first, second = runs
-    lines = []
+    lines = [f"Parts of {run.name} are damaged, and left out." for run in runs if run.damaged]
     if first.spec.get("data") != second.spec.get("data"):
         lines.append("The data differ: figures of the two runs do not measure the same.")
     if first.score != second.score:

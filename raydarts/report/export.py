@@ -11,20 +11,22 @@ from raydarts.errors import InputError
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.place import Place
+from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.stages import EVALUATE, stages_of
 
 FORMATS = (".csv", ".parquet")
 
 
-def export_run(path: Place, to: Path, *, epochs: bool = False) -> int:
+def export_run(path: Place, to: Path, *, epochs: bool = False, damage: Damage | None = None) -> int:
     """Write a row for each search trial and retraining (`epochs`: for each of their epochs); returns how many.
 
+    What is damaged is noted in `damage` and left out; without it, it is raised.
     Raises `RunError` where `path` is no run, `InputError` where `to` is no .csv or .parquet or cannot be written.
     """
     if to.suffix.lower() not in FORMATS:
         raise InputError(f"{to}: the file's name must end in .csv or .parquet")
-    found = table(RunDirectory.open(path), epochs)
+    found = table(RunDirectory.open(path, damage), epochs)
     try:
         if to.suffix.lower() == ".csv":
             _write_csv(found, to)

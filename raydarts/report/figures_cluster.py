@@ -26,8 +26,8 @@ def _bars(times: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, i
     """Unbroken stretches of work: process, start, end, first and last epoch."""
     found: list[tuple[str, float, float, int, int]] = []
     for entry in times:
-        place = f"{entry['host']} {entry['pid']}"
-        start, end, epoch = float(entry["start"]), float(entry["end"]), int(entry["epoch"] or 0)
+        place = f"{entry.get('host', 'unknown')} {entry.get('pid', '')}".strip()
+        start, end, epoch = float(entry["start"]), float(entry["end"]), int(entry.get("epoch") or 0)
         limit = max(_GAP, 2 * (end - start))
         if found and found[-1][0] == place and start - found[-1][2] < limit and epoch > found[-1][4]:
             found[-1] = (place, found[-1][1], end, found[-1][3], epoch)

@@ -12,6 +12,7 @@ from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import Place
+from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
@@ -75,6 +76,8 @@ class Run:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     faults: Sequence[Mapping[str, Any]] = ()
     """What befell trials from outside, those retried too (`results.faults`)."""
+    damaged: Sequence[str] = ()
+    """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
     """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
 
@@ -244,11 +247,13 @@ def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirector
     )
 
 
-def gather(path: Place) -> Run:
-    """Read a run directory. Raises `RunError` where `path` is none."""
-    run = RunDirectory.open(path)
+def gather(path: Place, damage: Damage | None = None) -> Run:
+    """Read a run directory. Raises `RunError` where `path` is none.
+
+    What is damaged is noted in `damage` and left out; without it, it is raised.
+    """
+    run = RunDirectory.open(path, damage)
     description = run.description()
-    spec = run.path / "spec.yaml"
     draft = Run(description, (), ())
     searched = results.trials(run)
     whole = Run(
@@ -260,7 +265,7 @@ def gather(path: Place) -> Run:
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
-        spec_text=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else "",
+        spec_text=read_text(run.files / "spec.yaml", damage),
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=results.baselines(results.evaluations(run)),
         faults=results.faults(run),
@@ -272,7 +277,9 @@ def gather(path: Place) -> Run:
         )
         for name in names
     }
-    return replace(whole, stages=views)
+    damaged = () if damage is None else damage.problems
+    views = {name: replace(view, damaged=damaged) for name, view in views.items()}
+    return replace(whole, stages=views, damaged=damaged)
 
 
 def _retrainings(run: RunDirectory, stage: str, score: Score) -> list[Retrained]:

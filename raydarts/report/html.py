@@ -21,6 +21,7 @@ from raydarts.report.tables import fault_name
 from raydarts.report.wording import duration, number, told_score
 from raydarts.runs.faults import WORDS
 from raydarts.runs.place import Place, place_of, write_bytes
+from raydarts.runs.reading import Damage
 
 _LONGEST_ERROR = 2000
 
@@ -31,12 +32,12 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def write_html(path: Place, out: Place | None = None) -> Place:
-    """Make the report of the run at `path`; `out` defaults to report.html in its directory.
+def write_html(path: Place, out: Place | None = None, damage: Damage | None = None) -> Place:
+    """Make the report of the run at `path`; `out` defaults to report.html in its directory. `damage`: as in `gather`.
 
     Raises `RunError` where `path` is no run, `InputError` where `out` cannot be written.
     """
-    run = gather(path)
+    run = gather(path, damage)
     target = place_of(path) / "report.html" if out is None else out
     if not target.parent.is_dir() or target.is_dir():  # before the work is done
         raise InputError(f"{target}: the report cannot be written: its folder must exist, and it must be a file")

@@ -8,6 +8,9 @@ from raydarts.report import stats
 from raydarts.report.gather import Run
 from raydarts.report.wording import listed, percent, told_unit
 
+_NAMED = 10
+"""As many damaged parts are named."""
+
 
 def counts(run: Run) -> list[tuple[str, str]]:
     """The run in a few numbers."""
@@ -121,6 +124,11 @@ def cautions(run: Run) -> list[str]:
         lines.append(
             f"{listed(failed)} failed. What failed is in no mean or test; if failing depends on settings, these are "
             "distorted."
+        )
+    if run.damaged:
+        lines.append(
+            f"{_many(len(run.damaged), 'part of this run is', 'parts of this run are')} damaged. What is damaged is in "
+            f"no number here: {'; '.join(run.damaged[:_NAMED])}{' ...' if len(run.damaged) > _NAMED else ''}."
         )
     open_trials = sum(search.status in ("running", "pending", "halted") for search in run.searches)
     if open_trials:

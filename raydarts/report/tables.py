@@ -14,19 +14,23 @@ from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.place import Place
+from raydarts.runs.reading import Damage
 from raydarts.runs.score import Score
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.terminal import in_lines, line, paragraph
 
 
-def report_of(path: Place) -> dict[str, Any]:
-    """The report of a run directory as JSON-able data. Raises `RunError` where `path` is no run."""
-    return results.report_json(RunDirectory.open(path))
+def report_of(path: Place, damage: Damage | None = None) -> dict[str, Any]:
+    """The report of a run directory as JSON-able data. Raises `RunError` where `path` is no run.
+
+    What is damaged is noted in `damage` and left out, here and in all that follows; without it, it is raised.
+    """
+    return results.report_json(RunDirectory.open(path, damage))
 
 
-def status_json(path: Place) -> dict[str, Any]:
+def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
     """Trials and evaluations by status, and the best trial so far."""
-    found = report_of(path)
+    found = report_of(path, damage)
     best = _best(found)
     return {
         "name": found["name"],
@@ -34,8 +38,9 @@ def status_json(path: Place) -> dict[str, Any]:
         "trials": _statuses(found["trials"]),
         "evaluations": _statuses(found["evaluations"]),
         "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(found)},
-        "budget": budget_report(RunDirectory.open(path)),
+        "budget": budget_report(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
+        "damaged": [] if damage is None else damage.problems,
     }
 
 
@@ -45,17 +50,19 @@ def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
     score = Score(**found["search_score"])
-    known = [trial for trial in found["trials"] if score.of(trial["metrics"]) is not None]
+    whole = [trial for trial in found["trials"] if trial["status"] != "damaged"]
+    known = [trial for trial in whole if score.of(trial["metrics"]) is not None]
     if not known:
         return None
     return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
 
 
-def status_table(path: Place) -> RenderableType:
+def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     """The status for a terminal, with the command that goes on where one is needed."""
-    found = status_json(path)
+    found = status_json(path, damage)
     table = Table(title=f"{found['name']}: {found['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
+    columns += ["damaged"] if found["damaged"] else []
     table.add_column("stage", overflow="fold", min_width=19)
     for column in columns:
         table.add_column(column)
@@ -210,9 +217,10 @@ def failures(found: Mapping[str, Any]) -> RenderableType | None:
     ]
     rows = [row for row in [*found["trials"], *found["evaluations"], *others] if row["status"] == "failed"]
     names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
-    told = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
-    told += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in found.get("faults", ())]
-    return in_lines(told) if told else None
+    lines = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
+    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in found.get("faults", ())]
+    lines += [f"left out: {problem}" for problem in found.get("damaged", ())]
+    return in_lines(lines) if lines else None
 
 
 def fault_name(fault: Mapping[str, Any]) -> str:
@@ -223,14 +231,14 @@ def fault_name(fault: Mapping[str, Any]) -> str:
 
 def summary(path: Place) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
-    found = report_of(path)
+    found = report_of(path, Damage())
     parts = [*rankings(found), baselines_text(found), failures(found), line(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
-def full(path: Place) -> RenderableType:
+def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """The whole report for a terminal."""
-    found = report_of(path)
+    found = report_of(path, damage)
     question = paragraph(found["question"]) if found["question"] else None
     parts = [question, trials_table(found), *rankings(found), baselines_text(found), failures(found)]
     return Group(*(part for part in parts if part is not None))

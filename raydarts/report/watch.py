@@ -10,6 +10,7 @@ from rich.live import Live
 
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs.place import Place
+from raydarts.runs.reading import Damage
 
 _ENDED = ("completed", "failed", "interrupted", "halted")
 
@@ -23,12 +24,12 @@ def follow(path: Place, console: Console, every: float, sleep: Callable[[float],
     with Live(console=console, auto_refresh=False, transient=False) as live:
         try:
             while True:
-                found = status_json(path)
+                found = status_json(path, Damage())
                 if found != shown:
                     if console.is_terminal:
-                        live.update(status_table(path), refresh=True)
+                        live.update(status_table(path, Damage()), refresh=True)
                     else:
-                        console.print(status_table(path))
+                        console.print(status_table(path, Damage()))
                     shown = found
                 if found["status"] in _ENDED:
                     return

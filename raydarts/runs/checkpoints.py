@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydarts.errors import DamagedError
 from raydarts.runs.identity import differences
-from raydarts.runs.place import Place, delete, entries, make_folder, read_bytes, rename, write_bytes
+from raydarts.runs.place import FilePlace, delete, entries, make_folder, read_bytes, rename, write_bytes
 
 logger = logging.getLogger("raydarts")
 _NAME = re.compile(r"^epoch-(\d{4,9})-([0-9a-f]{16})\.pt$")
@@ -52,7 +53,7 @@ class CheckpointStore:
 
     def __init__(
         self,
-        folder: Place,
+        folder: FilePlace,
         identity: Mapping[str, Any],
         keep: int = 2,
         guard: Callable[[], None] | None = None,
@@ -62,7 +63,7 @@ class CheckpointStore:
         self.keep = keep
         self._guard = guard or (lambda: None)
 
-    def save(self, epoch: int, state: dict[str, Any]) -> Place:
+    def save(self, epoch: int, state: dict[str, Any]) -> FilePlace:
         import torch  # noqa: PLC0415 - reading results needs no torch
 
         buffer = io.BytesIO()
@@ -78,26 +79,29 @@ class CheckpointStore:
             delete(old)
         return path
 
-    def files(self) -> list[Place]:
+    def files(self) -> list[FilePlace]:
         """Newest first."""
         found = [entry for entry in entries(self.folder) if _NAME.match(entry.place.name)]
         found.sort(key=lambda entry: (self.epoch(entry.place), entry.modified_ns), reverse=True)
         return [entry.place for entry in found]
 
     @staticmethod
-    def epoch(path: Place) -> int:
+    def epoch(path: FilePlace) -> int:
         """The epoch that a checkpoint's name claims."""
         match = _NAME.match(path.name)
         return int(match[1]) if match else -1
 
-    def read(self, path: Place) -> dict[str, Any]:
+    def read(self, path: FilePlace) -> dict[str, Any]:
         """The job's state. Raises `Refused` where the file is damaged, unreadable or another job's.
 
         Only tensors and plain values are read (`torch.load(weights_only=True)`): nothing in it is executed.
         """
         import torch  # noqa: PLC0415
 
-        content = read_bytes(path)
+        try:
+            content = read_bytes(path)
+        except DamagedError as error:  # a link, or no file
+            raise Refused(str(error), damaged=True) from None
         match = _NAME.match(path.name)
         if match is None or _digest(content) != match[2]:
             raise Refused("damaged or cut short (its digest does not match)", damaged=True)
@@ -117,14 +121,15 @@ class CheckpointStore:
 
     def tidy(self) -> None:
         """Name what is no checkpoint, and remove what a kill left half-written."""
-        for path in [entry.place for entry in entries(self.folder)]:
-            if path.name.startswith(".") and path.name.endswith(".tmp"):
+        for entry in entries(self.folder):
+            path = entry.place
+            if path.name.startswith(".") and path.name.endswith(".tmp") and not entry.is_folder:
                 self._guard()
                 delete(path)
             elif not _NAME.match(path.name) and path.suffix != ".refused":
                 logger.warning("%s: is no checkpoint of raydarts; not used", path)
 
-    def set_aside(self, path: Place) -> None:
+    def set_aside(self, path: FilePlace) -> None:
         """Rename a refused checkpoint, so that it is neither met again nor deleted by later ones."""
         self._guard()
         rename(path, f"{path.name}.refused")

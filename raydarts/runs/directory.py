@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +13,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from raydarts.errors import RunError
+from raydarts.errors import DamagedError, RunError
 from raydarts.runs import lock
-from raydarts.runs.files import append_line, plain, read_json, read_lines, write_json, write_lines
+from raydarts.runs.files import append_line, plain, write_json, write_lines
+from raydarts.runs.inside import Inside
+from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.place import (
     Place,
     delete,
     each,
     entries,
     exists,
+    inside,
     make_folder,
     place_of,
     publish,
     take_over,
     write_bytes,
 )
+from raydarts.runs.reading import Damage, read_record, read_records
 
 FORMAT = 1
+_INDEX = re.compile(r"\d{4,8}")
+_RETRAINING = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-seed\d{1,19}")
 FINAL = ("completed", "stopped", "failed")
 NOT_SCALAR = ("genotype", "arch_weights")
 """What a metrics row may hold beside numbers and strings; left out where a trial's last metrics are shown."""
@@ -39,10 +46,16 @@ class SupersededError(Exception):
 
 
 class TrialDirectory:
-    """One trial's folder. After `claim()` every write first makes sure that no newer attempt took over."""
+    """One trial's folder. After `claim()` every write first makes sure that no newer attempt took over.
 
-    def __init__(self, path: str | Place) -> None:
+    `files` is the way to its files, which follows no link below the run. With a `damage`, what is damaged is noted
+    there and left out; without, reading it raises `DamagedError`.
+    """
+
+    def __init__(self, path: str | Place, damage: Damage | None = None) -> None:
         self.path = place_of(path)
+        self.files = _way_to(self.path)
+        self.damage = damage
         self._token: str | None = None
 
     @property
@@ -55,99 +68,125 @@ class TrialDirectory:
 
     @property
     def exists(self) -> bool:
-        return exists(self.path / "trial.json")
+        return exists(self.files / "trial.json")
+
+    def is_begun(self) -> bool:
+        """Whether anything lies here but what a kill left half-written. What is no folder is noted as damage."""
+        try:
+            return any(not entry.place.name.startswith(".") for entry in entries(self.files))
+        except DamagedError as error:
+            if self.damage is None:
+                raise
+            self.damage.note(self.files, error)
+            return False
 
     def create(self, description: Mapping[str, Any]) -> None:
         """Write trial.json: what is to be run."""
-        make_folder(self.path)
-        write_json(self.path / "trial.json", description)
+        make_folder(self.files)
+        write_json(self.files / "trial.json", description)
 
     def description(self) -> dict[str, Any]:
-        found = read_json(self.path / "trial.json")
-        if found is None:
-            raise RunError(f"{self.path}: holds no trial.json, so it is no trial of a raydarts run")
-        return dict(found)
+        """trial.json; empty where it is damaged, and that is noted. It must be of this folder."""
+        file = self.files / "trial.json"
+        found = read_record(file, self.damage)
+        problem = f"{self.path}: holds no trial.json, so it is left out" if found is None else _elsewhere(self, found)
+        if problem is None:
+            return dict(found)
+        if self.damage is None:
+            raise DamagedError(problem)
+        if not self.damage.at(file):
+            self.damage.note(file, DamagedError(problem))
+        return {}
 
     def claim(self, **about: Any) -> None:
         """Take the trial over: attempts that claimed it before can no longer write. `about` is kept with who did."""
         token = uuid.uuid4().hex
         owner = {"token": token, "pid": os.getpid(), "host": platform.node(), **about}
-        write_json(self.path / "owner.json", owner)
+        write_json(self.files / "owner.json", owner)
         self._token = token
-        take_over(self.path)
+        take_over(self.files)
 
     def check(self) -> None:
         """Raise `SupersededError` where a newer attempt claimed the trial."""
         if self._token is None:
             return
-        owner = read_json(self.path / "owner.json")
+        owner = self.owner()
         if owner is None or owner["token"] != self._token:
             raise SupersededError(self.id)
 
     def owner(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = read_json(self.path / "owner.json")
+        return self._read("owner.json")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = read_record(self.files / name, self.damage)
         return found
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        return read_records(self.files / name, self.damage)
 
     def halt(self, reason: str) -> None:
         """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it."""
-        write_json(self.path / "halted.json", {"reason": reason, "epochs": len(self.rows())})
+        write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows())})
 
     def halted(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = read_json(self.path / "halted.json")
-        return found
+        return self._read("halted.json")
 
     def goes_on(self) -> None:
         """A halted trial is halted no more."""
         self.check()
-        delete(self.path / "halted.json")
+        delete(self.files / "halted.json")
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         self.check()
-        append_line(self.path / "metrics.jsonl", row)
+        append_line(self.files / "metrics.jsonl", row)
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics, one row an epoch; of an epoch met twice the last."""
-        return list({row.get("epoch"): row for row in read_lines(self.path / "metrics.jsonl")}.values())
+        return list({row.get("epoch"): row for row in self._lines("metrics.jsonl")}.values())
 
     def append_time(self, entry: Mapping[str, Any]) -> None:
         """Note when and where an epoch ran. Epochs that are run again stay: that time was spent too."""
         self.check()
-        append_line(self.path / "times.jsonl", entry)
+        append_line(self.files / "times.jsonl", entry)
 
     def times(self) -> list[dict[str, Any]]:
         """An entry for each epoch run, `epoch`, `start` and `end` (seconds since 1970), `host`, `pid`."""
-        return read_lines(self.path / "times.jsonl")
+        return self._lines("times.jsonl")
 
     def append_failure(self, entry: Mapping[str, Any]) -> None:
         """Note what befell the trial from outside: see `faults.py`."""
         self.check()
-        append_line(self.path / "failures.jsonl", entry)
+        append_line(self.files / "failures.jsonl", entry)
 
     def failures(self) -> list[dict[str, Any]]:
         """Those notes, in the order of time."""
-        return read_lines(self.path / "failures.jsonl")
+        return self._lines("failures.jsonl")
 
     def keep_rows(self, epoch: int) -> None:
         """Drop the rows of epochs after `epoch`: they will be run again."""
         self.check()
-        path = self.path / "metrics.jsonl"
+        path = self.files / "metrics.jsonl"
         if exists(path):
             write_lines(path, [row for row in self.rows() if row.get("epoch", 0) <= epoch])
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         self.check()
-        write_json(self.path / "result.json", result)
+        write_json(self.files / "result.json", result)
 
     def result(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = read_json(self.path / "result.json")
-        return found
+        return self._read("result.json")
 
 
 class RunDirectory:
-    """One run's folder, `STORAGE/NAME`: on a disk or in an object store (`place.py`)."""
+    """One run's folder, `STORAGE/NAME`: on a disk or in an object store (`place.py`).
 
-    def __init__(self, path: str | Place) -> None:
+    `files` and `damage` are as a trial's, and go to its trials.
+    """
+
+    def __init__(self, path: str | Place, damage: Damage | None = None) -> None:
         self.path = place_of(path).absolute()
+        self.files = inside(self.path)
+        self.damage = damage
         self._check: lock.Check = lambda: None
 
     @classmethod
@@ -202,9 +241,9 @@ class RunDirectory:
             raise RunError(f"{path}: the run directory cannot be made: {error.strerror or error}") from error
 
     @classmethod
-    def open(cls, path: str | Place) -> RunDirectory:
-        """An existing run. Raises `RunError` where `path` is none."""
-        run = cls(path)
+    def open(cls, path: str | Place, damage: Damage | None = None) -> RunDirectory:
+        """An existing run. Raises `RunError` where `path` is none: without run.json nothing else can be read."""
+        run = cls(path, damage)
         run.description()
         return run
 
@@ -216,42 +255,40 @@ class RunDirectory:
         """run.json."""
         if not self.path.is_dir():
             raise RunError(f"{self.path}: there is no such run")
-        try:
-            found = read_json(self.path / "run.json")
-        except ValueError as error:
-            raise RunError(f"{self.path / 'run.json'}: is not JSON: {error}") from error
-        if not isinstance(found, dict) or "kind" not in found or "spec" not in found:
+        found = read_record(self.files / "run.json")
+        if found is None:
             raise RunError(f"{self.path}: holds no run.json of raydarts, so it is no run")
         if found.get("format") != FORMAT:
             raise RunError(f"{self.path}: written in format {found.get('format')}; this raydarts reads format {FORMAT}")
-        return found
+        return dict(found)
 
     def trial(self, index: int) -> TrialDirectory:
-        return TrialDirectory(self.path / "trials" / f"{index:04d}")
+        return TrialDirectory(self.path / "trials" / f"{index:04d}", self.damage)
 
     def trials(self) -> list[TrialDirectory]:
-        return folders(self.path / "trials")
+        return self.folders("trials")
 
     def evaluation(self, genotype_id: str, seed: int) -> TrialDirectory:
-        return TrialDirectory(self.path / "evaluations" / f"{genotype_id}-seed{seed}")
+        return TrialDirectory(self.path / "evaluations" / f"{genotype_id}-seed{seed}", self.damage)
 
     def evaluations(self) -> list[TrialDirectory]:
-        return folders(self.path / "evaluations")
+        return self.folders("evaluations")
 
     def append_event(self, event: Mapping[str, Any]) -> None:
         self._check()
-        append_line(self.path / "events.jsonl", event)
+        append_line(self.files / "events.jsonl", event)
 
     def events(self) -> list[dict[str, Any]]:
-        return read_lines(self.path / "events.jsonl")
+        return read_records(self.files / "events.jsonl", self.damage)
 
     def write(self, name: str, value: Any) -> None:
         """A file of the run's own, such as promotion.json."""
         self._check()
-        write_json(self.path / name, value)
+        write_json(self.files / name, value)
 
     def read(self, name: str) -> Any:
-        return read_json(self.path / name)
+        """What such a file holds; None where it is absent, or damaged and that is noted."""
+        return read_record(self.files / name, self.damage)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -266,14 +303,64 @@ class RunDirectory:
 
     def in_use(self) -> bool:
         """Whether a driver holds the run now."""
-        return lock.held(self.path)
+        try:
+            return lock.held(self.path)
+        except DamagedError as error:
+            if self.damage is None:
+                raise
+            self.damage.note(self.files / "lock", error)
+            return False
+
+    def folders(self, name: str) -> list[TrialDirectory]:
+        """The trials that lie in one of the run's folders, by name: `trials`, `evaluations`, `stages/NAME`.
+
+        A folder with nothing in it but what a kill left half-written is one that was about to be made. Any other
+        without a trial.json is damage.
+        """
+        try:
+            listed = entries(self.files / name)
+        except DamagedError as error:
+            if self.damage is None:
+                raise
+            self.damage.note(self.files / name, error)
+            return []
+        pattern = _INDEX if name == "trials" else _RETRAINING
+        found = []
+        for entry in listed:
+            trial = TrialDirectory(self.path / name / entry.place.name, self.damage)
+            if pattern.fullmatch(entry.place.name):
+                found.append(trial)
+            elif entry.is_folder and trial.exists and self.damage is not None:
+                told = f"{trial.path}: is no name of a trial's folder, so it is left out; move it away"
+                self.damage.note(trial.files, DamagedError(told))
+        there = each(lambda trial: trial.exists if self.damage is None else trial.is_begun(), found, self.path)
+        return [trial for trial, is_there in zip(found, there, strict=True) if is_there]
 
 
-def folders(parent: Place) -> list[TrialDirectory]:
-    """The trials that lie in a folder, by name."""
-    found = [TrialDirectory(entry.place) for entry in entries(parent) if entry.is_folder]
-    there = each(lambda trial: trial.exists, found, parent)
-    return [trial for trial, is_there in zip(found, there, strict=True) if is_there]
+def _elsewhere(trial: TrialDirectory, found: Mapping[str, Any]) -> str | None:
+    """What is wrong with a trial.json that is none of this folder's."""
+    name, of_search = trial.path.name, trial.path.parent.name == "trials"
+    if not of_search and not _RETRAINING.fullmatch(name):
+        return None  # a folder by itself
+    needed = () if of_search else ("genotype_id", "genotype", "seed")
+    if missing := [key for key in needed if found.get(key) is None]:
+        return f"{trial.path / 'trial.json'}: damaged: {', '.join(missing)} missing"
+    meant = f"{found.get('index', int(name)):04d}" if of_search else f"{found['genotype_id']}-seed{found['seed']}"
+    if meant == name:
+        return None
+    return f"{trial.path / 'trial.json'}: damaged: is the one of {meant}, and lies in the folder of another trial"
+
+
+def _way_to(trial: Place) -> Inside | ObjectPlace:
+    """The way to a trial's folder from its run's, which follows from where it lies."""
+    if isinstance(trial, ObjectPlace):
+        return trial
+    above = trial.parent
+    if above.name in ("trials", "evaluations"):
+        return Inside(above.parent, (above.name, trial.name))
+    if above.parent.name == "stages":
+        return Inside(above.parent.parent, ("stages", above.name, trial.name))
+    return Inside(trial)
 
 
 def _versions() -> dict[str, str | None]:

@@ -17,7 +17,7 @@ from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.identity import differences, identity
 from raydarts.runs.job import Job
-from raydarts.runs.place import Place
+from raydarts.runs.place import FilePlace
 
 logger = logging.getLogger("raydarts")
 
@@ -26,7 +26,7 @@ Describe = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def _store(trial: TrialDirectory) -> CheckpointStore:
-    return CheckpointStore(trial.checkpoints, identity(trial), guard=trial.check)
+    return CheckpointStore(trial.files / "checkpoints", identity(trial), guard=trial.check)
 
 
 def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
@@ -46,7 +46,7 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
     trial.goes_on()
     store = _store(trial)
     store.tidy()
-    refused: dict[Place, Refused] = {}
+    refused: dict[FilePlace, Refused] = {}
     job: Job | None = None
     for path in store.files():
         try:
@@ -99,7 +99,7 @@ def _take_up(job: Job, epoch: int, state: dict[str, Any]) -> None:
         raise _HalfLoaded(f"named epoch {epoch}, but holds epoch {job.epoch}")
 
 
-def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[Place, Refused], store: CheckpointStore) -> Job:
+def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[FilePlace, Refused], store: CheckpointStore) -> Job:
     for path, reason in refused.items():
         logger.warning("%s: refused: %s; going on from epoch %d", path, reason, job.epoch)
         store.set_aside(path)

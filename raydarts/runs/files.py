@@ -1,4 +1,7 @@
-"""JSON in the files of a run. A kill at any moment leaves the old file or the new one, never half of one."""
+"""JSON in files. A kill at any moment leaves the old file or the new one, never half of one.
+
+What a run's files hold is read by `reading.py`, which checks it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raydarts.runs.place import Place, append, read_appended, read_bytes, replace_appended, write_bytes
+from raydarts.runs.place import FilePlace, append, read_appended, read_bytes, replace_appended, write_bytes
 
 
 def plain(value: Any) -> Any:
@@ -25,12 +28,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def write_json(path: Place, value: Any) -> None:
+def write_json(path: FilePlace, value: Any) -> None:
     text = json.dumps(plain(value), indent=2, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: Place) -> Any:
+def read_json(path: FilePlace) -> Any:
     """The value, or None where the file is absent. A damaged file raises ValueError."""
     try:
         return json.loads(read_bytes(path).decode())
@@ -42,17 +45,17 @@ def _line(value: Any) -> str:
     return json.dumps(plain(value), allow_nan=False) + "\n"
 
 
-def append_line(path: Place, value: Any) -> None:
+def append_line(path: FilePlace, value: Any) -> None:
     """Append one JSON line; a torn line left by a kill or a full disk is closed off first."""
     append(path, _line(value).encode())
 
 
-def write_lines(path: Place, values: Iterable[Any]) -> None:
+def write_lines(path: FilePlace, values: Iterable[Any]) -> None:
     """Put these lines in the place of all that were appended."""
     replace_appended(path, "".join(_line(value) for value in values).encode())
 
 
-def read_lines(path: Place) -> list[Any]:
+def read_lines(path: FilePlace) -> list[Any]:
     """All whole lines; one that a kill or a full disk tore is left out."""
     values = []
     for line in read_appended(path).decode(errors="replace").splitlines():

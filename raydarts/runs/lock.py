@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -24,12 +25,14 @@ from typing import Any
 
 import psutil
 
-from raydarts.errors import RunError, StorageError
+from raydarts.errors import DamagedError, RunError, StorageError
+from raydarts.runs.inside import Inside
 from raydarts.runs.objects import Entry, ObjectPlace
 from raydarts.runs.place import Place
 
 BEAT, LEASE, MARGIN = 10.0, 60.0, 15.0
 """Seconds between two signs of life, until one is taken for dead, and by which it stops before that."""
+_HOLDER = re.compile(rb"(\d+ on [^\n]*\n)?")
 Check = Callable[[], None]
 """Raises where the lock was lost."""
 
@@ -54,12 +57,15 @@ def hold(folder: Place) -> Iterator[Check]:
 
 
 def held(folder: Place) -> bool:
-    """Whether a driver holds the run now (in an object store by this machine's clock: only displays rely on it)."""
+    """Whether a driver holds the run now (in an object store by this machine's clock: only displays rely on it).
+
+    Raises `DamagedError` where the lock is a link or no file.
+    """
     if isinstance(folder, ObjectPlace):
         now = time.time_ns()
         return any(_alive(entry, now) for entry in (folder / "lock").entries())
     try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY)
+        descriptor = (Inside(folder) / "lock").open(os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
@@ -77,15 +83,18 @@ def _in_use(folder: Place, holder: str) -> RunError:
 
 @contextmanager
 def _flock(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = (Inside(folder) / "lock").open(os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+            told = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            holder = "".join(each for each in told if each.isprintable()) or "unknown"
             raise _in_use(folder, holder) from error
+        if not _HOLDER.fullmatch(os.pread(descriptor, 1000, 0)):  # what is written over must be a lock
+            raise DamagedError(f"{folder / 'lock'}: is no lock of raydarts; remove it, or put it where it belongs")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} on {platform.node()}\n".encode(), 0)
         yield
@@ -172,9 +181,10 @@ def _started(pid: int) -> float | None:
 def _holder(entry: Entry) -> dict[str, Any]:
     try:
         found = json.loads(entry.place.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    whole = isinstance(found, dict) and isinstance(found.get("pid"), int)
+    return found if whole and isinstance(found.get("started"), int | float | None) else {}
 
 
 def _here(entry: Entry) -> bool:
@@ -191,8 +201,8 @@ def _alive(entry: Entry, now_ns: int) -> bool:
         return False  # gone since it was listed
     if not _here(entry):
         return True
-    started = _started(holder["pid"])
-    return started is not None and abs(started - holder["started"]) < 1
+    started, known = _started(holder["pid"]), holder.get("started")
+    return started is not None and known is not None and abs(started - known) < 1
 
 
 def _name(entry: Entry) -> str:

@@ -30,11 +30,12 @@ _WRITER = uuid.uuid4().hex[:8]
 
 
 class Entry(NamedTuple):
-    """What lies in a folder."""
+    """What lies in a folder. `instead`: what it is, where it is no regular file; a link is told as one."""
 
     place: Any
     is_folder: bool
     modified_ns: int
+    instead: str | None = None
 
 
 class _Tail:

@@ -1,12 +1,12 @@
 """Where a run lies: a folder on a disk (local, or NFS), or a prefix in an object store, under one set of words.
 
 On a disk a place is a `pathlib.Path`; in an object store an `ObjectPlace`, which has those of Path's words that runs
-use. What the two do differently (writing whole, appending, listing, waiting for a storage that is away) is here.
+use. What lies in a run on a disk is an `Inside`, which follows no link. What they do differently (writing whole,
+appending, listing, waiting for a storage that is away) is here.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import uuid
@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from raydarts.errors import InputError
+from raydarts.runs.inside import Inside, kind_of
 from raydarts.runs.objects import SCHEMES, Entry, ObjectPlace
 from raydarts.runs.patience import patiently
 
 Place = Path | ObjectPlace
+"""What a user names: a file, a run, what holds runs."""
+FilePlace = Place | Inside
+"""Those, and what lies in a run."""
 T = TypeVar("T")
 R = TypeVar("R")
 _URI = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):/(/?)")
@@ -54,87 +58,56 @@ def local_path(text: str | Path) -> Path:
     return Path(text)
 
 
-def write_bytes(place: Place, content: bytes) -> None:
+def inside(folder: Place) -> Inside | ObjectPlace:
+    """A run's folder, as the way to its files. An object store has no links."""
+    return Inside(folder) if isinstance(folder, Path) else folder
+
+
+def _file(place: FilePlace) -> Inside | ObjectPlace:
+    return Inside.of(place) if isinstance(place, Path) else place
+
+
+def write_bytes(place: FilePlace, content: bytes) -> None:
     """All of it or nothing: on a disk under a temporary name beside `place`, which then takes its place."""
-    if isinstance(place, ObjectPlace):
-        place.write_bytes(content)
-    else:
-        patiently(lambda: _write_file(place, content), place)
+    _file(place).write_bytes(content)
 
 
-def _write_file(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def read_bytes(place: FilePlace) -> bytes:
+    """Raises `FileNotFoundError`, and `DamagedError` where `place` is a link, a folder or a pipe."""
+    return _file(place).read_bytes()
 
 
-def read_bytes(place: Place) -> bytes:
-    """Raises `FileNotFoundError`."""
-    return place.read_bytes() if isinstance(place, ObjectPlace) else patiently(place.read_bytes, place)
-
-
-def append(place: Place, line: bytes) -> None:
+def append(place: FilePlace, line: bytes) -> None:
     """Append one line, which ends with a line feed; a torn line left by a kill or a full disk is closed off first."""
-    if isinstance(place, ObjectPlace):
-        place.append(line)
-        return
-    attempts = iter([False])
-    patiently(lambda: _append_file(place, line, again=next(attempts, True)), place)
+    _file(place).append(line)
 
 
-def _append_file(path: Path, line: bytes, *, again: bool) -> None:
-    with path.open("a+b", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - len(line)))
-        end = file.read()
-        if not (again and end == line):  # written before, but not known to be on the disk
-            whole = line if end.endswith(b"\n") or not size else b"\n" + line
-            written = file.write(whole)
-            while written < len(whole):  # a disk that is nearly full takes a part; the next write says so
-                written += file.write(whole[written:])
-        os.fsync(file.fileno())  # a checkpoint that outlives a loss of power must not claim a row that does not
-
-
-def read_appended(place: Place) -> bytes:
+def read_appended(place: FilePlace) -> bytes:
     """All that was appended; empty where nothing was."""
-    if isinstance(place, ObjectPlace):
-        return place.read_appended()
-    try:
-        return read_bytes(place)
-    except FileNotFoundError:
-        return b""
+    return _file(place).read_appended()
 
 
-def replace_appended(place: Place, content: bytes) -> None:
+def replace_appended(place: FilePlace, content: bytes) -> None:
     """Put `content` in the place of all that was appended, wholly or not at all."""
-    if isinstance(place, ObjectPlace):
-        place.replace_appended(content)
-    else:
-        write_bytes(place, content)
+    _file(place).replace_appended(content)
 
 
-def take_over(folder: Place) -> None:
+def take_over(folder: FilePlace) -> None:
     """To be called when this process begins to write to a folder that another may have written to."""
     if isinstance(folder, ObjectPlace):
         folder.forget_tails()
 
 
-def entries(folder: Place) -> list[Entry]:
+def entries(folder: FilePlace) -> list[Entry]:
     """What lies in a folder, by name; nothing where there is no such folder."""
-    if isinstance(folder, ObjectPlace):
+    if not isinstance(folder, Path):
         return folder.entries()
 
     def scan() -> list[Entry]:
         found = []
         for path in folder.iterdir() if folder.is_dir() else ():
             try:
-                found.append(Entry(path, path.is_dir(), path.stat().st_mtime_ns))
+                found.append(Entry(path, path.is_dir(), path.stat().st_mtime_ns, kind_of(path.lstat().st_mode)))
             except FileNotFoundError:
                 continue  # gone since
         return sorted(found)
@@ -142,29 +115,29 @@ def entries(folder: Place) -> list[Entry]:
     return patiently(scan, folder)
 
 
-def exists(place: Place) -> bool:
-    return place.exists() if isinstance(place, ObjectPlace) else patiently(place.exists, place)
+def exists(place: FilePlace) -> bool:
+    return patiently(place.exists, place) if isinstance(place, Path) else place.exists()
 
 
-def delete(place: Place) -> None:
+def delete(place: FilePlace) -> None:
     """Delete a file; nothing where it is not there."""
-    if isinstance(place, ObjectPlace):
-        place.unlink(missing_ok=True)
-    else:
-        patiently(lambda: place.unlink(missing_ok=True), place)
+    _file(place).unlink(missing_ok=True)
 
 
-def rename(place: Place, name: str) -> None:
+def rename(place: FilePlace, name: str) -> None:
     """Give a file another name in its folder."""
     if isinstance(place, ObjectPlace):
         place.rename(place.with_name(name))
     else:
-        place.rename(place.with_name(name))
+        file = Inside.of(place) if isinstance(place, Path) else place
+        file.rename(file.with_name(name))
 
 
-def make_folder(place: Place) -> None:
+def make_folder(place: FilePlace) -> None:
     if isinstance(place, Path):
         patiently(lambda: place.mkdir(parents=True, exist_ok=True), place)
+    else:
+        place.mkdir()
 
 
 def publish(draft: Callable[[Place], None], place: Place) -> None:
@@ -185,9 +158,9 @@ def publish(draft: Callable[[Place], None], place: Place) -> None:
         raise
 
 
-def each(work: Callable[[T], R], items: Iterable[T], at: Place) -> list[R]:
+def each(work: Callable[[T], R], items: Iterable[T], at: FilePlace) -> list[R]:
     """`work` of each item, in order; many at a time where every look at `at` is a request over the network."""
-    if isinstance(at, Path):
+    if not isinstance(at, ObjectPlace):
         return [work(item) for item in items]
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(work, items))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from raydarts.errors import DamagedError
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.place import each
-from raydarts.runs.score import Score, score_of, search_score_of
+from raydarts.runs.score import LARGEST, Score, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 
 
@@ -23,15 +24,17 @@ class TrialRecord:
     description: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     result: Mapping[str, Any]
+    rows_whole: bool = True
+    """Whether `rows` are all that were reported; else the last one's figures are the result's."""
 
     @property
     def epochs(self) -> int:
-        return len(self.rows)
+        return len(self.rows) if self.rows_whole else int(self.result.get("epochs", len(self.rows)))
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The last epoch's metrics, without the genotype and the arch weights."""
-        last = self.rows[-1] if self.rows else self.result.get("metrics", {})
+        last = self.rows[-1] if self.rows and self.rows_whole else self.result.get("metrics", {})
         return {key: value for key, value in last.items() if key not in NOT_SCALAR}
 
     @property
@@ -68,22 +71,52 @@ class TrialRecord:
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
-    """One trial's record. Without a result it is running while a driver holds the run, else pending or halted."""
+    """One trial's record. Without a result it is running while a driver holds the run, else pending or halted.
+
+    Where damage is noted, not raised: a trial whose trial.json or result.json is damaged is `damaged` and counts for
+    nothing. So is one without a result whose rows are damaged. One that ended keeps its result.
+    """
     result = trial.result()
     rows = trial.rows()
-    if result is not None:
+    description = trial.description()
+    rows_whole = _rows_whole(trial, rows, result or {})
+    if _is_damaged(trial, "trial.json", "result.json") or (result is None and not rows_whole):
+        status = "damaged"
+    elif result is not None:
         status = str(result["status"])
     elif trial.halted() is not None:
         status = "halted"
     else:
         status = "running" if in_use and trial.owner() is not None else "pending"
-    return TrialRecord(trial.id, status, trial.description(), rows, result or {})
+    return TrialRecord(trial.id, status, description, rows, result or {}, rows_whole)
+
+
+def _is_damaged(trial: TrialDirectory, *names: str) -> bool:
+    damage = trial.damage
+    return damage is not None and any(damage.at(trial.files / name) for name in names)
+
+
+def _rows_whole(trial: TrialDirectory, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> bool:
+    """Whether all rows are there that the result counts. A row is on disk before anything that counts it."""
+    if _is_damaged(trial, "metrics.jsonl"):
+        return False
+    missing = int(result.get("epochs", 0)) - len(rows)
+    if missing > 0 and trial.damage is not None:
+        told = f"{trial.path / 'metrics.jsonl'}: lacks {missing} of the {result['epochs']} epochs that were reported"
+        trial.damage.note(trial.files / "metrics.jsonl", DamagedError(f"{told}; the result stays as it is"))
+    return missing <= 0
 
 
 def trials(run: RunDirectory) -> list[TrialRecord]:
     """All search trials in the order of their indices."""
     in_use = run.in_use()
-    return each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
+    found = each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
+    if run.damage is not None:
+        there = {int(record.id) for record in found}
+        for index in sorted(set(range(max(there, default=0))) - there):
+            place = run.trial(index).files
+            run.damage.note(place, DamagedError(f"{place}: is missing, and trials after it are there"))
+    return found
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
@@ -124,18 +157,25 @@ def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[s
     rows = []
     for record in records:
         outcome = record.outcome if record.status == "completed" else {}
+        genotype, _, seed = record.id.rpartition("-seed")  # as its folder says, whatever became of trial.json
         rows.append(
             {
-                "genotype": record.description["genotype_id"],
-                "seed": record.description["seed"],
+                "genotype": record.description.get("genotype_id", genotype),
+                "seed": record.description.get("seed", int(seed) if seed.isdigit() else 0),
                 "status": record.status,
                 "epochs": record.epochs,
-                score.metric: outcome.get(score.metric),
-                score.test: outcome.get(score.test),
+                score.metric: _figure(outcome.get(score.metric)),
+                score.test: _figure(outcome.get(score.test)),
                 "error": record.result.get("error"),
             }
         )
     return rows
+
+
+def _figure(value: Any) -> float | None:
+    """A number; None where a job of somebody's own gave something else, or one so large that its square is none."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return value if known else None
 
 
 def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
@@ -145,7 +185,7 @@ def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
     """
     values: dict[str, dict[str, list[float]]] = {}
     for record in records:
-        for name, parts in (record.result.get("result", {}).get("baselines") or {}).items():
+        for name, parts in ((record.result.get("result") or {}).get("baselines") or {}).items():
             for part, value in parts.items():
                 if value is not None:
                     values.setdefault(name, {}).setdefault(part, []).append(value)
@@ -193,7 +233,7 @@ def run_status(run: RunDirectory) -> str:
     if not any(record.rows or record.result for record in everything):
         return "pending"
     statuses = {record.status for record in everything}
-    if statuses & {"pending", "halted"}:
+    if statuses & {"pending", "halted", "damaged"}:
         return "interrupted"
     return "failed" if statuses == {"failed"} else "completed"
 
@@ -213,7 +253,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     report = {
         "name": run.name,
         "kind": description["kind"],
-        "question": description["question"],
+        "question": description.get("question") or "",
         "status": run_status(run),
         "spec": description["spec"],
         "trials": [
@@ -241,6 +281,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
         "baselines": baselines(done),
         "faults": faults(run),
         "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
+        "damaged": [] if run.damage is None else run.damage.problems,
     }
     return dict(plain(report))
 

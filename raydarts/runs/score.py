@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+LARGEST = 1e150
+"""A figure above this is taken for infinite: its square is no finite number."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Score:
         return "higher is better" if self.mode == "max" else "lower is better"
 
     def of(self, values: Mapping[str, Any]) -> float | None:
-        """This figure among `values`; None where it is absent or not finite."""
+        """This figure among `values`; None where it is absent, no number, or as good as infinite."""
         value = values.get(self.metric)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
             return None
         return float(value)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from raydarts.runs.directory import RunDirectory, TrialDirectory, folders
-from raydarts.runs.place import Place, make_folder
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.place import make_folder
 
 Settings = TypeVar("Settings")
 SEARCH, EVALUATE = "search", "evaluate"
@@ -91,21 +91,21 @@ def stage_of(trial: TrialDirectory) -> str:
 def run_of(trial: TrialDirectory) -> RunDirectory:
     """The run that a trial's folder lies in."""
     above = trial.path.parent.parent
-    return RunDirectory(above if trial.path.parent.name in _FOLDERS else above.parent)
+    return RunDirectory(above if trial.path.parent.name in _FOLDERS else above.parent, trial.damage)
 
 
-def _folder(run: RunDirectory, stage: str) -> Place:
-    return run.path / "evaluations" if stage == EVALUATE else run.path / "stages" / stage
+def _folder(stage: str) -> str:
+    return "evaluations" if stage == EVALUATE else f"stages/{stage}"
 
 
 def retraining(run: RunDirectory, stage: str, genotype_id: str, seed: int) -> TrialDirectory:
     """The folder of one retraining of a stage."""
-    return TrialDirectory(_folder(run, stage) / f"{genotype_id}-seed{seed}")
+    return TrialDirectory(run.path / _folder(stage) / f"{genotype_id}-seed{seed}", run.damage)
 
 
 def retrainings(run: RunDirectory, stage: str) -> list[TrialDirectory]:
     """All retrainings of a stage that were begun or are about to be."""
-    return folders(_folder(run, stage))
+    return run.folders(_folder(stage))
 
 
 def jobs(run: RunDirectory, description: Mapping[str, Any] | None = None) -> list[TrialDirectory]:
@@ -127,5 +127,5 @@ def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, Any]] | None
 
 
 def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, Any]]) -> None:
-    make_folder((run.path / _promotion_file(stage)).parent)
+    make_folder((run.files / _promotion_file(stage)).parent)
     run.write(_promotion_file(stage), list(decisions))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raydarts import tracking
@@ -15,6 +16,7 @@ from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
+from raydarts.runs.whole import open_whole
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, connected
 from raydarts.sweep.display import Display
@@ -77,7 +79,7 @@ def resume_sweep(
     """Go on with the run at `path` as if it had never stopped. `overrides` change its budget, and nothing else."""
     from raydarts.config.loader import load_plain, override_budget  # noqa: PLC0415 - tests resume without the loader
 
-    run = RunDirectory.open(path)
+    run = open_whole(path)
     description = run.description()
     if description["kind"] != "sweep":
         raise RunError(f"{run.path}: is a {description['kind']}, not a sweep; resume goes on with sweeps")
@@ -100,21 +102,21 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
     """
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
-        with connected(address, _modules(run.description().get("builder")), run.path):
-            return _run(run, loaded, address, display, available)
+        return _run(run, loaded, address, display, available)
 
 
 def _run(run: RunDirectory, loaded: Any, address: str | None, display: bool, available: Mapping[str, float]) -> int:
-    run.write("status.json", {"status": "running"})
     shown = Display(loaded.sweep.score, display)
     ledger = Ledger(run)
     shown.spent = ledger.told
     away = False
     try:
-        with shown, watched(run, address):
+        with _Ray(run, address) as ray, shown:
+            if address is not None:
+                ray.start()  # it is watched from here on
             if told := tracking.begin(run):
                 shown.say(told)
-            _stages(run, loaded, shown, ledger, available)
+            _stages(run, loaded, shown, ledger, _Given(available, ray))
     except BudgetSpentError as spent:
         run.write("status.json", {"status": "halted", "reason": str(spent)})
         shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
@@ -133,6 +135,40 @@ def _run(run: RunDirectory, loaded: Any, address: str | None, display: bool, ava
     return _conclude(run, shown)
 
 
+class _Ray:
+    """The connection to Ray, made when the first trial is to run: a run of which nothing is left needs none."""
+
+    def __init__(self, run: RunDirectory, address: str | None) -> None:
+        self._run = run
+        self._address = address
+        self._started = False
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Ray:
+        return self
+
+    def start(self) -> None:
+        """Connect, and watch Ray from then on. The run counts as running only once Ray stands."""
+        if self._started:
+            return
+        modules = _modules(self._run.description().get("builder"))
+        self._stack.enter_context(connected(self._address, modules, self._run.path))
+        self._stack.enter_context(watched(self._run, self._address))
+        self._run.write("status.json", {"status": "running"})
+        self._started = True
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What trials run on: how much of each resource there is, and Ray."""
+
+    available: Mapping[str, float]
+    ray: _Ray
+
+
 def _conclude(run: RunDirectory, shown: Display) -> int:
     # The lock is still held here, which only matters to the status of trials without a result.
     failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
@@ -143,19 +179,19 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     return 1 if failed else 0
 
 
-def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, available: Mapping[str, float]) -> None:
+def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, given: _Given) -> None:
     """All stages in the order of work, or the one that the run is of."""
     alone = run.description().get("stage")
     if alone in (None, SEARCH):
-        _search(run, loaded, shown, ledger, available)
+        _search(run, loaded, shown, ledger, given)
     for stage in loaded.stages.chain():
         if alone is None:
-            _retrain(run, loaded, stage, shown, ledger, available)
+            _retrain(run, loaded, stage, shown, ledger, given)
         elif alone == stage.name:
-            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, available)
+            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, given)
 
 
-def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, available: Mapping[str, float]) -> None:
+def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, given: _Given) -> None:
     from raydarts.config.plan import longest  # noqa: PLC0415 - tests resume without the loader
     from raydarts.sweep.stages import SearchStage, refill  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
@@ -168,6 +204,8 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, avai
     for record in results.trials(run):
         if record.result:
             shown.known(record.id, record.status, record.value(sweep.score))
+    if stage.remaining():
+        given.ray.start()
     run_stage(
         stage,
         shown,
@@ -175,7 +213,7 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, avai
         run.path / "ray" / SEARCH,
         scheduler,
         sweep,
-        concurrency(sweep.resources, sweep.max_concurrent, available),
+        concurrency(sweep.resources, sweep.max_concurrent, given.available),
     )
 
 
@@ -185,7 +223,7 @@ def _retrain(
     stage: Stage[Any],
     shown: Display,
     ledger: Ledger,
-    available: Mapping[str, float],
+    given: _Given,
 ) -> None:
     from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415
 
@@ -201,6 +239,8 @@ def _retrain(
         if record.result:
             shown.known(record.id, record.status, record.value(source.score))
     settings = stage.settings
+    if source.remaining():
+        given.ray.start()
     run_stage(
         source,
         shown,
@@ -208,7 +248,7 @@ def _retrain(
         run.path / "ray" / stage.name,
         FIFOScheduler(),  # type: ignore[no-untyped-call]
         settings,
-        concurrency(settings.resources, None, available),
+        concurrency(settings.resources, None, given.available),
     )
 
 

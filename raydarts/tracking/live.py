@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raydarts.config.track import WandbSettings
+from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
 from raydarts.tracking import payload, state
 from raydarts.tracking.offline import write_apart
@@ -123,5 +124,5 @@ class Recording:
             value |= {"status": result.get("status"), "epochs": len(self._trial.rows())}
         try:
             state.write_trial(self._trial, value)
-        except (OSError, SupersededError):
+        except (OSError, SupersededError, DamagedError):
             return  # the trial's own writes say so where it matters

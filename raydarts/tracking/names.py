@@ -116,7 +116,7 @@ def run_id(run: RunDirectory, trial: TrialDirectory) -> str:
     64 characters without `/`, `#`, `?`, `%`, `:` and the backslash.
     """
     stage = {SEARCH: "t", EVALUATE: "e"}.get(stage_of(trial), stage_of(trial))
-    whole = hashlib.sha256(read_bytes(run.path / "run.json") + f"{stage}/{trial.id}".encode()).hexdigest()[:12]
+    whole = hashlib.sha256(read_bytes(run.files / "run.json") + f"{stage}/{trial.id}".encode()).hexdigest()[:12]
     readable = _NOT_IN_AN_ID.sub("_", f"{run.name}-{stage}-{trial.id}")[:51]
     return f"{readable}-{whole}"
 
@@ -129,7 +129,7 @@ def title(trial: TrialDirectory) -> str:
 
 def sweep_id(run: RunDirectory) -> str:
     """What a run's sweep is called until W&B has given it an id of its own."""
-    return hashlib.sha256(read_bytes(run.path / "run.json") + b"sweep").hexdigest()[:8]
+    return hashlib.sha256(read_bytes(run.files / "run.json") + b"sweep").hexdigest()[:8]
 
 
 def genotype_artifact(genotype_id: str) -> str:

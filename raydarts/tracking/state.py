@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.files import read_json, write_json
+from raydarts.runs.files import write_json
 from raydarts.runs.place import delete
+from raydarts.runs.reading import read_record
 
+logger = logging.getLogger("raydarts")
 RUNNING, SENT, OFFLINE, UNSENT = "running", "sent", "offline", "unsent"
 """`sent`: W&B took everything; `offline`: files for `raydarts wandb sync`; `unsent`: there is not even a file."""
 RETRY_AFTER = 600.0
@@ -20,7 +24,7 @@ _TRIAL, _OUTAGE, _SWEEP = "tracking.json", "wandb-outage.json", "wandb-sweep.jso
 def write_trial(trial: TrialDirectory, value: Mapping[str, Any]) -> None:
     """Raises `SupersededError` where a newer attempt has the trial."""
     check(trial)
-    write_json(trial.path / _TRIAL, value)
+    write_json(trial.files / _TRIAL, value)
 
 
 def check(trial: TrialDirectory) -> None:
@@ -30,7 +34,7 @@ def check(trial: TrialDirectory) -> None:
 
 
 def read_trial(trial: TrialDirectory) -> dict[str, Any]:
-    return _read(trial.path / _TRIAL)
+    return _read(trial.files / _TRIAL)
 
 
 def note_outage(run: RunDirectory, reason: str) -> None:
@@ -39,14 +43,14 @@ def note_outage(run: RunDirectory, reason: str) -> None:
 
 def outage(run: RunDirectory) -> str | None:
     """Why W&B is not tried now, or None."""
-    found = _read(run.path / _OUTAGE)
+    found = _read(run.files / _OUTAGE)
     since = found.get("since")
     recent = isinstance(since, int | float) and 0 <= time.time() - since < RETRY_AFTER
     return str(found.get("reason")) if recent else None
 
 
 def end_outage(run: RunDirectory) -> None:
-    delete(run.path / _OUTAGE)
+    delete(run.files / _OUTAGE)
 
 
 def write_sweep(run: RunDirectory, sweep_id: str, *, created: bool, **place: str | None) -> None:
@@ -55,12 +59,13 @@ def write_sweep(run: RunDirectory, sweep_id: str, *, created: bool, **place: str
 
 
 def read_sweep(run: RunDirectory) -> dict[str, Any]:
-    return _read(run.path / _SWEEP)
+    return _read(run.files / _SWEEP)
 
 
 def _read(path: Any) -> dict[str, Any]:
     try:
-        found = read_json(path)
-    except ValueError:  # damaged by hand: as if it were not there
+        found = read_record(path)
+    except DamagedError as error:  # as if it were not there: W&B says itself what it has
+        logger.warning("%s", error)
         found = None
     return dict(found) if isinstance(found, Mapping) else {}

@@ -12,6 +12,7 @@ from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.place import Place
 from raydarts.runs.stages import jobs
+from raydarts.runs.whole import open_whole
 from raydarts.tracking import names, payload, settings_of, state, sweeps
 from raydarts.tracking.writer import WandbRun, wandb_module
 
@@ -25,7 +26,7 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
     sent too. Doing it twice sends nothing twice: W&B says of each run which epochs it has. Raises `RunError` where
     `path` is no run, `InputError` where wandb is missing or W&B cannot be reached or refuses: what was sent stays.
     """
-    run = RunDirectory.open(path)
+    run = open_whole(path)
     description = run.description()
     settings = _settings(run, given)
     wandb_module()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.inside import Inside
+from raydarts.runs.place import entries
 from raydarts.tracking import names, payload
 
 FOLDER = "tensorboard"
@@ -23,6 +25,8 @@ class EventFile:
 
         if not isinstance(trial.path, Path):
             raise TypeError(f"{trial.path}: event files are written on a disk alone")
+        if isinstance(trial.files, Inside):  # the library would follow a link
+            entries(trial.files / FOLDER)
         folder = trial.path / FOLDER
         if folder.exists():
             trial.check()

@@ -14,8 +14,9 @@ from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.inside import Inside
 from raydarts.runs.objects import ObjectPlace
-from raydarts.runs.place import read_bytes, write_bytes
+from raydarts.runs.place import entries, read_bytes, write_bytes
 from raydarts.tracking import names, payload, pictures, state
 
 _FAILED = 1
@@ -74,6 +75,8 @@ class WandbRun:
     def open(self) -> None:
         """`wandb.init`, then every epoch that lies on disk and W&B has not."""
         os.environ.pop("WANDB_SWEEP_ID", None)  # with it wandb ignores project and id
+        if isinstance(self._trial.files, Inside):  # wandb would follow a link
+            entries(self._trial.files / "wandb")
         if self.offline:
             for old in (self._folder / "wandb").glob(f"offline-run-*-{self.id}"):
                 state.check(self._trial)
@@ -199,10 +202,12 @@ class WandbRun:
             and result.get("status") == "completed"
             and payload.best_so_far(self._run, self._trial.id, self._what, self._description)
         ):
-            newest = CheckpointStore(self._trial.checkpoints, {}).files()[:1]
+            newest = CheckpointStore(self._trial.files / "checkpoints", {}).files()[:1]
             for place in newest:
-                path = place if isinstance(place, Path) else self._folder / place.name
-                if path is not place:
+                path = self._folder / place.name
+                if isinstance(place, Inside):
+                    path = place.path
+                else:
                     path.write_bytes(read_bytes(place))
                 name = names.checkpoint_artifact(self._run, payload.job_type(self._what))
                 self._handle.log_artifact(self._artifact(name, "checkpoint", path), aliases=["best", self._trial.id])

@@ -91,8 +91,8 @@ def test_a_run_keeps_its_trials_rows_results_events_and_checkpoints(folder: Plac
         trial.append_time({"epoch": epoch})
     trial.keep_rows(2)
     trial.append_row({"epoch": 3, "again": True})
-    run.append_event({"event": "ask"})
-    run.append_event({"event": "tell"})
+    run.append_event({"event": "report", "index": 3, "epoch": 1})
+    run.append_event({"event": "report", "index": 3, "epoch": 2})
     store = CheckpointStore(trial.checkpoints, {"who": "I"}, guard=trial.check)
     for epoch in (1, 2, 3):
         store.save(epoch, {"epoch": epoch, "weights": torch.arange(5)})
@@ -104,7 +104,7 @@ def test_a_run_keeps_its_trials_rows_results_events_and_checkpoints(folder: Plac
     assert [found.id for found in again.trials()] == ["0003"]
     assert again.trials()[0].rows() == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3, "again": True}]
     assert again.trial(3).result() == {"status": "completed"}
-    assert [event["event"] for event in again.events()] == ["ask", "tell"]
+    assert [event["epoch"] for event in again.events()] == [1, 2]
     assert [store.epoch(path) for path in store.files()] == [2]
     assert torch.equal(store.read(store.files()[0])["weights"], torch.arange(5))
     with pytest.raises(RunError, match="there is no such run"):
@@ -216,11 +216,11 @@ def test_a_dead_driver_of_this_machine_is_known_at_once(remote: Any, monkeypatch
 def test_a_driver_that_cannot_show_that_it_lives_stops(remote: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunDirectory.create(remote / "run", kind="sweep", spec={})
     with run.locked():
-        run.append_event({"event": "ask"})
+        run.append_event({"event": "report", "index": 0, "epoch": 1})
         monkeypatch.setattr(lock, "LEASE", 0.0)
         with pytest.raises(StorageError, match="this one stops"):
-            run.append_event({"event": "tell"})
-    assert [event["event"] for event in run.events()] == ["ask"]
+            run.append_event({"event": "report", "index": 0, "epoch": 2})
+    assert [event["epoch"] for event in run.events()] == [1]
 
 
 @pytest.mark.parametrize(

@@ -237,8 +237,9 @@ def test_a_moved_run_is_the_same_job_and_a_changed_one_is_not(tmp_path: Path) ->
         from raydarts.runs.directory import RunDirectory
 
         run = RunDirectory.create(tmp_path / name, kind="sweep", spec={"data": data, "sweep": {"trials": len(name)}})
-        run.trial(0).create({"index": len(name), "kind": "search", "config": {"seed": seed}, "choices": {}})
-        return identity(run.trial(0))
+        trial = run.trial(len(name))
+        trial.create({"index": len(name), "kind": "search", "config": {"seed": seed}, "choices": {}})
+        return identity(trial)
 
     one = of("a", {"dataset": {"name": "x", "root": "/here", "workers": 2}, "limit": 10})
     assert one == of("aa", {"dataset": {"name": "x", "root": "/there", "workers": 4}, "limit": 10})

@@ -96,7 +96,7 @@ def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path:
 
         def run_epoch(self) -> dict[str, Any]:
             self.epoch += 1
-            return {"epoch": self.epoch, "arch_weights": {"normal": {}}, "accuracy": 0.5}
+            return {"epoch": self.epoch, "arch_weights": {}, "accuracy": 0.5}
 
         def result(self) -> dict[str, Any]:
             return {}

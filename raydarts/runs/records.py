@@ -1,0 +1,343 @@
+"""What each file of a run holds: its types, and what may stand in its names. `reading.py` asks it of every file.
+
+Keys that are not named here may hold anything: they are shown, and nothing is computed from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", value) or ".." in value:
+        raise PydanticCustomError("name", "is no name: letters, digits, '.', '_', '-', first a letter or digit")
+    return value
+
+
+def _stage(value: str) -> str:
+    if value not in ("search", "evaluate") and not re.fullmatch(r"rung-[1-9]\d{0,5}|transfer-.+", value):
+        raise PydanticCustomError(
+            "stage", "is no stage (allowed: search, rung-1, rung-2, ..., evaluate, transfer-NAME)"
+        )
+    return _name(value)
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""An id, or what else names a file or folder: it leads nowhere else."""
+StageName = Annotated[str, AfterValidator(_stage)]
+Time = Annotated[float, Field(ge=0, le=253402300799)]
+"""Seconds since 1970, up to the year 9999."""
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Hours = Annotated[float, Field(ge=0)]
+Genotype = dict[str, Any]
+Skips = dict[str, float]
+
+
+def _text_or_section(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise PydanticCustomError("component", "must be a name or a section")
+    return value
+
+
+def _primitives(value: Any) -> Any:
+    """The names of all edges, or of each edge its own."""
+    lists = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        raise PydanticCustomError("primitives", "must be a list of names, or one for each edge")
+    return value
+
+
+class Record(BaseModel):
+    """What is asked of a file. Types are exact: a text is no number, true no 1."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Resources(Record):
+    cpus: float = 1
+    gpus: float = 0
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
+class Table(Record):
+    file: str
+
+
+class StageSection(Record):
+    """A retraining's section of a resolved spec, as far as results are read by it."""
+
+    seeds: list[Count] = []
+    resources: Resources | None = None
+    table: Table | None = None
+    training: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+
+
+class TransferSection(StageSection):
+    name: Name
+
+
+class SweepSection(Record):
+    metric: str = ""
+    mode: Literal["max", "min"] | None = None
+    searcher: Annotated[Any, AfterValidator(_text_or_section)] = "grid"
+    resources: Resources | None = None
+
+
+class ScoreRecord(Record):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    metric: str
+    mode: Literal["max", "min"]
+    share: bool
+
+
+Limits = dict[Literal["gpu_hours", "cpu_hours", "wall_hours"], Hours | None]
+
+
+class SpecRecord(Record):
+    """The resolved spec. What is to be trained is checked by `config` when it is to be trained."""
+
+    data: dict[str, Any] | None = None
+    sweep: SweepSection | None = None
+    rungs: list[StageSection] | None = None
+    evaluate: StageSection | None = None
+    transfer: list[TransferSection] | None = None
+    budget: Limits | None = None
+    track: dict[str, Any] | None = None
+    presets: dict[str, list[str]] | None = None
+    score: ScoreRecord | None = None
+    threads: Annotated[int, Field(ge=1)] = 1
+    gpu: bool = False
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1
+
+
+class Candidate(Record):
+    """A genotype, and how it came here."""
+
+    id: Name
+    genotype: Genotype
+    trials: list[Name]
+    skips: Skips | None = None
+
+
+class GivenCandidate(Candidate):
+    skips: Skips
+    origin: str
+
+
+class Given(Record):
+    """The genotypes of a run of one stage, which come from elsewhere."""
+
+    candidates: list[GivenCandidate]
+
+
+class RunRecord(Record):
+    """run.json."""
+
+    format: int
+    kind: Literal["sweep", "search", "evaluation"]
+    question: str | None = ""
+    spec: SpecRecord
+    builder: str | None = None
+    versions: dict[str, str | None] = {}
+    git_commit: str | None = None
+    command: list[str] = []
+    stage: StageName | None = None
+    genotypes: Given | None = None
+
+
+class TrialRecordFile(Record):
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
+
+    kind: Literal["search", "evaluation"] | None = None
+    index: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    config: dict[str, Any] | None = None
+    choices: dict[str, Any] | None = None
+    stage: StageName | None = None
+    genotype_id: Name | None = None
+    genotype: Genotype | None = None
+    seed: Count | None = None
+    trials: list[Name] | None = None
+
+
+class CellWeights(Record):
+    edges: list[list[int]]
+    primitives: Annotated[Any, AfterValidator(_primitives)]
+    weights: list[list[float]]
+
+
+class Row(Record):
+    """A line of metrics.jsonl: what a job measured in an epoch, of which these are known here."""
+
+    epoch: Count | None = None
+    genotype: Genotype | None = None
+    arch_weights: dict[str, CellWeights] | None = None
+
+    @model_validator(mode="after")
+    def _counts(self) -> Row:
+        for key, value in (self.model_extra or {}).items():
+            if key.startswith("skips_") and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+                raise PydanticCustomError("skips", "skips_* must be numbers")
+        return self
+
+
+class Times(Record):
+    """A line of times.jsonl."""
+
+    epoch: Count | None = None
+    start: Time
+    end: Time
+    host: str = ""
+    pid: int = 0
+
+
+class Fault(Record):
+    """A line of failures.jsonl."""
+
+    what: Literal["lost", "files", "timeout", "preempted", "storage", "gpu_memory"]
+    message: str
+    at: Time
+    host: str
+    epochs: Count
+    attempt: Count
+    token: str | None = None
+    gpus: float | None = None
+    next_gpus: float | None = None
+
+
+class Measured(Record):
+    """What a job gave at its end."""
+
+    baselines: dict[str, dict[str, float | None]] | None = None
+    parameters: float | None = None
+
+
+class Result(Record):
+    """result.json."""
+
+    status: Literal["completed", "stopped", "failed"]
+    epochs: Count = 0
+    metrics: dict[str, Any] = {}
+    genotype: Genotype | None = None
+    genotype_id: Name | None = None
+    skips: Skips | None = None
+    seconds: Annotated[float, Field(ge=0)] | None = None
+    result: Measured | None = None
+    error: str | None = None
+
+
+class Halted(Record):
+    reason: str
+    epochs: Count = 0
+
+
+class Owner(Record):
+    """Which attempt may write."""
+
+    token: str
+    host: str = ""
+    placement_group: Annotated[str, Field(pattern=r"^[0-9a-f]*$")] | None = None
+
+
+class Outcome(Record):
+    status: Literal["completed", "stopped", "failed"]
+    value: float | None
+    reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+
+
+class Ask(Record):
+    event: Literal["ask"]
+    index: Count
+    choices: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Tell(Record):
+    event: Literal["tell"]
+    index: Count
+    outcome: Outcome
+
+
+class Report(Record):
+    event: Literal["report"]
+    index: Count
+    epoch: Count
+
+
+Event = Annotated[Ask | Tell | Report, Field(discriminator="event")]
+
+
+class Decision(Candidate):
+    """A line of promotion.json."""
+
+    promoted: bool
+    reason: str
+    best_trial: Name | None = None
+
+
+class Status(Record):
+    status: Literal["pending", "running", "halted", "interrupted", "completed", "failed"]
+    reason: str | None = None
+
+
+class PlannedStage(Record):
+    name: StageName
+    jobs: Count
+    epochs: Count
+
+
+class Earlier(Record):
+    limits: Limits
+    until: Time
+
+
+class Budget(Record):
+    limits: Limits
+    earlier: list[Earlier] = []
+
+
+class Driver(Record):
+    started: Time
+    seen: Time
+
+
+class Tracked(Record):
+    """tracking.json, and what is known of W&B's sweep and of an outage."""
+
+    state: str | None = None
+    id: str | None = None
+    url: str | None = None
+    reason: str | None = None
+    status: str | None = None
+    epochs: Count | None = None
+    since: Time | None = None
+    created: bool = False
+
+
+_KINDS: dict[str, Any] = {
+    "run.json": RunRecord,
+    "trial.json": TrialRecordFile,
+    "metrics.jsonl": Row,
+    "times.jsonl": Times,
+    "failures.jsonl": Fault,
+    "result.json": Result,
+    "halted.json": Halted,
+    "owner.json": Owner,
+    "events.jsonl": Event,
+    "promotion.json": list[Decision],
+    "status.json": Status,
+    "plan.json": list[PlannedStage],
+    "budget.json": Budget,
+    "drivers.json": dict[str, Driver],
+    "tracking.json": Tracked,
+    "wandb-outage.json": Tracked,
+    "wandb-sweep.json": Tracked,
+    "genotype.json": Genotype,
+}
+FILES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
+"""Each file of a run by its name."""

@@ -1,0 +1,106 @@
+"""Whether a run is whole: asked before it is gone on with, when nothing has been written yet.
+
+A report may leave out what is damaged. Whoever goes on with a run may not: a lost event, row or time would change what
+is run, stopped or counted, and nobody would see it.
+"""
+
+from __future__ import annotations
+
+from raydarts.errors import DamagedError
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.objects import ObjectPlace
+from raydarts.runs.place import Place, entries
+from raydarts.runs.reading import Damage
+from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
+
+_RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
+_SHOWN = 20
+
+
+def open_whole(path: str | Place) -> RunDirectory:
+    """An existing run of which every file is sound. Raises `DamagedError` that names all that are not."""
+    run = RunDirectory.open(path)
+    if problems := damage_of(run.path).problems:
+        more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DamagedError(
+            "\n".join(problems[:_SHOWN]) + f"{more}\n{run.path}: is damaged there, so nothing was started and nothing "
+            "changed. Put back what these held. status.json and owner.json may be removed: they are written anew. A "
+            "trial's whole folder may be moved away to have it run again. "
+            f"'raydarts report {run.path}' shows what is whole"
+        )
+    return run
+
+
+def damage_of(path: Place) -> Damage:
+    """All that is wrong with the files of a run."""
+    damage = Damage()
+    run = RunDirectory.open(path, damage)
+    description = run.description()
+    for name in _RUN:
+        run.read(name)
+    run.in_use()
+    trials = jobs(run, description)
+    for trial in trials:
+        _check_trial(trial, damage)
+    for stage in stages_of(description):
+        read_promotion(run, stage.name)
+        if description.get("stage") == stage.name and stage.source == GIVEN and not description.get("genotypes"):
+            damage.note(run.files / "run.json", DamagedError(f"{run.path / 'run.json'}: damaged: genotypes missing"))
+    if description["kind"] == "sweep" and description.get("stage") in (None, SEARCH):
+        _check_events(run, damage)
+    _check_folders(run, trials, damage)
+    return damage
+
+
+def _check_trial(trial: TrialDirectory, damage: Damage) -> None:
+    """Each file of a trial, and that its result fits its rows. Without a trial.json it is written again on resume."""
+    if trial.exists:
+        trial.description()
+    result = trial.result()
+    rows = trial.rows()
+    trial.times()
+    trial.failures()
+    trial.halted()
+    trial.owner()
+    file = trial.files / "metrics.jsonl"
+    if result is not None and result.get("epochs", 0) > len(rows) and not damage.at(file):
+        missing = f"{file}: lacks {result['epochs'] - len(rows)} of the {result['epochs']} epochs that were reported"
+        damage.note(file, DamagedError(missing))
+
+
+def _check_events(run: RunDirectory, damage: Damage) -> None:
+    """Whether the events are those of these trials: they are replayed, and each must have been asked for in order."""
+    file = run.files / "events.jsonl"
+    trials = run.trials()  # before the events: of a run that goes on, what was asked is there before its folder
+    events = run.events()
+    asked = {event["index"]: event for event in events if event["event"] == "ask"}
+    unknown = sorted({event["index"] for event in events} - set(asked))
+    missing = sorted(set(range(max(asked, default=-1) + 1)) - set(asked))
+    missing += [index for trial in trials if (index := int(trial.id)) not in asked and index not in missing]
+    for index in sorted({*unknown, *missing}):
+        damage.note(file, DamagedError(f"{file}: damaged: says nowhere what was asked of trial {index:04d}"))
+    for trial in trials:
+        event = asked.get(int(trial.id))
+        if event is None or not trial.exists:
+            continue
+        found = trial.description()
+        if found and any(found.get(key) != event[key] for key in ("config", "choices")):
+            told = f"{trial.path / 'trial.json'}: damaged: is not what events.jsonl says was asked of this trial"
+            damage.note(trial.files / "trial.json", DamagedError(told))
+
+
+def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Damage) -> None:
+    """The folders that are written to, by raydarts or by other libraries, which follow links."""
+    if isinstance(run.path, ObjectPlace):
+        return
+    of_trials = [trial.files / name for trial in trials for name in ("checkpoints", "wandb", "tensorboard")]
+    of_ray = [run.files / "ray", run.files / "ray/train"]
+    for folder in [*of_trials, *of_ray, run.files / "stages"]:
+        try:
+            for entry in entries(folder):
+                if folder in of_ray and entry.instead == "a link":
+                    damage.note(
+                        entry.place, DamagedError(f"{entry.place}: is a link, which Ray would follow; remove it")
+                    )
+        except (DamagedError, OSError) as error:
+            damage.note(folder, error)
