@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from raydarts import __version__, cli_cluster, cli_results, cli_wandb
+from raydarts import __version__, cli_cluster, cli_results, cli_wandb, outside
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.place import place_of
 
@@ -283,9 +283,10 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: input errors become one message on standard error and exit code 2."""
-    sys.path.insert(0, str(Path.cwd()))  # so that `module:Class` in a spec finds a file beside it
+    outside.search_last(Path.cwd())  # so that `module:Class` in a spec finds a file beside it
     try:
-        app()
+        with outside.only_allowed():
+            app()
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -77,7 +77,7 @@ def start_evaluation(
         raise InputError("--set changes a spec: give one with --spec")
     if data.kind != space.TASK.KIND:
         raise InputError(
-            f"{genotype}: a cell of space {space.NAME} is trained on {space.TASK.KIND} data, and data.dataset "
+            f"{genotype}: a cell of space {space.registered} is trained on {space.TASK.KIND} data, and data.dataset "
             f"{data.dataset.name} is {data.kind}; give a spec with other data by --spec"
         )
     spec = {
