@@ -7,7 +7,7 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
     # place of Python's. This comes before any import; the user's own code is searched last (`outside.py`).
     del sys.path[0]
 
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
+from importlib.metadata import PackageNotFoundError, version
 
 UNINSTALLED = "0+unknown"
 """The version of a source tree that was never installed."""

@@ -101,12 +101,13 @@ def load(name: str) -> Any:
     """What `package.module:Name` names. Raises `OutsideError`, said for people."""
     if not is_outside(name):
         raise OutsideError(f"'{name}' is not of the form module:Name")
-    if _allowed is not None and name not in _allowed:
-        raise OutsideError(
-            f"{name} is code from outside raydarts that nobody allowed here, so it is not loaded: neither the spec nor "
-            "the run's run.json names it"
-        )
     module_name, _, item = name.partition(":")
+    if _allowed is not None and name not in _allowed:
+        locate(module_name)  # where it is not there at all, that is what to say
+        raise OutsideError(
+            f"{name} is code from outside raydarts that nobody allowed here, so it is not loaded: no spec given names "
+            "it, nor does the run.json of a run that is trusted"
+        )
     module = sys.modules.get(module_name)
     if module is None:
         module = _import(name, module_name)
@@ -168,7 +169,11 @@ def _loaded(name: str) -> Found | None:
         return None
     path = list(getattr(module, "__path__", ()))
     file = getattr(module, "__file__", None)
-    return [str(file)] if file else path or [name], path
+    return _absolute([file]) if file else _absolute(path) or [name], path
+
+
+def _absolute(places: Iterable[str]) -> list[str]:
+    return [os.path.abspath(place) for place in places]  # noqa: PTH100 - keeps links, and takes `..` out
 
 
 def _found(name: str, path: list[str] | None) -> Found | None:
@@ -180,7 +185,7 @@ def _found(name: str, path: list[str] | None) -> Found | None:
             spec = None if find is None else find(name, path)
         if spec is not None:
             inside = list(spec.submodule_search_locations or ())
-            return [str(spec.origin)] if spec.has_location and spec.origin else inside or [name], inside
+            return _absolute([spec.origin] if spec.has_location and spec.origin else inside) or [name], inside
     return None
 
 
@@ -228,7 +233,7 @@ def _hidden(module_name: str) -> str:
 def same_file(one: str | Path, other: str | Path) -> bool:
     """Whether two paths lead to one file or folder."""
     try:
-        return os.path.samefile(one, other)
+        return Path(one).samefile(other)
     except OSError:
         return Path(one).resolve() == Path(other).resolve()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.place import Place
 from raydarts.runs.score import score_of
+from raydarts.runs.trust import Ask, admit, admit_genotype, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
+from raydarts.spaces.base import of_spaces
 from raydarts.spaces.genotype import describe_genotype
 
 
@@ -48,24 +51,52 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
         "presets": loaded.presets_of("data", "search"),
         "score": loaded.score.to_json(),
     }
-    run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
+    run = RunDirectory.create(
+        path,
+        kind="search",
+        spec=spec,
+        text=loaded.text,
+        question=loaded.question,
+        more=_own_code(loaded.outside_names()),
+    )
+    remember(run)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
     go_on(run, console)
 
 
+def _own_code(names: Iterable[str]) -> dict[str, Any]:
+    """What run.json keeps of code from outside raydarts; nothing where there is none."""
+    return {"outside": sorted(names)} if names else {}
+
+
 def start_evaluation(
-    genotype: Path, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
+    genotype: Path,
+    spec_path: Path | None,
+    sets: list[str],
+    seed: int,
+    path: Place,
+    gpu: bool,
+    console: Console,
+    ask: Ask = never,
 ) -> None:
-    """An evaluation of a genotype file, with a spec's data and training or the defaults."""
+    """An evaluation of a genotype file, with a spec's data and training or the defaults.
+
+    `ask`: whether to run code that the genotype names and the spec does not.
+    """
     found = Genotype.from_file(genotype)
+    loaded = None if spec_path is None else load_spec(spec_path, sets)
+    if loaded is not None and (named := loaded.outside_names()):
+        found = of_spaces(found, loaded.spaces()) or found
+        admit_genotype(found.outside_names() - set(named), str(genotype), ask)
+    else:
+        admit_genotype(found.outside_names(), str(genotype), ask)
     space = space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     presets: dict[str, list[str]] = {}
     track = None
     threads = torch.get_num_threads()
-    if spec_path is not None:
-        loaded = load_spec(spec_path, sets)
+    if loaded is not None:
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
         tracking.check(track, path)
@@ -90,7 +121,9 @@ def start_evaluation(
         "presets": presets,
         "score": stage.score.to_json(),
     }
-    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
+    names = found.outside_names() | spec_names(spec)
+    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=_own_code(names))
+    remember(run)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
     go_on(run, console)
 
@@ -110,6 +143,12 @@ def _job(trial: TrialDirectory, kind: str, spec: dict[str, Any]) -> Job:
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
     stage = EvaluateSettings.model_validate(spec["evaluate"])
     return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"]))
+
+
+def resume(run: RunDirectory, console: Console, ask: Ask = never) -> None:
+    """Go on with a run's one job. `ask`: whether to run the code it names, where this user did not make the run."""
+    admit(run, ask)
+    go_on(run, console)
 
 
 def go_on(run: RunDirectory, console: Console) -> None:

@@ -2,15 +2,16 @@
 
 A run names code where its spec chooses a member `module:Class`, where its genotypes name a space or a primitive so, and
 where run.json names a `builder`. Whoever resumes a run of somebody else's would run that code. So a run's code is
-loaded without a question only where this user made the run: a record in the user's own state folder
-(`$XDG_STATE_HOME/raydarts/made/`, else `~/.local/state/raydarts/made/`) holds the digest of its run.json and the file of
-each name. A run that was copied, changed or begun by somebody else has no such record, and then the user is asked; after
-a yes there is one. Code that lies in a run or beside runs is refused whatever the user says, but for runs made here
-whose storage is also the folder of the code.
+loaded without a question only where this user made the run. The user's own state folder holds a note of that
+(`$XDG_STATE_HOME/raydarts/made/`, else `~/.local/state/raydarts/made/`): the digest of the run.json and the files of
+each name. A run of somebody else's, or one whose run.json was changed, has no such note, and its code may lie elsewhere than
+noted; then the user is asked, and after a yes there is a note. Code that lies in the run or in the folder of runs is
+refused whatever the user says; only a run that was made here may have it in the folder of runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -51,26 +52,25 @@ def names_of(description: Mapping[str, Any]) -> set[str]:
 
 
 def remember(run: RunDirectory) -> None:
-    """Note that this user made the run, so that its resume asks nothing. Of a run without outside code there is no note.
+    """Note that this user made the run, so that its resume asks nothing. A run without outside code needs no note.
 
     Where the note cannot be written the user is told that the resume will ask.
     """
     description = run.description()
-    if names := names_of(description):
-        _note(run, description, _origins(names))
+    if origins := _origins(names_of(description)):
+        _note(run, description, origins)
 
 
 def admit(run: RunDirectory, ask: Ask = never) -> None:
     """Allow the code that a run names, where this user made the run or says yes. Raises `RunError` where not."""
     description = run.description()
-    names = names_of(description)
-    if not names:
+    origins = _origins(names_of(description))
+    if not origins:
         return
-    origins = _origins(names)
-    if inside := _lying(origins, [run.path]):
+    if inside := _lying(origins, run.path):
         raise RunError(_refused(run.path, inside, "in the run itself"))
     if _record(description) != origins:
-        if inside := _lying(origins, [run.path.parent]):
+        if inside := _lying(origins, run.path.parent):
             raise RunError(_refused(run.path, inside, f"in {run.path.parent}, the folder of the runs"))
         text = (
             f"{run.path}: this run was not made here by you, or its run.json was changed since, and it names code:\n"
@@ -82,7 +82,7 @@ def admit(run: RunDirectory, ask: Ask = never) -> None:
                 f"'raydarts submit --resume RUN {_FLAG}')"
             )
         _note(run, description, origins)
-    outside.allow(names)
+    outside.allow(origins)
 
 
 def admit_genotype(names: Iterable[str], where: str, ask: Ask = never) -> None:
@@ -90,9 +90,7 @@ def admit_genotype(names: Iterable[str], where: str, ask: Ask = never) -> None:
 
     Raises `InputError` where not. `names`: those that the user's own spec does not name.
     """
-    if not (wanted := set(names)):
-        return
-    origins = _origins(wanted)
+    origins = _origins(names)
     if not _known(origins):
         text = f"{where}: names code:\n{_listed(origins)}\nTo build its network is to run this code with your rights."
         if not ask(text):
@@ -100,37 +98,31 @@ def admit_genotype(names: Iterable[str], where: str, ask: Ask = never) -> None:
                 f"{text} A genotype may come from anybody. If you know the code: add {_FLAG}, or give a spec that "
                 "names it"
             )
-    outside.allow(wanted)
+    outside.allow(origins)
 
 
-def _origins(names: Iterable[str]) -> dict[str, str]:
-    """Each name's file: of a package without one its folders. Raises `InputError` where one cannot be found."""
-    found: dict[str, str] = {}
-    missing: list[str] = []
+Origins = dict[str, list[str]]
+"""Of each name the files that loading it runs, those of the packages around it first."""
+
+
+def _origins(names: Iterable[str]) -> Origins:
+    """Where the code lies. A name whose module is not there is left out: nothing of it can be run."""
+    origins: Origins = {}
     for name in sorted(names):
-        try:
-            places = outside.locate(name.partition(":")[0])
-        except InputError as error:
-            missing.append(f"{name}: {error}")
-        else:
-            found[name] = os.pathsep.join(str(Path(place).resolve()) if os.sep in place else place for place in places)
-    if missing:
-        raise InputError("\n".join(missing))
-    return found
+        with contextlib.suppress(outside.OutsideError):
+            origins[name] = list(outside.locate(name.partition(":")[0]))
+    return origins
 
 
-def _listed(origins: Mapping[str, str]) -> str:
-    return "\n".join(f"  {name}, from {origin.split(os.pathsep)[-1]}" for name, origin in origins.items())
+def _listed(origins: Origins) -> str:
+    return "\n".join(f"  {name}, from {places[-1]}" for name, places in origins.items())
 
 
-def _lying(origins: Mapping[str, str], folders: Iterable[Any]) -> list[str]:
-    """The names of code that lies in one of these folders; nothing can lie in an object store."""
-    local = [folder for folder in folders if isinstance(folder, Path)]
-    return [
-        name
-        for name in origins
-        if any(outside.lies_in(place, folder) for place in outside.locate(name.partition(":")[0]) for folder in local)
-    ]
+def _lying(origins: Origins, folder: Any) -> list[str]:
+    """The names of code that lies in this folder; nothing can lie in an object store."""
+    if not isinstance(folder, Path):
+        return []
+    return [name for name, places in origins.items() if any(outside.lies_in(place, folder) for place in places)]
 
 
 def _refused(run: Any, names: list[str], where: str) -> str:
@@ -155,19 +147,19 @@ def _digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def _note(run: RunDirectory, description: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+def _note(run: RunDirectory, description: Mapping[str, Any], origins: Origins) -> None:
     try:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = folder / f".{uuid.uuid4().hex}.tmp"
         temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps({"run": str(run.path), "code": dict(origins)}, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps({"run": str(run.path), "code": origins}, indent=2), encoding="utf-8")
         temporary.replace(folder / f"{_digest(description)}.json")
     except OSError as error:
         logger.warning("cannot note that you made %s (%s): its resume will ask for %s", run.path, error, _FLAG)
 
 
-def _read(file: Path) -> dict[str, str] | None:
+def _read(file: Path) -> Origins | None:
     try:
         found = json.loads(file.read_bytes())["code"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -175,7 +167,7 @@ def _read(file: Path) -> dict[str, str] | None:
     return found if isinstance(found, dict) else None
 
 
-def _record(description: Mapping[str, Any]) -> dict[str, str] | None:
+def _record(description: Mapping[str, Any]) -> Origins | None:
     """What is noted of a run: the file of each name; None where nothing is."""
     try:
         return _read(_folder() / f"{_digest(description)}.json")
@@ -183,7 +175,7 @@ def _record(description: Mapping[str, Any]) -> dict[str, str] | None:
         return None
 
 
-def _known(origins: Mapping[str, str]) -> bool:
+def _known(origins: Origins) -> bool:
     """Whether each name was run before from the same file, in a run that this user made."""
     try:
         records = [found for file in _folder().glob("*.json") if (found := _read(file)) is not None]

@@ -171,6 +171,20 @@ def space_of(genotype: Genotype, where: str = "") -> Space:
     )
 
 
+def of_spaces(genotype: Genotype, spaces: Mapping[str, Space]) -> Genotype | None:
+    """The genotype as one of these spaces has it, or None where it is of none of them. Nothing is loaded.
+
+    `spaces` are a spec's, by name. A genotype that names its space is of that one alone. One that names none, and is of
+    a space from outside, gets that space's mark.
+    """
+    if genotype.space is not None:
+        space = spaces.get(genotype.space.name)
+        return genotype if space is not None and space.owns(genotype) else None
+    owners = [space for space in spaces.values() if space.owns(genotype)]
+    shipped = any(space.outside_name is None for space in owners)
+    return genotype if shipped else owners[0].marked(genotype) if owners else None
+
+
 def _named_space(genotype: Genotype, named: OwnSpace, begin: str) -> Space:
     """The space of the user's own that the genotype names, built with the settings it keeps."""
     try:

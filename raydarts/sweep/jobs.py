@@ -44,6 +44,12 @@ def builder_named(path: str | None) -> Builder:
     return found
 
 
+def restrict_code(config: Mapping[str, Any]) -> None:
+    """From now on this process, a worker's, loads no code from outside raydarts but what the run may load."""
+    if "own_code" in config:
+        outside.restrict(config["own_code"])
+
+
 def bundle(config: Mapping[str, Any]) -> dict[str, float]:
     """What one process of a trial is given, by Ray's names; its GPU share may have grown since the spec was read."""
     return Resources(cpus=config["cpus"], gpus=config["gpus"], custom=config["custom"]).bundle()

@@ -26,8 +26,8 @@ def require_edges(space: Space, edges_per_node: int | None) -> None:
         raise InputError(f"edges_per_node: space {space.registered} keeps every edge; leave edges_per_node out")
     if space.EXACT_EDGES and edges_per_node != space.EDGES_PER_NODE:
         raise InputError(
-            f"edges_per_node: every node of space {space.registered} has {space.EDGES_PER_NODE} edge, not {edges_per_node}; "
-            "leave edges_per_node out"
+            f"edges_per_node: every node of space {space.registered} has {space.EDGES_PER_NODE} edge, not "
+            f"{edges_per_node}; leave edges_per_node out"
         )
 
 
