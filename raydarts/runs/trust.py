@@ -4,8 +4,8 @@ A run names code where its spec chooses a member `module:Class`, where its genot
 where run.json names a `builder`. Whoever resumes a run of somebody else's would run that code. So a run's code is
 loaded without a question only where this user made the run. The user's own state folder holds a note of that
 (`$XDG_STATE_HOME/raydarts/made/`, else `~/.local/state/raydarts/made/`): the digest of the run.json and the files of
-each name. A run of somebody else's, or one whose run.json was changed, has no such note, and its code may lie elsewhere than
-noted; then the user is asked, and after a yes there is a note. Code that lies in the run or in the folder of runs is
+each name. Where there is no such note (the run is somebody else's, or its run.json was changed), or the code now lies
+elsewhere, the user is asked, and after a yes there is a note. Code that lies in the run or in the folder of runs is
 refused whatever the user says; only a run that was made here may have it in the folder of runs.
 """
 
