@@ -129,7 +129,7 @@ def _import(name: str, module_name: str) -> Any:
             )
     try:
         return importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OutsideError(
             f"module {module_name} ({places[-1]}) fails as it is imported: {type(error).__name__}: {error}"
         ) from error
