@@ -175,10 +175,11 @@ def _resolve_external(family: str, name: str) -> type[Member]:
     except outside.OutsideError as error:
         raise UnknownNameError(f"cannot load {family} '{name}': {error}") from error
     home = FAMILIES[family]
-    base = getattr(importlib.import_module(f"{home.package}.base"), home.base)
+    base: type[Member] = getattr(importlib.import_module(f"{home.package}.base"), home.base)
     if not (inspect.isclass(cls) and issubclass(cls, base)):
         raise UnknownNameError(f"{family} '{name}' is not a subclass of {base.__module__}.{base.__qualname__}")
-    return cls  # type: ignore[no-any-return]
+    member: type[Member] = cls
+    return member
 
 
 class Component(BaseModel):

@@ -49,10 +49,11 @@ def activation(primitive: str) -> Callable[[Tensor], Tensor]:
     if not outside.is_outside(primitive):
         raise InputError(f"{primitive} is no activation (allowed: {', '.join(ACTIVATIONS)}, or module:Name)")
     loaded: Any = outside.load(primitive)
-    made: Callable[[Tensor], Tensor] = loaded() if inspect.isclass(loaded) else loaded
+    made: Any = loaded() if inspect.isclass(loaded) else loaded
     if not callable(made) or any(True for _ in getattr(made, "parameters", tuple)()):
         raise InputError(f"activation {primitive} must be a function without weights")
-    return made
+    found: Callable[[Tensor], Tensor] = made
+    return found
 
 
 class Decoded(NamedTuple):

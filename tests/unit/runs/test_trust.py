@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -205,7 +204,7 @@ def test_a_damaged_note_is_none(project: Path) -> None:
     run = run_with(project / "runs" / "r", f"{module(project)}:X")
     remember(run)
     (note,) = (project.parent / "state" / "raydarts" / "made").glob("*.json")
-    assert os.stat(note).st_mode & 0o077 == 0
+    assert note.stat().st_mode & 0o077 == 0
     for text in ("", "null", "[]", '{"code": 3}', json.dumps({"code": {"a:B": ["/x"]}})):
         note.write_text(text)
         with pytest.raises(RunError, match="not made here"):
