@@ -114,6 +114,8 @@ def sweep(
     from raydarts.config.plan import plan, render
     from raydarts.sweep.given import genotypes_for
 
+    if trust and not genotypes:
+        raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
     loaded = _load(spec, sets)
     given = genotypes_for(loaded, stage, genotypes or [], asking(trust))
     planned = plan(loaded, stage, None if given is None else len(given["candidates"]))

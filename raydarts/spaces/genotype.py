@@ -39,7 +39,9 @@ SINGLE = ("cell",)
 _INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 1}
 _PER_NODE = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 0}  # edges in the flat form; a `cell` has none
 _MOST_NODES, _MOST_EDGES = 1000, 10_000
-_OF_OWN_SPACES = ("space", "skip")
+OF_OWN_SPACES = ("space", "skip")
+"""What a genotype of such a space has beside its cells."""
+
 _PRIMITIVE = re.compile(r"^[\w.:-]{1,100}$", re.ASCII)
 
 Choice = tuple[str, int]
@@ -168,8 +170,8 @@ class Genotype:
         expected = {key for name in types for key in (name, _concat_key(name))}
         if missing := sorted(expected - set(value)):
             raise GenotypeError(f"{where}: {', '.join(missing)} missing (a genotype has {', '.join(sorted(expected))})")
-        if unknown := sorted(ascii(key)[1:-1][:80] for key in set(map(str, value)) - expected - set(_OF_OWN_SPACES)):
-            allowed = ", ".join([*sorted(expected), *_OF_OWN_SPACES])
+        if unknown := sorted(ascii(key)[1:-1][:80] for key in set(map(str, value)) - expected - set(OF_OWN_SPACES)):
+            allowed = ", ".join([*sorted(expected), *OF_OWN_SPACES])
             raise GenotypeError(f"{where}: unknown {', '.join(unknown[:10])} (allowed: {allowed})")
         cells = tuple((name, _Reader(name, where).cell(value[name], value[_concat_key(name)])) for name in types)
         space = None if value.get("space") is None else OwnSpace.from_json(value["space"], where)

@@ -18,6 +18,7 @@ from raydarts.errors import GenotypeError, InputError
 from raydarts.genotype_facts import facts
 from raydarts.registry import Choose, UnknownNameError, resolve
 from raydarts.report.drawing import draw_genotype, short_name
+from raydarts.report.gather import count_skips
 from raydarts.search.regularizers.darts_plus import _has_weights
 from raydarts.spaces import Genotype, Space, space_of
 from raydarts.spaces.base import of_spaces
@@ -262,3 +263,7 @@ def test_another_genotypes_primitives_are_not_loaded_unasked(tmp_path: Path, mon
     (tmp_path / "genotype.json").write_text(json.dumps(plain))
     with pytest.raises(InputError, match=r"names code:\n  evil_operation:X, from (.|\n)*--trust"):
         read_genotypes(load_spec(tmp_path / "spec.yaml"), [tmp_path / "genotype.json"])
+
+
+def test_a_report_counts_the_skips_that_a_genotype_names() -> None:
+    assert count_skips(picked(mine()).to_json()) == {"normal": 1, "reduce": 1}
