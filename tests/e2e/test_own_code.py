@@ -85,34 +85,6 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_space_of_ones_own_goes_through_every_command_beside_files_named_like_libraries(project: Path) -> None:
-    done = raydarts("sweep", "spec.yaml", "--name", "run", cwd=project)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(next((project / "runs/run/evaluations").glob("*/result.json")).read_text())
-    assert result["status"] == "completed", result
-    genotype = json.loads((project / "runs/run/trials/0000/result.json").read_text())["genotype"]
-    assert genotype["space"] == {"name": "own_space:Mine", "width": 5}
-    (project / "best.json").write_text(json.dumps(genotype))
-    for arguments in (
-        ["show", "best.json"],
-        ["evaluate", "best.json", "--spec", "spec.yaml", "--name", "one"],
-        ["search", "spec.yaml", "--name", "search"],
-        ["show", "runs/search/genotype.json", "--json"],
-        ["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", "runs/run", "--name", "stage"],
-        ["resume", "runs/stage"],
-        ["resume", "runs/one"],
-        ["report", "runs/run"],
-    ):
-        done = raydarts(*arguments, cwd=project)
-        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-    assert json.loads((project / "runs/stage/promotion.json").read_text())[0]["genotype"] == genotype
-    elsewhere = raydarts("resume", "runs/stage", cwd=project, XDG_STATE_HOME=str(project / "another"))
-    assert elsewhere.returncode == 2
-    assert "own_space:Mine, from " in elsewhere.stderr
-    trusted = raydarts("resume", "runs/stage", "--trust", cwd=project, XDG_STATE_HOME=str(project / "another"))
-    assert trusted.returncode == 0, trusted.stderr
-
-
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -137,6 +109,43 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
     yield run
     sys.path[:] = path
+
+
+def test_a_space_of_ones_own_goes_through_every_command_beside_files_named_like_libraries(
+    project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What starts Ray or must find libraries anew is a process of its own; the rest runs in this one."""
+    done = raydarts("sweep", "spec.yaml", "--name", "run", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(next((project / "runs/run/evaluations").glob("*/result.json")).read_text())
+    assert result["status"] == "completed", result
+    genotype = json.loads((project / "runs/run/trials/0000/result.json").read_text())["genotype"]
+    assert genotype["space"] == {"name": "own_space:Mine", "width": 5}
+    (project / "best.json").write_text(json.dumps(genotype))
+    monkeypatch.delitem(sys.modules, "own_space", raising=False)
+    for arguments in (
+        ["show", "best.json"],
+        ["evaluate", "best.json", "--spec", "spec.yaml", "--name", "one"],
+        ["search", "spec.yaml", "--name", "search"],
+        ["show", "runs/search/genotype.json", "--json"],
+        ["resume", "runs/one"],
+        ["report", "runs/run"],
+    ):
+        code, out, err = command(*arguments)
+        assert code == 0, f"{arguments}: {out}{err}"
+    monkeypatch.delitem(sys.modules, "own_space", raising=False)
+    arguments = ["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", "runs/run", "--name", "stage"]
+    done = raydarts(*arguments, cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((project / "runs/stage/promotion.json").read_text())[0]["genotype"] == genotype
+    done = raydarts("resume", "runs/stage", cwd=project)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "another"))  # as on another machine
+    code, _, err = command("resume", "runs/one")
+    assert code == 2
+    assert "own_space:Mine, from " in err
+    assert command("resume", "runs/one", "--trust")[0] == 0
+    monkeypatch.delitem(sys.modules, "own_space", raising=False)
 
 
 def hostile(run: Path, module: str) -> Path:
