@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raydarts import __version__, cli_cluster, cli_results, cli_wandb
+from raydarts import __version__, cli_cluster, cli_results, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.naming import derived
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from raydarts.config.plan import Plan
     from raydarts.errors import Problem
     from raydarts.runs.place import Place
+    from raydarts.runs.trust import Ask
 
 app = typer.Typer(
     name="raydarts",
@@ -73,6 +74,9 @@ Address = Annotated[
     str | None, typer.Option(help="A running Ray cluster ('auto' or host:port). Default: this machine.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run code that the run or genotype names, though it may be another's.")
+]
 Gpu = Annotated[bool, typer.Option("--gpu", help="Train on the first GPU; resume then does too.")]
 
 
@@ -80,6 +84,16 @@ def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
     from raydarts.config.loader import load_spec
 
     return load_spec(spec, overrides or ())
+
+
+def asking(trust: bool) -> Ask:
+    """Who answers whether to run another's code: `--trust`, else whoever sits at the terminal, else nobody: no."""
+    from raydarts.runs.trust import never
+
+    def ask(text: str) -> bool:
+        return trust or typer.confirm(f"{text}\nRun it?", err=True)
+
+    return ask if trust or (sys.stdin.isatty() and sys.stderr.isatty()) else never
 
 
 def _run_path(storage: Place, name: str | None, default: str) -> Place:
@@ -111,6 +125,7 @@ def sweep(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Run a sweep: search trials, retraining of the best genotypes in stages, ranking."""
     from raydarts.sweep import gate
@@ -120,8 +135,10 @@ def sweep(
     from raydarts.sweep.given import genotypes_for
     from raydarts.sweep.resources import check_resources, here
 
+    if trust and not genotypes:
+        raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
     loaded = _load(spec, sets)
-    given = genotypes_for(loaded, stage, genotypes or [])
+    given = genotypes_for(loaded, stage, genotypes or [], asking(trust))
     planned = plan(loaded, stage, None if given is None else len(given["candidates"]))
     from raydarts.config.stages import check_inputs, describe_data
 
@@ -160,6 +177,7 @@ def resume(
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="Change the budget: budget.gpu_hours=HOURS. Repeatable.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Go on with a run that was interrupted or halted: finished trials stay, others go on from their checkpoint."""
     from raydarts.runs.directory import RunDirectory
@@ -168,20 +186,20 @@ def resume(
     found = RunDirectory.open(run)
     description = found.description()
     if description["kind"] != "sweep":
-        from raydarts.single import go_on
+        from raydarts import single
 
         if address is not None:
             raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
         if sets:
             raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
-        go_on(open_whole(run), console)
+        single.resume(open_whole(run), console, asking(trust))
         return
     from raydarts.sweep import gate
 
     gate.prepare(address)  # before the run's own modules, which may import Ray
     from raydarts.sweep.runner import resume_sweep
 
-    _finish(resume_sweep(found.path, address=address, overrides=sets or ()), found.path)
+    _finish(resume_sweep(found.path, address=address, overrides=sets or (), ask=asking(trust)), found.path)
 
 
 def _finish(code: int, path: Place) -> None:
@@ -223,13 +241,13 @@ def evaluate(
     name: Name = None,
     sets: Sets = None,
     gpu: Gpu = False,
+    trust: Trust = False,
 ) -> None:
     """Train a genotype's network from scratch without Ray, and test it."""
     from raydarts.single import start_evaluation
 
-    start_evaluation(
-        genotype, spec, sets or [], seed, _run_path(storage, name, derived(genotype.stem, "evaluation")), gpu, console
-    )
+    path = _run_path(storage, name, derived(genotype.stem, "evaluation"))
+    start_evaluation(genotype, spec, sets or [], seed, path, gpu, console, asking(trust))
 
 
 @app.command()
@@ -245,12 +263,15 @@ def show(
     ] = None,
     title: Annotated[str | None, typer.Option(help="A title above the drawing.")] = None,
     as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """Draw a genotype's cells; count the parameters and FLOPs of its space's standard network."""
     from raydarts.genotype_facts import facts
+    from raydarts.runs.trust import admit_genotype
     from raydarts.spaces import Genotype
 
     found = Genotype.from_file(genotype)
+    admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))
     if not as_json or out is not None:
         from raydarts.report.drawing import draw_genotype
@@ -337,10 +358,11 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: input errors become one message on standard error and exit code 2."""
-    sys.path.insert(0, str(Path.cwd()))  # so that `module:Class` in a spec finds a file beside it
+    outside.search_last(Path.cwd())  # so that `module:Class` in a spec finds a file beside it
     clean_warnings()
     try:
-        app()
+        with outside.only_allowed():
+            app()
     except InputError as error:
         complain(error)
         sys.exit(2)

@@ -41,6 +41,9 @@ def submit(
     resume: Annotated[
         str | None, typer.Option(help="Go on with this run (as the cluster sees it) instead of beginning one.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --resume: run code that the run names, though it may be another's.")
+    ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Show its output to the end; Ctrl-C leaves the job running.")
     ] = False,
@@ -55,8 +58,10 @@ def submit(
             )
         submission.check_storage(resume)
         run, file = resume, None
-        arguments = ["resume", resume, "--address", "auto"]
+        arguments = ["resume", resume, "--address", "auto", *(["--trust"] if trust else [])]
     else:
+        if trust:
+            raise InputError("--trust is for a run that is gone on with: add --resume RUN, or leave it out")
         run, file, arguments = _new_run(spec, storage, name, sets or [])
     job = f"raydarts-{run.rstrip('/').rsplit('/', 1)[-1]}"
     if resume is not None:

@@ -25,7 +25,7 @@ def facts(genotype: Genotype, where: str = "") -> dict[str, Any]:
     flops = counter.get_total_flops()
     return {
         "id": genotype.id,
-        "space": space.NAME,
+        "space": space.registered,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "flops": flops,
         "macs": flops // 2,

@@ -22,6 +22,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
+from raydarts import outside
+
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -59,8 +61,15 @@ class Member:
     class Settings(Settings):
         """No settings of its own."""
 
+    outside_name: str | None = None  # `module:Class` where it comes from outside
+
     def __init__(self, settings: BaseModel) -> None:
         self.settings: Any = settings
+
+    @property
+    def registered(self) -> str:
+        """The name that a spec chooses it by: `NAME`, or `module:Class` from outside."""
+        return self.outside_name or self.NAME
 
     @classmethod
     def effective(cls, settings: BaseModel) -> dict[str, Any] | None:
@@ -77,32 +86,37 @@ class Member:
 
 @dataclass(frozen=True)
 class Family:
-    """A family: its folder, what it is called in the plural, and what it is for."""
+    """A family: its folder, what it is called in the plural, what it is for, and which class its members derive from.
+
+    `base` is a class in the folder's module `base`.
+    """
 
     name: str
     package: str
     plural: str
     purpose: str
+    base: str
     aliases: tuple[str, ...] = ()
 
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("space", "raydarts.spaces", "spaces", "what can be searched"),
-        Family("dataset", "raydarts.data", "datasets", "what it is searched on", ("data",)),
-        Family("relaxation", "raydarts.search.relaxations", "relaxations", "alpha -> arch weights"),
-        Family("estimator", "raydarts.search.estimators", "estimators", "dL/dalpha", ("order",)),
+        Family("space", "raydarts.spaces", "spaces", "what can be searched", "Space"),
+        Family("dataset", "raydarts.data", "datasets", "what it is searched on", "Dataset", ("data",)),
+        Family("relaxation", "raydarts.search.relaxations", "relaxations", "alpha -> arch weights", "Relaxation"),
+        Family("estimator", "raydarts.search.estimators", "estimators", "dL/dalpha", "Estimator", ("order",)),
         Family(
             "regularizer",
             "raydarts.search.regularizers",
             "regularizers",
             "remedies against skip collapse",
+            "Regularizer",
         ),
-        Family("selection", "raydarts.search.selection", "selections", "alpha -> genotype"),
-        Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch"),
-        Family("searcher", "raydarts.sweep.searchers", "searchers", "which configurations are tried"),
-        Family("scheduler", "raydarts.sweep.schedulers", "schedulers", "which trials stop early"),
+        Family("selection", "raydarts.search.selection", "selections", "alpha -> genotype", "Selection"),
+        Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch", "Probe"),
+        Family("searcher", "raydarts.sweep.searchers", "searchers", "which configurations are tried", "Searcher"),
+        Family("scheduler", "raydarts.sweep.schedulers", "schedulers", "which trials stop early", "Scheduler"),
     )
 }
 
@@ -156,16 +170,16 @@ def resolve(family: str, name: str) -> type[Member]:
 
 
 def _resolve_external(family: str, name: str) -> type[Member]:
-    module_name, _, class_name = name.partition(":")
     try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownNameError(
-            f"cannot load {family} '{name}': {error}; its module must be importable from where raydarts runs"
-        ) from error
-    if not (inspect.isclass(cls) and issubclass(cls, Member)):
-        raise UnknownNameError(f"{family} '{name}' is not a subclass of raydarts.registry.Member")
-    return cls
+        cls = outside.load(name)
+    except outside.OutsideError as error:
+        raise UnknownNameError(f"cannot load {family} '{name}': {error}") from error
+    home = FAMILIES[family]
+    base: type[Member] = getattr(importlib.import_module(f"{home.package}.base"), home.base)
+    if not (inspect.isclass(cls) and issubclass(cls, base)):
+        raise UnknownNameError(f"{family} '{name}' is not a subclass of {base.__module__}.{base.__qualname__}")
+    member: type[Member] = cls
+    return member
 
 
 class Component(BaseModel):
@@ -179,7 +193,10 @@ class Component(BaseModel):
 
     def build(self) -> Any:
         """An instance of the member."""
-        return self.member(self.settings)
+        member = self.member(self.settings)
+        if outside.is_outside(self.name):
+            member.outside_name = self.name
+        return member
 
     @property
     def member(self) -> type[Member]:

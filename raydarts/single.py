@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +26,10 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.place import Place
 from raydarts.runs.score import score_of
+from raydarts.runs.trust import Ask, admit, admit_genotype, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
+from raydarts.spaces.base import of_spaces
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.spaces.genotype_source import GenotypeFile
 
@@ -45,7 +48,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
     tracking.check(loaded.track, path)
-    _say(described(loaded.data, load=True), console)
+    held = described(loaded.data, load=True)  # bad data leave no run behind
     spec = {
         "search": settings.model_dump(mode="json"),
         "data": loaded.data.model_dump(mode="json"),
@@ -56,24 +59,53 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
         "presets": loaded.presets_of("data", "search"),
         "score": loaded.score.to_json(),
     }
-    run = RunDirectory.create(path, kind="search", spec=spec, text=loaded.text, question=loaded.question)
+    run = RunDirectory.create(
+        path,
+        kind="search",
+        spec=spec,
+        text=loaded.text,
+        question=loaded.question,
+        more=_own_code(loaded.outside_names()),
+    )
+    remember(run)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
+    _say(held, console)
     go_on(run, console)
 
 
+def _own_code(names: Iterable[str]) -> dict[str, Any]:
+    """What run.json keeps of code from outside raydarts; nothing where there is none."""
+    return {"outside": sorted(names)} if names else {}
+
+
 def start_evaluation(
-    genotype: GenotypeFile, spec_path: Path | None, sets: list[str], seed: int, path: Place, gpu: bool, console: Console
+    genotype: GenotypeFile,
+    spec_path: Path | None,
+    sets: list[str],
+    seed: int,
+    path: Place,
+    gpu: bool,
+    console: Console,
+    ask: Ask = never,
 ) -> None:
-    """An evaluation of a genotype file, with a spec's data and training or the defaults."""
+    """An evaluation of a genotype file, with a spec's data and training or the defaults.
+
+    `ask`: whether to run code that the genotype names and the spec does not.
+    """
     found = Genotype.from_file(genotype)
+    loaded = None if spec_path is None else load_spec(spec_path, sets)
+    if loaded is not None and (named := loaded.outside_names()):
+        found = of_spaces(found, loaded.spaces()) or found
+        admit_genotype(found.outside_names() - set(named), str(genotype), ask)
+    else:
+        admit_genotype(found.outside_names(), str(genotype), ask)
     space = space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
     data, stage, text = DataSettings(), EvaluateSettings(), ""
     presets: dict[str, list[str]] = {}
     track = None
     threads = min(torch.get_num_threads(), usable_cpus())  # torch does not know of a quota
-    if spec_path is not None:
-        loaded = load_spec(spec_path, sets)
+    if loaded is not None:
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
         tracking.check(track, path)
@@ -86,11 +118,10 @@ def start_evaluation(
         raise InputError("--set changes a spec: give one with --spec")
     if data.kind != space.TASK.KIND:
         raise InputError(
-            f"{genotype}: a cell of space {space.NAME} is trained on {space.TASK.KIND} data, and data.dataset "
+            f"{genotype}: a cell of space {space.registered} is trained on {space.TASK.KIND} data, and data.dataset "
             f"{data.dataset.name} is {data.kind}; give a spec with other data by --spec"
         )
-    if stage.table is None:
-        _say(described(data, load=True), console)
+    held = described(data, load=True) if stage.table is None else []  # bad data leave no run behind
     spec = {
         "evaluate": stage.model_dump(mode="json"),
         "data": data.model_dump(mode="json"),
@@ -101,12 +132,17 @@ def start_evaluation(
         "presets": presets,
         "score": stage.score.to_json(),
     }
-    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text)
+    names = found.outside_names() | spec_names(spec)
+    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=_own_code(names))
+    remember(run)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
+    _say(held, console)
     go_on(run, console)
 
 
 def _say(lines: list[str], console: Console) -> None:
+    if not lines:
+        return
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -144,6 +180,12 @@ def _settings(model: type[Typed], spec: dict[str, Any], section: str) -> Typed:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, (section, *first["loc"])))
         raise DamagedError(f"run.json: damaged: spec.{place}: {first['msg'][:200]}") from None
+
+
+def resume(run: RunDirectory, console: Console, ask: Ask = never) -> None:
+    """Go on with a run's one job. `ask`: whether to run the code it names, where this user did not make the run."""
+    admit(run, ask)
+    go_on(run, console)
 
 
 def go_on(run: RunDirectory, console: Console) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Workers that start Ray at once, some with a token and some before there is one, would refuse each other."""
     if not hasattr(config, "workerinput"):
         authentication.make_token()
+        # Which runs this user made is noted there (`runs/trust.py`); tests leave the real folder alone.
+        os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="raydarts-tests-state-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from raydarts import outside
 from raydarts.config import foreign
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
@@ -39,8 +40,10 @@ from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
 from raydarts.runs.naming import complaint, derived
 from raydarts.runs.score import Score
+from raydarts.runs.trust import spec_names
 from raydarts.search.composition import refusals_of_data
 from raydarts.search.settings import SearchSettings
+from raydarts.spaces import Space
 from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
@@ -90,6 +93,18 @@ class LoadedSpec:
             "model_based": fits_a_model(self.sweep.searcher),
         }
 
+    def spaces(self) -> dict[str, Space]:
+        """The spaces that `search` may have, by the names it has them under."""
+        drawn = [check_draw(draw, []) for draw in self.search.variations()]
+        return {settings.space.name: settings.space.build() for settings in drawn if settings is not None}
+
+    def outside_names(self) -> list[str]:
+        """The user's own code that this spec runs: its members, and the primitives of their spaces."""
+        names = spec_names(self.to_plain())
+        if not names:
+            return []
+        return sorted(names.union(*(space.outside_primitives() for space in self.spaces().values())))
+
     @property
     def score(self) -> Score:
         """What this run's retrainings are ranked by."""
@@ -117,7 +132,10 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     presets = expand(root, problems)
     override(root, others)
     inherit(root)
-    return _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
+    outside.allow(outside.names_in(root.plain()))  # whoever gives a spec means what it names
+    loaded = _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
+    outside.allow(loaded.outside_names())
+    return loaded
 
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -98,7 +99,7 @@ class Lookup:
         return self.epoch >= self.epochs
 
     def _found(self) -> tuple[float | None, float | None]:
-        found = read_table(self.settings).get(self.genotype.id)
+        found = read_table(self.settings).get(replace(self.genotype, space=None).id)  # a table knows cells alone
         if found is None:
             raise TrialError(f"{self.settings.file}: has no row for genotype {self.genotype.id}")
         return found

@@ -43,7 +43,8 @@ _FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
 
 
 def short_name(primitive: str) -> str:
-    """A primitive's name as it is printed on an edge."""
+    """A primitive's name as it is printed on an edge; of `module:Class` the class."""
+    primitive = primitive.rpartition(":")[2]
     return _SHORT.get(primitive, primitive.replace("_conv_", "_").replace("_", " "))
 
 

@@ -17,6 +17,7 @@ from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
+from raydarts.spaces.genotype import OF_OWN_SPACES, usual_skip
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ class Run:
 
 
 def count_skips(genotype: Mapping[str, Any]) -> dict[str, int]:
-    """Skip connections per cell type of a genotype's JSON; the identity is the recurrent cell's skip."""
+    """Skip connections per cell type of a genotype's JSON, by what it says is one, else by what usually is."""
+    named = genotype.get("skip")
 
     def count(value: Any, name: str) -> int:
         if isinstance(value, str):
@@ -190,9 +192,9 @@ def count_skips(genotype: Mapping[str, Any]) -> dict[str, int]:
         return sum(count(item, name) for item in value) if isinstance(value, list | tuple) else 0
 
     return {
-        key: count(value, "identity" if key == "recurrent" else "skip_connect")
+        key: count(value, named if isinstance(named, str) else usual_skip(key))
         for key, value in genotype.items()
-        if not key.endswith("concat")
+        if not key.endswith("concat") and key not in OF_OWN_SPACES
     }
 
 

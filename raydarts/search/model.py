@@ -33,8 +33,8 @@ def optimizer_settings(settings: SearchSettings, regularizers: Sequence[Regulari
     for regularizer in regularizers:
         for name, value in regularizer.optimizer_overrides(asked).items():
             if name in taken:
-                raise InputError(f"{taken[name]} and {regularizer.NAME} both set {name}: choose one of them")
-            taken[name], final[name] = regularizer.NAME, value
+                raise InputError(f"{taken[name]} and {regularizer.registered} both set {name}: choose one of them")
+            taken[name], final[name] = regularizer.registered, value
     return final
 
 

@@ -119,7 +119,7 @@ class Search:
     @property
     def genotype(self) -> Genotype:
         """The genotype of the current alpha."""
-        return self.selection(self.model.space, self.model.arch_weights())
+        return self.space.marked(self.selection(self.model.space, self.model.arch_weights()))
 
     def run_epoch(self) -> dict[str, Any]:
         """One epoch, all of whose draws are this job's own."""
@@ -155,7 +155,7 @@ class Search:
         overrides = []
         for regularizer in self.regularizers:
             regularizer.on_epoch_start(now)
-            overrides.append((regularizer.NAME, regularizer.epoch_overrides(now)))
+            overrides.append((regularizer.registered, regularizer.epoch_overrides(now)))
         cutouts = {name: found["cutout"] for name, found in overrides if "cutout" in found}
         if len(cutouts) > 1:
             raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")

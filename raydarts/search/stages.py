@@ -18,7 +18,7 @@ def plan_stages(regularizers: Sequence[Regularizer], epochs: int) -> tuple[Searc
 
     Raises `InputError` where two remedies have some, or one's settings do not fit them.
     """
-    plans = {r.NAME: found for r in regularizers if (found := r.stages(epochs))}
+    plans = {r.registered: found for r in regularizers if (found := r.stages(epochs))}
     if len(plans) > 1:
         raise InputError(f"{' and '.join(plans)} both cut the search into stages: choose one of them")
     stages = next(iter(plans.values()), (SearchStage(epochs),))

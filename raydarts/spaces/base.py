@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from raydarts.errors import GenotypeError, InputError
-from raydarts.registry import Member, members, nearest
-from raydarts.spaces.genotype import Genotype
+from raydarts.outside import names_in
+from raydarts.registry import Component, Member, UnknownNameError, members, nearest, parse_strictly, resolve
+from raydarts.spaces.genotype import Genotype, OwnSpace, usual_skip
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task
 
@@ -67,7 +69,8 @@ class Space(Member):
 
     `TASK`: what it can be searched on. `KEEPS_ALL_EDGES`: a genotype has every edge of the cell, with `ZERO` among
     its primitives; else a selection picks `EDGES_PER_NODE` edges, unless it is told otherwise, and leaves `ZERO` out.
-    `EXACT_EDGES`: a node has neither more nor fewer than `EDGES_PER_NODE`.
+    `EXACT_EDGES`: a node has neither more nor fewer than `EDGES_PER_NODE`. `SEARCH_ONLY`: settings that the supernet
+    alone reads; a genotype of a space from outside keeps all the others.
     """
 
     TASK: ClassVar[type[Task]] = Classification
@@ -77,6 +80,7 @@ class Space(Member):
     KEEPS_ALL_EDGES: ClassVar[bool] = False
     EDGES_PER_NODE: ClassVar[int] = 2
     EXACT_EDGES: ClassVar[bool] = False
+    SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -89,7 +93,7 @@ class Space(Member):
         Raises `InputError` where layers are given and the space has no such setting.
         """
         if layers is not None and "layers" not in type(self.settings).model_fields:
-            raise InputError(f"space {self.NAME} has no number of layers to change")
+            raise InputError(f"space {self.registered} has no number of layers to change")
         other = copy.copy(self)
         if layers is not None:
             other.settings = self.settings.model_copy(update={"layers": layers})
@@ -125,6 +129,22 @@ class Space(Member):
     def check_network(self, settings: Any) -> None:
         """Raise `InputError` where no network of this size can be built, whatever the genotype."""
 
+    def marked(self, genotype: Genotype) -> Genotype:
+        """The genotype with what is needed to build its network elsewhere: of a space from outside its name.
+
+        A genotype of a shipped space is as it was: its primitives say which space it is of.
+        """
+        if self.outside_name is None:
+            return genotype
+        fields, values = type(self.settings).model_fields, self.settings.model_dump(mode="json")
+        kept = {key: values[key] for key in values if key not in self.SEARCH_ONLY or fields[key].is_required()}
+        usual = all(usual_skip(name) == self.SKIP for name in genotype.cell_types)
+        return replace(genotype, space=OwnSpace.of(self.outside_name, kept), skip=None if usual else self.SKIP)
+
+    def outside_primitives(self) -> set[str]:
+        """Candidates whose code is the user's own."""
+        return names_in([cell.candidates for cell in self.cells.values()])
+
     def owns(self, genotype: Genotype) -> bool:
         """Whether the genotype's cell types and primitives are this space's."""
         if set(genotype.cell_types) != set(self.cells):
@@ -137,10 +157,12 @@ class Space(Member):
 
 
 def space_of(genotype: Genotype, where: str = "") -> Space:
-    """The space a genotype belongs to: the first whose cell types and primitives hold it.
+    """The space a genotype belongs to: the one it names, else the first whose cell types and primitives hold it.
 
     Where there is none: `GenotypeError`, which begins with `where`.
     """
+    if genotype.space is not None:
+        return _named_space(genotype, genotype.space, f"{where}: " if where else "")
     for member in members("space").values():
         space: Any = member(member.Settings())
         if space.owns(genotype):
@@ -173,3 +195,34 @@ def unknown_primitive(genotype: Genotype, where: str) -> str | None:
     hint = nearest(unknown[0], allowed)
     begin = f"{place}: " if place else ""
     return f"{begin}no space has the primitive '{unknown[0]}'{more}{hint} (allowed: {', '.join(allowed)})"
+
+
+def of_spaces(genotype: Genotype, spaces: Mapping[str, Space]) -> Genotype | None:
+    """The genotype as one of these spaces has it, or None where it is of none of them. Nothing is loaded.
+
+    `spaces` are a spec's, by name. A genotype that names its space is of that one alone. One that names none, and is of
+    a space from outside, gets that space's mark.
+    """
+    if genotype.space is not None:
+        space = spaces.get(genotype.space.name)
+        return genotype if space is not None and space.owns(genotype) else None
+    owners = [space for space in spaces.values() if space.owns(genotype)]
+    shipped = any(space.outside_name is None for space in owners)
+    return genotype if shipped else owners[0].marked(genotype) if owners else None
+
+
+def _named_space(genotype: Genotype, named: OwnSpace, begin: str) -> Space:
+    """The space of the user's own that the genotype names, built with the settings it keeps."""
+    try:
+        settings = parse_strictly(resolve("space", named.name).Settings, named.values())
+    except UnknownNameError as error:
+        raise GenotypeError(f"{begin}{error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)
+        )
+        raise GenotypeError(f"{begin}space {named.name}: {wrong}") from error
+    space: Space = Component(family="space", name=named.name, settings=settings).build()
+    if not space.owns(genotype):
+        raise GenotypeError(f"{begin}names the space {named.name}, whose cells or primitives are others")
+    return space

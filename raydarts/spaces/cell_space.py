@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,7 +17,7 @@ from raydarts.errors import GenotypeError
 from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
 from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.networks import CnnNetwork, CnnSupernet, stem
-from raydarts.spaces.primitives import STRIDED
+from raydarts.spaces.primitives import STRIDED, is_strided
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task, required
 
@@ -45,6 +45,8 @@ class CellSpace(Space):
 
     `stem`: `cifar`, or `imagenet` (three convolutions of stride 2 before the first cell).
     """
+
+    SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"channels", "layers", "stem_multiplier", "stem"})
 
     class Settings(registry.Settings):
         channels: int = Field(16, ge=2)
@@ -90,8 +92,9 @@ class CellSpace(Space):
         images = required(task, Classification)
         # Published genotypes have primitives that no space searches, and any number of nodes.
         primitives = {primitive for _, cell in genotype.cells for primitive, _ in cell.edges()}
-        if set(genotype.cell_types) != set(CELL_TYPES) or not primitives <= set(STRIDED):
-            raise GenotypeError(f"the genotype is not of space {self.NAME} (primitives: {', '.join(STRIDED)})")
+        others = {primitive for primitive in primitives if not is_strided(primitive)}
+        if set(genotype.cell_types) != set(CELL_TYPES) or (others and not self.owns(genotype)):
+            raise GenotypeError(f"the genotype is not of space {self.registered} (primitives: {', '.join(STRIDED)})")
         return CnnNetwork(genotype, images.image_shape[0], images.num_classes, settings)
 
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:

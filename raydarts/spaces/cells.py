@@ -100,7 +100,7 @@ class MixedGraph(Mixed):
             return None
         operation = build_operation(primitive, self.share, edge.stride, affine=False, normalised=normalised)
         place = f"from{edge.src}" if operation.SHARED else f"edge{edge.index}"
-        key = f"{place}-{primitive}"
+        key = f"{place}-{primitive.replace('.', '/')}"  # torch takes no dot in a name
         if key not in self.operations:
             self.operations[key] = operation
         return key

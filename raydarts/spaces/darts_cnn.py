@@ -9,7 +9,7 @@ from pydantic import Field
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CELL_TYPES, CellSpace
 from raydarts.spaces.genotype import Genotype
-from raydarts.spaces.primitives import STRIDED
+from raydarts.spaces.primitives import is_strided
 
 PRIMITIVES = (
     "none",
@@ -45,5 +45,5 @@ class DartsCnn(CellSpace):
     def owns(self, genotype: Genotype) -> bool:
         # Genotypes of other papers too: primitives this space does not search, any number of nodes.
         return set(genotype.cell_types) == set(CELL_TYPES) and all(
-            primitive in STRIDED for _, cell in genotype.cells for primitive, _ in cell.edges()
+            is_strided(primitive) for _, cell in genotype.cells for primitive, _ in cell.edges()
         )

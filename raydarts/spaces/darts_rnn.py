@@ -35,6 +35,7 @@ class DartsRnn(Space):
     SKIP: ClassVar[str] = "identity"
     EDGES_PER_NODE: ClassVar[int] = 1
     EXACT_EDGES: ClassVar[bool] = True
+    SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"units", *Regularization.model_fields})
 
     class Settings(Regularization):
         nodes: int = Field(8, ge=1)
@@ -65,7 +66,7 @@ class DartsRnn(Space):
 
     def network(self, genotype: Genotype, task: Task, settings: Any) -> nn.Module:
         if not self.owns(genotype):
-            raise GenotypeError(f"the genotype is not of space {self.NAME} (primitives: {', '.join(PRIMITIVES)})")
+            raise GenotypeError(f"the genotype is not of space {self.registered} (primitives: {', '.join(PRIMITIVES)})")
         vocabulary = required(task, LanguageModelling).vocabulary_size
         return RecurrentNetwork(genotype[CELL_TYPE], vocabulary, settings)
 

@@ -11,6 +11,11 @@ equally many. Else the pairs are nested, a list for each node (an empty one: a n
 is zeros), or the edges are triples `[primitive, a, b]` between nodes a and b, in either order (FairDARTS);
 of triples, nodes without edges are not concatenated, whatever `concat` names.
 A triple whose third is a fraction, `[primitive, src, strength]`, is a pair (GDAS); strengths are not kept.
+
+A genotype of a space of the user's own has two more keys, without which its network could not be built elsewhere:
+`space`, the space as in a spec (`module:Class`, or `{name: module:Class, setting: value}` with the settings that the
+network depends on), and `skip`, the primitive that counts as its skip connection, where that is not the usual one.
+A primitive of the user's own is named `module:Class` too. To read a genotype loads none of this code.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from raydarts.errors import GenotypeError
+from raydarts.outside import is_outside, names_in
 from raydarts.spaces import genotype_text
 from raydarts.spaces.genotype_source import GenotypeFile, NamedGenotype
 
@@ -33,6 +39,9 @@ SINGLE = ("cell",)
 _INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 1}
 _PER_NODE = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 0}  # edges in the flat form; a `cell` has none
 _MOST_NODES, _MOST_EDGES = 1000, 10_000
+OF_OWN_SPACES = ("space", "skip")
+"""What a genotype of such a space has beside its cells."""
+
 _PRIMITIVE = re.compile(r"^[\w.:-]{1,100}$", re.ASCII)
 
 Choice = tuple[str, int]
@@ -58,10 +67,48 @@ class CellGenotype:
 
 
 @dataclass(frozen=True)
+class OwnSpace:
+    """A space of the user's own: `module:Class`, and the settings that a genotype's network depends on, as JSON."""
+
+    name: str
+    settings: str = "{}"
+
+    @classmethod
+    def of(cls, name: str, settings: Mapping[str, Any]) -> OwnSpace:
+        return cls(name, json.dumps(dict(settings), sort_keys=True))
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> OwnSpace:
+        """Read it as a spec writes it. Raises `GenotypeError`."""
+        settings = dict(value) if isinstance(value, Mapping) else {"name": value}
+        name = settings.pop("name", None)
+        if not isinstance(name, str) or not is_outside(name):
+            raise GenotypeError(
+                f"{where}: space names a space of your own: module:Class, or {{name: module:Class, setting: value}}, "
+                f"not {reprlib.repr(value)}; leave it out where the space is one of raydarts'"
+            )
+        return cls.of(name, settings)
+
+    def values(self) -> dict[str, Any]:
+        """The settings."""
+        return dict(json.loads(self.settings))
+
+    def to_json(self) -> Any:
+        settings = self.values()
+        return {"name": self.name, **settings} if settings else self.name
+
+
+@dataclass(frozen=True)
 class Genotype:
-    """A cell for each cell type, in the order of the space."""
+    """A cell for each cell type, in the order of the space.
+
+    `space`: the space, where it is one of the user's own (None: one of raydarts', known by its primitives). `skip`: the
+    primitive that counts as the skip connection (None: `skip_connect`, or `identity` of a recurrent cell).
+    """
 
     cells: tuple[tuple[str, CellGenotype], ...]
+    space: OwnSpace | None = None
+    skip: str | None = None
     places: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
     """Of a file's genotype: where each primitive stands, as file:line."""
 
@@ -74,16 +121,26 @@ class Genotype:
 
     @property
     def id(self) -> str:
-        """Ten hex digits, equal for genotypes that name the same edges, in whatever order within a node."""
-        canonical = {
+        """Ten hex digits, equal for genotypes that name the same edges, in whatever order within a node.
+
+        Equal edges in another space of the user's own are another genotype: the network is another.
+        """
+        canonical: dict[str, Any] = {
             name: [[sorted(node, key=lambda edge: (edge[1], edge[0])) for node in cell.nodes], sorted(cell.concat)]
             for name, cell in self.cells
         }
+        if self.space is not None:
+            canonical["space"] = self.space.to_json()
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()[:10]
 
-    def skips(self, primitive: str = "skip_connect") -> dict[str, int]:
-        """Skip connections of each cell type; the identity is the recurrent cell's skip."""
-        return {name: cell.count("identity" if name == "recurrent" else primitive) for name, cell in self.cells}
+    def skips(self, primitive: str | None = None) -> dict[str, int]:
+        """Skip connections of each cell type. `primitive`: what counts as one; by default what the genotype says."""
+        counted = primitive or self.skip
+        return {name: cell.count(counted or usual_skip(name)) for name, cell in self.cells}
+
+    def outside_names(self) -> set[str]:
+        """Names of the user's own code that the genotype's network is built from."""
+        return names_in(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The published form, with lists only."""
@@ -96,6 +153,10 @@ class Genotype:
             flat = usual and max(cell.concat) == last
             plain[name] = [edge for node in nested for edge in node] if flat else nested
             plain[_concat_key(name)] = list(cell.concat)
+        if self.space is not None:
+            plain["space"] = self.space.to_json()
+        if self.skip is not None:
+            plain["skip"] = self.skip
         return plain
 
     @classmethod
@@ -111,9 +172,12 @@ class Genotype:
         expected = {key for name in types for key in (name, _concat_key(name))}
         if missing := sorted(expected - set(value)):
             raise GenotypeError(f"{where}: {', '.join(missing)} missing (a genotype has {', '.join(sorted(expected))})")
-        if unknown := sorted(ascii(key)[1:-1][:80] for key in set(map(str, value)) - expected):
-            raise GenotypeError(f"{where}: unknown {', '.join(unknown[:10])} (allowed: {', '.join(sorted(expected))})")
-        return cls(tuple((name, _Reader(name, where).cell(value[name], value[_concat_key(name)])) for name in types))
+        if unknown := sorted(ascii(key)[1:-1][:80] for key in set(map(str, value)) - expected - set(OF_OWN_SPACES)):
+            allowed = ", ".join([*sorted(expected), *OF_OWN_SPACES])
+            raise GenotypeError(f"{where}: unknown {', '.join(unknown[:10])} (allowed: {allowed})")
+        cells = tuple((name, _Reader(name, where).cell(value[name], value[_concat_key(name)])) for name in types)
+        space = None if value.get("space") is None else OwnSpace.from_json(value["space"], where)
+        return cls(cells, space, _skip(value.get("skip"), where))
 
     @classmethod
     def from_file(cls, file: GenotypeFile) -> Genotype:
@@ -124,6 +188,17 @@ class Genotype:
         path = file.path if isinstance(file, NamedGenotype) else file
         places = {name: f"{path}:{line}" for name, line in genotype_text.lines_of(text, primitives).items()}
         return replace(found, places=tuple(sorted(places.items())))
+
+
+def usual_skip(cell_type: str) -> str:
+    """The primitive that is the skip connection of a cell type in raydarts' own spaces."""
+    return "identity" if cell_type == "recurrent" else "skip_connect"
+
+
+def _skip(value: Any, where: str) -> str | None:
+    if value is not None and not (isinstance(value, str) and _PRIMITIVE.match(value)):
+        raise GenotypeError(f"{where}: skip names the primitive that is a skip connection, not {reprlib.repr(value)}")
+    return value
 
 
 def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,6 +149,7 @@ class NasBench201(Space):
     NAME = "nasbench201"
     SOURCE = "Dong, Yang 2020 (arXiv 2001.00326), section 2"
     KEEPS_ALL_EDGES: ClassVar[bool] = True
+    SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"channels", "cells_per_stage"})
 
     class Settings(registry.Settings):
         channels: int = Field(16, ge=2)
@@ -172,7 +173,7 @@ class NasBench201(Space):
     def network(self, genotype: Genotype, task: Task, settings: NetworkSize) -> nn.Module:
         images = required(task, Classification)
         if not self.owns(genotype):
-            raise GenotypeError(f"the genotype is not of space {self.NAME} (primitives: {', '.join(PRIMITIVES)})")
+            raise GenotypeError(f"the genotype is not of space {self.registered} (primitives: {', '.join(PRIMITIVES)})")
         self.check_network(settings)
         return Network(genotype, images.image_shape[0], images.num_classes, settings)
 
@@ -185,7 +186,7 @@ class NasBench201(Space):
         if settings.stem != "cifar":
             wrong.append(f"stem must be cifar, not {settings.stem}")
         if wrong:
-            raise InputError(f"a network of space {self.NAME}: {'; '.join(wrong)}")
+            raise InputError(f"a network of space {self.registered}: {'; '.join(wrong)}")
 
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
         return self.network(genotype, Classification((3, 32, 32), 10), StandardSize()), torch.empty(1, 3, 32, 32)

@@ -11,11 +11,13 @@ of this leaves every sum what it is (tested against a plain loop).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from raydarts import outside
+from raydarts.errors import InputError
 from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing
 from raydarts.spaces.layout import Halved, concatenate
@@ -249,10 +251,42 @@ _BUILDERS: dict[str, Callable[[int, int, bool, bool], Operation]] = {
 }
 
 
+class Weighted(Operation):
+    """A module of the user's own that takes its input alone; the arch weight is multiplied here."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        y: Tensor = self.module(x)
+        return y if scale is None else scale * y
+
+
 def build_operation(primitive: str, channels: int, stride: int, *, affine: bool, normalised: bool) -> Operation:
-    """The module of a primitive. `affine`: the batch norms have parameters (they do not in a supernet)."""
+    """The module of a primitive. `affine`: the batch norms have parameters (they do not in a supernet).
+
+    One of the user's own, `module:Class`, is made by `Class(channels, stride, affine)`: an `Operation`, or any module
+    that takes its input alone and leaves it as it is.
+    """
+    if outside.is_outside(primitive):
+        made: Any = outside.load(primitive)(channels, stride, affine)
+        if not isinstance(made, nn.Module):
+            raise InputError(f"primitive {primitive} is not a torch.nn.Module")
+        return made if isinstance(made, Operation) else Weighted(made)
+    if primitive not in _BUILDERS:
+        raise InputError(f"unknown primitive '{primitive}' (allowed: {', '.join(_BUILDERS)}, or module:Class)")
     return _BUILDERS[primitive](channels, stride, affine, normalised)
 
 
-BUILDABLE = tuple(_BUILDERS)
-STRIDED = tuple(name for name in _BUILDERS if not name.startswith("nor_conv"))  # those that halve the resolution too
+STRIDED = tuple(name for name in _BUILDERS if not name.startswith("nor_conv"))
+
+
+def is_buildable(primitive: str) -> bool:
+    """Whether `build_operation` may know it; of code of the user's own only loading it tells."""
+    return primitive in _BUILDERS or outside.is_outside(primitive)
+
+
+def is_strided(primitive: str) -> bool:
+    """Whether it can halve the resolution too; one of the user's own is taken to."""
+    return is_buildable(primitive) and not primitive.startswith("nor_conv")

@@ -11,13 +11,15 @@ time steps of a batch.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import NamedTuple
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from raydarts import outside
 from raydarts.errors import GenotypeError, InputError
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.drawn import Mask, draw_from, masked
@@ -34,6 +36,24 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda h: h,
 }
 """What a candidate applies; `none` gives zeros."""
+
+
+@cache
+def activation(primitive: str) -> Callable[[Tensor], Tensor]:
+    """A primitive's function. One of the user's own, `module:Name`, is a function, or a class made without arguments.
+
+    Raises `InputError` where there is none.
+    """
+    if primitive in ACTIVATIONS:
+        return ACTIVATIONS[primitive]
+    if not outside.is_outside(primitive):
+        raise InputError(f"{primitive} is no activation (allowed: {', '.join(ACTIVATIONS)}, or module:Name)")
+    loaded: Any = outside.load(primitive)
+    made: Any = loaded() if inspect.isclass(loaded) else loaded
+    if not callable(made) or any(True for _ in getattr(made, "parameters", tuple)()):
+        raise InputError(f"activation {primitive} must be a function without weights")
+    found: Callable[[Tensor], Tensor] = made
+    return found
 
 
 class Decoded(NamedTuple):
@@ -115,10 +135,10 @@ class RecurrentNetwork(_Model):
         for number, node in enumerate(genotype.nodes, 1):
             if len(node) != 1:
                 raise GenotypeError(f"recurrent, node {number} has {len(node)} predecessors, and must have one")
-            if node[0][0] not in ACTIVATIONS:
-                raise GenotypeError(
-                    f"recurrent, node {number}: {node[0][0]} is no activation (allowed: {', '.join(ACTIVATIONS)})"
-                )
+            try:
+                activation(node[0][0])
+            except InputError as error:
+                raise GenotypeError(f"recurrent, node {number}: {error}") from error
         super().__init__(vocabulary, settings.units, len(genotype.nodes), settings)
         self.genotype = genotype
 
@@ -129,7 +149,7 @@ class RecurrentNetwork(_Model):
         states = [s0]
         for ((primitive, src),), weight in zip(self.genotype.nodes, self.nodes, strict=True):
             gate, h = _halves(masked(states[src], mask) @ weight)
-            states.append(states[src] + gate * (ACTIVATIONS[primitive](h) - states[src]))
+            states.append(states[src] + gate * (activation(primitive)(h) - states[src]))
         return torch.stack([states[node] for node in self.genotype.concat]).mean(0)
 
 
@@ -147,6 +167,8 @@ class MixedRecurrent(Mixed):
         if any(overrides(transform, "share") for transform in transforms):
             raise InputError("a remedy that gives the candidates a part of the channels does not fit a recurrent cell")
         self.spec = spec
+        for name in self.primitives:
+            activation(name)  # an unknown one is refused before anything is trained
         self.edges = tuple(MixedEdge(0, CELL_TYPE, index, *edge, 1, units) for index, edge in enumerate(spec.edges))
         self.norm = nn.BatchNorm1d(units, affine=False)
         self.transforms = tuple(transforms)
@@ -160,7 +182,7 @@ class MixedRecurrent(Mixed):
     def primitives(self) -> tuple[str, ...]:
         """All candidates of all edges but `none`."""
         found = {primitive for row in self.spec.candidates for primitive in row}
-        return tuple(primitive for primitive in ACTIVATIONS if primitive in found)
+        return (*(name for name in ACTIVATIONS if name in found), *sorted(found - {*ACTIVATIONS, "none"}))
 
     def tables(self, arch_weights: Tensor) -> list[Tensor]:
         """`(..., num_edges, num_ops)` to a table `(..., predecessors, primitives)` for each node; 0: no candidate."""
@@ -191,7 +213,7 @@ class MixedRecurrent(Mixed):
         columns = table[..., None, None].unbind(1)
         kept = table.sum(-1)[..., None, None] * states
         mixed = sum(
-            (column * ACTIVATIONS[name](h) for name, column in zip(self.primitives, columns, strict=True)),
+            (column * activation(name)(h) for name, column in zip(self.primitives, columns, strict=True)),
             torch.zeros_like(h),
         )
         return (kept + gate * (mixed - kept)).sum(0)
@@ -206,7 +228,7 @@ class MixedRecurrent(Mixed):
             for name, weight in zip(self.primitives, table[edge.src], strict=True):
                 if name not in self.spec.candidates[index]:
                     continue
-                candidate = state + gate[edge.src] * (ACTIVATIONS[name](h[edge.src]) - state)
+                candidate = state + gate[edge.src] * (activation(name)(h[edge.src]) - state)
                 for transform in self.transforms:
                     candidate = transform.on_operation(candidate, edge, name, training=self.training)
                 output = output + weight * candidate

@@ -7,12 +7,13 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raydarts import UNINSTALLED, __version__, outside
 from raydarts.cpus import usable_cpus
 from raydarts.digits import whole_number
 from raydarts.errors import ClusterError, StorageError
@@ -36,11 +37,36 @@ class _Connection:
 _connection = _Connection()
 
 
-def _python_path() -> str:
-    """Where the driver finds modules, so that `module:Class` members are found by workers too."""
-    places = [os.getcwd() if place == "" else place for place in ["", *sys.path]]  # noqa: PTH109
+def _own_code() -> str:
+    """Where the driver finds code that is not installed, for workers to search last (`outside.py`)."""
+    places = [os.getcwd() if place == "" else place for place in ["", *sys.path, *outside.own_folders()]]  # noqa: PTH109
     own = [place for place in places if "site-packages" not in place and not place.startswith(sys.base_prefix + "/lib")]
     return os.pathsep.join(dict.fromkeys(own))
+
+
+def _code_variables() -> dict[str, str]:
+    """Where workers find code. What they search first is the user's own `PYTHONPATH`, and nothing else."""
+    first = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    if __version__ == UNINSTALLED:
+        first.append(str(Path(__file__).parents[2]))  # where raydarts itself is found
+    named = {outside.VARIABLE: _own_code()}
+    return named | {"PYTHONPATH": os.pathsep.join(first)} if first else named
+
+
+class _Nowhere(list[str]):
+    """A list that stays empty."""
+
+    def extend(self, values: Iterable[str]) -> None:
+        """Nothing."""
+
+
+def _job_config() -> Any:
+    """Ray puts the driver's working folder and its script's first in the search path of every worker: not so here."""
+    from ray.job_config import JobConfig  # noqa: PLC0415 - after the environment
+
+    config = JobConfig()
+    config._py_driver_sys_path = _Nowhere()
+    return config
 
 
 def _storage_variables() -> dict[str, str]:
@@ -68,7 +94,8 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path(), **_storage_variables()}},
+        "job_config": _job_config(),
+        "runtime_env": {"env_vars": {**_code_variables(), **_storage_variables()}},
     }
     if address is None:
         _say_what_is_not_used()

@@ -19,7 +19,7 @@ from raydarts.runs.place import Place
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.gpu_memory import advised, is_full
-from raydarts.sweep.jobs import bundle, job_of
+from raydarts.sweep.jobs import bundle, job_of, restrict_code
 from raydarts.sweep.watchdog import Watchdog
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
@@ -120,6 +120,7 @@ def work(config: dict[str, Any]) -> None:
     import torch  # noqa: PLC0415 - only where trials run
     import torch.distributed as dist  # noqa: PLC0415
 
+    restrict_code(config)
     trial = TrialDirectory(config["directory"])
     leads, device = dist.get_rank() == 0, "cpu"
     if config["gpus"] > 0:

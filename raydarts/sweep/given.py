@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from raydarts.config.checks import check_draw
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import check_stage
 from raydarts.errors import InputError, RunError
@@ -16,15 +15,19 @@ from raydarts.runs.place import Place
 from raydarts.runs.promotion import promotion_order
 from raydarts.runs.score import score_of, search_score_of
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
-from raydarts.spaces import Genotype, Space
-from raydarts.spaces.base import unknown_primitive
+from raydarts.runs.trust import Ask, admit_genotype, never
+from raydarts.spaces import Genotype
+from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.spaces.genotype_source import NamedGenotype
 
 
 def genotypes_for(
-    loaded: LoadedSpec, stage: str | None, sources: Sequence[Place | NamedGenotype]
+    loaded: LoadedSpec, stage: str | None, sources: Sequence[Place | NamedGenotype], ask: Ask = never
 ) -> dict[str, Any] | None:
-    """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`."""
+    """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`.
+
+    `ask`: whether to run code that a genotype names and the spec does not.
+    """
     if stage is None:
         if sources:
             raise InputError("--genotypes are for one stage: name it with --stage, for example --stage evaluate")
@@ -36,23 +39,23 @@ def genotypes_for(
         return None
     if not sources:
         raise InputError(f"--stage {stage} needs genotypes: give --genotypes RUN, or a genotype's file")
-    return read_genotypes(loaded, sources)
+    return read_genotypes(loaded, sources, ask)
 
 
-def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype]) -> dict[str, Any]:
+def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype], ask: Ask = never) -> dict[str, Any]:
     """What run.json keeps: `from`, a line for each source, and `candidates`, each distinct genotype, best first.
 
     Of a run: the order of its last stage that ranked any (evaluate or a rung, else the search by the run's own
     metric). Of several sources: in the order given. Raises `InputError` where a source has none of the spec's spaces.
     """
-    spaces = _spaces(loaded)
+    spaces, named = loaded.spaces(), set(loaded.outside_names())
     origins: list[dict[str, Any]] = []
     candidates: dict[str, dict[str, Any]] = {}
     for source in sources:
         origin, found = (
             _of_file(source) if isinstance(source, NamedGenotype) or not source.is_dir() else _of_run(source)
         )
-        fitting = [each for each in found if any(space.owns(each[0]) for space in spaces.values())]
+        fitting = [(fits, told) for genotype, told in found if (fits := of_spaces(genotype, spaces)) is not None]
         if not fitting:
             for genotype, _ in found:
                 if wrong := unknown_primitive(genotype, str(source)):
@@ -63,16 +66,11 @@ def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype])
                 "search.space, or give another --genotypes"
             )
         origins.append({"source": str(source), **origin, "genotypes": len(fitting)})
+        admit_genotype(set().union(*(each.outside_names() for each, _ in fitting)) - named, str(source), ask)
         for genotype, told in fitting:
             known = {"id": genotype.id, "genotype": genotype.to_json(), "trials": [], "skips": genotype.skips()}
             candidates.setdefault(genotype.id, {**known, "origin": told})
     return {"from": origins, "candidates": list(candidates.values())}
-
-
-def _spaces(loaded: LoadedSpec) -> dict[str, Space]:
-    """The spaces that the spec's `search` may have, by name."""
-    drawn = [check_draw(draw, []) for draw in loaded.search.variations()]
-    return {settings.space.name: settings.space.build() for settings in drawn if settings is not None}
 
 
 Found = list[tuple[Genotype, str]]

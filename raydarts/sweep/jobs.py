@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydarts import outside
 from raydarts.config.spec import Resources
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.job import Job
@@ -16,6 +16,7 @@ Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
 
 DEFAULT_BUILDER = "raydarts.sweep.jobs:build_job"
+"""What builds a trial's job where run.json names nothing else."""
 
 
 def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
@@ -39,9 +40,14 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
 
 def builder_named(path: str | None) -> Builder:
     """The function behind `module:function`; None: raydarts' own."""
-    module, _, function = (path or DEFAULT_BUILDER).partition(":")
-    found: Builder = getattr(importlib.import_module(module), function)
+    found: Builder = build_job if path in (None, DEFAULT_BUILDER) else outside.load(str(path))
     return found
+
+
+def restrict_code(config: Mapping[str, Any]) -> None:
+    """From now on this process, a worker's, loads no code from outside raydarts but what the run may load."""
+    if "own_code" in config:
+        outside.restrict(config["own_code"])
 
 
 def bundle(config: Mapping[str, Any]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
+from raydarts.runs.trust import Ask, admit, names_of, never, remember
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, connected
@@ -62,8 +63,9 @@ def start_sweep(
             question=loaded.question or "",
             command=sys.argv if command is None else command,
             builder=builder,
-            more={} if stage is None else {"stage": stage, "genotypes": genotypes},
+            more=({} if stage is None else {"stage": stage, "genotypes": genotypes}) | _own_code(loaded),
         )
+        remember(run)
         write_plan(run, list(planned))
         return run_sweep(run, loaded, address, display)
 
@@ -73,16 +75,31 @@ def _modules(builder: str | None) -> Sequence[str]:
     return ("torch",) if builder is None else ()
 
 
+def _own_code(loaded: Any) -> dict[str, Any]:
+    """What run.json keeps of code from outside raydarts; nothing where a spec names none."""
+    names = loaded.outside_names() if hasattr(loaded, "outside_names") else []
+    return {"outside": names} if names else {}
+
+
 def resume_sweep(
-    path: Place, *, address: str | None = None, display: bool = True, overrides: Sequence[str] = ()
+    path: Place,
+    *,
+    address: str | None = None,
+    display: bool = True,
+    overrides: Sequence[str] = (),
+    ask: Ask = never,
 ) -> int:
-    """Go on with the run at `path` as if it had never stopped. `overrides` change its budget, and nothing else."""
+    """Go on with the run at `path` as if it had never stopped. `overrides` change its budget, and nothing else.
+
+    `ask`: whether to run the code that the run names, where this user did not make it.
+    """
     from raydarts.config.loader import load_plain, override_budget  # noqa: PLC0415 - tests resume without the loader
 
     run = open_whole(path)
     description = run.description()
     if description["kind"] != "sweep":
         raise RunError(f"{run.path}: is a {description['kind']}, not a sweep; resume goes on with sweeps")
+    admit(run, ask)
     if address is not None:
         connect(address)
     check_nodes(run.path.parent)
@@ -214,6 +231,7 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, give
         scheduler,
         sweep,
         concurrency(sweep.resources, sweep.max_concurrent, given.available),
+        sorted(names_of(run.description())),
     )
 
 
@@ -249,6 +267,7 @@ def _retrain(
         FIFOScheduler(),  # type: ignore[no-untyped-call]
         settings,
         concurrency(settings.resources, None, given.available),
+        sorted(names_of(run.description())),
     )
 
 

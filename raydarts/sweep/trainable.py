@@ -22,14 +22,15 @@ from raydarts.runs.stages import run_of
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep import gpu_memory
 from raydarts.sweep.data_parallel import Workers
-from raydarts.sweep.jobs import bundle, job_of
+from raydarts.sweep.jobs import bundle, job_of, restrict_code
 from raydarts.sweep.visibility import check_trial
 from raydarts.sweep.watchdog import Watchdog
 
 
 class JobTrainable(tune.Trainable):
-    """One trial. Its config: `id`, `directory`, `cpus`, `gpus` and `workers` (see `Resources`), and `max_failures`,
-    `epoch_timeout`, `out_of_memory` and `checkpoint_every` (see `TrialsSettings`).
+    """One trial. Its config: `id`, `directory`, `cpus`, `gpus` and `workers` (see `Resources`), `max_failures`,
+    `epoch_timeout`, `out_of_memory` and `checkpoint_every` (see `TrialsSettings`), and `own_code`: the names of code
+    from outside raydarts that the run may load, so that a trial's files cannot name other code.
 
     A job's own exception ends the trial as failed, without a retry: it would happen again. An OSError
     goes to Tune, which tries again, as it does when the process or the node is lost.
@@ -46,6 +47,7 @@ class JobTrainable(tune.Trainable):
         # Nothing is claimed or built before the first step: while an actor still starts, Tune may hand
         # its trial to a reused one, and the late starter must not take the trial away from it.
         self._config = config
+        restrict_code(config)
         self._opened = False
         self._job: Job | None = None
         self._workers: Workers | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -192,8 +192,10 @@ def run_stage(
     scheduler: Any,
     settings: TrialsSettings,
     concurrent: int,
+    own_code: Sequence[str] = (),
 ) -> None:
-    """Run a source's trials to their ends, at most `concurrent` at a time.
+    """Run a source's trials to their ends, at most `concurrent` at a time. Their processes load no code but `own_code`
+    from outside raydarts.
 
     Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
     """
@@ -201,7 +203,7 @@ def run_stage(
     if remaining == 0:
         return
     rule = settings.out_of_memory
-    search = SourceSearch(source, display, ledger, common_config(settings))
+    search = SourceSearch(source, display, ledger, {**common_config(settings), "own_code": list(own_code)})
     try:
         tune.run(
             JobTrainable,

@@ -77,7 +77,7 @@ class AuxiliarySkip(Regularizer):
     def check(self, space: Space, epochs: int) -> None:
         if self.settings.operation == "conv1" and space.TASK is not Classification:
             raise InputError(
-                f"operation conv1 is a convolution, and the states of {space.NAME} are vectors: choose skip"
+                f"operation conv1 is a convolution, and the states of {space.registered} are vectors: choose skip"
             )
 
     def transform(self) -> MixedTransform | None:

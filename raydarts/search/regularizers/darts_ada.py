@@ -54,7 +54,9 @@ class DartsAda(Regularizer):
         """Nothing is changed yet; the weight decay is this remedy's from here on."""
         self._weight_decay = asked["weight_decay"]
         if self._weight_decay == 0 and self.settings.ratio is not None:
-            raise InputError(f"{self.NAME} multiplies the weight decay, which is 0: give weight_decay a value above 0")
+            raise InputError(
+                f"{self.registered} multiplies the weight decay, which is 0: give weight_decay a value above 0"
+            )
         return {"weight_decay": self._weight_decay}
 
     def on_epoch_start(self, now: Moment) -> None:

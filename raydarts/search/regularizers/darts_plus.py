@@ -13,7 +13,7 @@ from raydarts.errors import InputError
 from raydarts.search.moments import EpochReport, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
-from raydarts.spaces.primitives import BUILDABLE, build_operation
+from raydarts.spaces.primitives import build_operation, is_buildable
 
 Ranking = list[list[int]]
 
@@ -21,10 +21,13 @@ Ranking = list[list[int]]
 @cache
 def _has_weights(primitive: str) -> bool:
     """Whether a primitive has weights at stride 1; one that is not convolutional is taken to have some."""
-    if primitive not in BUILDABLE:
+    if not is_buildable(primitive):
         return True
-    with torch.device("meta"):  # nothing is initialised, so nothing is drawn
-        operation = build_operation(primitive, 2, 1, affine=False, normalised=False)
+    try:
+        with torch.device("meta"):  # nothing is initialised, so nothing is drawn
+            operation = build_operation(primitive, 2, 1, affine=False, normalised=False)
+    except TypeError:  # an activation of the user's own, which takes no channels
+        return True
     return any(True for _ in operation.parameters())
 
 
@@ -95,7 +98,7 @@ class DartsPlus(Regularizer):
             return
         if not any(len(columns) > 1 for edges in _learnable(space).values() for columns in edges):
             raise InputError(
-                f"stable_epochs: no edge of space {space.NAME} has two candidates with weights, so there is no "
+                f"stable_epochs: no edge of space {space.registered} has two candidates with weights, so there is no "
                 "ranking to watch; set stable_epochs to null"
             )
 

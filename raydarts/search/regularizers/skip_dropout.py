@@ -79,7 +79,9 @@ class SkipDropout(Regularizer):
     def check(self, space: Space, epochs: int) -> None:
         primitives = {primitive for cell in space.cells.values() for row in cell.candidates for primitive in row}
         if self._acts and space.SKIP not in primitives:
-            raise InputError(f"space {space.NAME} has no {space.SKIP} to drop; leave skip_dropout out or set rate: 0")
+            raise InputError(
+                f"space {space.registered} has no {space.SKIP} to drop; leave skip_dropout out or set rate: 0"
+            )
 
     def check_stages(self, stages: Sequence[SearchStage]) -> None:
         if isinstance(self.settings.rate, tuple) and len(self.settings.rate) != len(stages):

@@ -50,7 +50,7 @@ class SkipShare(RampedPenalty):
 
     def check(self, space: Space, epochs: int) -> None:
         if not any(_positions(space).values()):
-            raise InputError(f"space {space.NAME} has no {space.SKIP} on any edge: leave {self.NAME} out")
+            raise InputError(f"space {space.registered} has no {space.SKIP} on any edge: leave {self.registered} out")
 
     def attach(self, space: Space, objective: Any) -> None:
         self._skips = {name: found for name, found in _positions(space).items() if found}

@@ -23,11 +23,11 @@ def require_edges(space: Space, edges_per_node: int | None) -> None:
     if edges_per_node is None:
         return
     if space.KEEPS_ALL_EDGES:
-        raise InputError(f"edges_per_node: space {space.NAME} keeps every edge; leave edges_per_node out")
+        raise InputError(f"edges_per_node: space {space.registered} keeps every edge; leave edges_per_node out")
     if space.EXACT_EDGES and edges_per_node != space.EDGES_PER_NODE:
         raise InputError(
-            f"edges_per_node: every node of space {space.NAME} has {space.EDGES_PER_NODE} edge, not {edges_per_node}; "
-            "leave edges_per_node out"
+            f"edges_per_node: every node of space {space.registered} has {space.EDGES_PER_NODE} edge, not "
+            f"{edges_per_node}; leave edges_per_node out"
         )
 
 

@@ -37,8 +37,8 @@ class Threshold(Argmax):
         super().check(space)
         if space.EXACT_EDGES and self.settings.threshold > 0:
             raise InputError(
-                f"threshold: every node of space {space.NAME} has {space.EDGES_PER_NODE} edge, and this selection "
-                "leaves nodes without any; set threshold to 0, or select by argmax"
+                f"threshold: every node of space {space.registered} has {space.EDGES_PER_NODE} edge, and this "
+                "selection leaves nodes without any; set threshold to 0, or select by argmax"
             )
 
     def _pick(self, spec: CellSpec, weights: list[list[float]], space: Space) -> list[tuple[int, str]]:

@@ -134,7 +134,7 @@ def test_one_seed_and_an_adaptive_searcher_are_cautioned_of(run: Run) -> None:
     changed = replace(run, searches=searches, description={**run.description, "spec": adaptive})
     lines = " ".join(notes.cautions(changed))
     assert "share search seed 3" in lines
-    assert "TPE" in lines
+    assert "searcher (optuna)" in lines
     assert "1 search was stopped early" in lines
     assert "1 search failed" in lines
 
