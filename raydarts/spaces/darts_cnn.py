@@ -9,7 +9,7 @@ from pydantic import Field
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CELL_TYPES, CellSpace
 from raydarts.spaces.genotype import Genotype
-from raydarts.spaces.primitives import is_strided
+from raydarts.spaces.primitives import STRIDED, is_strided
 
 PRIMITIVES = (
     "none",
