@@ -17,10 +17,13 @@ _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20
 
 
-def open_whole(path: str | Place) -> RunDirectory:
-    """An existing run of which every file is sound. Raises `DamagedError` that names all that are not."""
+def open_whole(path: str | Place, *, replayed: bool = True) -> RunDirectory:
+    """An existing run of which every file is sound. Raises `DamagedError` that names all that are not.
+
+    `replayed`: its events will be replayed, so they must be those of its trials.
+    """
     run = RunDirectory.open(path)
-    if problems := damage_of(run.path).problems:
+    if problems := damage_of(run.path, replayed).problems:
         more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DamagedError(
             "\n".join(problems[:_SHOWN]) + f"{more}\n{run.path}: is damaged there, so nothing was started and nothing "
@@ -31,7 +34,7 @@ def open_whole(path: str | Place) -> RunDirectory:
     return run
 
 
-def damage_of(path: Place) -> Damage:
+def damage_of(path: Place, replayed: bool = True) -> Damage:
     """All that is wrong with the files of a run."""
     damage = Damage()
     run = RunDirectory.open(path, damage)
@@ -46,7 +49,7 @@ def damage_of(path: Place) -> Damage:
         read_promotion(run, stage.name)
         if description.get("stage") == stage.name and stage.source == GIVEN and not description.get("genotypes"):
             damage.note(run.files / "run.json", DamagedError(f"{run.path / 'run.json'}: damaged: genotypes missing"))
-    if description["kind"] == "sweep" and description.get("stage") in (None, SEARCH):
+    if replayed and description["kind"] == "sweep" and description.get("stage") in (None, SEARCH):
         _check_events(run, damage)
     _check_folders(run, trials, damage)
     return damage

@@ -26,7 +26,7 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
     sent too. Doing it twice sends nothing twice: W&B says of each run which epochs it has. Raises `RunError` where
     `path` is no run, `InputError` where wandb is missing or W&B cannot be reached or refuses: what was sent stays.
     """
-    run = open_whole(path)
+    run = open_whole(path, replayed=False)
     description = run.description()
     settings = _settings(run, given)
     wandb_module()
