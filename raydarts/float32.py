@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import torch
 
-_FLAGS = (
-    (torch.backends.cuda.matmul, "fp32_precision"),
-    (torch.backends.cudnn.conv, "fp32_precision"),  # type: ignore[attr-defined]
-    (torch.backends.cudnn.rnn, "fp32_precision"),
-    (torch.backends.mkldnn.matmul, "fp32_precision"),  # type: ignore[attr-defined]
-)
-"""Where torch keeps what it does. The last is a CPU's; torch changes it together with the first."""
+def _flags() -> tuple[tuple[Any, str], ...]:
+    """Where torch keeps what it does. The last is a CPU's; torch changes it together with the first."""
+    import torch  # noqa: PLC0415 - settings ask `require_float32`, and a trial's process reads them before it needs torch
+
+    return (
+        (torch.backends.cuda.matmul, "fp32_precision"),
+        (torch.backends.cudnn.conv, "fp32_precision"),  # type: ignore[attr-defined]
+        (torch.backends.cudnn.rnn, "fp32_precision"),
+        (torch.backends.mkldnn.matmul, "fp32_precision"),  # type: ignore[attr-defined]
+    )
 
 
 def _set_matmul(precise: bool) -> None:
     """By the function that sets torch's old and new flag alike: torch.compile read the old one until torch 2.13."""
+    import torch  # noqa: PLC0415
+
     torch.set_float32_matmul_precision("highest" if precise else "high")
 
 
@@ -32,7 +37,10 @@ def arithmetic(*, tf32: bool) -> Iterator[None]:
     The flags are the process's, so they are put back on leaving: in a process that runs many trials none has the
     setting of another. What a CPU does stays as it is.
     """
-    before = [getattr(*flag) for flag in _FLAGS]
+    import torch  # noqa: PLC0415
+
+    flags = _flags()
+    before = [getattr(*flag) for flag in flags]
     deterministic, on_cpu = torch.backends.cudnn.deterministic, before[-1]
     value = "tf32" if tf32 else "ieee"
     torch.backends.cudnn.deterministic = True
@@ -45,12 +53,14 @@ def arithmetic(*, tf32: bool) -> Iterator[None]:
     finally:
         torch.backends.cudnn.deterministic = deterministic
         _set_matmul(before[0] != "tf32")
-        for (backend, name), was in zip(_FLAGS, before, strict=True):
+        for (backend, name), was in zip(flags, before, strict=True):
             setattr(backend, name, was)
 
 
 def state() -> dict[str, bool]:
     """Whether TF32 is allowed now, in `matmul` and in `conv`."""
+    import torch  # noqa: PLC0415
+
     return {
         "matmul": torch.backends.cuda.matmul.fp32_precision == "tf32",
         "conv": torch.backends.cudnn.conv.fp32_precision == "tf32",  # type: ignore[attr-defined]
