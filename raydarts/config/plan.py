@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Plan:
     dimensions: tuple[dict[str, str | None], ...]
     presets: dict[str, list[str]]
     budget: dict[str, float]
+    idle: tuple[str, ...]
+    """Settings that do nothing in this spec, why, and what to write instead."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,7 +122,24 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         dimensions,
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
+        tuple(_idle(loaded, only)),
     )
+
+
+def _idle(loaded: LoadedSpec, only: str | None) -> Iterator[str]:
+    """What the spec asks for and nothing uses."""
+    searched = only in (None, SEARCH)
+    given = {"sweep": loaded.sweep.resources} if searched else {}
+    given |= {each.section: each.settings.resources for each in loaded.stages.chain() if only in (None, each.name)}
+    for section, resources in given.items():
+        if resources.gpus > 1:
+            each = "" if section == "sweep" else f", or gpus: 1 and workers: {resources.gpus:g}"
+            yield (
+                f"{section}.resources.gpus is {resources.gpus:g}, and a process computes on one GPU: the rest is idle; "
+                f"write gpus: 1{each}"
+            )
+    if searched and (why := loaded.sweep.scheduler.build().idle(longest(loaded.search))) is not None:
+        yield why
 
 
 def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -> Stage:
@@ -155,4 +175,5 @@ def render(found: Plan) -> RenderableType:
     parts: list[RenderableType] = [paragraph(found.question)] if found.question else []
     parts += [line(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
     shown = [swept] if any(stage.name == SEARCH for stage in found.stages) and found.dimensions else []
-    return Group(*parts, stages, *_budget(found), *shown)
+    idle = [line(f"does nothing: {why}") for why in found.idle]
+    return Group(*parts, stages, *_budget(found), *shown, *idle)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +21,22 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def seconds_left(durations: Sequence[float], ages: Sequence[float], waiting: int) -> float | None:
+    """How long a stage still takes, in seconds, or None while no trial of it has ended.
+
+    A trial is taken to last as long as those that ended (`durations`) did on average. Those that run are of these
+    `ages`; each place that they hold takes the next of the `waiting` trials when it is free.
+    """
+    if not durations:
+        return None
+    usual = fmean(durations)
+    places = [max(usual - age, 0.0) for age in ages] or [0.0]
+    heapq.heapify(places)
+    for _ in range(waiting):
+        heapq.heapreplace(places, places[0] + usual)
+    return max(places)
 
 
 class Display:
@@ -41,7 +59,8 @@ class Display:
         self._running.clear()
         self._best: tuple[float, str] | None = None
         self._started = time.monotonic()
-        self._fresh = 0
+        self._since: dict[str, float] = {}
+        self._durations: list[float] = []
 
     def __enter__(self) -> Display:
         if self._enabled and self._console.is_terminal:
@@ -60,6 +79,7 @@ class Display:
 
     def started(self, trial: str) -> None:
         self._running[trial] = 0
+        self._since[trial] = time.monotonic()
 
     def epoch(self, trial: str, epoch: int) -> None:
         self._running[trial] = epoch
@@ -71,7 +91,8 @@ class Display:
 
     def finished(self, trial: str, status: str, value: float | None, error: str | None = None) -> None:
         self._running.pop(trial, None)
-        self._fresh += 1
+        if trial in self._since:
+            self._durations.append(time.monotonic() - self._since.pop(trial))
         self._counts[status] += 1
         self._consider(trial, value)
         shown = error if error else f"{self._score.metric} {'unknown' if value is None else f'{value:.4f}'}"
@@ -81,6 +102,7 @@ class Display:
     def halted(self, trial: str) -> None:
         """A trial was stopped for now, without a result."""
         epoch = self._running.pop(trial, 0)
+        self._since.pop(trial, None)
         self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} halted after epoch {epoch}")
 
     @property
@@ -94,8 +116,11 @@ class Display:
             self._best = (value, trial)
 
     def _panel(self) -> Table:
-        elapsed = time.monotonic() - self._started
-        left = _clock(elapsed / self._fresh * max(self._total - self._ended, 0)) if self._fresh else "unknown"
+        now = time.monotonic()
+        elapsed = now - self._started
+        waiting = max(self._total - self._ended - len(self._running), 0)
+        seconds = seconds_left(self._durations, [now - since for since in self._since.values()], waiting)
+        left = "unknown" if seconds is None else _clock(seconds)
         table = Table.grid(padding=(0, 2))
         table.add_row("stage", self._stage)
         done = self._counts["completed"]

@@ -27,6 +27,15 @@ class Asha(Scheduler):
         max_epochs: int | None = Field(None, ge=1)
         brackets: int = Field(1, ge=1)
 
+    def idle(self, epochs: int) -> str | None:
+        grace = self.settings.grace_period
+        if grace < min(epochs, self.settings.max_epochs or epochs):
+            return None
+        return (
+            f"sweep.scheduler.grace_period is {grace}, and trials run at most {epochs} epochs: asha stops none before "
+            "its last epoch; lower grace_period, or write scheduler: fifo"
+        )
+
     def build(self, horizon: Horizon) -> Any:
         from raydarts.sweep.halving import Halving  # noqa: PLC0415 - listing needs no Ray
 

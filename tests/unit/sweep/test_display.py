@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from raydarts.runs.score import ACCURACY
-from raydarts.sweep.display import Display
+from raydarts.sweep.display import Display, seconds_left
 
 
 def told(console: Console, enabled: bool = True) -> str:
@@ -35,3 +36,27 @@ def test_in_a_terminal_the_panel_tells_how_far_it_is() -> None:
     assert "0002 (epoch 7)" in text
     assert "validation_accuracy 0.2500 (trial 0000)" in text
     assert "left" in text
+
+
+def test_the_time_left_counts_what_runs_and_the_places_there_are() -> None:
+    assert seconds_left([], [3.0], 5) is None
+    assert seconds_left([10.0, 20.0], [12.0], 0) == 3.0, "the last trial of a stage: what is left of it"
+    assert seconds_left([15.0], [12.0, 5.0], 0) == 10.0
+    assert seconds_left([15.0], [12.0, 5.0], 3) == 33.0, "places are free after 3 and 10 s, then at 18, 25 and 33 s"
+    assert seconds_left([15.0], [40.0], 0) == 0.0
+
+
+def test_near_the_end_of_a_stage_the_panel_tells_what_is_left_of_its_last_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 0.0, 0.0, 60.0, *[108.0] * 20])
+    monkeypatch.setattr("raydarts.sweep.display.time.monotonic", lambda: next(clock))
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    shown = Display(ACCURACY, True, console)
+    shown.begin("search", 2, ACCURACY)
+    shown.started("0000")
+    shown.finished("0000", "completed", 0.5)
+    shown.started("0001")
+    monkeypatch.setattr("raydarts.sweep.display.time.monotonic", lambda: 156.0)
+    console.print(shown._panel())
+    assert "about 0:00:12 left" in console.file.getvalue()  # type: ignore[attr-defined]
