@@ -176,6 +176,12 @@ def hostile(run: Path, module: str) -> Path:
     (run / "run.json").write_text(json.dumps(description))
     shutil.rmtree(run / "trials" / "0005")  # something is left to be done
     (run / "status.json").write_text('{"status": "interrupted"}')
+    asked = [json.loads(file.read_text()) for file in sorted(run.glob("trials/*/trial.json"))]
+    events = [
+        {"event": "ask", "index": index, "config": trial["config"], "choices": trial["choices"]}
+        for index, trial in enumerate(asked)
+    ]
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return run
 
 

@@ -14,7 +14,7 @@ from raydarts.sweep import gate
 
 COMMON = """
 import os, sys
-class Seen(Exception): pass
+class Seen(BaseException): pass  # what loads own code turns any Exception into words
 class Hook:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "ray":
