@@ -189,13 +189,14 @@ def hostile(run: Path, module: str) -> Path:
 def test_a_run_of_somebody_elses_is_read_and_refused_and_nothing_of_it_is_run(
     where: str, tmp_path: Path, command: Command
 ) -> None:
+    # Not "runs": tests/fuzz/runs.py is a module of that name wherever pytest has loaded the fuzzers.
     module = {
-        "in the run": "runs.friend.evil_code",
-        "beside runs": "runs.evil_code",
+        "in the run": "kept_runs.friend.evil_code",
+        "beside runs": "kept_runs.evil_code",
         "in the working folder": "evil_code",
     }[where]
-    run = hostile(tmp_path / "runs" / "friend", module)
-    for folder in (tmp_path, tmp_path / "runs", run):
+    run = hostile(tmp_path / "kept_runs" / "friend", module)
+    for folder in (tmp_path, tmp_path / "kept_runs", run):
         (folder / "evil_code.py").write_text(EVIL)
     code, out, err = command("resume", run)
     assert code == 2, out + err
