@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torchvision.datasets import CIFAR10
-
 from raydarts.data.downloaded import Downloaded, Part, cifar
 
 FOLDER = "cifar-10-batches-py"
@@ -27,4 +25,6 @@ class Cifar10(Downloaded):
         return (FOLDER,)
 
     def read(self, root: str, download: bool) -> tuple[Part, Part]:
+        from torchvision.datasets import CIFAR10  # noqa: PLC0415 - it takes seconds, as it loads torch's compiler
+
         return cifar(CIFAR10, root, download)

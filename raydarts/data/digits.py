@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from raydarts.data.base import Dataset, ImageArrays
+from raydarts.errors import DataError
 
-TEST_FRACTION = 0.2
-TEST_SEED = 20180624
+TEST_IMAGES = 360
+SPLIT = Path(__file__).with_name("digits_split.npy")
+"""The order of the images, `(1797,)`: the training images first, then the test images."""
 
 
 class Digits(Dataset):
     """Handwritten digits that scikit-learn ships: 1,797 grey images of 8x8 pixels, 10 classes.
 
-    It has no test split of its own: ours is a fifth of the images (360), stratified by class, drawn
-    once with a fixed seed. Values 0..16 become 0..240.
+    scikit-learn has no test split of them. Ours is a fifth of the images (360), stratified by class. It was drawn once
+    with scikit-learn's `train_test_split` (seed 20180624) and is kept in a file, so that no version of scikit-learn
+    changes it. Values 0..16 become 0..240.
     """
 
     NAME = "digits"
@@ -26,13 +30,19 @@ class Digits(Dataset):
         return self.load()
 
     def load(self) -> ImageArrays:
-        found = load_digits()
-        images = (found.images * 15).astype(np.uint8)[..., None]
-        train, test, train_labels, test_labels = train_test_split(
-            images,
-            found.target.astype(np.int64),
-            test_size=TEST_FRACTION,
-            random_state=TEST_SEED,
-            stratify=found.target,
-        )
-        return ImageArrays.of("digits", train, train_labels, test, test_labels, 10)
+        table = np.loadtxt(_file(), delimiter=",", dtype=np.uint8)
+        images, labels = (table[:, :64] * 15).reshape(-1, 8, 8, 1), table[:, 64].astype(np.int64)
+        order = np.load(SPLIT)
+        train, test = order[:-TEST_IMAGES], order[-TEST_IMAGES:]
+        return ImageArrays.of("digits", images[train], labels[train], images[test], labels[test], 10)
+
+
+def _file() -> Path:
+    """The table that `load_digits` reads. scikit-learn itself is not imported: that takes a second in every process."""
+    package = find_spec("sklearn")
+    places = [] if package is None else list(package.submodule_search_locations or ())
+    files = [Path(place) / "datasets" / "data" / "digits.csv.gz" for place in places]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise DataError("digits: scikit-learn, which ships them, is not installed: pip install scikit-learn")
+    return file

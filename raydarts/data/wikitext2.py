@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchvision.datasets.utils import download_and_extract_archive
-
 from raydarts.data.text_files import DownloadedText
 
 URL = "https://wikitext.smerity.com/wikitext-2-v1.zip"
@@ -31,4 +29,6 @@ class WikiText2(DownloadedText):
         return folder / "wiki.train.tokens", folder / "wiki.valid.tokens", folder / "wiki.test.tokens"
 
     def fetch(self, root: Path) -> None:
+        from torchvision.datasets.utils import download_and_extract_archive  # noqa: PLC0415 - it takes seconds, as it loads torch's compiler
+
         download_and_extract_archive(URL, str(root), md5=MD5)

@@ -35,3 +35,24 @@ print("good")
 def test_a_trials_process_loads_torch_only_with_its_job() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "good", done.stderr
+
+
+VALIDATE = """
+import sys
+sys.argv = ["raydarts", "validate", "sweeps/quick.yaml"]
+from raydarts.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+slow = {"torchvision", "sklearn", "scipy.stats", "pandas", "matplotlib", "ray", "optuna", "torch._dynamo"} & set(sys.modules)
+assert not slow, slow
+print("good")
+"""
+
+
+def test_a_spec_is_validated_without_libraries_that_take_seconds_to_load() -> None:
+    """Each process of a trial loads what `validate` loads, and more: torchvision alone takes 3 seconds."""
+    command = [sys.executable, "-c", VALIDATE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip().endswith("good"), done.stderr

@@ -16,7 +16,7 @@ import scipy.io
 from torchvision import datasets
 from trap import Trap
 
-from raydarts.data import cifar10, downloaded
+from raydarts.data import downloaded
 from raydarts.data.cifar10 import Cifar10
 from raydarts.data.cifar100 import Cifar100
 from raydarts.data.downloaded import Downloaded
@@ -198,7 +198,7 @@ def test_only_one_process_downloads_to_a_folder(tmp_path: Path, monkeypatch: pyt
             downloads.append(time.monotonic())
             self.data, self.targets = pixels(0, 2), [0, 1]
 
-    monkeypatch.setattr(cifar10, "CIFAR10", Stand)
+    monkeypatch.setattr(datasets, "CIFAR10", Stand)
     context = multiprocessing.get_context("fork")
     held = context.Event()
     other = context.Process(target=hold, args=(tmp_path, held))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from torchvision.datasets import utils as torchvision_utils
 
 from raydarts.data import ptb, wikitext2
 from raydarts.data.ptb import PennTreebank
@@ -232,7 +233,7 @@ def test_ptb_downloads_what_is_missing_by_its_sum(tmp_path: Path, monkeypatch: p
         asked.append((url, md5))
         (Path(root) / name).write_text("a b\n")
 
-    monkeypatch.setattr(ptb, "download_url", download)
+    monkeypatch.setattr(torchvision_utils, "download_url", download)
     (tmp_path / "ptb.valid.txt").write_text("a\n")
     load(PennTreebank, root=str(tmp_path))
     assert [url.rsplit("/", 1)[-1] for url, _ in asked] == ["ptb.train.txt", "ptb.test.txt"]
@@ -249,5 +250,5 @@ def test_wikitext2_is_unpacked_where_its_files_are_looked_for(tmp_path: Path, mo
         with zipfile.ZipFile(buffer) as archive:
             archive.extractall(root)
 
-    monkeypatch.setattr(wikitext2, "download_and_extract_archive", download)
+    monkeypatch.setattr(torchvision_utils, "download_and_extract_archive", download)
     assert len(load(WikiText2, root=str(tmp_path)).test) == 3
