@@ -45,7 +45,8 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-slow = {"torchvision", "sklearn", "scipy.stats", "pandas", "matplotlib", "ray", "optuna", "torch._dynamo"} & set(sys.modules)
+names = {"torchvision", "sklearn", "scipy.stats", "pandas", "matplotlib", "ray", "optuna", "torch._dynamo"}
+slow = names & set(sys.modules)
 assert not slow, slow
 print("good")
 """
