@@ -60,6 +60,18 @@ def test_a_resume_runs_no_code_that_lies_in_the_run(key: str, run: Path) -> None
     assert "whose code lies in" in resumed.err
 
 
+def test_a_run_that_was_not_made_here_runs_no_code_unasked(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "code_beside_runs.py").write_text(EVIL)
+    description = json.loads((run / "run.json").read_text())
+    description["spec"]["search"]["space"] = "code_beside_runs:X"
+    (run / "run.json").write_text(json.dumps(description))
+    resumed = run_command(["resume", run])
+    assert not (tmp_path / "it-was-run").exists()
+    assert resumed.code == 2
+    assert f"code_beside_runs:X, from {tmp_path}/code_beside_runs.py" in resumed.err
+    assert "--trust" in resumed.err
+
+
 def link(file: Path, target: Path) -> None:
     file.unlink(missing_ok=True)
     file.symlink_to(target)
@@ -91,7 +103,10 @@ def test_an_id_that_leads_out_of_the_run_is_refused(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_rows_that_are_a_link_are_not_appended_to(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "there"), [("metrics.jsonl", False), ("metrics.jsonl", True), ("times.jsonl", True)])
+def test_lines_that_are_a_link_are_not_appended_to(
+    name: str, there: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A search is interrupted after one of two epochs, so that a resume has a row to write."""
     (tmp_path / "spec.yaml").write_text(TINY.replace("epochs: 1", "epochs: 2"))
     run_epoch, begun = Search.run_epoch, []
@@ -104,17 +119,16 @@ def test_rows_that_are_a_link_are_not_appended_to(run: Path, tmp_path: Path, mon
 
     monkeypatch.setattr(Search, "run_epoch", interrupted)
     assert run_command(["search", "spec.yaml", "--storage", tmp_path / "runs", "--name", "mine"]).code == 130
-    mine = tmp_path / "runs" / "mine"
-    rows = mine / "trials" / "0000" / "metrics.jsonl"
-    another = tmp_path / "another.jsonl"
-    rows.rename(another)
-    before = another.read_bytes()
-    assert before.count(b"\n") == 1
-    rows.symlink_to(another)
+    mine, another = tmp_path / "runs" / "mine", tmp_path / "another.jsonl"
+    lines = mine / "trials" / "0000" / name
+    if there:
+        lines.rename(another)
+    link(lines, another)
+    before = another.read_bytes() if there else None
     resumed = run_command(["resume", mine])
-    assert another.read_bytes() == before
+    assert (another.read_bytes() if another.exists() else None) == before
     assert resumed.code == 2
-    assert f"{rows}: is a link" in resumed.err
+    assert f"{lines}: is a link" in resumed.err
 
 
 ESCAPES = "\\e[31mred\\e]0;title\\a\\u202e"
