@@ -19,7 +19,7 @@ from raydarts import __version__, cli_cluster, cli_results, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.naming import derived
-from raydarts.terminal import CleanConsole, clean_warnings, complain
+from raydarts.terminal import clean_warnings, complain, console, say
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
@@ -36,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = CleanConsole()
 for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
@@ -102,10 +101,6 @@ def _run_path(storage: Place, name: str | None, default: str) -> Place:
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
-def _print_lines(lines: list[str]) -> None:
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
 @app.command()
 def sweep(
     spec: SpecPath,
@@ -144,20 +139,20 @@ def sweep(
 
     if dry_run:
         held = describe_data(loaded.stages, loaded.data, stage, load=False)
-        console.print(render(planned))
-        _print_lines(held)
+        console().print(render(planned))
+        say(console(), held)
         if address is None:
-            _print_lines([str(here(loaded, stage))])
+            say(console(), [str(here(loaded, stage))])
         return
     from raydarts.sweep.runner import start_sweep
 
     check_resources(loaded, address, stage)  # before data are loaded, which may be a download
     held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     path = _run_path(storage, name, loaded.name)
-    console.print(render(planned))
-    _print_lines(held)
+    console().print(render(planned))
+    say(console(), held)
     if address is None:
-        _print_lines([str(here(loaded, stage))])
+        say(console(), [str(here(loaded, stage))])
     code = start_sweep(
         loaded,
         path.parent,
@@ -192,7 +187,7 @@ def resume(
             raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
         if sets:
             raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
-        single.resume(open_whole(run), console, asking(trust))
+        single.resume(open_whole(run), console(), asking(trust))
         return
     from raydarts.sweep import gate
 
@@ -206,7 +201,7 @@ def _finish(code: int, path: Place) -> None:
     from raydarts.report.tables import summary
 
     if code in (0, 1, 3):
-        console.print(summary(path))
+        console().print(summary(path))
     raise typer.Exit(code)
 
 
@@ -222,7 +217,7 @@ def search(
     from raydarts.single import start_search
 
     loaded = _load(spec, sets)
-    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console)
+    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console())
 
 
 @app.command()
@@ -247,7 +242,7 @@ def evaluate(
     from raydarts.single import start_evaluation
 
     path = _run_path(storage, name, derived(genotype.stem, "evaluation"))
-    start_evaluation(genotype, spec, sets or [], seed, path, gpu, console, asking(trust))
+    start_evaluation(genotype, spec, sets or [], seed, path, gpu, console(), asking(trust))
 
 
 @app.command()
@@ -284,7 +279,7 @@ def show(
     else:
         from raydarts.report.tables import facts_table
 
-        console.print(facts_table(known))
+        console().print(facts_table(known))
 
 
 @app.command(name="list")
@@ -310,7 +305,7 @@ def list_(
         cli_results.print_json(rows)
     else:
         shown = {"preset": presets_table, "presets": presets_table} | dict.fromkeys(REMEDIES, remedies_table)
-        console.print(shown.get(family or "", table)(rows))
+        console().print(shown.get(family or "", table)(rows))
 
 
 @app.command()
@@ -344,8 +339,8 @@ def validate(
         )
     else:
         for found, held, machine in plans:
-            console.print(render(found))
-            _print_lines([*held, str(machine)])
+            console().print(render(found))
+            say(console(), [*held, str(machine)])
     if problems:
         raise SpecError(problems)
 
@@ -353,7 +348,7 @@ def validate(
 @app.command()
 def version() -> None:
     """The version of raydarts."""
-    console.print(__version__)
+    console().print(__version__)
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.commands import CrashError, run_here
 from tests.fuzz.guard import guarded
-from tests.fuzz.harness import LONGEST, CrashError, run_command
 
 Make = Callable[[random.Random, Path], Sequence[str]]
 """Writes one input into a folder and says the command line that reads it."""
+LONGEST = 5.0
+"""Seconds that a command may take on an input that is small."""
 _LONGEST_MESSAGE = 50_000
 
 
@@ -27,7 +29,7 @@ def feed(make: Make, warm_up: Make, inputs: int, seed: int, first: int = 0) -> l
     """
     faults: list[str] = []
     with guarded() as (folder, seen):
-        run_command(warm_up(random.Random(0), folder))
+        run_here(*warm_up(random.Random(0), folder))
         seen.clear()
         for number in range(first, first + inputs):
             arguments = make(random.Random(f"{seed}-{number}"), folder)
@@ -44,7 +46,7 @@ def feed(make: Make, warm_up: Make, inputs: int, seed: int, first: int = 0) -> l
 
 def _fault(arguments: Sequence[str]) -> list[str]:
     try:
-        outcome = run_command(arguments)
+        outcome = run_here(*arguments)
     except CrashError as crash:
         told = str(crash)
         return [f"{told[:300]} ... {told[-1500:]}"]
