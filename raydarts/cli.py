@@ -269,11 +269,14 @@ def show(
     admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))
     if not as_json or out is not None:
-        from raydarts.report.drawing import draw_genotype
+        from raydarts.report.drawing import draw_genotype, unreadable
 
         target = out or genotype.with_suffix(".png")
-        draw_genotype(found.to_json(), target, title)
-        known["drawing"] = str(target)
+        if out is None and (reason := unreadable(found.to_json())):
+            known["drawing"] = f"none: {reason}"
+        else:
+            draw_genotype(found.to_json(), target, title)
+            known["drawing"] = str(target)
     if as_json:
         cli_results.print_json(known)
     else:
