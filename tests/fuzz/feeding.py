@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.commands import CrashError, run_here
 from tests.fuzz.guard import guarded
@@ -17,6 +18,15 @@ Make = Callable[[random.Random, Path], Sequence[str]]
 LONGEST = 5.0
 """Seconds that a command may take on an input that is small."""
 _LONGEST_MESSAGE = 50_000
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in a tree at which a value stands: a container and a key of it."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found: list[tuple[Any, Any]] = []
+    for key, item in items:
+        found += [(value, key), *places(item)]
+    return found
 
 
 def feed(make: Make, warm_up: Make, inputs: int, seed: int, first: int = 0) -> list[str]:
