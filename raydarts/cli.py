@@ -1,8 +1,7 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed, 5 Ray was
-lost: the cluster's head or the local Ray (all three can be resumed), 130 interrupted. Commands import what they need
-when they run, so that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes are in `EXIT_CODES`, and for each command in docs/exit-codes.md. Commands import what they need when they run,
+so that `--help`, `show` and `list` are quick and work without Ray.
 """
 
 from __future__ import annotations
@@ -28,8 +27,18 @@ if TYPE_CHECKING:
     from raydarts.runs.place import Place
     from raydarts.runs.trust import Ask
 
+EXIT_CODES = {
+    0: "done",
+    1: "a trial failed, or parts of a run are damaged (they are named, the rest is shown)",
+    2: "something that was given is wrong: the command line, a spec, data, a run, a cluster",
+    3: "halted, the budget is spent; resume with a larger one",
+    4: "the storage failed; can be resumed",
+    5: "Ray was lost: the cluster's head or the local Ray; can be resumed",
+    130: "interrupted; can be resumed",
+}
 app = typer.Typer(
     name="raydarts",
+    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<5}{text}" for code, text in EXIT_CODES.items()),
     help="Sweep differentiable architecture search (DARTS) on Ray, retrain the best genotypes, rank them honestly.",
     no_args_is_help=True,
     add_completion=False,
@@ -90,7 +99,10 @@ def asking(trust: bool) -> Ask:
     from raydarts.runs.trust import never
 
     def ask(text: str) -> bool:
-        return trust or typer.confirm(f"{text}\nRun it?", err=True)
+        try:
+            return trust or typer.confirm(f"{text}\nRun it?", err=True)
+        except typer.Abort:  # Ctrl-C or Ctrl-D for an answer
+            return False
 
     return ask if trust or (sys.stdin.isatty() and sys.stderr.isatty()) else never
 
