@@ -1,7 +1,7 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes are in `EXIT_CODES`, and for each command in docs/exit-codes.md. Commands import what they need when they run,
-so that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes are in `EXIT_CODES`, and for each command in docs/exit-codes.md. Commands import what they need when they
+run, so that `--help`, `show` and `list` are quick and work without Ray.
 """
 
 from __future__ import annotations
