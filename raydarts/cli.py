@@ -1,8 +1,7 @@
 """The command line: `raydarts sweep SPEC` and what belongs to it.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 3 halted with the budget spent, 4 the storage failed, 5 Ray was
-lost: the cluster's head or the local Ray (all three can be resumed), 130 interrupted. Commands import what they need
-when they run, so that `--help`, `show` and `list` are quick and work without Ray.
+Exit codes are in `EXIT_CODES`, and for each command in docs/exit-codes.md. Commands import what they need when they
+run, so that `--help`, `show` and `list` are quick and work without Ray.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from raydarts import __version__, cli_cluster, cli_results, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.naming import derived
-from raydarts.terminal import CleanConsole, clean_warnings, complain
+from raydarts.terminal import clean_warnings, complain, console, say
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
@@ -28,15 +27,24 @@ if TYPE_CHECKING:
     from raydarts.runs.place import Place
     from raydarts.runs.trust import Ask
 
+EXIT_CODES = {
+    0: "done",
+    1: "a trial failed, or parts of a run are damaged (they are named, the rest is shown)",
+    2: "something that was given is wrong: the command line, a spec, data, a run, a cluster",
+    3: "halted, the budget is spent; resume with a larger one",
+    4: "the storage failed; can be resumed",
+    5: "Ray was lost: the cluster's head or the local Ray; can be resumed",
+    130: "interrupted; can be resumed",
+}
 app = typer.Typer(
     name="raydarts",
+    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<5}{text}" for code, text in EXIT_CODES.items()),
     help="Sweep differentiable architecture search (DARTS) on Ray, retrain the best genotypes, rank them honestly.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = CleanConsole()
 for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
@@ -91,7 +99,10 @@ def asking(trust: bool) -> Ask:
     from raydarts.runs.trust import never
 
     def ask(text: str) -> bool:
-        return trust or typer.confirm(f"{text}\nRun it?", err=True)
+        try:
+            return trust or typer.confirm(f"{text}\nRun it?", err=True)
+        except typer.Abort:  # Ctrl-C or Ctrl-D for an answer
+            return False
 
     return ask if trust or (sys.stdin.isatty() and sys.stderr.isatty()) else never
 
@@ -100,10 +111,6 @@ def _run_path(storage: Place, name: str | None, default: str) -> Place:
     from raydarts.config.spec import check_name
 
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
-
-
-def _print_lines(lines: list[str]) -> None:
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -144,20 +151,20 @@ def sweep(
 
     if dry_run:
         held = describe_data(loaded.stages, loaded.data, stage, load=False)
-        console.print(render(planned))
-        _print_lines(held)
+        console().print(render(planned))
+        say(console(), held)
         if address is None:
-            _print_lines([str(here(loaded, stage))])
+            say(console(), [str(here(loaded, stage))])
         return
     from raydarts.sweep.runner import start_sweep
 
     check_resources(loaded, address, stage)  # before data are loaded, which may be a download
     held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     path = _run_path(storage, name, loaded.name)
-    console.print(render(planned))
-    _print_lines(held)
+    console().print(render(planned))
+    say(console(), held)
     if address is None:
-        _print_lines([str(here(loaded, stage))])
+        say(console(), [str(here(loaded, stage))])
     code = start_sweep(
         loaded,
         path.parent,
@@ -192,7 +199,7 @@ def resume(
             raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
         if sets:
             raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
-        single.resume(open_whole(run), console, asking(trust))
+        single.resume(open_whole(run), console(), asking(trust))
         return
     from raydarts.sweep import gate
 
@@ -206,7 +213,7 @@ def _finish(code: int, path: Place) -> None:
     from raydarts.report.tables import summary
 
     if code in (0, 1, 3):
-        console.print(summary(path))
+        console().print(summary(path))
     raise typer.Exit(code)
 
 
@@ -222,7 +229,7 @@ def search(
     from raydarts.single import start_search
 
     loaded = _load(spec, sets)
-    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console)
+    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console())
 
 
 @app.command()
@@ -247,7 +254,7 @@ def evaluate(
     from raydarts.single import start_evaluation
 
     path = _run_path(storage, name, derived(genotype.stem, "evaluation"))
-    start_evaluation(genotype, spec, sets or [], seed, path, gpu, console, asking(trust))
+    start_evaluation(genotype, spec, sets or [], seed, path, gpu, console(), asking(trust))
 
 
 @app.command()
@@ -274,17 +281,20 @@ def show(
     admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))
     if not as_json or out is not None:
-        from raydarts.report.drawing import draw_genotype
+        from raydarts.report.drawing import draw_genotype, unreadable
 
         target = out or genotype.with_suffix(".png")
-        draw_genotype(found.to_json(), target, title)
-        known["drawing"] = str(target)
+        if out is None and (reason := unreadable(found.to_json())):
+            known["drawing"] = f"none: {reason}"
+        else:
+            draw_genotype(found.to_json(), target, title)
+            known["drawing"] = str(target)
     if as_json:
         cli_results.print_json(known)
     else:
         from raydarts.report.tables import facts_table
 
-        console.print(facts_table(known))
+        console().print(facts_table(known))
 
 
 @app.command(name="list")
@@ -310,7 +320,7 @@ def list_(
         cli_results.print_json(rows)
     else:
         shown = {"preset": presets_table, "presets": presets_table} | dict.fromkeys(REMEDIES, remedies_table)
-        console.print(shown.get(family or "", table)(rows))
+        console().print(shown.get(family or "", table)(rows))
 
 
 @app.command()
@@ -344,8 +354,8 @@ def validate(
         )
     else:
         for found, held, machine in plans:
-            console.print(render(found))
-            _print_lines([*held, str(machine)])
+            console().print(render(found))
+            say(console(), [*held, str(machine)])
     if problems:
         raise SpecError(problems)
 
@@ -353,7 +363,7 @@ def validate(
 @app.command()
 def version() -> None:
     """The version of raydarts."""
-    console.print(__version__)
+    console().print(__version__)
 
 
 def main() -> None:

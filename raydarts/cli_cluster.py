@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 import typer
 
 from raydarts.cli_paths import given_file
-from raydarts.cli_results import console
 from raydarts.errors import InputError
-from raydarts.terminal import clean, complain
+from raydarts.terminal import clean, complain, console, say
 
 ADDRESS = "http://127.0.0.1:8265"
 
@@ -70,7 +69,7 @@ def submit(
     _warn_unencrypted(address)
     submission.submit_job(client, job, arguments, file)
     told = submission.wait_for_acceptance(client, job)
-    console.print(f"{job}: {told or 'running'}; the run is {run}", soft_wrap=True)
+    say(console(), [f"{job}: {told or 'running'}; the run is {run}"])
     _how_to_go_on(job, address, run)
     if follow:
         raise typer.Exit(_follow(client, job))
@@ -113,7 +112,7 @@ def _how_to_go_on(job: str, address: str, run: str) -> None:
         ("go on", f"raydarts submit --resume {run} --address {address}"),
         ("results", f"raydarts report {run}   # on a machine that sees it"),
     ):
-        console.print(f"  {what + ':':12}{command}", soft_wrap=True, highlight=False, markup=False)
+        say(console(), [f"  {what + ':':12}{command}"])
 
 
 def _follow(client: object, job: str) -> int:

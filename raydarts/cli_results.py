@@ -12,7 +12,7 @@ import typer
 from raydarts.cli_paths import given_file, given_place
 from raydarts.errors import InputError
 from raydarts.runs.reading import Damage
-from raydarts.terminal import CleanConsole
+from raydarts.terminal import console, say
 
 RunPath = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
@@ -24,9 +24,6 @@ RunPath = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
-console = CleanConsole()
 
 
 def print_json(value: Any) -> None:
@@ -61,13 +58,13 @@ def status(
         raise InputError("--json prints once: leave --watch out")
     damage = Damage()
     if watch:
-        follow(run, console, every)
+        follow(run, console(), every)
     if as_json:
         print_json(status_json(run, damage))
     else:
         shown = status_table(run, damage)
         if not watch:
-            console.print(shown)
+            console().print(shown)
     tell_damage(damage)
 
 
@@ -95,11 +92,11 @@ def report(
     if html:
         from raydarts.report.html import write_html
 
-        console.print(str(write_html(run, out, damage)), markup=False, highlight=False, soft_wrap=True)
+        say(console(), [write_html(run, out, damage)])
     elif as_json:
         print_json(report_of(run, damage))
     else:
-        console.print(full(run, damage))
+        console().print(full(run, damage))
     tell_damage(damage)
 
 
@@ -118,7 +115,7 @@ def export(
 
     damage = Damage()
     rows = export_run(run, to, epochs=epochs, damage=damage)
-    console.print(f"{to}: {rows} rows", markup=False, highlight=False, soft_wrap=True)
+    say(console(), [f"{to}: {rows} rows"])
     tell_damage(damage)
 
 
@@ -131,7 +128,7 @@ def compare(first: RunPath, second: RunPath, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        console.print(comparison_table(found))
+        console().print(comparison_table(found))
     tell_damage(damage)
 
 

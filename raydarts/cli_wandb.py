@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from raydarts.cli_paths import given_place
-from raydarts.cli_results import RunPath, console
+from raydarts.cli_results import RunPath
 from raydarts.errors import InputError
+from raydarts.terminal import console, say
 
 app = typer.Typer(name="wandb", help="Weights & Biases: what a run gives to it.", no_args_is_help=True)
 
@@ -51,7 +52,7 @@ def report(
         from raydarts.tracking.report_save import save
 
         made = save(run, entity, project)
-    console.print(made, markup=False, highlight=False, soft_wrap=True)
+    say(console(), [made])
 
 
 @app.command()
@@ -73,7 +74,7 @@ def sync(
         raise InputError(f"--mode {mode}: online or offline")
 
     def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console(), [line])
 
     sent = send(run, tell, again=again, mode=mode, entity=entity, project=project)
     tell(f"{sent} run(s) {'sent' if mode == 'online' else 'written'}")

@@ -10,7 +10,6 @@ import torch
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
@@ -32,6 +31,7 @@ from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.spaces.genotype_source import GenotypeFile
+from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)
 
@@ -69,7 +69,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     )
     remember(run)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
-    _say(held, console)
+    say(console, held)
     go_on(run, console)
 
 
@@ -136,14 +136,8 @@ def start_evaluation(
     run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=_own_code(names))
     remember(run)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
-    _say(held, console)
+    say(console, held)
     go_on(run, console)
-
-
-def _say(lines: list[str], console: Console) -> None:
-    if not lines:
-        return
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def _threads(asked: float, key: str, console: Console) -> int:
@@ -151,7 +145,7 @@ def _threads(asked: float, key: str, console: Console) -> int:
     threads, found = max(1, int(asked)), cpus()
     if threads > found.usable:
         text = f"{key} is {asked:g}, but this process may use {found}: it trains on {found.usable} thread(s)"
-        console.print(text, markup=False, highlight=False)
+        say(console, [text])
     return min(threads, found.usable)
 
 
@@ -240,12 +234,12 @@ def _line(row: dict[str, Any]) -> str:
 
 def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Console) -> None:
     result = outcome.get("result", {})
-    console.print(Text.assemble((f"{kind} finished", "bold"), f": {run.path}"))
+    say(console, [f"{kind} finished: {run.path}"])
     if kind == "search":
         path = run.path / "genotype.json"
         run.write("genotype.json", outcome["genotype"])
-        console.print(f"genotype {outcome['genotype_id']}, skips {outcome['skips']}: {path}")
+        say(console, [f"genotype {outcome['genotype_id']}, skips {outcome['skips']}: {path}"])
     else:
         score = score_of(run.description())
         for key in (score.metric, score.test, "parameters"):
-            console.print(f"{key}: {result.get(key)}")
+            say(console, [f"{key}: {result.get(key)}"])

@@ -81,6 +81,17 @@ class CleanConsole(Console):
                 yield Segment(clean(segment.text, keep="\n"), segment.style)
 
 
+def console() -> CleanConsole:
+    """Standard output. A command asks for it when it starts: its width is what the terminal, or COLUMNS, is then."""
+    return CleanConsole()
+
+
+def say(to: Console, lines: Iterable[object]) -> None:
+    """Each value on a line of its own, which is never broken: a path stays whole, however narrow the terminal is."""
+    for each in lines:
+        to.print(line(each), highlight=False, soft_wrap=True)
+
+
 def complain(error: object, before: str = "") -> None:
     """Write an error or a warning to standard error, after the words `before`, cut where it is too long to be read.
 

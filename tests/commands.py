@@ -7,27 +7,50 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
+import time
 import traceback
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 import torch
 
+WIDE = 500
+"""Columns of the terminal: no word of a table is broken, however long the paths in it are."""
 
-def run_here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` of the command in this folder would answer; what it changes in this process is set back."""
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, what it wrote, and how many seconds it took."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+class CrashError(AssertionError):
+    """A command ended in a traceback."""
+
+
+def run_here(*arguments: object, cwd: Path | None = None, columns: int = WIDE) -> Outcome:
+    """Run `raydarts ARGUMENTS` through the entry point, as a user's shell does; `cwd`: another working folder.
+
+    What the command changes in this process is set back. Raises `CrashError` where a traceback would reach the user.
+    """
     from raydarts.cli import main
 
     command = ["raydarts", *map(str, arguments)]
-    out, err, code, threads = io.StringIO(), io.StringIO(), 0, torch.get_num_threads()
+    # Files with an encoding, not StringIO: a terminal refuses half a surrogate pair, and so must these.
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    code, failure, threads, began = 0, "", torch.get_num_threads(), time.monotonic()
     with (
-        chdir(cwd),
+        nullcontext() if cwd is None else chdir(cwd),
         mock.patch.object(sys, "argv", command),
         mock.patch.object(sys, "path", list(sys.path)),
-        mock.patch.dict(os.environ, {"COLUMNS": "200"}),
+        mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -35,9 +58,14 @@ def run_here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
             main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except Exception:  # what would end a process with a traceback
-            traceback.print_exc()
-            code = 1
+        except BaseException:  # what would end a process with a traceback
+            failure = traceback.format_exc()
         finally:
             torch.set_num_threads(threads)
-    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+    seconds = time.monotonic() - began
+    written = [stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err)]  # type: ignore[attr-defined]
+    if not failure and any("Traceback (most recent call last)" in text for text in written):
+        failure = "".join(written)
+    if failure:
+        raise CrashError(f"{' '.join(command)}\n{failure}")
+    return Outcome(code, *written, seconds)

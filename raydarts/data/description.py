@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.data.splits import AnySplits, Splits, load_splits, split_of
 from raydarts.data.text import UNKNOWN, TextTokens, Tokens
 from raydarts.data.text_splits import TextSplits
+from raydarts.errors import DataError
 
 _NAMED = 12
 _HEADS = 2000
@@ -105,10 +107,13 @@ def _of_files(files: ImageFiles) -> Iterator[str]:
     """What the files say of themselves: some thousand of them, evenly chosen, are looked into."""
     whole = np.concatenate([files.train_files, files.test_files])
     step = -(-len(whole) // _HEADS)
-    heads = [head for file in whole[::step] if (head := head_of(path_of(files.root, file))) is not None]
+    seen = [head_of(path_of(files.root, file)) for file in whole[::step]]
+    heads = [head for head in seen if head is not None]
+    looked = f"of {len(seen):,} files looked into, " if step > 1 else ""
+    if unread := [path for path, head in zip(whole[::step], seen, strict=True) if head is None]:
+        yield f"{looked}{len(unread):,} cannot be read as images, and end what needs them ({os.fsdecode(unread[0])})"
     if not heads:
         return
-    looked = f"of {len(heads):,} files looked into, " if step > 1 else ""
     sizes = [sorted(getattr(head, side) for head in heads) for side in ("height", "width")]
     low, high = (f"{sizes[0][end]} x {sizes[1][end]}" for end in (0, -1))
     yield (
@@ -125,12 +130,22 @@ def _of_files(files: ImageFiles) -> Iterator[str]:
 def _seen(head: Head, as_seen: bool) -> tuple[str, ...]:
     transparent = "with transparent parts: " + ("laid over white" if as_seen else "the colours stored there are taken")
     turned = "with an EXIF rotation: " + ("turned upright" if as_seen else "taken as they are stored")
-    which = {transparent: head.transparent, turned: head.turned, "with several frames: the first is taken": head.frames}
+    deep = "with more than 8 bits a channel: refused when they are read; save them with 8 bits"
+    frames = "with several frames: the first is taken"
+    which = {transparent: head.transparent, turned: head.turned, frames: head.frames, deep: head.deep}
     return tuple(what for what, holds in which.items() if holds)
 
 
 def _oddities(source: ImageArrays) -> Iterator[str]:
-    """What is hardly meant: images of one colour, the same image under two labels or in both parts."""
+    """What is hardly meant: images of one colour, the same image under two labels or in both parts.
+
+    Raises `DataError` where all training images are the same.
+    """
+    if all(np.array_equal(image, source.train_images[0]) for image in source.train_images):
+        raise DataError(
+            f"data.dataset {source.name}: all {len(source.train_images):,} training images are the same, so that "
+            "nothing can be learned from them: look at how they were saved"
+        )
     for part, images in (("training", source.train_images), ("test", source.test_images)):
         if blank := sum(bool((image == image[0, 0]).all()) for image in images):
             yield f"{blank:,} of the {part} images are of one colour throughout"

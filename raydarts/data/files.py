@@ -130,7 +130,7 @@ def _decoded(path: str, as_seen: bool) -> Image.Image:
     """The whole image as RGB; of several frames the first. Raises `DataError`."""
     try:
         with Image.open(path) as file:
-            if file.mode.startswith(("I", "F")):
+            if _is_deep(file):
                 raise DataError(
                     f"{path}: its pixels have more than 8 bits ({file.mode}); save it with 8 bits a channel"
                 )
@@ -145,15 +145,24 @@ def _decoded(path: str, as_seen: bool) -> Image.Image:
         raise DataError(f"{path}: cannot be read as an image: {str(error) or type(error).__name__}") from error
 
 
+def _is_deep(file: Image.Image) -> bool:
+    """Whether Pillow has no 8-bit form of the pixels: it would cut values off at 255."""
+    return file.mode.startswith(("I", "F"))
+
+
 @dataclass(frozen=True)
 class Head:
-    """What a file says of its image before it is decoded. `turned`: its EXIF orientation is not upright."""
+    """What a file says of its image before it is decoded.
+
+    `turned`: its EXIF orientation is not upright. `deep`: its pixels have more than 8 bits, which `read` refuses.
+    """
 
     width: int
     height: int
     transparent: bool
     turned: bool
     frames: bool
+    deep: bool
 
 
 def head_of(path: str) -> Head | None:
@@ -161,7 +170,8 @@ def head_of(path: str) -> Head | None:
     try:
         with Image.open(path) as file:
             frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))  # MPO: a photo and its preview
-            return Head(file.width, file.height, file.has_transparency_data, _orientation(file) in _UPRIGHT, frames)
+            turned = _orientation(file) in _UPRIGHT
+            return Head(file.width, file.height, file.has_transparency_data, turned, frames, _is_deep(file))
     except Exception:  # a decoder may raise anything on a damaged file
         return None
 

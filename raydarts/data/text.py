@@ -65,7 +65,8 @@ class TextTokens:
                     f"{where}the {part} text of {name} is empty ({len(tokens)} tokens); a model learns and is "
                     "measured on pairs of a token and the next, so each part needs two or more"
                 )
-        return cls(name, parts[0], parts[1], parts[2], tuple(vocabulary), tuple(_written_ends(texts)))
+        notes = (*_written_ends(texts), *_without_spaces(texts))
+        return cls(name, parts[0], parts[1], parts[2], tuple(vocabulary), notes)
 
 
 def as_line(words: Iterable[str], file: str, number: int) -> Line:
@@ -74,8 +75,11 @@ def as_line(words: Iterable[str], file: str, number: int) -> Line:
 
 
 def read_text(path: Path) -> list[Line]:
-    """The lines of a file, words parted by whitespace. Raises `DataError` where it is absent or not UTF-8."""
-    return [as_line(words.split(), str(path), number) for number, words in enumerate(lines_of(path), start=1)]
+    """The lines of a file, words parted by whitespace. Raises `DataError` where it is absent, empty or not UTF-8."""
+    lines = [as_line(words.split(), str(path), number) for number, words in enumerate(lines_of(path), start=1)]
+    if all(len(line.tokens) == 1 for line in lines):
+        raise DataError(f"{path}: holds no word")
+    return lines
 
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
@@ -99,6 +103,13 @@ def _written_ends(texts: Iterable[Text]) -> Iterable[str]:
         count = sum(line.tokens.count(EOS) for line in text) - len(text)
         if count > 0:
             yield f"{text[0].file}: holds {EOS} {count:,} times as a word, beside the one that ends each line"
+
+
+def _without_spaces(texts: Iterable[Text]) -> Iterable[str]:
+    """Texts whose words are not parted by whitespace, as in a table with commas or in Chinese."""
+    for text in texts:
+        if len(text) > 1 and all(len(line.tokens) <= 2 for line in text):  # a word and `<eos>`
+            yield f"{text[0].file}: no line has more than one word; words are parted by whitespace alone"
 
 
 def closed_vocabulary(texts: Iterable[Text]) -> tuple[str, ...]:

@@ -64,7 +64,14 @@ class TextFolder(TextDataset):
                 f"{root} is one file: say how much of it is held out, with validation_fraction and test_fraction "
                 "(0.1 each is usual)"
             )
-        return _stretches(read_text(root), fractions["validation_fraction"], fractions["test_fraction"])
+        lines = read_text(root)
+        parts = _stretches(lines, fractions["validation_fraction"], fractions["test_fraction"])
+        if empty := [name.removesuffix(".txt") for name, part in zip(NAMES, parts, strict=True) if not part]:
+            raise DataError(
+                f"{root}: has {len(lines):,} lines, of which none is left for: {', '.join(empty)}; it is cut between "
+                "lines: give more lines, or other fractions"
+            )
+        return parts
 
 
 def _stretches(lines: Text, validation: float, test: float) -> Sequence[Text]:

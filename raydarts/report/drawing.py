@@ -38,6 +38,10 @@ _COLOURS = {
 _TITLES = {"normal": "normal cell", "reduce": "reduction cell", "recurrent": "recurrent cell", "cell": "cell"}
 _INPUTS = {"normal": ("$c_{k-2}$", "$c_{k-1}$"), "recurrent": ("$x_t$\n$h_{t-1}$",), "cell": ("$c_{k-1}$",)}
 _DASHES = {"skip": (0, (4, 2)), "identity": (0, (4, 2)), "none": (0, (1, 2))}
+MOST_EDGES = 600
+"""Most edges of a genotype that is drawn, those to the output among them. Nobody can read a picture of more."""
+_MOST_PIXELS = 25e6
+"""Of a .png, which takes 4 bytes of memory for each."""
 _OTHER, _GREY, _INK = "#56B4E9", "#B0B0B0", "#222222"
 _FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
 
@@ -63,6 +67,12 @@ def _cell(kind: str, found: CellGenotype) -> Cell:
 
 def _read(genotype: Mapping[str, Any]) -> list[Cell]:
     return [_cell(kind, found) for kind, found in Genotype.from_json(genotype).cells]
+
+
+def unreadable(genotype: Mapping[str, Any]) -> str:
+    """Why a genotype is not drawn; an empty text: it is."""
+    edges = sum(len(cell.edges) for cell in _read(genotype))
+    return f"the cells have {edges:,} edges, and at most {MOST_EDGES:,} are drawn" if edges > MOST_EDGES else ""
 
 
 def _bounds(cell: Cell, xy: Array, drawn: list[Drawn]) -> tuple[Array, Array]:
@@ -146,13 +156,16 @@ def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figur
 def draw_genotype(genotype: Mapping[str, Any], path: Path, title: str | None = None) -> None:
     """Draw the genotype's cells to a .png, .svg or .pdf file. Edges of `none` are dotted.
 
-    Raises `GenotypeError` where it is none, `InputError` where the file cannot be written.
+    Raises `GenotypeError` where it is none, `InputError` where it has too many edges or the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise InputError(f"{path}: a drawing's name must end in .png, .svg or .pdf")
+    if reason := unreadable(genotype):
+        raise InputError(f"{path}: {reason}; without --out show prints the figures alone")
     figure = build_figure(genotype, title)
+    dpi = min(300.0, (_MOST_PIXELS / float(np.prod(figure.get_size_inches()))) ** 0.5)
     try:
-        figure.savefig(path, dpi=300, format=suffix[1:], metadata=_METADATA[suffix])
+        figure.savefig(path, dpi=dpi, format=suffix[1:], metadata=_METADATA[suffix])
     except OSError as error:
         raise InputError(f"{path}: cannot write the drawing: {error.strerror}") from error

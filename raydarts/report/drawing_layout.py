@@ -23,6 +23,9 @@ FONT = FontProperties(family="DejaVu Sans", size=8.5)
 _BENDS = (0.0, 0.15, -0.15, 0.3, -0.3, 0.5, -0.5, 0.75, -0.75, 1.05, -1.05, 1.4, -1.4)
 _PLACES = np.array([0.5, 0.42, 0.58, 0.34, 0.66, 0.27, 0.73, 0.2, 0.8])
 _HARD = 1000.0
+_CAREFUL = 30
+"""Most edges of a cell in which every curve is compared with every other; the time grows with their third power."""
+_SWEEPS = 8
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,18 @@ def _layout_cost(cell: Cell, xy: Array, radii: Array) -> float:
     return float(hits + crossings + near * 50 + length + 0.1 * np.abs(xy[:, 1]).sum())
 
 
-def _layout(cell: Cell) -> Array:
-    """Nodes in columns by depth; heights by a seeded search for few crossings."""
-    count = len(cell.names)
-    depth = [0] * count
+def _depths(cell: Cell) -> list[int]:
+    """How many edges the longest way from an input to each node has; the output's is the largest."""
+    depth = [0] * len(cell.names)
     for edge in cell.edges:
         depth[edge.dst] = max(depth[edge.dst], depth[edge.src] + 1)
     depth[-1] = max(depth) if depth[-1] == max(depth) else max(depth) + 1
+    return depth
+
+
+def _layout(cell: Cell) -> Array:
+    """Nodes in columns by depth; heights by a seeded search for few crossings."""
+    count, depth = len(cell.names), _depths(cell)
     xy = np.zeros((count, 2))
     widest = max(depth.count(d) for d in depth)
     xy[:, 0] = np.array(depth) * _DX * max(1.0, widest / 3 if cell.inputs == 2 else 1.0)
@@ -198,23 +206,22 @@ class _Placer:
 
     def _costs(self, e: int, b: int) -> Array:
         """Cost of every place on edge e at bend b, the other edges staying as they are."""
-        cost = self.own[e][b].copy()
+        others = [f for f in range(len(self.edges)) if f != e]
+        cost: Array = self.own[e][b] + sum(self._closeness(e, b, f, self.choice[f][0]) for f in others)
+        if not others:
+            return cost
         spots, labelled = self.spots[e][b], self.edges[e].label is not None
-        for f, (c, place) in enumerate(self.choice):
-            if f == e:
-                continue
-            cost += self._closeness(e, b, f, c)
-            weight = 4.0 if labelled and self.edges[f].label is not None else 1.5
-            if self.edges[f].label is not None:
-                box = self.spots[f][c][place]
-                inside = (np.abs(self.curve[e][b] - box) < self.half[f] + 0.02).all(axis=1)
-                cost += weight * inside.sum()
-                reach = self.half[e] + self.half[f] + 0.04
-                if labelled:
-                    cost += _HARD * (np.abs(spots - box) < reach).all(axis=1)
-            if labelled:
-                off = np.abs(spots[:, None] - self.curve[f][c][None])
-                cost += weight * (off < self.half[e] + 0.02).all(axis=-1).sum(axis=1)
+        named = np.array([self.edges[f].label is not None for f in others])
+        weight = np.where(named, 4.0 if labelled else 1.5, 1.5)
+        boxes = np.array([self.spots[f][self.choice[f][0]][self.choice[f][1]] for f in others])
+        half = np.array([self.half[f] for f in others])
+        inside = (np.abs(self.curve[e][b][:, None] - boxes) < half + 0.02).all(axis=2)
+        cost = cost + (inside.sum(axis=0) * weight * named).sum()
+        if labelled:
+            touching = (np.abs(spots[:, None] - boxes) < self.half[e] + half + 0.04).all(axis=2)
+            curves = np.array([self.curve[f][self.choice[f][0]] for f in others])
+            across = (np.abs(spots[:, None, None] - curves) < self.half[e] + 0.02).all(axis=3).sum(axis=2)
+            cost = cost + _HARD * (touching & named).sum(axis=1) + across @ weight
         return cost
 
     def place(self) -> float:
@@ -237,7 +244,9 @@ class _Placer:
 
 
 def arrange(cell: Cell) -> tuple[Array, list[Drawn]]:
-    """Positions of nodes and edges, the cell growing until nothing overlaps."""
+    """Positions of nodes and edges, the cell growing until nothing overlaps; of a large cell more simply."""
+    if len(cell.edges) > _CAREFUL:
+        return _arrange_large(cell)
     base = _layout(cell)
     placers = []
     for scale in (1.0, 1.15, 1.35, 1.6, 2.0):
@@ -248,3 +257,36 @@ def arrange(cell: Cell) -> tuple[Array, list[Drawn]]:
             break
     best = min(placers, key=lambda pair: pair[0] // _HARD)[1]
     return best.xy, best.drawn()
+
+
+def _arrange_large(cell: Cell) -> tuple[Array, list[Drawn]]:
+    """Nodes in a row of columns, each column in the order of its nodes' neighbours; labels where there is most room."""
+    depth = _depths(cell)
+    neighbours: list[list[int]] = [[] for _ in cell.names]
+    for edge in cell.edges:
+        neighbours[edge.src].append(edge.dst)
+        neighbours[edge.dst].append(edge.src)
+    columns = [[node for node, at in enumerate(depth) if at == column] for column in range(max(depth) + 1)]
+    height = np.zeros(len(cell.names))
+    for sweep in range(_SWEEPS):
+        for column in columns if sweep % 2 == 0 else columns[::-1]:
+            column.sort(key=lambda node: float(np.mean(height[neighbours[node]])) if neighbours[node] else 0.0)
+            for place, node in enumerate(column):
+                # Columns of one node alternate, or an edge over several columns would run through all between.
+                height[node] = (place - (len(column) - 1) / 2) * 2 * _DY or (depth[node] % 3 - 1) * _DY
+    xy = np.column_stack([np.array(depth) * _DX, height])
+    half = [label_half(edge.label) for edge in cell.edges]
+    taken, reach = np.empty((0, 2)), np.empty((0, 2))
+    drawn = []
+    for number, edge in enumerate(cell.edges):
+        same = sum((other.src, other.dst) == (edge.src, edge.dst) for other in cell.edges[:number])
+        far = min(0.15 * (depth[edge.dst] - depth[edge.src] - 1), 1.2)
+        control = _cubic(cell, xy, edge, (far + 0.4 * same) * (-1) ** number)
+        spots = point_on(control, _PLACES)
+        crowd = (np.abs(spots[:, None] - taken) < reach + half[number]).all(axis=2).sum(axis=1)
+        crowd = crowd + (np.abs(spots[:, None] - xy) < 0.3 + half[number]).all(axis=2).sum(axis=1)
+        spot = spots[int(crowd.argmin())]
+        drawn.append(Drawn(edge, control, spot))
+        if edge.label is not None:
+            taken, reach = np.vstack([taken, spot]), np.vstack([reach, half[number]])
+    return xy, drawn

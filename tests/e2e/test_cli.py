@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from raydarts.registry import FAMILIES, members
-from tests.commands import run_here
+from tests.commands import WIDE, Outcome, run_here
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("sweep", "resume", "status", "report", "search", "evaluate", "show", "list", "validate", "version")
@@ -61,29 +62,26 @@ evaluate:
 """
 
 
-def raydarts(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return run_here(*arguments, cwd=cwd)
-
-
-def process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The same as a process of its own, as a user's shell starts it."""
+def process(*arguments: object, cwd: Path) -> Outcome:
+    """As `run_here` in a process of its own, as a user's shell starts it."""
     command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False, env=environment)
+    environment, began = {**os.environ, "COLUMNS": str(WIDE)}, time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False, env=environment)
+    return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
 
-def one_by_one(commands: list[list[object]], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
-    return [raydarts(*arguments, cwd=cwd) for arguments in commands]
+def one_by_one(commands: list[list[object]], cwd: Path) -> list[Outcome]:
+    return [run_here(*arguments, cwd=cwd) for arguments in commands]
 
 
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+def refused(done: Outcome, *words: str) -> None:
     """Exit code 2, nothing on standard output, the message on standard error, and no traceback."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip()
+    assert done.code == 2, done.out + done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert done.err.strip()
     for word in words:
-        assert word in done.stderr
+        assert word in done.err
 
 
 def write(path: Path, value: Any) -> Path:
@@ -94,20 +92,20 @@ def write(path: Path, value: Any) -> Path:
 def test_every_command_has_help(tmp_path: Path) -> None:
     general = process("--help", cwd=tmp_path)
     each = one_by_one([[command, "--help"] for command in COMMANDS], tmp_path)
-    assert general.returncode == 0, general.stderr
+    assert general.code == 0, general.err
     for command, done in zip(COMMANDS, each, strict=True):
-        assert command in general.stdout
-        assert done.returncode == 0, done.stderr
-        assert f"raydarts {command}" in done.stdout
+        assert command in general.out
+        assert done.code == 0, done.err
+        assert f"raydarts {command}" in done.out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_shipped_spec_is_sound(tmp_path: Path) -> None:
     specs = sorted((ROOT / "sweeps").glob("*.yaml"))
     assert specs
-    done = raydarts("validate", *specs, "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    plans = json.loads(done.stdout)
+    done = run_here("validate", *specs, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    plans = json.loads(done.out)
     assert [plan["file"] for plan in plans] == list(map(str, specs))
     assert all(plan["stages"][0]["jobs"] > 0 for plan in plans)
     quick = next(plan for plan in plans if plan["name"] == "quick")
@@ -115,9 +113,9 @@ def test_every_shipped_spec_is_sound(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
-    done = raydarts("sweep", ROOT / "sweeps" / "quick.yaml", "--dry-run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "search.estimator[finite_difference].xi" in done.stdout
+    done = run_here("sweep", ROOT / "sweeps" / "quick.yaml", "--dry-run", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "search.estimator[finite_difference].xi" in done.out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +137,7 @@ def test_bad_specs_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     bad.append(process("validate", "bad.yaml", cwd=tmp_path))
     for done in bad:
         refused(done, "bad.yaml:2: search.epochs: must be at least 1", "bad.yaml:3: search.epoch: unknown key")
-        assert len(done.stderr.splitlines()) == 2
+        assert len(done.err.splitlines()) == 2
     refused(left_open, "search.epochs", "search.seed", "--set search.epochs=VALUE")
     refused(name, "--name ../run")
     refused(none, "none.yaml: there is no such file")
@@ -149,10 +147,10 @@ def test_bad_specs_are_refused_before_anything_is_made(tmp_path: Path) -> None:
 def test_validate_tells_the_sound_from_the_bad(tmp_path: Path) -> None:
     write(tmp_path / "bad.yaml", "search:\n  epochs: 0\n")
     write(tmp_path / "good.yaml", TINY)
-    done = raydarts("validate", "good.yaml", "bad.yaml", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "good.yaml" in done.stdout
-    assert done.stderr.splitlines() == ["bad.yaml:2: search.epochs: must be at least 1, got 0"]
+    done = run_here("validate", "good.yaml", "bad.yaml", cwd=tmp_path)
+    assert done.code == 2
+    assert "good.yaml" in done.out
+    assert done.err.splitlines() == ["bad.yaml:2: search.epochs: must be at least 1, got 0"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -162,9 +160,9 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Pa
     swept, searched = one_by_one(
         [["sweep", quick, "--set", "sweep.resources.gpus=1"], ["search", "tiny.yaml", "--gpu"]], tmp_path
     )
-    assert swept.returncode == 2, swept.stdout + swept.stderr
-    assert "GPU" in swept.stderr
-    assert "Traceback" not in swept.stderr
+    assert swept.code == 2, swept.out + swept.err
+    assert "GPU" in swept.err
+    assert "Traceback" not in swept.err
     refused(searched, "--gpu", "no GPU")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
@@ -173,18 +171,18 @@ def test_list_covers_the_families(tmp_path: Path) -> None:
     everything, one, nonsense = one_by_one(
         [["list", "--json"], ["list", "estimators", "--json"], ["list", "estimater"]], tmp_path
     )
-    assert everything.returncode == 0, everything.stderr
-    rows = json.loads(everything.stdout)
+    assert everything.code == 0, everything.err
+    rows = json.loads(everything.out)
     assert {(row["family"], row["name"]) for row in rows} == {
         (family, name) for family in FAMILIES for name in members(family)
     }
     assert all(row["source"] and isinstance(row["defaults"], dict) for row in rows)
-    assert [row for row in rows if row["family"] == "estimator"] == json.loads(one.stdout)
+    assert [row for row in rows if row["family"] == "estimator"] == json.loads(one.out)
     refused(nonsense, "no family 'estimater'", "did you mean 'estimator'", "searcher")
 
 
 def test_list_of_nonsense_names_the_families(tmp_path: Path) -> None:
-    refused(raydarts("list", "nonsense", cwd=tmp_path), "no family 'nonsense'", *FAMILIES)
+    refused(run_here("list", "nonsense", cwd=tmp_path), "no family 'nonsense'", *FAMILIES)
 
 
 def test_show_counts_the_papers_networks_and_draws(tmp_path: Path) -> None:
@@ -193,9 +191,9 @@ def test_show_counts_the_papers_networks_and_draws(tmp_path: Path) -> None:
     first, second, drawn = one_by_one(
         [["show", "v1.json", "--json"], ["show", "v2.json", "--json"], ["show", "v1.json", "--title", "V1"]], tmp_path
     )
-    assert first.returncode == second.returncode == drawn.returncode == 0, drawn.stderr
-    assert json.loads(first.stdout)["parameters"] == 3169414
-    assert json.loads(second.stdout)["parameters"] == 3349342
+    assert first.code == second.code == drawn.code == 0, drawn.err
+    assert json.loads(first.out)["parameters"] == 3169414
+    assert json.loads(second.out)["parameters"] == 3349342
     assert (tmp_path / "v1.png").read_bytes().startswith(b"\x89PNG\r\n")
     assert not (tmp_path / "v2.png").exists()
 
@@ -233,13 +231,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_search_and_the_evaluation_of_what_it_found(tmp_path: Path) -> None:
     write(tmp_path / "tiny.yaml", TINY)
-    searched = raydarts("search", "tiny.yaml", "--storage", "runs", "--name", "searched", cwd=tmp_path)
-    assert searched.returncode == 0, searched.stdout + searched.stderr
+    searched = run_here("search", "tiny.yaml", "--storage", "runs", "--name", "searched", cwd=tmp_path)
+    assert searched.code == 0, searched.out + searched.err
     genotype = tmp_path / "runs" / "searched" / "genotype.json"
     assert {"normal", "reduce"} <= set(json.loads(genotype.read_text()))
-    evaluated = raydarts("evaluate", genotype, "--spec", "tiny.yaml", "--seed", 3, "--name", "evaluated", cwd=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
-    assert "test_accuracy" in evaluated.stdout
+    evaluated = run_here("evaluate", genotype, "--spec", "tiny.yaml", "--seed", 3, "--name", "evaluated", cwd=tmp_path)
+    assert evaluated.code == 0, evaluated.out + evaluated.err
+    assert "test_accuracy" in evaluated.out
     again, of_search, of_evaluation = one_by_one(
         [
             ["search", "tiny.yaml", "--name", "searched"],
@@ -249,30 +247,30 @@ def test_a_search_and_the_evaluation_of_what_it_found(tmp_path: Path) -> None:
         tmp_path,
     )
     refused(again, "searched")
-    assert of_search.returncode == of_evaluation.returncode == 0, of_search.stderr + of_evaluation.stderr
-    (trial,) = json.loads(of_search.stdout)["trials"]
+    assert of_search.code == of_evaluation.code == 0, of_search.err + of_evaluation.err
+    (trial,) = json.loads(of_search.out)["trials"]
     assert trial["status"] == "completed"
-    found = json.loads(of_evaluation.stdout)
+    found = json.loads(of_evaluation.out)
     assert json.dumps(found).count('"seed": 3') >= 1
 
 
 def test_a_single_run_resumes_by_itself_and_takes_no_cluster(tmp_path: Path) -> None:
     """The device is the run's own, and an option that would change nothing is refused."""
     write(tmp_path / "tiny.yaml", TINY)
-    done = raydarts("search", "tiny.yaml", "--storage", ".", "--name", "one", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    again = raydarts("resume", "one", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    done = raydarts("resume", "one", "--address", "127.0.0.1:1", cwd=tmp_path)
+    done = run_here("search", "tiny.yaml", "--storage", ".", "--name", "one", cwd=tmp_path)
+    assert done.code == 0, done.err
+    again = run_here("resume", "one", cwd=tmp_path)
+    assert again.code == 0, again.err
+    done = run_here("resume", "one", "--address", "127.0.0.1:1", cwd=tmp_path)
     refused(done, "--address")
 
 
 def test_a_single_search_that_diverges_fails_and_is_no_bad_input(tmp_path: Path) -> None:
     write(tmp_path / "tiny.yaml", TINY)
-    done = raydarts(
+    done = run_here(
         "search", "tiny.yaml", "--storage", ".", "--name", "one", "--set", "search.lr=1e30", "--set",
         "search.grad_clip=0", "--set", "search.epochs=3", cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert "not finite" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 1, done.err
+    assert "not finite" in done.err
+    assert "Traceback" not in done.err

@@ -8,13 +8,25 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from tests.commands import CrashError, run_here
 from tests.fuzz.guard import guarded
-from tests.fuzz.harness import LONGEST, CrashError, run_command
 
 Make = Callable[[random.Random, Path], Sequence[str]]
 """Writes one input into a folder and says the command line that reads it."""
+LONGEST = 5.0
+"""Seconds that a command may take on an input that is small."""
 _LONGEST_MESSAGE = 50_000
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in a tree at which a value stands: a container and a key of it."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found: list[tuple[Any, Any]] = []
+    for key, item in items:
+        found += [(value, key), *places(item)]
+    return found
 
 
 def feed(make: Make, warm_up: Make, inputs: int, seed: int, first: int = 0) -> list[str]:
@@ -27,7 +39,7 @@ def feed(make: Make, warm_up: Make, inputs: int, seed: int, first: int = 0) -> l
     """
     faults: list[str] = []
     with guarded() as (folder, seen):
-        run_command(warm_up(random.Random(0), folder))
+        run_here(*warm_up(random.Random(0), folder))
         seen.clear()
         for number in range(first, first + inputs):
             arguments = make(random.Random(f"{seed}-{number}"), folder)
@@ -44,7 +56,7 @@ def feed(make: Make, warm_up: Make, inputs: int, seed: int, first: int = 0) -> l
 
 def _fault(arguments: Sequence[str]) -> list[str]:
     try:
-        outcome = run_command(arguments)
+        outcome = run_here(*arguments)
     except CrashError as crash:
         told = str(crash)
         return [f"{told[:300]} ... {told[-1500:]}"]

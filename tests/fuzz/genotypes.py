@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.feeding import main
+from tests.fuzz.feeding import main, places
 from tests.unit.spaces import test_published_genotypes as published
 
 SMALL = {
@@ -130,19 +130,11 @@ TEXTS = [
 ]
 
 
-def _places(value: Any) -> list[tuple[Any, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    found = []
-    for key, item in items:
-        found += [(value, key), *_places(item)]
-    return found
-
-
 def _change(tree: Any, rng: random.Random) -> None:
-    places = _places(tree)
-    if not places:
+    there = places(tree)
+    if not there:
         return
-    holder, key = rng.choice(places)
+    holder, key = rng.choice(there)
     old = holder[key]
     kind = rng.randrange(7)
     if kind == 0:

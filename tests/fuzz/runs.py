@@ -33,7 +33,8 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs
 from raydarts.sweep import runner
 from raydarts.tracking import state
-from tests.fuzz.harness import LONGEST, Outcome, run_command
+from tests.commands import Outcome, run_here
+from tests.fuzz.feeding import LONGEST
 
 FINISHED = Path(__file__).parent / "finished"
 SECRET = "the password of somebody else is 12345"
@@ -378,7 +379,7 @@ def fuzz(box: Box, seed: int, number: int, longest: float = LONGEST) -> list[tup
         (box.folder / "out").mkdir()
         where = f"input {number} of seed {seed} ({done}): {' '.join(map(str, words))}"
         try:
-            outcome = run_command(words)
+            outcome = run_here(*words)
         except AssertionError as crash:
             raise AssertionError(f"{where}\n{crash}") from None
         problems = list(problems_of(outcome, words, longest))
@@ -398,7 +399,7 @@ def warm(box: Box) -> None:
     box.renew()
     for words in commands(box):
         (box.folder / "out").mkdir(exist_ok=True)
-        assert run_command(words).code == 0, words
+        assert run_here(*words).code == 0, words
     shutil.rmtree(box.folder / "out")
 
 

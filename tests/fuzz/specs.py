@@ -16,12 +16,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.fuzz.feeding import main
+from tests.fuzz.feeding import main, places
 from tests.unit.config.test_bad_specs import BAD
 
 ROOT = Path(__file__).parents[2]
-Where = tuple[Any, Any]
-"""A container and a key of it."""
 
 NUMBERS = [0, -1, 1, 2, 0.5, -0.0, 1e308, -1e308, 5e-324, float("inf"), float("nan"), 10**18, 2**63, 10**400, 3.0]
 TEXTS = [
@@ -147,21 +145,11 @@ def _distribution(rng: random.Random, deep: int) -> dict[str, Any]:
     return {kind: [rng.choice(NUMBERS) if rng.random() < 0.6 else rng.random() for _ in range(count)]}
 
 
-def _places(value: Any) -> list[Where]:
-    """Every place in a tree at which a value stands."""
-    found: list[Where] = []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        found.append((value, key))
-        found += _places(item)
-    return found
-
-
 def _change(tree: Any, rng: random.Random) -> None:
-    places = _places(tree)
-    if not places:
+    there = places(tree)
+    if not there:
         return
-    holder, key = rng.choice(places)
+    holder, key = rng.choice(there)
     old = holder[key]
     kind = rng.randrange(10)
     if kind <= 2:
@@ -173,7 +161,7 @@ def _change(tree: Any, rng: random.Random) -> None:
     elif kind == 5:
         holder[key] = {rng.choice(["grid", "choice"]): [copy.deepcopy(old), _value(rng, 1)]}
     elif kind == 6:
-        other, where = rng.choice(places)
+        other, where = rng.choice(there)
         holder[key], other[where] = copy.deepcopy(other[where]), copy.deepcopy(old)
     elif kind == 7 and isinstance(holder, dict):
         holder[rng.choice(KEYS)] = _value(rng)

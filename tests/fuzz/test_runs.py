@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raydarts.sweep import runner
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 from tests.fuzz.runs import SECRET, Box, commands, fuzz, no_ray
 
 
@@ -34,7 +34,7 @@ def test_a_whole_run_is_reported_and_resumed_without_ray(box: Box) -> None:
     before = {path: path.read_bytes() for path in box.run.rglob("*") if path.is_file()}
     for words in commands(box):
         (box.folder / "out").mkdir(exist_ok=True)
-        assert run_command(words).code == 0, words
+        assert run_here(*words).code == 0, words
     changed = {path.name for path, content in before.items() if path.read_bytes() != content}
     assert changed <= {"drivers.json", "lock"}
 
@@ -74,7 +74,7 @@ def test_a_hostile_run_is_refused_by_resume_and_reported_without_what_leads_out_
     before = box.state()
     for words in commands(box):
         (box.folder / "out").mkdir()
-        outcome = run_command(words)
+        outcome = run_here(*words)
         told = outcome.out + outcome.err
         for path in (box.folder / "out").iterdir():
             told += path.read_text(encoding="utf-8", errors="replace")
@@ -99,8 +99,8 @@ def test_links_above_the_run_are_the_users_own(box: Box) -> None:
     (box.folder / "linked").symlink_to(box.run.parent)
     (box.folder / "run").symlink_to(box.folder / "linked" / "finished")
     try:
-        assert run_command(["status", box.folder / "run"]).code == 0
-        assert run_command(["resume", box.folder / "run"]).code == 0
+        assert run_here("status", box.folder / "run").code == 0
+        assert run_here("resume", box.folder / "run").code == 0
     finally:
         (box.folder / "run").unlink()
         (box.folder / "linked").unlink()
@@ -157,7 +157,7 @@ DAMAGE = {
 def test_damage_is_named_and_what_is_whole_is_reported(kind: str, box: Box) -> None:
     spoilt, words = DAMAGE[kind]
     spoilt(box.run)
-    outcome = run_command(["status", box.run, "--json"])
+    outcome = run_here("status", box.run, "--json")
     assert outcome.code == 1
     assert words in outcome.err
     assert "all else is whole, and is shown" in outcome.err
@@ -166,7 +166,7 @@ def test_damage_is_named_and_what_is_whole_is_reported(kind: str, box: Box) -> N
     assert sum(found["trials"].values()) == 4
     if kind != "a lost trial.json":  # which is written again
         before = {path: path.read_bytes() for path in box.run.rglob("*") if path.is_file()}
-        resumed = run_command(["resume", box.run])
+        resumed = run_here("resume", box.run)
         assert resumed.code == 2
         assert "nothing was started and nothing changed" in resumed.err
         assert {path: path.read_bytes() for path in box.run.rglob("*") if path.is_file()} == before
@@ -177,16 +177,16 @@ def test_a_lost_trial_json_is_written_again_from_what_was_asked(box: Box) -> Non
     whole = [json.loads(file.read_text()) for file in files]
     for file in files:
         file.unlink()
-    assert run_command(["report", box.run]).code == 1
-    assert run_command(["resume", box.run]).code == 0
+    assert run_here("report", box.run).code == 1
+    assert run_here("resume", box.run).code == 0
     assert [json.loads(file.read_text()) for file in files] == whole
-    assert run_command(["report", box.run]).code == 0
+    assert run_here("report", box.run).code == 0
 
 
 def test_a_damaged_trial_is_in_no_figure_and_its_neighbours_are(box: Box) -> None:
-    whole = json.loads(run_command(["report", box.run, "--json"]).out)
+    whole = json.loads(run_here("report", box.run, "--json").out)
     (box.run / "evaluations/c6830f5936-seed5/result.json").write_text("{")
-    found = json.loads(run_command(["report", box.run, "--json"]).out)
+    found = json.loads(run_here("report", box.run, "--json").out)
     assert [row["status"] for row in found["evaluations"]] == ["completed", "damaged"]
     assert found["ranking"][0]["n"] == whole["ranking"][0]["n"] - 1 == 1
     assert found["ranking"][0]["validation_mean"] == whole["evaluations"][0]["validation_accuracy"]
@@ -194,10 +194,10 @@ def test_a_damaged_trial_is_in_no_figure_and_its_neighbours_are(box: Box) -> Non
 
 
 def test_a_trial_that_ended_keeps_its_result_where_a_row_is_damaged(box: Box) -> None:
-    whole = json.loads(run_command(["report", box.run, "--json"]).out)["trials"][1]
+    whole = json.loads(run_here("report", box.run, "--json").out)["trials"][1]
     rows = box.run / "trials" / "0001" / "metrics.jsonl"
     rows.write_text(rows.read_text().splitlines()[0] + '\n{"epoch": 2, "validation_accuracy": 1,,}\n')
-    found = json.loads(run_command(["report", box.run, "--json"]).out)["trials"][1]
+    found = json.loads(run_here("report", box.run, "--json").out)["trials"][1]
     assert found == whole
 
 
@@ -205,13 +205,13 @@ def test_a_trial_that_ended_keeps_its_result_where_a_row_is_damaged(box: Box) ->
 def test_a_line_that_a_kill_cut_off_is_no_damage(torn: str, box: Box) -> None:
     for name in ("metrics.jsonl", "times.jsonl"):
         append(f"trials/0001/{name}", torn)(box.run)
-    assert run_command(["report", box.run]).code == 0
-    assert run_command(["resume", box.run]).code == 0
+    assert run_here("report", box.run).code == 0
+    assert run_here("resume", box.run).code == 0
 
 
 def test_a_lost_trial_is_named(box: Box) -> None:
     (box.run / "trials" / "0001").rename(box.run / "moved")
-    outcome = run_command(["report", box.run])
+    outcome = run_here("report", box.run)
     assert outcome.code == 1
     assert "trials/0001: is missing" in outcome.err
 
@@ -219,6 +219,6 @@ def test_a_lost_trial_is_named(box: Box) -> None:
 @pytest.mark.parametrize("name", ["run.json", "events.jsonl"])
 def test_without_what_all_else_hangs_on_nothing_is_done(name: str, box: Box) -> None:
     (box.run / name).write_text("{}\n")
-    outcome = run_command(["resume", box.run])
+    outcome = run_here("resume", box.run)
     assert outcome.code == 2
     assert f"{name}:" in outcome.err

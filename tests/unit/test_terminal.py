@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.live import Live
 from rich.table import Table
@@ -18,6 +19,7 @@ from raydarts import cli
 from raydarts.errors import InputError, Problem, SpecError
 from raydarts.sweep.display import Display
 from raydarts.terminal import CleanConsole, clean, complain, in_lines, line, paragraph
+from tests.commands import run_here
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil\u2066 \u200b\ufeff \r\x08 [red]markup[/red] :smile: \ud800"
 OBEYED = ["\x1b", "\x07", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff", "\r", "\x08", "\ud800"]
@@ -138,6 +140,29 @@ def _main(arguments: list[str]) -> str:
     finally:
         sys.stderr, sys.argv = old, argv
     return file.getvalue()
+
+
+@pytest.mark.parametrize("columns", [50, 300, 70])
+def test_a_command_takes_the_width_that_the_terminal_has_when_it_starts(tmp_path: Path, columns: int) -> None:
+    (tmp_path / "s.yaml").write_text("search: {lr: {grid: [0.1, 0.2]}}\nevaluate: {}\n")
+    told = run_here("validate", "s.yaml", cwd=tmp_path, columns=columns)
+    table = [each for each in told.out.splitlines() if each.startswith(("┏", "└"))]
+    assert table
+    assert (max(map(len, table)) > 100) == (columns == 300)
+    assert columns == 300 or max(map(len, table)) <= columns
+
+
+def test_lines_about_the_data_are_lines_of_their_own_and_paths_stay_whole(tmp_path: Path) -> None:
+    file = tmp_path / ("a" * 120) / "mine.npz"
+    file.parent.mkdir()
+    labels = np.arange(40) % 4
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), dtype=np.uint8)
+    np.savez(file, train_images=images, train_labels=labels, test_images=images[:8], test_labels=labels[:8], more=1)
+    (tmp_path / "s.yaml").write_text(f"data: {{dataset: {{name: npz, file: {file}}}}}\n")
+    told = run_here("validate", "s.yaml", cwd=tmp_path, columns=50)
+    assert told.code == 0, told.err
+    assert f"  {file}: not read: more" in told.out.splitlines()
+    assert "\\n" not in told.out
 
 
 def test_json_stays_json(tmp_path: Path) -> None:

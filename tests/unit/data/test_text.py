@@ -100,7 +100,7 @@ def test_a_bad_vocabulary_is_refused(tmp_path: Path, text: str, words: str) -> N
 
 def test_an_empty_part_and_a_missing_file_are_refused_by_name(tmp_path: Path) -> None:
     root = folder(tmp_path, valid="")
-    with pytest.raises(DataError, match=r"the validation text of text_folder is empty"):
+    with pytest.raises(DataError, match=r"valid\.txt: holds no word"):
         load(TextFolder, root=str(root))
     (root / "valid.txt").unlink()
     with pytest.raises(DataError, match=r"valid\.txt: there is no such file"):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.patches import FancyArrowPatch
 
 from raydarts.errors import InputError
 from raydarts.report.drawing import build_figure, draw_genotype
 from raydarts.spaces import Genotype
+from tests.commands import run_here
 
 CNN: dict[str, Any] = {
     "normal": [
@@ -119,3 +123,31 @@ def test_other_suffixes_and_missing_folders_are_input_errors(tmp_path: Path) -> 
 def test_what_is_not_a_genotype_is_an_input_error(genotype: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="genotype"):
         build_figure(genotype)
+
+
+def large(nodes: int) -> dict[str, Any]:
+    """A genotype with two edges a node, from random sources."""
+    random = np.random.default_rng(0)
+    names = ["sep_conv_3x3", "dil_conv_5x5", "skip_connect", "max_pool_3x3"]
+    chosen = [sorted(random.choice(node + 2, 2, replace=False).tolist()) for node in range(nodes)]
+    pairs = [[names[int(random.integers(4))], src] for sources in chosen for src in sources]
+    concat = list(range(2, nodes + 2))
+    return {"normal": pairs, "normal_concat": concat, "reduce": pairs, "reduce_concat": concat}
+
+
+@pytest.mark.parametrize("nodes", [8, 40, 100])
+def test_cells_of_tens_of_nodes_are_drawn_in_seconds(nodes: int) -> None:
+    began = time.process_time()
+    figure = build_figure(large(nodes))
+    assert time.process_time() - began < 5
+    assert [len(labels(axes)) for axes in figure.axes] == [2 * nodes, 2 * nodes]
+
+
+def test_show_says_why_a_genotype_of_very_many_edges_is_not_drawn(tmp_path: Path) -> None:
+    (tmp_path / "g.json").write_text(json.dumps(large(101)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raydarts.genotype_facts.facts", lambda found, where: {"id": found.id})
+        asked = run_here("show", "g.json", "--json", "--out", "g.svg", cwd=tmp_path)
+    assert asked.code == 2
+    assert "the cells have 606 edges, and at most 600 are drawn" in asked.err
+    assert [path.name for path in tmp_path.iterdir()] == ["g.json"]
