@@ -21,43 +21,29 @@ import psutil
 
 from raydarts.errors import ClusterError
 from raydarts.sweep import ray_logs
+from raydarts.sweep.deadline import SECONDS, Deadline
 
-SECONDS = "RAYDARTS_WORKER_START_SECONDS"
-_DEFAULT = 50.0
 _LOOK, _GRACE = 0.5, 3.0
 _LINES = 12
 TRIALS = "raydarts.sweep.trainable"
 
 
-def limit() -> float:
-    """The seconds within which a worker must start. Raises `ClusterError`."""
-    value = os.environ.get(SECONDS, "")
-    try:
-        seconds = float(value or _DEFAULT)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ClusterError(f"{SECONDS}={value}: must be a number of seconds above 0")
-    return seconds
-
-
-def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str) -> None:
-    """Raise `ClusterError` where a worker does not start, or cannot import `modules`, with the reason.
+def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str, deadline: Deadline) -> None:
+    """Raise `ClusterError` where a worker does not start in time, or cannot import `modules`, with the reason.
 
     `session`: the folder of Ray's session, whose logs are read if they lie on this machine.
     """
-    seconds = limit()
     known = len(ray_logs.workers(session))
     asked = ray.remote(num_cpus=0, max_retries=0, runtime_env=_environment())(look)
     answer = asked.options(scheduling_strategy=_this_node(ray)).remote([TRIALS, *modules])
-    problem = _wait(ray, answer, session, known, time.monotonic() + seconds)
+    problem = _wait(ray, answer, session, known, deadline)
     if problem is None:
         return
     new = ray_logs.workers(session)[known:]
     if isinstance(problem, _Unanswered):
         lines = ray_logs.of_workers(session, new)
         if not problem.ended:
-            lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {seconds:g})"]
+            lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {deadline.seconds:g})"]
     else:
         lines = [line for line in problem.text.splitlines() if line.strip()][-_LINES:]
     told = "".join(f"\n  {line}" for line in [*lines, *_hiding()])
@@ -79,7 +65,7 @@ class _Unanswered(_Problem):
         self.ended = ended
 
 
-def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: float) -> _Problem | None:
+def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: Deadline) -> _Problem | None:
     """None where the worker answered that all is well."""
     ended_since: float | None = None
     while True:
@@ -98,7 +84,7 @@ def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: flo
             ended_since = now
         elif now - ended_since > _GRACE:
             return _Unanswered(ended=True)
-        if now > deadline:
+        if not deadline.left():
             return _Unanswered(ended=False)
 
 
