@@ -77,6 +77,27 @@ def test_a_part_that_comes_back_is_not_lost(listener: socket.socket) -> None:
     again[0].close()
 
 
+def test_a_driver_that_was_stopped_itself_blames_nobody(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped for an hour (Ctrl-Z) together with Ray, which needs a moment more to go on."""
+    watching = watch(listener, every=0.01, patience=5.0)
+    answers = iter([True, False, False, True])
+    clock = iter([0.0, 0.0, 1.0, 1.0, 3601.0, 3601.0, 3602.0, 3602.0, 3603.0, 3603.0, *([3604.0] * 20)])
+
+    def answer(part: Part) -> bool:
+        try:
+            return next(answers)
+        except StopIteration:
+            watching.done.set()
+            return True
+
+    monkeypatch.setattr(Part, "answers", answer)
+    monkeypatch.setattr(head, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("it counts as lost"))
+    watching.run()
+
+
 def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: socket.socket
 ) -> None:
