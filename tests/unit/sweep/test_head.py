@@ -77,25 +77,26 @@ def test_a_part_that_comes_back_is_not_lost(listener: socket.socket) -> None:
     again[0].close()
 
 
+@pytest.mark.parametrize(("steps", "lost"), [([1.0, 3600.0, 1.0], False), ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True)])
 def test_a_driver_that_was_stopped_itself_blames_nobody(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, steps: list[float], lost: bool
 ) -> None:
-    """It was stopped for an hour (Ctrl-Z) together with Ray, which needs a moment more to go on."""
-    watching = watch(listener, every=0.01, patience=5.0)
-    answers = iter([True, False, False, True])
-    clock = iter([0.0, 0.0, 1.0, 1.0, 3601.0, 3601.0, 3602.0, 3602.0, 3603.0, 3603.0, *([3604.0] * 20)])
+    """It was stopped for an hour (Ctrl-Z) together with Ray, which does not answer yet when the driver goes on."""
+    now = [0.0]
 
-    def answer(part: Part) -> bool:
-        try:
-            return next(answers)
-        except StopIteration:
-            watching.done.set()
-            return True
+    def wait(seconds: float) -> bool:
+        now[0] += steps.pop(0) if steps else 0.0
+        return not steps
 
-    monkeypatch.setattr(Part, "answers", answer)
-    monkeypatch.setattr(head, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("it counts as lost"))
+    watching = watch(listener, every=1.0, patience=3.5)
+    ended: list[Part] = []
+    monkeypatch.setattr(watching.done, "wait", wait)
+    monkeypatch.setattr(watching, "_end", ended.append)
+    monkeypatch.setattr(Part, "answers", lambda part: False)
+    monkeypatch.setattr(head.time, "monotonic", lambda: now[0])
     watching.run()
+    monkeypatch.undo()
+    assert bool(ended) is lost
 
 
 def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
