@@ -67,13 +67,13 @@ class Leftovers:
     def started(self) -> None:
         """Name Ray's processes: some of its agents write over the environment that the mark is in."""
         os.environ.pop(MARK, None)
-        roots = set(psutil.Process().children()) - self._before
-        self._say({"named": _named(_with_descendants(roots))})
+        self._say({"named": self._named()})
 
     def ending(self, moment: float) -> None:
         """The driver ends Ray now, and reports by itself what went wrong. Processes may take `moment` seconds more."""
         self._moment = moment
-        self._say({"moment": moment})
+        named = self._named() if MARK in os.environ else []  # it has not started yet
+        self._say({"moment": moment, "named": named})
 
     def close(self) -> None:
         """End what is left, and wait until it is done."""
@@ -83,6 +83,9 @@ class Leftovers:
                 self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(self._moment + _LIMIT)
+
+    def _named(self) -> Named:
+        return _named(_with_descendants(set(psutil.Process().children()) - self._before))
 
     def _say(self, word: dict[str, Any]) -> None:
         if self._process.stdin is not None:
