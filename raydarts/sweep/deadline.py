@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from raydarts.errors import ClusterError
 
 SECONDS = "RAYDARTS_START_SECONDS"
-_DEFAULT = 50.0
+_DEFAULT = 45.0
 EXIT_CODE = 2
 
 

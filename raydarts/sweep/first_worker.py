@@ -7,9 +7,7 @@ limit. Where no answer comes, the worker's own last words are the reason.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ import psutil
 from raydarts.errors import ClusterError
 from raydarts.sweep import ray_logs
 from raydarts.sweep.deadline import SECONDS, Deadline
+from raydarts.sweep.hiding import hiding_files
 
 _LOOK, _GRACE = 0.5, 3.0
 _LINES = 12
@@ -46,7 +45,7 @@ def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str, de
             lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {deadline.seconds:g})"]
     else:
         lines = [line for line in problem.text.splitlines() if line.strip()][-_LINES:]
-    told = "".join(f"\n  {line}" for line in [*lines, *_hiding()])
+    told = "".join(f"\n  {line}" for line in [*lines, *hiding_files()])
     raise ClusterError(f"processes for trials cannot start {where}: {problem.text.splitlines()[-1].strip()}{told}")
 
 
@@ -117,26 +116,3 @@ def look(modules: Sequence[str]) -> str | None:
         except BaseException:  # a module may raise anything, SystemExit too
             return traceback.format_exc()
     return None
-
-
-def _hiding() -> list[str]:
-    """Files on the way to Python's modules that bear the name of one: the usual reason, so each is named."""
-    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
-    places = dict.fromkeys([*os.environ.get("PYTHONPATH", "").split(os.pathsep), os.getcwd()])  # noqa: PTH109
-    installed = ("site-packages", "dist-packages", sys.base_prefix + "/lib")
-    found = [
-        path
-        for place in places
-        if place and not any(part in place for part in installed)
-        for path in sorted([*Path(place).glob("*.py"), *Path(place).glob("*/__init__.py")])
-        if (name := path.parent.name if path.stem == "__init__" else path.stem) in names and not _is_the_one(name, path)
-    ]
-    return [
-        f"{path} hides a module of Python or of a package, which has the same name: rename it" for path in found[:5]
-    ]
-
-
-def _is_the_one(name: str, path: Path) -> bool:
-    """Whether the driver itself uses the module from there: then it hides no other."""
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return file is not None and Path(file) == path

@@ -187,11 +187,12 @@ def _complain(what: str, folder: Path) -> None:
     with suppress(Exception):
         from raydarts.sweep import ray_logs  # noqa: PLC0415 - seldom needed, and not as fast as the rest
         from raydarts.sweep.deadline import SECONDS, limit  # noqa: PLC0415
+        from raydarts.sweep.hiding import hiding_files  # noqa: PLC0415
         from raydarts.terminal import complain  # noqa: PLC0415
 
         lines = ray_logs.of_start(folder / "session_latest")
         advice = f"a slower machine may need more time: set {SECONDS} (now {limit():g})"
-        complain("\n".join([what, *lines, advice]))
+        complain("\n".join([what, *lines, *hiding_files(), advice]))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from raydarts.runs.place import Place
 from raydarts.sweep import ray_logs
 from raydarts.sweep.authentication import make_token, use_token_of_session
 from raydarts.sweep.deadline import Deadline, ExitTimer
+from raydarts.sweep.hiding import hiding_files
 from raydarts.sweep.leftovers import LATER, TO_SAY, Leftovers
 from raydarts.sweep.session import Folder, make_folder
 
@@ -113,5 +114,5 @@ def _check_loopback() -> None:
 
 def _reason(error: BaseException, session: Path) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
-    lines = "".join(f"\n  {line}" for line in ray_logs.of_start(session))
+    lines = "".join(f"\n  {line}" for line in [*ray_logs.of_start(session), *hiding_files()])
     return f"a local Ray cannot start: {said}{lines}"
