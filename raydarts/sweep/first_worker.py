@@ -41,6 +41,8 @@ def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str, de
     new = ray_logs.workers(session)[known:]
     if isinstance(problem, _Unanswered):
         lines = ray_logs.of_workers(session, new)
+        if problem.ended and not lines:
+            lines = ["it wrote no error: the system may have killed it, or a library or sitecustomize.py ended it"]
         if not problem.ended:
             lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {deadline.seconds:g})"]
     else:

@@ -81,11 +81,18 @@ def test_one_that_ends_while_it_starts_is_told_with_its_last_words(session: Path
         process = subprocess.Popen([sys.executable, "-S", "-c", "pass"])
         process.wait()
         worker(session, process)
+
+    ended = "processes for trials cannot start on this machine: the worker's process ended while it started\n"
+    assert ask(FakeRay(None, begin), session, seconds=20) == (
+        ended + "  it wrote no error: the system may have killed it, or a library or sitecustomize.py ended it"
+    )
+
+    def begin_and_write() -> None:
+        begin()
         (session / "logs" / "raylet.err").write_text("Traceback\nSystemExit: the licence has run out\n")
 
-    assert ask(FakeRay(None, begin), session, seconds=20) == (
-        "processes for trials cannot start on this machine: the worker's process ended while it started\n"
-        "  Traceback\n  SystemExit: the licence has run out"
+    assert ask(FakeRay(None, begin_and_write), session, seconds=20) == (
+        ended + "  Traceback\n  SystemExit: the licence has run out"
     )
 
 
