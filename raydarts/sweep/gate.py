@@ -51,7 +51,8 @@ def import_ray(address: str | None) -> ModuleType:
     """Ray, imported with the settings of the case.
 
     Raises `ClusterError` where it cannot be imported or another module has its name, and where somebody imported it
-    before with settings that would let a local Ray listen on every interface. A Ray that the caller has started already is the caller's, and is taken as it is.
+    before with settings that would let a local Ray listen on every interface. A Ray that the caller has
+    started already is the caller's, and is taken as it is.
     """
     prepare(address)
     constants = sys.modules.get("ray._private.ray_constants")
