@@ -22,6 +22,7 @@ from raydarts.runs.place import Place
 from raydarts.sweep import first_worker, local
 from raydarts.sweep.authentication import admit, tighten_token
 from raydarts.sweep.autoscaling import maximum
+from raydarts.sweep.deadline import Deadline
 from raydarts.sweep.gate import import_ray, prepare
 
 _STORAGE_VARIABLES = ("RAYDARTS_STORAGE_RETRY_SECONDS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
@@ -81,6 +82,7 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
     Raises `ClusterError` where there is none, or where workers cannot start or import `modules`; nothing is left then.
     """
     prepare(address)
+    deadline = Deadline.begin()
     if address is not None:
         _probe(address)
     ray = import_ray(address)
@@ -102,7 +104,7 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
         # In a pod of a Ray cluster this holds what the pod has, and Ray would put it before `num_cpus`.
         os.environ.pop("RAY_OVERRIDE_RESOURCES", None)
         options |= {"num_cpus": usable_cpus()}
-        _connection.local = local.start(ray, options)
+        _connection.local = local.start(ray, options, deadline)
         session, where = _connection.local.session, "on this machine"
     else:
         try:
@@ -113,7 +115,9 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
     try:
         tighten_token()
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        first_worker.check(ray, session, modules, where)
+        first_worker.check(ray, session, modules, where, deadline)
+        if _connection.local is not None:
+            _connection.local.started()
     except BaseException:
         disconnect(True)
         raise

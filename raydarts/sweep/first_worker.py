@@ -7,9 +7,7 @@ limit. Where no answer comes, the worker's own last words are the reason.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -21,46 +19,35 @@ import psutil
 
 from raydarts.errors import ClusterError
 from raydarts.sweep import ray_logs
+from raydarts.sweep.deadline import SECONDS, Deadline
+from raydarts.sweep.hiding import hiding_files
 
-SECONDS = "RAYDARTS_WORKER_START_SECONDS"
-_DEFAULT = 50.0
 _LOOK, _GRACE = 0.5, 3.0
 _LINES = 12
 TRIALS = "raydarts.sweep.trainable"
 
 
-def limit() -> float:
-    """The seconds within which a worker must start. Raises `ClusterError`."""
-    value = os.environ.get(SECONDS, "")
-    try:
-        seconds = float(value or _DEFAULT)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ClusterError(f"{SECONDS}={value}: must be a number of seconds above 0")
-    return seconds
-
-
-def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str) -> None:
-    """Raise `ClusterError` where a worker does not start, or cannot import `modules`, with the reason.
+def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str, deadline: Deadline) -> None:
+    """Raise `ClusterError` where a worker does not start in time, or cannot import `modules`, with the reason.
 
     `session`: the folder of Ray's session, whose logs are read if they lie on this machine.
     """
-    seconds = limit()
     known = len(ray_logs.workers(session))
     asked = ray.remote(num_cpus=0, max_retries=0, runtime_env=_environment())(look)
     answer = asked.options(scheduling_strategy=_this_node(ray)).remote([TRIALS, *modules])
-    problem = _wait(ray, answer, session, known, time.monotonic() + seconds)
+    problem = _wait(ray, answer, session, known, deadline)
     if problem is None:
         return
     new = ray_logs.workers(session)[known:]
     if isinstance(problem, _Unanswered):
         lines = ray_logs.of_workers(session, new)
+        if problem.ended and not lines:
+            lines = ["it wrote no error: the system may have killed it, or a library or sitecustomize.py ended it"]
         if not problem.ended:
-            lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {seconds:g})"]
+            lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {deadline.seconds:g})"]
     else:
         lines = [line for line in problem.text.splitlines() if line.strip()][-_LINES:]
-    told = "".join(f"\n  {line}" for line in [*lines, *_hiding()])
+    told = "".join(f"\n  {line}" for line in [*lines, *hiding_files()])
     raise ClusterError(f"processes for trials cannot start {where}: {problem.text.splitlines()[-1].strip()}{told}")
 
 
@@ -79,7 +66,7 @@ class _Unanswered(_Problem):
         self.ended = ended
 
 
-def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: float) -> _Problem | None:
+def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: Deadline) -> _Problem | None:
     """None where the worker answered that all is well."""
     ended_since: float | None = None
     while True:
@@ -98,7 +85,7 @@ def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: flo
             ended_since = now
         elif now - ended_since > _GRACE:
             return _Unanswered(ended=True)
-        if now > deadline:
+        if not deadline.left():
             return _Unanswered(ended=False)
 
 
@@ -131,26 +118,3 @@ def look(modules: Sequence[str]) -> str | None:
         except BaseException:  # a module may raise anything, SystemExit too
             return traceback.format_exc()
     return None
-
-
-def _hiding() -> list[str]:
-    """Files on the way to Python's modules that bear the name of one: the usual reason, so each is named."""
-    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
-    places = dict.fromkeys([*os.environ.get("PYTHONPATH", "").split(os.pathsep), os.getcwd()])  # noqa: PTH109
-    installed = ("site-packages", "dist-packages", sys.base_prefix + "/lib")
-    found = [
-        path
-        for place in places
-        if place and not any(part in place for part in installed)
-        for path in sorted([*Path(place).glob("*.py"), *Path(place).glob("*/__init__.py")])
-        if (name := path.parent.name if path.stem == "__init__" else path.stem) in names and not _is_the_one(name, path)
-    ]
-    return [
-        f"{path} hides a module of Python or of a package, which has the same name: rename it" for path in found[:5]
-    ]
-
-
-def _is_the_one(name: str, path: Path) -> bool:
-    """Whether the driver itself uses the module from there: then it hides no other."""
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return file is not None and Path(file) == path

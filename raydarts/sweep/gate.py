@@ -12,6 +12,7 @@ import sys
 from types import ModuleType
 
 from raydarts.errors import ClusterError
+from raydarts.sweep.hiding import hiding_files
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Named for other systems, but "0" is what makes Ray take 127.0.0.1 for the node and listen there alone. An explicit
@@ -49,13 +50,20 @@ def prepare(address: str | None) -> None:
 def import_ray(address: str | None) -> ModuleType:
     """Ray, imported with the settings of the case.
 
-    Raises `ClusterError` where somebody imported it before with settings that would let a local Ray listen on every
-    interface. A Ray that the caller has started already is the caller's, and is taken as it is.
+    Raises `ClusterError` where it cannot be imported or another module has its name, and where somebody imported it
+    before with settings that would let a local Ray listen on every interface. A Ray that the caller has
+    started already is the caller's, and is taken as it is.
     """
     prepare(address)
     constants = sys.modules.get("ray._private.ray_constants")
-    import ray  # noqa: PLC0415 - the gate
-
+    try:
+        import ray  # noqa: PLC0415 - the gate
+    except Exception as error:  # a module that takes the place of one that Ray needs may raise anything
+        raise ClusterError(
+            "\n".join([f"Ray cannot be imported: {type(error).__name__}: {error}", *hiding_files()])
+        ) from error
+    if not hasattr(ray, "init"):
+        raise ClusterError(f"{ray.__file__ or list(ray.__path__)} is not Ray, and has its name: rename it")
     if address is None and constants is not None and constants.ENABLE_RAY_CLUSTER and not ray.is_initialized():
         raise ClusterError(
             "Ray was imported before raydarts could set it up, so a local Ray would listen on every network interface. "

@@ -11,25 +11,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import psutil
+
 from raydarts.runs.directory import RunDirectory
 from raydarts.terminal import complain
 
 HEAD_LOST = 5
 _TIMEOUT = 5.0
+_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of Ray that the driver cannot do without: what it is called, and where it listens."""
+    """A part of Ray that the driver cannot do without: what it is called, and where it listens.
+
+    `pid`: its process, where that is one of this machine. The kernel takes connections for a process that is stopped
+    (SIGSTOP), so its state is looked at too.
+    """
 
     name: str
     host: str
     port: int
+    pid: int | None = None
 
     def answers(self) -> bool:
         try:
+            if self.pid is not None and psutil.Process(self.pid).status() in _STOPPED:
+                return False
             socket.create_connection((self.host, self.port), timeout=_TIMEOUT).close()
-        except OSError:
+        except (OSError, psutil.Error):
             return False
         return True
 
@@ -46,7 +56,12 @@ class Watch:
 
     def run(self) -> None:
         seen = dict.fromkeys(self.parts, time.monotonic())
+        asked = time.monotonic()
         while not self.done.wait(self.every):
+            asleep = time.monotonic() - asked > self.every + self.patience  # the driver itself was stopped (Ctrl-Z)
+            asked = time.monotonic()
+            if asleep:
+                seen = dict.fromkeys(self.parts, asked)
             for part in self.parts:
                 if part.answers():
                     seen[part] = time.monotonic()
@@ -93,8 +108,9 @@ def watched(run: RunDirectory, address: str | None) -> Iterator[None]:
     ]
     resume = f"raydarts resume {run.path}"
     if address is None:
-        parts = [Part("the local Ray's gcs_server", host, int(port))]
-        parts += [Part("the local Ray's raylet", *raylet) for raylet in raylets]
+        pids = {each.name(): each.pid for each in psutil.Process().children()}
+        parts = [Part("the local Ray's gcs_server", host, int(port), pids.get("gcs_server"))]
+        parts += [Part("the local Ray's raylet", *raylet, pids.get("raylet")) for raylet in raylets]
         watch = Watch(tuple(parts), 1.0, 4.0, f"what was reported is kept; go on with: {resume}")
     else:
         parts = [Part("the head of the cluster", host, int(port))]

@@ -1,50 +1,79 @@
-"""A small process that ends what is left of the local Ray when the driver has ended, however it ended.
+"""A small process beside the driver: it limits the start of a local Ray, and ends what is left of it afterwards.
 
-After a SIGKILL of the driver the kernel ends Ray's first processes on Linux, and on other systems none. The agents of
-its raylet go on for a minute or more, as they wait for a server that is gone; so may what trials started themselves.
-This process waits for the end of a pipe whose other end the driver alone holds. Then it gives Ray a moment to end by
-itself, and kills the rest: the processes the driver named, those with the mark in their environment, and theirs.
+This is the one place that ends a local Ray's processes and removes its folder, however the driver ended: in order,
+with an error, or by SIGKILL. After a SIGKILL the kernel ends Ray's first processes on Linux, and on other systems
+none. The agents of its raylet go on for a minute or more, as they wait for a server that is gone; so may what trials
+started themselves. This process waits for the end of a pipe whose other end the driver alone holds. Then it gives Ray
+a moment to end by itself, and kills the rest: the processes the driver named, those with the mark in their
+environment, and theirs.
+
+While Ray starts, it also watches the time. Ray may wait in C++ for ever, with Python's lock held, so that nothing in
+the driver can say anything. This process then says what Ray's logs tell, and the driver's `ExitTimer` ends the driver.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 import psutil
 
 MARK = "RAYDARTS_LOCAL_RAY"
 """In the environment of all that the local Ray starts."""
-_MOMENT, _LIMIT, _EVERY = 1.5, 15.0, 0.2
+MOMENT = 1.5
+"""Seconds in which Ray may end by itself."""
+LATER = 2.0
+"""Seconds after the deadline in which the driver may still report by itself."""
+TO_SAY = 3.0
+"""Seconds between then and the end of the driver: meanwhile the reason is read and said."""
+_LIMIT, _EVERY = 15.0, 0.2
+
+Named = list[tuple[int, float]]
+"""Processes by number and start: a number is given again after the end of a process."""
 
 
 class Leftovers:
-    """In the driver: `Leftovers()` before Ray starts, `started()` when it runs, `close()` when it has ended."""
+    """In the driver: made before Ray starts. `started()`: it runs. `ending()`: it ends now. `close()`: it has ended.
 
-    def __init__(self) -> None:
+    `folder`: the local Ray's, which is removed in the end. `seconds`: how long the start may take.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
         self._mark = os.urandom(16).hex()
-        os.environ[MARK] = self._mark
-        # -P: a random.py in the working folder is not taken for Python's own.
-        command = [sys.executable, "-P", __file__, self._mark]
-        quiet = subprocess.DEVNULL
+        self._before = set(psutil.Process().children())
+        self._moment = MOMENT
+        # -I: no file on PYTHONPATH or in the working folder takes the place of a module of Python.
+        command = [sys.executable, "-I", __file__, self._mark, str(folder), str(os.getpid()), str(seconds)]
         self._process = subprocess.Popen(  # noqa: S603 - this file, by this Python
-            command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True, text=True
+            [*command, os.pathsep.join(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
         )
+        self._before.add(psutil.Process(self._process.pid))
+        os.environ[MARK] = self._mark
 
     def started(self) -> None:
         """Name Ray's processes: some of its agents write over the environment that the mark is in."""
         os.environ.pop(MARK, None)
-        mine = [each for each in psutil.Process().children(recursive=True) if each.pid != self._process.pid]
-        pipe = self._process.stdin
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.write(json.dumps(_named(mine)) + "\n")
-                pipe.flush()
+        self._say({"named": self._named()})
+
+    def ending(self, moment: float) -> None:
+        """The driver ends Ray now, and reports by itself what went wrong. Processes may take `moment` seconds more."""
+        self._moment = moment
+        named = self._named() if MARK in os.environ else []  # it has not started yet
+        self._say({"moment": moment, "named": named})
 
     def close(self) -> None:
         """End what is left, and wait until it is done."""
@@ -53,11 +82,19 @@ class Leftovers:
             with suppress(OSError):
                 self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LIMIT)
+            self._process.wait(self._moment + _LIMIT)
+
+    def _named(self) -> Named:
+        return _named(_with_descendants(set(psutil.Process().children()) - self._before))
+
+    def _say(self, word: dict[str, Any]) -> None:
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.write(json.dumps(word) + "\n")
+                self._process.stdin.flush()
 
 
-def _named(processes: list[psutil.Process]) -> list[tuple[int, float]]:
-    """A process's number is given again after its end, so its start tells which one is meant."""
+def _named(processes: Iterable[psutil.Process]) -> Named:
     named = []
     for process in processes:
         with suppress(psutil.Error):
@@ -65,18 +102,22 @@ def _named(processes: list[psutil.Process]) -> list[tuple[int, float]]:
     return named
 
 
-def _left(mark: str, named: list[tuple[int, float]]) -> list[psutil.Process]:
+def _with_descendants(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
+    everything = {root.pid: root for root in roots}
+    for root in list(everything.values()):
+        with suppress(psutil.Error):
+            everything |= {child.pid: child for child in root.children(recursive=True)}
+    return list(everything.values())
+
+
+def _left(mark: str, named: Named) -> list[psutil.Process]:
     """The processes of this Ray that still live, and all that they have started."""
-    found: dict[int, psutil.Process] = {}
+    roots = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if (process.pid, process.create_time()) in named or process.environ().get(MARK) == mark:
-                found[process.pid] = process
-    for process in list(found.values()):
-        with suppress(psutil.Error):
-            found |= {child.pid: child for child in process.children(recursive=True)}
-    found.pop(os.getpid(), None)
-    return [process for process in found.values() if _lives(process)]
+                roots.append(process)
+    return [process for process in _with_descendants(roots) if process.pid != os.getpid() and _lives(process)]
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -86,19 +127,74 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def end_leftovers(mark: str, pipe: TextIO) -> None:
-    """Wait for the driver's end, then end what is left."""
-    named: list[tuple[int, float]] = []
-    for line in pipe:
-        named += [(int(pid), float(start)) for pid, start in json.loads(line)]
+def _words(pipe: TextIO) -> queue.Queue[dict[str, Any] | None]:
+    """What the driver says; None is the end of it."""
+    words: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+    def listen() -> None:
+        for line in pipe:
+            words.put(json.loads(line))
+        words.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return words
+
+
+def watch(pipe: TextIO, mark: str, folder: Path, driver: int, seconds: float) -> None:
+    """Limit the start, wait for the driver's end, then end what is left."""
+    words = _words(pipe)
+    named: Named = []
+    moment, starts = MOMENT, True
+    left: float | None = seconds + LATER
+    while True:
+        try:
+            word = words.get(timeout=left)
+        except queue.Empty:
+            if starts:
+                _complain("a local Ray did not start in time", folder)
+                starts, left, moment = False, 2 * TO_SAY, 0.0
+            else:  # there is no timer in the driver
+                with suppress(psutil.Error):
+                    psutil.Process(driver).kill()
+                left = None
+            continue
+        if word is None:
+            break
+        if starts:
+            starts, left = False, None
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whoever reads the driver's errors waits for no other
+        named += [(int(pid), float(start)) for pid, start in word.get("named", ())]
+        moment = float(word.get("moment", moment))
+    if starts:
+        _complain("raydarts ended while a local Ray started", folder)
+    end(mark, named, moment)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(mark: str, named: Named, moment: float) -> None:
+    """Wait `moment` seconds for the ends of the processes, and kill those that are left."""
     began = time.monotonic()
-    while (left := _left(mark, named)) and time.monotonic() - began < _LIMIT:
-        if time.monotonic() - began >= _MOMENT:
+    while (left := _left(mark, named)) and time.monotonic() - began < moment + _LIMIT:
+        if time.monotonic() - began >= moment:
             for process in left:
                 with suppress(psutil.Error):
                     process.kill()
         time.sleep(_EVERY)
 
 
+def _complain(what: str, folder: Path) -> None:
+    """Say it on the driver's standard error, with what Ray's logs tell. That it cannot be said changes nothing else."""
+    with suppress(Exception):
+        from raydarts.sweep import ray_logs  # noqa: PLC0415 - seldom needed, and not as fast as the rest
+        from raydarts.sweep.deadline import SECONDS, limit  # noqa: PLC0415
+        from raydarts.sweep.hiding import hiding_files  # noqa: PLC0415
+        from raydarts.terminal import complain  # noqa: PLC0415
+
+        lines = ray_logs.of_start(folder / "session_latest")
+        advice = f"a slower machine may need more time: set {SECONDS} (now {limit():g})"
+        complain("\n".join([what, *lines, *hiding_files(), advice]))
+
+
 if __name__ == "__main__":
-    end_leftovers(sys.argv[1], sys.stdin)
+    sys.path += [place for place in sys.argv[5].split(os.pathsep) if place and place not in sys.path]
+    watch(sys.stdin, sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

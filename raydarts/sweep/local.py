@@ -5,39 +5,39 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import psutil
 
 from raydarts.errors import ClusterError
 from raydarts.runs.place import Place
 from raydarts.sweep import ray_logs
 from raydarts.sweep.authentication import make_token, use_token_of_session
-from raydarts.sweep.leftovers import Leftovers
+from raydarts.sweep.deadline import Deadline, ExitTimer
+from raydarts.sweep.hiding import hiding_files
+from raydarts.sweep.leftovers import LATER, TO_SAY, Leftovers
 from raydarts.sweep.session import Folder, make_folder
 
-START_SECONDS = 60.0
 _END_SECONDS = 10.0
-_LINGERING = 3.0
+_SYSTEM = {"prestart_worker_first_driver": False}
+"""Ray would start workers while the driver connects, and wait for them in C++ with Python's lock held: for ever where
+they cannot start. The first worker is asked for later, with a time limit (`first_worker.py`)."""
 
 
 class LocalRay:
     """Its folder and its processes: all that `end` has to take away."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, deadline: Deadline) -> None:
         self._folder = folder
-        self._leftovers = Leftovers()
-        self._before = set(psutil.Process().children())
+        self._leftovers = Leftovers(folder.path, deadline.left())
+        self._timer = ExitTimer(deadline.left() + LATER + TO_SAY)
         self._variables = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH")}
         os.environ["RAY_TMPDIR"] = str(folder.path)  # locks and such, which Ray lays beside its folder
 
     def started(self) -> None:
-        """Ray runs: were this process killed now, its processes would end too."""
+        """Ray and its first worker run: the time limit is over. Were this process killed now, they would end too."""
+        self._timer.cancel()
         self._leftovers.started()
 
     @property
@@ -45,24 +45,13 @@ class LocalRay:
         """Ray's own folder in ours."""
         return self._folder.path / "session_latest"
 
-    def processes(self) -> list[psutil.Process]:
-        """All that was started since, except what is no part of Ray (such as the sender of a tracker)."""
-        try:
-            roots = [child for child in psutil.Process().children() if child not in self._before]
-        except psutil.Error:
-            return []
-        return [process for root in roots for process in _with_descendants(root) if _is_ray(process)]
-
     def end(self, ray: ModuleType | None, run: Place | None = None) -> None:
         """Take everything away. `ray`: shut it down in order first. `run`: keeps its workers' error output."""
-        processes = self.processes()
+        self._timer.cancel()
+        self._leftovers.ending(0.0 if ray is None else _END_SECONDS)
         try:
             if ray is not None:
                 ray.shutdown()
-            _, alive = psutil.wait_procs(processes, timeout=_END_SECONDS if ray is not None else 0)
-            for process in alive:
-                _kill(process)
-            psutil.wait_procs(alive, timeout=_LINGERING)
             if run is not None:
                 ray_logs.keep(self.session, run)
         finally:
@@ -75,16 +64,23 @@ class LocalRay:
                     os.environ[name] = value
 
 
-def start(ray: ModuleType, options: Mapping[str, Any]) -> LocalRay:
-    """Start it. Raises `ClusterError` where that fails, and leaves nothing behind then. It may take a minute."""
+def start(ray: ModuleType, options: Mapping[str, Any], deadline: Deadline) -> LocalRay:
+    """Start its servers and connect. Raises `ClusterError` where that fails, and leaves nothing behind then.
+
+    Where the deadline passes before `LocalRay.started` is called, the process ends with exit code 2 and the reason.
+    """
     _check_loopback()
     folder = make_folder()
-    made = LocalRay(folder)
+    try:
+        made = LocalRay(folder, deadline)
+    except OSError as error:
+        folder.remove()
+        raise ClusterError(f"a local Ray cannot start: {error}") from error
     try:
         _use_token(folder.path)
-        with _limited(made):
-            ray.init(address="local", include_dashboard=False, _temp_dir=str(folder.path), **options)
-        made.started()
+        ray.init(
+            address="local", include_dashboard=False, _temp_dir=str(folder.path), _system_config=_SYSTEM, **options
+        )
     except BaseException as error:
         told = _reason(error, made.session)
         made.end(ray if ray.is_initialized() else None)
@@ -116,49 +112,7 @@ def _check_loopback() -> None:
         ) from error
 
 
-@contextmanager
-def _limited(made: LocalRay) -> Iterator[None]:
-    """End the process (exit code 2) where Ray takes too long: it waits in C++, where no exception reaches it."""
-
-    def give_up() -> None:
-        lines = "".join(f"\n  {line}" for line in ray_logs.of_servers(made.session))
-        try:
-            made.end(None)
-        finally:
-            sys.stderr.write(f"a local Ray did not start within {START_SECONDS:g} s{lines}\n")
-            sys.stderr.flush()
-            os._exit(2)
-
-    timer = threading.Timer(START_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _reason(error: BaseException, session: Path) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
-    lines = "".join(f"\n  {line}" for line in ray_logs.of_servers(session))
+    lines = "".join(f"\n  {line}" for line in [*ray_logs.of_start(session), *hiding_files()])
     return f"a local Ray cannot start: {said}{lines}"
-
-
-def _with_descendants(root: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _is_ray(process: psutil.Process) -> bool:
-    try:
-        command = process.cmdline()
-    except psutil.Error:
-        return False
-    return any(part.startswith("ray::") or "/ray/" in part or "/raylet" in part for part in command[:4])
-
-
-def _kill(process: psutil.Process) -> None:
-    with suppress(psutil.Error):
-        process.kill()

@@ -63,6 +63,12 @@ def of_workers(session: Path, pids: list[int]) -> list[str]:
     return lines[-_LINES:]
 
 
+def of_start(session: Path) -> list[str]:
+    """The last lines that tell why Ray does not start: those of its servers, and those of its workers."""
+    servers, started = of_servers(session), of_workers(session, workers(session))
+    return [*servers, *(line for line in started if line not in servers)][-2 * _LINES :]
+
+
 def keep(session: Path, run: Place) -> None:
     """Copy what the workers wrote to their error output into the run: the session's folder ends with the sweep.
 

@@ -12,7 +12,7 @@ from typing import Any
 from raydarts.errors import RunError, StorageError
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.place import Place, delete, entries, exists, make_folder, place_of, write_bytes
-from raydarts.sweep.first_worker import limit
+from raydarts.sweep.deadline import limit
 from raydarts.sweep.gate import is_connected
 
 _LOOKS, _PAUSE = 4, 1.0

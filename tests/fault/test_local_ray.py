@@ -70,7 +70,8 @@ class Machine:
                 self.listening.setdefault(name, set()).add(found.laddr.ip)
 
     def check_nothing_stays(self) -> None:
-        assert [each for each in self.started if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+        _, living = psutil.wait_procs(self.started, timeout=5)
+        assert [each for each in living if each.status() != psutil.STATUS_ZOMBIE] == []
         assert [each.name for each in self.temporary.iterdir() if each.name.startswith("rd")] == []
 
 
@@ -82,7 +83,14 @@ def machine() -> Iterator[Machine]:
 
 
 def test_while_trials_run_nothing_listens_but_on_loopback(machine: Machine) -> None:
-    """A sweep with W&B and several workers, a stage alone, and a resume; of none anything stays."""
+    """A sweep with W&B and several workers, a stage alone, and a resume; of none anything stays.
+
+    The resume has a TMPDIR that is too long for sockets, as under Slurm, and a home directory that takes no token.
+    """
+    long, home = machine.base / ("x" * 80), machine.base / "another-home"
+    long.mkdir()
+    home.mkdir()
+    (home / ".ray").touch()  # no folder
     (machine.base / "spec.yaml").write_text(SPEC + "track: {wandb: {mode: offline, project: tiny}}\n")
     several = ["--set", "evaluate.resources.workers=2"] if (os.cpu_count() or 1) > 1 else []
     for command in (
@@ -90,12 +98,17 @@ def test_while_trials_run_nothing_listens_but_on_loopback(machine: Machine) -> N
         ["sweep", "spec.yaml", "--name", "b", "--stage", "evaluate", "--genotypes", "runs/a"],
         ["resume", "runs/b"],
     ):
+        variables = {"RAY_ADDRESS": "10.9.9.9:6379", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
         if command[0] == "resume":
             (result,) = machine.runs.glob("b/evaluations/*/result.json")
             shutil.rmtree(result.parent)
-        done = machine.raydarts(*command, RAY_ADDRESS="10.9.9.9:6379", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1")
+            variables |= {"TMPDIR": str(long), "HOME": str(home)}
+        done = machine.raydarts(*command, **variables)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "RAY_ADDRESS=10.9.9.9:6379 is set, and not used without --address" in done.stderr
+        if command[0] == "resume":
+            assert f"TMPDIR={long}: too long for the sockets of Ray" in done.stderr
+            assert not Path(done.stderr.split("Ray's files are in ")[1].split(" ")[0]).exists()
         machine.check_nothing_stays()
     assert {"gcs_server", "raylet"} <= set(machine.listening)
     assert any(name.startswith("ray::") for name in machine.listening)
@@ -103,44 +116,33 @@ def test_while_trials_run_nothing_listens_but_on_loopback(machine: Machine) -> N
 
 
 WORKER = "import sys\nif 'default_worker' in ' '.join(sys.orig_argv):\n    "
-TORCH = """
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'torch':
-            raise ImportError('libcudart.so.12: cannot open shared object file')
-if 'default_worker' in ' '.join(sys.orig_argv):
-    sys.meta_path.insert(0, NoTorch())
-"""
 BROKEN = {
     "raises": (
         WORKER + "raise SystemExit('the licence has run out')",
         "process ended while it started",
         "licence has run out",
     ),
-    "killed": (WORKER + "import os; os.kill(os.getpid(), 9)", "process ended while it started", ""),
     "hangs": (
         WORKER + "import time; time.sleep(600)",
         "does not answer in time",
-        "RAYDARTS_WORKER_START_SECONDS (now 8)",
+        "set RAYDARTS_START_SECONDS (now 15)",
     ),
-    "library": ("import sys\n" + TORCH, "libcudart.so.12: cannot open shared object file", "import torch"),
 }
 
 
-@pytest.mark.xfail(run=False, reason="not seen to pass: with a worker that ends at its start a sweep waited over 90 s")
 @pytest.mark.parametrize("how", BROKEN)
 def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Machine, how: str) -> None:
+    """Other reasons: `tests/unit/sweep/test_first_worker.py`."""
     program, reason, words = BROKEN[how]
     (machine.base / "path").mkdir()
     (machine.base / "path" / "sitecustomize.py").write_text(program)
     variables = {"PYTHONPATH": str(machine.base / "path")}
     if how == "hangs":
-        variables["RAYDARTS_WORKER_START_SECONDS"] = "8"
+        variables["RAYDARTS_START_SECONDS"] = "15"
     begun = time.monotonic()
     done = machine.raydarts("sweep", "spec.yaml", "--name", "a", **variables)
     assert time.monotonic() - begun < 60
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback (most recent call last)" not in done.stderr or how == "library"
     assert done.stderr.startswith("processes for trials cannot start on this machine: "), done.stderr
     assert reason in done.stderr
     assert words in done.stderr
@@ -148,24 +150,15 @@ def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Mach
     machine.check_nothing_stays()
 
 
-@pytest.mark.xfail(run=False, reason="written, and not yet seen to pass")
 def test_a_ray_that_cannot_start_is_told_and_leaves_nothing(machine: Machine) -> None:
-    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", RAY_REDIS_ADDRESS="127.0.0.1:9")
+    """Ray waits for this server in C++ with Python's lock held, so that no Python of the driver runs."""
+    variables = {"RAY_REDIS_ADDRESS": "127.0.0.1:9", "RAYDARTS_START_SECONDS": "10"}
+    begun = time.monotonic()
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", **variables)
+    assert time.monotonic() - begun < 60
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "a local Ray cannot start: " in done.stderr
+    assert "a local Ray did not start in time" in done.stderr
+    assert "Could not establish connection to Redis 127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
     assert not machine.runs.exists()
-    machine.check_nothing_stays()
-
-
-@pytest.mark.xfail(run=False, reason="written, and not yet seen to pass")
-def test_a_long_tmpdir_and_a_home_that_takes_no_token_do_not_keep_a_sweep_from_running(machine: Machine) -> None:
-    long = machine.base / ("x" * 80)
-    long.mkdir()
-    (machine.base / "home" / ".ray").touch()  # no folder, so no token can be written
-    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", "--stage", "search", TMPDIR=str(long))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"TMPDIR={long}: too long for the sockets of Ray" in done.stderr
-    folder = done.stderr.split("Ray's files are in ")[1].split(" ")[0]
-    assert not Path(folder).exists()
     machine.check_nothing_stays()

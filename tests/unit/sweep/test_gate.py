@@ -123,6 +123,25 @@ except ClusterError as error:
     assert "listen on every network interface. Call raydarts.sweep.gate.prepare(None) before" in run(program, tmp_path)
 
 
+def test_files_on_pythonpath_with_the_names_of_modules_do_not_stop_the_driver_or_are_named(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise RuntimeError('of the user')")
+    (tmp_path / "typing.py").write_text("x = 1")
+    (tmp_path / "ray.py").write_text("x = 1")
+    program = """
+import raydarts, random, typing
+from raydarts.errors import ClusterError
+from raydarts.sweep.gate import import_ray
+try:
+    import_ray(None)
+except ClusterError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{tmp_path / 'ray.py'} is not Ray, and has its name: rename it\n"
+
+
 def test_a_user_cannot_open_a_local_ray_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gate.LOOPBACK, "1")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")

@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from raydarts.errors import ClusterError
 from raydarts.runs import faults
-from raydarts.sweep import failures, head
+from raydarts.sweep import deadline, failures, head
 from raydarts.sweep.head import HEAD_LOST, Part, Watch
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -76,6 +77,28 @@ def test_a_part_that_comes_back_is_not_lost(listener: socket.socket) -> None:
     again[0].close()
 
 
+@pytest.mark.parametrize(("steps", "lost"), [([1.0, 3600.0, 1.0], False), ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True)])
+def test_a_driver_that_was_stopped_itself_blames_nobody(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, steps: list[float], lost: bool
+) -> None:
+    """It was stopped for an hour (Ctrl-Z) together with Ray, which does not answer yet when the driver goes on."""
+    now = [0.0]
+
+    def wait(seconds: float) -> bool:
+        now[0] += steps.pop(0) if steps else 0.0
+        return not steps
+
+    watching = watch(listener, every=1.0, patience=3.5)
+    ended: list[Part] = []
+    monkeypatch.setattr(watching.done, "wait", wait)
+    monkeypatch.setattr(watching, "_end", ended.append)
+    monkeypatch.setattr(Part, "answers", lambda part: False)
+    monkeypatch.setattr(head.time, "monotonic", lambda: now[0])
+    watching.run()
+    monkeypatch.undo()
+    assert bool(ended) is lost
+
+
 def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: socket.socket
 ) -> None:
@@ -101,16 +124,18 @@ def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
 
 
 DRIVER = """
-import os, subprocess, sys, time
+import os, pathlib, subprocess, sys, time
 from raydarts.sweep.leftovers import Leftovers
 sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
-leftovers = Leftovers()
+pathlib.Path("session").mkdir()
+early = subprocess.Popen(sleep, start_new_session=True)
+leftovers = Leftovers(pathlib.Path("session"), 60.0)
 marked = subprocess.Popen(sleep, start_new_session=True)
 clean = {name: value for name, value in os.environ.items() if not name.startswith("RAYDARTS_")}
 named = subprocess.Popen(sleep, env=clean, start_new_session=True)
 leftovers.started()
 mine = subprocess.Popen(sleep, start_new_session=True)
-print(marked.pid, named.pid, mine.pid, leftovers._process.pid, flush=True)
+print(marked.pid, named.pid, early.pid, mine.pid, leftovers._process.pid, flush=True)
 if sys.argv[1] == "wait":
     time.sleep(300)
 leftovers.close()
@@ -132,15 +157,103 @@ def test_what_a_driver_leaves_behind_is_ended_and_nothing_else(tmp_path: Path, h
     command = [sys.executable, "-c", program, "wait" if how == "killed" else "close"]
     driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
-    *ended, mine, watcher = map(int, driver.stdout.readline().split())
+    *ended, early, mine, watcher = map(int, driver.stdout.readline().split())
     try:
         if how == "killed":
             driver.send_signal(signal.SIGKILL)
         assert driver.wait(20) == (-signal.SIGKILL if how == "killed" else 5)
-        deadline = time.monotonic() + 6
+        limit = time.monotonic() + 6
         while any(lives(pid) for pid in (*ended, watcher)):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < limit
             time.sleep(0.05)
-        assert lives(mine)  # it was started by the user's own code, after Ray
+        assert lives(early)  # started by the user's own code, before Ray
+        assert lives(mine)  # and after it
+        assert not (tmp_path / "session").exists()
     finally:
+        os.kill(early, signal.SIGKILL)
         os.kill(mine, signal.SIGKILL)
+
+
+WAITING = """
+import ctypes, os, pathlib, subprocess, sys, time
+from raydarts.sweep.deadline import ExitTimer
+from raydarts.sweep.leftovers import LATER, Leftovers
+logs = pathlib.Path("session/session_latest/logs")
+logs.mkdir(parents=True)
+(logs / "raylet.err").write_text("the plasma store cannot be made\\n")
+leftovers = Leftovers(pathlib.Path("session"), float(os.environ["RAYDARTS_START_SECONDS"]))
+timer = ExitTimer(float(sys.argv[2]))
+raylet = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+print(raylet.pid, leftovers._process.pid, flush=True)
+if sys.argv[1] == "exit":
+    os._exit(1)
+ctypes.PyDLL(None).sleep(60)  # as Ray waits in C++: Python's lock is held, no thread of Python runs
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "timer", "code", "words"),
+    [
+        ("wait", "4.5", 2, "a local Ray did not start in time"),
+        ("exit", "60", 1, "raydarts ended while a local Ray started"),
+    ],
+)
+def test_a_ray_that_waits_in_its_own_code_is_ended_with_its_reason(
+    tmp_path: Path, how: str, timer: str, code: int, words: str
+) -> None:
+    program = f"import sys; sys.path[0] = {str(ROOT)!r}\n{WAITING}"
+    command = [sys.executable, "-c", program, how, timer]
+    environment = {**os.environ, "RAYDARTS_START_SECONDS": "0.5"}
+    pipe = subprocess.PIPE
+    driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
+    out, said = driver.communicate(timeout=20)
+    assert driver.returncode == code
+    assert said.splitlines() == [
+        words,
+        "  the plasma store cannot be made",
+        "  a slower machine may need more time: set RAYDARTS_START_SECONDS (now 0.5)",
+    ]
+    limit = time.monotonic() + 6
+    while any(lives(pid) for pid in map(int, out.split())):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert not (tmp_path / "session").exists()
+
+
+def test_the_timer_ends_the_process_with_code_2_unless_it_is_cancelled() -> None:
+    program = f"""
+import sys, time
+sys.path[0] = {str(ROOT)!r}
+from raydarts.sweep.deadline import ExitTimer
+timer = ExitTimer(0.2)
+if sys.argv[1] == "cancel":
+    timer.cancel()
+time.sleep(0.6)
+"""
+    for how, code in (("wait", 2), ("cancel", 0)):
+        assert subprocess.run([sys.executable, "-c", program, how], timeout=20, check=False).returncode == code
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", "1e400"])
+def test_a_time_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(deadline.SECONDS, value)
+    with pytest.raises(ClusterError, match=f"RAYDARTS_START_SECONDS={value}: must be a number of seconds"):
+        deadline.Deadline.begin()
+
+
+def test_a_part_that_is_stopped_does_not_answer(listener: socket.socket) -> None:
+    """The kernel takes a connection for a process that is stopped (SIGSTOP)."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    part = Part("the raylet", *listener.getsockname(), process.pid)
+    try:
+        for number, answers in ((signal.SIGSTOP, False), (signal.SIGCONT, True), (signal.SIGKILL, False)):
+            process.send_signal(number)
+            if number == signal.SIGKILL:
+                process.wait()
+            limit = time.monotonic() + 5
+            while part.answers() is not answers:
+                assert time.monotonic() < limit
+                time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
