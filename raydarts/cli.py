@@ -19,7 +19,7 @@ from raydarts import __version__, cli_cluster, cli_results, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.naming import derived
-from raydarts.terminal import CleanConsole, clean_warnings, complain
+from raydarts.terminal import CleanConsole, clean_warnings, complain, say
 
 if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
@@ -102,10 +102,6 @@ def _run_path(storage: Place, name: str | None, default: str) -> Place:
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
-def _print_lines(lines: list[str]) -> None:
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
 @app.command()
 def sweep(
     spec: SpecPath,
@@ -145,9 +141,9 @@ def sweep(
     if dry_run:
         held = describe_data(loaded.stages, loaded.data, stage, load=False)
         console.print(render(planned))
-        _print_lines(held)
+        say(held, console)
         if address is None:
-            _print_lines([str(here(loaded, stage))])
+            say(here(loaded, stage).lines(), console)
         return
     from raydarts.sweep.runner import start_sweep
 
@@ -155,9 +151,9 @@ def sweep(
     held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     path = _run_path(storage, name, loaded.name)
     console.print(render(planned))
-    _print_lines(held)
+    say(held, console)
     if address is None:
-        _print_lines([str(here(loaded, stage))])
+        say(here(loaded, stage).lines(), console)
     code = start_sweep(
         loaded,
         path.parent,
@@ -345,7 +341,7 @@ def validate(
     else:
         for found, held, machine in plans:
             console.print(render(found))
-            _print_lines([*held, str(machine)])
+            say([*held, *machine.lines()], console)
     if problems:
         raise SpecError(problems)
 

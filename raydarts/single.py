@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,17 +21,19 @@ from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
-from raydarts.runs import drive
+from raydarts.runs import drive, memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.observer import Observers
 from raydarts.runs.place import Place
 from raydarts.runs.score import score_of
-from raydarts.runs.trust import Ask, admit, admit_genotype, never, remember, spec_names
+from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.spaces.genotype_source import GenotypeFile
+from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)
 
@@ -65,17 +67,12 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
         spec=spec,
         text=loaded.text,
         question=loaded.question,
-        more=_own_code(loaded.outside_names()),
+        more=kept_names(loaded.outside_names()),
     )
     remember(run)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
-    _say(held, console)
+    say(held, console)
     go_on(run, console)
-
-
-def _own_code(names: Iterable[str]) -> dict[str, Any]:
-    """What run.json keeps of code from outside raydarts; nothing where there is none."""
-    return {"outside": sorted(names)} if names else {}
 
 
 def start_evaluation(
@@ -133,17 +130,11 @@ def start_evaluation(
         "score": stage.score.to_json(),
     }
     names = found.outside_names() | spec_names(spec)
-    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=_own_code(names))
+    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=kept_names(names))
     remember(run)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
-    _say(held, console)
+    say(held, console)
     go_on(run, console)
-
-
-def _say(lines: list[str], console: Console) -> None:
-    if not lines:
-        return
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def _threads(asked: float, key: str, console: Console) -> int:
@@ -201,25 +192,40 @@ def go_on(run: RunDirectory, console: Console) -> None:
             raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
         trial = listed[0]
         trial.claim()
-        job = drive.open_job(lambda: _job(trial, kind, spec), trial)
-        observers = tracking.observers(trial)
-        try:
-            with _progress(console) as progress:
-                task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
-                while not job.finished:
-                    row = drive.advance(job, trial, spec["checkpoint_every"])
-                    observers.epoch(row)
-                    progress.update(task, completed=job.epoch, last=_line(row))
-        except TrialError as error:
-            observers.finished(drive.fail(trial, error))
-            raise
-        finally:
-            if not job.finished:
-                observers.close()
-        outcome = drive.finish(job, trial, describe_genotype)
-        observers.finished(outcome)
+        outcome = _run(lambda: _job(trial, kind, spec), trial, kind, spec["checkpoint_every"], console)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, kind, console)
+
+
+def _run(
+    build: Callable[[], Job], trial: TrialDirectory, kind: str, checkpoint_every: int, console: Console
+) -> dict[str, Any]:
+    """The job to its end, and its result. Memory may be full when it is built, in an epoch, and in the last test."""
+    observers, ended = Observers(), False
+    try:
+        job = drive.open_job(build, trial)
+        observers = tracking.observers(trial)
+        with _progress(console) as progress:
+            task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
+            while not job.finished:
+                row = drive.advance(job, trial, checkpoint_every)
+                observers.epoch(row)
+                progress.update(task, completed=job.epoch, last=_line(row))
+        outcome = drive.finish(job, trial, describe_genotype)
+        observers.finished(outcome)
+        ended = True
+    except Exception as error:
+        failure = error if isinstance(error, TrialError) else memory.alone(error, trial)
+        if failure is None:
+            raise
+        observers.finished(drive.fail(trial, failure))
+        if failure is error:
+            raise
+        raise failure from error
+    finally:
+        if not ended:
+            observers.close()
+    return outcome
 
 
 def _progress(console: Console) -> Progress:

@@ -81,6 +81,12 @@ class CleanConsole(Console):
                 yield Segment(clean(segment.text, keep="\n"), segment.style)
 
 
+def say(lines: Iterable[str], console: Console) -> None:
+    """Each line as it stands: never wrapped, so that a path in it can be copied. Nothing where there are none."""
+    for told in lines:
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
 def complain(error: object, before: str = "") -> None:
     """Write an error or a warning to standard error, after the words `before`, cut where it is too long to be read.
 
