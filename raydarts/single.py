@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +14,16 @@ from rich.text import Text
 
 from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
+from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_spec
-from raydarts.config.spec import EvaluateSettings
+from raydarts.config.plan import longest
+from raydarts.config.spec import EvaluateSettings, TrialsSettings
 from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
+from raydarts.registry import Around
 from raydarts.runs import drive, memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
@@ -36,6 +39,7 @@ from raydarts.spaces.genotype_source import GenotypeFile
 from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)
+_SWEEP = "'raydarts sweep' uses it"
 
 
 def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
@@ -49,6 +53,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     settings = loaded.settings_of(loaded.search.materialise(None))
     threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
+    say([f"does nothing: {why}" for why in _idle_in_search(loaded, gpu)], console)
     tracking.check(loaded.track, path)
     held = described(loaded.data, load=True)  # bad data leave no run behind
     spec = {
@@ -109,8 +114,11 @@ def start_evaluation(
         if loaded.evaluate is not None:
             stage = loaded.evaluate
             threads = _threads(stage.resources.cpus, "evaluate.resources.cpus", console)
+            say([f"does nothing: {why}" for why in _idle_in_evaluation(loaded, stage, gpu)], console)
             if stage.table is not None:
                 check_table(stage.table)
+        else:
+            say([f"{loaded.file}: has no evaluate, so the training is the default: {stage.epochs} epochs"], console)
     elif sets:
         raise InputError("--set changes a spec: give one with --spec")
     if data.kind != space.TASK.KIND:
@@ -135,6 +143,33 @@ def start_evaluation(
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
     say(held, console)
     go_on(run, console)
+
+
+def _idle_in_search(loaded: LoadedSpec, gpu: bool) -> Iterator[str]:
+    """What a single search makes no use of."""
+    yield from idle_in_search(loaded.drawn, 1, float(gpu))
+    yield from _idle_alone(loaded, "sweep", loaded.sweep, longest(loaded.search), gpu)
+
+
+def _idle_in_evaluation(loaded: LoadedSpec, stage: EvaluateSettings, gpu: bool) -> Iterator[str]:
+    """What a single evaluation makes no use of."""
+    yield from idle_in(stage.training, "evaluate.training", Around(stage, stage.epochs, stage.epochs, 1, float(gpu)))
+    yield from _idle_alone(loaded, "evaluate", stage, stage.epochs, gpu)
+    if stage.resources.workers > 1:
+        yield f"evaluate.resources.workers is {stage.resources.workers}, and this trains in one process; {_SWEEP}"
+
+
+def _idle_alone(loaded: LoadedSpec, section: str, settings: TrialsSettings, epochs: int, gpu: bool) -> Iterator[str]:
+    """What only the trials of a sweep have."""
+    if settings.resources.gpus > 0 and not gpu:
+        yield f"{section}.resources.gpus is {settings.resources.gpus:g}, and this trains on the CPU; add --gpu"
+    for why in TrialsSettings.idle(settings, Around(settings, epochs, epochs, 1, float(gpu))):
+        yield f"{section}.{why.key} {why.why}"
+    for key in ("epoch_timeout", "out_of_memory"):
+        if getattr(settings, key) is not None:
+            yield f"{section}.{key} is for the trials of a sweep; {_SWEEP}"
+    if loaded.stages.budget is not None:
+        yield f"budget is a sweep's; {_SWEEP}"
 
 
 def _threads(asked: float, key: str, console: Console) -> int:

@@ -16,6 +16,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.data.splits import AnySplits, Splits, load_splits, split_of
 from raydarts.data.text import UNKNOWN, TextTokens, Tokens
 from raydarts.data.text_splits import TextSplits
+from raydarts.errors import DataError
 
 _NAMED = 12
 _HEADS = 2000
@@ -30,7 +31,13 @@ def described(settings: DataSettings, *, load: bool) -> list[str]:
     """
     splits: AnySplits | None
     if load:
-        splits = load_splits(settings)
+        try:
+            splits = load_splits(settings)
+        except MemoryError as error:
+            raise DataError(
+                f"data.dataset: {settings.dataset.name} does not fit into this machine's memory; use a machine with "
+                f"more, or {_smaller(settings)}"
+            ) from error
     else:
         preview = settings.dataset.build().preview()
         splits = None if preview is None else split_of(preview, settings)
@@ -40,6 +47,11 @@ def described(settings: DataSettings, *, load: bool) -> list[str]:
     lines = _of_text(splits) if isinstance(splits, TextSplits) else _of_images(splits)
     first, *others = (shown(line) for line in lines)
     return [f"{name}: {first}", *(f"  {line}" for line in others)]
+
+
+def _smaller(settings: DataSettings) -> str:
+    """How the data take less of the memory."""
+    return "data.dataset.stream: true" if hasattr(settings.dataset.settings, "stream") else "fewer data"
 
 
 def _of_images(splits: Splits) -> Iterator[str]:
