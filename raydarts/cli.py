@@ -266,6 +266,8 @@ def show(
     from raydarts.runs.trust import admit_genotype
     from raydarts.spaces import Genotype
 
+    if title is not None and as_json and out is None:
+        raise InputError("--title stands above the drawing, and --json alone draws nothing: add --out, or leave it out")
     found = Genotype.from_file(genotype)
     admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))

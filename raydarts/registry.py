@@ -44,7 +44,7 @@ class Around:
     `epochs`: the most that a trial of the section runs; `stretch`: the most of them with one network, which are fewer
     in a search in stages. `jobs`: how many trials there are; of a stage of retraining, how many genotypes it can be
     given. `gpus`: what each trial has. `distinct`: how many configurations the search has that differ, None where
-    they cannot be counted.
+    they cannot be counted. `onward`: how many genotypes the stage after it takes, None where there is none.
     """
 
     section: Any
@@ -53,6 +53,7 @@ class Around:
     jobs: int
     gpus: float
     distinct: int | None = None
+    onward: int | None = None
 
 
 class Settings(BaseModel):

@@ -141,15 +141,16 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], gi
             count = distinct(loaded.search, len({effective_key(settings) for settings in loaded.drawn}))
         epochs = longest(loaded.search)
         yield from idle_in(sweep, "sweep", Around(sweep, epochs, epochs, jobs, gpus, count))
-    for stage in loaded.stages.chain():
+    chain = loaded.stages.chain()
+    after = {stage.source: stage.settings.top_k for stage in chain if not stage.is_transfer}
+    for stage in chain:
         if only in (None, stage.name):
-            settings = stage.settings
-            most_gpus = max(most_gpus, settings.resources.gpus)
-            epochs = settings.epochs
+            settings, given_gpus = stage.settings, stage.settings.resources.gpus
+            most_gpus = max(most_gpus, given_gpus)
             offered = genotypes[stage.source] if given is None else given
-            yield from idle_in(
-                settings, stage.section, Around(settings, epochs, epochs, offered, settings.resources.gpus)
-            )
+            onward = after.get(stage.name) if only is None else None
+            around = Around(settings, settings.epochs, settings.epochs, offered, given_gpus, onward=onward)
+            yield from idle_in(settings, stage.section, around)
     if budget is not None:
         yield from idle_in(budget, "budget", Around(budget, 0, 0, jobs, most_gpus))
     if loaded.track is not None:

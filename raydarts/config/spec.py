@@ -301,6 +301,12 @@ class RungSettings(EvaluateSettings):
     top_k: int = Field(ge=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
 
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if around.onward is not None and self.top_k <= around.onward:
+            told = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
+            yield Idle("top_k", f"{told}; write {around.onward + 1} or more, or leave the rung out")
+
 
 class TransferSettings(EvaluateSettings):
     """The genotypes best in `evaluate`, retrained on other data.

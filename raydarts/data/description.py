@@ -46,7 +46,16 @@ def described(settings: DataSettings, *, load: bool) -> list[str]:
         return [f"{name}: not looked at here; it is read when trials start"]
     lines = _of_text(splits) if isinstance(splits, TextSplits) else _of_images(splits)
     first, *others = (shown(line) for line in lines)
-    return [f"{name}: {first}", *(f"  {line}" for line in others)]
+    return [f"{name}: {first}", *(f"  {line}" for line in others), *_idle(settings, splits)]
+
+
+def _idle(settings: DataSettings, splits: AnySplits) -> Iterator[str]:
+    """What of the settings does nothing with these data."""
+    is_text = isinstance(splits, TextSplits)
+    there = len(splits.source.train) if isinstance(splits, TextSplits) else len(splits.source.train_labels)
+    if settings.limit is not None and settings.limit >= there:
+        what = "tokens" if is_text else "images"
+        yield f"does nothing: data.limit is {settings.limit:,}, and there are {there:,} training {what}; leave it out"
 
 
 def _smaller(settings: DataSettings) -> str:

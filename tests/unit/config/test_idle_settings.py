@@ -130,6 +130,21 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
         "rungs.0.top_k is 6",
         "write top_k: 4",
     ),
+    "asha with nothing to compare": (
+        {**scheduler(), "search__lr": 0.1},
+        "sweep.scheduler compares trials with one another, and there is 1",
+        "write scheduler: fifo",
+    ),
+    "a rung that narrows nothing": (
+        {"rungs": [{"top_k": 2}], **evaluate(top_k=2)},
+        "rungs.0.top_k is 2, and the next stage takes 2",
+        "write 3 or more, or leave the rung out",
+    ),
+    "a limit above what is there": (
+        {"data__limit": 2000},
+        "data.limit is 2,000, and there are 1,437 training images",
+        "leave it out",
+    ),
     "a drop-path that never rises": (training(epochs=1, drop_path=0.3), "evaluate.training.drop_path acts", "raise ep"),
     "a warm-up of one epoch": (training(warmup_epochs=1), "evaluate.training.warmup_epochs is 1", "write 2 or more"),
     "batch norms of one worker": (training(sync_batch_norm=True), "evaluate.training.sync_batch_norm acts", "leave"),
@@ -229,6 +244,8 @@ ACTING: dict[str, dict[str, Any]] = {
         **remedy("darts_es", min_epochs={"grid": [100, 10]}),
     },
     "a halt at the end": {"search__epochs": 22, **remedy("darts_es")},
+    "a rung": {"rungs": [{"top_k": 3}], **evaluate(top_k=2)},
+    "a limit of the data": {"data__limit": 1000},
     "a patience": remedy("darts_plus", stable_epochs=9),
     "a limit": {"search__selection": {"name": "skip_limit", "max_skips": 3}},
     "defaults that one epoch leaves idle": training(epochs=1),
@@ -253,7 +270,9 @@ def test_a_setting_that_acts_is_not_called_idle(case: str, tmp_path: Path) -> No
 
 
 def test_each_idle_setting_is_said_once_and_no_other_is(tmp_path: Path) -> None:
-    for more, what, _ in IDLE.values():
+    for case, (more, what, _) in IDLE.items():
+        if case == "a limit above what is there":  # told with the data
+            continue
         found = plan(load_spec(written(tmp_path, **more))).idle
         assert sum(what in why for why in found) == 1
         assert len(set(found)) == len(found)
@@ -290,6 +309,21 @@ def test_more_trials_at_a_time_than_fit_here_are_said_of_this_machine(
     assert "does nothing: sweep.max_concurrent is 3, and no more than 2 trials fit on this machine" in told(done.out)
     written(tmp_path, sweep__max_concurrent=2)
     assert "does nothing" not in run_command(["validate", fits]).out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["status", "run", "--every", "3"], "--every is how often --watch looks: add --watch"),
+        (["show", "genotype.json", "--json", "--title", "mine"], "--title stands above the drawing"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(argv: list[str], words: str, tmp_path: Path) -> None:
+    paths = [str(tmp_path / word) if word in ("run", "genotype.json") else word for word in argv]
+    (tmp_path / "genotype.json").write_text("{}")
+    done = run_command(paths)
+    assert done.code == 2
+    assert words in done.err
 
 
 def test_an_estimator_that_has_no_xi_refuses_one(tmp_path: Path) -> None:
