@@ -106,9 +106,10 @@ def score_of(description: Mapping[str, Any]) -> Score:
         return Score(**kept)
     known = _of_the_task(spec)
     if known is None:
-        example = json.dumps(ACCURACY.to_json())
+        name, example = description.get("name"), json.dumps(ACCURACY.to_json())
+        file = f"run.json of run {name}" if name else "run.json"
         raise DamagedError(
-            f"run.json of run {description.get('name')}: damaged: spec.score is missing, and what the run trained does "
+            f"{file}: damaged: spec.score is missing, and what the run trained does "
             f"not say by what it is ranked; write what that is into run.json under spec, for example "
             f'"score": {example}'
         )
