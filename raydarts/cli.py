@@ -154,7 +154,7 @@ def sweep(
         console().print(render(planned))
         say(console(), held)
         if address is None:
-            say(console(), [str(here(loaded, stage))])
+            say(console(), here(loaded, stage).lines())
         return
     from raydarts.sweep.runner import start_sweep
 
@@ -164,7 +164,7 @@ def sweep(
     console().print(render(planned))
     say(console(), held)
     if address is None:
-        say(console(), [str(here(loaded, stage))])
+        say(console(), here(loaded, stage).lines())
     code = start_sweep(
         loaded,
         path.parent,
@@ -277,6 +277,8 @@ def show(
     from raydarts.runs.trust import admit_genotype
     from raydarts.spaces import Genotype
 
+    if title is not None and as_json and out is None:
+        raise InputError("--title stands above the drawing, and --json alone draws nothing: add --out, or leave it out")
     found = Genotype.from_file(genotype)
     admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))
@@ -355,7 +357,7 @@ def validate(
     else:
         for found, held, machine in plans:
             console().print(render(found))
-            say(console(), [*held, str(machine)])
+            say(console(), [*held, *machine.lines()])
     if problems:
         raise SpecError(problems)
 

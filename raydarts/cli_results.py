@@ -48,7 +48,9 @@ def status(
     run: RunPath,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen until the run ends.")] = False,
-    every: Annotated[float, typer.Option(help="Seconds between two looks of --watch.", min=0.1)] = 5.0,
+    every: Annotated[
+        float | None, typer.Option(help="Seconds between two looks of --watch. Default: 5.", min=0.1)
+    ] = None,
 ) -> None:
     """How far a run is: trials by status, best so far. Exit code 1: parts of the run are damaged."""
     from raydarts.report.tables import status_json, status_table
@@ -56,9 +58,11 @@ def status(
 
     if as_json and watch:
         raise InputError("--json prints once: leave --watch out")
+    if every is not None and not watch:
+        raise InputError("--every is how often --watch looks: add --watch")
     damage = Damage()
     if watch:
-        follow(run, console(), every)
+        follow(run, console(), 5.0 if every is None else every)
     if as_json:
         print_json(status_json(run, damage))
     else:

@@ -14,10 +14,10 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
@@ -27,10 +27,47 @@ from raydarts import outside
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
+class Idle(NamedTuple):
+    """A setting that does nothing. `key`: its dotted place below what says so (empty: all of that); `why`: a sentence
+    without its subject, with what to write instead: `is 0, and ...; write ...`.
+    """
+
+    key: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a setting may look at beside itself to know whether it does anything.
+
+    `section`: the settings of the whole section it stands in (`SearchSettings`, `SweepSettings`, a stage's).
+    `epochs`: the most that a trial of the section runs; `stretch`: the most of them with one network, which are fewer
+    in a search in stages. `jobs`: how many trials there are; of a stage of retraining, how many genotypes it can be
+    given. `gpus`: what each trial has. `distinct`: how many configurations the search has that differ, None where
+    they cannot be counted. `onward`: how many genotypes the stage after it takes, None where there is none.
+    """
+
+    section: Any
+    epochs: int
+    stretch: int
+    jobs: int
+    gpus: float
+    distinct: int | None = None
+    onward: int | None = None
+
+
 class Settings(BaseModel):
     """Base of all typed settings: frozen, and no key is accepted that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        """What of these settings does nothing, and why. Nested settings are asked by themselves."""
+        yield from ()
+
+    def written(self, key: str) -> bool:
+        """Whether this key stands in the spec (or a preset), so that somebody expects it to act."""
+        return key in self.model_fields_set
 
 
 def parse_strictly(model: type[Parsed], value: Any) -> Parsed:
@@ -70,6 +107,15 @@ class Member:
     def registered(self) -> str:
         """The name that a spec chooses it by: `NAME`, or `module:Class` from outside."""
         return self.outside_name or self.NAME
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        """What of this member does nothing, and why. A member that acts like nothing at all says so here.
+
+        Nested settings are asked by themselves. `config.idle` asks, for the plan of a spec.
+        """
+        if self.NEUTRAL is not None and self.effective(self.settings) is None:
+            shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in self.NEUTRAL.items())
+            yield Idle("", f"acts like nothing at {shown}; leave {self.registered} out, or write another value")
 
     @classmethod
     def effective(cls, settings: BaseModel) -> dict[str, Any] | None:

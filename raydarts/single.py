@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,19 +13,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raydarts import tracking
 from raydarts.config.build import build_evaluation, build_search
+from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_spec
-from raydarts.config.spec import EvaluateSettings
+from raydarts.config.plan import longest
+from raydarts.config.spec import EvaluateSettings, TrialsSettings
 from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
-from raydarts.runs import drive
+from raydarts.registry import Around
+from raydarts.runs import drive, memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.observer import Observers
 from raydarts.runs.place import Place
 from raydarts.runs.score import score_of
-from raydarts.runs.trust import Ask, admit, admit_genotype, never, remember, spec_names
+from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.base import of_spaces
@@ -34,6 +38,7 @@ from raydarts.spaces.genotype_source import GenotypeFile
 from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)
+_SWEEP = "'raydarts sweep' uses it"
 
 
 def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -> None:
@@ -47,6 +52,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     settings = loaded.settings_of(loaded.search.materialise(None))
     threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
+    say(console, [f"does nothing: {why}" for why in _idle_in_search(loaded, gpu)])
     tracking.check(loaded.track, path)
     held = described(loaded.data, load=True)  # bad data leave no run behind
     spec = {
@@ -65,17 +71,12 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
         spec=spec,
         text=loaded.text,
         question=loaded.question,
-        more=_own_code(loaded.outside_names()),
+        more=kept_names(loaded.outside_names()),
     )
     remember(run)
     run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
     say(console, held)
     go_on(run, console)
-
-
-def _own_code(names: Iterable[str]) -> dict[str, Any]:
-    """What run.json keeps of code from outside raydarts; nothing where there is none."""
-    return {"outside": sorted(names)} if names else {}
 
 
 def start_evaluation(
@@ -112,8 +113,11 @@ def start_evaluation(
         if loaded.evaluate is not None:
             stage = loaded.evaluate
             threads = _threads(stage.resources.cpus, "evaluate.resources.cpus", console)
+            say(console, [f"does nothing: {why}" for why in _idle_in_evaluation(loaded, stage, gpu)])
             if stage.table is not None:
                 check_table(stage.table)
+        else:
+            say(console, [f"{loaded.file}: has no evaluate, so the training is the default: {stage.epochs} epochs"])
     elif sets:
         raise InputError("--set changes a spec: give one with --spec")
     if data.kind != space.TASK.KIND:
@@ -133,11 +137,38 @@ def start_evaluation(
         "score": stage.score.to_json(),
     }
     names = found.outside_names() | spec_names(spec)
-    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=_own_code(names))
+    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=kept_names(names))
     remember(run)
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
     say(console, held)
     go_on(run, console)
+
+
+def _idle_in_search(loaded: LoadedSpec, gpu: bool) -> Iterator[str]:
+    """What a single search makes no use of."""
+    yield from idle_in_search(loaded.drawn, 1, float(gpu))
+    yield from _idle_alone(loaded, "sweep", loaded.sweep, longest(loaded.search), gpu)
+
+
+def _idle_in_evaluation(loaded: LoadedSpec, stage: EvaluateSettings, gpu: bool) -> Iterator[str]:
+    """What a single evaluation makes no use of."""
+    yield from idle_in(stage.training, "evaluate.training", Around(stage, stage.epochs, stage.epochs, 1, float(gpu)))
+    yield from _idle_alone(loaded, "evaluate", stage, stage.epochs, gpu)
+    if stage.resources.workers > 1:
+        yield f"evaluate.resources.workers is {stage.resources.workers}, and this trains in one process; {_SWEEP}"
+
+
+def _idle_alone(loaded: LoadedSpec, section: str, settings: TrialsSettings, epochs: int, gpu: bool) -> Iterator[str]:
+    """What only the trials of a sweep have."""
+    if settings.resources.gpus > 0 and not gpu:
+        yield f"{section}.resources.gpus is {settings.resources.gpus:g}, and this trains on the CPU; add --gpu"
+    for why in TrialsSettings.idle(settings, Around(settings, epochs, epochs, 1, float(gpu))):
+        yield f"{section}.{why.key} {why.why}"
+    for key in ("epoch_timeout", "out_of_memory"):
+        if getattr(settings, key) is not None:
+            yield f"{section}.{key} is for the trials of a sweep; {_SWEEP}"
+    if loaded.stages.budget is not None:
+        yield f"budget is a sweep's; {_SWEEP}"
 
 
 def _threads(asked: float, key: str, console: Console) -> int:
@@ -195,25 +226,40 @@ def go_on(run: RunDirectory, console: Console) -> None:
             raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
         trial = listed[0]
         trial.claim()
-        job = drive.open_job(lambda: _job(trial, kind, spec), trial)
-        observers = tracking.observers(trial)
-        try:
-            with _progress(console) as progress:
-                task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
-                while not job.finished:
-                    row = drive.advance(job, trial, spec["checkpoint_every"])
-                    observers.epoch(row)
-                    progress.update(task, completed=job.epoch, last=_line(row))
-        except TrialError as error:
-            observers.finished(drive.fail(trial, error))
-            raise
-        finally:
-            if not job.finished:
-                observers.close()
-        outcome = drive.finish(job, trial, describe_genotype)
-        observers.finished(outcome)
+        outcome = _run(lambda: _job(trial, kind, spec), trial, kind, spec["checkpoint_every"], console)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, kind, console)
+
+
+def _run(
+    build: Callable[[], Job], trial: TrialDirectory, kind: str, checkpoint_every: int, console: Console
+) -> dict[str, Any]:
+    """The job to its end, and its result. Memory may be full when it is built, in an epoch, and in the last test."""
+    observers, ended = Observers(), False
+    try:
+        job = drive.open_job(build, trial)
+        observers = tracking.observers(trial)
+        with _progress(console) as progress:
+            task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
+            while not job.finished:
+                row = drive.advance(job, trial, checkpoint_every)
+                observers.epoch(row)
+                progress.update(task, completed=job.epoch, last=_line(row))
+        outcome = drive.finish(job, trial, describe_genotype)
+        observers.finished(outcome)
+        ended = True
+    except Exception as error:
+        failure = error if isinstance(error, TrialError) else memory.alone(error, trial)
+        if failure is None:
+            raise
+        observers.finished(drive.fail(trial, failure))
+        if failure is error:
+            raise
+        raise failure from error
+    finally:
+        if not ended:
+            observers.close()
+    return outcome
 
 
 def _progress(console: Console) -> Progress:

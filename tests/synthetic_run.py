@@ -85,6 +85,7 @@ def spec(question: str) -> dict[str, Any]:
         "search": {"epochs": 6},
         "sweep": {"searcher": {"name": "random", "trials": 0}, "metric": "validation_accuracy", "mode": "max"},
         "evaluate": {"top_k": 4, "seeds": [0, 1, 2]},
+        "score": ACCURACY.to_json(),
     }
 
 

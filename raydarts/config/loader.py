@@ -22,7 +22,7 @@ from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
-from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds
+from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import (
     BudgetSettings,
@@ -69,6 +69,8 @@ class LoadedSpec:
     text: str
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     track: TrackSettings | None = None
+    drawn: tuple[SearchSettings, ...] = ()
+    """Every configuration of `search`, or where they are many a sample of them."""
 
     @property
     def evaluate(self) -> EvaluateSettings | None:
@@ -203,7 +205,9 @@ def _load(
             problems += refuse_tuned_seeds(tree, sweep.searcher)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
-    return LoadedSpec(loaded["name"], loaded["question"], data, tree, sweep, stages, file, text, presets, track)
+    return LoadedSpec(
+        loaded["name"], loaded["question"], data, tree, sweep, stages, file, text, presets, track, tuple(drawn)
+    )
 
 
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
@@ -231,7 +235,7 @@ def _cross_checks(
     def add(path: str, message: str) -> None:
         problems.append(Problem(*where_in(sections, path, where), path, message))
 
-    if sweep.searcher.name == "grid":
+    if tries_all(sweep.searcher):
         problems += refuse_continuous(tree)
     try:
         data.dataset.build().check()

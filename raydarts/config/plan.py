@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from rich.table import Table
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
-from raydarts.config.loader import SECTIONS, LoadedSpec, unique_grid
+from raydarts.config.idle import distinct, idle_in, idle_in_search
+from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
+from raydarts.config.seeds import tries_all
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
-from raydarts.registry import nearest
+from raydarts.registry import Around, nearest
 from raydarts.runs.budget import UNITS
 from raydarts.runs.stages import SEARCH
 from raydarts.terminal import line, paragraph
@@ -91,22 +93,22 @@ def check_stage(loaded: LoadedSpec, name: str) -> None:
 def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) -> Plan:
     """The stages and dimensions of a spec; `only` one stage of them, with so many genotypes `given` to it."""
     sweep = loaded.sweep
-    if sweep.searcher.name == "grid":
+    if tries_all(sweep.searcher):
         jobs = len(unique_grid(loaded))
         merged = sum(1 for _ in grid_draws(loaded.search)) - jobs
-        note = f"grid; {merged} combinations that act like another are left out" if merged else "grid"
+        note = f"; {merged} combinations that act like another are left out" if merged else ""
     else:
-        jobs = int(getattr(sweep.searcher.settings, "trials", 0))
-        note = sweep.searcher.name
-    note += f"; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
+        jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
+    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
     genotypes = {SEARCH: jobs}
     for each in loaded.stages.chain():
         settings = each.settings
         genotypes[each.name] = min(settings.top_k, genotypes[each.source] if given is None else given)
-        epochs = settings.training.epochs if settings.table is None else 1
         how = _how(settings) + (f" on {data.dataset.name}" if (data := getattr(settings, "data", None)) else "")
-        stages.append(_stage(each.name, genotypes[each.name] * len(settings.seeds), epochs, settings.resources, how))
+        stages.append(
+            _stage(each.name, genotypes[each.name] * len(settings.seeds), settings.epochs, settings.resources, how)
+        )
     if only is not None:
         stages = [stage for stage in stages if stage.name == only]
     budget = loaded.stages.budget
@@ -122,24 +124,37 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         dimensions,
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
-        tuple(_idle(loaded, only)),
+        tuple(_idle(loaded, only, genotypes, given)),
     )
 
 
-def _idle(loaded: LoadedSpec, only: str | None) -> Iterator[str]:
-    """What the spec asks for and nothing uses."""
-    searched = only in (None, SEARCH)
-    given = {"sweep": loaded.sweep.resources} if searched else {}
-    given |= {each.section: each.settings.resources for each in loaded.stages.chain() if only in (None, each.name)}
-    for section, resources in given.items():
-        if resources.gpus > 1:
-            each = "" if section == "sweep" else f", or gpus: 1 and workers: {resources.gpus:g}"
-            yield (
-                f"{section}.resources.gpus is {resources.gpus:g}, and a process computes on one GPU: the rest is idle; "
-                f"write gpus: 1{each}"
-            )
-    if searched and (why := loaded.sweep.scheduler.build().idle(longest(loaded.search))) is not None:
-        yield why
+def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], given: int | None) -> Iterator[str]:
+    """What the spec asks for and nothing uses, of the stages that are run. `genotypes`: how many each stage has."""
+    sweep, budget = loaded.sweep, loaded.stages.budget
+    jobs, gpus = genotypes[SEARCH], sweep.resources.gpus
+    most_gpus = 0.0
+    if only in (None, SEARCH):
+        most_gpus = gpus
+        yield from idle_in_search(loaded.drawn, jobs, gpus)
+        count = None
+        if not tries_all(sweep.searcher):
+            count = distinct(loaded.search, len({effective_key(settings) for settings in loaded.drawn}))
+        epochs = longest(loaded.search)
+        yield from idle_in(sweep, "sweep", Around(sweep, epochs, epochs, jobs, gpus, count))
+    chain = loaded.stages.chain()
+    after = {stage.source: stage.settings.top_k for stage in chain if not stage.is_transfer}
+    for stage in chain:
+        if only in (None, stage.name):
+            settings, given_gpus = stage.settings, stage.settings.resources.gpus
+            most_gpus = max(most_gpus, given_gpus)
+            offered = genotypes[stage.source] if given is None else given
+            onward = after.get(stage.name) if only is None else None
+            around = Around(settings, settings.epochs, settings.epochs, offered, given_gpus, onward=onward)
+            yield from idle_in(settings, stage.section, around)
+    if budget is not None:
+        yield from idle_in(budget, "budget", Around(budget, 0, 0, jobs, most_gpus))
+    if loaded.track is not None:
+        yield from idle_in(loaded.track, "track", Around(loaded.track, 0, 0, jobs, most_gpus))
 
 
 def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -> Stage:

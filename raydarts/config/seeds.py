@@ -23,6 +23,11 @@ def fits_a_model(searcher: Component) -> bool:
     return bool(getattr(searcher.member, "MODEL_BASED", False))
 
 
+def tries_all(searcher: Component) -> bool:
+    """Whether a searcher tries every combination once: it declares that itself."""
+    return bool(getattr(searcher.member, "EXHAUSTIVE", False))
+
+
 def refuse_tuned_seeds(tree: Tree, searcher: Component) -> list[Problem]:
     """A problem for each seed that has more than one value, where the searcher fits a model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,7 +12,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
-from raydarts.registry import Choose, Component, Settings
+from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of, score_named
 
@@ -56,6 +57,16 @@ class Resources(Settings):
                 raise ValueError(f"{name}: above 1 only whole amounts can be given; allowed: up to 1, or 2, 3, ...")
         return value
 
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.gpus > 1:
+            yield Idle(
+                "gpus", f"is {self.gpus:g}, and a process computes on one GPU: the rest is idle; {self._spread()}"
+            )
+
+    def _spread(self) -> str:
+        """What to write in the place of several GPUs for one process."""
+        return "write gpus: 1"
+
     @property
     def processes(self) -> int:
         """Among how many processes a trial is divided, each given these resources."""
@@ -88,6 +99,9 @@ class WorkerResources(Resources):
             )
         return self
 
+    def _spread(self) -> str:
+        return f"write gpus: 1, or gpus: 1 and workers: {self.gpus * self.workers:g}"
+
     @property
     def processes(self) -> int:
         return self.workers
@@ -101,6 +115,29 @@ class OutOfMemory(Settings):
 
     retries: int = Field(2, ge=1)
     grow: float = Field(2, gt=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        shares = [around.gpus]
+        while len(shares) <= self.retries and shares[-1] < 1:
+            shares.append(grown(shares[-1], self.grow))
+        useful = len(shares) - 1
+        if self.retries > useful:
+            yield Idle(
+                "retries",
+                f"is {self.retries}, and after {useful} of them a trial has a whole GPU, of which a process uses no "
+                f"more; write retries: {useful}",
+            )
+        if self.written("grow") and around.gpus * self.grow > 1:
+            yield Idle(
+                "grow",
+                f"is {self.grow:g}, and {around.gpus:g} GPU times that is more than a whole one, which is the most; "
+                f"write grow: {1 / around.gpus:.4g}",
+            )
+
+
+def grown(share: float, by: float) -> float:
+    """The share of a GPU that a trial is given next, where its memory was full: a whole one at most."""
+    return min(1.0, round(share * by, 4))  # Ray hands out GPUs in ten thousandths
 
 
 class TrialsSettings(Settings):
@@ -117,6 +154,15 @@ class TrialsSettings(Settings):
     epoch_timeout: float | None = Field(None, gt=0)
     out_of_memory: OutOfMemory | None = None
     checkpoint_every: int = Field(1, ge=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.checkpoint_every > around.epochs:
+            yield Idle(
+                "checkpoint_every",
+                f"is {self.checkpoint_every}, and trials run at most {around.epochs} epochs: the one checkpoint is "
+                f"that of a trial's end, and a trial that is lost before begins anew; write checkpoint_every: "
+                f"{max(1, around.epochs // 2)} or less",
+            )
 
     @model_validator(mode="after")
     def _shares_that_can_grow(self) -> Self:
@@ -143,6 +189,21 @@ class SweepSettings(TrialsSettings):
     mode: Literal["max", "min"] | None = Field(None, validate_default=True)
     seed: int = Field(0, ge=0)
     max_concurrent: int | None = Field(None, ge=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if self.max_concurrent is not None and self.max_concurrent > around.jobs > 0:
+            yield Idle(
+                "max_concurrent",
+                f"is {self.max_concurrent}, and there are {around.jobs} trials in all; lower it, or leave it out",
+            )
+        exhaustive = getattr(self.searcher.member, "EXHAUSTIVE", False)
+        if self.written("seed") and exhaustive and not self.scheduler.build().draws:
+            yield Idle(
+                "seed",
+                f"is {self.seed}, and neither searcher {self.searcher.name} nor scheduler {self.scheduler.name} draws "
+                "at random; leave it out (the searches' own seed is search.seed)",
+            )
 
     @field_validator("mode")
     @classmethod
@@ -175,6 +236,25 @@ class EvaluateSettings(TrialsSettings):
     resources: WorkerResources = WorkerResources()
     training: Annotated[TrainingSettings, ChooseTraining()] = EvaluationSettings()
     table: TableSettings | None = None
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.table is None:
+            yield from super().idle(around)
+        elif self.resources.gpus > 0:
+            yield Idle("resources.gpus", "reserves a GPU, and a table is looked up without one; write gpus: 0")
+        if self.written("top_k") and self.top_k > around.jobs > 0:
+            told = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
+            yield Idle("top_k", f"{told}; write top_k: {around.jobs} or less")
+        training = self.training
+        among_workers = isinstance(training, EvaluationSettings) and training.written("sync_batch_norm")
+        if among_workers and self.resources.workers == 1:
+            told = "acts among several workers, and resources.workers is 1; leave it out"
+            yield Idle("training.sync_batch_norm", told)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs each retraining has; looking up a table is one."""
+        return self.training.epochs if self.table is None else 1
 
     @property
     def score(self) -> Score:
@@ -221,6 +301,12 @@ class RungSettings(EvaluateSettings):
     top_k: int = Field(ge=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
 
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if around.onward is not None and self.top_k <= around.onward:
+            told = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
+            yield Idle("top_k", f"{told}; write {around.onward + 1} or more, or leave the rung out")
+
 
 class TransferSettings(EvaluateSettings):
     """The genotypes best in `evaluate`, retrained on other data.
@@ -248,3 +334,11 @@ class BudgetSettings(Settings):
     gpu_hours: float | None = Field(None, gt=0)
     cpu_hours: float | None = Field(None, gt=0)
     wall_hours: float | None = Field(None, gt=0)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.gpu_hours is not None and around.gpus == 0:
+            yield Idle(
+                "gpu_hours",
+                f"is {self.gpu_hours:g}, and no stage is given a GPU (resources.gpus): none is ever spent, and nothing "
+                "halts the run; write cpu_hours or wall_hours",
+            )

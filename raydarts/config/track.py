@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from raydarts.errors import InputError, shortened
-from raydarts.registry import Settings
+from raydarts.registry import Around, Idle, Settings
 
 _ENTITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _KEY = re.compile(r"\b[0-9a-fA-F]{40,}\b|wandb_v\d+_|\blocal-[0-9a-fA-F]{40}")
@@ -63,6 +64,12 @@ class WandbSettings(Settings):
     init_seconds: float = Field(20, gt=0, le=600)
     finish_seconds: float = Field(30, gt=0, le=600)
 
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.mode == "disabled":
+            yield Idle("", "is disabled: none of its keys acts; write mode: online or offline, or leave wandb out")
+        elif self.written("checkpoints") and self.checkpoints and not self.artifacts:
+            yield Idle("checkpoints", "are artifacts, and artifacts is false; write artifacts: true, or leave it out")
+
     @field_validator("project")
     @classmethod
     def _a_project(cls, value: str) -> str:
@@ -94,3 +101,7 @@ class TrackSettings(Settings):
 
     wandb: WandbSettings | None = None
     tensorboard: bool = False
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.wandb is None and not self.tensorboard:
+            yield Idle("", "names no tracker; write wandb: {} or tensorboard: true below it, or leave track out")

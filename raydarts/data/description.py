@@ -32,7 +32,13 @@ def described(settings: DataSettings, *, load: bool) -> list[str]:
     """
     splits: AnySplits | None
     if load:
-        splits = load_splits(settings)
+        try:
+            splits = load_splits(settings)
+        except MemoryError as error:
+            raise DataError(
+                f"data.dataset: {settings.dataset.name} does not fit into this machine's memory; use a machine with "
+                f"more, or {_smaller(settings)}"
+            ) from error
     else:
         preview = settings.dataset.build().preview()
         splits = None if preview is None else split_of(preview, settings)
@@ -41,7 +47,21 @@ def described(settings: DataSettings, *, load: bool) -> list[str]:
         return [f"{name}: not looked at here; it is read when trials start"]
     lines = _of_text(splits) if isinstance(splits, TextSplits) else _of_images(splits)
     first, *others = (shown(line) for line in lines)
-    return [f"{name}: {first}", *(f"  {line}" for line in others)]
+    return [f"{name}: {first}", *(f"  {line}" for line in others), *_idle(settings, splits)]
+
+
+def _idle(settings: DataSettings, splits: AnySplits) -> Iterator[str]:
+    """What of the settings does nothing with these data."""
+    is_text = isinstance(splits, TextSplits)
+    there = len(splits.source.train) if isinstance(splits, TextSplits) else len(splits.source.train_labels)
+    if settings.limit is not None and settings.limit >= there:
+        what = "tokens" if is_text else "images"
+        yield f"does nothing: data.limit is {settings.limit:,}, and there are {there:,} training {what}; leave it out"
+
+
+def _smaller(settings: DataSettings) -> str:
+    """How the data take less of the memory."""
+    return "data.dataset.stream: true" if hasattr(settings.dataset.settings, "stream") else "fewer data"
 
 
 def _of_images(splits: Splits) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from raydarts.registry import Choose, Component, Settings
+from raydarts.registry import Around, Choose, Component, Idle, Settings
 
 Pixel = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
@@ -48,6 +49,12 @@ class AugmentSettings(Settings):
     colour_jitter: ColourJitter = ColourJitter()
     cutout_length: int = Field(0, ge=0)
     cutout_probability: float = Field(1.0, ge=0, le=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.cutout_length > 0 and self.cutout_probability == 0:
+            yield Idle("cutout_length", f"is {self.cutout_length}, and cutout_probability is 0; raise it, or write 0")
+        if self.cutout_length == 0 and self.written("cutout_probability") and self.cutout_probability > 0:
+            yield Idle("cutout_probability", "is that of a square whose cutout_length is 0; write its length")
 
     @model_validator(mode="after")
     def _low_before_high(self) -> AugmentSettings:

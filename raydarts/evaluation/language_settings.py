@@ -6,13 +6,14 @@ The defaults are the DARTS paper's on the Penn Treebank (appendix A.2.2) and, wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import TextSettings
 from raydarts.float32 import require_float32
-from raydarts.registry import Settings
+from raydarts.registry import Around, Idle, Settings
 from raydarts.runs.score import PERPLEXITY, Score
 from raydarts.spaces.regularization import RecurrentNetworkSettings
 
@@ -46,6 +47,17 @@ class LanguageSettings(Settings):
     tf32: bool = False
     text: EvaluationTextSettings = EvaluationTextSettings()
     network: RecurrentNetworkSettings = RecurrentNetworkSettings()
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.tf32 and around.gpus == 0:
+            yield Idle("tf32", "is for GPUs, and a trial is given none (resources.gpus is 0); leave it out")
+        # Averaging begins after epoch nonmonotone + 2 at the earliest, and acts in the epochs after it.
+        if self.nonmonotone is not None and self.nonmonotone + 2 >= self.epochs:
+            yield Idle(
+                "nonmonotone",
+                f"is {self.nonmonotone}, and in {self.epochs} epochs averaging never begins; write "
+                f"{f'{self.epochs - 3} or less, or ' if self.epochs > 3 else ''}null",
+            )
 
     @field_validator("tf32")
     @classmethod

@@ -6,6 +6,7 @@ the authors' code fills in; docs/presets.md names both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from raydarts.data.paths import DataPath
 from raydarts.data.settings import AugmentSettings
 from raydarts.float32 import require_float32
-from raydarts.registry import Settings
+from raydarts.registry import Around, Idle, Settings
 from raydarts.runs.score import ACCURACY, Score
 
 Amp = Literal["off", "bfloat16", "float16"]
@@ -82,6 +83,18 @@ class EvaluationSettings(Settings):
     sync_batch_norm: bool = True
     network: NetworkSettings = NetworkSettings()
     augment: AugmentSettings = AugmentSettings()
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.tf32 and around.gpus == 0:
+            yield Idle("tf32", "is for GPUs, and a trial is given none (resources.gpus is 0); leave it out")
+        if self.warmup_epochs == 1:
+            yield Idle(
+                "warmup_epochs", "is 1, and the rise ends with lr in its last epoch, here the first; write 2 or more"
+            )
+        if self.epochs == 1:
+            for key in ("drop_path", "lr_min", "lr_factor"):
+                if self.written(key) and getattr(self, key):
+                    yield Idle(key, "acts from the second epoch on, and epochs is 1; raise epochs, or leave it out")
 
     @field_validator("tf32")
     @classmethod

@@ -13,6 +13,7 @@ from raydarts.runs import results
 from raydarts.runs.budget import UNITS, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
+from raydarts.runs.left import clock, left
 from raydarts.runs.place import Place
 from raydarts.runs.reading import Damage
 from raydarts.runs.score import Score
@@ -29,7 +30,7 @@ def report_of(path: Place, damage: Damage | None = None) -> dict[str, Any]:
 
 
 def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
-    """Trials and evaluations by status, and the best trial so far."""
+    """Trials and evaluations by status, the best trial so far, and while it runs how long its stage still takes."""
     found = report_of(path, damage)
     best = _best(found)
     return {
@@ -39,6 +40,7 @@ def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
         "evaluations": _statuses(found["evaluations"]),
         "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(found)},
         "budget": budget_report(RunDirectory.open(path, damage)),
+        "left": left(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
         "damaged": [] if damage is None else damage.problems,
     }
@@ -70,6 +72,10 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     for stage, counts in stages.items():
         table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
     lines: list[RenderableType] = [table, *budget_lines(found["budget"])]
+    if found["left"] is not None:
+        seconds = found["left"]["seconds"]
+        told = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
+        lines.append(line(f"{found['left']['stage']}: {told}"))
     if found["best_trial"]:
         lines.append(line(f"best so far: trial {found['best_trial']['id']}"))
     if found["status"] not in ("completed", "running"):

@@ -13,24 +13,26 @@ from raydarts.runs.place import Place
 from raydarts.runs.reading import Damage
 
 _ENDED = ("completed", "failed", "interrupted", "halted")
+_CHANGING = ("left",)
+"""What is another at each look, and by itself no news."""
 
 
 def follow(path: Place, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
     """Show the status every `every` seconds until the run has ended, or Ctrl-C is pressed.
 
-    Where the output is no terminal a table is printed only when something has changed.
+    Where the output is no terminal a table is printed only when something but the time left has changed.
     """
     shown = None
     with Live(console=console, auto_refresh=False, transient=False) as live:
         try:
             while True:
                 found = status_json(path, Damage())
-                if found != shown:
-                    if console.is_terminal:
-                        live.update(status_table(path, Damage()), refresh=True)
-                    else:
-                        console.print(status_table(path, Damage()))
-                    shown = found
+                stands = {key: value for key, value in found.items() if key not in _CHANGING}
+                if console.is_terminal:
+                    live.update(status_table(path, Damage()), refresh=True)
+                elif stands != shown:
+                    console.print(status_table(path, Damage()))
+                shown = stands
                 if found["status"] in _ENDED:
                     return
                 sleep(every)

@@ -102,6 +102,11 @@ def write_plan(run: RunDirectory, stages: list[Mapping[str, Any]]) -> None:
     run.write(_PLAN, stages)
 
 
+def planned(run: RunDirectory) -> dict[str, int]:
+    """How many jobs each stage has at most; empty for a run that was begun without a plan."""
+    return {stage["name"]: stage["jobs"] for stage in run.read(_PLAN) or ()}
+
+
 def needed(run: RunDirectory) -> list[dict[str, Any]]:
     """For each stage what it still needs at most, in GPU-hours and CPU-hours; None where no epoch of it was timed.
 

@@ -11,7 +11,7 @@ from raydarts.errors import DamagedError
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.files import plain
 from raydarts.runs.place import each
-from raydarts.runs.score import LARGEST, Score, score_of, search_score_of
+from raydarts.runs.score import Score, figure, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 
 
@@ -164,18 +164,12 @@ def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[s
                 "seed": record.description.get("seed", int(seed) if seed.isdigit() else 0),
                 "status": record.status,
                 "epochs": record.epochs,
-                score.metric: _figure(outcome.get(score.metric)),
-                score.test: _figure(outcome.get(score.test)),
+                score.metric: score.of(outcome),
+                score.test: figure(outcome.get(score.test)),
                 "error": record.result.get("error"),
             }
         )
     return rows
-
-
-def _figure(value: Any) -> float | None:
-    """A number; None where a job of somebody's own gave something else, or one so large that its square is none."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-    return value if known else None
 
 
 def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:

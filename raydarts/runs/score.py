@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raydarts.errors import DamagedError
+from raydarts.registry import members
+
 LARGEST = 1e150
 """A figure above this is taken for infinite: its square is no finite number."""
+
+
+def figure(value: Any) -> float | None:
+    """A number; None where a job of somebody's own gave something else, or one so large that its square is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        return None
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,7 @@ class Score:
 
     def of(self, values: Mapping[str, Any]) -> float | None:
         """This figure among `values`; None where it is absent, no number, or as good as infinite."""
-        value = values.get(self.metric)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            return None
-        return float(value)
+        return figure(values.get(self.metric))
 
     def better(self, one: float, other: float) -> bool:
         return self.sign * one > self.sign * other
@@ -68,6 +76,9 @@ class Score:
 
 ACCURACY = Score("validation_accuracy", "max", True)
 PERPLEXITY = Score("validation_perplexity", "min", False)
+_OF_TRAINING = {"image": ACCURACY, "language": PERPLEXITY}
+_OF_KIND = {"image": ACCURACY, "text": PERPLEXITY}
+"""Of a training by its name, and of a data set by its `KIND`: what runs made before scores were kept are ranked by."""
 _LOWER = ("loss", "perplexity")
 MEASURES = ("accuracy", *_LOWER)
 """The last words of metrics of which it is known which way is better."""
@@ -84,9 +95,42 @@ def score_named(metric: str, mode: str) -> Score:
 
 
 def score_of(description: Mapping[str, Any]) -> Score:
-    """What a run's retrainings are ranked by, out of its run.json; runs made before scores were kept: accuracy."""
-    kept = (description.get("spec") or {}).get("score")
-    return ACCURACY if kept is None else Score(**kept)
+    """What a run's retrainings are ranked by, out of its run.json.
+
+    A run made before scores were kept is answered by what it trained (`_of_the_task`). Raises `DamagedError` where
+    that says nothing either: a score that was guessed could rank the worst first.
+    """
+    spec = description.get("spec") or {}
+    kept = spec.get("score")
+    if kept is not None:
+        return Score(**kept)
+    known = _of_the_task(spec)
+    if known is None:
+        name, example = description.get("name"), json.dumps(ACCURACY.to_json())
+        file = f"run.json of run {name}" if name else "run.json"
+        raise DamagedError(
+            f"{file}: damaged: spec.score is missing, and what the run trained does "
+            f"not say by what it is ranked; write what that is into run.json under spec, for example "
+            f'"score": {example}'
+        )
+    return known
+
+
+def _of_the_task(spec: Mapping[str, Any]) -> Score | None:
+    """What follows from a spec's table, training or data set, in this order; None: nothing.
+
+    A table holds accuracies. Nothing from outside raydarts is imported.
+    """
+    evaluate = spec.get("evaluate") or {}
+    if evaluate.get("table") is not None:
+        return ACCURACY
+    training = (evaluate.get("training") or {}).get("name")
+    if training is not None:
+        return _OF_TRAINING.get(training)
+    dataset = (spec.get("data") or {}).get("dataset")
+    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
+    shipped = members("dataset").get(name) if isinstance(name, str) else None
+    return _OF_KIND.get(getattr(shipped, "KIND", ""))
 
 
 def search_score_of(description: Mapping[str, Any]) -> Score:

@@ -51,6 +51,12 @@ def names_of(description: Mapping[str, Any]) -> set[str]:
     return inside | spec_names({key: value for key, value in description.items() if key != "spec"})
 
 
+def kept_names(names: Iterable[str]) -> dict[str, Any]:
+    """What a new run.json keeps of code from outside raydarts; nothing where there is none."""
+    listed = sorted(names)
+    return {"outside": listed} if listed else {}
+
+
 def remember(run: RunDirectory) -> None:
     """Note that this user made the run, so that its resume asks nothing. A run without outside code needs no note.
 

@@ -5,13 +5,14 @@ Where the paper is silent (`grad_clip`) the authors' code fills in; docs/presets
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings, TextSettings
 from raydarts.float32 import require_float32
-from raydarts.registry import Choose, Component, Settings
+from raydarts.registry import Around, Choose, Component, Idle, Settings
 
 
 def _component(family: str, name: str) -> Component:
@@ -67,6 +68,23 @@ class SearchSettings(Settings):
     def _rounds_float32(cls, value: bool, info: ValidationInfo) -> bool:
         require_float32(value, info.data.get("precision"))
         return value
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.tf32 and around.gpus == 0:
+            yield Idle("tf32", "is for GPUs, and a trial is given none (resources.gpus is 0); leave it out")
+        if self.epochs == 1 and self.written("lr_min") and self.lr_min > 0:
+            yield Idle("lr_min", "acts from the second epoch on, and epochs is 1; raise epochs, or leave it out")
+        acting = [each for each in self.regularizers if each.effective() is not None]
+        for remedy in acting:
+            if "cutout" in getattr(remedy.member, "OVERRIDES", ()) and self.augment.cutout_length > 0:
+                yield Idle(
+                    "augment.cutout_length", f"gives way to the cutout of {remedy.name}; write 0, or leave that out"
+                )
+        names = [probe.name for probe in self.probes]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield Idle(
+                "probes", f"has {name} {names.count(name)} times, and the last one's figures count; write it once"
+            )
 
     @property
     def total_epochs(self) -> int:

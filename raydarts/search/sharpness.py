@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport, Moment
 
 SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 4.3"
@@ -32,6 +35,24 @@ class SharpnessSettings(registry.Settings):
     ratio: float | None = Field(1.3, gt=0)
     lag: int = Field(4, ge=1)
     min_epochs: int = Field(10, ge=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        if self.ratio is None:
+            return
+        before = max(1, math.ceil(self.min_epochs / self.every))  # evaluations up to the earlier average's epoch
+        first = self.every * (before + self.span // self.every)
+        if first > around.epochs:
+            yield Idle(
+                "",
+                f"compares for the first time after epoch {first} (every, window, lag and min_epochs), and a search "
+                f"has {around.epochs} epochs; lower those, raise epochs, or leave it out",
+            )
+        elif math.ceil(around.stretch / self.every) <= self.span // self.every:
+            yield Idle(
+                "",
+                f"compares epochs {self.span} apart (every, window and lag), and the longest stage of the search has "
+                f"{around.stretch}; lower those, or leave it out",
+            )
 
     @property
     def span(self) -> int:

@@ -14,11 +14,11 @@ from raydarts.errors import TrialError
 from raydarts.runs import drive, faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
+from raydarts.runs.memory import advised, gpu_is_full
 from raydarts.runs.observer import Observers
 from raydarts.runs.place import Place
 from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.cluster import ray_storage
-from raydarts.sweep.gpu_memory import advised, is_full
 from raydarts.sweep.jobs import bundle, job_of, restrict_code
 from raydarts.sweep.watchdog import Watchdog
 
@@ -85,7 +85,7 @@ class Workers:
     def _raise_full(self, error: BaseException) -> None:
         """Raise a worker's torch.OutOfMemoryError here, the trial being this process' again."""
         for failure in getattr(error, "worker_failures", {}).values():
-            if is_full(failure) or "torch.OutOfMemoryError" in str(failure):
+            if gpu_is_full(failure) or "torch.OutOfMemoryError" in str(failure):
                 import torch  # noqa: PLC0415
 
                 self._trial.claim()
@@ -139,7 +139,7 @@ def work(config: dict[str, Any]) -> None:
         if leads:
             drive.fail(trial, error)
     except Exception as error:
-        if is_full(error):
+        if gpu_is_full(error):
             raise  # the trial's own process decides what comes of it
         if _of_a_partner(error):
             raise WorkersLostError(f"another worker was lost: {error}") from error

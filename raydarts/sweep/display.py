@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable, Sequence
-from statistics import fmean
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from raydarts.runs.left import clock, seconds_left
 from raydarts.runs.score import Score
 from raydarts.runs.stages import SEARCH
 from raydarts.terminal import CleanConsole
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
-
-
-def seconds_left(durations: Sequence[float], ages: Sequence[float], waiting: int) -> float | None:
-    """How long a stage still takes, in seconds, or None while no trial of it has ended.
-
-    A trial is taken to last as long as those that ended (`durations`) did on average. Those that run are of these
-    `ages`; each place that they hold takes the next of the `waiting` trials when it is free.
-    """
-    if not durations:
-        return None
-    usual = fmean(durations)
-    places = [max(usual - age, 0.0) for age in ages] or [0.0]
-    heapq.heapify(places)
-    for _ in range(waiting):
-        heapq.heapreplace(places, places[0] + usual)
-    return max(places)
 
 
 class Display:
@@ -120,7 +97,7 @@ class Display:
         elapsed = now - self._started
         waiting = max(self._total - self._ended - len(self._running), 0)
         seconds = seconds_left(self._durations, [now - since for since in self._since.values()], waiting)
-        left = "unknown" if seconds is None else _clock(seconds)
+        left = "unknown" if seconds is None else clock(seconds)
         table = Table.grid(padding=(0, 2))
         table.add_row("stage", self._stage)
         done = self._counts["completed"]
@@ -135,5 +112,5 @@ class Display:
         table.add_row("best so far", best)
         if spent := self.spent():
             table.add_row("budget", spent)
-        table.add_row("elapsed", f"{_clock(elapsed)}, about {left} left")
+        table.add_row("elapsed", f"{clock(elapsed)}, about {left} left")
         return table

@@ -57,6 +57,12 @@ class Here:
     cpus: int
     gpus: int
     at_a_time: dict[str, int]
+    idle: tuple[str, ...] = ()
+    """Settings that do nothing on this machine."""
+
+    def lines(self) -> list[str]:
+        """All of it for people."""
+        return [str(self), *(f"does nothing: {why}" for why in self.idle)]
 
     def __str__(self) -> str:
         gpus = f"{self.gpus} GPU{'s' * (self.gpus != 1)}"
@@ -67,12 +73,15 @@ class Here:
 def here(loaded: Any, only: str | None = None) -> Here:
     """What there is for a sweep without `--address`."""
     available = capacity()
-    many = {}
+    many, idle = {}, []
     for section, resources in _by_section(loaded, only).items():
         limit = loaded.sweep.max_concurrent if section == "sweep" else None
         fits = all(each[3] * resources.processes <= available.get(each[1], 0.0) for each in _asked(resources))
         many[section] = concurrency(resources, limit, available) if fits else 0
-    return Here(int(available["cpus"]), int(available["gpus"]), many)
+        if limit is not None and 0 < many[section] < limit:
+            more = f"{section}.max_concurrent is {limit}, and no more than {many[section]} trials fit on this machine"
+            idle.append(f"{more}; lower {section}.resources, or write max_concurrent: {many[section]}, or leave it out")
+    return Here(int(available["cpus"]), int(available["gpus"]), many, tuple(idle))
 
 
 def _asked(resources: Resources) -> list[tuple[str, str, str, float]]:

@@ -16,7 +16,7 @@ from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
-from raydarts.runs.trust import Ask, admit, names_of, never, remember
+from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.cluster import connect, connected
@@ -63,7 +63,8 @@ def start_sweep(
             question=loaded.question or "",
             command=sys.argv if command is None else command,
             builder=builder,
-            more=({} if stage is None else {"stage": stage, "genotypes": genotypes}) | _own_code(loaded),
+            more=({} if stage is None else {"stage": stage, "genotypes": genotypes})
+            | kept_names(getattr(loaded, "outside_names", tuple)()),  # tests' specs name no code
         )
         remember(run)
         write_plan(run, list(planned))
@@ -73,12 +74,6 @@ def start_sweep(
 def _modules(builder: str | None) -> Sequence[str]:
     """What a trial's process imports, beside raydarts: raydarts' own jobs need torch."""
     return ("torch",) if builder is None else ()
-
-
-def _own_code(loaded: Any) -> dict[str, Any]:
-    """What run.json keeps of code from outside raydarts; nothing where a spec names none."""
-    names = loaded.outside_names() if hasattr(loaded, "outside_names") else []
-    return {"outside": names} if names else {}
 
 
 def resume_sweep(

@@ -14,7 +14,7 @@ from typing import Any
 from ray import tune
 
 from raydarts import tracking
-from raydarts.runs import drive, faults
+from raydarts.runs import drive, faults, memory
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
@@ -113,10 +113,10 @@ class JobTrainable(tune.Trainable):
         faults.note_timeout(self._trial, self._config["epoch_timeout"])
 
     def _fail(self, error: Exception) -> None:
-        if gpu_memory.is_full(error):
+        if memory.gpu_is_full(error):
             result = gpu_memory.after(self._trial, self._config, error)
         else:
-            result = drive.fail(self._trial, gpu_memory.advised(error, self._trial))
+            result = drive.fail(self._trial, memory.advised(error, self._trial))
         if result is not None:
             self._observers.finished(result)
 

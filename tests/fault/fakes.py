@@ -18,6 +18,7 @@ from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings,
 from raydarts.config.stages import Stages
 from raydarts.errors import StorageError
 from raydarts.registry import Choose
+from raydarts.runs.score import ACCURACY
 from raydarts.sweep.runner import run_sweep, start_sweep
 
 BUILDER = "tests.fault.fakes:build"
@@ -180,7 +181,12 @@ class FakeLoaded:
     made: list[Any] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
-        return {"fake": True, "sweep": self.sweep.model_dump(mode="json"), **self.stages.to_plain()}
+        return {
+            "fake": True,
+            "score": ACCURACY.to_json(),
+            "sweep": self.sweep.model_dump(mode="json"),
+            **self.stages.to_plain(),
+        }
 
     def settings_of(self, draw: FakeDraw) -> FakeSettings:
         settings = FakeSettings(**draw.plain)

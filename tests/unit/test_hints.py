@@ -19,6 +19,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.evaluation.trainings import SETTINGS
 from raydarts.registry import Choose, members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.memory import advised
 from raydarts.runs.stages import retraining
 from raydarts.search.settings import SearchSettings
 from raydarts.sweep import gpu_memory
@@ -151,7 +152,7 @@ def test_what_is_advised_where_memory_is_full_exists_in_that_stage(
     assert (f"{section}.resources.gpus" in named) is (share < 1)
     assert [name for name in named if name.endswith(".amp")] == mixed
     assert "precision" not in told
-    full = str(gpu_memory.advised(MemoryError(), trial))
+    full = str(advised(MemoryError(), trial))
     assert all(exists(name) for name in named_in(full)), full
     assert ("sweep.max_concurrent" in full) is (stage == "search")
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raydarts import registry
-from raydarts.registry import Member
+from raydarts.registry import Around, Idle, Member
 from raydarts.search.objective import BilevelObjective
 from raydarts.tasks import Batch, Loss
 
@@ -106,6 +106,15 @@ class UnrolledEstimator(Estimator):
     def effective(cls, settings: Any) -> dict[str, Any] | None:
         """xi = 0 is first order to the last bit, whatever the other settings."""
         return dict(cls.FIRST_ORDER) if settings.is_first_order else super().effective(settings)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if self.settings.is_first_order:
+            yield Idle(
+                "xi",
+                f"is 0, which makes {self.registered} first order, whatever its other settings; write estimator: "
+                "first_order, or xi: lr, or a number above 0",
+            )
 
     def xi(self, optimizer: torch.optim.Optimizer) -> float:
         return float(optimizer.param_groups[0]["lr"] if self.settings.xi == "lr" else self.settings.xi)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
 
@@ -18,6 +21,13 @@ class Eigenvalue(Probe):
 
     class Settings(registry.Settings):
         every: int = Field(1, ge=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        epochs = around.section.total_epochs
+        if self.settings.every > epochs:
+            told = f"is {self.settings.every}, and a search has {epochs} epochs: it is never measured"
+            yield Idle("every", f"{told}; write at most {epochs}")
 
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
         due = report.epoch % self.settings.every == 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.errors import InputError
-from raydarts.search.moments import Moment
+from raydarts.registry import Around, Idle
+from raydarts.search.moments import Moment, SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 
@@ -43,6 +45,19 @@ class AlphaWarmup(Regularizer):
                 f"epochs: alpha would rest for {self.settings.epochs} epochs of a search of {epochs} and never learn; "
                 f"rest for {epochs - 1} at most"
             )
+
+    def check_stages(self, stages: Sequence[SearchStage]) -> None:
+        longest = max(stage.epochs for stage in stages)
+        if self.settings.each_stage and len(stages) > 1 and self.settings.epochs >= longest:
+            raise InputError(
+                f"alpha_warmup: alpha would rest for {self.settings.epochs} epochs of each stage, the longest of which "
+                f"has {longest}, and never learn; rest for {longest - 1} at most, or write each_stage: false"
+            )
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if self.settings.written("each_stage") and around.stretch == around.epochs:
+            yield Idle("each_stage", "is for a search in stages, and this has one; leave it out")
 
     def epoch_overrides(self, now: Moment) -> dict[str, Any]:
         epoch = now.stage_epoch if self.settings.each_stage else now.epoch

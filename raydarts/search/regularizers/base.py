@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from raydarts.registry import Member
+from raydarts.registry import Around, Idle, Member
 from raydarts.search.moments import EpochReport, Moment, SearchStage, Step, Stop
 from raydarts.spaces import Space
 from raydarts.spaces.transform import MixedTransform
@@ -27,6 +27,16 @@ class Regularizer(Member):
 
     REMEDY = True
     OVERRIDES: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether its strength rises from 0 in the first epoch, so that a search of one epoch has nothing of it."""
+        return False
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if self.from_zero and around.epochs == 1 and self.effective(self.settings) is not None:
+            yield Idle("", "rises from 0 in the first epoch, and a search has 1 epoch; raise epochs, or leave it out")
 
     # What is asked before the first epoch.
 

@@ -32,6 +32,10 @@ class BetaDecay(Regularizer):
     class Settings(registry.Settings):
         strength: float = Field(50.0, ge=0)
 
+    @property
+    def from_zero(self) -> bool:
+        return True
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._weight = 0.0

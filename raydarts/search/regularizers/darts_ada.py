@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search import sharpness
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.regularizers.base import Regularizer
@@ -61,6 +62,15 @@ class DartsAda(Regularizer):
 
     def on_epoch_start(self, now: Moment) -> None:
         self._sharpness.on_epoch_start(now)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        decay, cap = around.section.weight_decay, self.settings.cap
+        if self.settings.ratio is not None and 0 < cap <= decay:
+            ends = self.settings.at_cap == "stop"
+            if not ends or self.settings.written("factor"):
+                told = f"is no more than search.weight_decay {decay:g}, which is never raised; raise cap"
+                yield Idle("cap" if not ends else "factor", told if not ends else f"acts below cap {cap:g}; raise cap")
 
     def remembers(self) -> int:
         return 0 if self.settings.ratio is None else int(self.settings.span)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
@@ -101,6 +103,21 @@ class DartsPlus(Regularizer):
                 f"stable_epochs: no edge of space {space.registered} has two candidates with weights, so there is no "
                 "ranking to watch; set stable_epochs to null"
             )
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        settings, epochs = self.settings, around.epochs
+        asked = settings.max_skips is not None or settings.stable_epochs is not None
+        if asked and settings.min_epochs > epochs:
+            told = f"is {settings.min_epochs}, and a search has {epochs} epochs: it is never asked; lower min_epochs"
+            yield Idle("min_epochs", told)
+        elif settings.stable_epochs is not None and settings.stable_epochs >= epochs:
+            told = (
+                f"is {settings.stable_epochs}, and a search has {epochs} epochs: it stops none before its end; write "
+            )
+            yield Idle("stable_epochs", f"{told}{f'{epochs - 1} or less, or ' if epochs > 1 else ''}null")
+        if settings.max_skips is None and settings.genotype == "before":
+            yield Idle("genotype", "is for criterion 1, and max_skips is null; leave it out, or give max_skips")
 
     def should_stop(self, report: EpochReport) -> Stop | None:
         stable = self._is_stable(report)

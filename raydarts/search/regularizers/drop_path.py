@@ -48,6 +48,10 @@ class DropPath(Regularizer):
     class Settings(registry.Settings):
         probability: float = Field(0.2, ge=0, lt=1)
 
+    @property
+    def from_zero(self) -> bool:
+        return True
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._drop = _DropEdges()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search.estimators.base import constant, gradients_of
 from raydarts.search.moments import Moment, Step
 from raydarts.search.objective import Objective
@@ -61,6 +62,10 @@ class LambdaAlignment(Regularizer):
         measure: Literal["cosine", "sign"] = "cosine"
         reduction: bool = False
 
+    @property
+    def from_zero(self) -> bool:
+        return True
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._weight = 0.0
@@ -90,6 +95,14 @@ class LambdaAlignment(Regularizer):
             raise InputError(
                 f"lambda_alignment aligns the layers of a cell type with one another, and there are {found}: "
                 "give the space more layers, set reduction: true, or leave it out"
+            )
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        layers = getattr(around.section.space.settings, "layers", None)
+        if self.settings.reduction and layers is not None and len(reduction_layers(layers)) < 2:
+            yield Idle(
+                "reduction", f"is true, and of {layers} layers fewer than 2 are reductions; write false, or more layers"
             )
 
     def on_epoch_start(self, now: Moment) -> None:

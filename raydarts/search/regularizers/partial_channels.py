@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
@@ -91,6 +92,13 @@ class PartialChannels(Regularizer):
             raise InputError(
                 f"partial_channels: k has {len(self.settings.k)} values and the search {len(stages)} stages; "
                 "give one for each stage, or a single number"
+            )
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if isinstance(self.settings.k, tuple) and all(k == 1 for k in self.settings.k):
+            yield Idle(
+                "k", "is 1 in every stage, and all channels pass; leave partial_channels out, or write 2 or more"
             )
 
     def on_stage_start(self, stage: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
@@ -95,6 +96,17 @@ class Progressive(Regularizer):
             if count is not None and count > smallest:
                 raise InputError(f"candidates: stage {stage + 1} keeps {count}, but no more than {smallest} are left")
             smallest = smallest if count is None else count
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if self.effective(self.settings) is not None and not self.stages(around.section.epochs):
+            yield Idle(
+                "", "is one stage with all that the space has; give shares of two or more, or leave progressive out"
+            )
+        elif self.settings.keep_alpha and len(self.settings.shares) == 1:
+            yield Idle(
+                "keep_alpha", "is true, and there is one stage alone; leave it out, or give shares of two or more"
+            )
 
     def stages(self, epochs: int) -> tuple[SearchStage, ...]:
         plan = tuple(

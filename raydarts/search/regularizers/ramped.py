@@ -25,6 +25,10 @@ class RampedPenalty(Regularizer):
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         """The penalty at strength 1, a scalar; None where there is nothing to penalise."""
 
+    @property
+    def from_zero(self) -> bool:
+        return bool(self.settings.ramp == "linear")
+
     def on_epoch_start(self, now: Moment) -> None:
         self._weight = self.settings.strength * ramped(self.settings.ramp, now)
 

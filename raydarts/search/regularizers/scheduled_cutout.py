@@ -36,6 +36,10 @@ class ScheduledCutout(Regularizer):
         length: int = Field(16, ge=1)
         probability: float = Field(1.0, ge=0, le=1)
 
+    @property
+    def from_zero(self) -> bool:
+        return True
+
     def epoch_overrides(self, now: Moment) -> dict[str, Any]:
         if self.settings.probability == 0:
             return {}

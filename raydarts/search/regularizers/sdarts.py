@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, Step
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.streams import Streams
@@ -94,6 +95,13 @@ class Sdarts(Regularizer):
     def on_epoch_start(self, now: Moment) -> None:
         start = self.settings.radius_start
         self._radius = start + (self.settings.radius - start) * now.epoch / now.epochs
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if around.epochs == 1 and self.settings.radius_start == 0 and self.settings.radius > 0:
+            yield Idle(
+                "radius", "is approached from radius_start 0, and a search has 1 epoch; raise epochs or radius_start"
+            )
 
     @contextmanager
     def perturb(self, arch_weights: dict[str, Tensor], step: Step) -> Iterator[None]:

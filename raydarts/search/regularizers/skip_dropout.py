@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
@@ -88,6 +89,16 @@ class SkipDropout(Regularizer):
             raise InputError(
                 f"skip_dropout: rate has {len(self.settings.rate)} values and the search {len(stages)} stages; "
                 "give one for each stage, or a single number"
+            )
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        rate: float | tuple[float, ...] = self.settings.rate
+        if isinstance(rate, tuple) and not self._acts:
+            yield Idle("rate", "is 0 in every stage; leave skip_dropout out, or write a rate above 0")
+        if self._acts and around.epochs == 1 and self.settings.warmup_epochs > 0:
+            yield Idle(
+                "", "falls to 0 over its warm-up, and a search has 1 epoch; raise epochs, or write warmup_epochs: 0"
             )
 
     def bind(self, streams: Streams) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.search.regularizers.base import Regularizer
 
 
@@ -25,6 +26,11 @@ class WeightL2(Regularizer):
 
     class Settings(registry.Settings):
         factor: float = Field(9.0, ge=0)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if around.section.weight_decay == 0 and self.settings.factor != 1:
+            yield Idle("factor", "multiplies search.weight_decay, which is 0; give that a value above 0")
 
     def optimizer_overrides(self, asked: Mapping[str, float]) -> dict[str, float]:
         return {"weight_decay": self.settings.factor * asked["weight_decay"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment
 from raydarts.search.relaxations.base import Relaxation
 
@@ -49,6 +51,13 @@ class Gumbel(Relaxation):
         super().__init__(settings)
         self.tau = float(self.settings.tau_start)
         self.SPARSE = bool(self.settings.hard)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if around.epochs == 1 and self.settings.written("tau_end") and self.settings.tau_end < self.settings.tau_start:
+            yield Idle(
+                "tau_end", "is reached in the last epoch, and a search of 1 epoch stays at tau_start; raise epochs"
+            )
 
     def on_epoch_start(self, now: Moment) -> None:
         start, end = self.settings.tau_start, self.settings.tau_end

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
 
+from raydarts.registry import Around, Idle
 from raydarts.search.selection.argmax import Argmax
 from raydarts.spaces import CellSpec, Genotype, Space
 
@@ -38,6 +39,20 @@ class SkipLimit(Argmax):
 
     class Settings(Argmax.Settings):
         max_skips: int = Field(2, ge=0)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        space, limit = around.section.space.build(), self.settings.max_skips
+        most = max(self._kept(space, cell) for name, cell in space.cells.items() if name != _UNLIMITED)
+        if limit >= most:
+            yield Idle("max_skips", f"is {limit}, and a cell keeps {most} edges: there are never too many; write less")
+
+    def _kept(self, space: Space, cell: CellSpec) -> int:
+        """How many edges a cell of a genotype has at most."""
+        each = self.settings.edges_per_node or space.EDGES_PER_NODE
+        nodes = range(cell.num_inputs, cell.num_inputs + cell.num_nodes)
+        kept = [len(cell.incoming(node)) for node in nodes]
+        return sum(kept) if space.KEEPS_ALL_EDGES else sum(min(count, each) for count in kept)
 
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
         left = {name: weights.detach().double().cpu().clone() for name, weights in arch_weights.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
 from raydarts.errors import InputError
+from raydarts.registry import Around, Idle
 from raydarts.search.selection.argmax import Argmax
 from raydarts.spaces import CellSpec, Space
 
@@ -32,6 +35,11 @@ class Threshold(Argmax):
 
     class Settings(Argmax.Settings):
         threshold: float = Field(0.85, ge=0, le=1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if self.settings.threshold == 0:
+            yield Idle("threshold", "is 0, which every edge reaches; write a value above 0, or selection: argmax")
 
     def check(self, space: Space) -> None:
         super().check(space)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.sweep.schedulers.base import Horizon, Scheduler
 
 
@@ -27,14 +29,38 @@ class Asha(Scheduler):
         max_epochs: int | None = Field(None, ge=1)
         brackets: int = Field(1, ge=1)
 
-    def idle(self, epochs: int) -> str | None:
-        grace = self.settings.grace_period
-        if grace < min(epochs, self.settings.max_epochs or epochs):
-            return None
-        return (
-            f"sweep.scheduler.grace_period is {grace}, and trials run at most {epochs} epochs: asha stops none before "
-            "its last epoch; lower grace_period, or write scheduler: fifo"
-        )
+    @property
+    def draws(self) -> bool:
+        return bool(self.settings.brackets > 1)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        if around.jobs == 1:
+            yield Idle("", "compares trials with one another, and there is 1; write scheduler: fifo")
+        grace, most, epochs = self.settings.grace_period, self.settings.max_epochs, around.epochs
+        if grace >= epochs:
+            yield Idle(
+                "grace_period",
+                f"is {grace}, and trials run at most {epochs} epochs: asha stops none before its last epoch; "
+                "lower grace_period, or write scheduler: fifo",
+            )
+            return
+        if most is not None and most < grace:
+            yield Idle("max_epochs", f"is {most}, and no trial is stopped before grace_period {grace}; lower that")
+        if most is not None and most > epochs and self.settings.brackets == 1:
+            yield Idle("max_epochs", f"is {most}, and trials run at most {epochs} epochs; leave max_epochs out")
+        useful = self._brackets_that_stop(min(max(most or epochs, grace), epochs))
+        if self.settings.brackets > max(useful, 1):
+            yield Idle(
+                "brackets",
+                f"is {self.settings.brackets}, and {max(useful, 1)} of them have a rung before the last epoch: trials "
+                f"in the others are never compared; write brackets: {max(useful, 1)}",
+            )
+
+    def _brackets_that_stop(self, last: int) -> int:
+        """How many brackets have a rung before `last`: bracket s begins at grace_period * reduction_factor^s."""
+        first = [self.settings.grace_period * self.settings.reduction_factor**s for s in range(self.settings.brackets)]
+        return sum(rung < last for rung in first)
 
     def build(self, horizon: Horizon) -> Any:
         from raydarts.sweep.halving import Halving  # noqa: PLC0415 - listing needs no Ray

@@ -22,9 +22,10 @@ class Horizon:
 class Scheduler(Member):
     """Builds one of Ray Tune's schedulers. Its time attribute is `epoch`."""
 
-    def idle(self, epochs: int) -> str | None:
-        """Why it can stop no trial of at most so many epochs, and what to change; None: it can."""
-        return None
+    @property
+    def draws(self) -> bool:
+        """Whether it draws at random, by the seed of its `Horizon`."""
+        return False
 
     def build(self, horizon: Horizon) -> Any:
         """A `ray.tune.schedulers.TrialScheduler`. Trials are known by `config["id"]` over restarts."""

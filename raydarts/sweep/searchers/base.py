@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from raydarts.registry import Member
+from raydarts.registry import Around, Idle, Member
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,28 @@ class Searcher(Member):
     `MODEL_BASED`: it fits a model to the trials' results and proposes by it, so that seeds may not be left open to
     it. A class that says nothing counts as model-based where it defines `tell`, for what it is told may steer it;
     one that only takes notes there says `MODEL_BASED = False`.
+
+    `EXHAUSTIVE`: it tries every combination once, so that a spec may have no distribution that cannot be enumerated,
+    and nothing is drawn at random.
     """
 
     MODEL_BASED: ClassVar[bool] = False
+    EXHAUSTIVE: ClassVar[bool] = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
         if "tell" in vars(cls) and "MODEL_BASED" not in vars(cls):
             cls.MODEL_BASED = True
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        trials = getattr(self.settings, "trials", 0)
+        if around.distinct is not None and trials > around.distinct:
+            yield Idle(
+                "trials",
+                f"is {trials}, and search has only {around.distinct} configurations that differ: further trials repeat "
+                f"one of them with the same seed; write searcher: grid, or trials: {around.distinct} at most",
+            )
 
     def start(self, loaded: Any) -> None:
         """Take the `LoadedSpec` of the sweep."""

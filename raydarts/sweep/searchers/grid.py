@@ -12,6 +12,7 @@ class Grid(Searcher):
 
     NAME = "grid"
     SOURCE = "exhaustive"
+    EXHAUSTIVE = True
 
     def start(self, loaded: Any) -> None:
         from raydarts.config.loader import unique_grid  # noqa: PLC0415 - config itself asks for this family's settings

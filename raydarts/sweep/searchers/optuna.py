@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field
 
 from raydarts import registry
+from raydarts.registry import Around, Idle
 from raydarts.sweep.searchers.base import Outcome, Searcher
 
 
@@ -42,6 +44,16 @@ class Optuna(Searcher):
 
         trials: int = Field(20, ge=1)
         startup_trials: int = Field(10, ge=0)
+
+    def idle(self, around: Around) -> Iterator[Idle]:
+        yield from super().idle(around)
+        startup, trials = self.settings.startup_trials, self.settings.trials
+        if startup >= trials:
+            yield Idle(
+                "startup_trials",
+                f"is {startup} of {trials} trials: all are drawn at random, and Optuna's model proposes none; write "
+                f"startup_trials: {trials // 2}, or searcher: {{name: random, trials: {trials}}}",
+            )
 
     def start(self, loaded: Any) -> None:
         import optuna  # noqa: PLC0415 - listing the searchers needs no Optuna

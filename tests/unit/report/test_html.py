@@ -121,7 +121,7 @@ def test_the_timeline_counts_the_time_of_all_processes(run: Run) -> None:
 
 
 def test_a_run_with_nothing_in_it_has_a_page(tmp_path: Path) -> None:
-    path = RunDirectory.create(tmp_path / "r", kind="sweep", spec={"sweep": None}).path
+    path = RunDirectory.create(tmp_path / "r", kind="sweep", spec={"sweep": None, "data": {"dataset": "digits"}}).path
     text = Page(write_html(path).read_text()).text
     assert "Nothing could be tested" in text
     assert "No genotype has been retrained" in text

@@ -72,7 +72,7 @@ def test_ranking_is_by_mean_validation_with_the_sample_deviation() -> None:
 
 
 def test_a_report_of_a_run_with_nothing_in_it_is_json(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "r", kind="sweep", spec={})
+    run = RunDirectory.create(tmp_path / "r", kind="sweep", spec={"score": ACCURACY.to_json()})
     run.trial(0).create({"index": 0, "config": {}, "choices": {}})
     run.trial(0).append_row({"epoch": 1, "weight_loss": float("nan")})
     report = results.report_json(run)

@@ -10,6 +10,7 @@ import pytest
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs import budget, drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import retraining
 from raydarts.sweep.budget import Ledger
 from tests.fault.fakes import FakeJob
@@ -19,6 +20,7 @@ SPEC: dict[str, Any] = {
     "evaluate": {"resources": {"cpus": 4, "gpus": 2}},
     "rungs": [{"resources": {"cpus": 1, "gpus": 1}}],
     "transfer": [],
+    "score": ACCURACY.to_json(),
 }
 
 

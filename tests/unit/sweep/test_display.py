@@ -7,8 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
+from raydarts.runs.left import seconds_left
 from raydarts.runs.score import ACCURACY
-from raydarts.sweep.display import Display, seconds_left
+from raydarts.sweep.display import Display
 
 
 def told(console: Console, enabled: bool = True) -> str:

@@ -101,6 +101,7 @@ def test_summaries_carry_last_min_and_max(kind: str) -> None:
 
 def test_the_same_genotype_and_seed_in_several_stages_are_several_runs(tmp_path: Path) -> None:
     spec = {"evaluate": {}, "rungs": [{"training": {"epochs": 2}}], "transfer": [{"name": "x"}, {"name": "y"}]}
+    spec["data"] = {"dataset": "digits"}
     run = RunDirectory.create(tmp_path / "staged", kind="sweep", spec=spec)
     what = {"kind": "evaluation", "genotype_id": "g", "genotype": {}, "seed": 0}
     stages = ["evaluate", "rung-1", "transfer-x", "transfer-y"]

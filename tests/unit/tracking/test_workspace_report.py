@@ -230,7 +230,7 @@ def test_a_metric_that_no_run_has_gets_no_panel(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_not_begun_is_reported_without_panels(tmp_path: Path) -> None:
-    RunDirectory.create(tmp_path / "new", kind="sweep", spec={"sweep": {}}, question="")
+    RunDirectory.create(tmp_path / "new", kind="sweep", spec={"sweep": {}, "data": {"dataset": "digits"}}, question="")
     found = spec(tmp_path / "new")
     assert kinds(found) == []
     assert found["title"] == "new"

@@ -1,0 +1,85 @@
+"""Settings that do nothing in their spec: each section and each member is asked, and says why and what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from pydantic import BaseModel
+
+from raydarts.config.checks import ALL_COMBINATIONS
+from raydarts.config.distributions import Tree, grid_draws, refuse_continuous
+from raydarts.registry import Around, Component, Idle, Settings
+from raydarts.search.settings import SearchSettings
+from raydarts.search.stages import plan_stages
+
+
+class _Walk:
+    """Asks settings, all that is nested in them, and the members chosen there."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self.asked: set[str] = set()
+        """The dotted places of what was asked."""
+        self.idle: dict[tuple[str, str], str] = {}
+        """Why a key below a place does nothing."""
+
+    def settings(self, settings: BaseModel, place: str) -> None:
+        if isinstance(settings, Settings):
+            self._note(place, settings.idle(self._around))
+        for key in type(settings).model_fields:
+            value = getattr(settings, key)
+            if isinstance(value, tuple):
+                for number, item in enumerate(value):
+                    named = f"[{item.name}]" if isinstance(item, Component) else f".{number}"
+                    self._value(item, f"{place}.{key}{named}")
+            else:
+                self._value(value, f"{place}.{key}")
+
+    def _value(self, value: object, place: str) -> None:
+        if isinstance(value, Component):
+            self._note(place, value.build().idle(self._around))
+            self.settings(value.settings, place)
+        elif isinstance(value, BaseModel):
+            self.settings(value, place)
+
+    def _note(self, place: str, found: Iterable[Idle]) -> None:
+        self.asked.add(place)
+        for key, why in found:
+            self.idle.setdefault((place, key), why)
+
+
+def idle_in(settings: BaseModel, place: str, around: Around) -> Iterator[str]:
+    """What does nothing in a section in which nothing is left open."""
+    walk = _Walk(around)
+    walk.settings(settings, place)
+    yield from _sentences(walk.idle.items())
+
+
+def idle_in_search(drawn: Iterable[SearchSettings], jobs: int, gpus: float) -> Iterator[str]:
+    """What does nothing in every configuration of a search that has it at all.
+
+    A value that acts like nothing beside others that act is a baseline, and is not told. `drawn`: all configurations,
+    or where they are many a sample (`config.checks`).
+    """
+    walks = []
+    for settings in drawn:
+        stages = plan_stages([component.build() for component in settings.regularizers], settings.epochs)
+        walk = _Walk(Around(settings, settings.epochs, max(stage.epochs for stage in stages), jobs, gpus))
+        walk.settings(settings, "search")
+        walks.append(walk)
+    found = {at: why for walk in reversed(walks) for at, why in walk.idle.items()}
+    always = [(at, why) for at, why in found.items() if all(at in walk.idle for walk in walks if at[0] in walk.asked)]
+    yield from _sentences(always)
+
+
+def _sentences(found: Iterable[tuple[tuple[str, str], str]]) -> Iterator[str]:
+    for (place, key), why in found:
+        yield f"{f'{place}.{key}' if key else place} {why}"
+
+
+def distinct(tree: Tree, count: int) -> int | None:
+    """`count`, the number of configurations that were told apart, where those were all that there are; else None."""
+    if refuse_continuous(tree) or sum(1 for _ in islice(grid_draws(tree), ALL_COMBINATIONS + 1)) > ALL_COMBINATIONS:
+        return None
+    return count

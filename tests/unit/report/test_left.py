@@ -1,0 +1,117 @@
+"""The time left that `raydarts status` tells, from a run's files alone: the live display's rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.report import watch
+from raydarts.runs.budget import write_driver, write_plan
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.left import clock, left
+from raydarts.runs.score import ACCURACY
+from raydarts.runs.stages import retraining, write_promotion
+from tests.fuzz.harness import run_command
+
+BEGAN = 1_760_000_000.0
+GENOTYPE: dict[str, Any] = {"id": "g", "genotype": {}, "trials": [], "promoted": True, "reason": "best"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """Four trials are planned, and then one genotype with two seeds; the driver began at BEGAN."""
+    spec = {"sweep": {"metric": "validation_accuracy"}, "evaluate": {"seeds": [0, 1]}, "score": ACCURACY.to_json()}
+    made = RunDirectory.create(tmp_path / "r", kind="sweep", spec=spec)
+    write_plan(made, [{"name": "search", "jobs": 4, "epochs": 2}, {"name": "evaluate", "jobs": 8, "epochs": 1}])
+    write_driver(made, "d", BEGAN, BEGAN)
+    return made
+
+
+def ran(trial: TrialDirectory, what: dict[str, Any], *epochs: tuple[float, float], status: str | None = None) -> None:
+    """A trial whose epochs began and ended so many seconds after BEGAN."""
+    trial.create(what)
+    trial.claim()
+    for number, (start, end) in enumerate(epochs, start=1):
+        trial.append_row({"epoch": number, "validation_accuracy": 0.5})
+        trial.append_time({"epoch": number, "start": BEGAN + start, "end": BEGAN + end})
+    if status is not None:
+        trial.write_result({"status": status, "epochs": len(epochs), "metrics": {}})
+
+
+def searched(run: RunDirectory, index: int, *epochs: tuple[float, float], status: str | None = None) -> None:
+    ran(run.trial(index), {"index": index, "config": {}, "choices": {}}, *epochs, status=status)
+
+
+def test_it_counts_what_ended_what_runs_and_what_waits(run: RunDirectory) -> None:
+    with run.locked():
+        searched(run, 0, (0, 50))
+        assert left(run, BEGAN + 70) == {"stage": "search", "seconds": None}, "no trial has ended"
+        searched(run, 0, (50, 100), status="completed")
+        assert left(run, BEGAN + 100) == {"stage": "search", "seconds": 300.0}
+        searched(run, 1, (100, 160))
+        assert left(run, BEGAN + 170) == {"stage": "search", "seconds": 30.0 + 2 * 100.0}
+        searched(run, 2, (100, 130))
+        assert left(run, BEGAN + 170) == {"stage": "search", "seconds": 30.0 + 100.0}, "two places, one waits"
+    assert left(run, BEGAN + 170) is None, "no driver is at work"
+
+
+def test_a_trial_that_an_earlier_driver_began_was_at_work_under_this_one_only(run: RunDirectory) -> None:
+    searched(run, 0, (0, 100), status="completed")
+    searched(run, 1, (100, 140))
+    write_driver(run, "later", BEGAN + 5000, BEGAN + 5000)
+    for index in (2, 3):
+        searched(run, index, (0, 100), status="completed")
+    with run.locked():
+        assert left(run, BEGAN + 5010) == {"stage": "search", "seconds": 50.0}
+
+
+def test_once_it_is_decided_who_is_retrained_the_plan_counts_no_more(run: RunDirectory) -> None:
+    for index in range(4):
+        searched(run, index, (0, 10), status="stopped")
+    with run.locked():
+        assert left(run, BEGAN + 50) == {"stage": "evaluate", "seconds": None}
+        for seed in (0, 1):
+            what = {"genotype_id": "g", "genotype": {}, "seed": seed}
+            ran(retraining(run, "evaluate", "g", seed), what, (50, 80), status="completed" if seed == 0 else None)
+        write_promotion(run, "evaluate", [GENOTYPE])
+        assert left(run, BEGAN + 80) == {"stage": "evaluate", "seconds": 0.0}
+        retraining(run, "evaluate", "g", 1).write_result({"status": "failed", "epochs": 1})
+        assert left(run, BEGAN + 80) is None
+
+
+def test_status_tells_it_and_watch_renews_it(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raydarts.runs.left.time", clocked := Clock(BEGAN + 100))
+    looks = iter([160.0, 170.0])
+
+    def sleep(_: float) -> None:
+        clocked.now = BEGAN + next(looks, float("nan"))
+        if clocked.now != clocked.now:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.follow, "__defaults__", (sleep,))
+    with run.locked():
+        searched(run, 0, (0, 100), status="completed")
+        searched(run, 1, (100, 130))
+        assert json.loads(run_command(["status", run.path, "--json"]).out)["left"]["seconds"] == 270.0
+        assert "search: about 0:04:30 left" in run_command(["status", run.path]).out
+        watched = run_command(["status", run.path, "--watch"])
+        assert watched.code == 0
+        assert watched.out.count("about") == 1, "where the output is no terminal, the time left alone is no news"
+    assert "left" not in run_command(["status", run.path]).out
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_a_clock_has_hours_minutes_and_seconds() -> None:
+    assert clock(3725.9) == "1:02:05"
