@@ -40,8 +40,8 @@ _INPUTS = {"normal": ("$c_{k-2}$", "$c_{k-1}$"), "recurrent": ("$x_t$\n$h_{t-1}$
 _DASHES = {"skip": (0, (4, 2)), "identity": (0, (4, 2)), "none": (0, (1, 2))}
 MOST_EDGES = 600
 """Most edges of a genotype that is drawn, those to the output among them. Nobody can read a picture of more."""
-_MOST_PIXELS = 25e6
-"""Of a .png, which takes 4 bytes of memory for each."""
+_MOST_PIXELS = 12e6
+"""Of a .png: to pack more takes seconds."""
 _OTHER, _GREY, _INK = "#56B4E9", "#B0B0B0", "#222222"
 _FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
 
