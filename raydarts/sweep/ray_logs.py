@@ -11,7 +11,10 @@ from raydarts.runs.place import Place, exists, make_folder, write_bytes
 _STARTED = re.compile(r"Started worker process with pid (\d+)")
 _ERROR = re.compile(r"^\[[^\]]* [ECF] \d+ \d+\] (?:\(\w+\) )?(.*)")
 _MARK = re.compile(r"^(:job_id:|:actor_name:|:task_name:)")
-_FRAME = re.compile(r"^\S*(\(.*\+0x[0-9a-f]+\) \[0x[0-9a-f]+\]|\*\*\* \w+ (received|=|Backtrace))|^\s*@ +0x|^PC: @")
+_FRAME = re.compile(
+    r"^(\[[^\]]*\] (\(\w+\) )?\S+:\d+: +)?"
+    r"(\S*\(.*\+0x[0-9a-f]+\) \[0x[0-9a-f]+\]|\s*@ +0x|PC: @|\*\*\* \w+ (received|Information))"
+)
 """A line of a stack of C++, which tells people nothing and fills the last lines."""
 _SERVERS = ("gcs_server", "raylet")
 _LINES, _READ = 12, 1 << 16

@@ -21,7 +21,13 @@ def test_the_reason_is_told_and_stacks_of_c_are_not(tmp_path: Path) -> None:
     )
     (tmp_path / "logs" / "raylet.err").write_text(
         "\n".join(
-            [reason, "*** SIGABRT received at time=1 on cpu 0 ***", *frames, "    @     0x7f316945a050   208  f()"]
+            [
+                reason,
+                "*** SIGABRT received at time=1 on cpu 0 ***",
+                *frames,
+                "[2026-11-27 08:44:05,504 E 12 34] (raylet) logging.cc:474:     @  0x7fa4 f()",
+                "    @     0x7f316945a050   208  f()",
+            ]
         )
     )
     told = ray_logs.of_start(tmp_path)
