@@ -58,7 +58,10 @@ def import_ray(address: str | None) -> ModuleType:
     constants = sys.modules.get("ray._private.ray_constants")
     try:
         import ray  # noqa: PLC0415 - the gate
-    except Exception as error:  # a module that takes the place of one that Ray needs may raise anything
+
+        if hasattr(ray, "init"):
+            import ray.tune.execution.class_cache  # noqa: PLC0415 - most of what a driver loads, in the same try
+    except Exception as error:  # no memory; or a module that takes the place of one that Ray needs raises anything
         raise ClusterError(
             "\n".join([f"Ray cannot be imported: {type(error).__name__}: {error}", *hiding_files()])
         ) from error

@@ -167,6 +167,7 @@ def watch(pipe: TextIO, mark: str, folder: Path, driver: int, seconds: float) ->
         moment = float(word.get("moment", moment))
     if starts:
         _complain("raydarts ended while a local Ray started", folder)
+        moment = 0.0
     end(mark, named, moment)
     shutil.rmtree(folder, ignore_errors=True)
 

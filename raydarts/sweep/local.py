@@ -19,7 +19,7 @@ from raydarts.sweep.hiding import hiding_files
 from raydarts.sweep.leftovers import LATER, TO_SAY, Leftovers
 from raydarts.sweep.session import Folder, make_folder
 
-_END_SECONDS = 10.0
+_END_SECONDS = 5.0
 _SYSTEM = {"prestart_worker_first_driver": False}
 """Ray would start workers while the driver connects, and wait for them in C++ with Python's lock held: for ever where
 they cannot start. The first worker is asked for later, with a time limit (`first_worker.py`)."""

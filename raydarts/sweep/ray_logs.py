@@ -11,6 +11,11 @@ from raydarts.runs.place import Place, exists, make_folder, write_bytes
 _STARTED = re.compile(r"Started worker process with pid (\d+)")
 _ERROR = re.compile(r"^\[[^\]]* [ECF] \d+ \d+\] (?:\(\w+\) )?(.*)")
 _MARK = re.compile(r"^(:job_id:|:actor_name:|:task_name:)")
+_FRAME = re.compile(
+    r"^(\[[^\]]*\] (\(\w+\) )?\S+:\d+: +)?"
+    r"(\S*\(.*\+0x[0-9a-f]+\) \[0x[0-9a-f]+\]|\s*@ +0x|PC: @|\*\*\* \w+ (received|Information))"
+)
+"""A line of a stack of C++, which tells people nothing and fills the last lines."""
 _SERVERS = ("gcs_server", "raylet")
 _LINES, _READ = 12, 1 << 16
 _MOST_FILES = 50
@@ -24,7 +29,7 @@ def _tail(path: Path, limit: int = _READ) -> list[str]:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip() and not _MARK.match(line)]
+    return [line for line in text.splitlines() if line.strip() and not _MARK.match(line) and not _FRAME.match(line)]
 
 
 def workers(session: Path) -> list[int]:
