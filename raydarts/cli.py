@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from raydarts.config.loader import LoadedSpec
     from raydarts.config.plan import Plan
     from raydarts.errors import Problem
-    from raydarts.runs.place import Place
     from raydarts.runs.trust import Ask
+    from raydarts.storage.place import Place
 
 EXIT_CODES = {
     0: "done",
@@ -135,12 +135,12 @@ def sweep(
     trust: Trust = False,
 ) -> None:
     """Run a sweep: search trials, retraining of the best genotypes in stages, ranking."""
-    from raydarts.sweep import gate
+    from raydarts.cluster import gate
 
     gate.prepare(address)  # before the spec's own modules, which may import Ray
+    from raydarts.cluster.resources import check_resources, here
     from raydarts.config.plan import plan, render
     from raydarts.sweep.given import genotypes_for
-    from raydarts.sweep.resources import check_resources, here
 
     if trust and not genotypes:
         raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
@@ -201,7 +201,7 @@ def resume(
             raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
         single.resume(open_whole(run), console(), asking(trust))
         return
-    from raydarts.sweep import gate
+    from raydarts.cluster import gate
 
     gate.prepare(address)  # before the run's own modules, which may import Ray
     from raydarts.sweep.runner import resume_sweep
@@ -334,10 +334,10 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check specs and print their plans: stages, trials, resources, what is conditional on what."""
+    from raydarts.cluster.resources import Here, here
     from raydarts.config.plan import plan, render
     from raydarts.config.stages import describe_data
     from raydarts.errors import DataError, Problem, SpecError
-    from raydarts.sweep.resources import Here, here
 
     plans: list[tuple[Plan, list[str], Here]] = []
     problems: list[Problem] = []

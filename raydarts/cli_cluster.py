@@ -48,7 +48,7 @@ def submit(
     ] = False,
 ) -> None:
     """Run a sweep as a job on a cluster: this machine may then be switched off."""
-    from raydarts.sweep import submission
+    from raydarts.cluster import submission
 
     if resume is not None:
         if spec is not None or storage is not None or name is not None or sets:
@@ -79,9 +79,9 @@ def _new_run(
     spec: Path | None, storage: str | None, name: str | None, sets: list[str]
 ) -> tuple[str, tuple[str, str], list[str]]:
     """The run's place, the spec's file name and text, and the command line on the cluster."""
+    from raydarts.cluster import submission
     from raydarts.config.loader import load_spec
     from raydarts.config.spec import check_name
-    from raydarts.sweep import submission
 
     if spec is None or storage is None:
         raise InputError("a new run needs SPEC and --storage; an existing one goes on with --resume RUN")
@@ -94,7 +94,7 @@ def _new_run(
 
 
 def _warn_unencrypted(address: str) -> None:
-    from raydarts.sweep.submission import LOOPBACK
+    from raydarts.cluster.submission import LOOPBACK
 
     parts = urlsplit(address)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -116,7 +116,7 @@ def _how_to_go_on(job: str, address: str, run: str) -> None:
 
 
 def _follow(client: object, job: str) -> int:
-    from raydarts.sweep import submission
+    from raydarts.cluster import submission
 
     try:
         return submission.follow(client, job, lambda output: sys.stdout.write(clean(output, "\n\t")))  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from raydarts.errors import InputError, shortened
-from raydarts.runs.place import Place, local_path, place_of
-from raydarts.spaces.genotype_source import GenotypeFile, parse
+from raydarts.genotypes.source import GenotypeFile, parse
+from raydarts.storage.place import Place, local_path, place_of
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 

@@ -22,19 +22,19 @@ from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
+from raydarts.genotypes.genotype import describe_genotype
+from raydarts.genotypes.source import GenotypeFile
 from raydarts.registry import Around
 from raydarts.runs import drive, memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
-from raydarts.runs.place import Place
 from raydarts.runs.score import score_of
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.base import of_spaces
-from raydarts.spaces.genotype import describe_genotype
-from raydarts.spaces.genotype_source import GenotypeFile
+from raydarts.storage.place import Place
 from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.files import plain
 from raydarts.runs.job import Job
+from raydarts.storage.files import plain
 from raydarts.sweep.jobs import build_job
 
 

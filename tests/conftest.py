@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raydarts.sweep import authentication
+from raydarts.cluster import authentication
 from tests.objects import S3, use
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray with two CPUs and a GPU that is not there, started once; workers find the tests' own modules."""
-    from raydarts.sweep.gate import set_environment
+    from raydarts.cluster.gate import set_environment
 
     set_environment()
     import ray

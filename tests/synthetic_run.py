@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import promotion
 from raydarts.runs.score import ACCURACY
-from raydarts.spaces.genotype import describe_genotype
 
 PRIMITIVES = ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
 OPS = ("none", *PRIMITIVES, "skip_connect", "dil_conv_5x5")

@@ -11,10 +11,10 @@ from rich.table import Table
 from raydarts.report import stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
-from raydarts.runs.files import plain
-from raydarts.runs.place import Place
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import data_of, section_of
+from raydarts.storage.files import plain
+from raydarts.storage.place import Place
 from raydarts.terminal import line
 
 

@@ -13,8 +13,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path as Curve
 
 from raydarts.errors import InputError
+from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.report.drawing_layout import FONT, Array, Cell, Drawn, Edge, arrange, label_half, point_on
-from raydarts.spaces.genotype import CellGenotype, Genotype
 
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {},

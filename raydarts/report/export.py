@@ -10,10 +10,10 @@ from typing import Any
 from raydarts.errors import InputError
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
-from raydarts.runs.place import Place
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.stages import EVALUATE, stages_of
+from raydarts.storage.place import Place
 
 FORMATS = (".csv", ".parquet")
 

@@ -8,16 +8,16 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.place import Place
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
-from raydarts.spaces.genotype import OF_OWN_SPACES, usual_skip
+from raydarts.storage.place import Place
 
 
 @dataclass(frozen=True)

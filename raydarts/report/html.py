@@ -20,8 +20,8 @@ from raydarts.report.gather import Run, gather
 from raydarts.report.tables import fault_name
 from raydarts.report.wording import duration, number, told_score
 from raydarts.runs.faults import WORDS
-from raydarts.runs.place import Place, place_of, write_bytes
 from raydarts.runs.reading import Damage
+from raydarts.storage.place import Place, place_of, write_bytes
 
 _LONGEST_ERROR = 2000
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 
 from raydarts.report.tables import status_json, status_table
-from raydarts.runs.place import Place
 from raydarts.runs.reading import Damage
+from raydarts.storage.place import Place
 
 _ENDED = ("completed", "failed", "interrupted", "halted")
 _CHANGING = ("left",)

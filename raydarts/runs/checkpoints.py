@@ -15,7 +15,7 @@ from typing import Any
 
 from raydarts.errors import DamagedError
 from raydarts.runs.identity import differences
-from raydarts.runs.place import FilePlace, delete, entries, make_folder, read_bytes, rename, write_bytes
+from raydarts.storage.place import FilePlace, delete, entries, make_folder, read_bytes, rename, write_bytes
 
 logger = logging.getLogger("raydarts")
 _NAME = re.compile(r"^epoch-(\d{4,9})-([0-9a-f]{16})\.pt$")

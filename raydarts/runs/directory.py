@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.errors import DamagedError, RunError
-from raydarts.runs import lock
-from raydarts.runs.files import append_line, plain, write_json, write_lines
-from raydarts.runs.inside import Inside
-from raydarts.runs.objects import ObjectPlace
-from raydarts.runs.place import (
+from raydarts.runs.reading import Damage, read_record, read_records
+from raydarts.storage import lock
+from raydarts.storage.files import append_line, plain, write_json, write_lines
+from raydarts.storage.inside import Inside
+from raydarts.storage.objects import ObjectPlace
+from raydarts.storage.place import (
     Place,
     delete,
     each,
@@ -31,7 +32,6 @@ from raydarts.runs.place import (
     take_over,
     write_bytes,
 )
-from raydarts.runs.reading import Damage, read_record, read_records
 
 FORMAT = 1
 _INDEX = re.compile(r"\d{4,8}")

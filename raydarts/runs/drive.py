@@ -14,10 +14,10 @@ from typing import Any
 from raydarts.errors import CheckpointError
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
-from raydarts.runs.files import plain
 from raydarts.runs.identity import differences, identity
 from raydarts.runs.job import Job
-from raydarts.runs.place import FilePlace
+from raydarts.storage.files import plain
+from raydarts.storage.place import FilePlace
 
 logger = logging.getLogger("raydarts")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.files import plain
 from raydarts.runs.stages import data_of, run_of, section_of, stage_of
+from raydarts.storage.files import plain
 
 _PLACES = frozenset({"root", "file", "download", "workers"})
 

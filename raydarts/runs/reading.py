@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from raydarts.errors import DamagedError, StorageError
-from raydarts.runs.place import FilePlace, read_appended, read_bytes
 from raydarts.runs.records import FILES
+from raydarts.storage.place import FilePlace, read_appended, read_bytes
 
 _DEEPEST = 64
 _LARGEST = 1e305

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.place import make_folder
+from raydarts.storage.place import make_folder
 
 Settings = TypeVar("Settings")
 SEARCH, EVALUATE = "search", "evaluate"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.objects import ObjectPlace
-from raydarts.runs.place import Place, entries
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
+from raydarts.storage.objects import ObjectPlace
+from raydarts.storage.place import Place, entries
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20

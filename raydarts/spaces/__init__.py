@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raydarts.spaces.genotype import CellGenotype, Genotype
+from raydarts.genotypes.genotype import CellGenotype, Genotype
 
 if TYPE_CHECKING:
     from raydarts.spaces.base import CellSpec, Edge, Space, space_of

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from raydarts.errors import GenotypeError, InputError
+from raydarts.genotypes.genotype import Genotype, OwnSpace, usual_skip
 from raydarts.outside import names_in
 from raydarts.registry import Component, Member, UnknownNameError, members, nearest, parse_strictly, resolve
-from raydarts.spaces.genotype import Genotype, OwnSpace, usual_skip
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task
 

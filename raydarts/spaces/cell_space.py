@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from raydarts import registry
 from raydarts.errors import GenotypeError
+from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
-from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.networks import CnnNetwork, CnnSupernet, stem
 from raydarts.spaces.primitives import STRIDED, is_strided
 from raydarts.spaces.transform import MixedTransform

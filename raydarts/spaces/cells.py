@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from raydarts.genotypes.genotype import CellGenotype
 from raydarts.spaces.base import CellSpec
-from raydarts.spaces.genotype import CellGenotype
 from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides, seen_by_candidates

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from raydarts.genotypes.genotype import Genotype
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CELL_TYPES, CellSpace
-from raydarts.spaces.genotype import Genotype
 from raydarts.spaces.primitives import STRIDED, is_strided
 
 PRIMITIVES = (

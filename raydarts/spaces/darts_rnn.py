@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raydarts.errors import GenotypeError
+from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.spaces.base import CellSpec, Edge, Space
-from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.recurrent import ACTIVATIONS, CELL_TYPE, RecurrentNetwork, RecurrentSupernet
 from raydarts.spaces.regularization import RecurrentNetworkSettings, Regularization
 from raydarts.spaces.transform import MixedTransform

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from raydarts import registry
 from raydarts.errors import GenotypeError, InputError
+from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
 from raydarts.spaces.cells import DiscreteGraph, DropPath, MixedGraph
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.primitives import Norm
 from raydarts.spaces.transform import MixedTransform, by_layer
 from raydarts.tasks import Classification, Task, required

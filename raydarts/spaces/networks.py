@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from raydarts.genotypes.genotype import Genotype
 from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.genotype import Genotype
 from raydarts.spaces.transform import MixedTransform, by_layer
 
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from raydarts import outside
 from raydarts.errors import GenotypeError, InputError
+from raydarts.genotypes.genotype import CellGenotype
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.drawn import Mask, draw_from, masked
-from raydarts.spaces.genotype import CellGenotype
 from raydarts.spaces.regularization import RecurrentNetworkSettings, Regularization
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides
 

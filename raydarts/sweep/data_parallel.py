@@ -10,15 +10,15 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from raydarts.cluster.connection import ray_storage
 from raydarts.errors import TrialError
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive, faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.memory import advised, gpu_is_full
 from raydarts.runs.observer import Observers
-from raydarts.runs.place import Place
-from raydarts.spaces.genotype import describe_genotype
-from raydarts.sweep.cluster import ray_storage
+from raydarts.storage.place import Place
 from raydarts.sweep.jobs import bundle, job_of, restrict_code
 from raydarts.sweep.watchdog import Watchdog
 

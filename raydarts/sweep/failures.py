@@ -9,10 +9,10 @@ from typing import Any
 
 from ray import tune
 
+from raydarts.cluster import head
 from raydarts.errors import StorageError
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
-from raydarts.sweep import head
 from raydarts.sweep.data_parallel import WorkersLostError, free_leftover
 
 logger = logging.getLogger("raydarts")

@@ -24,8 +24,8 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
     from raydarts.config.build import build_evaluation, build_search  # noqa: PLC0415 - loads torch
     from raydarts.config.spec import EvaluateSettings  # noqa: PLC0415
     from raydarts.data.settings import DataSettings  # noqa: PLC0415
+    from raydarts.genotypes.genotype import Genotype  # noqa: PLC0415
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
-    from raydarts.spaces.genotype import Genotype  # noqa: PLC0415
 
     spec, name = run["spec"], trial.get("stage", EVALUATE)
     if trial["kind"] == "search":

@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raydarts import tracking
+from raydarts.cluster.connection import connect, connected
+from raydarts.cluster.gate import set_environment
+from raydarts.cluster.head import watched
+from raydarts.cluster.resources import check_resources, concurrency
+from raydarts.cluster.visibility import check_nodes
 from raydarts.errors import RunError, StorageError
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.place import Place, place_of
 from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
 from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
+from raydarts.storage.place import Place, place_of
 from raydarts.sweep.budget import BudgetSpentError, Ledger
-from raydarts.sweep.cluster import connect, connected
 from raydarts.sweep.display import Display
-from raydarts.sweep.gate import set_environment
-from raydarts.sweep.head import watched
-from raydarts.sweep.resources import check_resources, concurrency
 from raydarts.sweep.schedulers.base import Horizon
-from raydarts.sweep.visibility import check_nodes
 
 INTERRUPTED = 130
 BUDGET_SPENT = 3

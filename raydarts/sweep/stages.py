@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raydarts.errors import SpecError
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.files import plain
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.score import Score
-from raydarts.spaces.genotype import describe_genotype
+from raydarts.storage.files import plain
 from raydarts.sweep.schedulers.base import replay
 from raydarts.sweep.searchers.base import Outcome, Searcher
 

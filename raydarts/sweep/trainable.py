@@ -14,16 +14,16 @@ from typing import Any
 from ray import tune
 
 from raydarts import tracking
+from raydarts.cluster.visibility import check_trial
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive, faults, memory
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
 from raydarts.runs.stages import run_of
-from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep import gpu_memory
 from raydarts.sweep.data_parallel import Workers
 from raydarts.sweep.jobs import bundle, job_of, restrict_code
-from raydarts.sweep.visibility import check_trial
 from raydarts.sweep.watchdog import Watchdog
 
 

@@ -13,16 +13,16 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import NoopStopper
 
+from raydarts.cluster.connection import ray_storage
 from raydarts.config.spec import TrialsSettings
 from raydarts.errors import StorageError
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive, faults
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.place import Place
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.score import Score
-from raydarts.spaces.genotype import describe_genotype
+from raydarts.storage.place import Place
 from raydarts.sweep.budget import BudgetSpentError, Ledger
-from raydarts.sweep.cluster import ray_storage
 from raydarts.sweep.display import Display
 from raydarts.sweep.failures import Failures
 from raydarts.sweep.gpu_memory import share_of, waits_for_more

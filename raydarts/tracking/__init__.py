@@ -10,10 +10,10 @@ from typing import Any
 from raydarts.config.track import TrackSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.observer import Observer, Observers
-from raydarts.runs.place import Place
 from raydarts.runs.stages import jobs, run_of
+from raydarts.storage.objects import ObjectPlace
+from raydarts.storage.place import Place
 
 logger = logging.getLogger("raydarts")
 

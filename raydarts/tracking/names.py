@@ -17,9 +17,9 @@ from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.place import read_bytes
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.stages import EVALUATE, SEARCH, stage_of
+from raydarts.storage.place import read_bytes
 
 STEP = "epoch"
 """The metric that is every other metric's step axis (`define_metric(name, step_metric=STEP, summary=SUMMARY)`)."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.objects import ObjectPlace
 from raydarts.runs.stages import run_of
+from raydarts.storage.objects import ObjectPlace
 from raydarts.tracking import settings_of
 from raydarts.tracking.writer import WandbRun
 

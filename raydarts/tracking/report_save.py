@@ -15,7 +15,7 @@ from urllib.parse import quote
 from raydarts.config.track import check_place
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.place import Place
+from raydarts.storage.place import Place
 from raydarts.terminal import complain
 from raydarts.tracking.workspace_report import build, workspaces
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.files import write_json
-from raydarts.runs.place import delete
 from raydarts.runs.reading import read_record
+from raydarts.storage.files import write_json
+from raydarts.storage.place import delete
 
 logger = logging.getLogger("raydarts")
 RUNNING, SENT, OFFLINE, UNSENT = "running", "sent", "offline", "unsent"

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.place import Place
 from raydarts.runs.stages import jobs
 from raydarts.runs.whole import open_whole
+from raydarts.storage.place import Place
 from raydarts.tracking import names, payload, settings_of, state, sweeps
 from raydarts.tracking.writer import WandbRun, wandb_module
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.inside import Inside
-from raydarts.runs.place import entries
+from raydarts.storage.inside import Inside
+from raydarts.storage.place import entries
 from raydarts.tracking import names, payload
 
 FOLDER = "tensorboard"

@@ -14,8 +14,8 @@ from raydarts.config.track import check_place
 from raydarts.errors import InputError
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.place import Place, place_of, write_bytes
 from raydarts.runs.stages import EVALUATE, SEARCH
+from raydarts.storage.place import Place, place_of, write_bytes
 from raydarts.tracking import names, report_panels, report_words
 from raydarts.tracking.markdown import bullets, clean, escape
 

@@ -14,9 +14,9 @@ from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
-from raydarts.runs.inside import Inside
-from raydarts.runs.objects import ObjectPlace
-from raydarts.runs.place import entries, read_bytes, write_bytes
+from raydarts.storage.inside import Inside
+from raydarts.storage.objects import ObjectPlace
+from raydarts.storage.place import entries, read_bytes, write_bytes
 from raydarts.tracking import names, payload, pictures, state
 
 _FAILED = 1

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from raydarts import __version__
-from raydarts.sweep.autoscaling import of_config
+from raydarts.cluster.autoscaling import of_config
 
 FOLDER = Path(__file__).parents[2] / "cluster"
 LAUNCHED = ("gpu", "gcp", "onprem")

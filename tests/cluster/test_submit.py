@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from raydarts import __version__
+from raydarts.cluster import connection as cluster
+from raydarts.cluster import submission
 from raydarts.errors import ClusterError, InputError
-from raydarts.sweep import cluster, submission
 from tests.cluster.head import Head, free_port, started_head
 
 SPEC = """

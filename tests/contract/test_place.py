@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from raydarts.errors import InputError, RunError, StorageError
-from raydarts.runs import lock, objects
-from raydarts.runs import place as places
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
-from raydarts.runs.files import append_line, read_lines, write_lines
-from raydarts.runs.place import Place, place_of
+from raydarts.storage import lock, objects
+from raydarts.storage import place as places
+from raydarts.storage.files import append_line, read_lines, write_lines
+from raydarts.storage.place import Place, place_of
 from tests.objects import S3, SECRET
 
 

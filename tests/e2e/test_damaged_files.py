@@ -13,7 +13,7 @@ import pytest
 
 from raydarts.errors import ClusterError
 from raydarts.sweep import runner
-from tests.fuzz.harness import Outcome, run_command
+from tests.commands import Outcome, run_here
 
 FINISHED = Path(__file__).parent.parent / "fuzz" / "finished"
 FILES = (
@@ -93,17 +93,17 @@ def names(outcome: Outcome, file: Path) -> bool:
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named_and_nothing_ends_in_a_traceback(name: str, damage: str, run: Path) -> None:
     DAMAGE[damage](run / name)
-    told = [run_command([command, run]) for command in ("status", "report")]
+    told = [run_here(command, run) for command in ("status", "report")]
     assert all(each.code in (0, 1, 2) for each in told)
     if name not in RESUME_ALONE:
         assert any(each.code != 0 and names(each, run / name) for each in told), told
-    resumed = run_command(["resume", run])
+    resumed = run_here("resume", run)
     assert resumed.code == 2
     assert names(resumed, run / name), resumed
 
 
 def test_a_lost_trial_json_is_not_passed_over_in_silence(run: Path) -> None:
     (run / "trials" / "0001" / "trial.json").unlink()
-    reported = run_command(["report", run])
+    reported = run_here("report", run)
     assert reported.code == 1
     assert f"{run}/trials/0001: holds no trial.json" in reported.err

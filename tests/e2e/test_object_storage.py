@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from raydarts import cli
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.place import place_of, read_bytes
+from raydarts.storage.place import place_of, read_bytes
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 from tests.objects import S3, SECRET

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 
 TINY = """
 data: {dataset: digits, limit: 64, validation_fraction: 0.25}
@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("written", ["~", "$HOME"])
 def test_a_storage_in_the_home_folder_lies_there(written: str, home: Path) -> None:
-    outcome = run_command(["search", home / "spec.yaml", f"--storage={written}/runs", "--name", "one"])
+    outcome = run_here("search", home / "spec.yaml", f"--storage={written}/runs", "--name", "one")
     assert list(Path.cwd().iterdir()) == []
     assert outcome.code == 0, outcome.err
     assert (home / "runs" / "one" / "run.json").is_file()
@@ -47,7 +47,7 @@ def test_data_in_the_home_folder_are_read_from_there(written: str, way: str, hom
     words = ["--set", f"data.dataset={data}"] if way == "--set" else []
     spec = home / "of_data.yaml"
     spec.write_text(f"data: {{dataset: {'digits' if words else data}}}\nsearch: {{epochs: 1}}\n")
-    outcome = run_command(["validate", spec, *words])
+    outcome = run_here("validate", spec, *words)
     assert outcome.code == 0, outcome.err
     assert "24 training and 24 test images" in outcome.out
 
@@ -56,7 +56,7 @@ def test_data_in_the_home_folder_are_read_from_there(written: str, way: str, hom
 def test_a_spec_may_be_called_as_a_browser_calls_a_second_download(home: Path) -> None:
     spec = home / "my sweep (1).yaml"
     spec.write_text(TINY)
-    outcome = run_command(["search", spec, "--storage", home / "runs"])
+    outcome = run_here("search", spec, "--storage", home / "runs")
     assert outcome.code == 0, outcome.err
     (run,) = (home / "runs").iterdir()
     assert run.name.startswith("my-sweep-1-")
@@ -64,7 +64,7 @@ def test_a_spec_may_be_called_as_a_browser_calls_a_second_download(home: Path) -
 
 def test_a_name_of_250_letters_is_refused_by_validate(home: Path) -> None:
     (home / "spec.yaml").write_text(f"name: {'n' * 250}\n{TINY}")
-    outcome = run_command(["validate", home / "spec.yaml"])
+    outcome = run_here("validate", home / "spec.yaml")
     assert outcome.code == 2
     assert f"{home}/spec.yaml:1: name: " in outcome.err
     assert "is too long: 250 letters" in outcome.err
@@ -72,7 +72,7 @@ def test_a_name_of_250_letters_is_refused_by_validate(home: Path) -> None:
 
 def test_a_tab_after_a_value_is_legal(home: Path) -> None:
     (home / "spec.yaml").write_text("search:\n  epochs: 3\t\n  lr: 0.1\t# a rate\n")
-    assert run_command(["validate", home / "spec.yaml"]).code == 0
+    assert run_here("validate", home / "spec.yaml").code == 0
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_tab_after_a_value_is_legal(home: Path) -> None:
     [("{values: [0.1, 0.2]}", "{choice: [0.1, 0.2]}"), ("{min: 0.1, max: 1}", "{uniform: [0.1, 1]}")],
 )
 def test_a_distribution_of_wandbs_is_answered_with_ours(value: str, words: str, home: Path) -> None:
-    outcome = run_command(["validate", home / "spec.yaml", "--set", f"search.lr={value}"])
+    outcome = run_here("validate", home / "spec.yaml", "--set", f"search.lr={value}")
     assert outcome.code == 2
     assert words in outcome.err
 
@@ -90,7 +90,7 @@ def test_a_distribution_of_wandbs_is_answered_with_ours(value: str, words: str, 
     [("project=a/b", "'a/b' is no W&B project"), ("entity=my team", "'my team' is no W&B entity")],
 )
 def test_a_wandb_project_or_entity_is_refused_in_words(setting: str, words: str, home: Path) -> None:
-    outcome = run_command(["validate", home / "spec.yaml", "--set", f"track.wandb.{setting}"])
+    outcome = run_here("validate", home / "spec.yaml", "--set", f"track.wandb.{setting}")
     assert outcome.code == 2
     assert words in outcome.err
     assert "^[" not in outcome.err
@@ -103,7 +103,7 @@ TWO = ONE.replace("sep_conv_3x3", "dil_conv_3x3")
 
 def shown(file: Path | str) -> str:
     """The first operation of the genotype that `show` reads."""
-    outcome = run_command(["show", file, "--json"])
+    outcome = run_here("show", file, "--json")
     assert outcome.code == 0, outcome.err
     return str(json.loads(outcome.out)["genotype"]["normal"][0][0])
 
@@ -128,7 +128,7 @@ def test_one_of_several_genotypes_is_chosen_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "cells.py"
     file.write_text(f"A = {ONE}\nB = {TWO}\n")
     assert [shown(f"{file}:{name}") for name in ("A", "B")] == ["sep_conv_3x3", "dil_conv_3x3"]
-    outcome = run_command(["show", file])
+    outcome = run_here("show", file)
     assert outcome.code == 2
     assert "holds 2 genotypes; choose one" in outcome.err
 
@@ -136,6 +136,6 @@ def test_one_of_several_genotypes_is_chosen_by_its_name(tmp_path: Path) -> None:
 def test_a_primitive_that_no_space_has_is_named(tmp_path: Path) -> None:
     file = tmp_path / "cells.py"
     file.write_text(f"X = {ONE.replace('sep_conv_3x3', 'sep_cnv_3x3')}\n")
-    outcome = run_command(["show", file])
+    outcome = run_here("show", file)
     assert outcome.code == 2
     assert f"{file}:1: no space has the primitive 'sep_cnv_3x3'; did you mean 'sep_conv_3x3'?" in outcome.err

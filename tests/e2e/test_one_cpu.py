@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raydarts.runs.files import read_lines
+from raydarts.storage.files import read_lines
 
 SPEC = """
 data: {dataset: digits, limit: 96, validation_fraction: 0.25}

@@ -278,7 +278,7 @@ def test_a_sweeps_worker_loads_no_code_but_its_runs(tmp_path: Path, monkeypatch:
 
 
 def test_the_flag_travels_with_a_submitted_resume(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raydarts.sweep import submission
+    from raydarts.cluster import submission
 
     submitted: list[list[str]] = []
     monkeypatch.setattr(submission, "connect_to_jobs", lambda address: None)

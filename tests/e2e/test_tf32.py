@@ -9,9 +9,9 @@ from typing import ClassVar
 import pytest
 
 from raydarts.float32 import state
-from raydarts.runs.place import Place
 from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
+from raydarts.storage.place import Place
 from tests.e2e.test_sweep import raydarts
 
 

@@ -17,7 +17,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_lines
+from raydarts.storage.files import read_lines
 from raydarts.tracking import names, state
 from tests.unit.tracking.stand_in import KEY, StandIn, stand_in
 

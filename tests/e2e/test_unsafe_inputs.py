@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from raydarts.errors import ClusterError
 from raydarts.search.search import Search
 from raydarts.sweep import runner
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 
 FINISHED = Path(__file__).parent.parent / "fuzz" / "finished"
 SECRET = "the password of somebody else is 12345"
@@ -53,7 +53,7 @@ def test_a_resume_runs_no_code_that_lies_in_the_run(key: str, run: Path) -> None
         description["builder"] = "runs.friend.evil:build"
     (run / "run.json").write_text(json.dumps(description))
     shutil.rmtree(run / "trials" / "0003")
-    resumed = run_command(["resume", run])
+    resumed = run_here("resume", run)
     assert not (run / "it-was-run").exists()
     assert resumed.code == 2
     assert "runs.friend.evil:" in resumed.err
@@ -65,7 +65,7 @@ def test_a_run_that_was_not_made_here_runs_no_code_unasked(run: Path, tmp_path: 
     description = json.loads((run / "run.json").read_text())
     description["spec"]["search"]["space"] = "code_beside_runs:X"
     (run / "run.json").write_text(json.dumps(description))
-    resumed = run_command(["resume", run])
+    resumed = run_here("resume", run)
     assert not (tmp_path / "it-was-run").exists()
     assert resumed.code == 2
     assert f"code_beside_runs:X, from {tmp_path}/code_beside_runs.py" in resumed.err
@@ -79,7 +79,7 @@ def link(file: Path, target: Path) -> None:
 
 def test_a_lock_that_is_a_link_leaves_its_target_as_it_was(run: Path, tmp_path: Path) -> None:
     link(run / "lock", tmp_path / "secret")
-    resumed = run_command(["resume", run])
+    resumed = run_here("resume", run)
     assert (tmp_path / "secret").read_text() == SECRET
     assert resumed.code == 2
     assert f"{run}/lock: is a link" in resumed.err
@@ -87,7 +87,7 @@ def test_a_lock_that_is_a_link_leaves_its_target_as_it_was(run: Path, tmp_path: 
 
 def test_a_spec_that_is_a_link_is_not_shown_in_a_report(run: Path, tmp_path: Path) -> None:
     link(run / "spec.yaml", tmp_path / "secret")
-    reported = run_command(["report", run, "--html", "--out", tmp_path / "report.html"])
+    reported = run_here("report", run, "--html", "--out", tmp_path / "report.html")
     assert SECRET not in (tmp_path / "report.html").read_text()
     assert f"{run}/spec.yaml: is a link" in reported.err
 
@@ -97,7 +97,7 @@ def test_an_id_that_leads_out_of_the_run_is_refused(run: Path) -> None:
     decisions[0]["id"] = "../../x"
     (run / "promotion.json").write_text(json.dumps(decisions))
     for command, code in (("report", 1), ("resume", 2)):
-        outcome = run_command([command, run])
+        outcome = run_here(command, run)
         assert outcome.code == code
         assert f"{run}/promotion.json: damaged: 0.id: is no name" in outcome.err
 
@@ -118,14 +118,14 @@ def test_lines_that_are_a_link_are_not_appended_to(
         return run_epoch(search)
 
     monkeypatch.setattr(Search, "run_epoch", interrupted)
-    assert run_command(["search", "spec.yaml", "--storage", tmp_path / "runs", "--name", "mine"]).code == 130
+    assert run_here("search", "spec.yaml", "--storage", tmp_path / "runs", "--name", "mine").code == 130
     mine, another = tmp_path / "runs" / "mine", tmp_path / "another.jsonl"
     lines = mine / "trials" / "0000" / name
     if there:
         lines.rename(another)
     link(lines, another)
     before = another.read_bytes() if there else None
-    resumed = run_command(["resume", mine])
+    resumed = run_here("resume", mine)
     assert (another.read_bytes() if another.exists() else None) == before
     assert resumed.code == 2
     assert f"{lines}: is a link" in resumed.err
@@ -146,7 +146,7 @@ ESCAPES = "\\e[31mred\\e]0;title\\a\\u202e"
 )
 def test_escapes_of_a_spec_do_not_reach_the_terminal(text: str, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(text)
-    outcome = run_command(["validate", tmp_path / "spec.yaml"])
+    outcome = run_here("validate", tmp_path / "spec.yaml")
     told = outcome.out + outcome.err
     assert not any(each in told for each in ("\x1b", "\x07", "\u202e"))
     assert r"\x1b[31mred" in told
@@ -155,7 +155,7 @@ def test_escapes_of_a_spec_do_not_reach_the_terminal(text: str, tmp_path: Path) 
 @pytest.mark.parametrize("text", ["search: {{estimator: {}}}", "search: {{preset: {}}}", "name: {}", "{}: 1"])
 def test_a_value_of_twenty_thousand_letters_is_cut_in_the_message(text: str, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(text.format("x" * 20_000))
-    outcome = run_command(["validate", tmp_path / "spec.yaml"])
+    outcome = run_here("validate", tmp_path / "spec.yaml")
     assert outcome.code == 2
     assert len(outcome.err) < 2500
 
@@ -164,7 +164,7 @@ def test_a_value_of_twenty_thousand_letters_is_cut_in_the_message(text: str, tmp
 def test_a_spec_three_thousand_deep_is_refused_at_once(opening: str, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text("search:\n  lr: " + opening * 3000)
     began = time.process_time()
-    outcome = run_command(["validate", tmp_path / "spec.yaml"])
+    outcome = run_here("validate", tmp_path / "spec.yaml")
     assert time.process_time() - began < 4
     assert outcome.code == 2
     assert f"{tmp_path}/spec.yaml:2: " in outcome.err
@@ -172,7 +172,7 @@ def test_a_spec_three_thousand_deep_is_refused_at_once(opening: str, tmp_path: P
 
 def test_a_set_of_an_item_that_is_no_digit_ends_in_words(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text("search: {regularizers: [beta_decay]}\n")
-    outcome = run_command(["validate", tmp_path / "spec.yaml", "--set", "search.regularizers.²=true"])
+    outcome = run_here("validate", tmp_path / "spec.yaml", "--set", "search.regularizers.²=true")
     assert outcome.code == 2
     assert "has no item '²'" in outcome.err
 
@@ -189,6 +189,6 @@ def test_an_array_that_promises_37_gib_is_refused_before_memory_is_taken(tmp_pat
             archive.writestr(f"{name}.npy", (header if name == "train_images" else content).getvalue())
     (tmp_path / "spec.yaml").write_text("search: {epochs: 1}\n")
     data = f"data.dataset={{name: npz, file: {tmp_path}/mine.npz}}"
-    outcome = run_command(["search", tmp_path / "spec.yaml", "--storage", tmp_path, "--set", data])
+    outcome = run_here("search", tmp_path / "spec.yaml", "--storage", tmp_path, "--set", data)
     assert outcome.code == 2
     assert "mine.npz: train_images cannot be read: its header says" in outcome.err

@@ -17,7 +17,7 @@ from raydarts.data.image_folder import ImageFolder
 from raydarts.data.text_folder import TextFolder
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep import runner
-from tests.fuzz.harness import Outcome, run_command
+from tests.commands import Outcome, run_here
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = "search: {epochs: 1, batch_size: 8, space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}}\n"
@@ -41,7 +41,7 @@ def test_no_shipped_sweep_lets_a_searcher_tune_a_seed() -> None:
 
 def checked(folder: Path, data: str) -> Outcome:
     (folder / "spec.yaml").write_text(f"data: {{dataset: {data}}}\n{SMALL}")
-    return run_command(["validate", folder / "spec.yaml"])
+    return run_here("validate", folder / "spec.yaml")
 
 
 def npz(folder: Path, **changes: Any) -> str:
@@ -216,18 +216,18 @@ def test_code_of_ones_own_is_known_beyond_the_search(
 ) -> None:
     (own / f"{module}.py").write_text(OWN.replace("PRIMITIVES", repr(primitives)))
     (own / "spec.yaml").write_text(OWN_SPEC.replace("MODULE", module))
-    searched = run_command(["search", "spec.yaml", "--name", "one"])
+    searched = run_here("search", "spec.yaml", "--name", "one")
     assert searched.code == 0, searched.err
     genotype = Path("runs/one/genotype.json")
-    shown = run_command(["show", genotype, "--json"])
+    shown = run_here("show", genotype, "--json")
     assert shown.code == 0, shown.err
-    evaluated = run_command(["evaluate", genotype, "--spec", "spec.yaml", "--name", "two"])
+    evaluated = run_here("evaluate", genotype, "--spec", "spec.yaml", "--name", "two")
     assert evaluated.code == 0, evaluated.err
     assert Path("a-network-of-mine").exists(), "the network was built by another space"
     monkeypatch.setattr(runner, "check_nodes", lambda *_arguments: None)
     monkeypatch.setattr(runner, "run_sweep", lambda *_arguments: 0)
-    staged = run_command(
-        ["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", genotype, "--storage", "runs", "--name", "three"]
+    staged = run_here(
+        *["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", genotype, "--storage", "runs", "--name", "three"]
     )
     assert staged.code == 0, staged.err
     (candidate,) = RunDirectory(own / "runs" / "three").description()["genotypes"]["candidates"]
@@ -238,7 +238,7 @@ def test_code_of_ones_own_is_known_beyond_the_search(
 def test_tf32_is_a_setting_of_a_search_and_stands_in_its_run(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(f"data: {{dataset: digits, limit: 64}}\n{SMALL}")
     for name, words, expected in (("plain", [], False), ("asked", ["--set", "search.tf32=true"], True)):
-        outcome = run_command(["search", tmp_path / "spec.yaml", "--storage", tmp_path, "--name", name, *words])
+        outcome = run_here("search", tmp_path / "spec.yaml", "--storage", tmp_path, "--name", name, *words)
         assert outcome.code == 0, outcome.err
         description = json.loads((tmp_path / name / "run.json").read_text())
         assert description["spec"]["search"]["tf32"] is expected

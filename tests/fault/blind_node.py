@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from raydarts.cluster.gate import set_environment
 from raydarts.errors import InputError
-from raydarts.sweep.gate import set_environment
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 

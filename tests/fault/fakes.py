@@ -230,7 +230,7 @@ def slow_optuna() -> FakeLoaded:
 def main() -> None:
     """`python -m tests.fault.fakes STORAGE`: the driver that is killed, or the one that resumes."""
     from raydarts.runs.directory import RunDirectory
-    from raydarts.runs.place import exists, place_of
+    from raydarts.storage.place import exists, place_of
 
     path = place_of(sys.argv[1]) / "fake"
     try:

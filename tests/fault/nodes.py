@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raydarts.cluster.gate import set_environment
 from raydarts.config.loader import load_spec
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_lines
 from raydarts.runs.job import Job
-from raydarts.sweep.gate import set_environment
+from raydarts.storage.files import read_lines
 from raydarts.sweep.jobs import build_job
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from raydarts.cluster import resources
 from raydarts.report import html
 from raydarts.report.gather import gather
 from raydarts.report.tables import failures
 from raydarts.runs import budget, faults, results
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep import resources
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes
 

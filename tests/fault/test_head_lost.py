@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from raydarts.cluster.head import HEAD_LOST
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_lines
-from raydarts.sweep.head import HEAD_LOST
+from raydarts.storage.files import read_lines
 from tests.cluster.head import free_port
 from tests.fault import fakes
 

@@ -132,7 +132,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Machine, how: str) -> None:
-    """Other reasons: `tests/unit/sweep/test_first_worker.py`."""
+    """Other reasons: `tests/unit/cluster/test_first_worker.py`."""
     program, reason, words = BROKEN[how]
     (machine.base / "path").mkdir()
     (machine.base / "path" / "sitecustomize.py").write_text(program)

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from raydarts.cluster.head import HEAD_LOST
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_lines
-from raydarts.sweep.head import HEAD_LOST
+from raydarts.storage.files import read_lines
 
 ROOT = Path(__file__).parent.parent.parent
 SPEC = """
@@ -125,8 +125,8 @@ def test_it_ends_with_words_leaves_nothing_and_goes_on_each_time(tmp_path: Path)
 IDLE = """
 import sys, time
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.cluster import connect
-from raydarts.sweep.head import watched
+from raydarts.cluster.connection import connect
+from raydarts.cluster.head import watched
 connect()
 with watched(RunDirectory(sys.argv[1]), None):
     print("ready", flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROGRAM = """
 import json, psutil
-from raydarts.sweep.cluster import connect, disconnect
+from raydarts.cluster.connection import connect, disconnect
 connect()
 import ray
 

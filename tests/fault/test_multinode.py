@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from raydarts.cluster.resources import check_resources
 from raydarts.config.loader import load_spec
 from raydarts.errors import ResourceError, SpecError
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.resources import check_resources
 from tests.alone import figures, run_here
 from tests.fault.nodes import REAL
 

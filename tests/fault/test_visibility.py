@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from raydarts.cluster import visibility
 from raydarts.errors import StorageError
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep import visibility
 
 ROOT = Path(__file__).parent.parent.parent
 

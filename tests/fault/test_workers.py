@@ -17,7 +17,7 @@ from raydarts.config.plan import plan, render
 from raydarts.errors import ResourceError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_lines
+from raydarts.storage.files import read_lines
 from raydarts.sweep.given import read_genotypes
 from raydarts.sweep.runner import start_sweep
 from tests.alone import figures, run_here

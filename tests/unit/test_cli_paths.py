@@ -11,8 +11,8 @@ import pytest
 from raydarts import cli
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError
-from raydarts.runs.objects import ObjectPlace
-from raydarts.spaces.genotype_source import NamedGenotype
+from raydarts.genotypes.source import NamedGenotype
+from raydarts.storage.objects import ObjectPlace
 from tests.synthetic_run import write_run
 
 GENOTYPE = '{"normal": [["skip_connect", 0]], "normal_concat": [2], "reduce": [["none", 0]], "reduce_concat": [2]}'

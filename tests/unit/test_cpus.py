@@ -13,8 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from raydarts.cli import app
+from raydarts.cluster.connection import capacity
 from raydarts.cpus import Cpus, cgroup_quota, cpus
-from raydarts.sweep.cluster import capacity
 
 ROOT = Path(__file__).parent.parent.parent
 V2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from raydarts import cli
+from raydarts.cluster.head import HEAD_LOST
 from raydarts.errors import DataError, StorageError, TrialError
 from raydarts.report import tables
-from raydarts.sweep.head import HEAD_LOST
 from raydarts.sweep.runner import BUDGET_SPENT, INTERRUPTED
 from tests.commands import run_here
 

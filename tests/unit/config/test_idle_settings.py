@@ -13,7 +13,7 @@ from raydarts.config.loader import load_spec
 from raydarts.config.plan import plan
 from raydarts.registry import FAMILIES, Around, members
 from raydarts.search.sharpness import Sharpness, SharpnessSettings
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits"},
@@ -255,7 +255,7 @@ ACTING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", IDLE)
 def test_a_setting_that_does_nothing_is_said(case: str, tmp_path: Path) -> None:
     more, what, instead = IDLE[case]
-    done = run_command(["validate", written(tmp_path, **more)])
+    done = run_here("validate", written(tmp_path, **more))
     assert done.code == 0, done.err
     assert "does nothing: " in done.out
     for words in (what, instead):
@@ -264,7 +264,7 @@ def test_a_setting_that_does_nothing_is_said(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ACTING)
 def test_a_setting_that_acts_is_not_called_idle(case: str, tmp_path: Path) -> None:
-    done = run_command(["validate", written(tmp_path, **ACTING[case])])
+    done = run_here(*["validate", written(tmp_path, **ACTING[case])])
     assert done.code == 0, done.err
     assert "does nothing" not in done.out
 
@@ -282,14 +282,14 @@ def test_each_idle_setting_is_said_once_and_no_other_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [["validate"], ["sweep", "--dry-run"]])
 def test_commands_say_it_before_anything_is_started(command: list[str], tmp_path: Path) -> None:
     spec = written(tmp_path, sweep__checkpoint_every=99, budget={"gpu_hours": 3})
-    done = run_command([*command, spec])
+    done = run_here(*command, spec)
     assert done.code == 0, done.err
     assert told(done.out).count("does nothing: ") == 2
 
 
 def test_the_start_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raydarts.sweep.runner.start_sweep", lambda *_, **__: 130)
-    done = run_command(["sweep", written(tmp_path, sweep__checkpoint_every=99), "--storage", tmp_path])
+    done = run_here("sweep", written(tmp_path, sweep__checkpoint_every=99), "--storage", tmp_path)
     assert done.code == 130, done.err
     assert "does nothing: sweep.checkpoint_every is 99" in told(done.out)
 
@@ -303,12 +303,12 @@ def test_of_one_stage_alone_its_own_settings_are_said(tmp_path: Path) -> None:
 def test_more_trials_at_a_time_than_fit_here_are_said_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raydarts.sweep.resources.capacity", lambda *_: {"cpus": 2.0, "gpus": 0.0})
+    monkeypatch.setattr("raydarts.cluster.resources.capacity", lambda *_: {"cpus": 2.0, "gpus": 0.0})
     fits, many = (written(tmp_path, sweep__max_concurrent=count) for count in (2, 3))
-    done = run_command(["validate", many])
+    done = run_here("validate", many)
     assert "does nothing: sweep.max_concurrent is 3, and no more than 2 trials fit on this machine" in told(done.out)
     written(tmp_path, sweep__max_concurrent=2)
-    assert "does nothing" not in run_command(["validate", fits]).out
+    assert "does nothing" not in run_here("validate", fits).out
 
 
 @pytest.mark.parametrize(
@@ -321,13 +321,13 @@ def test_more_trials_at_a_time_than_fit_here_are_said_of_this_machine(
 def test_options_that_would_do_nothing_are_refused(argv: list[str], words: str, tmp_path: Path) -> None:
     paths = [str(tmp_path / word) if word in ("run", "genotype.json") else word for word in argv]
     (tmp_path / "genotype.json").write_text("{}")
-    done = run_command(paths)
+    done = run_here(*paths)
     assert done.code == 2
     assert words in done.err
 
 
 def test_an_estimator_that_has_no_xi_refuses_one(tmp_path: Path) -> None:
-    done = run_command(["validate", written(tmp_path, search__estimator={"name": "first_order", "xi": 0.1})])
+    done = run_here("validate", written(tmp_path, search__estimator={"name": "first_order", "xi": 0.1}))
     assert done.code == 2
     assert "search.estimator.xi: 'xi' does not exist under first_order" in done.err
 
@@ -335,7 +335,7 @@ def test_an_estimator_that_has_no_xi_refuses_one(tmp_path: Path) -> None:
 def test_a_warm_up_that_no_stage_outlasts_is_refused(tmp_path: Path) -> None:
     stages = {"name": "progressive", "shares": [1, 1], "layers": None, "candidates": None}
     spec = written(tmp_path, search__regularizers=[{"name": "alpha_warmup", "epochs": 5}, stages])
-    done = run_command(["validate", spec])
+    done = run_here("validate", spec)
     assert done.code == 2
     assert "the longest of which has 5, and never learn; rest for 4 at most" in done.err
 

@@ -11,8 +11,8 @@ from torch import nn
 from raydarts.config.loader import load_spec
 from raydarts.errors import SpecError
 from raydarts.evaluation.evaluation import Evaluation
+from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.runs.identity import differences
-from raydarts.spaces.genotype import CellGenotype, Genotype
 from raydarts.spaces.primitives import STRIDED
 from tests.unit.evaluation.test_parallel import GENOTYPE, NOISY, made
 

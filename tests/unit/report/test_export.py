@@ -18,7 +18,7 @@ from raydarts.report.compare import compare_runs, comparison_table
 from raydarts.report.export import export_run
 from raydarts.report.watch import follow
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_json, write_json
+from raydarts.storage.files import read_json, write_json
 from tests.synthetic_run import write_run
 
 XI = "choice.search.estimator[finite_difference].xi"

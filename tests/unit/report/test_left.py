@@ -14,7 +14,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.left import clock, left
 from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import retraining, write_promotion
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 
 BEGAN = 1_760_000_000.0
 GENOTYPE: dict[str, Any] = {"id": "g", "genotype": {}, "trials": [], "promoted": True, "reason": "best"}
@@ -95,12 +95,12 @@ def test_status_tells_it_and_watch_renews_it(run: RunDirectory, monkeypatch: pyt
     with run.locked():
         searched(run, 0, (0, 100), status="completed")
         searched(run, 1, (100, 130))
-        assert json.loads(run_command(["status", run.path, "--json"]).out)["left"]["seconds"] == 270.0
-        assert "search: about 0:04:30 left" in run_command(["status", run.path]).out
-        watched = run_command(["status", run.path, "--watch"])
+        assert json.loads(run_here("status", run.path, "--json").out)["left"]["seconds"] == 270.0
+        assert "search: about 0:04:30 left" in run_here("status", run.path).out
+        watched = run_here("status", run.path, "--watch")
         assert watched.code == 0
         assert watched.out.count("about") == 1, "where the output is no terminal, the time left alone is no news"
-    assert "left" not in run_command(["status", run.path]).out
+    assert "left" not in run_here("status", run.path).out
 
 
 class Clock:

@@ -11,7 +11,7 @@ import pytest
 
 from raydarts.errors import RunError
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
-from raydarts.runs.files import append_line, read_lines
+from raydarts.storage.files import append_line, read_lines
 
 
 def a_run(folder: Path) -> RunDirectory:

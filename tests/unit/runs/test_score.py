@@ -10,7 +10,7 @@ import pytest
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.score import ACCURACY, PERPLEXITY, Score, figure, score_of, search_score_of
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 
 KNOWN: dict[str, tuple[dict[str, Any], Score]] = {
     "kept": ({"data": {"dataset": {"name": "digits"}}, "score": PERPLEXITY.to_json()}, PERPLEXITY),
@@ -56,7 +56,7 @@ def test_commands_refuse_a_run_that_does_not_say(command: list[str], tmp_path: P
         spec = tmp_path / "spec.yaml"
         spec.write_text("data: {dataset: digits}\nevaluate: {}\n")
         words = ["sweep", spec, "--dry-run", "--stage", "evaluate", "--genotypes", run.path]
-    done = run_command(words)
+    done = run_here(*words)
     assert done.code == 2
     assert "run.json" in done.err
     assert "spec.score is missing" in done.err

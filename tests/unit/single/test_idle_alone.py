@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.harness import run_command
+from tests.commands import run_here
 from tests.unit.single.test_memory_full import GENOTYPE, SPEC
 
 MORE = """
@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def idle(*argv: str) -> list[str]:
-    done = run_command([*argv, "--storage", "."])
+    done = run_here(*argv, "--storage", ".")
     assert done.code == 0, done.err
     return [line.removeprefix("does nothing: ") for line in done.out.splitlines() if line.startswith("does nothing: ")]
 
@@ -62,6 +62,6 @@ def test_an_evaluation_says_its_own() -> None:
 
 
 def test_a_spec_without_a_training_is_said_to_have_none() -> None:
-    done = run_command(["evaluate", "genotype.json", "--spec", "spec.yaml", "--set", "evaluate=null", "--storage", "."])
+    done = run_here("evaluate", "genotype.json", "--spec", "spec.yaml", "--set", "evaluate=null", "--storage", ".")
     assert done.code == 0, done.err
     assert "spec.yaml: has no evaluate, so the training is the default: 600 epochs" in done.out

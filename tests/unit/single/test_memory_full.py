@@ -13,7 +13,7 @@ import torch
 from raydarts.data import description
 from raydarts.evaluation.evaluation import Evaluation
 from raydarts.search.search import Search
-from tests.fuzz.harness import Outcome, run_command
+from tests.commands import Outcome, run_here
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
 CPU = (
@@ -56,11 +56,11 @@ def fill(monkeypatch: pytest.MonkeyPatch, job: Any, method: str, error: Exceptio
 
 
 def search(*more: str) -> Outcome:
-    return run_command(["search", "spec.yaml", "--storage", ".", "--name", "run", *more])
+    return run_here("search", "spec.yaml", "--storage", ".", "--name", "run", *more)
 
 
 def evaluate(*more: str) -> Outcome:
-    return run_command(["evaluate", "genotype.json", "--spec", "spec.yaml", "--storage", ".", "--name", "run", *more])
+    return run_here("evaluate", "genotype.json", "--spec", "spec.yaml", "--storage", ".", "--name", "run", *more)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_run_whose_memory_was_full_goes_on_once_it_is_free(monkeypatch: pytest
     fill(monkeypatch, Search, "run_epoch", OF_A_GPU[0])
     assert search().code == 1
     monkeypatch.setattr(Search, "run_epoch", epoch)
-    done = run_command(["resume", "run"])
+    done = run_here("resume", "run")
     assert done.code == 0, done.err
     assert json.loads(Path("run/trials/0000/result.json").read_text())["status"] == "completed"
 
 
-@pytest.mark.parametrize("command", [search, evaluate, lambda: run_command(["sweep", "spec.yaml", "--name", "run"])])
+@pytest.mark.parametrize("command", [search, evaluate, lambda: run_here("sweep", "spec.yaml", "--name", "run")])
 def test_data_that_do_not_fit_are_said_before_anything_is_made(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(monkeypatch, description, "load_splits", MemoryError())
     done = command()

@@ -16,6 +16,7 @@ from raydarts import outside
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import GenotypeError, InputError
 from raydarts.genotype_facts import facts
+from raydarts.genotypes.genotype import OwnSpace, describe_genotype
 from raydarts.registry import Choose, UnknownNameError, resolve
 from raydarts.report.drawing import draw_genotype, short_name
 from raydarts.report.gather import count_skips
@@ -24,7 +25,6 @@ from raydarts.spaces import Genotype, Space, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.spaces.cell_space import CellSpace
 from raydarts.spaces.darts_rnn import DartsRnn
-from raydarts.spaces.genotype import OwnSpace, describe_genotype
 from raydarts.spaces.primitives import Weighted, build_operation
 from raydarts.spaces.regularization import RecurrentNetworkSettings
 from raydarts.sweep.given import read_genotypes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raydarts.sweep import resources
+from raydarts.cluster import resources
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive, results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import narrowing
 from raydarts.runs.results import read_trial
 from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import chain, read_promotion
-from raydarts.spaces.genotype import describe_genotype
 from raydarts.sweep.retraining import RetrainingStage, promote
 from raydarts.sweep.stages import SearchStage
 from tests.fault import fakes, staged

@@ -11,7 +11,7 @@ import yaml
 
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.files import read_json, write_json
+from raydarts.storage.files import read_json, write_json
 from raydarts.tracking import names, state
 from raydarts.tracking.sweeps import parameters
 from raydarts.tracking.sync import sync

@@ -17,7 +17,7 @@ import pytest
 from raydarts import tracking
 from raydarts.config.track import WandbSettings
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.files import read_json, write_json
+from raydarts.storage.files import read_json, write_json
 from raydarts.tracking import live, names, payload, state
 from raydarts.tracking.live import Recording
 from tests.synthetic_run import write_run

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from raydarts.cluster import resources
+from raydarts.cluster.resources import check_resources, concurrency
 from raydarts.config.plan import longest
 from raydarts.config.spec import Resources
 from raydarts.errors import ResourceError
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep import resources
-from raydarts.sweep.resources import check_resources, concurrency
 from raydarts.sweep.schedulers.base import Horizon
 from raydarts.sweep.stages import refill
 from tests.fault import fakes

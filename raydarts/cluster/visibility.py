@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raydarts.cluster.deadline import limit
+from raydarts.cluster.gate import is_connected
 from raydarts.errors import RunError, StorageError
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.place import Place, delete, entries, exists, make_folder, place_of, write_bytes
-from raydarts.sweep.deadline import limit
-from raydarts.sweep.gate import is_connected
+from raydarts.storage.place import Place, delete, entries, exists, make_folder, place_of, write_bytes
 
 _LOOKS, _PAUSE = 4, 1.0
 """A network file system may show a new file a moment late."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raydarts.sweep import gate
+from raydarts.cluster import gate
 
 COMMON = """
 import os, sys
@@ -113,14 +113,16 @@ def test_ray_imported_before_with_other_settings_is_refused(tmp_path: Path) -> N
     program = """
 import ray
 from raydarts.errors import ClusterError
-from raydarts.sweep.gate import import_ray
+from raydarts.cluster.gate import import_ray
 import_ray("auto")
 try:
     import_ray(None)
 except ClusterError as error:
     print(error)
 """
-    assert "listen on every network interface. Call raydarts.sweep.gate.prepare(None) before" in run(program, tmp_path)
+    assert "listen on every network interface. Call raydarts.cluster.gate.prepare(None) before" in run(
+        program, tmp_path
+    )
 
 
 def test_files_on_pythonpath_with_the_names_of_modules_do_not_stop_the_driver_or_are_named(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_files_on_pythonpath_with_the_names_of_modules_do_not_stop_the_driver_or
     program = """
 import raydarts, random, typing
 from raydarts.errors import ClusterError
-from raydarts.sweep.gate import import_ray
+from raydarts.cluster.gate import import_ray
 try:
     import_ray(None)
 except ClusterError as error:

@@ -15,8 +15,8 @@ import re
 from typing import Any, NoReturn
 
 from raydarts.errors import GenotypeError, shortened
-from raydarts.spaces.genotype_candidates import CALL, BrokenCallError, Candidate, called, in_json, in_text
-from raydarts.spaces.genotype_source import GenotypeFile, NamedGenotype
+from raydarts.genotypes.candidates import CALL, BrokenCallError, Candidate, called, in_json, in_text
+from raydarts.genotypes.source import GenotypeFile, NamedGenotype
 
 _LARGEST_FILE = 1_000_000  # bytes; a genotype has hundreds
 _LARGEST_RANGE = 1000

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from raydarts.errors import InputError
-from raydarts.runs.inside import Inside, kind_of
-from raydarts.runs.objects import SCHEMES, Entry, ObjectPlace
-from raydarts.runs.patience import patiently
+from raydarts.storage.inside import Inside, kind_of
+from raydarts.storage.objects import SCHEMES, Entry, ObjectPlace
+from raydarts.storage.patience import patiently
 
 Place = Path | ObjectPlace
 """What a user names: a file, a run, what holds runs."""

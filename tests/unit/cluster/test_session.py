@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from raydarts.cluster import session
 from raydarts.errors import ClusterError
-from raydarts.sweep import session
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from raydarts.errors import GenotypeError
+from raydarts.genotypes import text as genotype_text
+from raydarts.genotypes.source import GenotypeFile, NamedGenotype
 from raydarts.outside import is_outside, names_in
-from raydarts.spaces import genotype_text
-from raydarts.spaces.genotype_source import GenotypeFile, NamedGenotype
 
 CONVOLUTIONAL = ("normal", "reduce")
 RECURRENT = ("recurrent",)

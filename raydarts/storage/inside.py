@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from raydarts.errors import DamagedError
-from raydarts.runs.objects import Entry
-from raydarts.runs.patience import patiently
+from raydarts.storage.objects import Entry
+from raydarts.storage.patience import patiently
 
 T = TypeVar("T")
 _KINDS = (

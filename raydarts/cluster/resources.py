@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raydarts.cluster.connection import capacity
 from raydarts.config.spec import Resources
 from raydarts.cpus import cpus as cpus_of_process
 from raydarts.errors import ResourceError
 from raydarts.runs.stages import SEARCH
-from raydarts.sweep.cluster import capacity
 
 
 def check_resources(loaded: Any, address: str | None = None, only: str | None = None) -> dict[str, float]:

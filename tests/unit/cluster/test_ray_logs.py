@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raydarts.sweep import ray_logs
+from raydarts.cluster import ray_logs
 
 
 def test_the_reason_is_told_and_stacks_of_c_are_not(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from raydarts.errors import InputError, StorageError
-from raydarts.runs import patience
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.files import append_line, read_lines, write_json
-from raydarts.runs.patience import passing, patiently
+from raydarts.storage import patience
+from raydarts.storage.files import append_line, read_lines, write_json
+from raydarts.storage.patience import passing, patiently
 
 
 @pytest.fixture(autouse=True)

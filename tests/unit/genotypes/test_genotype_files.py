@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from raydarts.errors import GenotypeError
+from raydarts.genotypes.source import NamedGenotype
 from raydarts.spaces import Genotype, space_of
-from raydarts.spaces.genotype_source import NamedGenotype
 
 REDUCE = "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=range(2, 3)"
 ONE = f"Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2], {REDUCE})"

@@ -186,9 +186,9 @@ def end(mark: str, named: Named, moment: float) -> None:
 def _complain(what: str, folder: Path) -> None:
     """Say it on the driver's standard error, with what Ray's logs tell. That it cannot be said changes nothing else."""
     with suppress(Exception):
-        from raydarts.sweep import ray_logs  # noqa: PLC0415 - seldom needed, and not as fast as the rest
-        from raydarts.sweep.deadline import SECONDS, limit  # noqa: PLC0415
-        from raydarts.sweep.hiding import hiding_files  # noqa: PLC0415
+        from raydarts.cluster import ray_logs  # noqa: PLC0415 - seldom needed, and not as fast as the rest
+        from raydarts.cluster.deadline import SECONDS, limit  # noqa: PLC0415
+        from raydarts.cluster.hiding import hiding_files  # noqa: PLC0415
         from raydarts.terminal import complain  # noqa: PLC0415
 
         lines = ray_logs.of_start(folder / "session_latest")

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from raydarts.cluster import ray_logs
+from raydarts.cluster.authentication import make_token, use_token_of_session
+from raydarts.cluster.deadline import Deadline, ExitTimer
+from raydarts.cluster.hiding import hiding_files
+from raydarts.cluster.leftovers import LATER, TO_SAY, Leftovers
+from raydarts.cluster.session import Folder, make_folder
 from raydarts.errors import ClusterError
-from raydarts.runs.place import Place
-from raydarts.sweep import ray_logs
-from raydarts.sweep.authentication import make_token, use_token_of_session
-from raydarts.sweep.deadline import Deadline, ExitTimer
-from raydarts.sweep.hiding import hiding_files
-from raydarts.sweep.leftovers import LATER, TO_SAY, Leftovers
-from raydarts.sweep.session import Folder, make_folder
+from raydarts.storage.place import Place
 
 _END_SECONDS = 5.0
 _SYSTEM = {"prestart_worker_first_driver": False}

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from raydarts.runs.place import Place, exists, make_folder, write_bytes
+from raydarts.storage.place import Place, exists, make_folder, write_bytes
 
 _STARTED = re.compile(r"Started worker process with pid (\d+)")
 _ERROR = re.compile(r"^\[[^\]]* [ECF] \d+ \d+\] (?:\(\w+\) )?(.*)")

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from raydarts import UNINSTALLED, __version__, outside
+from raydarts.cluster import first_worker, local
+from raydarts.cluster.authentication import admit, tighten_token
+from raydarts.cluster.autoscaling import maximum
+from raydarts.cluster.deadline import Deadline
+from raydarts.cluster.gate import import_ray, prepare
 from raydarts.cpus import usable_cpus
 from raydarts.digits import whole_number
 from raydarts.errors import ClusterError, StorageError
-from raydarts.runs.objects import ObjectPlace
-from raydarts.runs.place import Place
-from raydarts.sweep import first_worker, local
-from raydarts.sweep.authentication import admit, tighten_token
-from raydarts.sweep.autoscaling import maximum
-from raydarts.sweep.deadline import Deadline
-from raydarts.sweep.gate import import_ray, prepare
+from raydarts.storage.objects import ObjectPlace
+from raydarts.storage.place import Place
 
 _STORAGE_VARIABLES = ("RAYDARTS_STORAGE_RETRY_SECONDS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 
+from raydarts.cluster import ray_logs
+from raydarts.cluster.deadline import SECONDS, Deadline
+from raydarts.cluster.hiding import hiding_files
 from raydarts.errors import ClusterError
-from raydarts.sweep import ray_logs
-from raydarts.sweep.deadline import SECONDS, Deadline
-from raydarts.sweep.hiding import hiding_files
 
 _LOOK, _GRACE = 0.5, 3.0
 _LINES = 12

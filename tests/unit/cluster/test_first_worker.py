@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from raydarts.cluster import first_worker
+from raydarts.cluster.deadline import Deadline
 from raydarts.errors import ClusterError
-from raydarts.sweep import first_worker
-from raydarts.sweep.deadline import Deadline
 
 
 class FakeRay:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from raydarts.cluster import authentication, autoscaling
+from raydarts.cluster.connection import keep_keys_out_of_logs
 from raydarts.errors import ClusterError
-from raydarts.sweep import authentication, autoscaling
-from raydarts.sweep.cluster import keep_keys_out_of_logs
 
 CONFIG: dict[str, Any] = {
     "max_workers": 5,
@@ -116,7 +116,7 @@ def test_it_is_read_from_the_heads_file_or_the_environment(home: Path, monkeypat
 def test_an_empty_cluster_that_may_grow_is_planned_with(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    from raydarts.sweep import cluster
+    from raydarts.cluster import connection as cluster
 
     monkeypatch.setattr(cluster, "connect", lambda address: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1.0})

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from raydarts import __version__
+from raydarts.cluster.authentication import REFUSED, UNKNOWN, token, use_token_if_any
 from raydarts.errors import ClusterError, InputError
-from raydarts.sweep.authentication import REFUSED, UNKNOWN, token, use_token_if_any
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

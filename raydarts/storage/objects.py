@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from raydarts.errors import InputError
-from raydarts.runs.patience import patiently
+from raydarts.storage.patience import patiently
 
 SCHEMES = ("s3", "gs")
 PART_BYTES = 256 * 1024

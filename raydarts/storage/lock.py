@@ -26,9 +26,9 @@ from typing import Any
 import psutil
 
 from raydarts.errors import DamagedError, RunError, StorageError
-from raydarts.runs.inside import Inside
-from raydarts.runs.objects import Entry, ObjectPlace
-from raydarts.runs.place import Place
+from raydarts.storage.inside import Inside
+from raydarts.storage.objects import Entry, ObjectPlace
+from raydarts.storage.place import Place
 
 BEAT, LEASE, MARGIN = 10.0, 60.0, 15.0
 """Seconds between two signs of life, until one is taken for dead, and by which it stops before that."""

@@ -11,8 +11,8 @@ import os
 import sys
 from types import ModuleType
 
+from raydarts.cluster.hiding import hiding_files
 from raydarts.errors import ClusterError
-from raydarts.sweep.hiding import hiding_files
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Named for other systems, but "0" is what makes Ray take 127.0.0.1 for the node and listen there alone. An explicit
@@ -70,7 +70,7 @@ def import_ray(address: str | None) -> ModuleType:
     if address is None and constants is not None and constants.ENABLE_RAY_CLUSTER and not ray.is_initialized():
         raise ClusterError(
             "Ray was imported before raydarts could set it up, so a local Ray would listen on every network interface. "
-            "Call raydarts.sweep.gate.prepare(None) before the first `import ray` of this process, "
+            "Call raydarts.cluster.gate.prepare(None) before the first `import ray` of this process, "
             f"or set {LOOPBACK}=0 in its environment"
         )
     return ray

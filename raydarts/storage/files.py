@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raydarts.runs.place import FilePlace, append, read_appended, read_bytes, replace_appended, write_bytes
+from raydarts.storage.place import FilePlace, append, read_appended, read_bytes, replace_appended, write_bytes
 
 
 def plain(value: Any) -> Any:

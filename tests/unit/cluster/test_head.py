@@ -16,10 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
+from raydarts.cluster import deadline, head
+from raydarts.cluster.head import HEAD_LOST, Part, Watch
 from raydarts.errors import ClusterError
 from raydarts.runs import faults
-from raydarts.sweep import deadline, failures, head
-from raydarts.sweep.head import HEAD_LOST, Part, Watch
+from raydarts.sweep import failures
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -125,7 +126,7 @@ def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
 
 DRIVER = """
 import os, pathlib, subprocess, sys, time
-from raydarts.sweep.leftovers import Leftovers
+from raydarts.cluster.leftovers import Leftovers
 sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
 pathlib.Path("session").mkdir()
 early = subprocess.Popen(sleep, start_new_session=True)
@@ -176,8 +177,8 @@ def test_what_a_driver_leaves_behind_is_ended_and_nothing_else(tmp_path: Path, h
 
 WAITING = """
 import ctypes, os, pathlib, subprocess, sys, time
-from raydarts.sweep.deadline import ExitTimer
-from raydarts.sweep.leftovers import LATER, Leftovers
+from raydarts.cluster.deadline import ExitTimer
+from raydarts.cluster.leftovers import LATER, Leftovers
 logs = pathlib.Path("session/session_latest/logs")
 logs.mkdir(parents=True)
 (logs / "raylet.err").write_text("the plasma store cannot be made\\n")
@@ -224,7 +225,7 @@ def test_the_timer_ends_the_process_with_code_2_unless_it_is_cancelled() -> None
     program = f"""
 import sys, time
 sys.path[0] = {str(ROOT)!r}
-from raydarts.sweep.deadline import ExitTimer
+from raydarts.cluster.deadline import ExitTimer
 timer = ExitTimer(0.2)
 if sys.argv[1] == "cancel":
     timer.cancel()
