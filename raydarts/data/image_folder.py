@@ -15,6 +15,7 @@ from raydarts.data.files import ImageFiles, View, read_all
 from raydarts.data.folders import list_folders, require_folders
 from raydarts.data.paths import DataPath, is_folder
 from raydarts.errors import DataError
+from raydarts.units import Pixels, Processes
 
 
 class ImageFolder(Dataset):
@@ -30,10 +31,14 @@ class ImageFolder(Dataset):
     SOURCE = "the layout of torchvision.datasets.ImageFolder"
 
     class Settings(registry.Settings):
-        root: DataPath
-        size: int = Field(ge=4)
-        stream: bool = False
-        workers: int = Field(4, ge=0)
+        root: DataPath = Field(description="Folder with train/ and test/ (or val/). Each holds one folder a class.")
+        size: Pixels = Field(ge=4, description="Side of the square that each image becomes.")
+        stream: bool = Field(
+            False, description="Whether images are read from their files while training, instead of kept in memory."
+        )
+        workers: Processes = Field(
+            4, ge=0, description="Processes that decode images for each part that is read at a time."
+        )
 
     def check(self) -> None:
         require_folders(Path(self.settings.root), "train", self._test)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
@@ -40,7 +41,9 @@ class Npz(Dataset):
     SOURCE = "numpy.savez; read with allow_pickle=False"
 
     class Settings(registry.Settings):
-        file: DataPath
+        file: DataPath = Field(
+            description="The .npz file with train_images, train_labels, test_images and test_labels."
+        )
 
     def check(self) -> None:
         """Reads the labels, and of the images their headers alone."""

@@ -11,6 +11,7 @@ from pydantic import Field
 from raydarts import registry
 from raydarts.data.base import Dataset
 from raydarts.data.text import Line, Text, TextTokens, as_line, frequent_vocabulary
+from raydarts.units import Tokens
 
 _TOKEN = re.compile(r"[a-z_][a-z_0-9]*|[0-9]+|[^\sa-z0-9_]")
 _TENTHS = (8, 9)  # of each topic's lines: training up to the first, validation up to the second, test to the end
@@ -33,7 +34,9 @@ class PydocTopics(Dataset):
     KIND: ClassVar[str] = "text"
 
     class Settings(registry.Settings):
-        vocabulary_size: int = Field(2000, ge=3)
+        vocabulary_size: Tokens = Field(
+            2000, ge=3, description="How many of the most frequent tokens are kept. The others become `<unk>`."
+        )
 
     def preview(self) -> TextTokens:
         return self.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
 from raydarts.data.downloaded import Downloaded, Part
 
@@ -22,7 +23,7 @@ class Svhn(Downloaded):
     NUM_CLASSES = 10
 
     class Settings(Downloaded.Settings):
-        extra: bool = False
+        extra: bool = Field(False, description="Whether the 531,131 extra images are training images too.")
 
     @property
     def needed(self) -> tuple[str, ...]:

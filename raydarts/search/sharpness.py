@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport, Moment
+from raydarts.units import Epochs, Unit
 
 SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 4.3"
 DIFFERS = (
@@ -30,11 +31,17 @@ class SharpnessSettings(registry.Settings):
     earlier average to the present one. `min_epochs`: the earlier average stands at this epoch at least.
     """
 
-    every: int = Field(2, ge=1)
-    window: int = Field(5, ge=1)
-    ratio: float | None = Field(1.3, gt=0)
-    lag: int = Field(4, ge=1)
-    min_epochs: int = Field(10, ge=1)
+    every: Epochs = Field(2, ge=1, description="Epochs from one eigenvalue to the next.")
+    window: Annotated[int, Unit("eigenvalues")] = Field(
+        5, ge=1, description="How many eigenvalues the centred moving average covers."
+    )
+    ratio: float | None = Field(
+        1.3, gt=0, description="The remedy acts where the average has grown by this factor. `null`: it never acts."
+    )
+    lag: Annotated[int, Unit("eigenvalues")] = Field(
+        4, ge=1, description="How many eigenvalues lie between the two averages that are compared."
+    )
+    min_epochs: Epochs = Field(10, ge=1, description="The earlier average stands at this epoch or later.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.ratio is None:

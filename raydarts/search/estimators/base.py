@@ -75,8 +75,14 @@ class UnrolledSettings(registry.Settings):
     authors' convolutional code; their recurrent code: 0.25).
     """
 
-    xi: Literal["lr"] | float = Field("lr", union_mode="left_to_right")
-    grad_clip: float = Field(0.0, ge=0)
+    xi: Literal["lr"] | float = Field(
+        "lr",
+        union_mode="left_to_right",
+        description="Learning rate of the virtual step. `lr` is the weights' current learning rate.",
+    )
+    grad_clip: float = Field(
+        0.0, ge=0, description="Largest L2 norm of dL_train/dw in the virtual step. 0 does not clip."
+    )
 
     @property
     def is_first_order(self) -> bool:

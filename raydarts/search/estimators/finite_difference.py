@@ -36,7 +36,9 @@ class FiniteDifference(UnrolledEstimator):
     SOURCE = "DARTS (arXiv 1806.09055), eq. 7 and 8; epsilon 0.01"
 
     class Settings(UnrolledSettings):
-        epsilon: float = Field(0.01, gt=0)
+        epsilon: float = Field(
+            0.01, gt=0, description="The weights move by epsilon / norm(dL_val/dw') in the finite difference."
+        )
 
     def unrolled(
         self,

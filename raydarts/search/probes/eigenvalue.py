@@ -10,6 +10,7 @@ from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
+from raydarts.units import Epochs
 
 
 class Eigenvalue(Probe):
@@ -20,7 +21,7 @@ class Eigenvalue(Probe):
     METRICS = ("eigenvalue",)
 
     class Settings(registry.Settings):
-        every: int = Field(1, ge=1)
+        every: Epochs = Field(1, ge=1, description="Epochs from one measurement to the next.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

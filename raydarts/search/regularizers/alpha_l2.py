@@ -26,7 +26,7 @@ class AlphaL2(Regularizer):
     OVERRIDES = ("arch_weight_decay",)
 
     class Settings(registry.Settings):
-        factor: float = Field(9.0, ge=0)
+        factor: float = Field(9.0, ge=0, description="Factor on `search.arch_weight_decay`.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

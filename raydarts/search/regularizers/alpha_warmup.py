@@ -13,6 +13,7 @@ from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
+from raydarts.units import Epochs
 
 
 class AlphaWarmup(Regularizer):
@@ -36,8 +37,12 @@ class AlphaWarmup(Regularizer):
     CONTRACT: ClassVar[dict[str, Any]] = {"epochs": 1}
 
     class Settings(registry.Settings):
-        epochs: int = Field(15, ge=0)
-        each_stage: bool = True
+        epochs: Epochs = Field(15, ge=0, description="Epochs in which alpha is not trained.")
+        each_stage: bool = Field(
+            True,
+            description="Whether alpha rests at the start of every stage of the search, or only at the start of "
+            "the first.",
+        )
 
     def check(self, space: Space, epochs: int) -> None:
         if self.settings.epochs and self.settings.epochs >= epochs:

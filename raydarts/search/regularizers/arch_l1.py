@@ -30,8 +30,8 @@ class ArchL1(RampedPenalty):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(0.1, ge=0)
-        ramp: Ramp = "constant"
+        strength: float = Field(0.1, ge=0, description="Factor on the penalty.")
+        ramp: Ramp = Field("constant", description="How the strength changes over the epochs.")
 
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         return torch.cat([alpha.abs().sum(-1) for alpha in alphas.values()]).mean()

@@ -65,9 +65,15 @@ class AuxiliarySkip(Regularizer):
     )
 
     class Settings(registry.Settings):
-        start: float = Field(1.0, ge=0)
-        schedule: Literal["linear", "cosine", "slow_cosine", "constant"] = "linear"
-        operation: Literal["skip", "conv1"] = "skip"
+        start: float = Field(1.0, ge=0, description="The skip connection's coefficient in the first epoch.")
+        schedule: Literal["linear", "cosine", "slow_cosine", "constant"] = Field(
+            "linear", description="How the coefficient falls over the epochs."
+        )
+        operation: Literal["skip", "conv1"] = Field(
+            "skip",
+            description="What stands on edges of stride 1: the identity, or a 1x1 convolution that begins as the "
+            "identity.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

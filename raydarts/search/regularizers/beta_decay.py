@@ -30,7 +30,7 @@ class BetaDecay(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(50.0, ge=0)
+        strength: float = Field(50.0, ge=0, description="Factor on the penalty in the last epoch. It rises from 0.")
 
     @property
     def from_zero(self) -> bool:

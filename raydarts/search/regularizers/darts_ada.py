@@ -42,9 +42,12 @@ class DartsAda(Regularizer):
     CONTRACT: ClassVar[dict[str, Any]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 
     class Settings(sharpness.SharpnessSettings):
-        factor: float = Field(10.0, gt=1)
-        cap: float = Field(0.03, gt=0)
-        at_cap: Literal["go_on", "stop"] = "go_on"
+        factor: float = Field(10.0, gt=1, description="Factor on the weight decay at each return.")
+        cap: float = Field(0.03, gt=0, description="Largest weight decay.")
+        at_cap: Literal["go_on", "stop"] = Field(
+            "go_on",
+            description="What a rise means at the largest weight decay: `go_on` ignores it, `stop` ends the search.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -16,6 +16,7 @@ from raydarts.search.moments import EpochReport, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.primitives import build_operation, is_buildable
+from raydarts.units import Epochs, SkipConnections
 
 Ranking = list[list[int]]
 
@@ -86,10 +87,20 @@ class DartsPlus(Regularizer):
     CONTRACT: ClassVar[dict[str, Any]] = {"max_skips": None, "stable_epochs": 1}
 
     class Settings(registry.Settings):
-        max_skips: int | None = Field(2, ge=1)
-        stable_epochs: int | None = Field(10, ge=1)
-        min_epochs: int = Field(1, ge=1)
-        genotype: Literal["at_stop", "before"] = "at_stop"
+        max_skips: SkipConnections | None = Field(
+            2, ge=1, description="The search stops when the normal cell has this many. `null` leaves the criterion out."
+        )
+        stable_epochs: Epochs | None = Field(
+            10,
+            ge=1,
+            description="The search stops when the candidates' ranking was the same for this many epochs. `null` "
+            "leaves the criterion out.",
+        )
+        min_epochs: Epochs = Field(1, ge=1, description="Neither criterion is checked in earlier epochs.")
+        genotype: Literal["at_stop", "before"] = Field(
+            "at_stop",
+            description="Which genotype a stop by `max_skips` gives: that of the epoch, or of the epoch before.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

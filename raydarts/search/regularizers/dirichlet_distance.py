@@ -39,8 +39,10 @@ class DirichletDistance(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(1e-3, ge=0)
-        distance: Literal["l2", "kl"] = "l2"
+        strength: float = Field(1e-3, ge=0, description="Factor on the penalty.")
+        distance: Literal["l2", "kl"] = Field(
+            "l2", description="`l2` is |alpha|^2 / 2. `kl` is the divergence from the flat Dirichlet distribution."
+        )
 
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self.settings.strength == 0.0:

@@ -46,7 +46,9 @@ class DropPath(Regularizer):
     NEUTRAL = {"probability": 0.0}
 
     class Settings(registry.Settings):
-        probability: float = Field(0.2, ge=0, lt=1)
+        probability: float = Field(
+            0.2, ge=0, lt=1, description="Probability that an edge is dropped in the last epoch. It rises from 0."
+        )
 
     @property
     def from_zero(self) -> bool:

@@ -30,8 +30,10 @@ class EdgeNormalization(Regularizer):
     DIFFERS = "Paper and code agree. A selection that keeps every edge (NAS-Bench-201) is not changed by the product."
 
     class Settings(registry.Settings):
-        enabled: bool = True
-        init: float = Field(1e-3, ge=0)
+        enabled: bool = Field(
+            True, description="Whether edges have parameters. `false` is as if the remedy were absent."
+        )
+        init: float = Field(1e-3, ge=0, description="Standard deviation of the parameters' normal initialisation.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -47,8 +47,8 @@ class EntropyPenalty(RampedPenalty):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(2.8, ge=0)
-        ramp: Ramp = "linear"
+        strength: float = Field(2.8, ge=0, description="Factor on the penalty.")
+        ramp: Ramp = Field("linear", description="How the strength changes over the epochs.")
 
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         return mean_entropy(arch_weights)

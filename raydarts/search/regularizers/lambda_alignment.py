@@ -57,10 +57,10 @@ class LambdaAlignment(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(0.125, ge=0)
-        epsilon: float = Field(1e-4, gt=0)
-        measure: Literal["cosine", "sign"] = "cosine"
-        reduction: bool = False
+        strength: float = Field(0.125, ge=0, description="Factor on the reward in the last epoch. It rises from 0.")
+        epsilon: float = Field(1e-4, gt=0, description="Numerator of the step of the finite difference.")
+        measure: Literal["cosine", "sign"] = Field("cosine", description="How two layers' gradients are compared.")
+        reduction: bool = Field(False, description="Whether reduction cells are aligned too.")
 
     @property
     def from_zero(self) -> bool:

@@ -16,6 +16,7 @@ from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.cells import MixedGraph
+from raydarts.units import Steps
 
 
 class Oles(Regularizer):
@@ -49,9 +50,13 @@ class Oles(Regularizer):
     )
 
     class Settings(registry.Settings):
-        frequency: int = Field(20, ge=1)
-        threshold: float = Field(0.4, ge=-1, le=1)
-        similarity: Literal["whole", "columns"] = "whole"
+        frequency: Steps = Field(20, ge=1, description="Steps over which the cosine is averaged.")
+        threshold: float = Field(0.4, ge=-1, le=1, description="A candidate is frozen where the mean cosine is lower.")
+        similarity: Literal["whole", "columns"] = Field(
+            "whole",
+            description="`whole` compares all parameters of a candidate as one vector. `columns` compares by "
+            "output channel.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -66,7 +66,11 @@ class PartialChannels(Regularizer):
     CONTRACT: ClassVar[Mapping[str, Any]] = {"k": 2}  # 4 does not divide the two channels there
 
     class Settings(registry.Settings):
-        k: Part | tuple[Part, ...] = 4
+        k: Part | tuple[Part, ...] = Field(
+            4,
+            description="1/k of the channels pass through the candidates. A list has one k for each stage of the "
+            "search.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

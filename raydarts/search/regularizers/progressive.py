@@ -59,10 +59,17 @@ class Progressive(Regularizer):
     CONTRACT: ClassVar[Mapping[str, Any]] = {"shares": [1.0, 1.0], "layers": [3, 4], "candidates": [None, 5]}
 
     class Settings(registry.Settings):
-        shares: tuple[Share, ...] = Field((1.0, 1.0, 1.0), min_length=1)
-        layers: tuple[Layers | None, ...] | None = (5, 11, 17)
-        candidates: tuple[Candidates | None, ...] | None = (None, 5, 3)
-        keep_alpha: bool = False
+        shares: tuple[Share, ...] = Field(
+            (1.0, 1.0, 1.0), min_length=1, description="Each stage's share of the epochs, relative to the others."
+        )
+        layers: tuple[Layers | None, ...] | None = Field(
+            (5, 11, 17), description="Cells of each stage's supernet. `null` is the space's number."
+        )
+        candidates: tuple[Candidates | None, ...] | None = Field(
+            (None, 5, 3),
+            description="How many candidates an edge has in each stage. `null` keeps those of the stage before.",
+        )
+        keep_alpha: bool = Field(False, description="Whether the kept candidates' alpha goes on into the next stage.")
 
         @model_validator(mode="after")
         def _one_a_stage(self) -> Progressive.Settings:

@@ -9,6 +9,7 @@ from pydantic import Field
 from raydarts import registry
 from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.units import Pixels
 
 _SIDE = 32  # of the images that the length is given for
 
@@ -33,8 +34,12 @@ class ScheduledCutout(Regularizer):
     OVERRIDES = ("cutout",)
 
     class Settings(registry.Settings):
-        length: int = Field(16, ge=1)
-        probability: float = Field(1.0, ge=0, le=1)
+        length: Pixels = Field(
+            16, ge=1, description="Side of the square on images of 32 x 32. It is scaled for other sizes."
+        )
+        probability: float = Field(
+            1.0, ge=0, le=1, description="Probability of the square in the last epoch. It rises from 0."
+        )
 
     @property
     def from_zero(self) -> bool:

@@ -80,9 +80,9 @@ class Sdarts(Regularizer):
     NEUTRAL = {"radius": 0.0, "radius_start": 0.0}
 
     class Settings(registry.Settings):
-        radius_start: float = Field(0.03, ge=0)
-        radius: float = Field(0.3, ge=0)
-        projection: Projection = "nearest"
+        radius_start: float = Field(0.03, ge=0, description="Radius of the ball in the first epoch.")
+        radius: float = Field(0.3, ge=0, description="Radius that the ball approaches.")
+        projection: Projection = Field("nearest", description="How perturbed arch weights are made valid.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

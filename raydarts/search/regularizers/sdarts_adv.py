@@ -41,8 +41,8 @@ class SdartsAdv(Sdarts):
     )
 
     class Settings(Sdarts.Settings):
-        moves: int = Field(7, ge=1)
-        reach: float = Field(2.0, gt=0)
+        moves: int = Field(7, ge=1, description="Moves of the attack in each weight step.")
+        reach: float = Field(2.0, gt=0, description="Length of all moves together, as a multiple of the radius.")
 
     def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
         objective = step.objective

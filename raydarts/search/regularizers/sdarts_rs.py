@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import Field
 from torch import Tensor
 
 from raydarts.search.moments import Step
@@ -28,7 +29,7 @@ class SdartsRs(Sdarts):
     )
 
     class Settings(Sdarts.Settings):
-        projection: Projection = "rescaled"
+        projection: Projection = Field("rescaled", description="How perturbed arch weights are made valid.")
 
     def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
         return {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}

@@ -18,6 +18,7 @@ from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.streams import Streams
+from raydarts.units import Epochs
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -59,10 +60,16 @@ class SkipDropout(Regularizer):
     )
 
     class Settings(registry.Settings):
-        rate: Rate | tuple[Rate, ...] = 0.4
-        warmup_epochs: int = Field(10, ge=0)
-        decay: float = Field(0.2, ge=0)
-        strided: bool = False
+        rate: Rate | tuple[Rate, ...] = Field(
+            0.4, description="Dropout rate at a stage's start. A list has one rate for each stage of the search."
+        )
+        warmup_epochs: Epochs = Field(
+            10, ge=0, description="Epochs of each stage in which the rate falls linearly. Then it falls exponentially."
+        )
+        decay: float = Field(
+            0.2, ge=0, description="How fast the rate falls after the warm-up: exp(-decay) each epoch."
+        )
+        strided: bool = Field(False, description="Whether skip connections of stride 2 are dropped too.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -41,8 +41,8 @@ class SkipShare(RampedPenalty):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(1.0, ge=0)
-        ramp: Ramp = "constant"
+        strength: float = Field(1.0, ge=0, description="Factor on the penalty.")
+        ramp: Ramp = Field("constant", description="How the strength changes over the epochs.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -25,7 +25,7 @@ class WeightL2(Regularizer):
     OVERRIDES = ("weight_decay",)
 
     class Settings(registry.Settings):
-        factor: float = Field(9.0, ge=0)
+        factor: float = Field(9.0, ge=0, description="Factor on `search.weight_decay`.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

@@ -30,8 +30,10 @@ class ZeroOne(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(10.0, ge=0)
-        norm: Literal["l2", "l1"] = "l2"
+        strength: float = Field(10.0, ge=0, description="Factor on the reward.")
+        norm: Literal["l2", "l1"] = Field(
+            "l2", description="Whether the distance from 1/2 is squared (`l2`) or absolute (`l1`)."
+        )
 
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self.settings.strength == 0.0:

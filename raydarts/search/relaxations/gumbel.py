@@ -37,9 +37,11 @@ class Gumbel(Relaxation):
     )
 
     class Settings(registry.Settings):
-        tau_start: float = Field(10.0, gt=0)
-        tau_end: float = Field(0.1, gt=0)
-        hard: bool = True
+        tau_start: float = Field(10.0, gt=0, description="Temperature in the first epoch.")
+        tau_end: float = Field(0.1, gt=0, description="Temperature in the last epoch. It changes linearly.")
+        hard: bool = Field(
+            True, description="Whether one candidate is drawn for each edge. `false` mixes all candidates."
+        )
 
         @model_validator(mode="after")
         def _cools(self) -> Gumbel.Settings:

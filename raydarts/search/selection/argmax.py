@@ -10,6 +10,7 @@ from torch import Tensor
 from raydarts import registry
 from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import CellSpec, Genotype, Space
+from raydarts.units import Edges
 
 
 class Argmax(Selection):
@@ -24,7 +25,9 @@ class Argmax(Selection):
     SOURCE = "DARTS (arXiv 1806.09055), section 2.4"
 
     class Settings(registry.Settings):
-        edges_per_node: int | None = Field(None, ge=1)
+        edges_per_node: Edges | None = Field(
+            None, ge=1, description="Incoming edges that each node keeps. `null` is the space's rule."
+        )
 
     def check(self, space: Space) -> None:
         require_edges(space, self.settings.edges_per_node)

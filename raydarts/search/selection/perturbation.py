@@ -15,6 +15,7 @@ from raydarts.search.selection.argmax import Argmax
 from raydarts.search.selection.base import Judge, Selection
 from raydarts.spaces import CellSpec, Genotype, Space
 from raydarts.streams import Streams
+from raydarts.units import Epochs
 
 
 def _crowded(space: Space, spec: CellSpec) -> list[int]:
@@ -64,10 +65,14 @@ class Perturbation(Selection):
     )
 
     class Settings(registry.Settings):
-        tuning_epochs: int = Field(5, ge=1)
-        lr_factor: float = Field(0.1, gt=0)
-        lr_min: float | None = Field(None, ge=0)
-        train_alpha: bool = True
+        tuning_epochs: Epochs = Field(5, ge=1, description="Epochs of training between two decisions.")
+        lr_factor: float = Field(
+            0.1, gt=0, description="The learning rate between decisions is this times `search.lr`."
+        )
+        lr_min: float | None = Field(
+            None, ge=0, description="Learning rate that it falls to along a cosine. `null` keeps it constant."
+        )
+        train_alpha: bool = Field(True, description="Whether alpha of the undecided edges is trained too.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -13,6 +13,7 @@ from raydarts import registry
 from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import Genotype, Space
 from raydarts.streams import Streams
+from raydarts.units import Edges
 
 
 class Random(Selection):
@@ -28,7 +29,9 @@ class Random(Selection):
     SOURCE = "Li, Talwalkar 2019 (arXiv 1902.07638): random architectures as the baseline"
 
     class Settings(registry.Settings):
-        edges_per_node: int | None = Field(None, ge=1)
+        edges_per_node: Edges | None = Field(
+            None, ge=1, description="Incoming edges that each node keeps. `null` is the space's rule."
+        )
 
     _seed = 0
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from raydarts.registry import Around, Idle
 from raydarts.search.selection.argmax import Argmax
 from raydarts.spaces import CellSpec, Genotype, Space
+from raydarts.units import SkipConnections
 
 _UNLIMITED = "reduce"
 _STRUCK = float("-inf")
@@ -38,7 +39,7 @@ class SkipLimit(Argmax):
     CONTRACT: ClassVar[dict[str, Any]] = {"edges_per_node": 1}
 
     class Settings(Argmax.Settings):
-        max_skips: int = Field(2, ge=0)
+        max_skips: SkipConnections = Field(2, ge=0, description="Most skip connections of the normal cell.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

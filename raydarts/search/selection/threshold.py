@@ -34,7 +34,12 @@ class Threshold(Argmax):
     )
 
     class Settings(Argmax.Settings):
-        threshold: float = Field(0.85, ge=0, le=1)
+        threshold: float = Field(
+            0.85,
+            ge=0,
+            le=1,
+            description="Least arch weight of an edge's strongest candidate. Weaker edges are left out.",
+        )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
