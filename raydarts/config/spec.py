@@ -281,13 +281,13 @@ class EvaluateSettings(TrialsSettings):
         elif self.resources.gpus > 0:
             yield Idle("resources.gpus", "reserves a GPU, and a table is looked up without one; write gpus: 0")
         if self.written("top_k") and self.top_k > around.jobs > 0:
-            told = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
-            yield Idle("top_k", f"{told}; write top_k: {around.jobs} or less")
+            what = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
+            yield Idle("top_k", f"{what}; write top_k: {around.jobs} or less")
         training = self.training
         among_workers = isinstance(training, EvaluationSettings) and training.written("sync_batch_norm")
         if among_workers and self.resources.workers == 1:
-            told = "acts among several workers, and resources.workers is 1; leave it out"
-            yield Idle("training.sync_batch_norm", told)
+            what = "acts among several workers, and resources.workers is 1; leave it out"
+            yield Idle("training.sync_batch_norm", what)
 
     @property
     def epochs(self) -> int:
@@ -344,8 +344,8 @@ class RungSettings(EvaluateSettings):
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
         if around.onward is not None and self.top_k <= around.onward:
-            told = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
-            yield Idle("top_k", f"{told}; write {around.onward + 1} or more, or leave the rung out")
+            what = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
+            yield Idle("top_k", f"{what}; write {around.onward + 1} or more, or leave the rung out")
 
 
 class TransferSettings(EvaluateSettings):

@@ -41,9 +41,9 @@ def check_place(entity: str | None, project: str | None) -> None:
         ("entity", wrong_entity(entity) if entity is not None else None),
         ("project", wrong_project(project) if project is not None else None),
     )
-    for option, told in wrong:
-        if told is not None:
-            raise InputError(f"--{option}: {told}")
+    for option, problem in wrong:
+        if problem is not None:
+            raise InputError(f"--{option}: {problem}")
 
 
 class WandbSettings(Settings):

@@ -56,26 +56,27 @@ class ImageNet(Dataset):
 
     def load(self) -> ImageFiles:
         settings = self.settings
-        found = list_folders(Path(settings.root), "train", "val")
-        if settings.classes not in (None, len(found.classes)):
+        listing = list_folders(Path(settings.root), "train", "val")
+        if settings.classes not in (None, len(listing.classes)):
             raise DataError(
-                f"{settings.root}: {len(found.classes)} class folders, not {settings.classes}; unpack what is missing, "
-                f"or set classes to {len(found.classes)}"
+                f"{settings.root}: {len(listing.classes)} class folders, not {settings.classes}; unpack what is "
+                "missing, "
+                f"or set classes to {len(listing.classes)}"
             )
         return ImageFiles(
             "imagenet",
             settings.root,
-            found.train_files,
-            found.train_labels,
-            found.test_files,
-            found.test_labels,
-            len(found.classes),
+            listing.train_files,
+            listing.train_labels,
+            listing.test_files,
+            listing.test_labels,
+            len(listing.classes),
             View(settings.resize, settings.size),
             settings.workers,
             MEAN,
             STD,
-            found.classes,
-            found.notes,
+            listing.classes,
+            listing.notes,
         )
 
     def preview(self) -> ImageFiles:

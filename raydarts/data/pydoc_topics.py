@@ -66,9 +66,9 @@ def parted(topics: dict[str, str]) -> Sequence[Text]:
 
 
 def _lines(paragraph: str, topic: str) -> list[Line]:
-    found = []
+    lines = []
     for number, line in enumerate(paragraph.lower().splitlines(), start=1):
         if re.search("[a-z]", line):
             words = (NUMBER if word.isdigit() else word for word in _TOKEN.findall(line))
-            found.append(as_line(words, f"pydoc topic {topic}", number))
-    return found
+            lines.append(as_line(words, f"pydoc topic {topic}", number))
+    return lines

@@ -1,6 +1,6 @@
-"""Settings of one search, with the published defaults (DARTS paper, section 3.1.1 and appendix A.1.1).
+"""Settings of one search. The defaults are published (DARTS paper, section 3.1.1 and appendix A.1.1).
 
-Where the paper is silent (`grad_clip`) the authors' code fills in; docs/presets.md names both.
+Where the paper is silent (`grad_clip`) they are those of the authors' code. docs/presets.md names both.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ def _default_probes() -> tuple[Component, ...]:
 class SearchSettings(Settings):
     """One bilevel search.
 
-    Units: `epochs` passes over the weight half; `batch_size` images, or columns of text, for either half;
-    `lr` falls to `lr_min` along a cosine over `epochs`; `grad_clip` is the largest L2 norm of the
-    weights' gradient (0: no clipping); `arch_*` belong to Adam on alpha; `alpha_init` is the standard
-    deviation of alpha's normal initialisation (paper: 0, all candidates alike; authors' code: 1e-3). `tf32`: float32
-    numbers may be rounded to TF32 where a GPU multiplies them, which is faster and puts an error of some percent on
-    alpha's gradient.
+    alpha_init is 0 in the paper, where all candidates start equal, and 1e-3 in the authors' code.
     """
 
     seed: int = Field(
@@ -108,5 +103,5 @@ class SearchSettings(Settings):
 
     @property
     def total_epochs(self) -> int:
-        """The search's own epochs and those in which its selection decides."""
+        """The search's epochs and those in which its selection decides."""
         return int(self.epochs + self.selection.build().epochs(self.space.build()))

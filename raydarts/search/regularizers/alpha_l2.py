@@ -12,7 +12,7 @@ from raydarts.search.regularizers.base import Regularizer
 
 
 class AlphaL2(Regularizer):
-    """L2 on alpha: multiplies alpha's own weight decay, which pulls the candidates of an edge together."""
+    """L2 on alpha: multiplies alpha's weight decay, which draws the candidates of an edge together."""
 
     NAME = "alpha_l2"
     SOURCE = "DARTS (arXiv 1806.09055), appendix A.1.1: weight decay 1e-3 on alpha; the factors are RobustDARTS' for w"

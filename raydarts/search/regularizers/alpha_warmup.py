@@ -1,4 +1,4 @@
-"""Weights first, alpha later."""
+"""Trains weights first and alpha later."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from raydarts.units import Epochs
 
 
 class AlphaWarmup(Regularizer):
-    """Alpha rests for the first epochs, so that candidates with weights are trained before they are judged.
+    """Does not train alpha in the first epochs, so that candidates with weights are trained before they are judged.
 
-    `each_stage`: the rest is repeated at the start of each stage of the search (there are several where another
-    remedy cuts it into stages), else it is at the start of the search alone.
+    With `each_stage` this happens at the start of every stage. A search has several stages if another remedy cuts it.
     """
 
     NAME = "alpha_warmup"

@@ -15,11 +15,11 @@ _SIDE = 32  # of the images that the length is given for
 
 
 class ScheduledCutout(Regularizer):
-    """Cutout on both halves of the search's images, its probability rising linearly: p * epoch / (epochs - 1).
+    """Cutout on both halves of the search's images. Its probability rises linearly: p * epoch / (epochs - 1).
 
-    `length` is the square's side in pixels on images of 32 x 32, where the published value is from; on others it
-    is the same share of the shorter side, rounded, 1 pixel at least (16 of 32 is 4 on an 8 x 8 image: the square of
-    16 itself would blank it). It takes the place of the cutout in the search's `augment` settings.
+    `length` is the side of the square in pixels on images of 32 x 32, for which the value is published. On other images
+    it is the same share of the shorter side, rounded, at least 1 pixel. On an 8 x 8 image 16 becomes 4, because a
+    square of 16 would cover the whole image. This cutout replaces that of the search's `augment`.
     """
 
     NAME = "scheduled_cutout"

@@ -12,12 +12,12 @@ from raydarts.search.regularizers.sdarts import Ball, Projection, Sdarts
 
 
 class SdartsRs(Sdarts):
-    """Adds uniform noise from [-r, r] to the arch weights of the weight step, so that weights suit a neighbourhood.
+    """Adds uniform noise from [-r, r] to the arch weights of the weight step. So weights must suit a neighbourhood.
 
-    r = radius_start + (radius - radius_start) * epoch / epochs, the epoch from 0: `radius` is approached and
-    never reached. `projection` `rescaled` makes the sum a distribution again, as the authors' code does
-    (clamp to [0, 1], divide by the edge's sum); `none` is the paper's formula alone; `nearest` takes the nearest
-    distribution within the ball. Alpha, and the alpha step, know nothing of it.
+    r = radius_start + (radius - radius_start) * epoch / epochs with the epoch from 0. So r never reaches `radius`.
+    `projection: rescaled` makes the sum a distribution again, as the authors' code does (clamp to [0, 1], divide by the
+    edge's sum). `none` is the paper's formula. `nearest` takes the nearest distribution within the ball. Alpha and the
+    alpha step do not see the noise.
     """
 
     NAME = "sdarts_rs"

@@ -24,7 +24,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _DropSkips(MixedTransform):
-    """Dropout, value by value, on the output of skip connections; kept values are scaled by 1 / (1 - p)."""
+    """Drops single values of the output of skip connections and scales kept values by 1 / (1 - p)."""
 
     def __init__(self, strided: bool) -> None:
         self.strided = strided
@@ -42,11 +42,12 @@ class _DropSkips(MixedTransform):
 
 
 class SkipDropout(Regularizer):
-    """Dropout on the output of the skip connections in mixed operations, its rate falling within each stage.
+    """Dropout on the output of the skip connections in mixed operations. Its rate falls within each stage.
 
-    In epoch e (from 0) of a stage's E: rate * (E - e - 1) / E while e < `warmup_epochs` (those in which P-DARTS
-    lets alpha rest: give `alpha_warmup` the same), then rate * exp(-`decay` * (e - warmup_epochs)). `rate`: a
-    number, or a list with one for each stage of the search. `strided`: skip connections of stride 2 too.
+    In epoch e (from 0) of a stage of E epochs the rate is rate * (E - e - 1) / E while e < `warmup_epochs`. Then it is
+    rate * exp(-`decay` * (e - warmup_epochs)). In P-DARTS the warm-up epochs are those in which alpha is not trained:
+    give `alpha_warmup` the same number. `rate` is a number, or a list with one number for each stage of the search.
+    With `strided`, skip connections of stride 2 are dropped too.
     """
 
     NAME = "skip_dropout"

@@ -12,7 +12,7 @@ from raydarts.search.regularizers.base import Regularizer
 
 
 class WeightL2(Regularizer):
-    """L2 on the supernet's weights: multiplies the search's weight decay, in the virtual step too."""
+    """L2 on the supernet's weights: multiplies the search's weight decay, also in the virtual step."""
 
     NAME = "weight_l2"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): section 5.2: 3e-4 times 1, 3, 9, 27, 81"
