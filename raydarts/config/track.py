@@ -1,4 +1,4 @@
-"""The spec's `track:` section: where else a run is to be seen while it runs. Absent: nowhere."""
+"""The spec's `track:` section: where else a run can be seen. Without it: nowhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Word = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 def wrong_project(name: str) -> str | None:
-    """What is wrong with the name of a W&B project, and what is allowed; None: nothing."""
+    """Returns what is wrong with the name of a W&B project and what is allowed. None: nothing."""
     if 1 <= len(name) <= 128 and name.strip() and name.isprintable() and not set(name) & set("/\\#?%:"):
         return None
     hint = "; the part before the / is the entity" if name.count("/") == 1 else ""
@@ -27,7 +27,7 @@ def wrong_project(name: str) -> str | None:
 
 
 def wrong_entity(name: str) -> str | None:
-    """The same of an entity."""
+    """Returns the same for an entity."""
     if _ENTITY.fullmatch(name):
         return None
     hint = "; the part after the / is the project" if name.count("/") == 1 else ""
@@ -36,7 +36,7 @@ def wrong_entity(name: str) -> str | None:
 
 
 def check_place(entity: str | None, project: str | None) -> None:
-    """`--entity` and `--project`. Raises `InputError`."""
+    """Checks `--entity` and `--project`. Raises `InputError`."""
     wrong = (
         ("entity", wrong_entity(entity) if entity is not None else None),
         ("project", wrong_project(project) if project is not None else None),
@@ -47,13 +47,7 @@ def check_place(entity: str | None, project: str | None) -> None:
 
 
 class WandbSettings(Settings):
-    """Weights & Biases. The API key is no setting: it is read from WANDB_API_KEY or ~/.netrc (`wandb login`).
-
-    `mode`: `online`; `offline` (files in the run's directory, for `raydarts wandb sync RUN`); `disabled` (as if the
-    section were absent). `entity` null: the key's own. `media_every` epochs the arch weights are drawn (0: at the end
-    alone). `artifacts`: genotypes, and where `checkpoints` too, the checkpoint of each trial that is the best so far.
-    `init_seconds`, `finish_seconds`: how long W&B is waited for at most.
-    """
+    """Weights & Biases. The API key is no setting. It comes from WANDB_API_KEY or ~/.netrc (`wandb login`)."""
 
     mode: Literal["online", "offline", "disabled"] = Field(
         "online",
@@ -106,7 +100,7 @@ class WandbSettings(Settings):
 
 
 class TrackSettings(Settings):
-    """`wandb` null: not there; `tensorboard`: event files in each trial's folder."""
+    """The trackers of a run."""
 
     wandb: WandbSettings | None = Field(None, description="Weights & Biases. `null`: nothing is sent.")
     tensorboard: bool = Field(False, description="Whether each trial's folder gets TensorBoard event files.")
