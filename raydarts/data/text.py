@@ -133,7 +133,7 @@ def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
 
 
 def numbered(text: Text, places: dict[str, int]) -> Tokens:
-    """Returns token numbers, int64 `(n,)`. A missing token becomes `<unk>`. Raises `DataError` if that is missing too."""
+    """Token numbers, int64 `(n,)`. A missing token becomes `<unk>`. Raises `DataError` if that is missing too."""
     unknown = places.get(UNKNOWN)
     numbers: list[int] = []
     for line in text:
