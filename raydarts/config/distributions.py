@@ -161,7 +161,7 @@ class Tree:
         return to_plain(self.root)
 
 
-def _is_subtree(node: Any) -> bool:
+def _is_subtree(node: object) -> bool:
     return not isinstance(node, Leaf)
 
 
@@ -188,7 +188,7 @@ def _build(node: Any, name: str, path: Path, chooser: Chooser | None, draw: Draw
     return _build(option, f"{name}[{label}]", path, chooser, draw)
 
 
-def _dimensions(node: Any, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
+def _dimensions(node: object, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
     if isinstance(node, Branch):
         keys = range(len(node.items)) if node.keys is None else node.keys
         for key, item in zip(keys, node.items, strict=True):

@@ -45,7 +45,7 @@ class _Scanner(RoundTripScanner):
             raise YamlTextError(_TOO_DEEP, self.reader.line + 1)
         super().fetch_flow_collection_start(*arguments, **named)
 
-    def scan_plain_spaces(self, indent: Any, start_mark: Any) -> Any:
+    def scan_plain_spaces(self, indent: object, start_mark: object) -> Any:
         length = 0
         while self.reader.peek(length) in (" ", "\t"):
             length += 1
@@ -57,7 +57,7 @@ class _Scanner(RoundTripScanner):
             return super().scan_plain_spaces(indent, start_mark)  # what follows: the text goes on in the next line
         return [between]
 
-    def scan_block_scalar_ignored_line(self, start_mark: Any) -> Any:
+    def scan_block_scalar_ignored_line(self, start_mark: object) -> Any:
         self._skip_tabs()
         return super().scan_block_scalar_ignored_line(start_mark)
 
@@ -72,7 +72,7 @@ class _Composer(Composer):
 
     _count = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: object, index: object) -> Any:
         self._count += 1
         if self._count > MAX_NODES:
             line = self.parser.peek_event().start_mark.line + 1

@@ -167,7 +167,7 @@ class DataSettings(Settings):
 
     @field_validator(*IMAGES_ALONE)
     @classmethod
-    def _of_images(cls, value: Any, info: ValidationInfo) -> Any:
+    def _of_images(cls, value: object, info: ValidationInfo) -> Any:
         if "dataset" not in info.data:  # told already
             return value
         dataset, key = info.data["dataset"], str(info.field_name)

@@ -136,5 +136,5 @@ class _Reader(Dataset[Tensor]):
             return str(error)
 
 
-def _as_it_is(item: Any) -> Any:
+def _as_it_is(item: object) -> Any:
     return item

@@ -60,7 +60,7 @@ def _value(text: str, where: str, name: str | None) -> Any:
     return _alone(value, where, name) if candidates is None else _chosen(candidates, where, name)
 
 
-def _alone(value: Any, where: str, name: str | None) -> Any:
+def _alone(value: object, where: str, name: str | None) -> Any:
     if name is not None:
         raise GenotypeError(f"{where}: holds one genotype without a name; leave ':{shortened(name)}' out")
     return value

@@ -63,13 +63,13 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
+def _flat(value: object, name: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping) and value:
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
     return {name: value}
 
 
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _differences(first: Mapping[str, object], second: Mapping[str, object]) -> list[dict[str, Any]]:
     a, b = _flat(first), _flat(second)
     names = list(dict.fromkeys([*a, *b]))
     return [{"key": name, "first": a.get(name), "second": b.get(name)} for name in names if a.get(name) != b.get(name)]
@@ -127,7 +127,7 @@ def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return stages
 
 
-def _mean_text(mean: Mapping[str, Any] | None) -> str:
+def _mean_text(mean: Mapping[str, object] | None) -> str:
     if mean is None:
         return "-"
     if mean["low"] is None:
@@ -177,7 +177,7 @@ def _best(run: Mapping[str, Any]) -> str:
     return f"{run['best_genotype']} {_mean_text(run['best'])}; the best of {run['retrained_genotypes']}"
 
 
-def _changes(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:
+def _changes(title: str, rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> RenderableType:
     if not rows:
         return line(f"{title}: no difference")
     table = Table(title=f"{title}: differences")

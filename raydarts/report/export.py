@@ -76,7 +76,7 @@ def _head(name: str, stage: str, record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(row: Mapping[str, object]) -> dict[str, Any]:
     return {f"metric.{key}": value for key, value in row.items() if key not in NOT_SCALAR and _flat(value)}
 
 
@@ -92,26 +92,26 @@ def _ended(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _baselines(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _baselines(baselines: Mapping[str, Mapping[str, object]]) -> dict[str, Any]:
     return {f"baseline.{name}.{part}": value for name, parts in baselines.items() for part, value in parts.items()}
 
 
-def _flat(value: Any) -> bool:
+def _flat(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return list({name: None for row in rows for name in row})
 
 
-def _write_csv(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
+def _write_csv(rows: Sequence[Mapping[str, object]], to: Path) -> None:
     with to.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _write_parquet(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
+def _write_parquet(rows: Sequence[Mapping[str, object]], to: Path) -> None:
     import pyarrow  # noqa: PLC0415 - large, and needed for this alone
     from pyarrow import parquet  # noqa: PLC0415
 

@@ -123,7 +123,7 @@ def _shown(distribution: Any, value: Any) -> Any:
     return float(value) if hasattr(distribution, "low") else _plain(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Returns a category as Optuna takes it. It keeps apart values that are equal in Python (1, 1.0, True)."""
     return value if isinstance(value, str) or value is None else f"{type(value).__name__} {value!r}"
 

@@ -181,7 +181,7 @@ class SearchModel:
         self.schedule.load_state_dict(state["schedule"])
 
 
-def copied(value: Any) -> Any:
+def copied(value: object) -> Any:
     """Returns a nested state with its tensors copied to the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
