@@ -131,7 +131,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[Any]]:
+def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[object]]:
     name = _NAMES.get(kind or "", "uniform" if kind is None else "none")
     whole = all(isinstance(end, int) for end in (low, high))
     if log:

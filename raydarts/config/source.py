@@ -52,7 +52,7 @@ def _parse(text: str, file: str) -> Any:
     return loaded
 
 
-def _scalar(value: object, where: Where, path: str) -> Any:
+def _scalar(value: object, where: Where, path: str) -> object:
     """Returns plain scalars. ruamel's keep their spelling."""
     if value is None or isinstance(value, bool):
         return value

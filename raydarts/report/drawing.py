@@ -16,7 +16,7 @@ from raydarts.errors import InputError
 from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.report.drawing_layout import FONT, Array, Cell, Drawn, Edge, arrange, label_half, point_on
 
-_METADATA: dict[str, dict[str, Any]] = {
+_METADATA: dict[str, dict[str, object]] = {
     ".png": {},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},

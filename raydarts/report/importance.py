@@ -34,7 +34,7 @@ class Importance:
 
 @dataclass(frozen=True)
 class _Row:
-    choices: Mapping[str, Any]
+    choices: Mapping[str, object]
     value: float
 
 
@@ -119,7 +119,7 @@ def _distribution(setting: Setting) -> Any:
     return optuna.distributions.CategoricalDistribution([_plain(value) for value in setting.values])
 
 
-def _shown(distribution: Any, value: Any) -> Any:
+def _shown(distribution: Any, value: Any) -> object:
     return float(value) if hasattr(distribution, "low") else _plain(value)
 
 

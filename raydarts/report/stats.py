@@ -64,7 +64,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def codes(values: Sequence[object]) -> npt.NDArray[np.int64]:
     """Returns each value's number among the distinct ones, in order of first use."""
-    seen: dict[Any, int] = {}
+    seen: dict[object, int] = {}
     return np.array([seen.setdefault(value, len(seen)) for value in values], dtype=np.int64)
 
 
@@ -116,8 +116,8 @@ def levels_p(level: Sequence[object], y: Sequence[float], block: Sequence[object
 class Contrast:
     """`more` minus `fewer` level's mean of y at equal blocks, with Tukey's simultaneous 95 % interval."""
 
-    first: Any
-    second: Any
+    first: object
+    second: object
     difference: float
     low: float
     high: float

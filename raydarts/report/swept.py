@@ -72,6 +72,6 @@ def short(name: str) -> str:
     return f"{last} [{', '.join(options)}]" if options else last
 
 
-def _ordered(values: list[Any]) -> tuple[Any, ...]:
+def _ordered(values: list[Any]) -> tuple[object, ...]:
     numbers = sorted(value for value in values if is_number(value))
     return (*numbers, *(value for value in values if not is_number(value)))

@@ -33,7 +33,7 @@ def write_json(path: FilePlace, value: object) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: FilePlace) -> Any:
+def read_json(path: FilePlace) -> object:
     """Returns the value, or None if the file is missing. A damaged file raises ValueError."""
     try:
         return json.loads(read_bytes(path).decode())
@@ -55,7 +55,7 @@ def write_lines(path: FilePlace, values: Iterable[object]) -> None:
     replace_appended(path, "".join(_line(value) for value in values).encode())
 
 
-def read_lines(path: FilePlace) -> list[Any]:
+def read_lines(path: FilePlace) -> list[object]:
     """Returns all whole lines. A line that a kill or a full disk tore is left out."""
     values = []
     for line in read_appended(path).decode(errors="replace").splitlines():
