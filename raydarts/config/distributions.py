@@ -24,7 +24,7 @@ from raydarts.errors import Problem, SpecError, shortened
 
 OPTIONS = ("choice", "grid")
 NUMERIC = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
-"""How many numbers each takes."""
+"""How many numbers each kind takes."""
 KINDS = (*OPTIONS, *NUMERIC)
 Path = tuple[str | int, ...]
 

@@ -70,7 +70,7 @@ SECTIONS = {
     **dict.fromkeys(("seeds",), "write search: {seed: {grid: [0, 1]}}, or evaluate: {seeds: [0, 1]}"),
     **dict.fromkeys(("resources",), "write sweep: {resources: {cpus: 1, gpus: 0}}"),
 }
-"""Keys that other tools' files have at the top, and what to write here."""
+"""Top-level keys of other tools' files, and what to write here."""
 
 
 def hint_for_mapping(value: Mapping[str, Any]) -> str | None:

@@ -48,7 +48,7 @@ from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
 _FOLLOWING = ("score", "model_based")
-"""What `LoadedSpec.to_plain` adds for readers, and follows from the rest."""
+"""Keys that `LoadedSpec.to_plain` adds for readers. They follow from the rest."""
 LARGEST_GRID = 100_000
 
 
@@ -134,7 +134,7 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     presets = expand(root, problems)
     override(root, others)
     inherit(root)
-    outside.allow(outside.names_in(root.plain()))  # whoever gives a spec means what it names
+    outside.allow(outside.names_in(root.plain()))  # the user who gives a spec wants what it names
     loaded = _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
     outside.allow(loaded.outside_names())
     return loaded

@@ -25,9 +25,9 @@ from raydarts.registry import nearest
 
 FOLDER = Path(__file__).parent.parent / "presets"
 KINDS_OF = {"data": "data", "search": "search", "evaluate.training": "training"}
-"""Where `preset` may stand, and presets of which kind."""
+"""The sections that may have `preset`, and the kind of preset."""
 IN_LISTS = {"rungs.*.training": "training", "transfer.*.training": "training", "transfer.*.data": "data"}
-"""The same for the stages that are listed; `*`: an item's number."""
+"""The same for listed stages. `*` is an item's number."""
 ORIGINS = ("paper", "code", "ours")
 
 

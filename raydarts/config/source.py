@@ -107,7 +107,7 @@ def _size(value: object, known: dict[int, int]) -> int:
     """Returns the number of values with aliases unfolded. Each shared part is visited once."""
     items = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
     if id(value) not in known:
-        known[id(value)] = 1  # meanwhile, should it hold itself
+        known[id(value)] = 1  # in case it contains itself
         known[id(value)] = 1 + sum(_size(item, known) for item in items)
     return known[id(value)]
 
@@ -195,7 +195,7 @@ def _assign(root: Node, parts: list[str], new: Node, origin: Where) -> None:
                 node = node.value[index]
             continue
         if isinstance(node.value, str):
-            node.value = {"name": Node(node.value, node.where)}  # a component named shortly gets a setting
+            node.value = {"name": Node(node.value, node.where)}  # a component that is only a name gets a setting
         if not isinstance(node.value, dict):
             node.value = {}
         if last:

@@ -20,7 +20,7 @@ from raydarts.spaces.nasbench201 import NasBench201
 
 _TRIALS = tuple(TrialsSettings.model_fields)
 INHERITED = {"rungs": ("training", "max_skips", *_TRIALS), "transfer": _TRIALS}
-"""What a listed stage has from `evaluate` unless it says otherwise."""
+"""Keys that a listed stage inherits from `evaluate`."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _trained_like(under: Node, here: Node) -> Node:
 
 
 Add = Callable[[str, str], None]
-"""Tells a problem: the dotted path, and what is wrong."""
+"""Reports a problem: the dotted path, and what is wrong."""
 
 
 def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:

@@ -14,7 +14,7 @@ from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.search.settings import SearchSettings
 
 Add = Callable[[str, str], None]
-"""Tells a problem: the dotted path, and what is wrong."""
+"""Reports a problem: the dotted path, and what is wrong."""
 
 
 def check_search(data: DataSettings, drawn: Iterable[SearchSettings], add: Add, where: str = "data") -> None:

@@ -41,7 +41,7 @@ class _Scanner(RoundTripScanner):
         return super().scan_to_next_token()
 
     def fetch_flow_collection_start(self, *arguments: Any, **named: Any) -> None:
-        if self.flow_level > MAX_DEPTH:  # here, since the scanner reads far ahead of the composer, which counts too
+        if self.flow_level > MAX_DEPTH:  # checked here too, because the scanner reads far ahead of the composer
             raise YamlTextError(_TOO_DEEP, self.reader.line + 1)
         super().fetch_flow_collection_start(*arguments, **named)
 
@@ -54,7 +54,7 @@ class _Scanner(RoundTripScanner):
             return super().scan_plain_spaces(indent, start_mark)
         self.reader.forward(length)
         if self.reader.peek() in "\0\r\n\x85\u2028\u2029":
-            return super().scan_plain_spaces(indent, start_mark)  # what follows: the text goes on in the next line
+            return super().scan_plain_spaces(indent, start_mark)  # the text continues in the next line
         return [between]
 
     def scan_block_scalar_ignored_line(self, start_mark: object) -> object:

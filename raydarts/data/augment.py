@@ -30,7 +30,7 @@ def crop_and_flip(
         columns = torch.where(flipped, columns.flip(1), columns)
     if not (padding or settings.flip):
         return images
-    # Pixels numbered through the whole batch: one flat gather is faster than three indices.
+    # Pixels are numbered through the whole batch, because one flat gather is faster than three indices.
     first = torch.arange(count, device=device)[:, None] * (height + 2 * padding)
     pixels = ((first + rows) * (width + 2 * padding))[:, :, None] + columns[:, None, :]
     return images.reshape(-1, channels).index_select(0, pixels.flatten()).view(count, height, width, channels)
@@ -55,5 +55,5 @@ def cut_out_(values: Tensor, length: int, probability: float, generator: torch.G
     low, high = length // 2, length - length // 2
     in_rows = ((rows >= y - low) & (rows < y + high) & has).to(values.dtype)
     in_columns = ((columns >= x - low) & (columns < x + high)).to(values.dtype)
-    # A product of floats: masks of booleans cost several times as much on a CPU.
+    # It multiplies floats, because boolean masks cost several times as much on a CPU.
     values.view(count, height, width * channels).mul_(1 - in_rows[:, :, None] * in_columns[:, None, :])

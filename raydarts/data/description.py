@@ -22,7 +22,7 @@ from raydarts.errors import DataError
 _NAMED = 12
 _HEADS = 2000
 _MOST_BYTES = 4e9
-"""Of pixels that are compared with each other: some seconds."""
+"""Most bytes of pixels that are compared with each other. That takes some seconds."""
 
 
 def described(settings: DataSettings, *, load: bool) -> list[str]:

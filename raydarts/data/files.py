@@ -29,7 +29,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image upright, by its EXIF orientation; 1: it is upright."""
+"""The operation that turns an image upright, for each EXIF orientation. 1 is upright."""
 _AT_ONCE = 256
 _LONGEST = 1000
 _NAMED = 10
@@ -139,7 +139,7 @@ def _decoded(path: str, as_seen: bool) -> Image.Image:
             if not as_seen:
                 return file.convert("RGB")
             image = _on_white(file) if file.has_transparency_data else file.convert("RGB")
-            turn = _UPRIGHT.get(_orientation(file))  # asked after decoding, which turns a TIFF by itself
+            turn = _UPRIGHT.get(_orientation(file))  # read after decoding, because decoding turns a TIFF
             return image if turn is None else image.transpose(turn)
     except DataError:
         raise
@@ -189,7 +189,7 @@ def _orientation(file: Image.Image) -> int:
     """Returns the EXIF orientation, or 1 (upright) if the file has none that can be read."""
     try:
         return int(file.getexif().get(_ORIENTATION, 1))
-    except Exception:  # the pixels are whole, whatever is in the EXIF block
+    except Exception:  # the pixels are intact, whatever the EXIF block holds
         return 1
 
 

@@ -31,7 +31,7 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_DEFLATE = 1032  # no deflated stream holds more than so many times its length
+_DEFLATE = 1032  # a deflated stream holds at most this many times its length
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 

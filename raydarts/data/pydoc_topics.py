@@ -14,7 +14,7 @@ from raydarts.data.text import Line, Text, TextTokens, as_line, frequent_vocabul
 from raydarts.units import Tokens
 
 _TOKEN = re.compile(r"[a-z_][a-z_0-9]*|[0-9]+|[^\sa-z0-9_]")
-_TENTHS = (8, 9)  # of each topic's lines: training up to the first, validation up to the second, test to the end
+_TENTHS = (8, 9)  # training text ends at the first, validation text at the second, test text at the last line
 NUMBER = "N"
 
 

@@ -98,7 +98,7 @@ class TextSettings(Settings):
 
 
 IMAGES_ALONE: dict[str, object] = {"validation_fraction": 0.1, "split_seed": 0, "mean": None, "std": None}
-"""Keys that only images have, with the value each has where it is left out."""
+"""Keys that only images have, with their defaults."""
 
 
 class DataSettings(Settings):
@@ -168,7 +168,7 @@ class DataSettings(Settings):
     @field_validator(*IMAGES_ALONE)
     @classmethod
     def _of_images(cls, value: object, info: ValidationInfo) -> object:
-        if "dataset" not in info.data:  # told already
+        if "dataset" not in info.data:  # reported already
             return value
         dataset, key = info.data["dataset"], str(info.field_name)
         if _kind(dataset) == "image":

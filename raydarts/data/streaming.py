@@ -21,7 +21,7 @@ from raydarts.errors import DataError
 from raydarts.streams import Share
 
 Request = tuple[int, int | None]
-"""Which image (position in the part), and the seed of its random window (None: its middle)."""
+"""The image's position in the part, and the seed of its random window (None: the middle)."""
 
 _WITHOUT_FORK = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 

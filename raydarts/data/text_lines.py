@@ -14,7 +14,7 @@ from raydarts.errors import DataError
 _MARK = "\ufeff"
 _OTHER_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 _TIMES = 16
-"""So many times a file's size its words take in memory, about."""
+"""About how many times a file's size its words take in memory."""
 
 
 def lines_of(path: Path) -> Iterator[str]:

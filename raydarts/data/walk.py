@@ -12,13 +12,13 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"),
 )
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"RIFF")
-"""Of JPEG, PNG, GIF, BMP, TIFF and WebP files."""
+"""The first bytes of JPEG, PNG, GIF, BMP, TIFF and WebP files."""
 _EXAMPLES = 3
 _ONE_CLASS = "an image has one class: remove one of them"
 HIDDEN, TWICE = "passed over, hidden", "taken twice, by links within one class"
 
 Key = tuple[int, int]
-"""What a folder or file is, whatever paths lead to it: its device and inode."""
+"""The identity of a folder or file on any path: its device and inode."""
 
 
 class Walk:
@@ -57,7 +57,7 @@ class Walk:
         if not self.images:
             what = "images that lie in no class" if loose else "no class folders"
             self.problems.append(f"{self.folder}: {what}; images are looked for in {self.folder}/CLASS/IMAGE")
-        if not self.problems:  # else they say why a class is empty
+        if not self.problems:  # otherwise they say why a class is empty
             empty = [self.folder / name for name, files in self.images.items() if not files]
             self.problems += [f"{folder}: no images in it ({', '.join(SUFFIXES)})" for folder in empty]
 
@@ -184,7 +184,7 @@ def is_image(entry: os.DirEntry[str]) -> bool:
     """Decides by the file's suffix. A name without a suffix is decided by the file's first bytes."""
     if "." in entry.name:
         return _has_suffix(entry.name)
-    if not _is_file(entry):  # to open a pipe would wait for ever
+    if not _is_file(entry):  # opening a pipe would wait for ever
         return False
     try:
         with Path(entry.path).open("rb") as file:

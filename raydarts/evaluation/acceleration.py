@@ -83,7 +83,7 @@ class Acceleration:
         """Returns images `(n, channels, H, W)`, which arrive channels last, in the chosen layout."""
         if self.settings.channels_last:
             return images
-        return images.clone(memory_format=torch.contiguous_format)  # of one channel, contiguous() would do nothing
+        return images.clone(memory_format=torch.contiguous_format)  # contiguous() would do nothing for one channel
 
     def autocast(self) -> AbstractContextManager[None]:
         mixed = self.settings.amp != "off"

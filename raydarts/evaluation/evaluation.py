@@ -126,7 +126,7 @@ class Evaluation:
             loss = self._cross_entropy(logits, batch.targets)
             if auxiliary is not None:
                 loss = loss + settings.network.auxiliary_weight * self._cross_entropy(auxiliary, batch.targets)
-        # The mean of all processes, so that all stop where one must.
+        # The mean over the processes, so that all stop if one must.
         require_finite(
             self.team.mean(loss), "training loss", self.epoch + 1, number, lambda: self._blamed(batch, number, logits)
         )

@@ -55,7 +55,7 @@ class LanguageSettings(Settings):
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.tf32 and around.gpus == 0:
             yield Idle("tf32", "is for GPUs, and a trial is given none (resources.gpus is 0); leave it out")
-        # Averaging begins after epoch nonmonotone + 2 at the earliest, and acts in the epochs after it.
+        # Averaging starts after epoch nonmonotone + 2 at the earliest. It acts in later epochs.
         if self.nonmonotone is not None and self.nonmonotone + 2 >= self.epochs:
             yield Idle(
                 "nonmonotone",

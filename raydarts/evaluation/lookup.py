@@ -100,7 +100,7 @@ class Lookup:
         return self.epoch >= self.epochs
 
     def _accuracies(self) -> tuple[float | None, float | None]:
-        row = read_table(self.settings).get(replace(self.genotype, space=None).id)  # a table knows cells alone
+        row = read_table(self.settings).get(replace(self.genotype, space=None).id)  # a table knows only cells
         if row is None:
             raise TrialError(f"{self.settings.file}: has no row for genotype {self.genotype.id}")
         return row

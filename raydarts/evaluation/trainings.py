@@ -14,9 +14,9 @@ from raydarts.registry import nearest, parse_strictly
 
 TrainingSettings = EvaluationSettings | LanguageSettings
 SETTINGS: dict[str, type[TrainingSettings]] = {"image": EvaluationSettings, "language": LanguageSettings}
-"""By `evaluate.training.name`."""
+"""The settings class of each `evaluate.training.name`."""
 FOR_KIND = {"image": "image", "text": "language"}
-"""By a data set's `KIND`: which training it is for."""
+"""The training for each `KIND` of data set."""
 
 
 class ChooseTraining:

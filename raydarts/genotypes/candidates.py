@@ -106,7 +106,7 @@ def _program(text: str) -> ast.Module | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's own, of the text: odd escapes and comparisons
+            warnings.simplefilter("ignore")  # Python's warnings about the text: odd escapes and comparisons
             return ast.parse(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None

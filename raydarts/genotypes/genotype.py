@@ -43,7 +43,7 @@ _INPUTS = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 1}
 _PER_NODE = {"normal": 2, "reduce": 2, "recurrent": 1, "cell": 0}  # edges in the flat form; a `cell` has none
 _MOST_NODES, _MOST_EDGES = 1000, 10_000
 OF_OWN_SPACES = ("space", "skip")
-"""What a genotype of such a space has beside its cells."""
+"""Further keys of a genotype of such a space."""
 
 _PRIMITIVE = re.compile(r"^[\w.:-]{1,100}$", re.ASCII)
 
@@ -153,7 +153,7 @@ class Genotype:
         plain: dict[str, Any] = {}
         for name, cell in self.cells:
             nested = [[list(edge) for edge in node] for node in cell.nodes]
-            # Flat only where reading it back cannot err: as many edges a node as published, the last node concatenated.
+            # Flat only if it reads back correctly: as many edges a node as published, the last node concatenated.
             usual = {len(node) for node in cell.nodes} == {_PER_NODE[name]}
             last = _INPUTS[name] + len(cell.nodes) - 1
             flat = usual and max(cell.concat) == last

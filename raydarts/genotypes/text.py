@@ -137,7 +137,7 @@ def _from_json(text: str, where: str) -> object:
         return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise GenotypeError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # our own refusals; numbers of thousands of digits; nesting
+    except (ValueError, RecursionError) as error:  # our own errors, numbers with thousands of digits, and deep nesting
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         reason = "a number of thousands of digits" if "set_int_max_str_digits" in reason else reason
         raise GenotypeError(f"{where}: not a JSON text of a genotype: {reason}") from error

@@ -39,9 +39,9 @@ _TITLES = {"normal": "normal cell", "reduce": "reduction cell", "recurrent": "re
 _INPUTS = {"normal": ("$c_{k-2}$", "$c_{k-1}$"), "recurrent": ("$x_t$\n$h_{t-1}$",), "cell": ("$c_{k-1}$",)}
 _DASHES = {"skip": (0, (4, 2)), "identity": (0, (4, 2)), "none": (0, (1, 2))}
 MOST_EDGES = 600
-"""Most edges of a genotype that is drawn, those to the output among them. Nobody can read a picture of more."""
+"""Most edges of a drawn genotype, with those to the output. Nobody can read a picture of more."""
 _MOST_PIXELS = 12e6
-"""Of a .png: to pack more takes seconds."""
+"""Most pixels of a .png. Packing more takes seconds."""
 _OTHER, _GREY, _INK = "#56B4E9", "#B0B0B0", "#222222"
 _FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
 

@@ -23,7 +23,7 @@ _BENDS = (0.0, 0.15, -0.15, 0.3, -0.3, 0.5, -0.5, 0.75, -0.75, 1.05, -1.05, 1.4,
 _PLACES = np.array([0.5, 0.42, 0.58, 0.34, 0.66, 0.27, 0.73, 0.2, 0.8])
 _HARD = 1000.0
 _CAREFUL = 30
-"""Most edges of a cell in which every curve is compared with every other; the time grows with their third power."""
+"""Most edges for which every curve is compared with every other. The time grows with their third power."""
 _SWEEPS = 8
 
 
@@ -276,7 +276,7 @@ def _arrange_large(cell: Cell) -> tuple[Array, list[Drawn]]:
         for column in columns if sweep % 2 == 0 else columns[::-1]:
             column.sort(key=lambda node: float(np.mean(height[neighbours[node]])) if neighbours[node] else 0.0)
             for place, node in enumerate(column):
-                # Columns of one node alternate, or an edge over several columns would run through all between.
+                # Columns of one node alternate. Otherwise an edge over several columns would run through all between.
                 height[node] = (place - (len(column) - 1) / 2) * 2 * _DY or (depth[node] % 3 - 1) * _DY
     xy = np.column_stack([np.array(depth) * _DX, height])
     half = [label_half(edge.label) for edge in cell.edges]

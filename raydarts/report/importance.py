@@ -14,7 +14,7 @@ _TREES = 16
 PED = "PED-ANOVA (Optuna's PedAnovaImportanceEvaluator: reaching the best tenth)"
 FANOVA = f"fANOVA (Optuna's FanovaImportanceEvaluator, {_TREES} trees: share of variance)"
 FEWEST = 20
-"""Completed trials; of fewer the best tenth is one trial, which says nothing."""
+"""Fewest completed trials. With fewer the best tenth is one trial, which says nothing."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from raydarts.report.gather import Run
 from raydarts.report.wording import listed, percent, score_with_unit
 
 _NAMED = 10
-"""As many damaged parts are named."""
+"""How many damaged parts are named."""
 
 
 def counts(run: Run) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float64]
 ALPHA = 0.05
 DRAWS = 4999
 """Permutations of a test; the smallest possible p is 1 / (DRAWS + 1)."""
-_SEED = 20190625  # of the permutations: the same run gives the same p
+_SEED = 20190625  # seed of the permutations, so that the same run gives the same p
 _CHUNK = 2_000_000  # numbers held at a time
 
 

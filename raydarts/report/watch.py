@@ -14,7 +14,7 @@ from raydarts.storage.place import Place
 
 _ENDED = ("completed", "failed", "interrupted", "halted")
 _CHANGING = ("left",)
-"""What is another at each look, and by itself no news."""
+"""Values that change every time and are no news."""
 
 
 def follow(path: Place, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -12,11 +12,11 @@ from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import plan_stages
 
 _OF_KIND = {"augment": "image", "text": "text"}
-"""Settings that only data of one kind have."""
+"""Settings for only one kind of data."""
 
 Place = tuple[str | int, ...]
 Refusal = tuple[Place, str]
-"""Where in the settings, and what is wrong there."""
+"""The place in the settings, and what is wrong there."""
 
 
 def refusals(settings: SearchSettings) -> list[Refusal]:

@@ -226,7 +226,7 @@ class Search:
         return self.measuring.eigenvalue(self.model)
 
     def _maybe_stop(self, report: EpochReport) -> None:
-        asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch
+        asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # every remedy sees every epoch
         first = next((index for index, answer in enumerate(asked) if answer is not None), None)
         stop = None if first is None else asked[first]
         if first is not None and stop is not None and stop.go_on_with is not None:
@@ -296,7 +296,7 @@ class Search:
     def load_state_dict(self, state: State) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
         self.candidates = state["candidates"]
-        if state["tuning"]:  # no epoch of the search proper is left to say how far the annealing has come
+        if state["tuning"]:  # no epoch of the search follows that would set the annealing
             self._anneal(moment(self.stages, self.settings.epochs - 1))
         for regularizer, saved in zip(self.regularizers, state["regularizers"], strict=True):
             regularizer.load_state_dict(saved)

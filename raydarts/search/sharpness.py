@@ -92,7 +92,7 @@ class Sharpness:
         self.settings = settings
         self._eigenvalues: list[tuple[int, float]] = []  # (epoch, eigenvalue)
         self._seen = 0  # the last epoch reported
-        self._first = 1  # the earliest epoch that may be returned to
+        self._first = 1  # the earliest epoch to which the search may return
 
     def on_epoch_start(self, now: Moment) -> None:
         if now.stage_epoch == 0:

@@ -13,7 +13,7 @@ __all__ = ["CellGenotype", "CellSpec", "Edge", "Genotype", "Space", "space_of"]
 
 
 def __getattr__(name: str) -> object:
-    # Spaces load torch, which whoever only reads genotypes does not need: a trial's process waits for it, 270 MB of it.
+    # Spaces load torch (270 MB). Code that only reads genotypes does not need it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from raydarts.spaces import base  # noqa: PLC0415

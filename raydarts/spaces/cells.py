@@ -15,7 +15,7 @@ from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, override
 from raydarts.streams import WHOLE
 
 Keys = tuple[str | None, ...]
-"""The modules of an edge's candidates, by name; None: adds nothing."""
+"""The modules of an edge's candidates, by name. None adds nothing."""
 
 
 def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool) -> nn.Module:
@@ -86,7 +86,7 @@ class MixedGraph(Mixed):
             tuple(self._add(edge, primitive, normalised) for primitive in candidates)
             for edge, candidates in zip(self.edges, spec.candidates, strict=True)
         )
-        # The one that narrows what candidates see widens their sum first: the others act on all channels.
+        # The transform that narrows the channels widens the sum first, so that the others act on all channels.
         self.transforms = transforms = tuple(sorted(transforms, key=lambda t: not overrides(t, "share")))
         self.on_operation = tuple(t for t in transforms if overrides(t, "on_operation"))
         self.extras = nn.ModuleDict()
@@ -231,7 +231,7 @@ class DropPath:
         return self.share.of(mask.bernoulli_(keep, generator=self.generator)) / keep
 
     def __call__(self, x: Tensor, path: int) -> Tensor:
-        # A compiled pass reads nothing here but `drawn`: a probability that changes would compile it anew.
+        # A compiled pass reads only `drawn` here. A changing probability would compile it again.
         if self.drawn is not None:
             return x * self.drawn[path].to(x.dtype)
         if self.probability == 0.0:

@@ -44,7 +44,7 @@ class DartsCnn(CellSpace):
         return list(STRIDED)
 
     def owns(self, genotype: Genotype) -> bool:
-        # Genotypes of other papers too: primitives this space does not search, any number of nodes.
+        # Genotypes of other papers fit too, with primitives that this space does not search and any number of nodes.
         return set(genotype.cell_types) == set(CELL_TYPES) and all(
             is_strided(primitive) for _, cell in genotype.cells for primitive, _ in cell.edges()
         )

@@ -37,7 +37,7 @@ class Norm(nn.BatchNorm2d):
             x,
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
-            weight=scale.expand(self.num_features).contiguous(),  # the CPU's kernel does not look at its stride
+            weight=scale.expand(self.num_features).contiguous(),  # the CPU's kernel ignores its stride
             training=self.training,
             momentum=self.momentum,  # type: ignore[arg-type]
             eps=self.eps,
@@ -49,7 +49,7 @@ class Operation(nn.Module):
 
     PREACTIVATED: ClassVar[bool] = False
     SHARED: ClassVar[bool] = False
-    halves: bool = False  # `forward` takes its input's `Halved` too, where the caller has it
+    halves: bool = False  # `forward` also takes its input's `Halved`, if the caller has it
 
 
 class Normed(Operation):
@@ -76,7 +76,7 @@ class SepConv(Normed):
             DepthwiseConv2d(channels, kernel, stride),
             nn.Conv2d(channels, channels, 1, bias=False),
             Norm(channels, affine=affine),
-            nn.ReLU(inplace=True),  # the gradient of a batch norm needs its input alone
+            nn.ReLU(inplace=True),  # the gradient of a batch norm needs only its input
             DepthwiseConv2d(channels, kernel),
             nn.Conv2d(channels, channels, 1, bias=False),
         )
@@ -171,7 +171,7 @@ class FactorizedReduce(Operation):
         self.norm = Norm(channels_out, affine=affine)
 
     def forward(self, x: Tensor, scale: Tensor | None = None, halved: Halved | None = None) -> Tensor:
-        # A 1x1 convolution of stride 2 is one of stride 1 on every second pixel. Written so because
+        # A 1x1 convolution of stride 2 equals one of stride 1 on every second pixel. It is written so because
         # oneDNN's backward pass of the former corrupts the heap on CPUs where the input has few
         # channels (torch 2.14.1: "corrupted double-linked list").
         halved = halved or Halved(x)

@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "identity": lambda h: h,
 }
-"""What a candidate applies; `none` gives zeros."""
+"""The function of each candidate. `none` gives zeros."""
 
 
 @cache
@@ -127,7 +127,7 @@ class _Model(nn.Module):
 
     def _penalty(self, raw: Tensor, dropped: Tensor) -> Tensor:
         penalty = self.settings.activation_regularization * dropped.square().mean()
-        if len(raw) > 1:  # of a single step there is no difference
+        if len(raw) > 1:  # a single step has no difference
             penalty = penalty + self.settings.slowness * (raw[1:] - raw[:-1]).square().mean()
         return penalty
 
@@ -172,7 +172,7 @@ class MixedRecurrent(Mixed):
             raise InputError("a remedy that gives the candidates a part of the channels does not fit a recurrent cell")
         self.spec = spec
         for name in self.primitives:
-            activation(name)  # an unknown one is refused before anything is trained
+            activation(name)  # raises for an unknown name before anything is trained
         self.edges = tuple(MixedEdge(0, CELL_TYPE, index, *edge, 1, units) for index, edge in enumerate(spec.edges))
         self.norm = nn.BatchNorm1d(units, affine=False)
         self.transforms = tuple(transforms)
@@ -192,7 +192,7 @@ class MixedRecurrent(Mixed):
         """Turns `(..., num_edges, num_ops)` into a table `(..., predecessors, primitives)` for each node. 0 means no
         candidate.
         """
-        if self.skips_zeros:  # what takes no part has no gradient either
+        if self.skips_zeros:  # a candidate that is left out has no gradient
             arch_weights = arch_weights * (arch_weights.detach() != 0)
         columns = [
             [self.primitives.index(name) if name in self.primitives else len(self.primitives) for name in row]

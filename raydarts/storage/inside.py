@@ -32,7 +32,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _LARGEST = 1 << 30
-"""Bytes of a file that is read as text; a larger one is none that raydarts wrote."""
+"""Most bytes of a file that is read as text. raydarts writes no larger one."""
 
 
 def is_part(name: str) -> bool:
@@ -158,7 +158,7 @@ class Inside:
     def open(self, flags: int) -> int:
         """Returns a descriptor of this regular file. The caller closes it."""
         with self.parent._folder() as above:
-            self._check(above)  # first: a socket cannot be opened, and a device might do anything
+            self._check(above)  # checked first, because a socket cannot be opened and a device might do anything
             descriptor = os.open(self.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=above)
             if (kind := kind_of(os.fstat(descriptor).st_mode)) is not None:
                 os.close(descriptor)
@@ -208,9 +208,9 @@ class Inside:
             if not (again and end == line):  # written before, but not known to be on the disk
                 whole = line if end.endswith(b"\n") or not size else b"\n" + line
                 written = file.write(whole)
-                while written < len(whole):  # a disk that is nearly full takes a part; the next write says so
+                while written < len(whole):  # a nearly full disk takes only a part, and the next write raises
                     written += file.write(whole[written:])
-            os.fsync(file.fileno())  # a checkpoint that outlives a loss of power must not claim a row that does not
+            os.fsync(file.fileno())  # after a loss of power a checkpoint must not claim a row that was lost
 
     def read_appended(self) -> bytes:
         """Returns everything appended, or nothing."""

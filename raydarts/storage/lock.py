@@ -31,10 +31,10 @@ from raydarts.storage.objects import Entry, ObjectPlace
 from raydarts.storage.place import Place
 
 BEAT, LEASE, MARGIN = 10.0, 60.0, 15.0
-"""Seconds between two signs of life, until one is taken for dead, and by which it stops before that."""
+"""Seconds between two signs of life, until a driver counts as dead, and by how much earlier it stops."""
 _HOLDER = re.compile(rb"(\d+ on [^\n]*\n)?")
 Check = Callable[[], None]
-"""Raises where the lock was lost."""
+"""Raises if the lock was lost."""
 
 
 def _nothing() -> None:
@@ -94,7 +94,7 @@ def _flock(folder: Path) -> Iterator[None]:
             written = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             holder = "".join(each for each in written if each.isprintable()) or "unknown"
             raise _in_use(folder, holder) from error
-        if not _HOLDER.fullmatch(os.pread(descriptor, 1000, 0)):  # what is written over must be a lock
+        if not _HOLDER.fullmatch(os.pread(descriptor, 1000, 0)):  # only a lock may be overwritten
             raise DamagedError(f"{folder / 'lock'}: is no lock of raydarts; remove it, or put it where it belongs")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} on {platform.node()}\n".encode(), 0)
@@ -150,7 +150,7 @@ class _Lease:
         try:
             self._place.unlink(missing_ok=True)
         except OSError:
-            return  # it runs out by itself
+            return  # the lease runs out without help
 
     def _put(self) -> None:
         began = time.monotonic()
@@ -162,7 +162,7 @@ class _Lease:
             try:
                 self._put()
             except OSError:
-                continue  # `check` says so where it lasts
+                continue  # `check` raises if it lasts
 
 
 def _machine() -> dict[str, object]:

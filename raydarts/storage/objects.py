@@ -255,7 +255,7 @@ class ObjectPlace:
     def _keep(self, tail: _Tail) -> None:
         _tails.pop(self, None)
         _tails[self] = tail
-        while len(_tails) > _TAILS:  # one that is let go costs a part more
+        while len(_tails) > _TAILS:  # forgetting one costs one more part
             _tails.pop(next(iter(_tails)))
 
     def forget_tails(self) -> None:

@@ -15,7 +15,7 @@ logger = logging.getLogger("raydarts")
 T = TypeVar("T")
 
 SECONDS = "RAYDARTS_STORAGE_RETRY_SECONDS"
-"""Environment variable: for how long an operation is tried again. 0: never."""
+"""Environment variable: the seconds for which an operation is retried. 0: never."""
 _DEFAULT_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _NAMES = (

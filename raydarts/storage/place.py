@@ -21,9 +21,9 @@ from raydarts.storage.objects import SCHEMES, Entry, ObjectPlace
 from raydarts.storage.patience import patiently
 
 Place = Path | ObjectPlace
-"""What a user names: a file, a run, what holds runs."""
+"""What a user names: a file, a run, or the folder of runs."""
 FilePlace = Place | Inside
-"""Those, and what lies in a run."""
+"""The same, and places inside a run."""
 T = TypeVar("T")
 R = TypeVar("R")
 _URI = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):/(/?)")

@@ -46,7 +46,7 @@ class ExactHvp(UnrolledEstimator):
         with weights_restored(weights):
             k = clip_coefficient(objective, first, self.settings.grad_clip)
             alpha_gradients, v, alpha_loss = look_ahead(objective, first, alpha_batch, optimizer, xi, k)
-        # The graph is made after the weights are back: moved in place, its saved tensors would be stale.
+        # The graph is made after the weights are restored. Moving them in place would make its tensors stale.
         with objective.virtual():
             loss = objective.weight_loss(weight_batch)
             product = self._product(objective, loss.value, v)

@@ -32,7 +32,7 @@ class AlphaWarmup(Regularizer):
         "By default PC-DARTS' 15 epochs on CIFAR (35 of 50 on ImageNet); 10 are P-DARTS' and DrNAS' in each stage."
     )
     NEUTRAL = {"epochs": 0}
-    # By default it rests longer than two epochs, which is refused: alpha would never learn.
+    # The default is longer than two epochs. That is refused, because alpha would never learn.
     CONTRACT: ClassVar[Mapping[str, object]] = {"epochs": 1}
 
     class Settings(registry.Settings):

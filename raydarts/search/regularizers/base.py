@@ -42,7 +42,7 @@ class Regularizer(Member):
         if self.from_zero and around.epochs == 1 and self.effective(self.settings) is not None:
             yield Idle("", "rises from 0 in the first epoch, and a search has 1 epoch; raise epochs, or leave it out")
 
-    # What is asked before the first epoch.
+    # Hooks before the first epoch.
 
     def check(self, space: Space, epochs: int) -> None:
         """Raises `InputError` if these settings make no sense in the space. Called when a spec is read."""
@@ -87,7 +87,7 @@ class Regularizer(Member):
         `objective` holds the supernet. `space` is what this stage searches.
         """
 
-    # What acts in every step.
+    # Hooks in every step.
 
     def on_arch_weights(self, arch_weights: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns the changed arch weights, in every pass and for the selection. Several act in list order.
@@ -134,7 +134,7 @@ class Regularizer(Member):
         """
         return frozenset()
 
-    # What acts at an epoch's start and end.
+    # Hooks at the start and end of an epoch.
 
     def on_epoch_start(self, now: Moment) -> None:
         """Receives the position of the search, for annealing. Called in list order."""

@@ -39,7 +39,7 @@ class DartsAda(Regularizer):
     ) + sharpness.DIFFERS
     NEUTRAL = {"ratio": None}
     OVERRIDES = ("weight_decay",)
-    # By default it compares epochs 12 apart; with these it returns from the second epoch to the first.
+    # The default compares epochs that are 12 apart. These settings return from the second epoch to the first.
     CONTRACT: ClassVar[Mapping[str, object]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 
     class Settings(sharpness.SharpnessSettings):

@@ -24,7 +24,7 @@ class DartsEs(Regularizer):
     DIFFERS = sharpness.DIFFERS
     NEUTRAL = {"ratio": None}
     CONFLICTS = {"regularizer:darts_ada": "both act on the same rise, one by stopping, the other by going on"}
-    # By default it compares epochs 12 apart; with these it stops after the second.
+    # The default compares epochs that are 12 apart. These settings stop after the second epoch.
     CONTRACT: ClassVar[Mapping[str, object]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 
     class Settings(sharpness.SharpnessSettings):

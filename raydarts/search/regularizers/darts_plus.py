@@ -92,7 +92,7 @@ class DartsPlus(Regularizer):
         "of the authors."
     )
     NEUTRAL = {"max_skips": None, "stable_epochs": None}
-    # By default neither criterion need be met within two epochs; with these it stops after the first.
+    # The default criteria may not be met within two epochs. These stop after the first epoch.
     CONTRACT: ClassVar[Mapping[str, object]] = {"max_skips": None, "stable_epochs": 1}
 
     class Settings(registry.Settings):

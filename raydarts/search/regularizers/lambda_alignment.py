@@ -43,7 +43,7 @@ class LambdaAlignment(Regularizer):
     NEUTRAL = {"strength": 0.0}
     CONTRACT: ClassVar[Mapping[str, object]] = {
         "reduction": True
-    }  # of three layers one is normal, and one layer cannot be aligned
+    }  # three layers have one normal cell, and a single layer cannot be aligned
     FORMULA = (
         "dL_train/dw - strength * progress * d/dw mean over k < l of cos(g_k, g_l), g_k = dL_train/d(arch_weights_k)"
     )
@@ -112,7 +112,7 @@ class LambdaAlignment(Regularizer):
         if self._weight == 0.0:
             return None
         objective: Objective = step.objective
-        objective.begin_alpha_step()  # a draw of this step's own, also where alpha rests
+        objective.begin_alpha_step()  # this step has its own draw, also while alpha is not trained
         with objective.virtual(), torch.no_grad():
             arch_weights = objective.arch_weights()
         layers = self._aligned(objective.supernet.layers(step.weight_batch.inputs))  # type: ignore[operator]

@@ -104,7 +104,7 @@ class Oles(Regularizer):
     @staticmethod
     def _alpha_batch_gradients(step: Step, positions: Sequence[int]) -> list[Tensor]:
         objective: Objective = step.objective
-        objective.begin_alpha_step()  # a draw of this step's own, also where alpha rests
+        objective.begin_alpha_step()  # this step has its own draw, also while alpha is not trained
         with objective.virtual(), constant(objective.alphas):
             loss = objective.data_loss(step.alpha_batch, objective.arch_weights())
             return gradients_of(loss.value, [objective.weights[position] for position in positions])

@@ -63,7 +63,7 @@ class PartialChannels(Regularizer):
         "is odd the pooling rounds up, as the candidates do (the authors' code fails there)."
     )
     CONFLICTS = {"space:darts-rnn": "its states are vectors, all of whose entries a gate mixes; they have no channels"}
-    CONTRACT: ClassVar[Mapping[str, object]] = {"k": 2}  # 4 does not divide the two channels there
+    CONTRACT: ClassVar[Mapping[str, object]] = {"k": 2}  # 4 does not divide the two channels of the contract tests
 
     class Settings(registry.Settings):
         k: Part | tuple[Part, ...] = Field(

@@ -11,7 +11,7 @@ from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.units import Pixels
 
-_SIDE = 32  # of the images that the length is given for
+_SIDE = 32  # side of the images that `length` refers to
 
 
 class ScheduledCutout(Regularizer):

@@ -119,7 +119,7 @@ class Sdarts(Regularizer):
                 )
                 for name, value in arch_weights.items()
             }
-            # What a selection has decided stays decided.
+            # The perturbation does not change what a selection has decided.
             arch_weights.update(objective.project(dict(self.perturbed(balls, step))))
         yield
 

@@ -15,7 +15,7 @@ from raydarts.states import State
 from raydarts.streams import Streams
 
 Judge = Callable[[Mapping[str, Tensor]], float]
-"""Arch weights by cell type -> the supernet's score with them on the alpha half: accuracy, or of text -loss."""
+"""Arch weights by cell type -> the supernet's score on the alpha half: accuracy, or on text -loss."""
 
 
 def require_edges(space: Space, edges_per_node: int | None) -> None:

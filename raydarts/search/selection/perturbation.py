@@ -82,7 +82,7 @@ class Perturbation(Selection):
         self._generator: torch.Generator | None = None
         self._rows: dict[str, dict[int, list[float]]] = {}
         self._pruned: dict[str, list[int]] = {}
-        self._imposed: dict[str, tuple[Tensor, Tensor]] = {}  # of each cell type: which edges are decided, their rows
+        self._imposed: dict[str, tuple[Tensor, Tensor]] = {}  # for each cell type: the decided edges and their rows
 
     def bind(self, streams: Streams) -> None:
         self._generator = streams["perturbation"]
@@ -101,7 +101,7 @@ class Perturbation(Selection):
         if epoch % self.settings.tuning_epochs:
             return
         for name, spec in space.cells.items():
-            # What the cell type before has just decided is imposed already.
+            # The decision of the cell type before is imposed already.
             current = self.project(dict(arch_weights))
             rows, pruned = self._rows.setdefault(name, {}), self._pruned.setdefault(name, [])
             undecided = [edge for edge in range(len(spec.edges)) if edge not in rows]

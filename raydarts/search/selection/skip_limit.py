@@ -35,7 +35,7 @@ class SkipLimit(Argmax):
         "weight to 0, ours to minus infinity: the same for a softmax, and right where others are 0 or below."
     )
 
-    # A cell of one node has seldom more than one skip connection; with one edge a node it picks another cell.
+    # A cell of one node seldom has more than one skip connection. One edge for each node gives another cell.
     CONTRACT: ClassVar[Mapping[str, object]] = {"edges_per_node": 1}
 
     class Settings(Argmax.Settings):
