@@ -1,4 +1,4 @@
-"""The list of every registered choice."""
+"""Lists every registered choice."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def catalogue(family: str | None = None) -> list[dict[str, Any]]:
         families = [family_named(family).name] if family and family not in REMEDIES else list(FAMILIES)
     except UnknownNameError as error:
         raise InputError(f"{error}; 'remedies' lists the remedies of all families, 'presets' the presets") from None
-    found = [(name, member) for name in families for member in members(name).values()]
-    return [_row(name, member) for name, member in found if family not in REMEDIES or member.REMEDY]
+    pairs = [(name, member) for name in families for member in members(name).values()]
+    return [_row(name, member) for name, member in pairs if family not in REMEDIES or member.REMEDY]
 
 
 def _row(family: str, member: type[Member]) -> dict[str, Any]:
@@ -58,7 +58,10 @@ def defaults_of(row: Mapping[str, Any]) -> str:
 
 
 def not_with(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
-    """What a remedy needs and what it cannot be combined with, each with the reason; conflicts told from both sides."""
+    """Returns what a remedy needs and what it cannot be combined with, each with the reason.
+
+    A conflict is shown at both members.
+    """
     sentences = [f"needs {need.replace(':', ' ').replace('|', ' or ')}" for need in row["requires"]]
     for key, reason in row["conflicts"].items():
         sentences.append(f"not with {key.partition(':')[2].replace('|', ', ')}: {reason}")
@@ -74,7 +77,7 @@ def not_with(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """The rows for a terminal. The rows of one family have the settings' types and sentences, else defaults only."""
+    """Returns the rows for a terminal. One family shows types and sentences of its settings, several only defaults."""
     one_family = len({row["family"] for row in rows}) == 1
     drawn = Table(show_lines=True)
     for column in ("family", "name", "what", "settings" if one_family else "defaults", "source"):
@@ -86,7 +89,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 
 def settings_of(row: Mapping[str, Any]) -> Text:
-    """A line for each setting: `epsilon = 0.01 (number > 0): ...`."""
+    """Returns one line for each setting: `epsilon = 0.01 (number > 0): ...`."""
     lines = []
     for each in row["settings"]:
         kind = ", ".join(filter(None, (each["type"], each["unit"])))
@@ -95,7 +98,7 @@ def settings_of(row: Mapping[str, Any]) -> Text:
 
 
 def remedies_table(rows: list[dict[str, Any]]) -> Table:
-    """The remedies for a terminal; what differs from paper and authors' code is in the docs and in `--json`."""
+    """Returns the remedies for a terminal. Differences from paper and authors' code are in the docs and in `--json`."""
     drawn = Table(show_lines=True)
     for column in ("remedy", "what it does", "formula", "defaults", "needs, not with"):
         drawn.add_column(column, overflow="fold")
@@ -107,7 +110,7 @@ def remedies_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def presets_table(rows: list[dict[str, Any]]) -> Table:
-    """Presets (`config.presets.Preset.to_json`) for a terminal."""
+    """Returns presets (`config.presets.Preset.to_json`) for a terminal."""
     drawn = Table(show_lines=True)
     for column in ("preset", "for", "what", "source"):
         drawn.add_column(column, overflow="fold")

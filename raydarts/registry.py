@@ -1,10 +1,10 @@
-"""Families of interchangeable parts, found by themselves.
+"""Families of interchangeable parts. They are discovered automatically.
 
-A *family* is a folder of modules; every class in it that derives from `Member` and sets `NAME` is a
-choice. The YAML, the command line's help, the docs table and the contract tests all ask this module,
-so a new file is a new choice with no edit elsewhere. `package.module:Class` names one from outside.
+A *family* is a folder of modules. Every class in it that derives from `Member` and sets `NAME` is a choice. The YAML,
+the command line's help, the docs tables and the contract tests all use this module. So a new file is a new choice
+without any other edit. `package.module:Class` names one from outside.
 
-Families are imported when first asked for, so `import raydarts.search` loads neither Ray nor Optuna.
+A family is imported when it is first used. So `import raydarts.search` loads neither Ray nor Optuna.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class Idle(NamedTuple):
-    """A setting that does nothing. `key`: its dotted place below what says so (empty: all of that); `why`: a sentence
-    without its subject, with what to write instead: `is 0, and ...; write ...`.
+    """A setting that does nothing.
+
+    `key` is its dotted place below the part that reports it. Empty means all of that part. `why` is a sentence without
+    its subject, with what to write instead: `is 0, and ...; write ...`.
     """
 
     key: str
@@ -38,13 +40,15 @@ class Idle(NamedTuple):
 
 @dataclass(frozen=True)
 class Around:
-    """What a setting may look at beside itself to know whether it does anything.
+    """What a setting may read beside itself to know whether it does anything.
 
-    `section`: the settings of the whole section it stands in (`SearchSettings`, `SweepSettings`, a stage's).
-    `epochs`: the most that a trial of the section runs; `stretch`: the most of them with one network, which are fewer
-    in a search in stages. `jobs`: how many trials there are; of a stage of retraining, how many genotypes it can be
-    given. `gpus`: what each trial has. `distinct`: how many configurations the search has that differ, None where
-    they cannot be counted. `onward`: how many genotypes the stage after it takes, None where there is none.
+    - `section`: the settings of the whole section (`SearchSettings`, `SweepSettings`, a stage's).
+    - `epochs`: the most epochs of a trial of the section.
+    - `stretch`: the most epochs with one network. They are fewer than `epochs` in a search in stages.
+    - `jobs`: the number of trials. For a stage of retraining, the most genotypes it can get.
+    - `gpus`: the GPUs of each trial.
+    - `distinct`: the number of different configurations of the search. None if they cannot be counted.
+    - `onward`: the number of genotypes that the next stage takes. None if there is no next stage.
     """
 
     section: Any
@@ -57,33 +61,36 @@ class Around:
 
 
 class Settings(BaseModel):
-    """Base of all typed settings: frozen, and no key is accepted that nobody reads."""
+    """Base of all typed settings. They are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def idle(self, around: Around) -> Iterator[Idle]:
-        """What of these settings does nothing, and why. Nested settings are asked by themselves."""
+        """Yields the settings that do nothing, with the reason. Nested settings are asked separately."""
         yield from ()
 
     def written(self, key: str) -> bool:
-        """Whether this key stands in the spec (or a preset), so that somebody expects it to act."""
+        """Returns whether this key is in the spec or a preset, so that somebody expects it to act."""
         return key in self.model_fields_set
 
 
 def parse_strictly(model: type[Parsed], value: Any) -> Parsed:
-    """Validate without guessing: a text is no number, `true` no 1; a list does for a tuple, 1 for 1.0."""
+    """Validates without guessing: a text is no number, and `true` is not 1. A list may stand for a tuple, 1 for 1.0."""
     return model.model_validate_json(json.dumps(value), strict=True)
 
 
 class Member:
     """Base of everything that can be chosen by name.
 
-    Subclasses set `NAME` (the name in YAML), `SOURCE` (paper and equation), and a nested `Settings`
-    whose defaults are the published ones. `NEUTRAL` holds the settings under which the member is
-    bit-identical to its absence (None: there are none). `REQUIRES` names what must be chosen beside
-    it, each as `family:name` (`a|b` where either will do); `CONFLICTS` maps what must not be, written alike, to the
-    reason. `REMEDY`: it is a remedy against skip collapse; then `FORMULA` says what it computes and `DIFFERS` where
-    paper, authors' code and ours part. The docstring's first line is its description in the docs.
+    - `NAME`: the name in YAML. `SOURCE`: paper and equation.
+    - `Settings`: nested class whose defaults are the published ones.
+    - `NEUTRAL`: settings under which the member gives the same bits as without it. None: there are none.
+    - `REQUIRES`: what must be chosen beside it, each as `family:name` (`a|b` for either).
+    - `CONFLICTS`: what must not be chosen beside it, in the same form, with the reason.
+    - `REMEDY`: whether it is a remedy against skip collapse. Then `FORMULA` says what it computes, and `DIFFERS` where
+      paper, authors' code and ours differ.
+
+    The docstring's first line is its description in the docs.
     """
 
     NAME: ClassVar[str] = ""
@@ -105,13 +112,13 @@ class Member:
 
     @property
     def registered(self) -> str:
-        """The name that a spec chooses it by: `NAME`, or `module:Class` from outside."""
+        """The name by which a spec chooses it: `NAME`, or `module:Class` from outside."""
         return self.outside_name or self.NAME
 
     def idle(self, around: Around) -> Iterator[Idle]:
-        """What of this member does nothing, and why. A member that acts like nothing at all says so here.
+        """Yields what of this member does nothing, with the reason. A member without any effect says so here.
 
-        Nested settings are asked by themselves. `config.idle` asks, for the plan of a spec.
+        Nested settings are asked separately. `config.idle` asks for the plan of a spec.
         """
         if self.NEUTRAL is not None and self.effective(self.settings) is None:
             shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in self.NEUTRAL.items())
@@ -119,10 +126,10 @@ class Member:
 
     @classmethod
     def effective(cls, settings: BaseModel) -> dict[str, Any] | None:
-        """The simplest component that acts alike, for telling equal configurations apart.
+        """Returns the simplest component that acts the same, to recognise equal configurations.
 
-        None: acts like nothing at all (a regularizer at its NEUTRAL setting). By default the
-        component itself, and None at NEUTRAL.
+        None means no effect (a regularizer at its NEUTRAL setting). By default it is the component itself, and None at
+        NEUTRAL.
         """
         values = settings.model_dump(mode="json")
         if cls.NEUTRAL is not None and all(values[key] == value for key, value in cls.NEUTRAL.items()):
@@ -132,7 +139,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Family:
-    """A family: its folder, what it is called in the plural, what it is for, and which class its members derive from.
+    """A family: its folder, its plural name, its purpose, and the base class of its members.
 
     `base` is a class in the folder's module `base`.
     """
@@ -168,17 +175,17 @@ FAMILIES: dict[str, Family] = {
 
 
 class UnknownNameError(LookupError):
-    """No such member; the message names the allowed ones and the nearest."""
+    """There is no such member. The message names the allowed ones and the nearest."""
 
 
 def nearest(name: str, allowed: list[str]) -> str:
-    """A hint of the nearest right name, or an empty string."""
+    """Returns a hint with the nearest allowed name, or an empty text."""
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.55)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def family_named(name: str) -> Family:
-    """The family called `name` (singular, plural or alias)."""
+    """Returns the family called `name` (singular, plural or alias)."""
     for family in FAMILIES.values():
         if name in (family.name, family.plural, *family.aliases):
             return family
@@ -188,23 +195,23 @@ def family_named(name: str) -> Family:
 
 @cache
 def members(family: str) -> dict[str, type[Member]]:
-    """All shipped members of a family by name, in alphabetical order."""
+    """Returns all shipped members of a family by name, in alphabetical order."""
     package = importlib.import_module(FAMILIES[family].package)
-    found: dict[str, type[Member]] = {}
+    classes: dict[str, type[Member]] = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if info.ispkg:
             continue
         module = importlib.import_module(info.name)
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if issubclass(cls, Member) and "NAME" in vars(cls) and cls.NAME and cls.__module__ == info.name:
-                if cls.NAME in found:
+                if cls.NAME in classes:
                     raise RuntimeError(f"two members of family {family} are called '{cls.NAME}'")
-                found[cls.NAME] = cls
-    return dict(sorted(found.items()))
+                classes[cls.NAME] = cls
+    return dict(sorted(classes.items()))
 
 
 def resolve(family: str, name: str) -> type[Member]:
-    """The class behind a name, or behind `package.module:Class` from outside raydarts."""
+    """Returns the class of a name, or of `package.module:Class` from outside raydarts."""
     if ":" in name:
         return _resolve_external(family, name)
     known = members(family)
@@ -238,7 +245,7 @@ class Component(BaseModel):
     settings: Any
 
     def build(self) -> Any:
-        """An instance of the member."""
+        """Returns an instance of the member."""
         member = self.member(self.settings)
         if outside.is_outside(self.name):
             member.outside_name = self.name
@@ -249,11 +256,11 @@ class Component(BaseModel):
         return resolve(self.family, self.name)
 
     def plain(self) -> dict[str, Any]:
-        """As in YAML, every setting written out."""
+        """Returns the YAML form with every setting."""
         return {"name": self.name, **self.settings.model_dump(mode="json")}
 
     def effective(self) -> dict[str, Any] | None:
-        """See `Member.effective`; a member from outside keeps its `module:Class` name."""
+        """See `Member.effective`. A member from outside keeps its `module:Class` name."""
         plain = self.member.effective(self.settings)
         if plain is not None and plain["name"] == self.member.NAME:
             plain["name"] = self.name
@@ -264,8 +271,8 @@ class Component(BaseModel):
 class Choose:
     """Annotation `Annotated[Component, Choose("estimator")]`: a field that holds one member of a family.
 
-    A nested validation error is raised as it is: `config` unfolds it, so that every problem of a
-    component keeps its own key and line.
+    A nested validation error is raised unchanged. `config` unfolds it, so that every problem of a component keeps its
+    key and line.
     """
 
     family: str
