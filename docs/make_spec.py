@@ -66,8 +66,10 @@ def table(settings: Iterable[Setting]) -> Iterator[str]:
 
 def sections() -> Iterator[str]:
     for model, where in places().items():
-        yield from ["", f"### {', '.join(f'`{place}`' for place in where)}", ""]
         settings, like = described(model), LIKE.get(where[0])
+        name = model.model_fields.get("name")  # of a training; a transfer's has no default
+        kind = "" if name is None or name.is_required() else f" with `name: {name.default}`"
+        yield from ["", f"### {', '.join(f'`{place}`' for place in where)}{kind}", ""]
         if like is not None:
             same = described(MODELS[like])
             settings = [each for each in settings if each not in same]

@@ -93,7 +93,8 @@ def _type(annotation: object, metadata: Iterable[object]) -> str:
     if origin is tuple:
         if len(parts) == 2 and parts[1] is Ellipsis:
             return f"list, each {_type(parts[0], ())}{_limits(marks)}"
-        return f"[{', '.join(_type(part, ()) for part in parts)}]"
+        texts = [_type(part, ()) for part in parts]
+        return f"list of {len(texts)}, each {texts[0]}" if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
     if origin is dict:
         return f"mapping, each value {_type(parts[1], ())}"
     for mark in marks:
