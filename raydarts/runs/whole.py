@@ -9,6 +9,7 @@ from __future__ import annotations
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage
+from raydarts.runs.results import untimed
 from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import Place, entries
@@ -61,7 +62,8 @@ def _check_trial(trial: TrialDirectory, damage: Damage) -> None:
         trial.description()
     result = trial.result()
     rows = trial.rows()
-    trial.times()
+    if lost := untimed(trial, rows, result):
+        damage.note(trial.files / "times.jsonl", DamagedError(f"{trial.path / 'times.jsonl'}: {lost}"))
     trial.failures()
     trial.halted()
     trial.owner()

@@ -27,6 +27,7 @@ FILES = (
     "trials/0001/trial.json",
     "trials/0001/result.json",
     "trials/0001/metrics.jsonl",
+    "trials/0001/times.jsonl",
     "evaluations/c6830f5936-seed3/result.json",
 )
 RESUME_ALONE = {"events.jsonl"}
