@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from raydarts import tracking
-from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.plan import longest
@@ -22,12 +21,14 @@ from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
+from raydarts.execution import drive
+from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.job import Job
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.genotypes.source import GenotypeFile
 from raydarts.registry import Around
-from raydarts.runs import drive, memory
+from raydarts.runs import memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
 from raydarts.runs.score import score_of
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names

@@ -260,7 +260,7 @@ def test_a_trials_file_cannot_name_code_that_its_run_does_not(tmp_path: Path, co
 def test_a_sweeps_worker_loads_no_code_but_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a trial's process does first, in this process."""
     from raydarts.errors import GenotypeError
-    from raydarts.sweep.jobs import job_of, restrict_code
+    from raydarts.execution.jobs import job_of, restrict_code
 
     (tmp_path / "evil_code.py").write_text(EVIL)
     monkeypatch.syspath_prepend(tmp_path)

@@ -15,10 +15,10 @@ from typing import Any
 
 from raydarts.cluster.gate import set_environment
 from raydarts.config.loader import load_spec
+from raydarts.execution.job import Job
+from raydarts.execution.jobs import build_job
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.job import Job
 from raydarts.storage.files import read_lines
-from raydarts.sweep.jobs import build_job
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 

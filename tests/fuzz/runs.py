@@ -27,7 +27,8 @@ import pytest
 import torch
 
 from raydarts.errors import ClusterError
-from raydarts.runs import drive, faults
+from raydarts.execution import drive
+from raydarts.runs import faults
 from raydarts.runs.budget import change_limits
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs

@@ -17,12 +17,12 @@ from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings,
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.evaluation.trainings import SETTINGS
+from raydarts.execution import gpu_memory
 from raydarts.registry import Choose, members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.memory import advised
 from raydarts.runs.stages import retraining
 from raydarts.search.settings import SearchSettings
-from raydarts.sweep import gpu_memory
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "search": SearchSettings,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from raydarts.execution import drive
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive, results
+from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import narrowing
 from raydarts.runs.results import read_trial

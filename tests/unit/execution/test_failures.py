@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from raydarts.execution.failures import read_failure
 from raydarts.runs import faults
-from raydarts.sweep.failures import read_failure
 
 DIED = """The actor died unexpectedly before finishing this task.
 	class_name: JobTrainable
@@ -17,7 +17,7 @@ RAISED = """ray::JobTrainable.train() (pid=1, ip=10.0.0.2, actor_id=3)
 OSError: the disk was away
 """
 STORAGE = RAISED.replace("OSError", "raydarts.errors.StorageError")
-WORKER = RAISED.replace("OSError", "raydarts.sweep.data_parallel.WorkersLostError")
+WORKER = RAISED.replace("OSError", "raydarts.execution.data_parallel.WorkersLostError")
 
 
 def written(*failures: tuple[int, str]) -> str:

@@ -12,15 +12,16 @@ from typing import Any
 
 from raydarts.cluster.connection import ray_storage
 from raydarts.errors import TrialError
+from raydarts.execution import drive
+from raydarts.execution.job import Job
+from raydarts.execution.jobs import bundle, job_of, restrict_code
+from raydarts.execution.watchdog import Watchdog
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive, faults
+from raydarts.runs import faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
-from raydarts.runs.job import Job
 from raydarts.runs.memory import advised, gpu_is_full
 from raydarts.runs.observer import Observers
 from raydarts.storage.place import Place
-from raydarts.sweep.jobs import bundle, job_of, restrict_code
-from raydarts.sweep.watchdog import Watchdog
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
 _LATER = 3.0  # seconds by which the first worker's limit of time comes before the others'
@@ -44,7 +45,7 @@ class Workers:
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - only where it is asked for
         from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
-        from raydarts.sweep.process_group import OwnAddressConfig  # noqa: PLC0415 - loads torch
+        from raydarts.execution.process_group import OwnAddressConfig  # noqa: PLC0415 - loads torch
 
         one = bundle(config)
         trainer = TorchTrainer(

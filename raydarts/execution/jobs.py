@@ -8,22 +8,22 @@ from typing import Any
 
 from raydarts import outside
 from raydarts.config.spec import Resources
+from raydarts.execution.job import Job
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.job import Job
 from raydarts.runs.stages import EVALUATE, data_of, place_of_section, run_of, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
 
-DEFAULT_BUILDER = "raydarts.sweep.jobs:build_job"
+DEFAULT_BUILDER = "raydarts.execution.jobs:build_job"
 """What builds a trial's job where run.json names nothing else."""
 
 
 def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
     """The search or the evaluation that a trial.json describes."""
-    from raydarts.config.build import build_evaluation, build_search  # noqa: PLC0415 - loads torch
     from raydarts.config.spec import EvaluateSettings  # noqa: PLC0415
     from raydarts.data.settings import DataSettings  # noqa: PLC0415
+    from raydarts.execution.build import build_evaluation, build_search  # noqa: PLC0415 - loads torch
     from raydarts.genotypes.genotype import Genotype  # noqa: PLC0415
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
 

@@ -15,16 +15,16 @@ from ray import tune
 
 from raydarts import tracking
 from raydarts.cluster.visibility import check_trial
+from raydarts.execution import drive, gpu_memory
+from raydarts.execution.data_parallel import Workers
+from raydarts.execution.job import Job
+from raydarts.execution.jobs import bundle, job_of, restrict_code
+from raydarts.execution.watchdog import Watchdog
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive, faults, memory
+from raydarts.runs import faults, memory
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
-from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
 from raydarts.runs.stages import run_of
-from raydarts.sweep import gpu_memory
-from raydarts.sweep.data_parallel import Workers
-from raydarts.sweep.jobs import bundle, job_of, restrict_code
-from raydarts.sweep.watchdog import Watchdog
 
 
 class JobTrainable(tune.Trainable):

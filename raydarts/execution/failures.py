@@ -11,9 +11,9 @@ from ray import tune
 
 from raydarts.cluster import head
 from raydarts.errors import StorageError
+from raydarts.execution.data_parallel import WorkersLostError, free_leftover
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
-from raydarts.sweep.data_parallel import WorkersLostError, free_leftover
 
 logger = logging.getLogger("raydarts")
 

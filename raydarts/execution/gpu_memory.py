@@ -7,7 +7,8 @@ from typing import Any
 
 from raydarts.config.spec import grown
 from raydarts.errors import MemoryFullError
-from raydarts.runs import drive, faults
+from raydarts.execution import drive
+from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.memory import lower, place_of
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raydarts.errors import CheckpointError
+from raydarts.execution.job import Job
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.identity import differences, identity
-from raydarts.runs.job import Job
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
 

@@ -12,7 +12,7 @@ from raydarts.evaluation.language import LanguageEvaluation
 from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.lookup import Lookup
 from raydarts.evaluation.trainings import FOR_KIND
-from raydarts.runs.job import Job
+from raydarts.execution.job import Job
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype
