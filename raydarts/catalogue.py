@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from raydarts.described import described
 from raydarts.errors import InputError
 from raydarts.registry import FAMILIES, Member, UnknownNameError, family_named, members
 from raydarts.terminal import line
@@ -17,10 +19,10 @@ REMEDIES = ("remedies", "remedy")
 
 
 def catalogue(family: str | None = None) -> list[dict[str, Any]]:
-    """A row for each member: `family`, `name`, `about`, `source`, `defaults`, `neutral`, `requires`, `conflicts`,
-    `overrides`, and of a remedy its `formula` and where paper, authors' code and ours differ (`differs`).
+    """A row for each member of one family, of `remedies`, or of all families (None).
 
-    `family`: one family, `remedies`, or None for all.
+    Keys: `family`, `name`, `about`, `source`, `defaults`, `settings`, `neutral`, `requires`, `conflicts`, `overrides`.
+    A remedy also has its `formula`, and in `differs` where paper, authors' code and our code differ.
     """
     try:
         families = [family_named(family).name] if family and family not in REMEDIES else list(FAMILIES)
@@ -41,6 +43,7 @@ def _row(family: str, member: type[Member]) -> dict[str, Any]:
         "about": (inspect.getdoc(member) or "").strip().split("\n")[0],
         "source": member.SOURCE,
         "defaults": defaults,
+        "settings": [setting.to_json() for setting in described(member.Settings)],
         "neutral": None if member.NEUTRAL is None else dict(member.NEUTRAL),
         "requires": list(member.REQUIRES),
         "conflicts": dict(member.CONFLICTS),
@@ -71,13 +74,24 @@ def not_with(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """The rows for a terminal."""
+    """The rows for a terminal. The rows of one family have the settings' types and sentences, else defaults only."""
+    one_family = len({row["family"] for row in rows}) == 1
     drawn = Table(show_lines=True)
-    for column in ("family", "name", "what", "defaults", "source"):
+    for column in ("family", "name", "what", "settings" if one_family else "defaults", "source"):
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(row["family"], row["name"], row["about"], defaults_of(row), row["source"])
+        settings = settings_of(row) if one_family else defaults_of(row)
+        drawn.add_row(row["family"], row["name"], row["about"], settings, row["source"])
     return drawn
+
+
+def settings_of(row: Mapping[str, Any]) -> Text:
+    """A line for each setting: `epsilon = 0.01 (number > 0): ...`."""
+    lines = []
+    for each in row["settings"]:
+        kind = ", ".join(filter(None, (each["type"], each["unit"])))
+        lines.append(f"{each['name']} = {each['default']} ({kind}): {each['about']}")
+    return Text("\n".join(lines) or "-")
 
 
 def remedies_table(rows: list[dict[str, Any]]) -> Table:

@@ -186,15 +186,17 @@ def _build(node: Any, name: str, path: Path, chooser: Chooser | None, draw: Draw
     return _build(option, f"{name}[{label}]", path, chooser, draw)
 
 
-def _dimensions(node: Any, name: str, forced: dict[str, int], told: list[str]) -> Iterator[Dimension]:
+def _dimensions(node: Any, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
     if isinstance(node, Branch):
         keys = range(len(node.items)) if node.keys is None else node.keys
         for key, item in zip(keys, node.items, strict=True):
-            yield from _dimensions(item, f"{name}.{key}", forced, told)
+            yield from _dimensions(item, f"{name}.{key}", forced, reported)
     elif isinstance(node, Distribution):
-        yield Dimension(name, node, forced, " and ".join(told) or None)
+        yield Dimension(name, node, forced, " and ".join(reported) or None)
         for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
-            yield from _dimensions(option, f"{name}[{label}]", {**forced, name: index}, [*told, f"{name} = {label}"])
+            yield from _dimensions(
+                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"]
+            )
 
 
 def to_plain(node: Any) -> Any:

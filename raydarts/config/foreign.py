@@ -133,15 +133,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[Any]]:
-    found = _NAMES.get(kind or "", "uniform" if kind is None else "none")
+    name = _NAMES.get(kind or "", "uniform" if kind is None else "none")
     whole = all(isinstance(end, int) for end in (low, high))
     if log:
         return "loguniform", [low, high]
     if kind is None and whole:
-        found = "randint"
-    if _is_number(step) and step > 0 and found in ("uniform", "quniform", "randint") and not (whole and step == 1):
+        name = "randint"
+    if _is_number(step) and step > 0 and name in ("uniform", "quniform", "randint") and not (whole and step == 1):
         return "quniform", [low, high, step]
-    return found, [low, high]
+    return name, [low, high]
 
 
 def _written(kind: str, values: Sequence[Any] | Any) -> str:

@@ -43,9 +43,9 @@ class _Walk:
         elif isinstance(value, BaseModel):
             self.settings(value, place)
 
-    def _note(self, place: str, found: Iterable[Idle]) -> None:
+    def _note(self, place: str, idle: Iterable[Idle]) -> None:
         self.asked.add(place)
-        for key, why in found:
+        for key, why in idle:
             self.idle.setdefault((place, key), why)
 
 
@@ -68,13 +68,13 @@ def idle_in_search(drawn: Iterable[SearchSettings], jobs: int, gpus: float) -> I
         walk = _Walk(Around(settings, settings.epochs, max(stage.epochs for stage in stages), jobs, gpus))
         walk.settings(settings, "search")
         walks.append(walk)
-    found = {at: why for walk in reversed(walks) for at, why in walk.idle.items()}
-    always = [(at, why) for at, why in found.items() if all(at in walk.idle for walk in walks if at[0] in walk.asked)]
+    idle = {at: why for walk in reversed(walks) for at, why in walk.idle.items()}
+    always = [(at, why) for at, why in idle.items() if all(at in walk.idle for walk in walks if at[0] in walk.asked)]
     yield from _sentences(always)
 
 
-def _sentences(found: Iterable[tuple[tuple[str, str], str]]) -> Iterator[str]:
-    for (place, key), why in found:
+def _sentences(idle: Iterable[tuple[tuple[str, str], str]]) -> Iterator[str]:
+    for (place, key), why in idle:
         yield f"{f'{place}.{key}' if key else place} {why}"
 
 

@@ -24,9 +24,9 @@ def fill_in(root: Node, problems: list[Problem]) -> None:
         return
     _metric(root, kind)
     for stage, path in _stages(root):
-        own = _kind_of(stage.value.get("data"), kind)
-        if own is not None and _is_none(stage.value.get("table")):
-            _name(stage, f"{path}.training", FOR_KIND[own], problems)
+        stage_kind = _kind_of(stage.value.get("data"), kind)
+        if stage_kind is not None and _is_none(stage.value.get("table")):
+            _name(stage, f"{path}.training", FOR_KIND[stage_kind], problems)
 
 
 def _is_none(node: Node | None) -> bool:

@@ -159,10 +159,10 @@ def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> Bu
     root = from_plain({"budget": dict(limits)}, "budget")
     override(root, given)
     problems: list[Problem] = []
-    found = section(BudgetSettings, root.value, "budget", root.where, problems)
-    if found is None:
+    settings = section(BudgetSettings, root.value, "budget", root.where, problems)
+    if settings is None:
         raise SpecError(problems)
-    return found
+    return settings
 
 
 def _load(
@@ -196,9 +196,9 @@ def _load(
     if wrong := complaint(loaded["name"]):
         problems.append(Problem(*where_in(sections, "name", root.where), "name", wrong))
     broken = {problem.path for problem in problems if within(problem.path, "search")}
-    found: list[Problem] = []
-    drawn = check_all(tree, found)
-    problems += no_consequences(found, broken)
+    consequences: list[Problem] = []
+    drawn = check_all(tree, consequences)
+    problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
         if not begun:
@@ -214,11 +214,11 @@ def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem])
     """The stages after the search. What they took over from `evaluate` and is wrong there is not told again."""
     before = len(problems)
     evaluate = optional(EvaluateSettings, sections, "evaluate", where, problems)
-    told = {(problem.file, problem.line) for problem in problems[before:]}
-    found: list[Problem] = []
-    rungs = listed(RungSettings, sections, "rungs", found)
-    transfer = listed(TransferSettings, sections, "transfer", found)
-    problems += [problem for problem in found if (problem.file, problem.line) not in told]
+    reported = {(problem.file, problem.line) for problem in problems[before:]}
+    others: list[Problem] = []
+    rungs = listed(RungSettings, sections, "rungs", others)
+    transfer = listed(TransferSettings, sections, "transfer", others)
+    problems += [problem for problem in others if (problem.file, problem.line) not in reported]
     return Stages(evaluate, rungs, transfer, optional(BudgetSettings, sections, "budget", where, problems))
 
 
@@ -245,10 +245,10 @@ def _cross_checks(
         check_search(data, drawn, add)
     check_stages(stages, data, drawn, add)
     for settings in drawn:
-        told = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
-        for place, message in told:
+        refusals = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
+        for place, message in refusals:
             add(".".join(map(str, ("search", *place))), message)
-        if told:
+        if refusals:
             return
     metrics = TASKS[data.kind].metrics()
     reported = [

@@ -43,8 +43,8 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Any
         items = tuple(_parse(item, f"{path}.{index}", problems, foreign) for index, item in enumerate(node.value))
         return Branch(None, items, node.where)
     if not isinstance(node.value, dict):
-        if foreign and isinstance(node.value, str) and (told := hint_for_text(node.value)):
-            _problem(problems, node, path, f"{shortened(json.dumps(node.value))}: {told}")
+        if foreign and isinstance(node.value, str) and (advice := hint_for_text(node.value)):
+            _problem(problems, node, path, f"{shortened(json.dumps(node.value))}: {advice}")
             return Leaf(None, node.where)
         return Leaf(node.value, node.where)
     kinds = [key for key in node.value if key in KINDS]
@@ -55,8 +55,8 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Any
             _problem(problems, beside, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
             return Leaf(None, node.where)
         return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems, foreign)
-    if foreign and (told := hint_for_mapping({key: item.plain() for key, item in node.value.items()})):
-        _problem(problems, node, path, f"{shortened(json.dumps(node.plain()))}: {told}")
+    if foreign and (advice := hint_for_mapping({key: item.plain() for key, item in node.value.items()})):
+        _problem(problems, node, path, f"{shortened(json.dumps(node.plain()))}: {advice}")
         return Leaf(None, node.where)
     if len(node.value) == 1:
         ((key, only),) = node.value.items()

@@ -113,8 +113,8 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         stages = [stage for stage in stages if stage.name == only]
     budget = loaded.stages.budget
     dimensions = tuple(
-        {"name": found.name, "distribution": str(found.distribution), "condition": found.condition}
-        for found in loaded.search.distributions()
+        {"name": dimension.name, "distribution": str(dimension.distribution), "condition": dimension.condition}
+        for dimension in loaded.search.distributions()
     )
     return Plan(
         loaded.name,
@@ -161,34 +161,34 @@ def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -
     return Stage(name, jobs, epochs, _resources(resources), note, *resources.in_all)
 
 
-def _budget(found: Plan) -> list[RenderableType]:
+def _budget(planned: Plan) -> list[RenderableType]:
     """What the run may spend, and what is known of what it needs: epochs, but no hours before one has run."""
-    limits = ", ".join(f"{hours:g} {UNITS[name]}" for name, hours in found.budget.items())
-    epochs = ", ".join(f"{stage.name} {stage.epochs_in_all:,}" for stage in found.stages)
+    limits = ", ".join(f"{hours:g} {UNITS[name]}" for name, hours in planned.budget.items())
+    epochs = ", ".join(f"{stage.name} {stage.epochs_in_all:,}" for stage in planned.stages)
     lines = [f"epochs at most: {epochs}"]
     if limits:
         lines.append(
             f"budget: {limits}; when it is spent the run halts, and can be resumed. Whether it suffices is unknown "
             "until the first epochs have run: 'raydarts status' estimates it then"
         )
-    return [line(told) for told in lines]
+    return [line(text) for text in lines]
 
 
-def render(found: Plan) -> RenderableType:
+def render(planned: Plan) -> RenderableType:
     """The plan for a terminal."""
-    stages = Table(title=f"{found.name} ({found.file})")
+    stages = Table(title=f"{planned.name} ({planned.file})")
     stages.add_column("stage", overflow="fold")
     for column in ("jobs", "epochs each", "each is given", "how"):
         stages.add_column(column)
-    for stage in found.stages:
+    for stage in planned.stages:
         stages.add_row(stage.name, str(stage.jobs), str(stage.epochs), stage.resources, stage.note)
     swept = Table(title="swept")
     for column in ("setting", "values", "only if"):
         swept.add_column(column, overflow="fold")
-    for dimension in found.dimensions:
+    for dimension in planned.dimensions:
         swept.add_row(*(line(dimension[key] or "-") for key in ("name", "distribution", "condition")))
-    parts: list[RenderableType] = [paragraph(found.question)] if found.question else []
-    parts += [line(f"{section}: preset {', '.join(names)}") for section, names in found.presets.items()]
-    shown = [swept] if any(stage.name == SEARCH for stage in found.stages) and found.dimensions else []
-    idle = [line(f"does nothing: {why}") for why in found.idle]
-    return Group(*parts, stages, *_budget(found), *shown, *idle)
+    parts: list[RenderableType] = [paragraph(planned.question)] if planned.question else []
+    parts += [line(f"{section}: preset {', '.join(names)}") for section, names in planned.presets.items()]
+    shown = [swept] if any(stage.name == SEARCH for stage in planned.stages) and planned.dimensions else []
+    idle = [line(f"does nothing: {why}") for why in planned.idle]
+    return Group(*parts, stages, *_budget(planned), *shown, *idle)

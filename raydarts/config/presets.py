@@ -113,13 +113,13 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
             message = f"a preset cannot stand beside a distribution ({beside[0]}) of the whole section; put the "
             problems.append(Problem(*asked.where, f"{section}.preset", message + "distribution on the keys it is of"))
             continue
-        found = _asked(asked, section, kind, problems)
+        chosen = _asked(asked, section, kind, problems)
         under = Node({}, node.where)
-        for name in found:
+        for name in chosen:
             under = merge(under, read_preset(kind, name).values, section=True)
         node.value = merge(under, node, section=True).value
-        if found:
-            named[section] = tuple(found)
+        if chosen:
+            named[section] = tuple(chosen)
     return named
 
 
@@ -150,7 +150,7 @@ def _pattern(path: str) -> str:
 
 def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> list[str]:
     """The sound names among those asked for."""
-    found: list[str] = []
+    known: list[str] = []
     path, allowed = f"{section}.preset", names(kind)
     nodes: list[Node] = asked.value if isinstance(asked.value, list) else [asked]
     for node in nodes:
@@ -160,7 +160,7 @@ def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> lis
         elif not isinstance(name, str):
             message = f"must be the name of a preset or a list of names, got {shortened(json.dumps(node.plain()))}"
         elif name in allowed:
-            found.append(name)
+            known.append(name)
             continue
         else:
             message = f"unknown preset '{shortened(name)}'{nearest(name, allowed)} (allowed here: {', '.join(allowed)})"
@@ -168,7 +168,7 @@ def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> lis
             if others:
                 message = f"'{name}' belongs under {' or '.join(others)} (allowed here: {', '.join(allowed)})"
         problems.append(Problem(*node.where, path, message))
-    return found
+    return known
 
 
 def _refuse_under_distributions(node: Node, path: str, problems: list[Problem]) -> None:

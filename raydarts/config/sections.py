@@ -17,16 +17,16 @@ def within(path: str, section: str) -> bool:
     return path == section or path.startswith(f"{section}.")
 
 
-def no_consequences(found: Iterable[Problem], broken: Iterable[str]) -> list[Problem]:
+def no_consequences(problems: Iterable[Problem], broken: Iterable[str]) -> list[Problem]:
     """Where a distribution is broken there is no value to check: what follows from that is not told again."""
     roots = tuple(broken)
-    return [problem for problem in found if not any(within(problem.path, path) for path in roots)]
+    return [problem for problem in problems if not any(within(problem.path, path) for path in roots)]
 
 
 def where_in(sections: Mapping[str, Node], key: str, default: Where) -> Where:
     """The place of `key`, dotted, or of the nearest section above it."""
     node: Node | None = None
-    found = default
+    place = default
     items: Any = sections
     for part in key.split("."):
         if isinstance(items, list):
@@ -34,8 +34,8 @@ def where_in(sections: Mapping[str, Node], key: str, default: Where) -> Where:
         node = items.get(part) if isinstance(items, Mapping) else None
         if node is None:
             break
-        found, items = node.where, node.value
-    return found
+        place, items = node.where, node.value
+    return place
 
 
 def text_of(sections: Mapping[str, Node], key: str, default: str, problems: list[Problem]) -> str:
@@ -87,8 +87,8 @@ def listed(model: type[Model], sections: Mapping[str, Node], key: str, problems:
         problems.append(Problem(*node.where, key, message))
         return ()
     items = {f"{key}.{index}": item for index, item in enumerate(node.value)}
-    found = [section(model, items, name, node.where, problems) for name in items]
-    return tuple(settings for settings in found if settings is not None)
+    loaded = [section(model, items, name, node.where, problems) for name in items]
+    return tuple(settings for settings in loaded if settings is not None)
 
 
 def _settings(model: type[Model], node: Node, key: str, problems: list[Problem]) -> Model | None:
@@ -97,10 +97,10 @@ def _settings(model: type[Model], node: Node, key: str, problems: list[Problem])
     if len(problems) > before:
         return None
     draw = parse_tree(node, key, problems).materialise(None)
-    found: list[Problem] = []
-    settings = check(model, draw.plain, draw.lines, key, found)
+    consequences: list[Problem] = []
+    settings = check(model, draw.plain, draw.lines, key, consequences)
     broken = [problem.path for problem in problems[before:]]
-    problems += no_consequences(found, broken)
+    problems += no_consequences(consequences, broken)
     return None if broken else settings
 
 

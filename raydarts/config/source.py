@@ -116,8 +116,8 @@ def _line(container: Any, key: Any, default: int) -> int:
     """1-based line of a key or item; that of its container where ruamel does not know (merged keys)."""
     try:
         marks: Any = getattr(container, "lc", None)
-        found = marks.key(key) if isinstance(container, Mapping) else marks.item(key)
-        return int(found[0]) + 1
+        mark = marks.key(key) if isinstance(container, Mapping) else marks.item(key)
+        return int(mark[0]) + 1
     except (AttributeError, KeyError, TypeError, IndexError):
         return default
 
@@ -168,9 +168,9 @@ def override(root: Node, assignments: Iterable[str]) -> None:
 
 def _apply(root: Node, assignment: str) -> None:
     origin: Where = (f"--set '{assignment}'", 0)
-    path, found, text = assignment.partition("=")
+    path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
-    if not found or not all(part.strip() for part in parts):
+    if not equals or not all(part.strip() for part in parts):
         _refuse(*origin, "must be path.to.key=value, for example search.epochs=10")
     if len(parts) > MAX_DEPTH:
         _refuse(*origin, f"names a key {len(parts):,} levels deep; a spec has at most {MAX_DEPTH}")

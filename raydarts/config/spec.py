@@ -15,6 +15,7 @@ from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of, score_named
+from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
 
@@ -37,9 +38,16 @@ class Resources(Settings):
     offer under names of their own (`ray start --resources`): licences, `accelerator_type:A100`.
     """
 
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
-    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    cpus: Annotated[float, Unit("CPUs")] = Field(
+        1, gt=0, description="CPUs of each trial. Its torch threads are as many, rounded down, at least one."
+    )
+    gpus: Annotated[float, Unit("GPUs")] = Field(
+        0, ge=0, description="GPUs of each trial. A fraction shares one GPU: 0.25 puts four trials on it."
+    )
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Amounts of what the cluster's nodes offer by `ray start --resources`. Above 1 only whole amounts.",
+    )
 
     def bundle(self) -> dict[str, float]:
         """What one process is given, by Ray's names."""
@@ -88,7 +96,9 @@ class Resources(Settings):
 class WorkerResources(Resources):
     """What each of the `workers` that train one network together is given."""
 
-    workers: int = Field(1, ge=1)
+    workers: Processes = Field(
+        1, ge=1, description="Processes that train one network together. Each is given these resources."
+    )
 
     @model_validator(mode="after")
     def _a_gpu_each(self) -> Self:
@@ -113,8 +123,10 @@ class OutOfMemory(Settings):
     A process trains on one GPU, so that more than a whole one would be no help.
     """
 
-    retries: int = Field(2, ge=1)
-    grow: float = Field(2, gt=1)
+    retries: int = Field(2, ge=1, description="How often a trial is tried again after its GPU's memory was full.")
+    grow: float = Field(
+        2, gt=1, description="Factor on the trial's share of a GPU at each retry. The share is at most 1."
+    )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         shares = [around.gpus]
@@ -149,11 +161,17 @@ class TrialsSettings(Settings):
     `checkpoint_every` epochs.
     """
 
-    resources: Resources = Resources()
-    max_failures: int = Field(3, ge=0)
-    epoch_timeout: float | None = Field(None, gt=0)
-    out_of_memory: OutOfMemory | None = None
-    checkpoint_every: int = Field(1, ge=1)
+    resources: Resources = Field(Resources(), description="What each trial is given.")
+    max_failures: int = Field(
+        3, ge=0, description="How often a trial is tried again after its process, its node or its storage was lost."
+    )
+    epoch_timeout: Seconds | None = Field(
+        None, gt=0, description="A trial without a new epoch for this long is ended and tried again. `null`: no limit."
+    )
+    out_of_memory: OutOfMemory | None = Field(
+        None, description="What happens when a GPU's memory is full. `null`: the trial fails."
+    )
+    checkpoint_every: Epochs = Field(1, ge=1, description="Epochs from one checkpoint to the next.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.checkpoint_every > around.epochs:
@@ -181,14 +199,26 @@ class SweepSettings(TrialsSettings):
     `max_concurrent` null: as many as fit.
     """
 
-    searcher: Annotated[Component, Choose("searcher")] = Field(default_factory=lambda: _component("searcher", "grid"))
-    scheduler: Annotated[Component, Choose("scheduler")] = Field(
-        default_factory=lambda: _component("scheduler", "fifo")
+    searcher: Annotated[Component, Choose("searcher")] = Field(
+        default_factory=lambda: _component("searcher", "grid"), description="How configurations are chosen."
     )
-    metric: str = "validation_accuracy"
-    mode: Literal["max", "min"] | None = Field(None, validate_default=True)
-    seed: int = Field(0, ge=0)
-    max_concurrent: int | None = Field(None, ge=1)
+    scheduler: Annotated[Component, Choose("scheduler")] = Field(
+        default_factory=lambda: _component("scheduler", "fifo"), description="Which trials stop early."
+    )
+    metric: str = Field(
+        "validation_accuracy",
+        description="Reported figure that trials are compared by. On text it is `validation_perplexity` by default.",
+    )
+    mode: Literal["max", "min"] | None = Field(
+        None,
+        validate_default=True,
+        description="Whether a larger or a smaller metric is better. `null` is `min` for losses and "
+        "perplexities, else `max`.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
+    max_concurrent: Trials | None = Field(
+        None, ge=1, description="Most trials that run at the same time. `null`: as many as fit."
+    )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
@@ -230,12 +260,20 @@ class EvaluateSettings(TrialsSettings):
     (null: no limit). `training` is how each network is trained; `table` looks its accuracies up instead.
     """
 
-    top_k: int = Field(4, ge=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1)
-    max_skips: int | None = Field(None, ge=0)
-    resources: WorkerResources = WorkerResources()
-    training: Annotated[TrainingSettings, ChooseTraining()] = EvaluationSettings()
-    table: TableSettings | None = None
+    top_k: Genotypes = Field(4, ge=1, description="How many distinct genotypes are retrained.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 1), description="Evaluation seeds. Each genotype is retrained once with each seed."
+    )
+    max_skips: SkipConnections | None = Field(
+        None, ge=0, description="Genotypes with more than this in one cell type are not retrained. `null`: no limit."
+    )
+    resources: WorkerResources = Field(WorkerResources(), description="What each trial is given.")
+    training: Annotated[TrainingSettings, ChooseTraining()] = Field(
+        EvaluationSettings(), description="How each network is trained: `image` or `language`."
+    )
+    table: TableSettings | None = Field(
+        None, description="A table in which accuracies are looked up. Nothing is trained then."
+    )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.table is None:
@@ -243,13 +281,13 @@ class EvaluateSettings(TrialsSettings):
         elif self.resources.gpus > 0:
             yield Idle("resources.gpus", "reserves a GPU, and a table is looked up without one; write gpus: 0")
         if self.written("top_k") and self.top_k > around.jobs > 0:
-            told = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
-            yield Idle("top_k", f"{told}; write top_k: {around.jobs} or less")
+            what = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
+            yield Idle("top_k", f"{what}; write top_k: {around.jobs} or less")
         training = self.training
         among_workers = isinstance(training, EvaluationSettings) and training.written("sync_batch_norm")
         if among_workers and self.resources.workers == 1:
-            told = "acts among several workers, and resources.workers is 1; leave it out"
-            yield Idle("training.sync_batch_norm", told)
+            what = "acts among several workers, and resources.workers is 1; leave it out"
+            yield Idle("training.sync_batch_norm", what)
 
     @property
     def epochs(self) -> int:
@@ -298,14 +336,16 @@ class RungSettings(EvaluateSettings):
     `out_of_memory` and `checkpoint_every` is as under `evaluate`: see `stages.inherit`.
     """
 
-    top_k: int = Field(ge=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    top_k: Genotypes = Field(ge=1, description="How many distinct genotypes are retrained.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), description="Evaluation seeds. Each genotype is retrained once with each seed."
+    )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
         if around.onward is not None and self.top_k <= around.onward:
-            told = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
-            yield Idle("top_k", f"{told}; write {around.onward + 1} or more, or leave the rung out")
+            what = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
+            yield Idle("top_k", f"{what}; write {around.onward + 1} or more, or leave the rung out")
 
 
 class TransferSettings(EvaluateSettings):
@@ -316,9 +356,9 @@ class TransferSettings(EvaluateSettings):
     `epoch_timeout`, `out_of_memory` and `checkpoint_every` are as under `evaluate` where they are not set.
     """
 
-    name: str
-    data: DataSettings | None = None
-    top_k: int = Field(1, ge=1)
+    name: str = Field(description="Name of the stage and of its folder.")
+    data: DataSettings | None = Field(None, description="The other data. `null` is the sweep's data.")
+    top_k: Genotypes = Field(1, ge=1, description="How many distinct genotypes are retrained.")
 
     @field_validator("name")
     @classmethod
@@ -331,9 +371,13 @@ class TransferSettings(EvaluateSettings):
 class BudgetSettings(Settings):
     """What a run may spend in all, over all its stages and drivers; null: no limit. See `runs.budget`."""
 
-    gpu_hours: float | None = Field(None, gt=0)
-    cpu_hours: float | None = Field(None, gt=0)
-    wall_hours: float | None = Field(None, gt=0)
+    gpu_hours: Hours | None = Field(
+        None, gt=0, description="Most GPU hours that all stages may use together. `null`: no limit."
+    )
+    cpu_hours: Hours | None = Field(
+        None, gt=0, description="Most CPU hours that all stages may use together. `null`: no limit."
+    )
+    wall_hours: Hours | None = Field(None, gt=0, description="Most hours that the run may take. `null`: no limit.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.gpu_hours is not None and around.gpus == 0:

@@ -47,8 +47,8 @@ class Stages:
 
 def data_of(stage: Stage[Any], data: DataSettings) -> DataSettings:
     """What a stage is trained on: its own data, else the sweep's."""
-    own: DataSettings | None = getattr(stage.settings, "data", None)
-    return data if own is None else own
+    data_here: DataSettings | None = getattr(stage.settings, "data", None)
+    return data if data_here is None else data_here
 
 
 def inherit(root: Node) -> None:
@@ -68,22 +68,22 @@ def inherit(root: Node) -> None:
             for key in keys:
                 if key not in evaluate.value or (key == "training" and table is not None and table.value is not None):
                     continue
-                own = item.value.get(key)
+                value = item.value.get(key)
                 under = evaluate.value[key]
-                if own is None:
+                if value is None:
                     item.value[key] = under
                 elif key == "training":
-                    item.value[key] = _trained_like(under, own)
+                    item.value[key] = _trained_like(under, value)
 
 
-def _trained_like(under: Node, own: Node) -> Node:
+def _trained_like(under: Node, here: Node) -> Node:
     """A training laid over `evaluate`'s, key by key. One of another kind by name takes over nothing."""
-    if not (isinstance(under.value, dict) and isinstance(own.value, dict)):
-        return own
-    names = [node.value["name"] for node in (own, under) if "name" in node.value]
+    if not (isinstance(under.value, dict) and isinstance(here.value, dict)):
+        return here
+    names = [node.value["name"] for node in (here, under) if "name" in node.value]
     if len({name.value for name in names}) > 1:
-        return own
-    return merge(under, own, section=True)
+        return here
+    return merge(under, here, section=True)
 
 
 Add = Callable[[str, str], None]
@@ -111,31 +111,37 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
 
 
 def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
-    own = data_of(stage, data)
-    where = "data" if own is data else f"{stage.section}.data"
-    if own.kind != data.kind:
+    stage_data = data_of(stage, data)
+    where = "data" if stage_data is data else f"{stage.section}.data"
+    if stage_data.kind != data.kind:
         message = (
-            f"holds data of kind {own.kind}, and a cell found on {data.kind} cannot be trained on them; name data "
+            f"holds data of kind {stage_data.kind}, and a cell found on {data.kind} cannot be trained on them; name "
+            "data "
         )
-        add(f"{where}.dataset", f"{own.dataset.name} {message}of kind {data.kind}")
+        add(f"{where}.dataset", f"{stage_data.dataset.name} {message}of kind {data.kind}")
         return
     ranks = not stage.is_transfer or stage.settings.top_k > 1
-    if not own.holds_out and ranks:
+    if not stage_data.holds_out and ranks:
         add(
             f"{where}.validation_fraction",
             f"{stage.name} ranks by held-out images; hold some out (0.1), or leave {stage.name} out"
             + (", or let it retrain one genotype (top_k: 1)" if stage.is_transfer else ""),
         )
     try:
-        own.dataset.build().check()
+        stage_data.dataset.build().check()
     except DataError as error:
-        if own is not data:
+        if stage_data is not data:
             add(f"{where}.dataset", str(error))
     else:
-        check_training(own, stage.settings.training, add, where, f"{stage.section}.training")
+        check_training(stage_data, stage.settings.training, add, where, f"{stage.section}.training")
     spaces = {settings.space.name: settings.space.build() for settings in drawn}
-    if own is not data and (others := sorted(name for name, space in spaces.items() if own.kind != space.TASK.KIND)):
-        what = f"{own.dataset.name} is {own.kind} data, on which cells of {', '.join(others)} cannot be trained"
+    if stage_data is not data and (
+        others := sorted(name for name, space in spaces.items() if stage_data.kind != space.TASK.KIND)
+    ):
+        what = (
+            f"{stage_data.dataset.name} is {stage_data.kind} data, on which cells of {', '.join(others)} cannot be "
+            "trained"
+        )
         add(f"{where}.dataset", what)
     elif stage.settings.table is None:
         for space in spaces.values():

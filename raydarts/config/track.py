@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from raydarts.errors import InputError, shortened
 from raydarts.registry import Around, Idle, Settings
+from raydarts.units import Epochs, Seconds
 
 _ENTITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _KEY = re.compile(r"\b[0-9a-fA-F]{40,}\b|wandb_v\d+_|\blocal-[0-9a-fA-F]{40}")
@@ -40,9 +41,9 @@ def check_place(entity: str | None, project: str | None) -> None:
         ("entity", wrong_entity(entity) if entity is not None else None),
         ("project", wrong_project(project) if project is not None else None),
     )
-    for option, told in wrong:
-        if told is not None:
-            raise InputError(f"--{option}: {told}")
+    for option, problem in wrong:
+        if problem is not None:
+            raise InputError(f"--{option}: {problem}")
 
 
 class WandbSettings(Settings):
@@ -54,15 +55,23 @@ class WandbSettings(Settings):
     `init_seconds`, `finish_seconds`: how long W&B is waited for at most.
     """
 
-    mode: Literal["online", "offline", "disabled"] = "online"
-    project: str = "raydarts"
-    entity: str | None = None
-    tags: tuple[Word, ...] = ()
-    media_every: int = Field(10, ge=0)
-    artifacts: bool = True
-    checkpoints: bool = True
-    init_seconds: float = Field(20, gt=0, le=600)
-    finish_seconds: float = Field(30, gt=0, le=600)
+    mode: Literal["online", "offline", "disabled"] = Field(
+        "online",
+        description="`online` sends at once. `offline` keeps files for `raydarts wandb sync RUN`. `disabled` "
+        "does nothing.",
+    )
+    project: str = Field("raydarts", description="W&B project.")
+    entity: str | None = Field(None, description="W&B user or team. `null` is the API key's own.")
+    tags: tuple[Word, ...] = Field((), description="Tags of each W&B run.")
+    media_every: Epochs = Field(
+        10, ge=0, description="Epochs from one picture of the arch weights to the next. 0: only at the end."
+    )
+    artifacts: bool = Field(True, description="Whether genotypes are sent as artifacts.")
+    checkpoints: bool = Field(
+        True, description="Whether checkpoints of trials that are the best so far are artifacts too."
+    )
+    init_seconds: Seconds = Field(20, gt=0, le=600, description="Longest wait for W&B at the start of a trial.")
+    finish_seconds: Seconds = Field(30, gt=0, le=600, description="Longest wait for W&B at the end of a trial.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.mode == "disabled":
@@ -99,8 +108,8 @@ class WandbSettings(Settings):
 class TrackSettings(Settings):
     """`wandb` null: not there; `tensorboard`: event files in each trial's folder."""
 
-    wandb: WandbSettings | None = None
-    tensorboard: bool = False
+    wandb: WandbSettings | None = Field(None, description="Weights & Biases. `null`: nothing is sent.")
+    tensorboard: bool = Field(False, description="Whether each trial's folder gets TensorBoard event files.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.wandb is None and not self.tensorboard:

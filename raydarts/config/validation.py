@@ -45,11 +45,11 @@ def check(
     try:
         return parse_strictly(model, plain)
     except ValidationError as error:
-        found: dict[Path, list[tuple[ErrorDetails, Path]]] = {}
+        errors: dict[Path, list[tuple[ErrorDetails, Path]]] = {}
         for details in _unfold(error, ()):
             path = _existing(details["loc"], plain, details["type"])
-            found.setdefault(path, []).append((details, path))
-        for path, group in found.items():
+            errors.setdefault(path, []).append((details, path))
+        for path, group in errors.items():
             message = _join([_words(details, model, plain, path) for details, _ in group])
             if prefix == "search" and message.startswith("must be "):
                 message += _several(group[0][0]["input"])
@@ -167,9 +167,9 @@ def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseMo
             info = model.model_fields[part]
             continue_family = _family(info.metadata, info.annotation)
             nested = info.annotation
-            told = next((item for item in info.metadata if isinstance(item, ChooseTraining)), None)
-            if told is not None:
-                nested = told.settings_for(plain)
+            choice = next((item for item in info.metadata if isinstance(item, ChooseTraining)), None)
+            if choice is not None:
+                nested = choice.settings_for(plain)
             if continue_family is None and isinstance(nested, type) and issubclass(nested, BaseModel):
                 model, family = nested, None
                 continue
@@ -189,6 +189,6 @@ def _family(metadata: list[Any], annotation: Any) -> str | None:
         if isinstance(item, Choose):
             return item.family
     for argument in getattr(annotation, "__args__", ()):
-        if found := _family(list(getattr(argument, "__metadata__", ())), argument):
-            return found
+        if family := _family(list(getattr(argument, "__metadata__", ())), argument):
+            return family
     return None

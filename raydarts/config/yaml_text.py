@@ -115,8 +115,8 @@ def load(text: str) -> Any:
     except YamlTextError:
         raise
     except (YAMLError, ValueError, RecursionError, AttributeError, TypeError, IndexError) as error:
-        told = str(error).splitlines()
-        raise YamlTextError(f"not readable as YAML: {told[0] if told else type(error).__name__}") from error
+        lines = str(error).splitlines()
+        raise YamlTextError(f"not readable as YAML: {lines[0] if lines else type(error).__name__}") from error
 
 
 def _without_tabs_at_the_ends(line: str) -> str:

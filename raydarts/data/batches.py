@@ -51,7 +51,7 @@ class Batches(ABC):
         """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
 
     @abstractmethod
-    def own_statistics_size(self, batch_size: int) -> int | None:
+    def batch_statistics_size(self, batch_size: int) -> int | None:
         """As `measured_size`, where batch norms take each batch's own statistics: no batch may be of a few rows.
 
         None: such statistics are worth less than running ones, whatever arch weights those were gathered under.
@@ -102,7 +102,7 @@ class PreparedImages(Batches):
     def measured_size(self, batch_size: int) -> int:
         return 4 * batch_size
 
-    def own_statistics_size(self, batch_size: int) -> int:
+    def batch_statistics_size(self, batch_size: int) -> int:
         """As many batches as otherwise, of equal sizes but for rounding."""
         batches = -(-len(self) // self.measured_size(batch_size))
         return -(-len(self) // max(1, batches))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
@@ -35,8 +36,8 @@ class Downloaded(Dataset):
     NUM_CLASSES: ClassVar[int]
 
     class Settings(registry.Settings):
-        root: DataPath = "data"
-        download: bool = True
+        root: DataPath = Field("data", description="Folder that holds the data set's files.")
+        download: bool = Field(True, description="Whether missing files are downloaded.")
 
     @property
     @abstractmethod

@@ -209,11 +209,11 @@ def read_all(root: str, files: NDArray[np.bytes_], view: View, threads: int) -> 
     with ThreadPoolExecutor(max(1, min(threads, usable_cpus()))) as pool:
         for start in range(0, len(files), _AT_ONCE):
             paths = [path_of(root, file) for file in files[start : start + _AT_ONCE]]
-            for found in pool.map(_read_or_say, paths, [view] * len(paths)):
-                if isinstance(found, str):
-                    problems.append(found)
+            for result in pool.map(_read_or_say, paths, [view] * len(paths)):
+                if isinstance(result, str):
+                    problems.append(result)
                 else:
-                    yield found
+                    yield result
             if len(problems) >= _NAMED:
                 break
     if problems:

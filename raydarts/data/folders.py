@@ -60,13 +60,13 @@ def list_folders(root: Path, train: str, test: str) -> Listing:
         except OSError as error:
             raise DataError(f"{shown(str(error.filename))}: cannot be read: {error.strerror}") from error
     problems = [problem for walk in walks.values() for problem in walk.problems]
-    found = {part: walk.images for part, walk in walks.items()}
-    classes = sorted(found[train])
-    if classes and found[test]:
+    images = {part: walk.images for part, walk in walks.items()}
+    classes = sorted(images[train])
+    if classes and images[test]:
         for part, other in ((test, train), (train, test)):
-            alone = [name for name in sorted(found[part]) if name not in found[other]]
+            alone = [name for name in sorted(images[part]) if name not in images[other]]
             problems += [
-                f"{root / part / name}: {root / other} has no such class{_alike(name, found[other])}" for name in alone
+                f"{root / part / name}: {root / other} has no such class{_alike(name, images[other])}" for name in alone
             ]
     if len(classes) == 1:
         problems.append(f"{root / train}: only one class, {classes[0]}; at least two are needed")
@@ -75,7 +75,7 @@ def list_folders(root: Path, train: str, test: str) -> Listing:
     notes = [*_unread(root, train, test), *(note for walk in walks.values() for note in walk.notes())]
     notes += [*_alike_classes(root / train, classes), *_shared(walks[train], walks[test])]
     return Listing(
-        tuple(classes), *_part(found[train], classes), *_part(found[test], classes), tuple(map(shown, notes))
+        tuple(classes), *_part(images[train], classes), *_part(images[test], classes), tuple(map(shown, notes))
     )
 
 
@@ -109,7 +109,7 @@ def _shared(train: Walk, test: Walk) -> Iterator[str]:
         )
 
 
-def _part(found: dict[str, list[bytes]], classes: list[str]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-    files = np.array([file for name in classes for file in found[name]])
-    labels = np.repeat(np.arange(len(classes)), [len(found[name]) for name in classes])
+def _part(by_class: dict[str, list[bytes]], classes: list[str]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    files = np.array([file for name in classes for file in by_class[name]])
+    labels = np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes])
     return files, labels.astype(np.int64)

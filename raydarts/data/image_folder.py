@@ -15,6 +15,7 @@ from raydarts.data.files import ImageFiles, View, read_all
 from raydarts.data.folders import list_folders, require_folders
 from raydarts.data.paths import DataPath, is_folder
 from raydarts.errors import DataError
+from raydarts.units import Pixels, Processes
 
 
 class ImageFolder(Dataset):
@@ -30,10 +31,14 @@ class ImageFolder(Dataset):
     SOURCE = "the layout of torchvision.datasets.ImageFolder"
 
     class Settings(registry.Settings):
-        root: DataPath
-        size: int = Field(ge=4)
-        stream: bool = False
-        workers: int = Field(4, ge=0)
+        root: DataPath = Field(description="Folder with train/ and test/ (or val/). Each holds one folder a class.")
+        size: Pixels = Field(ge=4, description="Side of the square that each image becomes.")
+        stream: bool = Field(
+            False, description="Whether images are read from their files while training, instead of kept in memory."
+        )
+        workers: Processes = Field(
+            4, ge=0, description="Processes that decode images for each part that is read at a time."
+        )
 
     def check(self) -> None:
         require_folders(Path(self.settings.root), "train", self._test)
@@ -45,44 +50,44 @@ class ImageFolder(Dataset):
         return "val" if is_folder(root / "val") and not is_folder(root / "test") else "test"
 
     def load(self) -> ImageSource:
-        found = self.preview()
+        listing = self.preview()
         if self.settings.stream:
-            return found
-        self._require_memory(found)
-        train, test = (self._pixels(files, found.view) for files in (found.train_files, found.test_files))
+            return listing
+        self._require_memory(listing)
+        train, test = (self._pixels(files, listing.view) for files in (listing.train_files, listing.test_files))
         return ImageArrays.of(
-            found.name,
+            listing.name,
             train,
-            found.train_labels,
+            listing.train_labels,
             test,
-            found.test_labels,
-            found.num_classes,
-            found.classes,
-            found.notes,
-            found,
+            listing.test_labels,
+            listing.num_classes,
+            listing.classes,
+            listing.notes,
+            listing,
         )
 
     def preview(self) -> ImageFiles:
         """The files; none is opened."""
         root = Path(self.settings.root)
-        found = list_folders(root, "train", self._test)
+        listing = list_folders(root, "train", self._test)
         return ImageFiles(
             root.resolve().name,
             str(root),
-            found.train_files,
-            found.train_labels,
-            found.test_files,
-            found.test_labels,
-            len(found.classes),
+            listing.train_files,
+            listing.train_labels,
+            listing.test_files,
+            listing.test_labels,
+            len(listing.classes),
             View(self.settings.size, self.settings.size, as_seen=True),
             self.settings.workers,
-            classes=found.classes,
-            notes=found.notes,
+            classes=listing.classes,
+            notes=listing.notes,
         )
 
-    def _require_memory(self, found: ImageFiles) -> None:
+    def _require_memory(self, files: ImageFiles) -> None:
         """Twice the pixels, for a part of a split is a copy."""
-        needed = 2 * 3 * self.settings.size**2 * (len(found.train_files) + len(found.test_files))
+        needed = 2 * 3 * self.settings.size**2 * (len(files.train_files) + len(files.test_files))
         free = psutil.virtual_memory().available
         if needed > free:
             raise DataError(

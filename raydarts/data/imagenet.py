@@ -12,6 +12,7 @@ from raydarts.data.files import ImageFiles, View
 from raydarts.data.folders import list_folders, require_folders
 from raydarts.data.paths import DataPath
 from raydarts.errors import DataError
+from raydarts.units import Pixels, Processes
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -32,11 +33,17 @@ class ImageNet(Dataset):
     SOURCE = "Russakovsky et al. 2015; sizes and statistics: DARTS authors' code, train_imagenet.py"
 
     class Settings(registry.Settings):
-        root: DataPath = "data/imagenet"
-        size: int = Field(224, ge=4)
-        resize: int = Field(256, ge=4)
-        workers: int = Field(4, ge=0)
-        classes: int | None = Field(1000, ge=2)
+        root: DataPath = Field("data/imagenet", description="Folder with train/CLASS/ and val/CLASS/.")
+        size: Pixels = Field(224, ge=4, description="Side of the square that each image becomes.")
+        resize: Pixels = Field(
+            256, ge=4, description="Length of an image's shorter side before the square is cut out of the middle."
+        )
+        workers: Processes = Field(
+            4, ge=0, description="Processes that decode images for each part that is read at a time."
+        )
+        classes: int | None = Field(
+            1000, ge=2, description="How many class folders there must be. `null` allows any number."
+        )
 
         @model_validator(mode="after")
         def _square_fits(self) -> ImageNet.Settings:
@@ -49,26 +56,27 @@ class ImageNet(Dataset):
 
     def load(self) -> ImageFiles:
         settings = self.settings
-        found = list_folders(Path(settings.root), "train", "val")
-        if settings.classes not in (None, len(found.classes)):
+        listing = list_folders(Path(settings.root), "train", "val")
+        if settings.classes not in (None, len(listing.classes)):
             raise DataError(
-                f"{settings.root}: {len(found.classes)} class folders, not {settings.classes}; unpack what is missing, "
-                f"or set classes to {len(found.classes)}"
+                f"{settings.root}: {len(listing.classes)} class folders, not {settings.classes}; unpack what is "
+                "missing, "
+                f"or set classes to {len(listing.classes)}"
             )
         return ImageFiles(
             "imagenet",
             settings.root,
-            found.train_files,
-            found.train_labels,
-            found.test_files,
-            found.test_labels,
-            len(found.classes),
+            listing.train_files,
+            listing.train_labels,
+            listing.test_files,
+            listing.test_labels,
+            len(listing.classes),
             View(settings.resize, settings.size),
             settings.workers,
             MEAN,
             STD,
-            found.classes,
-            found.notes,
+            listing.classes,
+            listing.notes,
         )
 
     def preview(self) -> ImageFiles:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
@@ -40,7 +41,9 @@ class Npz(Dataset):
     SOURCE = "numpy.savez; read with allow_pickle=False"
 
     class Settings(registry.Settings):
-        file: DataPath
+        file: DataPath = Field(
+            description="The .npz file with train_images, train_labels, test_images and test_labels."
+        )
 
     def check(self) -> None:
         """Reads the labels, and of the images their headers alone."""
@@ -48,8 +51,8 @@ class Npz(Dataset):
 
     def preview(self) -> ImageArrays | None:
         """As `load`, of a file whose arrays are quickly read."""
-        found = self._contents()
-        return self._loaded(found) if sum(header.bytes for header in found.wanted.values()) <= _QUICK else None
+        contents = self._contents()
+        return self._loaded(contents) if sum(header.bytes for header in contents.wanted.values()) <= _QUICK else None
 
     def load(self) -> ImageArrays:
         return self._loaded(self._contents())
@@ -58,11 +61,11 @@ class Npz(Dataset):
         file = self.settings.file
         if not is_file(file):
             raise DataError(f"{file}: there is no such file (an .npz with {', '.join(KEYS)})")
-        found = headers(file)
-        if missing := [key for key in KEYS if key not in found]:
-            names = shown(", ".join(found)[:200]) or "nothing"
+        arrays = headers(file)
+        if missing := [key for key in KEYS if key not in arrays]:
+            names = shown(", ".join(arrays)[:200]) or "nothing"
             raise DataError(f"{file}: {', '.join(missing)} missing (it holds {names})")
-        wanted = {key: found[key] for key in KEYS}
+        wanted = {key: arrays[key] for key in KEYS}
         problems = [problem for part in ("train", "test") for problem in _problems(part, wanted)]
         shapes = [_with_channels(wanted[key].shape)[1:] for key in ("train_images", "test_images")]
         if not problems and shapes[0] != shapes[1]:
@@ -74,22 +77,22 @@ class Npz(Dataset):
             classes = _classes(file, wanted)
         except DataError as error:
             raise DataError("\n".join(f"{file}: {line}" for line in str(error).splitlines())) from None
-        return _Contents(wanted, tuple(key for key in found if key not in KEYS), classes)
+        return _Contents(wanted, tuple(key for key in arrays if key not in KEYS), classes)
 
-    def _loaded(self, found: _Contents) -> ImageArrays:
+    def _loaded(self, contents: _Contents) -> ImageArrays:
         file = self.settings.file
-        images = read_arrays(file, {key: found.wanted[key] for key in ("train_images", "test_images")})
+        images = read_arrays(file, {key: contents.wanted[key] for key in ("train_images", "test_images")})
         train, test = (
             array.reshape(_with_channels(array.shape)).astype(np.uint8, copy=False) for array in images.values()
         )
-        notes = [f"{file}: not read: {shown(', '.join(found.others)[:200])}"] if found.others else []
-        values = found.classes.values
+        notes = [f"{file}: not read: {shown(', '.join(contents.others)[:200])}"] if contents.others else []
+        values = contents.classes.values
         return ImageArrays.of(
             Path(file).stem,
             train,
-            found.classes.train,
+            contents.classes.train,
             test,
-            found.classes.test,
+            contents.classes.test,
             len(values),
             classes=tuple(map(str, values)),
             notes=tuple(notes),

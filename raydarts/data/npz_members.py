@@ -56,7 +56,7 @@ def headers(file: str) -> dict[str, Header]:
     """
     if not zipfile.is_zipfile(file):
         raise DataError(f"{file}: not an .npz file, as numpy.savez writes it")
-    found: dict[str, Header] = {}
+    arrays: dict[str, Header] = {}
     problems: list[str] = []
     try:
         with zipfile.ZipFile(file) as archive:
@@ -67,14 +67,14 @@ def headers(file: str) -> dict[str, Header]:
                 except _UNREADABLE as error:
                     problems.append(f"{file}: {shown(name)} cannot be read: {error}")
                 else:
-                    if name in found:
+                    if name in arrays:
                         problems.append(f"{file}: holds {shown(name)} twice; which one is meant cannot be known")
-                    found[name] = header
+                    arrays[name] = header
     except _UNREADABLE as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
     if problems:
         raise DataError("\n".join(problems[:10]))
-    return found
+    return arrays
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, length: int) -> Header:

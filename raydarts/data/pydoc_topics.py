@@ -11,6 +11,7 @@ from pydantic import Field
 from raydarts import registry
 from raydarts.data.base import Dataset
 from raydarts.data.text import Line, Text, TextTokens, as_line, frequent_vocabulary
+from raydarts.units import Tokens
 
 _TOKEN = re.compile(r"[a-z_][a-z_0-9]*|[0-9]+|[^\sa-z0-9_]")
 _TENTHS = (8, 9)  # of each topic's lines: training up to the first, validation up to the second, test to the end
@@ -33,7 +34,9 @@ class PydocTopics(Dataset):
     KIND: ClassVar[str] = "text"
 
     class Settings(registry.Settings):
-        vocabulary_size: int = Field(2000, ge=3)
+        vocabulary_size: Tokens = Field(
+            2000, ge=3, description="How many of the most frequent tokens are kept. The others become `<unk>`."
+        )
 
     def preview(self) -> TextTokens:
         return self.load()
@@ -63,9 +66,9 @@ def parted(topics: dict[str, str]) -> Sequence[Text]:
 
 
 def _lines(paragraph: str, topic: str) -> list[Line]:
-    found = []
+    lines = []
     for number, line in enumerate(paragraph.lower().splitlines(), start=1):
         if re.search("[a-z]", line):
             words = (NUMBER if word.isdigit() else word for word in _TOKEN.findall(line))
-            found.append(as_line(words, f"pydoc topic {topic}", number))
-    return found
+            lines.append(as_line(words, f"pydoc topic {topic}", number))
+    return lines

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raydarts.registry import Around, Choose, Component, Idle, Settings
+from raydarts.units import Columns, Pixels, Tokens, Unit
 
 Pixel = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
@@ -21,10 +22,18 @@ class ColourJitter(Settings):
     the hue is turned by up to `hue` of a full circle either way. The order of the changes is drawn for each image.
     """
 
-    brightness: float = Field(0.0, ge=0)
-    contrast: float = Field(0.0, ge=0)
-    saturation: float = Field(0.0, ge=0)
-    hue: float = Field(0.0, ge=0, le=0.5)
+    brightness: float = Field(
+        0.0, ge=0, description="Brightness is multiplied by a factor from [max(0, 1 - strength), 1 + strength]."
+    )
+    contrast: float = Field(
+        0.0, ge=0, description="Contrast is multiplied by a factor from [max(0, 1 - strength), 1 + strength]."
+    )
+    saturation: float = Field(
+        0.0, ge=0, description="Saturation is multiplied by a factor from [max(0, 1 - strength), 1 + strength]."
+    )
+    hue: float = Field(
+        0.0, ge=0, le=0.5, description="The hue turns by at most this share of a full circle, in either direction."
+    )
 
     @property
     def strengths(self) -> dict[str, float]:
@@ -43,12 +52,20 @@ class AugmentSettings(Settings):
     `cutout_probability`: with which probability an image gets one.
     """
 
-    random_resized_crop: tuple[Share, Share] | None = None
-    crop_padding: int = Field(0, ge=0)
-    flip: bool = False
-    colour_jitter: ColourJitter = ColourJitter()
-    cutout_length: int = Field(0, ge=0)
-    cutout_probability: float = Field(1.0, ge=0, le=1)
+    random_resized_crop: tuple[Share, Share] | None = Field(
+        None,
+        description="[low, high]: a random window covers this share of the image's area. It is resized to the"
+        " image's size. `null` cuts no window.",
+    )
+    crop_padding: Pixels = Field(
+        0, ge=0, description="Zeros are added around the image, then a random crop of the old size is taken."
+    )
+    flip: bool = Field(False, description="Whether half of the images, drawn at random, are mirrored left to right.")
+    colour_jitter: ColourJitter = Field(ColourJitter(), description="Strengths of random colour changes.")
+    cutout_length: Pixels = Field(
+        0, ge=0, description="Side of the square that is set to zero after normalisation. 0 sets none."
+    )
+    cutout_probability: float = Field(1.0, ge=0, le=1, description="Probability that an image gets the square.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.cutout_length > 0 and self.cutout_probability == 0:
@@ -75,10 +92,14 @@ class TextSettings(Settings):
     `bptt_deviation` 5.
     """
 
-    bptt: int = Field(35, ge=1)
-    short_probability: float = Field(0.05, ge=0, le=1)
-    bptt_deviation: float = Field(0.0, ge=0)
-    measured_columns: int = Field(10, ge=2)
+    bptt: Tokens = Field(
+        35, ge=1, description="Length of a training batch before it is varied (back-propagation through time)."
+    )
+    short_probability: float = Field(0.05, ge=0, le=1, description="Probability that a training batch is half as long.")
+    bptt_deviation: Annotated[float, Unit("tokens")] = Field(
+        0.0, ge=0, description="Standard deviation of a training batch's length. 0 does not vary it."
+    )
+    measured_columns: Columns = Field(10, ge=2, description="How many columns the measured text is cut into.")
 
 
 IMAGES_ALONE: dict[str, Any] = {"validation_fraction": 0.1, "split_seed": 0, "mean": None, "std": None}
@@ -102,14 +123,47 @@ class DataSettings(Settings):
     code (`search_data`); what is then ranked by it is no longer held out of the search.
     """
 
-    dataset: Annotated[Component, Choose("dataset")] = Field(default_factory=lambda: Choose("dataset").parse("digits"))
-    validation_fraction: float | None = Field(None, ge=0, lt=1, validate_default=True)
-    alpha_from: Literal["training", "validation"] | None = Field(None, validate_default=True)
-    alpha_fraction: float | None = Field(None, gt=0, lt=1, validate_default=True)
-    split_seed: int | None = Field(None, ge=0, validate_default=True)
-    limit: int | None = Field(None, gt=0)
-    mean: tuple[Pixel, ...] | None = Field(None, validate_default=True)
-    std: tuple[Deviation, ...] | None = Field(None, validate_default=True)
+    dataset: Annotated[Component, Choose("dataset")] = Field(
+        default_factory=lambda: Choose("dataset").parse("digits"), description="The data set."
+    )
+    validation_fraction: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        validate_default=True,
+        description="Images: share of the training images that search and retraining do not see. Genotypes "
+        "are ranked by them. `null` is 0.1.",
+    )
+    alpha_from: Literal["training", "validation"] | None = Field(
+        None, validate_default=True, description="Text: which part alpha learns from. `null` is `training`."
+    )
+    alpha_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        validate_default=True,
+        description="Share of the search's training data that alpha learns from. The weights learn from the "
+        "rest. `null` is 0.5.",
+    )
+    split_seed: int | None = Field(
+        None,
+        ge=0,
+        validate_default=True,
+        description="Images: seed of the split. All trials of a sweep have the same split. `null` is 0.",
+    )
+    limit: Annotated[int, Unit("images, or tokens")] | None = Field(
+        None, gt=0, description="How many training images, or first training tokens, are used. `null` uses all."
+    )
+    mean: tuple[Pixel, ...] | None = Field(
+        None,
+        validate_default=True,
+        description="Images: mean of each channel, of pixels scaled to [0, 1]. `null` is the data set's.",
+    )
+    std: tuple[Deviation, ...] | None = Field(
+        None,
+        validate_default=True,
+        description="Images: standard deviation of each channel, of pixels scaled to [0, 1]. `null` is the data set's.",
+    )
 
     @property
     def kind(self) -> str:

@@ -93,10 +93,10 @@ class ImageStream(PreparedImages):
         )
 
     def _read(self, loader: DataLoader[Tensor | str]) -> Iterator[Tensor]:
-        for found in loader:
-            if isinstance(found, str):
-                raise DataError(found)
-            yield found.to(self.device, non_blocking=True)
+        for item in loader:
+            if isinstance(item, str):
+                raise DataError(item)
+            yield item.to(self.device, non_blocking=True)
 
 
 class _Requests:
@@ -133,5 +133,5 @@ class _Reader(Dataset[Tensor]):
             return str(error)
 
 
-def _as_it_is(found: Any) -> Any:
-    return found
+def _as_it_is(item: Any) -> Any:
+    return item

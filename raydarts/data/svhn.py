@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
 from raydarts.data.downloaded import Downloaded, Part
 
@@ -22,7 +23,7 @@ class Svhn(Downloaded):
     NUM_CLASSES = 10
 
     class Settings(Downloaded.Settings):
-        extra: bool = False
+        extra: bool = Field(False, description="Whether the 531,131 extra images are training images too.")
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -33,13 +34,13 @@ class Svhn(Downloaded):
         return ("train", "extra") if self.settings.extra else ("train",)
 
     def read(self, root: str, download: bool) -> tuple[Part, Part]:
-        found = [self._part(root, part, download) for part in self._training]
-        train = (np.concatenate([images for images, _ in found]), np.concatenate([labels for _, labels in found]))
+        parts = [self._part(root, part, download) for part in self._training]
+        train = (np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts]))
         return train, self._part(root, "test", download)
 
     @staticmethod
     def _part(root: str, part: str, download: bool) -> Part:
         from torchvision.datasets import SVHN  # noqa: PLC0415 - it takes seconds, as it loads torch's compiler
 
-        found = SVHN(root, split=part, download=download)
-        return np.ascontiguousarray(found.data.transpose(0, 2, 3, 1)), found.labels
+        source = SVHN(root, split=part, download=download)
+        return np.ascontiguousarray(source.data.transpose(0, 2, 3, 1)), source.labels

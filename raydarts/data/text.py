@@ -84,17 +84,17 @@ def read_text(path: Path) -> list[Line]:
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
     """A file with a token a line, in the order of their numbers. Raises `DataError` that names the line."""
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for number, line in enumerate(lines_of(path), start=1):
         words = line.split()
         if len(words) != 1:
             raise DataError(f"{path}:{number}: a vocabulary has one token a line, here are {len(words)}")
-        if words[0] in found:
-            raise DataError(f"{path}:{number}: '{words[0]}' stands already in line {found[words[0]]}")
-        found[words[0]] = number
-    if EOS not in found:
+        if words[0] in numbers:
+            raise DataError(f"{path}:{number}: '{words[0]}' stands already in line {numbers[words[0]]}")
+        numbers[words[0]] = number
+    if EOS not in numbers:
         raise DataError(f"{path}: lacks {EOS}, which ends each line of a text; add it as a line of its own")
-    return tuple(found)
+    return tuple(numbers)
 
 
 def _written_ends(texts: Iterable[Text]) -> Iterable[str]:
@@ -129,7 +129,7 @@ def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
 def numbered(text: Text, places: dict[str, int]) -> Tokens:
     """Token numbers, int64 `(n,)`. A token without a place is `<unk>`; `DataError` where that has none either."""
     unknown = places.get(UNKNOWN)
-    found: list[int] = []
+    numbers: list[int] = []
     for line in text:
         for token in line.tokens:
             place = places.get(token, unknown)
@@ -138,5 +138,5 @@ def numbered(text: Text, places: dict[str, int]) -> Tokens:
                     f"{line.file}:{line.number}: '{token}' is not in the vocabulary (data.dataset.vocabulary), which "
                     f"has no {UNKNOWN} to stand for it; add '{token}' or {UNKNOWN} to it, or leave vocabulary out"
                 )
-            found.append(place)
-    return np.array(found, dtype=np.int64)
+            numbers.append(place)
+    return np.array(numbers, dtype=np.int64)

@@ -41,7 +41,7 @@ class TextBatches(Batches):
     def measured_size(self, batch_size: int) -> int:
         return int(self.settings.measured_columns)
 
-    def own_statistics_size(self, batch_size: int) -> int | None:
+    def batch_statistics_size(self, batch_size: int) -> int | None:
         """None. A recurrent cell's one batch norm serves all its nodes in all time steps, so that its running
         statistics depend little on what was drawn, while those of a time step are of a few columns (docs/method.md).
         """

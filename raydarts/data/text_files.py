@@ -23,6 +23,7 @@ from raydarts.data.text import (
     read_vocabulary,
 )
 from raydarts.errors import DataError
+from raydarts.units import Tokens
 
 
 class VocabularySettings(registry.Settings):
@@ -32,8 +33,17 @@ class VocabularySettings(registry.Settings):
     every token of all three parts.
     """
 
-    vocabulary: DataPath | None = None
-    vocabulary_size: int | None = Field(None, ge=3)
+    vocabulary: DataPath | None = Field(
+        None,
+        description="A file with one token a line. A token that is missing there becomes `<unk>`, or is an "
+        "error where the file has no `<unk>`.",
+    )
+    vocabulary_size: Tokens | None = Field(
+        None,
+        ge=3,
+        description="How many of the most frequent training tokens are kept, `<unk>` and `<eos>` included. "
+        "`null` keeps every token of all three parts.",
+    )
 
     @field_validator("vocabulary_size")
     @classmethod
@@ -84,8 +94,8 @@ class DownloadedText(TextDataset):
     """How to have the files without a download."""
 
     class Settings(VocabularySettings):
-        root: DataPath = "data"
-        download: bool = True
+        root: DataPath = Field("data", description="Folder that holds the three text files.")
+        download: bool = Field(True, description="Whether missing files are downloaded.")
 
     @abstractmethod
     def fetch(self, root: Path) -> None:

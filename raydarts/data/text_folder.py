@@ -26,9 +26,18 @@ class TextFolder(TextDataset):
     SOURCE = "the layout of the authors' code (quark0/darts, rnn/data.py)"
 
     class Settings(VocabularySettings):
-        root: DataPath
-        validation_fraction: float | None = Field(None, gt=0, lt=1)
-        test_fraction: float | None = Field(None, gt=0, lt=1)
+        root: DataPath = Field(
+            description="Folder with train.txt, valid.txt and test.txt, or one file that is cut into three parts."
+        )
+        validation_fraction: float | None = Field(
+            None, gt=0, lt=1, description="Share of the lines of one file that become the validation text."
+        )
+        test_fraction: float | None = Field(
+            None,
+            gt=0,
+            lt=1,
+            description="Share of the lines of one file that become the test text. They are the last lines.",
+        )
 
         @field_validator("test_fraction")
         @classmethod

@@ -67,17 +67,17 @@ class Walk:
         while waiting:
             folder, above = waiting.pop()
             try:
-                key, found = _key(folder.path), entries(folder.path)
+                key, content = _key(folder.path), entries(folder.path)
             except OSError as error:
                 self.problems.append(f"{folder.path}: cannot be read: {error.strerror}")
                 continue
             if not self._is_new(label, folder, key, above):
                 continue
-            deeper = [each for each in found if not each.name.startswith(".") and _is_folder(each)]
+            deeper = [each for each in content if not each.name.startswith(".") and _is_folder(each)]
             waiting += [(each, above | {key}) for each in reversed(deeper)]
             self._deeper[label] += len(deeper)
             before, within = len(self.images[label]), os.path.relpath(folder.path, self.root)
-            for each in found:
+            for each in content:
                 if each.name.startswith(".") or not _is_folder(each):
                     self._take_file(label, within, each)
             self._folders[key] = (label, folder.path, len(self.images[label]) - before)
@@ -112,8 +112,8 @@ class Walk:
                 self._take_link(label, entry)
 
     def _take_link(self, label: str, entry: os.DirEntry[str]) -> None:
-        found = entry.stat()
-        other, where = self._links.setdefault((found.st_dev, found.st_ino), (label, entry.path))
+        status = entry.stat()
+        other, where = self._links.setdefault((status.st_dev, status.st_ino), (label, entry.path))
         if other != label:
             self.problems.append(f"{entry.path}: is the same file as {where}; {_ONE_CLASS}")
         elif where != entry.path:
@@ -176,8 +176,8 @@ def _is_dead(entry: os.DirEntry[str]) -> bool:
 
 def entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """In alphabetical order."""
-    with os.scandir(folder) as found:
-        return sorted(found, key=lambda entry: entry.name)
+    with os.scandir(folder) as scan:
+        return sorted(scan, key=lambda entry: entry.name)
 
 
 def is_image(entry: os.DirEntry[str]) -> bool:
@@ -198,5 +198,5 @@ def _has_suffix(name: str) -> bool:
 
 
 def _key(path: Path | str) -> Key:
-    found = Path(path).stat()
-    return found.st_dev, found.st_ino
+    status = Path(path).stat()
+    return status.st_dev, status.st_ino

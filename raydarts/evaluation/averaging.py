@@ -61,7 +61,7 @@ def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 def take_up(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Load a state as it was saved. torch widens `eta` and `mu` to the parameters' type, which would change bits."""
     optimizer.load_state_dict(saved)
-    for own in optimizer.state.values():
+    for state_of in optimizer.state.values():
         for key in ("eta", "mu"):
-            if key in own:
-                own[key] = own[key].to(torch.float32)
+            if key in state_of:
+                state_of[key] = state_of[key].to(torch.float32)

@@ -27,5 +27,5 @@ def blamed(
         return f"data.dataset and {section}.training.network: the loss is not finite before any step"
     place = f"{section}.training"
     key = outgrown(optimizer, type(settings)())
-    told = setting_of(place, key, getattr(settings, key), unclipped=settings.grad_clip == 0)
-    return f"{told} or {place}.amp (float16)" if getattr(settings, "amp", "off") == "float16" else told
+    blame = setting_of(place, key, getattr(settings, key), unclipped=settings.grad_clip == 0)
+    return f"{blame} or {place}.amp (float16)" if getattr(settings, "amp", "off") == "float16" else blame

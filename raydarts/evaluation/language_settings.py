@@ -7,7 +7,7 @@ The defaults are the DARTS paper's on the Penn Treebank (appendix A.2.2) and, wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -16,12 +16,15 @@ from raydarts.float32 import require_float32
 from raydarts.registry import Around, Idle, Settings
 from raydarts.runs.score import PERPLEXITY, Score
 from raydarts.spaces.regularization import RecurrentNetworkSettings
+from raydarts.units import Columns, Epochs, Unit
 
 
 class EvaluationTextSettings(TextSettings):
     """As in the search, but for the lengths of training batches, which are drawn about `bptt`."""
 
-    bptt_deviation: float = Field(5.0, ge=0)
+    bptt_deviation: Annotated[float, Unit("tokens")] = Field(
+        5.0, ge=0, description="Standard deviation of a training batch's length. 0 does not vary it."
+    )
 
 
 class LanguageSettings(Settings):
@@ -35,18 +38,25 @@ class LanguageSettings(Settings):
 
     SCORE: ClassVar[Score] = PERPLEXITY
 
-    name: Literal["language"] = "language"
-    epochs: int = Field(8000, ge=1)
-    batch_size: int = Field(64, ge=1)
-    lr: float = Field(20.0, gt=0)
-    weight_decay: float = Field(8e-7, ge=0)
-    grad_clip: float = Field(0.25, ge=0)
-    nonmonotone: int | None = Field(5, ge=1)
-    test_columns: int = Field(1, ge=1)
-    precision: Literal["float32", "float64"] = "float32"
-    tf32: bool = False
-    text: EvaluationTextSettings = EvaluationTextSettings()
-    network: RecurrentNetworkSettings = RecurrentNetworkSettings()
+    name: Literal["language"] = Field("language", description="Training of a language model.")
+    epochs: Epochs = Field(8000, ge=1, description="How often training goes over the training text.")
+    batch_size: Columns = Field(64, ge=1, description="Columns that the training text is cut into.")
+    lr: float = Field(20.0, gt=0, description="Learning rate of SGD and averaged SGD.")
+    weight_decay: float = Field(8e-7, ge=0, description="Weight decay.")
+    grad_clip: float = Field(0.25, ge=0, description="Largest L2 norm of the gradient. 0 does not clip.")
+    nonmonotone: Epochs | None = Field(
+        5,
+        ge=1,
+        description="Averaging begins when the validation loss is above the least loss of all epochs but the "
+        "last this many. `null` never averages.",
+    )
+    test_columns: Columns = Field(1, ge=1, description="Columns that the test text is cut into.")
+    precision: Literal["float32", "float64"] = Field("float32", description="Type of all numbers.")
+    tf32: bool = Field(False, description="Whether a GPU may round float32 numbers to TF32 when it multiplies.")
+    text: EvaluationTextSettings = Field(EvaluationTextSettings(), description="How text is cut into batches.")
+    network: RecurrentNetworkSettings = Field(
+        RecurrentNetworkSettings(), description="Size and dropout of the network."
+    )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.tf32 and around.gpus == 0:

@@ -98,15 +98,15 @@ class Lookup:
     def finished(self) -> bool:
         return self.epoch >= self.epochs
 
-    def _found(self) -> tuple[float | None, float | None]:
-        found = read_table(self.settings).get(replace(self.genotype, space=None).id)  # a table knows cells alone
-        if found is None:
+    def _accuracies(self) -> tuple[float | None, float | None]:
+        row = read_table(self.settings).get(replace(self.genotype, space=None).id)  # a table knows cells alone
+        if row is None:
             raise TrialError(f"{self.settings.file}: has no row for genotype {self.genotype.id}")
-        return found
+        return row
 
     def run_epoch(self) -> dict[str, Any]:
         started = time.perf_counter()
-        validation, _ = self._found()
+        validation, _ = self._accuracies()
         self.epoch = 1
         self.metrics = {"epoch": 1, "validation_accuracy": validation, "seconds": time.perf_counter() - started}
         return dict(self.metrics)
@@ -115,7 +115,7 @@ class Lookup:
         """Validation and test accuracy, and where they come from."""
         columns = {"validation": self.settings.validation, "test": self.settings.test}
         source = {"file": self.settings.file, **columns}
-        return self.metrics | {"test_accuracy": self._found()[1], "table": source}
+        return self.metrics | {"test_accuracy": self._accuracies()[1], "table": source}
 
     def state_dict(self) -> dict[str, Any]:
         return {"kind": "lookup", "epoch": self.epoch, "metrics": self.metrics}

@@ -70,11 +70,11 @@ class Team:
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of the processes' values of a tensor, without a graph."""
-        found = value.detach().clone()
+        total = value.detach().clone()
         if not self.alone:
-            dist.all_reduce(found)
-            found /= self.share.size
-        return found
+            dist.all_reduce(total)
+            total /= self.share.size
+        return total
 
     def total(self, meter: Meter, device: torch.device) -> Meter:
         """What all processes have measured, as one meter."""

@@ -7,7 +7,7 @@ the authors' code fills in; docs/presets.md names both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -16,6 +16,7 @@ from raydarts.data.settings import AugmentSettings
 from raydarts.float32 import require_float32
 from raydarts.registry import Around, Idle, Settings
 from raydarts.runs.score import ACCURACY, Score
+from raydarts.units import Channels, Epochs, StackedCells, Unit
 
 Amp = Literal["off", "bfloat16", "float16"]
 
@@ -26,10 +27,16 @@ class NetworkSettings(Settings):
     `stem`: `cifar` (one 3x3 convolution) or `imagenet` (three of stride 2, and that head's own pooling).
     """
 
-    channels: int = Field(36, ge=2)
-    layers: int = Field(20, ge=1)
-    auxiliary_weight: float = Field(0.4, ge=0)
-    stem: Literal["cifar", "imagenet"] = "cifar"
+    channels: Channels = Field(36, ge=2, description="Channels of the network's first cell.")
+    layers: StackedCells = Field(20, ge=1, description="Cells that the network stacks.")
+    auxiliary_weight: float = Field(
+        0.4, ge=0, description="Weight of the auxiliary head's loss. 0 builds no auxiliary head."
+    )
+    stem: Literal["cifar", "imagenet"] = Field(
+        "cifar",
+        description="`cifar` is one 3x3 convolution. `imagenet` is three convolutions of stride 2, and that "
+        "head's pooling.",
+    )
 
 
 class TableSettings(Settings):
@@ -39,11 +46,11 @@ class TableSettings(Settings):
     those with the accuracies, in `unit`. Genotypes are ranked by `validation` alone.
     """
 
-    file: DataPath
-    architecture: str = "cellstr"
-    validation: str
-    test: str
-    unit: Literal["percent", "fraction"] = "percent"
+    file: DataPath = Field(description="The table, .csv or .csv.gz with a header. Each cell has one row.")
+    architecture: str = Field("cellstr", description="Column with the cell in NAS-Bench-201's notation.")
+    validation: str = Field(description="Column with the validation accuracy. Genotypes are ranked by it.")
+    test: str = Field(description="Column with the test accuracy.")
+    unit: Literal["percent", "fraction"] = Field("percent", description="Unit of both accuracies.")
 
     def columns(self) -> tuple[str, str, str]:
         return (self.architecture, self.validation, self.test)
@@ -62,27 +69,43 @@ class EvaluationSettings(Settings):
 
     SCORE: ClassVar[Score] = ACCURACY
 
-    name: Literal["image"] = "image"
-    epochs: int = Field(600, ge=1)
-    batch_size: int = Field(96, ge=2)
-    schedule: Literal["cosine", "linear", "exponential"] = "cosine"
-    lr: float = Field(0.025, gt=0)
-    lr_min: float = Field(0.0, ge=0)
-    lr_factor: float | None = Field(None, gt=0, le=1, validate_default=True)
-    warmup_epochs: int = Field(0, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(3e-4, ge=0)
-    grad_clip: float = Field(5.0, ge=0)
-    drop_path: float = Field(0.2, ge=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["float32", "float64"] = "float32"
-    tf32: bool = False
-    amp: Amp = "off"
-    channels_last: bool = True
-    compile: bool = False
-    sync_batch_norm: bool = True
-    network: NetworkSettings = NetworkSettings()
-    augment: AugmentSettings = AugmentSettings()
+    name: Literal["image"] = Field("image", description="Training of an image network.")
+    epochs: Epochs = Field(600, ge=1, description="How often training goes over the training images.")
+    batch_size: Annotated[int, Unit("images")] = Field(
+        96, ge=2, description="Images of a batch. The workers divide them."
+    )
+    schedule: Literal["cosine", "linear", "exponential"] = Field(
+        "cosine", description="How the learning rate falls: along a cosine, in equal steps, or by a factor each epoch."
+    )
+    lr: float = Field(0.025, gt=0, description="Largest learning rate (SGD).")
+    lr_min: float = Field(0.0, ge=0, description="Learning rate that `cosine` and `linear` fall to.")
+    lr_factor: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        validate_default=True,
+        description="Factor on the learning rate in each epoch. `exponential` needs it.",
+    )
+    warmup_epochs: Epochs = Field(
+        0, ge=0, description="First epochs, in which the learning rate rises linearly to `lr`."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(3e-4, ge=0, description="Weight decay.")
+    grad_clip: float = Field(5.0, ge=0, description="Largest L2 norm of the gradient. 0 does not clip.")
+    drop_path: float = Field(
+        0.2, ge=0, lt=1, description="Probability that a path is dropped. It rises as drop_path * epoch / epochs."
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label that is spread over all classes.")
+    precision: Literal["float32", "float64"] = Field("float32", description="Type of all numbers.")
+    tf32: bool = Field(False, description="Whether a GPU may round float32 numbers to TF32 when it multiplies.")
+    amp: Amp = Field("off", description="Type of the numbers in automatic mixed precision.")
+    channels_last: bool = Field(
+        True, description="Whether a GPU stores images with their channels last. It changes speed only."
+    )
+    compile: bool = Field(False, description="Whether torch.compile compiles the network.")
+    sync_batch_norm: bool = Field(True, description="Whether batch norms see the images of all workers.")
+    network: NetworkSettings = Field(NetworkSettings(), description="Size of the network.")
+    augment: AugmentSettings = Field(AugmentSettings(), description="Random changes to training images.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.tf32 and around.gpus == 0:

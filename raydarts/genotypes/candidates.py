@@ -59,12 +59,12 @@ def in_json(value: Any) -> list[Candidate] | None:
         items = list(value.items())
     elif isinstance(value, list):
         items = [(_name_of(item), item) for item in value]
-    found = [
+    candidates = [
         Candidate((name,) if name else (), "item", number, item, _key_of(item))
         for number, (name, item) in enumerate(items, start=1)
         if _looks_like_one(item)
     ]
-    return found or None
+    return candidates or None
 
 
 def _name_of(item: Any) -> str | None:
@@ -89,11 +89,11 @@ def in_text(text: str) -> list[Candidate]:
     """
     tree = _program(text.strip())
     before = text[: len(text) - len(text.lstrip())].count("\n")
-    found = [] if tree is None else _of_program(tree, before)
-    found = found or list(_of_lines(text))
-    if len({each.number for each in found}) < len(found):  # several on a line
-        found = [replace(each, unit="item", number=number) for number, each in enumerate(found, start=1)]
-    return found
+    candidates = [] if tree is None else _of_program(tree, before)
+    candidates = candidates or list(_of_lines(text))
+    if len({each.number for each in candidates}) < len(candidates):  # several on a line
+        candidates = [replace(each, unit="item", number=number) for number, each in enumerate(candidates, start=1)]
+    return candidates
 
 
 def _program(text: str) -> ast.Module | None:

@@ -183,11 +183,11 @@ class Genotype:
     def from_file(cls, file: GenotypeFile) -> Genotype:
         """Read a file: JSON, or one of the texts of `genotype_text`. Raises `GenotypeError` naming the file."""
         value, text = genotype_text.read_file(file)
-        found = cls.from_json(value, str(file))
-        primitives = {primitive for _, cell in found.cells for primitive, _ in cell.edges()}
+        genotype = cls.from_json(value, str(file))
+        primitives = {primitive for _, cell in genotype.cells for primitive, _ in cell.edges()}
         path = file.path if isinstance(file, NamedGenotype) else file
         places = {name: f"{path}:{line}" for name, line in genotype_text.lines_of(text, primitives).items()}
-        return replace(found, places=tuple(sorted(places.items())))
+        return replace(genotype, places=tuple(sorted(places.items())))
 
 
 def usual_skip(cell_type: str) -> str:
@@ -203,8 +203,8 @@ def _skip(value: Any, where: str) -> str | None:
 
 def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
     """What a result keeps beside a genotype: its canonical id, and its skip connections per cell type."""
-    found = Genotype.from_json(genotype, "result")
-    return {"genotype_id": found.id, "skips": found.skips()}
+    parsed = Genotype.from_json(genotype, "result")
+    return {"genotype_id": parsed.id, "skips": parsed.skips()}
 
 
 def _is_number(value: Any) -> bool:

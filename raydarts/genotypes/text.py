@@ -56,8 +56,8 @@ def _value(text: str, where: str, name: str | None) -> Any:
         if CALL.search(text):  # `[Genotype(...)]`; a line of JSON that holds one, among other lines
             return _chosen(_calls(text, where), where, name)
         raise
-    found = in_json(value)
-    return _alone(value, where, name) if found is None else _chosen(found, where, name)
+    candidates = in_json(value)
+    return _alone(value, where, name) if candidates is None else _chosen(candidates, where, name)
 
 
 def _alone(value: Any, where: str, name: str | None) -> Any:
@@ -73,27 +73,29 @@ def _calls(text: str, where: str) -> list[Candidate]:
         raise GenotypeError(f"{where}:{error.line}: not Python's form of a genotype: {error}") from error
 
 
-def _chosen(found: list[Candidate], where: str, name: str | None) -> Any:
+def _chosen(candidates: list[Candidate], where: str, name: str | None) -> Any:
     """The one candidate there is, or the one that is called `name` or stands at that line or place."""
-    if not found:
+    if not candidates:
         raise GenotypeError(f"{where}: holds no whole Genotype(...)")
     if name is not None:
-        named = [each for each in found if name in each.names] or [each for each in found if name == str(each.number)]
+        named = [each for each in candidates if name in each.names] or [
+            each for each in candidates if name == str(each.number)
+        ]
         if not named:
-            raise GenotypeError(f"{where}: holds no genotype '{shortened(name)}'; it has {_listed(found)}")
+            raise GenotypeError(f"{where}: holds no genotype '{shortened(name)}'; it has {_listed(candidates)}")
     else:
-        named = found
+        named = candidates
     if len({each.key for each in named}) > 1:
         if name is not None:
             raise GenotypeError(
                 f"{where}: '{shortened(name)}' stands {len(named)} times; choose one by its {named[0].unit}: "
                 f"{_listed(named)}"
             )
-        last = found[-1]
-        unique = [name for name in last.names if sum(name in each.names for each in found) == 1]
+        last = candidates[-1]
+        unique = [name for name in last.names if sum(name in each.names for each in candidates) == 1]
         example = unique[0] if unique else last.number
         raise GenotypeError(
-            f"{where}: holds {len(found)} genotypes; choose one as {where}:{example}. It has {_listed(found)}"
+            f"{where}: holds {len(candidates)} genotypes; choose one as {where}:{example}. It has {_listed(candidates)}"
         )
     one = named[0]
     if not isinstance(one.value, ast.Call):
@@ -101,12 +103,12 @@ def _chosen(found: list[Candidate], where: str, name: str | None) -> Any:
     return _Call(where, one.first_line).fields(one.value)
 
 
-def _listed(found: list[Candidate]) -> str:
-    told = [
+def _listed(candidates: list[Candidate]) -> str:
+    names = [
         f"{', '.join(shortened(name, 40) for name in each.names) or 'one without a name'} ({each.unit} {each.number})"
-        for each in found[:_SHOWN]
+        for each in candidates[:_SHOWN]
     ]
-    return ", ".join(told) + (f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else "")
+    return ", ".join(names) + (f" and {len(candidates) - _SHOWN:,} more" if len(candidates) > _SHOWN else "")
 
 
 def read_text(text: str, where: str) -> dict[str, Any]:
@@ -115,18 +117,18 @@ def read_text(text: str, where: str) -> dict[str, Any]:
         raise GenotypeError(f"{where}: a text of {len(text):,} characters is no genotype")
     if not CALL.search(text):
         return _from_arch_string(text, where)
-    found: dict[str, Any] = _chosen(_calls(text, where), where, None)
-    return found
+    call: dict[str, Any] = _chosen(_calls(text, where), where, None)
+    return call
 
 
 def lines_of(text: str, primitives: set[str]) -> dict[str, int]:
     """The line on which each primitive first stands, in quotes; those that stand so nowhere are left out."""
-    found = {}
+    lines = {}
     for primitive in primitives:
         place = min((at for quote in "'\"" if (at := text.find(f"{quote}{primitive}{quote}")) >= 0), default=None)
         if place is not None:
-            found[primitive] = text.count("\n", 0, place) + 1
-    return found
+            lines[primitive] = text.count("\n", 0, place) + 1
+    return lines
 
 
 def _from_json(text: str, where: str) -> Any:
@@ -142,11 +144,11 @@ def _from_json(text: str, where: str) -> Any:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)[:80]!r} stands twice in one object")
-    return found
+    return fields
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -180,12 +182,12 @@ class _Call:
         order = _FIELDS[1] if recurrent or (not call.keywords and len(call.args) == 2) else _FIELDS[0]
         if len(call.args) > len(order):
             self._refuse(call, f"Genotype has {len(order)} parts ({', '.join(order)})")
-        found = {name: self._value(value) for name, value in zip(order, call.args, strict=False)}
+        values = {name: self._value(value) for name, value in zip(order, call.args, strict=False)}
         for keyword in call.keywords:
-            if keyword.arg is None or keyword.arg in found:
+            if keyword.arg is None or keyword.arg in values:
                 self._refuse(keyword, f"{keyword.arg or '**'} cannot stand here")
-            found[keyword.arg] = self._value(keyword.value)
-        return {name: value for name, value in found.items() if value is not None}
+            values[keyword.arg] = self._value(keyword.value)
+        return {name: value for name, value in values.items() if value is not None}
 
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):

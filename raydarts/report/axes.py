@@ -82,11 +82,11 @@ def _ticks(low: float, high: float, whole: bool, wanted: int = 5) -> list[float]
 def _log_ticks(low: float, high: float) -> list[float]:
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors in ((1,), (1, 3), (1, 2, 5)):
-        found = [factor * 10.0**power for power in range(bottom, top + 1) for factor in factors]
-        found = [value for value in found if low * 0.999 <= value <= high * 1.001]
-        if len(found) >= 3:
-            return found
-    return found or [low, high]
+        ticks = [factor * 10.0**power for power in range(bottom, top + 1) for factor in factors]
+        ticks = [value for value in ticks if low * 0.999 <= value <= high * 1.001]
+        if len(ticks) >= 3:
+            return ticks
+    return ticks or [low, high]
 
 
 def span(values: Sequence[float], log: bool = False) -> tuple[float, float]:

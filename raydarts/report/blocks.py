@@ -36,7 +36,8 @@ def blocks_for(run: Run, setting: Setting, searches: Sequence[Searched]) -> Bloc
     ]
     seed = [repr(search.seed) for search in searches]
     full = [
-        (own, *(repr(search.choices.get(name)) for name in others)) for own, search in zip(seed, searches, strict=True)
+        (seed_of, *(repr(search.choices.get(name)) for name in others))
+        for seed_of, search in zip(seed, searches, strict=True)
     ]
     several = len(set(seed)) > 1
     if others and _varies(full, value):
@@ -48,9 +49,9 @@ def blocks_for(run: Run, setting: Setting, searches: Sequence[Searched]) -> Bloc
 
 def _varies(block: Sequence[Hashable], value: Sequence[str]) -> bool:
     held = defaultdict(set)
-    for own, level in zip(block, value, strict=True):
-        held[own].add(level)
-    return sum(len(held[own]) > 1 for own in block) >= _ENOUGH * len(block)
+    for group, level in zip(block, value, strict=True):
+        held[group].add(level)
+    return sum(len(held[group]) > 1 for group in block) >= _ENOUGH * len(block)
 
 
 def seed_blocks(searches: Sequence[Searched]) -> Blocking:

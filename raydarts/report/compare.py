@@ -25,7 +25,7 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> d
     figures cannot be compared. `damage`: as in `gather`. Raises `RunError` where a path is no run.
     """
     runs = [gather(path, damage) for path in (first, second)]
-    found = {
+    comparison = {
         "runs": [_summary(run) for run in runs],
         "spec": _differences(runs[0].spec, runs[1].spec),
         "versions": _differences(*(run.description.get("versions") or {} for run in runs)),
@@ -34,7 +34,7 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> d
         "genotypes": _shared(runs),
         "stages": _stages(runs),
     }
-    return dict(plain(found))
+    return dict(plain(comparison))
 
 
 def _mean(values: Sequence[float]) -> dict[str, Any] | None:
@@ -113,19 +113,19 @@ def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The other retraining stages that both runs have: the best genotype of each, and whether they can be compared."""
-    found = []
+    stages = []
     for name in (name for name in runs[0].stages if name in runs[1].stages):
-        told = [_summary(run.stages[name]) for run in runs]
+        summaries = [_summary(run.stages[name]) for run in runs]
         sections = [(section_of(run.spec, name).get("training"), data_of(run.spec, name)) for run in runs]
         sides = {
             side: {key: each[key] for key in ("best_genotype", "best", "retrained_genotypes")}
-            for side, each in zip(("first", "second"), told, strict=True)
+            for side, each in zip(("first", "second"), summaries, strict=True)
         }
-        found.append({"name": name, "comparable": sections[0] == sections[1], **sides})
-    return found
+        stages.append({"name": name, "comparable": sections[0] == sections[1], **sides})
+    return stages
 
 
-def _told(mean: Mapping[str, Any] | None) -> str:
+def _mean_text(mean: Mapping[str, Any] | None) -> str:
     if mean is None:
         return "-"
     if mean["low"] is None:
@@ -133,47 +133,46 @@ def _told(mean: Mapping[str, Any] | None) -> str:
     return f"{mean['value']:.4f} ± {mean['std']:.4f} (n={mean['n']}, 95 %: {mean['low']:.4f} to {mean['high']:.4f})"
 
 
-def comparison_table(found: Mapping[str, Any]) -> RenderableType:
+def comparison_table(comparison: Mapping[str, Any]) -> RenderableType:
     """For a terminal."""
-    names = [run["name"] for run in found["runs"]]
-    parts: list[RenderableType] = [line(warning, "bold") for warning in found["warnings"]]
+    names = [run["name"] for run in comparison["runs"]]
+    parts: list[RenderableType] = [line(warning, "bold") for warning in comparison["warnings"]]
     table = Table(title="Results: mean ± sample standard deviation (n, 95 % interval of the mean)")
     for column in ("", *names):
         table.add_column(column, overflow="fold")
     rows = (
         ("status", lambda run: run["status"]),
         ("search trials", lambda run: ", ".join(f"{count} {name}" for name, count in run["trials"].items()) or "-"),
-        ("supernet metric, over completed searches", lambda run: f"{run['metric']} {_told(run['supernet'])}"),
-        ("skips, over completed searches", lambda run: _told(run["skips"])),
-        ("retrained, over genotypes", lambda run: f"{run['score']} {_told(run['retrained'])}"),
+        ("supernet metric, over completed searches", lambda run: f"{run['metric']} {_mean_text(run['supernet'])}"),
+        ("skips, over completed searches", lambda run: _mean_text(run["skips"])),
+        ("retrained, over genotypes", lambda run: f"{run['score']} {_mean_text(run['retrained'])}"),
         ("best genotype, over evaluation seeds", _best),
     )
     for name, show in rows:
-        table.add_row(name, *(show(run) for run in found["runs"]))
+        table.add_row(name, *(show(run) for run in comparison["runs"]))
     parts.append(table)
-    paired = found["paired"]
+    paired = comparison["paired"]
     if paired["pairs"]:
         parts.append(
             line(
                 f"{paired['pairs']} searches have the same settings and seed in both; {names[1]} minus {names[0]}: "
-                f"supernet {_told(paired['supernet'])}; skips {_told(paired['skips'])}"
+                f"supernet {_mean_text(paired['supernet'])}; skips {_mean_text(paired['skips'])}"
             )
         )
-    for genotype in found["genotypes"]:
-        parts.append(
-            line(f"retrained in both: {genotype['id']}: {_told(genotype['first'])} and {_told(genotype['second'])}")
-        )
-    for stage in found["stages"]:
+    for genotype in comparison["genotypes"]:
+        both = f"{_mean_text(genotype['first'])} and {_mean_text(genotype['second'])}"
+        parts.append(line(f"retrained in both: {genotype['id']}: {both}"))
+    for stage in comparison["stages"]:
         note = "" if stage["comparable"] else "; data or training differ, so these do not measure the same"
         parts.append(line(f"best of {stage['name']}: {_best(stage['first'])} and {_best(stage['second'])}{note}"))
-    parts += [_changes("Spec", found["spec"], names), _changes("Versions", found["versions"], names)]
+    parts += [_changes("Spec", comparison["spec"], names), _changes("Versions", comparison["versions"], names)]
     return Group(*parts)
 
 
 def _best(run: Mapping[str, Any]) -> str:
     if run["best"] is None:
         return "-"
-    return f"{run['best_genotype']} {_told(run['best'])}; the best of {run['retrained_genotypes']}"
+    return f"{run['best_genotype']} {_mean_text(run['best'])}; the best of {run['retrained_genotypes']}"
 
 
 def _changes(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:

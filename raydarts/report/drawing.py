@@ -52,21 +52,21 @@ def short_name(primitive: str) -> str:
     return _SHORT.get(primitive, primitive.replace("_conv_", "_").replace("_", " "))
 
 
-def _cell(kind: str, found: CellGenotype) -> Cell:
+def _cell(kind: str, cell: CellGenotype) -> Cell:
     names = list(_INPUTS["normal" if kind == "reduce" else kind])
-    inputs, output = len(names), len(names) + len(found.nodes)
+    inputs, output = len(names), len(names) + len(cell.nodes)
     edges = [
         Edge(src, node, short_name(primitive))
-        for node, choices in enumerate(found.nodes, inputs)
+        for node, choices in enumerate(cell.nodes, inputs)
         for primitive, src in choices
     ]
-    edges += [Edge(node, output, None) for node in sorted(found.concat)]
-    names += [str(number) for number in range(len(found.nodes))] + ["$h_t$" if kind == "recurrent" else "$c_k$"]
+    edges += [Edge(node, output, None) for node in sorted(cell.concat)]
+    names += [str(number) for number in range(len(cell.nodes))] + ["$h_t$" if kind == "recurrent" else "$c_k$"]
     return Cell(_TITLES[kind], names, inputs, edges)
 
 
 def _read(genotype: Mapping[str, Any]) -> list[Cell]:
-    return [_cell(kind, found) for kind, found in Genotype.from_json(genotype).cells]
+    return [_cell(kind, cell) for kind, cell in Genotype.from_json(genotype).cells]
 
 
 def unreadable(genotype: Mapping[str, Any]) -> str:

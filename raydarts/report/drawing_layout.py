@@ -171,11 +171,11 @@ class _Placer:
         t = np.linspace(0, 1, 41)
         self.curve = [[point_on(c, t) for c in row] for row in self.control]
         self.spots = [[point_on(c, _PLACES) for c in row] for row in self.control]
-        self.own = [[self._own(e, b) for b in range(len(_BENDS))] for e in range(len(self.edges))]
+        self.alone = [[self._alone(e, b) for b in range(len(_BENDS))] for e in range(len(self.edges))]
         self.choice = [(0, 0)] * len(self.edges)
         self.near: dict[tuple[int, int, int, int], float] = {}
 
-    def _own(self, e: int, b: int) -> Array:
+    def _alone(self, e: int, b: int) -> Array:
         """Cost of each place on this curve as far as nodes go."""
         others = [n for n in range(len(self.xy)) if n not in (self.edges[e].src, self.edges[e].dst)]
         gap = np.linalg.norm(self.curve[e][b][:, None] - self.xy[None, others], axis=-1)
@@ -207,7 +207,7 @@ class _Placer:
     def _costs(self, e: int, b: int) -> Array:
         """Cost of every place on edge e at bend b, the other edges staying as they are."""
         others = [f for f in range(len(self.edges)) if f != e]
-        cost: Array = self.own[e][b] + sum(self._closeness(e, b, f, self.choice[f][0]) for f in others)
+        cost: Array = self.alone[e][b] + sum(self._closeness(e, b, f, self.choice[f][0]) for f in others)
         if not others:
             return cost
         spots, labelled = self.spots[e][b], self.edges[e].label is not None

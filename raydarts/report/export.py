@@ -26,15 +26,15 @@ def export_run(path: Place, to: Path, *, epochs: bool = False, damage: Damage | 
     """
     if to.suffix.lower() not in FORMATS:
         raise InputError(f"{to}: the file's name must end in .csv or .parquet")
-    found = table(RunDirectory.open(path, damage), epochs)
+    rows = table(RunDirectory.open(path, damage), epochs)
     try:
         if to.suffix.lower() == ".csv":
-            _write_csv(found, to)
+            _write_csv(rows, to)
         else:
-            _write_parquet(found, to)
+            _write_parquet(rows, to)
     except OSError as error:
         raise InputError(f"{to}: cannot be written: {error.strerror or error}") from error
-    return len(found)
+    return len(rows)
 
 
 def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
@@ -89,8 +89,8 @@ def _ended(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _baselines(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"baseline.{name}.{part}": value for name, parts in found.items() for part, value in parts.items()}
+def _baselines(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"baseline.{name}.{part}": value for name, parts in baselines.items() for part, value in parts.items()}
 
 
 def _flat(value: Any) -> bool:

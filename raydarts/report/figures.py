@@ -11,7 +11,7 @@ from raydarts.report import stats
 from raydarts.report.axes import NoAxis, Scale, plot_area
 from raydarts.report.gather import Run, Searched
 from raydarts.report.svg import COLOURS, SOFT, Chart
-from raydarts.report.wording import axis, number, told_score, told_unit
+from raydarts.report.wording import axis, number, score_text, score_with_unit
 from raydarts.runs.score import Score
 
 
@@ -47,7 +47,7 @@ def is_share(run: Run) -> bool:
 
 
 def show_metric(run: Run, value: float) -> str:
-    return told_unit(run.supernet, value) if is_share(run) else number(value, 4)
+    return score_with_unit(run.supernet, value) if is_share(run) else number(value, 4)
 
 
 def supernet_against_retrained(run: Run) -> Figure:
@@ -72,16 +72,16 @@ def supernet_against_retrained(run: Run) -> Figure:
         mean, before = means[name], run.supernet_mean[name]
         if mean is None:
             continue
-        trials = run.found_by[name]
+        trials = run.searches_by_genotype[name]
         skips = trials[0].skips
         at = (x(before), y(mean.value))
         if mean.low is not None and mean.high is not None:
             chart.line([(at[0], y(mean.low)), (at[0], y(mean.high))], COLOURS[0], width=1.2, opacity=0.6)
-        told = (
+        text = (
             f"rank {rank}: {name}, supernet {show_metric(run, before)}, "
-            f"retrained {told_unit(score, mean.value)} (n={mean.n})"
+            f"retrained {score_with_unit(score, mean.value)} (n={mean.n})"
         )
-        chart.mark(at, COLOURS[0], title=f"{told}, {skips} skips", size=5)
+        chart.mark(at, COLOURS[0], title=f"{text}, {skips} skips", size=5)
         chart.text((at[0] + 7, at[1] - 5), f"{skips}" if skips is not None else "", size=11, soft=True)
         rows.append([str(rank), name, _scored(run, trials), str(len(trials)), *mean_cells(mean, score), str(skips)])
     line = "rising" if run.mode == score.mode else "falling"
@@ -100,7 +100,7 @@ def _scored(run: Run, trials: Sequence[Searched]) -> str:
     if mean is None:
         return "-"
     if is_share(run):
-        return told_mean(mean, run.supernet)
+        return mean_text(mean, run.supernet)
     return number(mean.value, 4) + ("" if mean.std is None else f" ± {number(mean.std)} (n={mean.n})")
 
 
@@ -112,11 +112,11 @@ def mean_cells(mean: stats.Mean | None, score: Score) -> list[str]:
     """A mean of scores as cells of a table: the mean (of shares in percent), spread, n, interval."""
     if mean is None:
         return ["-", "-", "0", "-"]
-    value, std, low, high = (told_score(score, each) for each in (mean.value, mean.std, mean.low, mean.high))
+    value, std, low, high = (score_text(score, each) for each in (mean.value, mean.std, mean.low, mean.high))
     return [value, std, str(mean.n), "none: n is 1" if mean.low is None else f"{low} to {high}"]
 
 
-def told_mean(mean: stats.Mean, score: Score) -> str:
+def mean_text(mean: stats.Mean, score: Score) -> str:
     """The same in one cell."""
     value, std, n, interval = mean_cells(mean, score)
     return f"{value} ± {std} (n={n}, 95 %: {interval})" if mean.n > 1 else f"{value} (n=1, no spread)"
@@ -126,7 +126,9 @@ def pareto(run: Run) -> Figure:
     """Cost against score, what nothing beats in both drawn through."""
     title = f"Pareto front: cost against retrained {run.score.measure}"
     parameters = {each.genotype_id: each.parameters for each in run.retrainings if each.parameters is not None}
-    skips = {name: found[0].skips for name, found in run.found_by.items() if found[0].skips is not None}
+    skips = {
+        name: searches[0].skips for name, searches in run.searches_by_genotype.items() if searches[0].skips is not None
+    }
     costs = [("parameters, millions", {name: value / 1e6 for name, value in parameters.items() if value is not None})]
     costs.append(("skip connections (fewer is better)", {name: float(value or 0) for name, value in skips.items()}))
     pictures, rows = [], []
@@ -181,10 +183,10 @@ def _front_chart(run: Run, label: str, cost: dict[str, float], names: list[str],
         path += [(at[0], path[-1][1]), at] if path else [at]
     chart.line(path, COLOURS[1], width=1.6)
     for name in names:
-        told = f"{name}: {label} {number(cost[name], 4)}, {told_unit(run.score, run.retrained_mean[name])}"
+        label_of = f"{name}: {label} {number(cost[name], 4)}, {score_with_unit(run.score, run.retrained_mean[name])}"
         at = (x(cost[name]), y(run.retrained_mean[name]))
         on = name in front
-        chart.mark(at, COLOURS[1] if on else SOFT, "square" if on else "circle", told, 4.5, hollow=not on)
+        chart.mark(at, COLOURS[1] if on else SOFT, "square" if on else "circle", label_of, 4.5, hollow=not on)
     chart.key("on the front", COLOURS[1], shape="square")
     chart.key("beaten in both", SOFT, shape="circle", hollow=True)
     return chart.svg()
@@ -198,9 +200,9 @@ def bars(label: str, values: Sequence[tuple[str, float, str]], title: str, colou
     rows = Scale(0.0, float(len(values)), 32, height - 46)
     alt = f"Bars of {label}: " + ", ".join(f"{name} {value:.2f}" for name, value, _ in values)
     chart = Chart(alt, scale, NoAxis(), label, "", title, height=height, left=left, bottom=44)
-    for index, (name, value, told) in enumerate(values):
+    for index, (name, value, text) in enumerate(values):
         at = rows(index + 0.5)
-        chart.bar((left, at - 8, scale(value) - left, 16), colour, told)
+        chart.bar((left, at - 8, scale(value) - left, 16), colour, text)
         chart.text((left - 6, at + 4), name if len(name) < 27 else name[:25] + "…", "end", 12)
         chart.text((scale(value) + 5, at + 4), f"{value:.2f}", size=12)
     return chart.svg()

@@ -24,16 +24,16 @@ _GAP = 60.0  # seconds without an epoch after which a bar is broken
 
 def _bars(times: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, int, int]]:
     """Unbroken stretches of work: process, start, end, first and last epoch."""
-    found: list[tuple[str, float, float, int, int]] = []
+    bars: list[tuple[str, float, float, int, int]] = []
     for entry in times:
         place = f"{entry.get('host', 'unknown')} {entry.get('pid', '')}".strip()
         start, end, epoch = float(entry["start"]), float(entry["end"]), int(entry.get("epoch") or 0)
         limit = max(_GAP, 2 * (end - start))
-        if found and found[-1][0] == place and start - found[-1][2] < limit and epoch > found[-1][4]:
-            found[-1] = (place, found[-1][1], end, found[-1][3], epoch)
+        if bars and bars[-1][0] == place and start - bars[-1][2] < limit and epoch > bars[-1][4]:
+            bars[-1] = (place, bars[-1][1], end, bars[-1][3], epoch)
         else:
-            found.append((place, start, end, epoch, epoch))
-    return found
+            bars.append((place, start, end, epoch, epoch))
+    return bars
 
 
 def timeline(run: Run) -> Figure:
@@ -62,9 +62,9 @@ def timeline(run: Run) -> Figure:
     for kind, name, (place, start, stop, first, last) in stretches:
         a, b = x((start - begin) / unit), x((stop - begin) / unit)
         busy[kind] += stop - start
-        told = f"{name}, epochs {first} to {last}, {duration(stop - start)} on {place}"
+        text = f"{name}, epochs {first} to {last}, {duration(stop - start)} on {place}"
         colour = COLOURS[0] if kind == "search" else COLOURS[4]
-        chart.bar((a, y(place) - 8, max(b - a - 0.6, 0.5), 16), colour, told)
+        chart.bar((a, y(place) - 8, max(b - a - 0.6, 0.5), 16), colour, text)
     chart.key("search", COLOURS[0], shape="square")
     chart.key("retraining", COLOURS[4], shape="square")
     rows = [[kind, str(sum(k == kind for k, *_ in stretches)), duration(total)] for kind, total in busy.items()]

@@ -29,10 +29,10 @@ def groups(run: Run) -> tuple[str, dict[str, list[Searched]]]:
     chosen = next((setting for setting in few if setting.name == "search.estimator"), few[0] if few else None)
     if chosen is None:
         return "", {"all completed trials": run.completed}
-    found: dict[str, list[Searched]] = {}
+    members: dict[str, list[Searched]] = {}
     for search in run.completed:
-        found.setdefault(str(search.choices.get(chosen.name, "none")), []).append(search)
-    return chosen.label, {name: found[name] for name in sorted(found)}
+        members.setdefault(str(search.choices.get(chosen.name, "none")), []).append(search)
+    return chosen.label, {name: members[name] for name in sorted(members)}
 
 
 def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[float]]:
@@ -51,8 +51,8 @@ def curves(
     """Means over trials with 95 % intervals for each group, single trials faint behind them."""
     _, grouped = groups(run)
     means = {name: _epochs(searches, series) for name, searches in grouped.items()}
-    every = [value for found in means.values() for values in found.values() for value in values]
-    last = max((epoch for found in means.values() for epoch in found), default=0)
+    every = [value for by_epoch in means.values() for values in by_epoch.values() for value in values]
+    last = max((epoch for by_epoch in means.values() for epoch in by_epoch), default=0)
     if not every:
         return None
     x, y = plot_area(
@@ -63,23 +63,27 @@ def curves(
     for index, (name, searches) in enumerate(grouped.items()):
         colour, dash = COLOURS[index % 8], DASHES[index % 8]
         for search in searches[: max(1, _LINES // len(grouped))]:
-            own = _epochs([search], series)
-            chart.line([(x(epoch), y(values[0])) for epoch, values in own.items()], colour, width=0.7, opacity=0.13)
-        told = [(epoch, mean) for epoch, values in means[name].items() if (mean := stats.mean_of(values)) is not None]
+            values_of = _epochs([search], series)
+            chart.line(
+                [(x(epoch), y(values[0])) for epoch, values in values_of.items()], colour, width=0.7, opacity=0.13
+            )
+        points = [(epoch, mean) for epoch, values in means[name].items() if (mean := stats.mean_of(values)) is not None]
         low, high = min(every), max(every)
         banded = [
             (x(epoch), y(max(low, mean.low)), y(min(high, mean.high)))
-            for epoch, mean in told
+            for epoch, mean in points
             if mean.low is not None and mean.high is not None
         ]
         if len(banded) > 1:
             chart.band(banded, colour)
-        if len(told) == 1:
-            chart.mark((x(told[0][0]), y(told[0][1].value)), colour, title=f"{name}: one epoch")
-        n = max((mean.n for _, mean in told), default=0)
-        chart.line([(x(epoch), y(mean.value)) for epoch, mean in told], colour, dash, 2.4, title=f"{name}: mean of {n}")
+        if len(points) == 1:
+            chart.mark((x(points[0][0]), y(points[0][1].value)), colour, title=f"{name}: one epoch")
+        n = max((mean.n for _, mean in points), default=0)
+        chart.line(
+            [(x(epoch), y(mean.value)) for epoch, mean in points], colour, dash, 2.4, title=f"{name}: mean of {n}"
+        )
         chart.key(f"{name} (n = {n})", colour, dash)
-        rows += [_row(label, name, epoch, mean, share) for epoch, mean in _thinned(told)]
+        rows += [_row(label, name, epoch, mean, share) for epoch, mean in _thinned(points)]
     return chart.svg(), rows
 
 
@@ -89,51 +93,51 @@ def _row(label: str, name: str, epoch: int, mean: stats.Mean, share: bool) -> li
     return [label, name, str(epoch), show(mean.value), show(mean.std), str(mean.n), interval]
 
 
-def _thinned(told: list[Any], most: int = 12) -> list[Any]:
+def _thinned(items: list[Any], most: int = 12) -> list[Any]:
     """At most about `most` of the epochs, the last among them."""
-    step = max(1, len(told) // most)
-    return told[step - 1 :: step] if (len(told) - step) % step == 0 else [*told[step - 1 :: step], told[-1]]
+    step = max(1, len(items) // most)
+    return items[step - 1 :: step] if (len(items) - step) % step == 0 else [*items[step - 1 :: step], items[-1]]
 
 
 _HEADERS = ("of", "group", "epoch", "mean", "std", "n", "95 % interval")
 
 
-def _figure(run: Run, name: str, title: str, found: Sequence[Any], caption: str, why: str) -> Figure:
-    drawn = [each for each in found if each is not None]
+def _figure(run: Run, name: str, title: str, pictures: Sequence[Any], caption: str, why: str) -> Figure:
+    drawn = [each for each in pictures if each is not None]
     if not drawn:
         return missing(name, title, why)
     by, _ = groups(run)
-    told = f"{caption} Lines: means over completed trials{f', grouped by {by}' if by else ''}; "
-    told += "shaded: Student's 95 % interval of the mean over trials; faint: single trials."
-    return Figure(name, title, told, [each[0] for each in drawn], _HEADERS, [row for each in drawn for row in each[1]])
+    text = f"{caption} Lines: means over completed trials{f', grouped by {by}' if by else ''}; "
+    text += "shaded: Student's 95 % interval of the mean over trials; faint: single trials."
+    return Figure(name, title, text, [each[0] for each in drawn], _HEADERS, [row for each in drawn for row in each[1]])
 
 
 def skips(run: Run) -> Figure:
     first = next((row for search in run.completed for row in search.rows), {})
 
     def of(cell: str) -> Series:
-        return lambda row: float(found[cell]) if cell in (found := skips_of(row)) else None
+        return lambda row: float(counts[cell]) if cell in (counts := skips_of(row)) else None
 
-    found = [curves(run, of(cell), f"skip connections, {cell} cell", count=True) for cell in skips_of(first)]
+    counts = [curves(run, of(cell), f"skip connections, {cell} cell", count=True) for cell in skips_of(first)]
     caption = "Skip connections in the genotype that would be chosen after each epoch."
-    return _figure(run, "skips", "Skip connections over epochs", found, caption, f"genotypes are {NOT_RECORDED}")
+    return _figure(run, "skips", "Skip connections over epochs", counts, caption, f"genotypes are {NOT_RECORDED}")
 
 
 def eigenvalue(run: Run) -> Figure:
-    found = curves(run, lambda row: _number(row.get("eigenvalue")), "dominant eigenvalue")
+    lines = curves(run, lambda row: _number(row.get("eigenvalue")), "dominant eigenvalue")
     caption = (
         "Largest eigenvalue of the Hessian of the validation loss in alpha; its rise foretells collapse (RobustDARTS)."
     )
     why = f"{NOT_RECORDED}: add the probe 'eigenvalue' to search.probes"
-    return _figure(run, "eigenvalue", "Dominant eigenvalue over epochs", [found], caption, why)
+    return _figure(run, "eigenvalue", "Dominant eigenvalue over epochs", [lines], caption, why)
 
 
 def score(run: Run) -> Figure:
-    found = curves(
+    lines = curves(
         run, lambda row: _number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
     )
     caption = "The supernet's score, which promotion goes by and which may mislead."
-    return _figure(run, "score", "Supernet score over epochs", [found], caption, "no completed trial has rows")
+    return _figure(run, "score", "Supernet score over epochs", [lines], caption, "no completed trial has rows")
 
 
 def _number(value: Any) -> float | None:
@@ -173,7 +177,7 @@ def arch_weights(run: Run) -> Figure:
 
 def _shown(run: Run) -> Searched | None:
     """The trial behind the best retrained genotype that recorded its arch weights, else the best by the metric."""
-    first = [search for name in run.ranked for search in run.found_by.get(name, [])]
+    first = [search for name in run.ranked for search in run.searches_by_genotype.get(name, [])]
     sign = -run.supernet.sign
     rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
     return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)
@@ -183,14 +187,14 @@ def _by_primitive(search: Searched, cell: str) -> dict[str, list[tuple[int, floa
     """Primitive -> (epoch, mean over edges). A row's `primitives` are one list for all edges, or one for each."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in search.rows:
-        found = (row.get("arch_weights") or {}).get(cell)
-        if not found:
+        record = (row.get("arch_weights") or {}).get(cell)
+        if not record:
             continue
-        names = found["primitives"]
+        names = record["primitives"]
         sums: dict[str, list[float]] = {}
-        for edge, weights in enumerate(found["weights"]):
-            own = names if names and isinstance(names[0], str) else names[edge]
-            for name, weight in zip(own, weights, strict=False):
+        for edge, weights in enumerate(record["weights"]):
+            primitives = names if names and isinstance(names[0], str) else names[edge]
+            for name, weight in zip(primitives, weights, strict=False):
                 if is_number(weight):
                     sums.setdefault(name, []).append(float(weight))
         for name, values in sums.items():

@@ -32,14 +32,14 @@ def importance(run: Run) -> Figure:
     title = "Importance of each hyperparameter"
     pictures, rows = [], []
     for target, words in (("metric", f"supernet {run.metric.replace('_', ' ')}"), ("skips", "few skip connections")):
-        found = importances(run, target)
-        if not found:
+        result = importances(run, target)
+        if not result:
             continue
-        values = [(each.label, each.ped, f"{each.label}: {each.ped:.3f} of PED-ANOVA's total") for each in found]
+        values = [(each.label, each.ped, f"{each.label}: {each.ped:.3f} of PED-ANOVA's total") for each in result]
         pictures.append(bars("share of importance, PED-ANOVA", values, f"for {words}"))
         rows += [
             [words, each.label, f"{each.ped:.3f}", "-" if each.fanova is None else f"{each.fanova:.3f}", str(each.n)]
-            for each in found
+            for each in result
         ]
     if not pictures:
         return missing("importance", title, reasons(run))
@@ -61,18 +61,18 @@ def effects(run: Run) -> Figure:
     for setting in run.settings:
         for name, share, value in measured(run):
             units = [
-                (search.choices[setting.name], float(found), search.id)
+                (search.choices[setting.name], float(score), search.id)
                 for search in run.completed
-                if setting.name in search.choices and (found := value(search)) is not None
+                if setting.name in search.choices and (score := value(search)) is not None
             ]
             if len(units) < 2:
                 continue
             if setting.trend:
                 pictures.append(_points(setting, units, name, share))
             else:
-                picture, told = _means(setting, units, name, share)
+                picture, numbers = _means(setting, units, name, share)
                 pictures.append(picture)
-                rows += told
+                rows += numbers
     if not pictures:
         return missing("effects", title, "nothing was swept, or fewer than two trials completed")
     caption = (
@@ -114,11 +114,11 @@ def _means(
     chart = Chart(alt, x, y, setting.label, name + (", %" if share else ""), turn=len(levels) > 4)
     rows = []
     for level in levels:
-        own = [(value, trial) for at, value, trial in units if str(at) == level]
-        mean = stats.mean_of([value for value, _ in own])
+        here = [(value, trial) for at, value, trial in units if str(at) == level]
+        mean = stats.mean_of([value for value, _ in here])
         if mean is None:
             continue
-        for index, (value, trial) in enumerate(own):
+        for index, (value, trial) in enumerate(here):
             shift = ((index * 7) % 11 - 5) * 1.6
             chart.mark(
                 (x(level) + shift, y(value)), SOFT, title=f"trial {trial}: {number(value, 4)}", size=2.4, opacity=0.35

@@ -36,9 +36,9 @@ def interaction(run: Run) -> Figure:
             others = [s for s in run.completed if xi.name not in s.choices and value(s) is not None and orders]
             if len(units) < 2:
                 continue
-            picture, told = _interaction(xi, epsilon, units, others, (name, share, value))
+            picture, numbers = _interaction(xi, epsilon, units, others, (name, share, value))
             pictures.append(picture)
-            rows += told
+            rows += numbers
     if not pictures:
         return missing("interaction", title, "fewer than two completed trials have xi")
     caption = (
@@ -83,10 +83,10 @@ class _Cells:
     rows: list[list[str]]
 
     def add(
-        self, own: Sequence[Searched], column: str, line: str, shift: float = 0, index: int | None = None
+        self, searches: Sequence[Searched], column: str, line: str, shift: float = 0, index: int | None = None
     ) -> tuple[float, float] | None:
         """Draw and note one mean; its place, or None where there is no trial."""
-        mean = stats.mean_of([float(self.value(search) or 0) for search in own])
+        mean = stats.mean_of([float(self.value(search) or 0) for search in searches])
         if mean is None:
             return None
         colour = SOFT if index is None else COLOURS[index % len(COLOURS)]
@@ -122,10 +122,10 @@ def _interaction(
         cells.add(others, first, "-")
     names = _in_order(lines)
     for index, line in enumerate(names):
-        own = [s for s in units if epsilon is None or lines[s.choices[epsilon.name]] == line]
+        here = [s for s in units if epsilon is None or lines[s.choices[epsilon.name]] == line]
         shift = (index - (len(names) - 1) / 2) * 10
         path = [
-            cells.add([s for s in own if across[s.choices[xi.name]] == column], column, line, shift, index)
+            cells.add([s for s in here if across[s.choices[xi.name]] == column], column, line, shift, index)
             for column in _in_order(across)
         ]
         known = [point for point in path if point is not None]
@@ -182,9 +182,9 @@ def _trial_line(
     heights = [axis(_held(s, v)) for axis, s, v in zip(axes, settings, values, strict=False)]
     heights += [axes[-2](float(search.skips or 0)), axes[-1](float(search.metric or 0))]
     shown = "; ".join(f"{s.label} {number(v)}" for s, v in zip(settings, values, strict=True) if v is not None)
-    told = f"trial {search.id}: {shown}; {search.skips} skips; {show_metric(run, search.metric or 0)}"
+    text = f"trial {search.id}: {shown}; {search.skips} skips; {show_metric(run, search.metric or 0)}"
     colour, width, opacity = (COLOURS[1], 2.0, 0.9) if best else (COLOURS[0], 1.2, 0.28)
-    chart.line(list(zip(at, heights, strict=True)), colour, "", width, opacity, told)
+    chart.line(list(zip(at, heights, strict=True)), colour, "", width, opacity, text)
 
 
 def _upright(setting: Setting, units: Sequence[Searched]) -> Any:

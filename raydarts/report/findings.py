@@ -13,7 +13,7 @@ from raydarts.report import stats
 from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
 from raydarts.report.gather import Run, Searched
 from raydarts.report.swept import Setting, short
-from raydarts.report.wording import Outcome, amount, listed, number, told_score
+from raydarts.report.wording import Outcome, amount, listed, number, score_text
 
 _FEWEST = 6  # trials; with fewer nothing is tested
 
@@ -66,16 +66,16 @@ def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]
 
 def findings(run: Run, draws: int = stats.DRAWS) -> list[Finding]:
     """Every test of the run with its sentence, the claims first, smallest p first."""
-    found = [
+    results = [
         tested
         for setting in run.settings
         for outcome, value in outcomes(run)
         if (tested := _setting(run, setting, outcome, value, draws)) is not None
     ]
-    found += [tested for test in (_rank, _reward, _harm, _genotypes) if (tested := test(run, draws)) is not None]
-    adjusted = stats.holm([finding.p for finding in found])
-    family = len(found)
-    done = [replace(each, adjusted=p, family=family) for each, p in zip(found, adjusted, strict=True)]
+    results += [tested for test in (_rank, _reward, _harm, _genotypes) if (tested := test(run, draws)) is not None]
+    adjusted = stats.holm([finding.p for finding in results])
+    family = len(results)
+    done = [replace(each, adjusted=p, family=family) for each, p in zip(results, adjusted, strict=True)]
     return sorted(done, key=lambda finding: (not finding.claims, finding.p))
 
 
@@ -97,19 +97,19 @@ def _setting(
 def _trend(
     setting: Setting, outcome: Outcome, x: Sequence[float], y: list[float], blocks: Blocking, within: str, draws: int
 ) -> Finding | None:
-    found = stats.correlation(x, y, blocks.block, draws)
-    if found is None:
+    trend = stats.correlation(x, y, blocks.block, draws)
+    if trend is None:
         return None
     middle = sorted(x)[len(x) // 2]
     halves = [[b for a, b in zip(x, y, strict=True) if (a < middle) is lower] for lower in (True, False)]
     means = [stats.mean_of(half) for half in halves]
-    told = ""
+    addition = ""
     if means[0] is not None and means[1] is not None:
         below, above = (_described(outcome, mean) for mean in (means[0], means[1]))
-        told = f" Mean below {number(middle)}: {below}; from there on: {above}."
+        addition = f" Mean below {number(middle)}: {below}; from there on: {above}."
     sentence = (
-        f"A higher {setting.label} goes with {outcome.direction(found.value)} {outcome.name}{outcome.among}: rank "
-        f"correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {within}).{told}"
+        f"A higher {setting.label} goes with {outcome.direction(trend.value)} {outcome.name}{outcome.among}: rank "
+        f"correlation {trend.value:.2f} (95 % interval {trend.low:.2f} to {trend.high:.2f}; {within}).{addition}"
     )
     test = f"permutation test of Spearman's correlation, {blocks.words}"
     return Finding(
@@ -117,11 +117,11 @@ def _trend(
         setting.name,
         outcome.name,
         test,
-        found.n,
-        found.p,
-        found.value,
-        found.low,
-        found.high,
+        trend.n,
+        trend.p,
+        trend.value,
+        trend.low,
+        trend.high,
         "rank correlation",
         sentence,
     )
@@ -162,32 +162,45 @@ def _rank(run: Run, draws: int) -> Finding | None:
     """Does the supernet's score rank the retrained genotypes?"""
     names = [name for name in run.retrained_mean if name in run.supernet_mean]
     x = [run.supernet.sign * run.supernet_mean[name] for name in names]
-    found = stats.kendall(x, [run.score.sign * run.retrained_mean[name] for name in names], draws)
-    if found is None:
+    agreement = stats.kendall(x, [run.score.sign * run.retrained_mean[name] for name in names], draws)
+    if agreement is None:
         return None
     score = f"supernet {run.metric.replace('_', ' ')}"
-    if found.p <= stats.ALPHA and found.value > 0:
+    if agreement.p <= stats.ALPHA and agreement.value > 0:
         verdict = "the better score tends to retrain better" + (
-            ", but weakly: do not choose by it alone" if found.low < 0.5 else ""
+            ", but weakly: do not choose by it alone" if agreement.low < 0.5 else ""
         )
-    elif found.p <= stats.ALPHA:
+    elif agreement.p <= stats.ALPHA:
         verdict = "the better score retrains WORSE: do not choose by it"
     else:
         verdict = "not shown to rank them at all: do not choose by it"
     sentence = (
-        f"The {score} ranks the retrained genotypes with Kendall's tau {found.value:.2f} (95 % interval "
-        f"{found.low:.2f} to {found.high:.2f}; n = {found.n} genotypes): {verdict}. Only genotypes that this score "
+        f"The {score} ranks the retrained genotypes with Kendall's tau {agreement.value:.2f} (95 % interval "
+        f"{agreement.low:.2f} to {agreement.high:.2f}; n = {agreement.n} genotypes): {verdict}. Only genotypes "
+        "that this score "
         f"promoted were "
         "retrained, which by itself weakens a rank correlation."
     )
     test = "permutation test of Kendall's tau-b"
-    return _correlated("rank", score, f"retrained {run.score.words}", test, found, "Kendall's tau", sentence)
+    return _correlated("rank", score, f"retrained {run.score.words}", test, agreement, "Kendall's tau", sentence)
 
 
 def _correlated(
-    kind: str, subject: str, outcome: str, test: str, found: stats.Correlation, unit: str, sentence: str
+    kind: str, subject: str, outcome: str, test: str, correlation: stats.Correlation, unit: str, sentence: str
 ) -> Finding:
-    return Finding(kind, subject, outcome, test, found.n, found.p, found.value, found.low, found.high, unit, sentence)
+    return Finding(
+        kind,
+        subject,
+        outcome,
+        test,
+        correlation.n,
+        correlation.p,
+        correlation.value,
+        correlation.low,
+        correlation.high,
+        unit,
+        sentence,
+    )
 
 
 def _reward(run: Run, draws: int) -> Finding | None:
@@ -197,40 +210,46 @@ def _reward(run: Run, draws: int) -> Finding | None:
         return None
     sign = run.supernet.sign
     blocks = seed_blocks(units)
-    found = stats.correlation(
+    correlation = stats.correlation(
         [float(search.skips or 0) for search in units],
         [sign * float(search.metric or 0.0) for search in units],
         blocks.block,
         draws,
     )
-    if found is None:
+    if correlation is None:
         return None
     score = f"supernet {run.metric.replace('_', ' ')}"
-    verdict = "the score rewards collapse" if found.value > 0 else "the score does not reward collapse here"
+    verdict = "the score rewards collapse" if correlation.value > 0 else "the score does not reward collapse here"
     sentence = (
-        f"Cells with more skip connections have the {'better' if found.value > 0 else 'worse'} {score}: "
-        f"rank correlation {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; {found.n} searches): "
+        f"Cells with more skip connections have the {'better' if correlation.value > 0 else 'worse'} {score}: "
+        f"rank correlation {correlation.value:.2f} (95 % interval {correlation.low:.2f} to "
+        f"{correlation.high:.2f}; {correlation.n} searches): "
         f"{verdict}."
     )
     test = f"permutation test of Spearman's correlation, {blocks.words}"
-    return _correlated("reward", "skip connections", score, test, found, "rank correlation", sentence)
+    return _correlated("reward", "skip connections", score, test, correlation, "rank correlation", sentence)
 
 
 def _harm(run: Run, draws: int) -> Finding | None:
     """Do genotypes with more skip connections retrain worse?"""
-    names = [name for name in run.retrained_mean if name in run.found_by and run.found_by[name][0].skips is not None]
-    x = [float(run.found_by[name][0].skips or 0) for name in names]
-    found = stats.kendall(x, [run.retrained_mean[name] for name in names], draws)
-    if found is None:
+    names = [
+        name
+        for name in run.retrained_mean
+        if name in run.searches_by_genotype and run.searches_by_genotype[name][0].skips is not None
+    ]
+    x = [float(run.searches_by_genotype[name][0].skips or 0) for name in names]
+    agreement = stats.kendall(x, [run.retrained_mean[name] for name in names], draws)
+    if agreement is None:
         return None
-    how = "worse" if run.score.sign * found.value < 0 else "better"
+    how = "worse" if run.score.sign * agreement.value < 0 else "better"
     sentence = (
         f"Genotypes with more skip connections retrain {how}: Kendall's tau "
-        f"{found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}; n = {found.n} retrained genotypes)."
+        f"{agreement.value:.2f} (95 % interval {agreement.low:.2f} to {agreement.high:.2f}; n = {agreement.n} "
+        "retrained genotypes)."
     )
     test = "permutation test of Kendall's tau-b"
     retrained = f"retrained {run.score.words}"
-    return _correlated("harm", "skip connections", retrained, test, found, "Kendall's tau", sentence)
+    return _correlated("harm", "skip connections", retrained, test, agreement, "Kendall's tau", sentence)
 
 
 def _genotypes(run: Run, draws: int) -> Finding | None:
@@ -248,7 +267,7 @@ def _genotypes(run: Run, draws: int) -> Finding | None:
     values: tuple[float | None, float | None, float | None] = (None, None, None)
     if contrast is not None:
         values = (contrast.difference, contrast.low, contrast.high)
-        difference, low, high = (told_score(run.score, value) for value in values)
+        difference, low, high = (score_text(run.score, value) for value in values)
         sentence += (
             f" {contrast.first} is {difference}{' percentage points' if run.score.share else ''} of {run.score.words} "
             f"above {contrast.second} (95 % interval {low} to {high}, the largest of "
@@ -268,11 +287,11 @@ def _genotypes(run: Run, draws: int) -> Finding | None:
     )
 
 
-def undecided(found: Sequence[Finding]) -> list[str]:
+def undecided(results: Sequence[Finding]) -> list[str]:
     """What was tested and could not be told from noise, in words: absence of evidence, and no more."""
     lines = []
     settings: dict[str, list[str]] = {}
-    for finding in found:
+    for finding in results:
         if finding.claims:
             continue
         if finding.kind == "setting":

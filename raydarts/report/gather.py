@@ -85,13 +85,13 @@ class Run:
     @property
     def all_retrainings(self) -> list[tuple[str, Retrained]]:
         """Those of every stage, each with its stage's name; only for what mixes no evaluation seeds."""
-        found = [(EVALUATE, each) for each in self.retrainings]
-        return found + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
+        pairs = [(EVALUATE, each) for each in self.retrainings]
+        return pairs + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.description.get("spec") or {}
-        return found
+        spec: Mapping[str, Any] = self.description.get("spec") or {}
+        return spec
 
     @property
     def metric(self) -> str:
@@ -114,8 +114,8 @@ class Run:
     @property
     def table(self) -> str | None:
         """The file that the genotypes' accuracies were looked up in, where nothing was retrained."""
-        found = ((self.spec.get("evaluate") or {}).get("table") or {}).get("file")
-        return None if found is None else str(found)
+        file = ((self.spec.get("evaluate") or {}).get("table") or {}).get("file")
+        return None if file is None else str(file)
 
     @property
     def searcher(self) -> str:
@@ -143,11 +143,11 @@ class Run:
     @cached_property
     def validation(self) -> dict[str, list[float]]:
         """Genotype id -> its scores, one for each completed evaluation seed."""
-        found: dict[str, list[float]] = {}
+        scores: dict[str, list[float]] = {}
         for done in self.retrainings:
             if done.status == "completed" and done.validation is not None:
-                found.setdefault(done.genotype_id, []).append(done.validation)
-        return found
+                scores.setdefault(done.genotype_id, []).append(done.validation)
+        return scores
 
     @cached_property
     def retrained_mean(self) -> dict[str, float]:
@@ -160,19 +160,19 @@ class Run:
         return sorted(mean, key=lambda name: (-self.score.sign * mean[name], name))
 
     @cached_property
-    def found_by(self) -> dict[str, list[Searched]]:
+    def searches_by_genotype(self) -> dict[str, list[Searched]]:
         """Genotype id -> the completed and stopped trials that ended with it."""
-        found: dict[str, list[Searched]] = {}
+        searches: dict[str, list[Searched]] = {}
         for search in self.searches:
             if search.genotype_id is not None and search.status in ("completed", "stopped"):
-                found.setdefault(search.genotype_id, []).append(search)
-        return found
+                searches.setdefault(search.genotype_id, []).append(search)
+        return searches
 
     @cached_property
     def supernet_mean(self) -> dict[str, float]:
         """Genotype id -> the sweep's metric, averaged over the trials that found it."""
         means = {}
-        for name, searches in self.found_by.items():
+        for name, searches in self.searches_by_genotype.items():
             values = [search.metric for search in searches if search.metric is not None]
             if values:
                 means[name] = fmean(values)

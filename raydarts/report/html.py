@@ -18,7 +18,7 @@ from raydarts.report import figures, figures_cluster, figures_epochs, figures_sw
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
 from raydarts.report.tables import fault_name
-from raydarts.report.wording import duration, number, told_score
+from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
 from raydarts.runs.reading import Damage
 from raydarts.storage.place import Place, place_of, write_bytes
@@ -63,17 +63,17 @@ def render(run: Run) -> str:
 
 def context(run: Run) -> dict[str, Any]:
     """All that the template shows."""
-    found = findings(run)
+    results = findings(run)
     return {
         "run": run,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "counts": notes.counts(run),
-        "claims": [finding for finding in found if finding.claims],
-        "tests": len(found),
+        "claims": [finding for finding in results if finding.claims],
+        "tests": len(results),
         "alpha": f"{100 * stats.ALPHA:.0f}",
         "draws": f"{stats.DRAWS:,}",
-        "undecided": undecided(found),
+        "undecided": undecided(results),
         "facts": notes.facts(run),
         "cautions": notes.cautions(run),
         "tested": Table(
@@ -89,7 +89,7 @@ def context(run: Run) -> dict[str, Any]:
                     number(each.adjusted),
                     "yes" if each.claims else "no",
                 ]
-                for each in found
+                for each in results
             ],
         ),
         "ranking": ranking(run),
@@ -156,18 +156,18 @@ def ranking(run: Run) -> Table:
     rows = []
     score = run.score
     for rank, name in enumerate(run.ranked, start=1):
-        own = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
-        test = stats.mean_of([each.test for each in own if each.test is not None])
-        tested = "-" if test is None else figures.told_mean(test, score)
-        parameters = next((each.parameters for each in own if each.parameters is not None), None)
-        trials = run.found_by.get(name, [])
+        retrained = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
+        test = stats.mean_of([each.test for each in retrained if each.test is not None])
+        tested = "-" if test is None else figures.mean_text(test, score)
+        parameters = next((each.parameters for each in retrained if each.parameters is not None), None)
+        trials = run.searches_by_genotype.get(name, [])
         seeds = sorted({search.seed for search in trials if search.seed is not None})
         rows.append(
             [
                 str(rank),
                 name,
                 *figures.mean_cells(stats.mean_of(run.validation[name]), score),
-                f"{told_score(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
+                f"{score_text(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
                 "-" if parameters is None else f"{parameters:,}",
                 _skips(trials[0].skips_by_cell) if trials else "-",
@@ -234,5 +234,5 @@ def failures(run: Run) -> Table:
 
 
 def _error(text: str | None) -> str:
-    found = text or "no error recorded"
-    return found if len(found) <= _LONGEST_ERROR else found[:_LONGEST_ERROR] + " ..."
+    error = text or "no error recorded"
+    return error if len(error) <= _LONGEST_ERROR else error[:_LONGEST_ERROR] + " ..."

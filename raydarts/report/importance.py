@@ -55,27 +55,29 @@ def importances(run: Run, target: str) -> list[Importance]:
     if not names:
         return []
     ped = _evaluate(settings, rows, names, maximise, "ped")
-    found = []
+    result = []
     known: dict[tuple[Any, ...], dict[str, float]] = {}  # settings that exist in the same trials share one forest
     for setting in settings:
-        own = [row for row in rows if setting.name in row.choices]
-        always = [other for other in settings if all(other.name in row.choices for row in own) and _varies(other, own)]
+        chosen = [row for row in rows if setting.name in row.choices]
+        always = [
+            other for other in settings if all(other.name in row.choices for row in chosen) and _varies(other, chosen)
+        ]
         shares: dict[str, float] = {}
-        if setting in always and len(own) >= FEWEST and len({row.value for row in own}) > 1:
-            which = (*map(id, own), *(other.name for other in always))
+        if setting in always and len(chosen) >= FEWEST and len({row.value for row in chosen}) > 1:
+            which = (*map(id, chosen), *(other.name for other in always))
             if which not in known:
-                known[which] = _evaluate(always, own, [other.name for other in always], maximise, "fanova")
+                known[which] = _evaluate(always, chosen, [other.name for other in always], maximise, "fanova")
             shares = known[which]
-        found.append(
+        result.append(
             Importance(
                 setting.name,
                 setting.label if setting.name == SEED else short(setting.name),
                 ped[setting.name],
                 shares.get(setting.name),
-                len(own),
+                len(chosen),
             )
         )
-    return sorted(found, key=lambda each: -each.ped)
+    return sorted(result, key=lambda each: -each.ped)
 
 
 def _varies(setting: Setting, rows: Sequence[_Row]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from raydarts.report import stats
 from raydarts.report.gather import Run
-from raydarts.report.wording import listed, percent, told_unit
+from raydarts.report.wording import listed, percent, score_with_unit
 
 _NAMED = 10
 """As many damaged parts are named."""
@@ -21,7 +21,7 @@ def counts(run: Run) -> list[tuple[str, str]]:
         ("Search trials", f"{len(run.searches)}" + (f" ({', '.join(ended)})" if ended else "")),
         ("Search seeds", ", ".join(map(str, run.seeds[:12])) + (" ..." if len(run.seeds) > 12 else "") or "none"),
         ("Settings swept", listed([setting.label for setting in run.settings]) if run.settings else "none"),
-        ("Distinct genotypes", str(len(run.found_by))),
+        ("Distinct genotypes", str(len(run.searches_by_genotype))),
         ("Retrainings", _retrainings(run)),
         ("Evaluation seeds", ", ".join(map(str, evaluation_seeds)) or "none"),
         *((f"Retrainings of {name}", _retrainings(stage)) for name, stage in run.stages.items()),
@@ -51,7 +51,7 @@ def facts(run: Run) -> list[str]:
     if done:
         best = max(done, key=lambda each: run.score.sign * (each.validation or 0.0))
         lines.append(
-            f"The best single retraining reached {told_unit(run.score, best.validation)} {run.score.words} "
+            f"The best single retraining reached {score_with_unit(run.score, best.validation)} {run.score.words} "
             f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it flatters the "
             f"genotype, which gives less on average."
         )
@@ -61,13 +61,13 @@ def facts(run: Run) -> list[str]:
 
 def _beaten(run: Run, name: str, parts: Mapping[str, float]) -> str:
     """A baseline beside the best genotype's mean."""
-    known = ", ".join(f"{told_unit(run.score, value)} {part}" for part, value in parts.items())
+    known = ", ".join(f"{score_with_unit(run.score, value)} {part}" for part, value in parts.items())
     line = f"Baseline, {name}: {run.score.measure} {known}"
     if not run.ranked or "validation" not in parts:
         return f"{line}."
     best = run.retrained_mean[run.ranked[0]]
     beats = "is better" if run.score.better(best, parts["validation"]) else "is NOT better"
-    return f"{line}; the best genotype's mean of {told_unit(run.score, best)} {beats}."
+    return f"{line}; the best genotype's mean of {score_with_unit(run.score, best)} {beats}."
 
 
 def _mostly_skips(genotype: object, cell: str, count: int) -> bool:

@@ -88,8 +88,8 @@ def _permutations(values: Array, block: npt.NDArray[np.int64], draws: int) -> An
 
 def _p_value(observed: float, drawn: Sequence[Array]) -> float:
     """(1 + how many are as large) / (1 + draws): valid at any number of draws (Phipson and Smyth 2010)."""
-    found = np.concatenate(drawn)
-    return float((1 + np.sum(found >= observed - 1e-9 * max(1.0, abs(observed)))) / (1 + len(found)))
+    values = np.concatenate(drawn)
+    return float((1 + np.sum(values >= observed - 1e-9 * max(1.0, abs(observed)))) / (1 + len(values)))
 
 
 def levels_p(level: Sequence[Any], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS) -> float:

@@ -41,8 +41,8 @@ class Chart:
     base: bool = True  # the line under the chart
 
     def _add(self, body: str, title: str = "") -> None:
-        told = f"<title>{escape(title)}</title>" if title else ""
-        self.marks.append(body.replace("/>", f">{told}</{body[1:].split(' ', 1)[0]}>", 1) if told else body)
+        tooltip = f"<title>{escape(title)}</title>" if title else ""
+        self.marks.append(body.replace("/>", f">{tooltip}</{body[1:].split(' ', 1)[0]}>", 1) if tooltip else body)
 
     def line(
         self,

@@ -49,12 +49,12 @@ def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
                 values.setdefault(name, {})[repr(value)] = value
     met = list(values)
     ordered = sorted(met, key=lambda name: met.index(_root(name)) if _root(name) in values else met.index(name))
-    found = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
-    labels = {name: short(name) for name in found}
+    several = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
+    labels = {name: short(name) for name in several}
     clashing = {label for label in labels.values() if list(labels.values()).count(label) > 1}
     return [
         Setting(name, name.removeprefix("search.") if labels[name] in clashing else labels[name], _ordered(distinct))
-        for name, distinct in found.items()
+        for name, distinct in several.items()
     ]
 
 

@@ -31,14 +31,14 @@ def report_of(path: Place, damage: Damage | None = None) -> dict[str, Any]:
 
 def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
     """Trials and evaluations by status, the best trial so far, and while it runs how long its stage still takes."""
-    found = report_of(path, damage)
-    best = _best(found)
+    report = report_of(path, damage)
+    best = _best(report)
     return {
-        "name": found["name"],
-        "status": found["status"],
-        "trials": _statuses(found["trials"]),
-        "evaluations": _statuses(found["evaluations"]),
-        "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(found)},
+        "name": report["name"],
+        "status": report["status"],
+        "trials": _statuses(report["trials"]),
+        "evaluations": _statuses(report["evaluations"]),
+        "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(report)},
         "budget": budget_report(RunDirectory.open(path, damage)),
         "left": left(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
@@ -50,9 +50,9 @@ def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(row["status"] for row in rows))
 
 
-def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    score = Score(**found["search_score"])
-    whole = [trial for trial in found["trials"] if trial["status"] != "damaged"]
+def _best(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    score = Score(**report["search_score"])
+    whole = [trial for trial in report["trials"] if trial["status"] != "damaged"]
     known = [trial for trial in whole if score.of(trial["metrics"]) is not None]
     if not known:
         return None
@@ -61,25 +61,25 @@ def _best(found: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     """The status for a terminal, with the command that goes on where one is needed."""
-    found = status_json(path, damage)
-    table = Table(title=f"{found['name']}: {found['status']}")
+    report = status_json(path, damage)
+    table = Table(title=f"{report['name']}: {report['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
-    columns += ["damaged"] if found["damaged"] else []
+    columns += ["damaged"] if report["damaged"] else []
     table.add_column("stage", overflow="fold", min_width=19)
     for column in columns:
         table.add_column(column)
-    stages = {"trials": found["trials"], "evaluations": found["evaluations"], **found["stages"]}
+    stages = {"trials": report["trials"], "evaluations": report["evaluations"], **report["stages"]}
     for stage, counts in stages.items():
         table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
-    lines: list[RenderableType] = [table, *budget_lines(found["budget"])]
-    if found["left"] is not None:
-        seconds = found["left"]["seconds"]
-        told = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
-        lines.append(line(f"{found['left']['stage']}: {told}"))
-    if found["best_trial"]:
-        lines.append(line(f"best so far: trial {found['best_trial']['id']}"))
-    if found["status"] not in ("completed", "running"):
-        more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if found["status"] == "halted" else ""
+    lines: list[RenderableType] = [table, *budget_lines(report["budget"])]
+    if report["left"] is not None:
+        seconds = report["left"]["seconds"]
+        remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
+        lines.append(line(f"{report['left']['stage']}: {remaining}"))
+    if report["best_trial"]:
+        lines.append(line(f"best so far: trial {report['best_trial']['id']}"))
+    if report["status"] not in ("completed", "running"):
+        more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
         lines.append(line(f"go on with: raydarts resume {path}{more}"))
     return Group(*lines)
 
@@ -94,10 +94,10 @@ def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
     lines: list[RenderableType] = [line(f"budget spent: {spent}")]
     for stage in budget["needed"]:
         if stage["epochs"]:
-            told = [
+            parts = [
                 f"{stage[unit]:.4g} {UNITS[unit]}" for unit in ("gpu_hours", "cpu_hours") if stage[unit] is not None
             ]
-            hours = ", ".join(told) or "hours unknown until an epoch of it has run"
+            hours = ", ".join(parts) or "hours unknown until an epoch of it has run"
             lines.append(line(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
     return lines
 
@@ -109,27 +109,27 @@ def _number(value: Any, digits: int = 4) -> str:
 def _spread(mean: Any, std: Any, digits: int) -> str:
     if not isinstance(mean, int | float):
         return "-"
-    told = f"{mean:.{digits}f}"
-    return f"{told} ± {std:.{digits}f}" if isinstance(std, int | float) else f"{told} (n=1, no spread)"
+    text = f"{mean:.{digits}f}"
+    return f"{text} ± {std:.{digits}f}" if isinstance(std, int | float) else f"{text} (n=1, no spread)"
 
 
-def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
+def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
     """Retrained genotypes, best validation mean first; means ± sample standard deviation over evaluation seeds.
 
     `stage`: one of the report's other stages, in place of `evaluate`.
     """
-    ranking = found["ranking"] if stage is None else stage["ranking"]
+    ranking = report["ranking"] if stage is None else stage["ranking"]
     where = "" if stage is None else f"{stage['name']}: "
     if not ranking:
         return line(f"{where}No genotype has been retrained (yet).")
-    score = Score(**found["score"])
+    score = Score(**report["score"])
     better = "" if score.share else f"; {score.direction}"
-    told = f"ranked by {score.words} (mean ± std over evaluation seeds{better})"
-    table = Table(title=f"{where}Retrained genotypes, {told}")
+    title = f"ranked by {score.words} (mean ± std over evaluation seeds{better})"
+    table = Table(title=f"{where}Retrained genotypes, {title}")
     for column in ("rank", "genotype", "validation", "test (not used to rank)", "n", "skips", "found by trials"):
         table.add_column(column)
-    evidence = {entry["id"]: entry for entry in found["genotypes"]}
-    skips = {trial["genotype_id"]: trial["skips"] for trial in found["trials"] if trial.get("genotype_id")}
+    evidence = {entry["id"]: entry for entry in report["genotypes"]}
+    skips = {trial["genotype_id"]: trial["skips"] for trial in report["trials"] if trial.get("genotype_id")}
     for rank, row in enumerate(ranking, start=1):
         trials = evidence.get(row["genotype"], {}).get("trials", [])
         table.add_row(
@@ -144,28 +144,28 @@ def ranking_table(found: Mapping[str, Any], stage: Mapping[str, Any] | None = No
     return table
 
 
-def _others(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _others(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The retraining stages but `evaluate`."""
-    return [stage for stage in found["stages"] if stage["name"] != EVALUATE]
+    return [stage for stage in report["stages"] if stage["name"] != EVALUATE]
 
 
-def rankings(found: Mapping[str, Any]) -> list[RenderableType]:
+def rankings(report: Mapping[str, Any]) -> list[RenderableType]:
     """A table for each retraining stage, in the order of work; of a run without any, `evaluate`'s."""
-    if not found["stages"]:
-        return [ranking_table(found)]
-    return [ranking_table(found, None if stage["name"] == EVALUATE else stage) for stage in found["stages"]]
+    if not report["stages"]:
+        return [ranking_table(report)]
+    return [ranking_table(report, None if stage["name"] == EVALUATE else stage) for stage in report["stages"]]
 
 
-def baselines_text(found: Mapping[str, Any]) -> RenderableType | None:
+def baselines_text(report: Mapping[str, Any]) -> RenderableType | None:
     """What the best genotype is to beat, and by how much it does; None where the evaluations measured no such thing."""
-    if not found["baselines"]:
+    if not report["baselines"]:
         return None
-    score = Score(**found["score"])
-    best = found["ranking"][0]["validation_mean"] if found["ranking"] else None
+    score = Score(**report["score"])
+    best = report["ranking"][0]["validation_mean"] if report["ranking"] else None
     lines = []
-    for name, parts in found["baselines"].items():
-        told = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
-        lines.append(f"baseline {name}: {score.measure} {told}{_margin(score, best, parts.get('validation'))}")
+    for name, parts in report["baselines"].items():
+        values = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
+        lines.append(f"baseline {name}: {score.measure} {values}{_margin(score, best, parts.get('validation'))}")
     return in_lines(lines)
 
 
@@ -187,10 +187,10 @@ def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(names)
 
 
-def trials_table(found: Mapping[str, Any]) -> RenderableType:
+def trials_table(report: Mapping[str, Any]) -> RenderableType:
     """Every search trial: what was chosen for it, what it measured, its genotype."""
-    score = Score(**found["search_score"])
-    names = _swept(found["trials"])
+    score = Score(**report["search_score"])
+    names = _swept(report["trials"])
     table = Table(title="Search trials (one search seed each unless search.seed is swept)")
     for column in (
         "trial",
@@ -201,7 +201,7 @@ def trials_table(found: Mapping[str, Any]) -> RenderableType:
         "genotype",
     ):
         table.add_column(column, overflow="fold")
-    for trial in found["trials"]:
+    for trial in report["trials"]:
         choices = trial.get("choices") or {}
         table.add_row(
             trial["id"],
@@ -214,18 +214,18 @@ def trials_table(found: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def failures(found: Mapping[str, Any]) -> RenderableType | None:
+def failures(report: Mapping[str, Any]) -> RenderableType | None:
     """What failed and why, and what befell trials that were tried again; None: nothing."""
     others = [
         {**row, "id": f"{stage['name']} {row['genotype']} seed {row['seed']}"}
-        for stage in _others(found)
+        for stage in _others(report)
         for row in stage["evaluations"]
     ]
-    rows = [row for row in [*found["trials"], *found["evaluations"], *others] if row["status"] == "failed"]
+    rows = [row for row in [*report["trials"], *report["evaluations"], *others] if row["status"] == "failed"]
     names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
     lines = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
-    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in found.get("faults", ())]
-    lines += [f"left out: {problem}" for problem in found.get("damaged", ())]
+    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report.get("faults", ())]
+    lines += [f"left out: {problem}" for problem in report.get("damaged", ())]
     return in_lines(lines) if lines else None
 
 
@@ -237,16 +237,16 @@ def fault_name(fault: Mapping[str, Any]) -> str:
 
 def summary(path: Place) -> RenderableType:
     """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
-    found = report_of(path, Damage())
-    parts = [*rankings(found), baselines_text(found), failures(found), line(f"all of it: raydarts report {path}")]
+    report = report_of(path, Damage())
+    parts = [*rankings(report), baselines_text(report), failures(report), line(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """The whole report for a terminal."""
-    found = report_of(path, damage)
-    question = paragraph(found["question"]) if found["question"] else None
-    parts = [question, trials_table(found), *rankings(found), baselines_text(found), failures(found)]
+    report = report_of(path, damage)
+    question = paragraph(report["question"]) if report["question"] else None
+    parts = [question, trials_table(report), *rankings(report), baselines_text(report), failures(report)]
     return Group(*(part for part in parts if part is not None))
 
 

@@ -26,14 +26,14 @@ def follow(path: Place, console: Console, every: float, sleep: Callable[[float],
     with Live(console=console, auto_refresh=False, transient=False) as live:
         try:
             while True:
-                found = status_json(path, Damage())
-                stands = {key: value for key, value in found.items() if key not in _CHANGING}
+                status = status_json(path, Damage())
+                stands = {key: value for key, value in status.items() if key not in _CHANGING}
                 if console.is_terminal:
                     live.update(status_table(path, Damage()), refresh=True)
                 elif stands != shown:
                     console.print(status_table(path, Damage()))
                 shown = stands
-                if found["status"] in _ENDED:
+                if status["status"] in _ENDED:
                     return
                 sleep(every)
         except KeyboardInterrupt:

@@ -66,15 +66,15 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
-def told_score(score: Score, value: float | None) -> str:
+def score_text(score: Score, value: float | None) -> str:
     """A score without its unit: a share in percent, else with the score's decimals."""
     if value is None:
         return "-"
     return percent(value) if score.share else f"{value:.{score.digits}f}"
 
 
-def told_unit(score: Score, value: float | None) -> str:
-    return told_score(score, value) + (" %" if score.share and value is not None else "")
+def score_with_unit(score: Score, value: float | None) -> str:
+    return score_text(score, value) + (" %" if score.share and value is not None else "")
 
 
 def axis(score: Score) -> str:

@@ -1,1 +1,1 @@
-"""One bilevel search, plain PyTorch: neither Ray nor Optuna nor W&B is imported here."""
+"""One bilevel search in plain PyTorch. This package does not import Ray, Optuna or W&B."""

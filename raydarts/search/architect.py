@@ -1,4 +1,4 @@
-"""The alpha step: an estimator's gradient, the remedies' terms, Adam."""
+"""The alpha step: the estimator's gradient, the remedies' terms, Adam."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raydarts.tasks import Loss
 
 
 class Architect:
-    """Descends L_val in alpha (Algorithm 1, line 1)."""
+    """Takes alpha's step: descends L_val in alpha (Algorithm 1, line 1)."""
 
     def __init__(
         self,
@@ -31,17 +31,17 @@ class Architect:
         self.weight_optimizer = weight_optimizer
 
     def gradient(self, step: Step) -> Loss:
-        """Puts dL/dalpha into alpha's `.grad`; returns the loss there. No optimizer steps."""
+        """Writes dL/dalpha into `.grad` of each alpha and returns the loss. It takes no optimizer step."""
         self.objective.begin_alpha_step()
-        found = self.estimator(self.objective, step.weight_batch, step.alpha_batch, self.weight_optimizer)
-        for parameter, gradient in zip(self.objective.alphas, found.gradients, strict=True):
+        estimate = self.estimator(self.objective, step.weight_batch, step.alpha_batch, self.weight_optimizer)
+        for parameter, gradient in zip(self.objective.alphas, estimate.gradients, strict=True):
             parameter.grad = gradient
         alphas = self.objective.alpha_by_type
         for regularizer in self.regularizers:
             extra = regularizer.alpha_gradient(alphas, step) or {}
             for name, term in extra.items():
                 alphas[name].grad = alphas[name].grad + term  # type: ignore[operator]
-        return found.loss
+        return estimate.loss
 
     def step(self) -> None:
         self.optimizer.step()

@@ -1,4 +1,4 @@
-"""What cannot be combined in one search, and why."""
+"""Checks which settings cannot be combined in one search, and says why."""
 
 from __future__ import annotations
 
@@ -20,43 +20,48 @@ Refusal = tuple[Place, str]
 
 
 def refusals(settings: SearchSettings) -> list[Refusal]:
-    """All that these settings' members refuse: each other, a missing companion, the space."""
+    """Returns every conflict of these settings: between members, with a missing companion, with the space."""
     return [*_of_remedies(settings), *_of_companions(settings), *_of_the_space(settings)]
 
 
 def refusals_of_data(settings: SearchSettings, kind: str, name: str) -> list[Refusal]:
-    """All that does not fit data of this kind (`Task.KIND`); `name`: what they are called."""
+    """Returns everything that does not fit data of this kind.
+
+    Args:
+        kind: the kind of the data, as `Task.KIND`.
+        name: what messages call the data.
+    """
     takes = _kind(settings.space.member)
-    found: list[Refusal] = []
+    problems: list[Refusal] = []
     if takes != kind:
         alike = ", ".join(other for other, member in members("space").items() if _kind(member) == kind)
         message = f"{settings.space.name} is for {takes} data, and {name} is {kind} (spaces for {kind}: {alike})"
-        found.append((("space",), message))
-    for key, own in _OF_KIND.items():
+        problems.append((("space",), message))
+    for key, keys in _OF_KIND.items():
         default = type(settings).model_fields[key].default
-        if own != kind and getattr(settings, key) != default:
-            found.append(((key,), f"is for {own}, and {name} is {kind}: leave {key} out"))
-    return found
+        if keys != kind and getattr(settings, key) != default:
+            problems.append(((key,), f"is for {keys}, and {name} is {kind}: leave {key} out"))
+    return problems
 
 
 def _kind(space: Any) -> str:
-    """The kind of data a space is for."""
+    """Returns the kind of data that a space is for."""
     return str(space.TASK.KIND)
 
 
 def require_composable(settings: SearchSettings) -> None:
-    """Raise `InputError` with every refusal."""
+    """Raises `InputError` that lists every conflict."""
     _raise(refusals(settings))
 
 
 def require_fitting(settings: SearchSettings, kind: str, name: str) -> None:
-    """Raise `InputError` where the settings do not fit data of this kind."""
+    """Raises `InputError` if the settings do not fit data of this kind."""
     _raise(refusals_of_data(settings, kind, name))
 
 
-def _raise(found: list[Refusal]) -> None:
-    if found:
-        raise InputError("; ".join(f"search.{'.'.join(map(str, place))}: {message}" for place, message in found))
+def _raise(problems: list[Refusal]) -> None:
+    if problems:
+        raise InputError("; ".join(f"search.{'.'.join(map(str, place))}: {message}" for place, message in problems))
 
 
 def _of_remedies(settings: SearchSettings) -> Iterator[Refusal]:
@@ -73,18 +78,21 @@ def _of_remedies(settings: SearchSettings) -> Iterator[Refusal]:
 
 
 def _components(settings: SearchSettings) -> list[tuple[Place, Component]]:
-    found: list[tuple[Place, Component]] = []
+    components: list[tuple[Place, Component]] = []
     for key in type(settings).model_fields:
         value = getattr(settings, key)
         if isinstance(value, Component):
-            found.append(((key,), value))
+            components.append(((key,), value))
         elif isinstance(value, tuple):
-            found += [((key, index), item) for index, item in enumerate(value) if isinstance(item, Component)]
-    return found
+            components += [((key, index), item) for index, item in enumerate(value) if isinstance(item, Component)]
+    return components
 
 
 def _of_companions(settings: SearchSettings) -> Iterator[Refusal]:
-    """REQUIRES and CONFLICTS, of what acts: a member at its NEUTRAL setting neither needs nor disturbs anything."""
+    """Returns the conflicts by `REQUIRES` and `CONFLICTS`.
+
+    A member at its NEUTRAL setting does nothing. It needs no companion and disturbs no other member.
+    """
     acting = [(place, component) for place, component in _components(settings) if component.effective() is not None]
     chosen = {f"{component.family}:{component.name}" for _, component in acting}
     for place, component in acting:

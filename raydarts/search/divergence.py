@@ -1,4 +1,4 @@
-"""Which setting let a search leave the range of its numbers: of the weights' optimizer, of alpha's, or another."""
+"""Names the setting that made a search leave the range of its numbers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from raydarts.tasks import Batch
 
 
 def blamed(model: SearchModel, step: Step, side: str) -> str:
-    """The setting to look at, once a loss or a gradient of `side` (`weight`, `alpha`) was not finite.
+    """Returns the setting to look at after a loss or a gradient of `side` (`weight` or `alpha`) was not finite.
 
-    Where the number shows up says little: weights that are out of range show first in alpha's loss, which is computed
-    before their own. So the plain loss and its gradient are computed again, as they stand and with alpha at 0, where
-    all candidates count alike. Nothing is stepped, and the search ends after it.
+    The place where the bad number appears says little. Weights that are out of range show first in alpha's loss,
+    because that is computed before their own loss. So this function computes the plain loss and its gradient again:
+    once as they are, and once with alpha at 0, where all candidates have equal weight. It changes no parameter. The
+    search ends afterwards.
     """
     if not all(_finite([batch.inputs]) for batch in (step.weight_batch, step.alpha_batch)):
         return "data.dataset, whose batch holds values that are not finite"
@@ -37,7 +38,7 @@ def _finite(values: list[Tensor]) -> bool:
 
 
 def _works(model: SearchModel, step: Step) -> bool:
-    """Whether the plain losses of both batches, and alpha's gradient of each, are finite."""
+    """Returns whether the plain losses of both batches and alpha's gradients of them are finite."""
     return all(_passes(model, batch) for batch in (step.weight_batch, step.alpha_batch))
 
 
@@ -61,7 +62,7 @@ def _at_zero(values: list[Tensor]) -> Iterator[None]:
 
 
 def _is_fresh(model: SearchModel, step: Step) -> bool:
-    """Whether the weights have not been stepped yet."""
+    """Returns whether the weights have had no step yet."""
     return model.schedule.last_epoch == 0 and step.number == 0
 
 
@@ -82,7 +83,7 @@ def _of_weights(model: SearchModel, step: Step) -> str:
 
 
 def _of_the_optimizer(model: SearchModel) -> str:
-    """The setting of the weights' optimizer that is out of range, by the place that set it."""
+    """Returns the setting of the weights' optimizer that is out of range, with the place that set it."""
     settings = model.parts.settings
     key = outgrown(model.weight_optimizer, SearchSettings())
     if key == "weight_decay" and (remedy := _which(settings, lambda each: "weight_decay" in each.OVERRIDES)):
@@ -91,7 +92,7 @@ def _of_the_optimizer(model: SearchModel) -> str:
 
 
 def _beside(model: SearchModel, step: Step, side: str) -> str:
-    """Both the weights and alpha are in range: a remedy, or the estimator, goes out of it."""
+    """Returns the cause when weights and alpha are in range: a remedy or the estimator."""
     settings = model.parts.settings
     if side == "weight":
         hooks = ("perturb", "weight_gradient")
@@ -110,11 +111,11 @@ def _beside(model: SearchModel, step: Step, side: str) -> str:
 
 
 def _of_the_virtual_step(model: SearchModel, step: Step) -> str:
-    """xi, where the loss is not finite behind the virtual step; else what of the estimator remains."""
+    """Returns `xi` if the loss after the virtual step is not finite, else another setting of the estimator."""
     settings = model.parts.settings
     xi = settings.estimator.settings.xi
-    found = model.architect.estimator(model.objective, step.weight_batch, step.alpha_batch, model.weight_optimizer)
-    if not _finite([found.loss.value.detach()]) or not hasattr(settings.estimator.settings, "epsilon"):
+    estimate = model.architect.estimator(model.objective, step.weight_batch, step.alpha_batch, model.weight_optimizer)
+    if not _finite([estimate.loss.value.detach()]) or not hasattr(settings.estimator.settings, "epsilon"):
         if outgrown(model.weight_optimizer, SearchSettings()) == "weight_decay":
             return _of_the_optimizer(model)
         if xi == "lr":
@@ -128,7 +129,7 @@ def _defines(regularizer: type[Regularizer], *hooks: str) -> bool:
 
 
 def _which(settings: SearchSettings, acts: Callable[[type[Regularizer]], bool]) -> str:
-    """The remedies that act so, as places in the spec; an empty text: there is none."""
+    """Returns the remedies that act in this way, as places in the spec. The text is empty if there are none."""
     names = [
         f"search.regularizers.{index} ({component.name})"
         for index, component in enumerate(settings.regularizers)

@@ -18,14 +18,16 @@ DENSE = 40
 
 
 def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1e-3) -> float:
-    """Largest eigenvalue of d2L_val/dalpha2 on one batch, over the alpha of all cell types (RobustDARTS, section 4).
+    """Returns the largest eigenvalue of d2L_val/dalpha2 on one batch, over alpha of all cell types (RobustDARTS,
+    section 4).
 
-    L_val is the data loss, without penalties and without alpha's weight decay (the authors' code adds its
-    1e-3 to the diagonal). Hessian-vector products come from automatic differentiation; Lanczos (ARPACK)
-    asks for them until the eigenvalue is known to the relative `tolerance`. It begins at a fixed vector,
-    so that equal states give equal values. Up to `DENSE` alphas the whole Hessian takes fewer products. The
-    supernet is in training mode, and no trace is left in it. Of a random relaxation it is the Hessian in the
-    expected arch weights: a draw is no state.
+    L_val is the data loss, without penalties and without alpha's weight decay. The authors' code adds its 1e-3 to the
+    diagonal. Automatic differentiation computes Hessian-vector products. Lanczos (ARPACK) uses them until it knows the
+    eigenvalue to the relative `tolerance`. It starts at a fixed vector, so equal states give equal values. With at most
+    `DENSE` alphas the whole Hessian is computed, which takes fewer products.
+
+    The supernet is in training mode. Its state is the same afterwards. With a random relaxation this is the Hessian in
+    the expected arch weights, because a draw is not a state.
     """
     alphas = list(objective.alpha_by_type.values())
     sizes = [alpha.numel() for alpha in alphas]
@@ -35,8 +37,8 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
 
         def product(vector: np.ndarray) -> np.ndarray:
             direction = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1))).to(gradient)
-            found = torch.autograd.grad(gradient, alphas, direction, retain_graph=True)
-            return torch.cat([part.flatten() for part in found]).double().cpu().numpy()
+            products = torch.autograd.grad(gradient, alphas, direction, retain_graph=True)
+            return torch.cat([part.flatten() for part in products]).double().cpu().numpy()
 
         size = sum(sizes)
         if size <= DENSE:

@@ -21,7 +21,7 @@ from raydarts.tasks import Batch, Loss
 
 
 class Loop:
-    """Takes a model through epochs. `data`: the parts `weight` and `alpha`."""
+    """Trains a model for epochs. `data` has the parts `weight` and `alpha`."""
 
     def __init__(self, settings: SearchSettings, data: Mapping[str, Batches], streams: Streams) -> None:
         self.settings = settings
@@ -29,7 +29,7 @@ class Loop:
         self.streams = streams
 
     def epoch(self, model: SearchModel, number: int, *, train_alpha: bool = True) -> dict[str, Meter]:
-        """One pass of the weight half; `number` (from 1) names the epoch in errors."""
+        """Runs one pass over the weight half. Errors name the epoch by `number`, from 1."""
         meters = {"weight": Meter(), "alpha": Meter()}
         model.supernet.train()
         model.objective.begin_epoch()
@@ -55,7 +55,7 @@ class Loop:
         self.data[part].carry(loss.memory)
 
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
-        """Pairs of a weight-batch and an alpha-batch; the alpha half is begun anew where it is shorter."""
+        """Yields pairs of a weight-batch and an alpha-batch. A shorter alpha half starts again."""
         size = self.settings.batch_size
         alpha = (
             batch
@@ -66,9 +66,10 @@ class Loop:
         return zip(weight, alpha, strict=False)
 
     def weight_gradient(self, model: SearchModel, step: Step) -> Loss:
-        """Puts dL_train/dw, with the remedies' terms and clipped, into the weights' `.grad`; returns the loss.
+        """Writes dL_train/dw into the weights' `.grad` and returns the loss.
 
-        Frozen weights get no gradient, so that SGD neither moves nor decays them.
+        The gradient includes the remedies' terms and is clipped. Frozen weights get no gradient. So SGD neither moves
+        nor decays them.
         """
         weights = list(model.supernet.parameters())
         with constant(model.objective.alphas):
@@ -90,7 +91,7 @@ class Loop:
 
 @contextmanager
 def _scaled(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[None]:
-    """Inside, the learning rate is `factor` times what it is outside."""
+    """Multiplies the learning rate by `factor` inside the context."""
     rates = [group["lr"] for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor

@@ -1,4 +1,4 @@
-"""What a search looks at without learning from it."""
+"""What a search measures without learning from it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from raydarts.tasks import Batch, Loss
 
 
 class Measuring:
-    """Passes over the parts `alpha` and `validation` that leave the model as it was."""
+    """Passes over the parts `alpha` and `validation` that do not change the model."""
 
     def __init__(self, data: Mapping[str, Batches], batch_size: int) -> None:
         self.data = data
         self.batch_size = batch_size
 
     def validation(self, model: SearchModel) -> dict[str, float | None]:
-        """Held-out loss of the supernet in evaluation mode, and its figure (None where nothing is held out).
+        """Returns the supernet's held-out loss and metric in evaluation mode, or None if nothing is held out.
 
-        Of images batch norms take each batch's own statistics where the running ones are of other arch weights.
+        On images, batch norms use each batch's statistics if the running ones belong to other arch weights.
         """
         meter = Meter()
         if "validation" in self.data:
             objective, data = model.objective, self.data["validation"]
-            size = None if objective.running_statistics_fit() else data.own_statistics_size(self.batch_size)
+            size = None if objective.running_statistics_fit() else data.batch_statistics_size(self.batch_size)
             with objective.evaluating() if size is None else objective.batch_statistics():
                 meter = self._passed("validation", objective.measure, size or data.measured_size(self.batch_size))
         return model.parts.task.figures("validation", meter)
 
     def _passed(self, part: str, measure: Callable[[Batch], Loss], size: int) -> Meter:
-        """One pass over a part, `size` at a time, from which nothing is learned."""
+        """Runs one pass over a part in batches of `size`. Nothing is learned."""
         meter, data = Meter(), self.data[part]
         for batch in data.sequential(size):
             loss = measure(batch)
@@ -47,9 +47,10 @@ class Measuring:
 
     @torch.no_grad()
     def judged(self, model: SearchModel, arch_weights: Mapping[str, Tensor]) -> float:
-        """The score (the higher the better) on the alpha half with these arch weights.
+        """Returns the score on the alpha half with these arch weights. Higher is better.
 
-        In evaluation mode, but for batch norms: their running statistics are those of the arch weights in training.
+        The supernet is in evaluation mode, except its batch norms: their running statistics belong to the arch weights
+        of training.
         """
         size = self.data["alpha"].measured_size(self.batch_size)
         with model.objective.batch_statistics():
@@ -57,25 +58,25 @@ class Measuring:
         return model.parts.task.score(meter)
 
     def eigenvalue(self, model: SearchModel) -> float:
-        """The dominant eigenvalue of the alpha Hessian on the alpha half's first batch."""
+        """Returns the dominant eigenvalue of the alpha Hessian on the first batch of the alpha half."""
         batch = next(iter(self.data["alpha"].sequential(self.batch_size)))
         return dominant_eigenvalue(model.objective, batch)
 
 
 def recorded(space: Space, arch_weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arch weights for a metrics row, with the names of their edges and primitives; the mean over layers.
+    """Returns arch weights for a metrics row, with the names of their edges and primitives. Layers are averaged.
 
-    For each cell type `edges` as [src, dst], `primitives` (one list, or one for each edge where they differ),
+    Each cell type has `edges` as [src, dst], `primitives` (one list, or one list for each edge if they differ), and
     `weights` with five digits.
     """
-    found = {}
+    record = {}
     for name, weights in arch_weights.items():
         cell = space.cells[name]
         alike = len(set(cell.candidates)) == 1
         mean = weights.detach().double().reshape(-1, *weights.shape[-2:]).mean(0)
-        found[name] = {
+        record[name] = {
             "edges": [list(edge) for edge in cell.edges],
-            "primitives": list(cell.candidates[0]) if alike else [list(own) for own in cell.candidates],
+            "primitives": list(cell.candidates[0]) if alike else [list(names) for names in cell.candidates],
             "weights": [[round(weight, 5) for weight in row] for row in mean.cpu().tolist()],
         }
-    return found
+    return record

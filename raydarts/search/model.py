@@ -1,4 +1,4 @@
-"""What a search trains: supernet, alpha, and their optimizers."""
+"""What a search trains: the supernet, alpha, and their optimizers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ OPTIMIZER_SETTINGS = ("weight_decay", "arch_weight_decay", "lr", "arch_lr")
 
 
 def optimizer_settings(settings: SearchSettings, regularizers: Sequence[Regularizer]) -> dict[str, float]:
-    """The optimizers' settings after the remedies' overrides. Two remedies that replace one setting: `InputError`."""
+    """Returns the optimizers' settings after the remedies' overrides.
+
+    Raises `InputError` if two remedies replace the same setting.
+    """
     asked = {name: float(getattr(settings, name)) for name in OPTIMIZER_SETTINGS}
     taken: dict[str, str] = {}
     final = dict(asked)
@@ -39,7 +42,7 @@ def optimizer_settings(settings: SearchSettings, regularizers: Sequence[Regulari
 
 
 class Parts:
-    """What a search has once, whatever its stages: settings, remedies, relaxation, selection, streams, task."""
+    """The parts of a search that all stages share: settings, remedies, relaxation, selection, streams, task."""
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class Parts:
 class SearchModel:
     """A supernet of `space` with its alpha, objective and optimizers, for `epochs` epochs.
 
-    `stage` numbers the supernets of one search; each draws its weights and its alpha from streams of its own.
+    `stage` numbers the supernets of one search. Each supernet draws its weights and alpha from its own streams.
     """
 
     def __init__(self, parts: Parts, space: Space, epochs: int, stage: int = 0) -> None:
@@ -121,9 +124,9 @@ class SearchModel:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.weight_optimizer, max(1, epochs), lr_min)
 
     def begin_tuning(self, tuning: Tuning, epochs: int) -> None:
-        """A fresh weight optimizer for the epochs in which the selection decides; weight decay as it stands.
+        """Makes a new weight optimizer for the epochs in which the selection decides. Weight decay stays as it is.
 
-        What the selection has decided against has arch weight 0, and is left out of every pass.
+        Candidates that the selection has rejected have arch weight 0. Every pass leaves them out.
         """
         for module in self.supernet.modules():
             if isinstance(module, Mixed):
@@ -135,7 +138,7 @@ class SearchModel:
         self.architect.weight_optimizer = self.weight_optimizer
 
     def override(self, settings: Mapping[str, float]) -> None:
-        """Replace settings of the optimizers (`OPTIMIZER_SETTINGS`) from now on; a new `lr` rescales its schedule."""
+        """Replaces optimizer settings (`OPTIMIZER_SETTINGS`) from now on. A new `lr` rescales its schedule."""
         for name, value in settings.items():
             optimizer = self.architect.optimizer if name.startswith("arch_") else self.weight_optimizer
             key = name.removeprefix("arch_")
@@ -149,7 +152,7 @@ class SearchModel:
 
     @torch.no_grad()
     def arch_weights(self) -> dict[str, Tensor]:
-        """The expected arch weights, without a graph."""
+        """Returns the expected arch weights without a graph."""
         return self.objective.arch_weights(expected=True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -157,7 +160,8 @@ class SearchModel:
             "supernet": self.supernet.state_dict(),
             "alpha": {name: alpha.detach() for name, alpha in self.alphas.items()},
             "arch_parameters": [
-                {name: value.detach() for name, value in own.items()} for own in self.objective.arch_parameters
+                {name: value.detach() for name, value in parameters.items()}
+                for parameters in self.objective.arch_parameters
             ],
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.architect.optimizer.state_dict(),
@@ -169,8 +173,8 @@ class SearchModel:
         with torch.no_grad():
             for name, alpha in self.alphas.items():
                 alpha.copy_(state["alpha"][name])
-            for own, saved in zip(self.objective.arch_parameters, state["arch_parameters"], strict=True):
-                for name, value in own.items():
+            for parameters, saved in zip(self.objective.arch_parameters, state["arch_parameters"], strict=True):
+                for name, value in parameters.items():
                     value.copy_(saved[name])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.architect.optimizer.load_state_dict(state["alpha_optimizer"])
@@ -178,7 +182,7 @@ class SearchModel:
 
 
 def copied(value: Any) -> Any:
-    """A nested state whose tensors are copies, on the CPU."""
+    """Returns a nested state with its tensors copied to the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):

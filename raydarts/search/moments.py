@@ -1,4 +1,4 @@
-"""Where a search stands: what hooks, probes and selections are shown."""
+"""The position of a search, as hooks, probes and selections see it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from raydarts.tasks import Batch
 
 @dataclass(frozen=True)
 class SearchStage:
-    """A stretch of a search with a supernet of its own (P-DARTS, DrNAS).
+    """A part of a search with its own supernet (P-DARTS, DrNAS).
 
-    `epochs` it lasts; `layers` of its supernet (None: the space's); `candidates` that each edge keeps, the
-    strongest at the end of the stage before (None: all it had); `keep_alpha`: the alpha of the kept
-    candidates is taken over, and further architecture parameters whose shape is as before; else both are drawn
-    anew. Weights and both optimizers begin anew.
+    `epochs` is its length. `layers` is the depth of its supernet (None: the space's). `candidates` is the number that
+    each edge keeps: the strongest ones at the end of the stage before (None: all). With `keep_alpha` the kept
+    candidates' alpha is carried over, and so are further architecture parameters whose shape does not change. Otherwise
+    both are drawn again. Weights and both optimizers start again in each stage.
     """
 
     epochs: int
@@ -30,9 +30,10 @@ class SearchStage:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the weights train while a selection decides: a fresh optimizer, `lr` falling along a cosine to `lr_min`.
+    """How the weights are trained while a selection decides: a new optimizer, and `lr` falling to `lr_min` along a
+    cosine.
 
-    `train_alpha`: whether alpha goes on learning too.
+    `train_alpha` says whether alpha is trained too.
     """
 
     lr: float
@@ -42,7 +43,10 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Moment:
-    """An epoch of a search: `epoch` of `epochs`, and `stage_epoch` of `stage_epochs` in stage `stage`; all from 0."""
+    """An epoch of a search. All numbers start at 0.
+
+    The epoch is `epoch` of `epochs`, and `stage_epoch` of `stage_epochs` in stage `stage`.
+    """
 
     epoch: int
     epochs: int
@@ -52,13 +56,13 @@ class Moment:
 
     @property
     def progress(self) -> float:
-        """From 0 in the first epoch to 1 in the last: epoch / (epochs - 1)."""
+        """Returns epoch / (epochs - 1): 0 in the first epoch, 1 in the last."""
         return self.epoch / max(1, self.epochs - 1)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of Algorithm 1: the objective, its two batches, and its number in the epoch, from 0."""
+    """One step of Algorithm 1: the objective, its two batches, and the step's number in the epoch, from 0."""
 
     objective: Any
     weight_batch: Batch
@@ -68,11 +72,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Stop:
-    """The search ends, or goes back.
+    """A remedy's request to end the search or to return to an earlier epoch.
 
-    `epoch` (1-based) is the one whose genotype is the result; None: the last one. With `go_on_with` the
-    search returns to the state at the end of that epoch and goes on with these settings of the
-    optimizers replaced (`weight_decay`, `lr`, `arch_weight_decay`, `arch_lr`).
+    `epoch` (from 1) is the epoch whose genotype is the result. None means the last one. If `go_on_with` is set, the
+    search returns to the state at the end of that epoch. It continues with these optimizer settings replaced:
+    `weight_decay`, `lr`, `arch_weight_decay`, `arch_lr`.
     """
 
     reason: str
@@ -82,10 +86,11 @@ class Stop:
 
 @dataclass
 class EpochReport:
-    """A finished epoch: what probes measure and stopping rules look at.
+    """A finished epoch, for probes and stopping rules.
 
-    `epoch` from 1; `metrics` so far; `genotypes` of all epochs up to this one; `arch_weights` by cell type, the
-    expected ones where the relaxation draws; `simplex`: an edge's are a distribution, else each is for itself.
+    `epoch` starts at 1. `metrics` are those of this epoch so far. `genotypes` are those of all epochs up to this one.
+    `arch_weights` are by cell type, and are the expected ones if the relaxation draws. `simplex` says whether the arch
+    weights of an edge are a distribution.
     """
 
     epoch: int
@@ -100,11 +105,14 @@ class EpochReport:
 
     @property
     def genotype(self) -> Genotype:
-        """This epoch's."""
+        """Returns this epoch's genotype."""
         return self.genotypes[-1]
 
     def dominant_eigenvalue(self) -> float:
-        """Of the alpha Hessian of L_val on a fixed alpha-batch; computed once, however many ask (`search.hessian`)."""
+        """Returns the largest eigenvalue of the alpha Hessian of L_val on a fixed alpha-batch (`search.hessian`).
+
+        It is computed once for all callers.
+        """
         if self._eigenvalue is None:
             if self.measure_eigenvalue is None:
                 raise ValueError("this report knows no supernet")

@@ -1,6 +1,6 @@
-"""The two losses of the bilevel problem, and the only place where losses and penalties are summed.
+"""The two losses of the bilevel problem, and the only place that adds losses and penalties.
 
-Estimators receive the whole objective and never a bare loss, so that none can drop a penalty.
+Estimators receive the whole objective and never a bare loss. So no estimator can drop a penalty.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from raydarts.tasks import Batch, Loss, Task
 
 
 class BilevelObjective(Protocol):
-    """What an estimator needs to know: two losses of the same weights and alphas."""
+    """What an estimator needs: two losses of the same weights and alphas."""
 
     @property
     def weights(self) -> Sequence[Tensor]: ...
 
     @property
     def alphas(self) -> Sequence[Tensor]:
-        """All that the alpha step learns: alpha, and the remedies' further architecture parameters."""
+        """Everything that the alpha step trains: alpha and the remedies' further architecture parameters."""
 
     @property
     def frozen(self) -> frozenset[int]:
-        """Positions of the weights that do not learn: they stay in the virtual step too."""
+        """Positions of the weights that are not trained. The virtual step does not move them either."""
 
     def weight_loss(self, batch: Batch) -> Loss:
-        """L_train(w, alpha), with what the weight side adds to it."""
+        """Returns L_train(w, alpha) with what the weight side adds to it."""
 
     def alpha_loss(self, batch: Batch) -> Loss:
-        """L_val(w, alpha), with every penalty on alpha."""
+        """Returns L_val(w, alpha) with every penalty on alpha."""
 
     def virtual(self) -> AbstractContextManager[None]:
-        """Context in which passes leave no trace: batch-norm statistics and random draws are put back."""
+        """Returns a context that restores batch-norm statistics and random draws on exit."""
 
 
 class Objective:
     """The supernet's losses on batches of its task.
 
-    `arch_parameters`: for each remedy its further architecture parameters, `(num_edges, ...)` by name.
+    `arch_parameters` holds each remedy's further architecture parameters by name, each `(num_edges, ...)`.
     """
 
     def __init__(
@@ -73,7 +73,10 @@ class Objective:
         self.project = project
         self.weights: list[Tensor] = list(supernet.parameters())
         self._fixed = frozenset(n for n, weight in enumerate(self.weights) if not weight.requires_grad)
-        self.alphas: list[Tensor] = [*alphas.values(), *(p for own in self.arch_parameters for p in own.values())]
+        self.alphas: list[Tensor] = [
+            *alphas.values(),
+            *(p for parameters in self.arch_parameters for p in parameters.values()),
+        ]
         self._norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
         self._virtual_seed = 0
         self._gathered: dict[str, Tensor] | None = None  # see `running_statistics_fit`
@@ -84,25 +87,29 @@ class Objective:
 
     @property
     def frozen(self) -> frozenset[int]:
-        """Those that remedies have frozen, and those that a module holds fixed (`requires_grad` false)."""
+        """Positions of weights that remedies have frozen or that a module holds fixed (`requires_grad` false)."""
         return self._fixed.union(*(regularizer.frozen() for regularizer in self.regularizers))
 
     def arch_weights(self, *, expected: bool = False) -> dict[str, Tensor]:
-        """Arch weights by cell type, differentiable in alpha; `expected`: nothing is drawn."""
+        """Returns the arch weights by cell type, differentiable in alpha.
+
+        With `expected` nothing is drawn.
+        """
         relax = self.relaxation.expected if expected else self.relaxation
-        found = {name: relax(alpha) for name, alpha in self.alpha_by_type.items()}
-        for regularizer, own in zip(self.regularizers, self.arch_parameters, strict=True):
-            found = regularizer.on_arch_weights(found, own)
-        return self.project(found)
+        arch_weights = {name: relax(alpha) for name, alpha in self.alpha_by_type.items()}
+        for regularizer, parameters in zip(self.regularizers, self.arch_parameters, strict=True):
+            arch_weights = regularizer.on_arch_weights(arch_weights, parameters)
+        return self.project(arch_weights)
 
     def data_loss(self, batch: Batch, arch_weights: Mapping[str, Tensor]) -> Loss:
-        """The task's loss of the supernet with these arch weights: `(num_edges, num_ops)` for each cell type,
-        or `(layers of the type, num_edges, num_ops)`.
+        """Returns the task's loss of the supernet with these arch weights.
+
+        Each cell type has a tensor `(num_edges, num_ops)` or `(layers of the type, num_edges, num_ops)`.
         """
         return self.task.loss(self.supernet, batch, arch_weights)
 
     def training_loss(self, batch: Batch, arch_weights: Mapping[str, Tensor]) -> Loss:
-        """The data loss and what the supernet adds to it where weights learn from it."""
+        """Returns the data loss plus what the supernet adds to the loss that weights descend."""
         loss = self.data_loss(batch, arch_weights)
         return loss if loss.penalty is None else replace(loss, value=loss.value + loss.penalty)
 
@@ -110,7 +117,7 @@ class Objective:
         return self.training_loss(batch, self.arch_weights())
 
     def perturbed_weight_loss(self, step: Step) -> Loss:
-        """The loss of the weight step: as `weight_loss`, under the remedies' perturbations of the arch weights."""
+        """Returns the loss of the weight step: `weight_loss` under the remedies' perturbations of the arch weights."""
         arch_weights = self.arch_weights()
         unperturbed = dict(arch_weights)
         self._gathered = {name: weights.detach() for name, weights in arch_weights.items()}
@@ -121,16 +128,16 @@ class Objective:
             return self.training_loss(step.weight_batch, arch_weights)
 
     def begin_epoch(self) -> None:
-        """The weight steps that follow gather the running statistics that this epoch is measured with."""
+        """Starts an epoch. Its weight steps gather the running statistics that measuring uses."""
         self._gathered, self._perturbed = None, False
 
     @torch.no_grad()
     def running_statistics_fit(self) -> bool:
-        """Whether the batch norms' running statistics were gathered under the arch weights that are measured with.
+        """Returns whether the batch norms' running statistics belong to the arch weights that are measured.
 
-        The weight steps of the epoch gather them. They are another network's where the relaxation draws (measured is
-        the expectation), where a remedy has perturbed a weight step, or where the arch weights have changed since the
-        last one (a selection has decided).
+        The weight steps of the epoch gather them. They belong to other arch weights in three cases: the relaxation
+        draws (the expectation is measured), a remedy has perturbed a weight step, or a selection has changed the arch
+        weights since the last one.
         """
         if self.relaxation.RANDOM or self._perturbed or self._gathered is None:
             return False
@@ -149,23 +156,23 @@ class Objective:
         return replace(loss, value=value)
 
     def begin_alpha_step(self) -> None:
-        """The virtual passes of this step share one draw of a random relaxation; the next step has another."""
+        """Starts an alpha step. Its virtual passes share one draw of a random relaxation."""
         if self.relaxation.RANDOM:
             generator = self.streams["virtual"]
             self._virtual_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
     @contextmanager
     def virtual(self) -> Iterator[None]:
-        """Passes inside leave no trace.
+        """Restores everything that passes inside the context change.
 
-        Batch-norm running statistics stay as they are (the authors' architect updates them at w, w+ and
-        w-), and dropout and random relaxations draw the same in every `virtual` block of a step: a finite
-        difference of two losses under unlike draws would be noise divided by 2 eps.
+        Batch-norm running statistics stay as they are. The authors' architect updates them at w, w+ and w-. Dropout and
+        random relaxations draw the same in every `virtual` block of a step. Otherwise a finite difference of two losses
+        would be noise divided by 2 eps.
         """
         tracked = [norm.track_running_stats for norm in self._norms]
         for norm in self._norms:
             norm.track_running_stats = False
-        own = self.relaxation.generator
+        relaxation_generator = self.relaxation.generator
         if self.relaxation.RANDOM:
             device = self.streams.device
             self.relaxation.generator = torch.Generator(device).manual_seed(self._virtual_seed)
@@ -173,13 +180,13 @@ class Objective:
             with self.streams.replayed("dropout"):
                 yield
         finally:
-            self.relaxation.generator = own
+            self.relaxation.generator = relaxation_generator
             for norm, was in zip(self._norms, tracked, strict=True):
                 norm.track_running_stats = was
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode: batch norms normalise by their running statistics."""
+        """Sets evaluation mode inside the context. Batch norms normalise by their running statistics."""
         self.supernet.eval()
         try:
             yield
@@ -188,9 +195,10 @@ class Objective:
 
     @contextmanager
     def batch_statistics(self) -> Iterator[None]:
-        """Evaluation mode, but batch norms normalise by each batch's own statistics; no trace is left.
+        """Sets evaluation mode inside the context, but batch norms use each batch's statistics. Their running
+        statistics stay.
 
-        For arch weights other than those that the running statistics were gathered under.
+        It is for arch weights that the running statistics do not belong to.
         """
         self.supernet.eval()
         try:
@@ -203,5 +211,5 @@ class Objective:
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> Loss:
-        """The data loss as the module stands (training or evaluation mode); no relaxation draws."""
+        """Returns the data loss in the module's current mode (training or evaluation). No relaxation draws."""
         return self.data_loss(batch, self.arch_weights(expected=True))

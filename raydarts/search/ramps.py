@@ -1,4 +1,4 @@
-"""How a penalty's strength moves over a search."""
+"""How a penalty's strength changes over a search."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ Ramp = Literal["linear", "constant", "turning"]
 
 
 def ramped(ramp: Ramp, now: Moment) -> float:
-    """The factor on the strength in this epoch.
+    """Returns the factor on the strength in this epoch.
 
-    `linear`: epoch / (epochs - 1), from 0 to 1. `constant`: 1. `turning`: -cos(pi * epoch / (epochs - 1)), from -1
-    over 0 in the middle to 1, so that the penalty first rewards what it punishes later. The one epoch of a search
-    of one epoch is its first.
+    - `linear`: epoch / (epochs - 1), from 0 to 1.
+    - `constant`: 1.
+    - `turning`: -cos(pi * epoch / (epochs - 1)), from -1 through 0 in the middle to 1. The penalty first rewards what
+      it punishes
+    later.
+
+    A search of one epoch has only the first value.
     """
     if ramp == "constant":
         return 1.0

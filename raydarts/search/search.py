@@ -1,4 +1,4 @@
-"""One bilevel search as a job: epochs, stages, early stops, the selection, and all that a checkpoint holds."""
+"""One bilevel search as a job: epochs, stages, early stops, the selection, and everything a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from raydarts.streams import Streams
 
 
 class Search:
-    """A search as a job: `run_epoch` until `finished`, then `result`. See `runs.job.Job`.
+    """A search as a job: call `run_epoch` until `finished`, then `result`. See `runs.job.Job`.
 
-    Weights learn from one part of the training data and alpha from another, disjoint one. Differs from
-    the authors' code where it leaves values open: alpha-batches are a shuffled pass (they draw with
-    replacement), and passes of the architect leave batch-norm statistics alone.
+    Weights learn from one part of the training data, alpha from another, disjoint part. Two things differ from the
+    authors' code: alpha-batches are a shuffled pass (theirs draw with replacement), and the architect's passes do not
+    change batch-norm statistics.
 
-    `epoch` counts the epochs run; `position` is where Algorithm 1 stands: behind `epoch` once a remedy has gone
-    back to an earlier epoch, past `settings.epochs` while the selection decides.
+    `epoch` counts the epochs run. `position` is the position in Algorithm 1. It is smaller than `epoch` after a remedy
+    has returned to an earlier epoch. It is larger than `settings.epochs` while the selection decides.
     """
 
     def __init__(self, settings: SearchSettings, splits: AnySplits, device: torch.device | str = "cpu") -> None:
@@ -78,14 +78,14 @@ class Search:
         self.metrics: dict[str, Any] = {}
 
     def _build(self, stage: int) -> None:
-        """The supernet of a stage, with what `candidates` are left."""
+        """Builds the supernet of a stage with the remaining `candidates`."""
         plan = self.stages[stage]
         self.model = SearchModel(self.parts, narrowed(self.space, self.candidates, plan.layers), plan.epochs, stage)
 
     @property
     def supernet(self) -> nn.Module:
-        found: nn.Module = self.model.supernet
-        return found
+        supernet: nn.Module = self.model.supernet
+        return supernet
 
     @property
     def alphas(self) -> dict[str, nn.Parameter]:
@@ -105,7 +105,7 @@ class Search:
 
     @property
     def epochs(self) -> int:
-        """Epochs in all: the search's, the selection's, and those that a remedy has had done again."""
+        """Returns the number of all epochs: the search's, the selection's, and those that a remedy repeated."""
         return self._last + self.epoch - self.position
 
     @property
@@ -118,11 +118,11 @@ class Search:
 
     @property
     def genotype(self) -> Genotype:
-        """The genotype of the current alpha."""
+        """Returns the genotype of the current alpha."""
         return self.space.marked(self.selection(self.model.space, self.model.arch_weights()))
 
     def run_epoch(self) -> dict[str, Any]:
-        """One epoch, all of whose draws are this job's own."""
+        """Runs one epoch. All its random draws come from this job's streams."""
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
@@ -143,29 +143,29 @@ class Search:
         return dict(self.metrics)
 
     def _begin_epoch(self) -> bool:
-        """Enter a new stage; anneal. Whether alpha learns."""
+        """Enters a new stage if one starts, and anneals. Returns whether alpha is trained."""
         now = moment(self.stages, self.position)
         if now.stage != self.model.stage:
             self._enter(now.stage)
         return self._anneal(now)
 
     def _anneal(self, now: Moment) -> bool:
-        """Tell all where the search stands; do what they do otherwise in this epoch. Whether alpha learns."""
+        """Starts the epoch and applies overrides. Returns whether alpha is trained."""
         self.parts.relaxation.on_epoch_start(now)
         overrides = []
         for regularizer in self.regularizers:
             regularizer.on_epoch_start(now)
             overrides.append((regularizer.registered, regularizer.epoch_overrides(now)))
-        cutouts = {name: found["cutout"] for name, found in overrides if "cutout" in found}
+        cutouts = {name: changes["cutout"] for name, changes in overrides if "cutout" in changes}
         if len(cutouts) > 1:
             raise InputError(f"{' and '.join(cutouts)} both set the cutout: choose one of them")
         for share, probability in cutouts.values():
             for part in ("weight", "alpha"):
                 self.data[part].cut_out(share, probability)
-        return all(found.get("train_alpha", True) for _, found in overrides)
+        return all(changes.get("train_alpha", True) for _, changes in overrides)
 
     def _enter(self, stage: int) -> None:
-        """A new supernet, of the strongest candidates."""
+        """Builds a new supernet of the strongest candidates."""
         plan, before = self.stages[stage], self.model
         if plan.candidates is not None:
             self.candidates = strongest(before.space, before.arch_weights(), plan.candidates)
@@ -174,14 +174,14 @@ class Search:
             with torch.no_grad():
                 for name, alpha in carried(before.space, before.alphas, self.model.space).items():
                     self.alphas[name].copy_(alpha)
-                for own, old in zip(self.objective.arch_parameters, before.objective.arch_parameters, strict=True):
-                    for name, value in own.items():
+                for new, old in zip(self.objective.arch_parameters, before.objective.arch_parameters, strict=True):
+                    for name, value in new.items():
                         if value.shape == old[name].shape:
                             value.copy_(old[name])
         self._past.clear()
 
     def _begin_selection_epoch(self) -> bool:
-        """The selection decides, then the weights train on. Whether alpha learns."""
+        """Lets the selection decide and prepares the weights' training. Returns whether alpha is trained."""
         tuning = self.selection.tuning(self.parts.optimizers["lr"])
         number, epochs = self.position - self.settings.epochs, self.selection.epochs(self.space)
         if self.model.tuning is None:
@@ -196,7 +196,7 @@ class Search:
         return self.measuring.judged(self.model, arch_weights)
 
     def _measure(self, meters: Mapping[str, Meter]) -> None:
-        """The epoch's metrics; then the remedies are asked whether to stop or go back."""
+        """Computes the epoch's metrics, then asks the remedies whether to stop or go back."""
         self.genotypes.append(self.genotype)
         self.metrics = {"epoch": self.epoch}
         if self.position != self.epoch:
@@ -226,7 +226,7 @@ class Search:
 
     def _maybe_stop(self, report: EpochReport) -> None:
         asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # all see every epoch
-        first = next((index for index, found in enumerate(asked) if found is not None), None)
+        first = next((index for index, answer in enumerate(asked) if answer is not None), None)
         stop = None if first is None else asked[first]
         if first is not None and stop is not None and stop.go_on_with is not None:
             self._go_back(stop, first)
@@ -236,14 +236,14 @@ class Search:
             self._past.append((self.position, copied(self._changing())))
 
     def _changing(self) -> dict[str, Any]:
-        """What an epoch changes: the model, and what the remedies remember."""
+        """Returns everything that an epoch changes: the model and the remedies' memory."""
         remembered = [regularizer.state_dict() for regularizer in self.regularizers]
         return {**self.model.state_dict(), "regularizers": remembered}
 
     def _go_back(self, stop: Stop, asking: int) -> None:
-        """To the state at the end of `stop.epoch`, to go on with other settings.
+        """Returns to the state at the end of `stop.epoch` and continues with other settings.
 
-        Draws go on where they are, and the remedy that asks keeps what it remembers.
+        Random draws are not reset. The remedy that asked keeps its memory.
         """
         past = dict(self._past)
         to = self.position if stop.epoch is None else stop.epoch
@@ -260,16 +260,19 @@ class Search:
         self.metrics |= {"returned_to": to, "returned_because": stop.reason}
 
     def result(self) -> dict[str, Any]:
-        """The last epoch's metrics with the chosen genotype, its skips, alpha, and why it stopped early, if it did."""
+        """Returns the last epoch's metrics with the chosen genotype, its skip connections and alpha.
+
+        If the search stopped early, the result says why.
+        """
         kept = self.genotypes[self.stop.epoch - 1] if self.stop and self.stop.epoch else self.genotypes[-1]
-        found = self.metrics | {
+        result = self.metrics | {
             "genotype": kept.to_json(),
             "genotype_id": kept.id,
             "skips": kept.skips(self.space.SKIP),
             "alpha": {name: alpha.detach().double().cpu().tolist() for name, alpha in self.alphas.items()},
             "stopped_early": self.stop.reason if self.stop else None,
         }
-        return found if self.candidates is None else found | {"candidates": self.candidates}
+        return result if self.candidates is None else result | {"candidates": self.candidates}
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,6 @@
-"""Settings of one search, with the published defaults (DARTS paper, section 3.1.1 and appendix A.1.1).
+"""Settings of one search. The defaults are published (DARTS paper, section 3.1.1 and appendix A.1.1).
 
-Where the paper is silent (`grad_clip`) the authors' code fills in; docs/presets.md names both.
+Where the paper is silent (`grad_clip`) they are those of the authors' code. docs/presets.md names both.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from raydarts.data.settings import AugmentSettings, TextSettings
 from raydarts.float32 import require_float32
 from raydarts.registry import Around, Choose, Component, Idle, Settings
+from raydarts.units import Epochs, ImagesOrColumns
 
 
 def _component(family: str, name: str) -> Component:
@@ -26,42 +27,56 @@ def _default_probes() -> tuple[Component, ...]:
 class SearchSettings(Settings):
     """One bilevel search.
 
-    Units: `epochs` passes over the weight half; `batch_size` images, or columns of text, for either half;
-    `lr` falls to `lr_min` along a cosine over `epochs`; `grad_clip` is the largest L2 norm of the
-    weights' gradient (0: no clipping); `arch_*` belong to Adam on alpha; `alpha_init` is the standard
-    deviation of alpha's normal initialisation (paper: 0, all candidates alike; authors' code: 1e-3). `tf32`: float32
-    numbers may be rounded to TF32 where a GPU multiplies them, which is faster and puts an error of some percent on
-    alpha's gradient.
+    alpha_init is 0 in the paper, where all candidates start equal, and 1e-3 in the authors' code.
     """
 
-    seed: int = Field(0, ge=0)
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(64, ge=2)
-    lr: float = Field(0.025, gt=0)
-    lr_min: float = Field(0.0, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(3e-4, ge=0)
-    grad_clip: float = Field(5.0, ge=0)
-    arch_lr: float = Field(3e-4, gt=0)
-    arch_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
-    arch_weight_decay: float = Field(1e-3, ge=0)
-    alpha_init: float = Field(0.0, ge=0)
-    precision: Literal["float32", "float64"] = "float32"
-    tf32: bool = False
-    augment: AugmentSettings = AugmentSettings()
-    text: TextSettings = TextSettings()
-    space: Annotated[Component, Choose("space")] = Field(default_factory=lambda: _component("space", "darts-cnn"))
+    seed: int = Field(
+        0,
+        ge=0,
+        description="Search seed. It fixes initial weights, initial alpha, order of the data and all random draws.",
+    )
+    epochs: Epochs = Field(50, ge=1, description="How often the search goes over the weights' half of the data.")
+    batch_size: ImagesOrColumns = Field(64, ge=2, description="Size of a batch of either half.")
+    lr: float = Field(0.025, gt=0, description="Learning rate of the weights in the first epoch (SGD).")
+    lr_min: float = Field(0.0, ge=0, description="Learning rate that `lr` falls to along a cosine.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of the weights' SGD.")
+    weight_decay: float = Field(3e-4, ge=0, description="Weight decay of the weights.")
+    grad_clip: float = Field(5.0, ge=0, description="Largest L2 norm of the weights' gradient. 0 does not clip.")
+    arch_lr: float = Field(3e-4, gt=0, description="Learning rate of alpha (Adam).")
+    arch_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.5, 0.999), description="Betas of alpha's Adam."
+    )
+    arch_weight_decay: float = Field(1e-3, ge=0, description="Weight decay of alpha. It is part of Adam's gradient.")
+    alpha_init: float = Field(
+        0.0, ge=0, description="Standard deviation of alpha's normal initialisation. 0 makes all candidates equal."
+    )
+    precision: Literal["float32", "float64"] = Field("float32", description="Type of all numbers of the search.")
+    tf32: bool = Field(
+        False,
+        description="Whether a GPU may round float32 numbers to TF32 when it multiplies. Faster; alpha's "
+        "gradient is off by some percent.",
+    )
+    augment: AugmentSettings = Field(AugmentSettings(), description="Random changes to images of both halves.")
+    text: TextSettings = Field(TextSettings(), description="How text is cut into batches.")
+    space: Annotated[Component, Choose("space")] = Field(
+        default_factory=lambda: _component("space", "darts-cnn"), description="What can be searched."
+    )
     relaxation: Annotated[Component, Choose("relaxation")] = Field(
-        default_factory=lambda: _component("relaxation", "softmax")
+        default_factory=lambda: _component("relaxation", "softmax"), description="How alpha becomes arch weights."
     )
     estimator: Annotated[Component, Choose("estimator")] = Field(
-        default_factory=lambda: _component("estimator", "finite_difference")
+        default_factory=lambda: _component("estimator", "finite_difference"),
+        description="How alpha's gradient is computed.",
     )
-    regularizers: tuple[Annotated[Component, Choose("regularizer")], ...] = ()
+    regularizers: tuple[Annotated[Component, Choose("regularizer")], ...] = Field(
+        (), description="Remedies against skip collapse, in the order in which they act."
+    )
     selection: Annotated[Component, Choose("selection")] = Field(
-        default_factory=lambda: _component("selection", "argmax")
+        default_factory=lambda: _component("selection", "argmax"), description="How the arch weights become a genotype."
     )
-    probes: tuple[Annotated[Component, Choose("probe")], ...] = Field(default_factory=_default_probes)
+    probes: tuple[Annotated[Component, Choose("probe")], ...] = Field(
+        default_factory=_default_probes, description="What is measured after each epoch."
+    )
 
     @field_validator("tf32")
     @classmethod
@@ -88,5 +103,5 @@ class SearchSettings(Settings):
 
     @property
     def total_epochs(self) -> int:
-        """The search's own epochs and those in which its selection decides."""
+        """The search's epochs and those in which its selection decides."""
         return int(self.epochs + self.selection.build().epochs(self.space.build()))

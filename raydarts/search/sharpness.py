@@ -1,16 +1,17 @@
-"""When the loss has become sharp in alpha: the trigger that darts_es and darts_ada share."""
+"""Detects when the loss has become sharp in alpha. `darts_es` and `darts_ada` share this trigger."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport, Moment
+from raydarts.units import Epochs, Unit
 
 SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 4.3"
 DIFFERS = (
@@ -25,16 +26,19 @@ DIFFERS = (
 
 
 class SharpnessSettings(registry.Settings):
-    """`every`: epochs from one evaluation of the eigenvalue to the next. `window`: evaluations in the moving average,
-    centred. `ratio`: how many times the average must have grown (null: never asked). `lag`: evaluations from the
-    earlier average to the present one. `min_epochs`: the earlier average stands at this epoch at least.
-    """
+    """When the eigenvalue is measured, and which rise is too much."""
 
-    every: int = Field(2, ge=1)
-    window: int = Field(5, ge=1)
-    ratio: float | None = Field(1.3, gt=0)
-    lag: int = Field(4, ge=1)
-    min_epochs: int = Field(10, ge=1)
+    every: Epochs = Field(2, ge=1, description="Epochs from one eigenvalue to the next.")
+    window: Annotated[int, Unit("eigenvalues")] = Field(
+        5, ge=1, description="How many eigenvalues the centred moving average covers."
+    )
+    ratio: float | None = Field(
+        1.3, gt=0, description="The remedy acts where the average has grown by this factor. `null`: it never acts."
+    )
+    lag: Annotated[int, Unit("eigenvalues")] = Field(
+        4, ge=1, description="How many eigenvalues lie between the two averages that are compared."
+    )
+    min_epochs: Epochs = Field(10, ge=1, description="The earlier average stands at this epoch or later.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.ratio is None:
@@ -56,12 +60,12 @@ class SharpnessSettings(registry.Settings):
 
     @property
     def span(self) -> int:
-        """Epochs from the one returned to until the one in which that is decided."""
+        """Epochs from the epoch that the search returns to until the epoch of that decision."""
         return self.every * (self.window // 2 + self.lag)
 
 
 class Rise(NamedTuple):
-    """The average is `factor` times what it was at `epoch` (from 1)."""
+    """The average is now `factor` times its value at `epoch` (from 1)."""
 
     epoch: int
     factor: float
@@ -72,56 +76,56 @@ class Rise(NamedTuple):
 
 
 class Sharpness:
-    """The eigenvalues of a search, and whether their moving average has risen too far.
+    """The eigenvalues of a search. Detects when their moving average has risen too far.
 
-    avg(n) is the mean of evaluations n - window + 1 to n, fewer where there are not yet as many. It stands at the
-    evaluation in the middle of a whole window, n - floor(window / 2). The trigger: avg(n) / avg(n - lag) > ratio,
-    and the epoch where avg(n - lag) stands is at least `min_epochs`.
+    avg(n) is the mean of evaluations n - window + 1 to n, or of fewer at the beginning. It belongs to the evaluation in
+    the middle of a whole window, n - floor(window / 2). The trigger is avg(n) / avg(n - lag) > ratio, if avg(n - lag)
+    belongs to epoch `min_epochs` or later.
 
-    A stage of the search begins a new history, for another supernet has another loss; and where a remedy has gone
-    back to an earlier epoch, later evaluations are forgotten, and no epoch before that one is returned any more: the
-    search no longer has its state.
+    A stage of the search starts a new history, because another supernet has another loss. If a remedy has returned to
+    an earlier epoch, later evaluations are removed. Epochs before that one cannot be returned to any more, because the
+    search no longer has their states.
     """
 
     def __init__(self, settings: SharpnessSettings) -> None:
         self.settings = settings
-        self._found: list[tuple[int, float]] = []  # (epoch, eigenvalue)
+        self._eigenvalues: list[tuple[int, float]] = []  # (epoch, eigenvalue)
         self._seen = 0  # the last epoch reported
         self._first = 1  # the earliest epoch that may be returned to
 
     def on_epoch_start(self, now: Moment) -> None:
         if now.stage_epoch == 0:
-            self._found.clear()
+            self._eigenvalues.clear()
 
     def rise(self, report: EpochReport) -> Rise | None:
-        """Shown each epoch; evaluates where it is due."""
+        """Evaluates the eigenvalue if it is due, and returns a rise. Called in each epoch."""
         settings = self.settings
         if settings.ratio is None:
             return None
         if report.epoch <= self._seen:
             self._first = max(report.epoch - 1, 1)
-            self._found = [(epoch, value) for epoch, value in self._found if epoch < report.epoch]
+            self._eigenvalues = [(epoch, value) for epoch, value in self._eigenvalues if epoch < report.epoch]
         self._seen = report.epoch
         if report.epoch % settings.every:
             return None
-        self._found.append((report.epoch, report.dominant_eigenvalue()))
-        centre = len(self._found) - settings.window // 2 - settings.lag
+        self._eigenvalues.append((report.epoch, report.dominant_eigenvalue()))
+        centre = len(self._eigenvalues) - settings.window // 2 - settings.lag
         if centre < 1:
             return None
-        epoch = self._found[centre - 1][0]
-        then, now = self._average(len(self._found) - settings.lag), self._average(len(self._found))
+        epoch = self._eigenvalues[centre - 1][0]
+        then, now = self._average(len(self._eigenvalues) - settings.lag), self._average(len(self._eigenvalues))
         if epoch < max(settings.min_epochs, self._first) or then <= 0 or now / then <= settings.ratio:
             return None
         return Rise(epoch, now / then)
 
     def _average(self, count: int) -> float:
-        """Over the window that ends with the `count`-th evaluation."""
-        values = [value for _, value in self._found[max(0, count - self.settings.window) : count]]
+        """Returns the mean over the window that ends with evaluation number `count`."""
+        values = [value for _, value in self._eigenvalues[max(0, count - self.settings.window) : count]]
         return sum(values) / len(values)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"found": [list(pair) for pair in self._found], "seen": self._seen, "first": self._first}
+        return {"found": [list(pair) for pair in self._eigenvalues], "seen": self._seen, "first": self._first}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._found = [(epoch, value) for epoch, value in state["found"]]
+        self._eigenvalues = [(epoch, value) for epoch, value in state["found"]]
         self._seen, self._first = state["seen"], state["first"]

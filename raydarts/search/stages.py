@@ -1,4 +1,4 @@
-"""A search in stages: which supernet when, and which candidates go on (P-DARTS, DrNAS)."""
+"""A search in stages: which supernet each stage has, and which candidates continue (P-DARTS, DrNAS)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raydarts.spaces import CellSpec, Space
 
 
 def plan_stages(regularizers: Sequence[Regularizer], epochs: int) -> tuple[SearchStage, ...]:
-    """The one remedy's stages that has some, else one stage.
+    """Returns the stages of the remedy that has some, or one stage.
 
-    Raises `InputError` where two remedies have some, or one's settings do not fit them.
+    Raises `InputError` if two remedies have stages, or if a remedy's settings do not fit them.
     """
-    plans = {r.registered: found for r in regularizers if (found := r.stages(epochs))}
+    plans = {r.registered: planned for r in regularizers if (planned := r.stages(epochs))}
     if len(plans) > 1:
         raise InputError(f"{' and '.join(plans)} both cut the search into stages: choose one of them")
     stages = next(iter(plans.values()), (SearchStage(epochs),))
@@ -30,7 +30,7 @@ def plan_stages(regularizers: Sequence[Regularizer], epochs: int) -> tuple[Searc
 
 
 def moment(stages: Sequence[SearchStage], epoch: int) -> Moment:
-    """Where `epoch` (from 0) lies; past the last one: the end of the last stage."""
+    """Returns the position of `epoch` (from 0). After the last epoch it is the end of the last stage."""
     epochs = sum(stage.epochs for stage in stages)
     first = 0
     for number, stage in enumerate(stages):
@@ -41,13 +41,14 @@ def moment(stages: Sequence[SearchStage], epoch: int) -> Moment:
 
 
 def strongest(space: Space, arch_weights: Mapping[str, Tensor], count: int) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The `count` candidates with the largest arch weights on each edge, in the space's order, for each cell type.
+    """Returns the `count` candidates with the largest arch weights on each edge, in the space's order, for each cell
+    type.
 
-    `none` ranks as any other (P-DARTS' code), but where a selection leaves it out an edge whose strongest
-    are all `none` keeps its strongest other candidate instead: something must be left to pick. Ties go to
-    the earlier candidate.
+    `none` ranks like any other candidate (P-DARTS' code). But if the selection never picks `none`, an edge whose
+    strongest candidates are all `none` keeps its strongest other candidate instead, so that something is left to pick.
+    Of equal candidates the earlier one wins.
     """
-    found = {}
+    strongest_of = {}
     for name, cell in space.cells.items():
         rows = []
         for weights, candidates in zip(arch_weights[name].tolist(), cell.candidates, strict=True):
@@ -56,12 +57,12 @@ def strongest(space: Space, arch_weights: Mapping[str, Tensor], count: int) -> d
             if not space.KEEPS_ALL_EDGES and all(candidates[index] == space.ZERO for index in kept):
                 kept[-1] = next(index for index in ranked if candidates[index] != space.ZERO)
             rows.append(tuple(candidates[index] for index in sorted(kept)))
-        found[name] = tuple(rows)
-    return found
+        strongest_of[name] = tuple(rows)
+    return strongest_of
 
 
 def narrowed(space: Space, candidates: Mapping[str, tuple[tuple[str, ...], ...]] | None, layers: int | None) -> Space:
-    """The space with these candidates and this many layers (None: as they are)."""
+    """Returns the space with these candidates and this many layers. None leaves them as they are."""
     if candidates is None and layers is None:
         return space
     cells: Mapping[str, CellSpec] = space.cells
@@ -71,13 +72,13 @@ def narrowed(space: Space, candidates: Mapping[str, tuple[tuple[str, ...], ...]]
 
 
 def carried(old: Space, alphas: Mapping[str, Tensor], new: Space) -> dict[str, Tensor]:
-    """The alpha of the candidates that `new` kept of `old`, `(num_edges, kept)` for each cell type."""
-    found = {}
+    """Returns alpha of the candidates that `new` kept of `old`, `(num_edges, kept)` for each cell type."""
+    kept_alpha = {}
     for name, cell in new.cells.items():
         columns = [
             [before.index(primitive) for primitive in kept]
             for before, kept in zip(old.cells[name].candidates, cell.candidates, strict=True)
         ]
         alpha = alphas[name].detach()
-        found[name] = alpha.gather(1, alpha.new_tensor(columns).long())
-    return found
+        kept_alpha[name] = alpha.gather(1, alpha.new_tensor(columns).long())
+    return kept_alpha

@@ -61,10 +61,10 @@ class Ahead:
     def _like(self, inputs: Tensor) -> dict[Noise, Tensor]:
         """For each noise a tensor of its shape, layout and type in a pass on `inputs`."""
         if self._noise_like is None or self._noise_like[0] != inputs.shape:
-            found: dict[Noise, Tensor] = {}
+            examples: dict[Noise, Tensor] = {}
 
             def keep(noise: Any, _inputs: Any, output: Tensor) -> None:
-                found[noise] = torch.empty_like(output, device="meta")
+                examples[noise] = torch.empty_like(output, device="meta")
 
             hooks = [noise.register_forward_hook(keep) for noise in self.noises]
             generators = {id(noise.generator): noise.generator for noise in self.noises if noise.generator is not None}
@@ -80,5 +80,5 @@ class Ahead:
                     hook.remove()
                 for generator, state in states:
                     generator.set_state(state)
-            self._noise_like = inputs.shape, found
+            self._noise_like = inputs.shape, examples
         return self._noise_like[1]

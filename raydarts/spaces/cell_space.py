@@ -20,6 +20,7 @@ from raydarts.spaces.networks import CnnNetwork, CnnSupernet, stem
 from raydarts.spaces.primitives import STRIDED, is_strided
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task, required
+from raydarts.units import Channels, StackedCells
 
 NUM_INPUTS = 2
 CELL_TYPES = ("normal", "reduce")
@@ -49,10 +50,12 @@ class CellSpace(Space):
     SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"channels", "layers", "stem_multiplier", "stem"})
 
     class Settings(registry.Settings):
-        channels: int = Field(16, ge=2)
-        layers: int = Field(8, ge=3)
-        stem_multiplier: int = Field(3, ge=1)
-        stem: Literal["cifar", "imagenet"] = "cifar"
+        channels: Channels = Field(16, ge=2, description="Channels of the supernet's first cell.")
+        layers: StackedCells = Field(8, ge=3, description="Cells that the supernet stacks.")
+        stem_multiplier: int = Field(3, ge=1, description="The stem has this many times `channels` channels.")
+        stem: Literal["cifar", "imagenet"] = Field(
+            "cifar", description="`cifar` is one 3x3 convolution. `imagenet` is three convolutions of stride 2."
+        )
 
     @property
     def num_nodes(self) -> int:

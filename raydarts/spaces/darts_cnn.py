@@ -10,6 +10,7 @@ from raydarts.genotypes.genotype import Genotype
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CELL_TYPES, CellSpace
 from raydarts.spaces.primitives import STRIDED, is_strided
+from raydarts.units import Nodes
 
 PRIMITIVES = (
     "none",
@@ -30,7 +31,7 @@ class DartsCnn(CellSpace):
     SOURCE = "Liu, Simonyan, Yang 2018 (arXiv 1806.09055), section 3.1"
 
     class Settings(CellSpace.Settings):
-        nodes: int = Field(4, ge=1)
+        nodes: Nodes = Field(4, ge=1, description="Intermediate nodes of a cell.")
 
     @property
     def num_nodes(self) -> int:

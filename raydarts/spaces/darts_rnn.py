@@ -17,6 +17,7 @@ from raydarts.spaces.recurrent import ACTIVATIONS, CELL_TYPE, RecurrentNetwork, 
 from raydarts.spaces.regularization import RecurrentNetworkSettings, Regularization
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import LanguageModelling, Task, required
+from raydarts.units import Entries, Nodes
 
 PRIMITIVES = ("none", *ACTIVATIONS)
 PENN_TREEBANK = 10_000
@@ -38,8 +39,8 @@ class DartsRnn(Space):
     SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"units", *Regularization.model_fields})
 
     class Settings(Regularization):
-        nodes: int = Field(8, ge=1)
-        units: int = Field(300, ge=1)
+        nodes: Nodes = Field(8, ge=1, description="Nodes of the cell, without node 0.")
+        units: Entries = Field(300, ge=1, description="Entries of token vectors, hidden state and output.")
 
     @cached_property
     def cells(self) -> Mapping[str, CellSpec]:

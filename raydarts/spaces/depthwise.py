@@ -94,8 +94,8 @@ def _correlation(x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
     for first in range(0, kernel, width):
         begin = min(first, kernel - width)
         shift = gap - begin  # how far the part's middle lies to the left of the kernel's
-        found = _native(spread_x.moved(max(shift, 0)), spread_dy.moved(max(-shift, 0)), (kernel, width))
-        parts.append(found[..., first - begin :])
+        gradient = _native(spread_x.moved(max(shift, 0)), spread_dy.moved(max(-shift, 0)), (kernel, width))
+        parts.append(gradient[..., first - begin :])
     whole = torch.cat(parts, dim=3) if len(parts) > 1 else parts[0]
     return whole if dilation == 1 else whole.view(dilation, channels, 1, kernel, kernel).sum(0)
 
@@ -143,7 +143,7 @@ def _native(x: Tensor, dy: Tensor, kernel: tuple[int, int]) -> Tensor:
     channels = x.shape[1]
     weight = x.new_empty((channels, 1, *kernel))
     pads = [size // 2 for size in kernel]
-    found = torch.ops.aten.convolution_backward(
+    gradients = torch.ops.aten.convolution_backward(
         dy, x, weight, None, [1, 1], pads, [1, 1], False, [0, 0], channels, [False, True, False]
     )
-    return found[1]  # type: ignore[no-any-return]
+    return gradients[1]  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.primitives import Norm
 from raydarts.spaces.transform import MixedTransform, by_layer
 from raydarts.tasks import Classification, Task, required
+from raydarts.units import Channels, StackedCells
 
 PRIMITIVES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = tuple(Edge(src, dst) for dst in range(1, 4) for src in range(dst))
@@ -152,8 +153,8 @@ class NasBench201(Space):
     SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"channels", "cells_per_stage"})
 
     class Settings(registry.Settings):
-        channels: int = Field(16, ge=2)
-        cells_per_stage: int = Field(5, ge=1)
+        channels: Channels = Field(16, ge=2, description="Channels of the first of the three stages.")
+        cells_per_stage: StackedCells = Field(5, ge=1, description="Cells in each of the three stages.")
 
     @cached_property
     def cells(self) -> Mapping[str, CellSpec]:

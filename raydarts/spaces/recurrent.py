@@ -52,8 +52,8 @@ def activation(primitive: str) -> Callable[[Tensor], Tensor]:
     made: Any = loaded() if inspect.isclass(loaded) else loaded
     if not callable(made) or any(True for _ in getattr(made, "parameters", tuple)()):
         raise InputError(f"activation {primitive} must be a function without weights")
-    found: Callable[[Tensor], Tensor] = made
-    return found
+    function: Callable[[Tensor], Tensor] = made
+    return function
 
 
 class Decoded(NamedTuple):
@@ -181,8 +181,8 @@ class MixedRecurrent(Mixed):
     @cached_property
     def primitives(self) -> tuple[str, ...]:
         """All candidates of all edges but `none`."""
-        found = {primitive for row in self.spec.candidates for primitive in row}
-        return (*(name for name in ACTIVATIONS if name in found), *sorted(found - {*ACTIVATIONS, "none"}))
+        names = {primitive for row in self.spec.candidates for primitive in row}
+        return (*(name for name in ACTIVATIONS if name in names), *sorted(names - {*ACTIVATIONS, "none"}))
 
     def tables(self, arch_weights: Tensor) -> list[Tensor]:
         """`(..., num_edges, num_ops)` to a table `(..., predecessors, primitives)` for each node; 0: no candidate."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CellSpace
+from raydarts.units import Nodes
 
 
 class RobustS4(CellSpace):
@@ -17,7 +18,7 @@ class RobustS4(CellSpace):
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"
 
     class Settings(CellSpace.Settings):
-        nodes: int = Field(4, ge=1)
+        nodes: Nodes = Field(4, ge=1, description="Intermediate nodes of a cell.")
 
     @property
     def num_nodes(self) -> int:

@@ -74,9 +74,9 @@ def seen_by_candidates(transforms: Sequence[MixedTransform], channels: int) -> i
 def by_layer(types: Sequence[str], arch_weights: Mapping[str, Tensor]) -> list[Tensor]:
     """Each layer's arch weights, `(num_edges, num_ops)`: its type's, or its own where the type's have one for each."""
     seen: dict[str, int] = {}
-    found = []
+    layers = []
     for cell_type in types:
         weights, number = arch_weights[cell_type], seen.get(cell_type, 0)
-        found.append(weights if weights.dim() == 2 else weights[number])
+        layers.append(weights if weights.dim() == 2 else weights[number])
         seen[cell_type] = number + 1
-    return found
+    return layers

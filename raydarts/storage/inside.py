@@ -145,15 +145,15 @@ class Inside:
     def _check(self, above: int) -> os.stat_result | None:
         """What lies here; None: nothing. Raises `DamagedError` where it is no regular file."""
         try:
-            found = os.stat(self.name, dir_fd=above, follow_symlinks=False)
+            status = os.stat(self.name, dir_fd=above, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        kind = kind_of(found.st_mode)
+        kind = kind_of(status.st_mode)
         if kind == "a link":
             raise self._link()
         if kind is not None:
             raise self._damaged(kind)
-        return found
+        return status
 
     def open(self, flags: int) -> int:
         """A descriptor of this file, which is a regular one. The caller closes it."""
@@ -226,7 +226,7 @@ class Inside:
         """What lies in this folder, by name, links as what they are; nothing where there is no such folder."""
 
         def scan() -> list[Entry]:
-            found = []
+            names = []
             try:
                 with self._folder() as descriptor:
                     for name in os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
@@ -235,10 +235,10 @@ class Inside:
                         except FileNotFoundError:
                             continue  # gone since
                         place = Inside(self.root, (*self.way, name))
-                        found.append(Entry(place, stat.S_ISDIR(at.st_mode), at.st_mtime_ns, kind_of(at.st_mode)))
+                        names.append(Entry(place, stat.S_ISDIR(at.st_mode), at.st_mtime_ns, kind_of(at.st_mode)))
             except FileNotFoundError:
                 return []
-            return sorted(found)
+            return sorted(names)
 
         return self._patiently(scan)
 

@@ -90,8 +90,8 @@ def _flock(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
-            told = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            holder = "".join(each for each in told if each.isprintable()) or "unknown"
+            written = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            holder = "".join(each for each in written if each.isprintable()) or "unknown"
             raise _in_use(folder, holder) from error
         if not _HOLDER.fullmatch(os.pread(descriptor, 1000, 0)):  # what is written over must be a lock
             raise DamagedError(f"{folder / 'lock'}: is no lock of raydarts; remove it, or put it where it belongs")
@@ -180,11 +180,11 @@ def _started(pid: int) -> float | None:
 
 def _holder(entry: Entry) -> dict[str, Any]:
     try:
-        found = json.loads(entry.place.read_bytes())
+        record = json.loads(entry.place.read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    whole = isinstance(found, dict) and isinstance(found.get("pid"), int)
-    return found if whole and isinstance(found.get("started"), int | float | None) else {}
+    whole = isinstance(record, dict) and isinstance(record.get("pid"), int)
+    return record if whole and isinstance(record.get("started"), int | float | None) else {}
 
 
 def _here(entry: Entry) -> bool:

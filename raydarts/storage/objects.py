@@ -158,9 +158,9 @@ class ObjectPlace:
         from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415
 
         selector = FileSelector(self._path, allow_not_found=True)
-        found = patiently(lambda: self.filesystem.get_file_info(selector), self)
+        infos = patiently(lambda: self.filesystem.get_file_info(selector), self)
         return sorted(
-            Entry(self / info.base_name, info.type == FileType.Directory, info.mtime_ns or 0) for info in found
+            Entry(self / info.base_name, info.type == FileType.Directory, info.mtime_ns or 0) for info in infos
         )
 
     def iterdir(self) -> Iterator[ObjectPlace]:
@@ -207,12 +207,12 @@ class ObjectPlace:
 
     def _parts(self) -> list[tuple[int, int, ObjectPlace]]:
         """(generation, number, part) of the newest generation, in order."""
-        found = []
+        parts = []
         for entry in self.entries():
             if match := _PART.match(entry.place.name):
-                found.append((int(match[1]), int(match[2]), entry.place))
-        newest = max((generation for generation, _, _ in found), default=0)
-        return sorted(part for part in found if part[0] == newest)
+                parts.append((int(match[1]), int(match[2]), entry.place))
+        newest = max((generation for generation, _, _ in parts), default=0)
+        return sorted(part for part in parts if part[0] == newest)
 
     def read_appended(self) -> bytes:
         """All that was appended, or is in the last replacement and was appended since; empty where nothing was."""

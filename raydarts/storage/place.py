@@ -104,13 +104,13 @@ def entries(folder: FilePlace) -> list[Entry]:
         return folder.entries()
 
     def scan() -> list[Entry]:
-        found = []
+        names = []
         for path in folder.iterdir() if folder.is_dir() else ():
             try:
-                found.append(Entry(path, path.is_dir(), path.stat().st_mtime_ns, kind_of(path.lstat().st_mode)))
+                names.append(Entry(path, path.is_dir(), path.stat().st_mtime_ns, kind_of(path.lstat().st_mode)))
             except FileNotFoundError:
                 continue  # gone since
-        return sorted(found)
+        return sorted(names)
 
     return patiently(scan, folder)
 

@@ -39,7 +39,7 @@ def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str,
         return names.nested(flat | _dataset(spec.get("data")))
     score = search_score_of(description)
     flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
-    flat["found_by"] = list(what.get("trials") or [])
+    flat["searches_by_genotype"] = list(what.get("trials") or [])
     training = section_of(spec, job_type(what)).get("training") or {}
     flat |= names.flat_config({"training": training, **versions})
     return names.nested(flat | _dataset(data_of(spec, job_type(what))))

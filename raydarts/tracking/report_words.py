@@ -154,7 +154,7 @@ def misleading(run: Run) -> str:
 
 def genotypes(run: Run) -> str:
     """The edges of the best retrained genotypes; without retrainings, of the best searches."""
-    known = {name: found[0] for name, found in run.found_by.items() if found[0].genotype}
+    known = {name: found[0] for name, found in run.searches_by_genotype.items() if found[0].genotype}
     chosen = list(run.ranked)
     order = "the best retrained genotypes"
     if not chosen:
@@ -165,7 +165,8 @@ def genotypes(run: Run) -> str:
     if not chosen:
         return "No genotype is known yet."
     note = (
-        f"Edges of {order} ({len(chosen)} of {len(run.found_by)} distinct). A report takes no image of its own: the "
+        f"Edges of {order} ({len(chosen)} of {len(run.searches_by_genotype)} distinct). A report takes no image "
+        "of its own: the "
         "drawings above are the media of the searches' W&B runs."
     )
     parts = [escape(note)]

@@ -1,4 +1,4 @@
-"""What an estimator is: dL_val/dalpha, and what the bilevel estimators share."""
+"""What an estimator of dL_val/dalpha is, and what the bilevel estimators share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raydarts.tasks import Batch, Loss
 
 
 class AlphaGradient(NamedTuple):
-    """`gradients`: dL/dalpha in the order of the objective's alphas; `loss`: L_val where it was taken."""
+    """One estimate: `gradients` are dL/dalpha in the order of the objective's alphas, `loss` is L_val at that point."""
 
     gradients: list[Tensor]
     loss: Loss
@@ -31,14 +31,18 @@ class Estimator(Member):
     def __call__(
         self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
     ) -> AlphaGradient:
-        """One estimate. `optimizer` is the weights' own: its lr, momentum and weight decay make the virtual step."""
+        """Returns one estimate.
+
+        `optimizer` is the optimizer of the weights. The virtual step uses its learning rate, momentum and weight decay.
+        """
 
 
 @contextmanager
 def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the tensors (all the weights, or all the alphas) are constants: gradients of the others are cheaper.
+    """Makes these tensors constants inside the context. Gradients of all others are then cheaper.
 
-    On leaving, those that learned before learn again. A weight that its module holds fixed stays fixed.
+    Pass all weights or all alphas. On exit, the tensors that were trained before are trained again. A weight that its
+    module holds fixed stays fixed.
     """
     learning = [leaf for leaf in leaves if leaf.requires_grad]
     for leaf in learning:
@@ -51,9 +55,10 @@ def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 
 def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """dloss/dleaf for each leaf; 0 where a sparse relaxation has left it out of the pass, or its module holds it fixed.
+    """Returns dloss/dleaf for each leaf.
 
-    A loss has no graph at all where every edge drew `none`.
+    The gradient is 0 if a sparse relaxation has left the leaf out of the pass, or if the module holds it fixed. A loss
+    has no graph if every edge drew `none`. Then all gradients are 0.
     """
     learning = [leaf for leaf in leaves if leaf.requires_grad] if loss.requires_grad else []
     gradients = iter(torch.autograd.grad(loss, learning, materialize_grads=True) if learning else ())
@@ -61,7 +66,7 @@ def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
-    """dL_val(w, alpha)/dalpha at the current weights."""
+    """Returns dL_val(w, alpha)/dalpha at the current weights."""
     with objective.virtual(), constant(objective.weights):
         loss = objective.alpha_loss(alpha_batch)
         gradients = gradients_of(loss.value, objective.alphas)
@@ -69,14 +74,19 @@ def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> Alp
 
 
 class UnrolledSettings(registry.Settings):
-    """`xi`: learning rate of the virtual step, a number or `lr`, the weights' current learning rate.
+    """Settings of an estimator with a virtual step.
 
-    `grad_clip`: the largest L2 norm, over all weights, of dL_train/dw in the virtual step (0: no clipping, as in the
-    authors' convolutional code; their recurrent code: 0.25).
+    The authors' convolutional code does not clip in the virtual step. Their recurrent code clips at 0.25.
     """
 
-    xi: Literal["lr"] | float = Field("lr", union_mode="left_to_right")
-    grad_clip: float = Field(0.0, ge=0)
+    xi: Literal["lr"] | float = Field(
+        "lr",
+        union_mode="left_to_right",
+        description="Learning rate of the virtual step. `lr` is the weights' current learning rate.",
+    )
+    grad_clip: float = Field(
+        0.0, ge=0, description="Largest L2 norm of dL_train/dw in the virtual step. 0 does not clip."
+    )
 
     @property
     def is_first_order(self) -> bool:
@@ -86,15 +96,17 @@ class UnrolledSettings(registry.Settings):
 class UnrolledEstimator(Estimator):
     """An estimator that looks one virtual step ahead: w' = w - xi (mu * buffer + k dL_train/dw + wd * w).
 
-    k = min(1, grad_clip / (norm + 1e-6)), with the L2 norm of dL_train/dw over all weights that learn; 1 without
-    clipping. In the derivative of w' by alpha k is taken as constant, as in the authors' recurrent code
-    (rnn/architect.py), so that the implicit term is multiplied by xi k. There k may exceed 1 in that place, where
-    nothing was clipped, and dL_val/dw' is clipped too before it is multiplied by; here neither is done, for
-    neither belongs to the derivative. Their virtual step has no momentum: give `search.momentum` 0.
+    k = min(1, grad_clip / (norm + 1e-6)). The norm is the L2 norm of dL_train/dw over all weights that are trained.
+    Without clipping k is 1. The derivative of w' by alpha treats k as constant, as the authors' recurrent code does
+    (rnn/architect.py). So the implicit term is multiplied by xi k.
 
-    Momentum buffer and weight decay are the weight optimizer's own, as in the authors' code. Eq. 6 is
-    written without them; the paper says (section 2.3) that momentum modifies it accordingly, and weight
-    decay is the gradient of a part of L_train.
+    Two things differ from their code. There, k may exceed 1 in that term although nothing was clipped, and dL_val/dw'
+    is clipped before it is multiplied. We do neither, because neither belongs to the derivative. Their virtual step has
+    no momentum. To match it, set `search.momentum` to 0.
+
+    mu, buffer and wd are the weight optimizer's momentum, momentum buffer and weight decay, as in the authors' code.
+    Eq. 6 omits them. Section 2.3 of the paper says that momentum changes it accordingly. Weight decay is the gradient
+    of a part of L_train.
     """
 
     class Settings(UnrolledSettings):
@@ -104,7 +116,7 @@ class UnrolledEstimator(Estimator):
 
     @classmethod
     def effective(cls, settings: Any) -> dict[str, Any] | None:
-        """xi = 0 is first order to the last bit, whatever the other settings."""
+        """Returns `first_order` if xi is 0. Both give the same bits then."""
         return dict(cls.FIRST_ORDER) if settings.is_first_order else super().effective(settings)
 
     def idle(self, around: Around) -> Iterator[Idle]:
@@ -136,12 +148,15 @@ class UnrolledEstimator(Estimator):
         optimizer: torch.optim.Optimizer,
         xi: float,
     ) -> AlphaGradient:
-        """The estimate for xi > 0."""
+        """Returns the estimate for xi > 0."""
 
 
 @contextmanager
 def weights_restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Gives copies of the weights, and on leaving copies them back: exact, where subtracting what was added is not."""
+    """Yields copies of the weights and copies them back on exit.
+
+    Copying back is exact. Subtracting what was added is not.
+    """
     saved = [weight.detach().clone() for weight in weights]
     try:
         yield saved
@@ -151,7 +166,10 @@ def weights_restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def clip_coefficient(objective: BilevelObjective, gradients: Sequence[Tensor], largest: float) -> float:
-    """min(1, largest / (norm + 1e-6)) over the weights that learn, as in `clip_grad_norm_`; 1 if `largest` is 0."""
+    """Returns min(1, largest / (norm + 1e-6)), as `clip_grad_norm_` computes it, or 1 if `largest` is 0.
+
+    The norm covers the weights that are trained.
+    """
     if largest == 0:
         return 1.0
     frozen = objective.frozen
@@ -162,9 +180,9 @@ def clip_coefficient(objective: BilevelObjective, gradients: Sequence[Tensor], l
 def virtual_direction(
     objective: BilevelObjective, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, coefficient: float
 ) -> list[Tensor]:
-    """mu * momentum_buffer + coefficient * gradient + wd * w: what the weights' SGD would step along.
+    """Returns mu * momentum_buffer + coefficient * gradient + wd * w: the direction of the weights' SGD step.
 
-    0 for frozen weights.
+    It is 0 for frozen weights.
     """
     group = optimizer.param_groups[0]
     frozen = objective.frozen
@@ -189,21 +207,22 @@ def look_ahead(
     xi: float,
     coefficient: float,
 ) -> tuple[list[Tensor], list[Tensor], Loss]:
-    """At w': dL_val/dalpha, v = dL_val/dw', and the loss; `coefficient` multiplies the gradients.
+    """Moves the weights to w' and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
 
-    v is 0 for frozen weights: they do not move, so dw'/dalpha is 0 there, and no term of the second order comes
-    through them. The weights are moved in place; the caller restores them.
+    `coefficient` multiplies the gradients of the virtual step. v is 0 for frozen weights: they do not move, so
+    dw'/dalpha is 0 and they add nothing to the second-order term. The weights are changed in place. The caller restores
+    them.
     """
     direction = virtual_direction(objective, weight_gradients, optimizer, coefficient)
     with torch.no_grad():
         torch._foreach_add_(list(objective.weights), direction, alpha=-xi)
     with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
-        found = gradients_of(loss.value, [*objective.alphas, *objective.weights])
+        gradients = gradients_of(loss.value, [*objective.alphas, *objective.weights])
     count = len(objective.alphas)
     frozen = objective.frozen
     v = [
         torch.zeros_like(gradient) if position in frozen else gradient
-        for position, gradient in enumerate(found[count:])
+        for position, gradient in enumerate(gradients[count:])
     ]
-    return found[:count], v, loss
+    return gradients[:count], v, loss

@@ -21,13 +21,11 @@ from raydarts.tasks import Batch
 
 
 class ExactHvp(UnrolledEstimator):
-    """dL_val(w', alpha)/dalpha - xi k d2L_train(w, alpha)/(dalpha dw) v, with v = dL_val/dw' at w', and 0 for
-    frozen weights, which do not move with alpha.
+    """Second order, exactly: dL_val(w', alpha)/dalpha - xi k d2L_train(w, alpha)/(dalpha dw) v, v = dL_val/dw' at w'.
 
-    k is 1 but for `grad_clip`, and then the factor by which the virtual step was clipped, taken as constant.
-
-    The product is taken by autograd through the gradient's graph: no epsilon, but the graph of
-    the training pass's gradient is kept, which costs memory.
+    v is 0 for frozen weights, because they do not move with alpha. k is 1 without `grad_clip`. With it, k is the factor
+    that clipped the virtual step, treated as constant. Autograd computes the product through the gradient's graph.
+    There is no epsilon, but the graph of the training pass's gradient needs memory.
     """
 
     NAME = "exact_hvp"
@@ -58,7 +56,7 @@ class ExactHvp(UnrolledEstimator):
 
     @staticmethod
     def _product(objective: BilevelObjective, loss: Tensor, v: Sequence[Tensor]) -> list[Tensor]:
-        """d2loss/(dalpha dw) v over the weights that move; 0 where none does."""
+        """Returns d2loss/(dalpha dw) v over the weights that move, or 0 if none moves."""
         frozen = objective.frozen
         moving = [
             (weight, direction)

@@ -1,4 +1,4 @@
-"""Second order by a finite difference: the paper's way."""
+"""Second order by a finite difference, as in the paper."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ from raydarts.tasks import Batch
 
 
 class FiniteDifference(UnrolledEstimator):
-    """dL_val(w', alpha)/dalpha - xi k (g+ - g-) / (2 eps), g+- = dL_train(w +- eps v, alpha)/dalpha.
+    """Second order by a finite difference: dL_val(w', alpha)/dalpha - xi k (g+ - g-) / (2 eps).
 
-    v = dL_val/dw' at w', and 0 for frozen weights, which do not move with alpha; eps = epsilon / norm(v) with the L2
-    norm over all weights; k is 1 but for `grad_clip`.
-    Both passes see the same dropout masks. Published second-order code multiplies by eps in places where it must
-    divide by 2 eps; here the limit epsilon -> 0 is `exact_hvp`.
+    g+- = dL_train(w +- eps v, alpha)/dalpha and v = dL_val/dw' at w'. v is 0 for frozen weights, because they do not
+    move with alpha. eps = epsilon / norm(v), the L2 norm over all weights. k is 1 without `grad_clip`. Both passes use
+    the same dropout masks. Some published second-order code multiplies by eps where it must divide by 2 eps. Here the
+    limit epsilon -> 0 is `exact_hvp`.
 
-    The error is of order epsilon^2 where the loss is smooth along v. A supernet has ReLUs and max pools,
-    and its error need not shrink before epsilon is so small that none of them switches (docs/method.md).
+    The error is of order epsilon^2 where the loss is smooth along v. A supernet has ReLUs and max pools. Its error may
+    not shrink until epsilon is so small that none of them switches (docs/method.md).
     """
 
     NAME = "finite_difference"
     SOURCE = "DARTS (arXiv 1806.09055), eq. 7 and 8; epsilon 0.01"
 
     class Settings(UnrolledSettings):
-        epsilon: float = Field(0.01, gt=0)
+        epsilon: float = Field(
+            0.01, gt=0, description="The weights move by epsilon / norm(dL_val/dw') in the finite difference."
+        )
 
     def unrolled(
         self,
@@ -68,7 +70,7 @@ class FiniteDifference(UnrolledEstimator):
     def _at(
         objective: BilevelObjective, batch: Batch, saved: list[Tensor], v: list[Tensor], shift: float
     ) -> list[Tensor]:
-        """dL_train/dalpha at w + shift * v; the weights' own gradients are not computed."""
+        """Returns dL_train/dalpha at w + shift * v. It does not compute the weights' gradients."""
         weights = list(objective.weights)
         with torch.no_grad():
             torch._foreach_copy_(weights, saved)

@@ -10,7 +10,7 @@ from raydarts.tasks import Batch
 
 
 class FirstOrder(Estimator):
-    """dL_val(w, alpha)/dalpha at the current weights: the paper's xi = 0."""
+    """First order: dL_val(w, alpha)/dalpha at the current weights. This is the paper's xi = 0."""
 
     NAME = "first_order"
     SOURCE = "DARTS (arXiv 1806.09055), section 2.3, first-order approximation"

@@ -1,4 +1,4 @@
-"""What a probe is: something measured once an epoch."""
+"""What a probe is: a measurement once an epoch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from raydarts.search.moments import EpochReport
 
 
 class Probe(Member):
-    """Measures a search at the end of an epoch, and changes nothing (family `probe`).
+    """Measures a search at the end of each epoch and changes nothing (family `probe`).
 
-    `METRICS` names what it reports; `*` stands for each cell type.
+    `METRICS` names the metrics it reports. `*` stands for each cell type.
     """
 
     METRICS: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
-        """Flat metrics by name."""
+        """Returns the metrics by name."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it remembers between epochs."""
+        """Returns everything that it remembers between epochs."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict()`."""
+        """Restores what `state_dict()` returned."""

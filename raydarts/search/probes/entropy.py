@@ -9,10 +9,10 @@ from raydarts.search.probes.base import Probe
 
 
 class Entropy(Probe):
-    """Mean entropy of the arch weights in nats, for each cell type: 0 is decided.
+    """Mean entropy of the arch weights in nats, for each cell type. 0 means decided.
 
-    Over edges, of an edge's normalised arch weights: -sum of p log p. Where the relaxation gives no distribution
-    (a sigmoid) the mean is over candidates, each for itself: -p log p - (1 - p) log(1 - p).
+    It is the mean over edges of -sum of p log p, where p are the edge's normalised arch weights. If the relaxation
+    gives no distribution (a sigmoid), it is the mean over candidates of -p log p - (1 - p) log(1 - p).
     """
 
     NAME = "entropy"
@@ -20,7 +20,7 @@ class Entropy(Probe):
     METRICS = ("entropy_*",)
 
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
-        found: dict[str, float | int | None] = {}
+        metrics: dict[str, float | int | None] = {}
         for name, weights in report.arch_weights.items():
             p = weights.detach().double()
             if report.simplex:
@@ -29,8 +29,8 @@ class Entropy(Probe):
             else:
                 p = p.clamp(0, 1)  # a remedy may have scaled them
                 terms = _information(p) + _information(1 - p)
-            found[f"entropy_{name}"] = float(terms.mean())
-        return found
+            metrics[f"entropy_{name}"] = float(terms.mean())
+        return metrics
 
 
 def _information(p: Tensor) -> Tensor:

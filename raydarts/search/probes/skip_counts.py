@@ -1,4 +1,4 @@
-"""How many skip connections the genotype has now."""
+"""The number of skip connections in the current genotype."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from raydarts.search.probes.base import Probe
 
 
 class SkipCounts(Probe):
-    """Edges of the genotype that are skip connections, for each cell type."""
+    """Number of the genotype's edges that are skip connections, for each cell type."""
 
     NAME = "skip_counts"
     SOURCE = "RobustDARTS (arXiv 1909.09656); DARTS+ (arXiv 1909.06035)"

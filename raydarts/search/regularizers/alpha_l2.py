@@ -12,7 +12,7 @@ from raydarts.search.regularizers.base import Regularizer
 
 
 class AlphaL2(Regularizer):
-    """L2 on alpha: multiplies alpha's own weight decay, which pulls the candidates of an edge together."""
+    """L2 on alpha: multiplies alpha's weight decay, which draws the candidates of an edge together."""
 
     NAME = "alpha_l2"
     SOURCE = "DARTS (arXiv 1806.09055), appendix A.1.1: weight decay 1e-3 on alpha; the factors are RobustDARTS' for w"
@@ -26,7 +26,7 @@ class AlphaL2(Regularizer):
     OVERRIDES = ("arch_weight_decay",)
 
     class Settings(registry.Settings):
-        factor: float = Field(9.0, ge=0)
+        factor: float = Field(9.0, ge=0, description="Factor on `search.arch_weight_decay`.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

@@ -1,4 +1,4 @@
-"""Weights first, alpha later."""
+"""Trains weights first and alpha later."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
+from raydarts.units import Epochs
 
 
 class AlphaWarmup(Regularizer):
-    """Alpha rests for the first epochs, so that candidates with weights are trained before they are judged.
+    """Does not train alpha in the first epochs, so that candidates with weights are trained before they are judged.
 
-    `each_stage`: the rest is repeated at the start of each stage of the search (there are several where another
-    remedy cuts it into stages), else it is at the start of the search alone.
+    With `each_stage` this happens at the start of every stage. A search has several stages if another remedy cuts it.
     """
 
     NAME = "alpha_warmup"
@@ -36,8 +36,12 @@ class AlphaWarmup(Regularizer):
     CONTRACT: ClassVar[dict[str, Any]] = {"epochs": 1}
 
     class Settings(registry.Settings):
-        epochs: int = Field(15, ge=0)
-        each_stage: bool = True
+        epochs: Epochs = Field(15, ge=0, description="Epochs in which alpha is not trained.")
+        each_stage: bool = Field(
+            True,
+            description="Whether alpha rests at the start of every stage of the search, or only at the start of "
+            "the first.",
+        )
 
     def check(self, space: Space, epochs: int) -> None:
         if self.settings.epochs and self.settings.epochs >= epochs:

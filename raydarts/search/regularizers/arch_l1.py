@@ -15,9 +15,9 @@ from raydarts.search.regularizers.ramped import RampedPenalty
 class ArchL1(RampedPenalty):
     """Adds strength * mean over edges of sum |alpha| to the loss that alpha descends.
 
-    Not on the arch weights: each row of a softmax sums to 1, so that their L1 norm is constant. On alpha it pulls
-    every candidate to 0 at one speed, so that a candidate leads only where the data's gradient insists. The
-    mean is over all edges of all cell types.
+    The mean covers all edges of all cell types. The penalty is not on the arch weights: each row of a softmax sums to
+    1, so its L1 norm is constant. On alpha it pulls every candidate to 0 at the same speed. A candidate leads only if
+    the data's gradient keeps pushing it.
     """
 
     NAME = "arch_l1"
@@ -30,8 +30,8 @@ class ArchL1(RampedPenalty):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(0.1, ge=0)
-        ramp: Ramp = "constant"
+        strength: float = Field(0.1, ge=0, description="Factor on the penalty.")
+        ramp: Ramp = Field("constant", description="How the strength changes over the epochs.")
 
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         return torch.cat([alpha.abs().sum(-1) for alpha in alphas.values()]).mean()

@@ -20,7 +20,7 @@ from raydarts.tasks import Classification
 
 
 class _AddSkip(MixedTransform):
-    """Adds `coefficient` times a skip connection of all of the source's channels to every edge."""
+    """Adds `coefficient` times a skip connection over all channels of the source to every edge."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
@@ -46,13 +46,18 @@ class _AddSkip(MixedTransform):
 
 
 class AuxiliarySkip(Regularizer):
-    """Adds a skip connection of its own, outside the candidates, to every edge, and fades it out.
+    """Adds a separate skip connection, which is no candidate, to every edge, and fades it out.
 
-    Its coefficient begins at `start`; `schedule` over `epoch` (from 0) of `epochs`: `linear`
-    start * (1 - epoch / epochs); `cosine` start * (1 + cos(pi * epoch / epochs)) / 2; `slow_cosine`
-    start * cos(pi / 2 * epoch / epochs); `constant`. At stride 2 it is a factorized reduce with weights of its
-    own; `operation` `conv1` makes it at stride 1 a 1x1 convolution that begins as the identity. It acts in
-    evaluation mode too, and what it is in the last epoch it stays while a selection decides.
+    Its coefficient starts at `start`. In epoch e (from 0) of E, `schedule` gives:
+
+    - `linear`: start * (1 - e / E)
+    - `cosine`: start * (1 + cos(pi * e / E)) / 2
+    - `slow_cosine`: start * cos(pi / 2 * e / E)
+    - `constant`: start
+
+    At stride 2 the skip connection is a factorized reduce with its own weights. At stride 1 it is the identity, or with
+    `operation` `conv1` a 1x1 convolution that starts as the identity. It acts in evaluation mode too. While a selection
+    decides, the coefficient stays at its last value.
     """
 
     NAME = "auxiliary_skip"
@@ -65,9 +70,15 @@ class AuxiliarySkip(Regularizer):
     )
 
     class Settings(registry.Settings):
-        start: float = Field(1.0, ge=0)
-        schedule: Literal["linear", "cosine", "slow_cosine", "constant"] = "linear"
-        operation: Literal["skip", "conv1"] = "skip"
+        start: float = Field(1.0, ge=0, description="The skip connection's coefficient in the first epoch.")
+        schedule: Literal["linear", "cosine", "slow_cosine", "constant"] = Field(
+            "linear", description="How the coefficient falls over the epochs."
+        )
+        operation: Literal["skip", "conv1"] = Field(
+            "skip",
+            description="What stands on edges of stride 1: the identity, or a 1x1 convolution that begins as the "
+            "identity.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

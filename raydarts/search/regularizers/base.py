@@ -1,4 +1,4 @@
-"""The hooks of a remedy against skip collapse; each is a no-op by default."""
+"""The hooks of a remedy against skip collapse. By default each hook does nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Alphas = Mapping[str, Tensor]
 
 
 class Regularizer(Member):
-    """A remedy against skip collapse (family `regularizer`); any number act in one trial.
+    """A remedy against skip collapse (family `regularizer`). A trial can have any number of them.
 
-    `OVERRIDES` names the settings that `optimizer_overrides` or `epoch_overrides` replaces: two remedies
-    that replace the same one refuse each other. How the other hooks compose stands beside each.
+    `OVERRIDES` names the settings that `optimizer_overrides` or `epoch_overrides` replaces. Two remedies that replace
+    the same setting cannot be combined. Each hook says how several remedies compose.
     """
 
     REMEDY = True
@@ -30,7 +30,7 @@ class Regularizer(Member):
 
     @property
     def from_zero(self) -> bool:
-        """Whether its strength rises from 0 in the first epoch, so that a search of one epoch has nothing of it."""
+        """Whether the strength rises from 0 in the first epoch. Then it does nothing in a search of one epoch."""
         return False
 
     def idle(self, around: Around) -> Iterator[Idle]:
@@ -41,95 +41,120 @@ class Regularizer(Member):
     # What is asked before the first epoch.
 
     def check(self, space: Space, epochs: int) -> None:
-        """Raise `InputError` where these settings make no sense in the space. Asked when a spec is read."""
+        """Raises `InputError` if these settings make no sense in the space. Called when a spec is read."""
 
     def bind(self, streams: Streams) -> None:
-        """Called once before anything else; whoever draws at random takes a stream of its own."""
+        """Called once before all other hooks. A remedy that draws at random takes its stream here."""
 
     def optimizer_overrides(self, asked: Mapping[str, float]) -> dict[str, float]:
-        """Search settings to replace, such as `weight_decay`; `asked` holds those there are. A conflict is an error."""
+        """Returns search settings to replace, such as `weight_decay`.
+
+        `asked` holds the settings that can be replaced. Two remedies that replace the same one are an error.
+        """
         return {}
 
     def stages(self, epochs: int) -> tuple[SearchStage, ...]:
-        """Cut the search into stages with supernets of their own; one remedy at most may. Empty: it does not."""
+        """Returns the stages that the search is cut into, or nothing. At most one remedy may cut the search."""
         return ()
 
     def check_stages(self, stages: Sequence[SearchStage]) -> None:
-        """Raise `InputError` where these settings do not fit the search's stages. Asked when a spec is read."""
+        """Raises `InputError` if these settings do not fit the search's stages. Called when a spec is read."""
 
     def on_stage_start(self, stage: int) -> None:
-        """Before the supernet of a stage, from 0, is built, in a resumed search too: what is asked below may differ."""
+        """Called before the supernet of a stage (from 0) is built, also in a resumed search.
+
+        The hooks below may return something else in each stage.
+        """
 
     def transform(self) -> MixedTransform | None:
-        """Changes to what mixed operations compute (it may add parameters). Several act in list order."""
+        """Returns changes to the mixed operations, which may add parameters. Several act in list order."""
         return None
 
     def arch_parameters(self, space: Space, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """Further architecture parameters by name, at their initial values; learned with alpha by alpha's optimizer."""
+        """Returns further architecture parameters by name, at their initial values.
+
+        Alpha's optimizer trains them together with alpha.
+        """
         return {}
 
     def attach(self, space: Space, objective: Any) -> None:
-        """The supernet has been built (anew at each stage): `objective` holds it, `space` is what it searches now."""
+        """Called after a supernet has been built, once in each stage.
+
+        `objective` holds the supernet. `space` is what this stage searches.
+        """
 
     # What acts in every step.
 
-    def on_arch_weights(self, arch_weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The arch weights, changed, in every pass and for the selection; `own`: its `arch_parameters`. List order."""
+    def on_arch_weights(self, arch_weights: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the changed arch weights, in every pass and for the selection. Several act in list order.
+
+        Args:
+            arch_weights: `(num_edges, num_ops)` by cell type.
+            parameters: what `arch_parameters` returned.
+        """
         return arch_weights
 
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
-        """A scalar added to the loss that alpha descends; `(num_edges, num_ops)` tensors by cell type. Summed.
+        """Returns a scalar that is added to the loss that alpha descends, or None. Several are summed.
 
-        `arch_weights` are the expected ones where the relaxation draws at random.
+        Both arguments hold `(num_edges, num_ops)` by cell type. `arch_weights` are the expected ones if the relaxation
+        draws at random.
         """
         return None
 
     @contextmanager
     def perturb(self, arch_weights: dict[str, Tensor], step: Step) -> Iterator[None]:
-        """Change the arch weights (in the mapping) for the weight step alone. Nested, in list order.
+        """Changes the arch weights in the mapping for the weight step only. Several are nested, in list order.
 
-        Must restore what else it touches: values, and whether modules train or evaluate.
+        It must restore everything else that it changes: values, and the mode (training or evaluation) of modules.
         """
         yield
 
     def alpha_gradient(self, alphas: Alphas, step: Step) -> Mapping[str, Tensor] | None:
-        """Terms added to dL/dalpha, by cell type. Summed."""
+        """Returns terms to add to dL/dalpha, by cell type. Several are summed."""
         return None
 
     def weight_gradient(self, weights: Sequence[Tensor], step: Step) -> Sequence[Tensor] | None:
-        """Terms added to the weights' gradient, in the order of the weights, before it is clipped. Summed."""
+        """Returns terms to add to the weights' gradient before it is clipped, in the order of the weights. Several are
+        summed.
+        """
         return None
 
     def watch(self, gradients: Sequence[Tensor], step: Step) -> None:
-        """Shown the weights' gradient of the training loss, before terms are added and before it is clipped."""
+        """Receives the weights' gradient of the training loss, before terms are added and before it is clipped."""
 
     def frozen(self) -> frozenset[int]:
-        """Positions of the weights that learn no more, in the virtual step either. The union of all remedies'."""
+        """Returns positions of weights that are no longer trained, in the virtual step too.
+
+        The positions of all remedies are united.
+        """
         return frozenset()
 
     # What acts at an epoch's start and end.
 
     def on_epoch_start(self, now: Moment) -> None:
-        """Where the search stands: every annealing looks at it. In list order."""
+        """Receives the position of the search, for annealing. Called in list order."""
 
     def epoch_overrides(self, now: Moment) -> dict[str, Any]:
-        """What this epoch does otherwise: `train_alpha` false (alpha rests where any remedy says so),
-        `cutout` a pair (length as a share of the image's shorter side, probability) for both halves, in the
-        place of `augment`'s (a conflict is an error).
+        """Returns what this epoch changes.
+
+        - `train_alpha` false: alpha is not trained. One remedy is enough.
+        - `cutout`: (length as a share of the image's shorter side, probability) for both halves. It replaces
+          `augment`'s cutout. Two remedies that set it are an error.
         """
         return {}
 
     def remembers(self) -> int:
-        """For how many epochs back `should_stop` may ask to return and go on; the search keeps their states."""
+        """Number of past epochs that `should_stop` may return to. The search keeps their states."""
         return 0
 
     def should_stop(self, report: EpochReport) -> Stop | None:
-        """Asked after each epoch of the search proper; the first remedy that stops wins."""
+        """Called after each epoch before the selection. The first remedy that stops wins."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it remembers between epochs."""
+        """Returns everything that it remembers between epochs."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict()`."""
+        """Restores what `state_dict()` returned."""

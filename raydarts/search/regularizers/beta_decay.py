@@ -12,12 +12,12 @@ from raydarts.search.regularizers.base import Alphas, Regularizer
 
 
 class BetaDecay(Regularizer):
-    """Holds alpha, and so the spread of the arch weights, down by the logsumexp of each edge's alpha.
+    """Keeps alpha small, and so the arch weights close together, by the logsumexp of each edge's alpha.
 
-    Adds strength * progress * mean over edges of log(sum over candidates of exp(alpha)) to the loss that alpha
-    descends. Progress is epoch / (epochs - 1), so the strength is reached in the last epoch. The mean is over all
-    edges of all cell types: types of unlike size weigh by their edges. Its gradient is the softmax of
-    alpha, times the factor, over the number of edges: the largest alpha is pulled down the most.
+    It adds strength * progress * mean over edges of log(sum over candidates of exp(alpha)) to the loss that alpha
+    descends. Progress is epoch / (epochs - 1), so the full strength acts in the last epoch. The mean covers all edges
+    of all cell types. A cell type with more edges counts more. The gradient is softmax(alpha) times the factor, divided
+    by the number of edges. The largest alpha is pulled down the most.
     """
 
     NAME = "beta_decay"
@@ -30,7 +30,7 @@ class BetaDecay(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(50.0, ge=0)
+        strength: float = Field(50.0, ge=0, description="Factor on the penalty in the last epoch. It rises from 0.")
 
     @property
     def from_zero(self) -> bool:

@@ -1,4 +1,4 @@
-"""Adaptive weight decay: back to before the loss became sharp, and on with a stronger one."""
+"""Adaptive weight decay: the search returns to before the loss became sharp, and uses a larger weight decay."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from raydarts.search.regularizers.base import Regularizer
 
 
 class DartsAda(Regularizer):
-    """When the dominant eigenvalue has risen too far, the search returns to before and goes on with more weight decay.
+    """Returns to an earlier epoch with a larger weight decay when the dominant eigenvalue has risen too far.
 
-    It returns to the end of the earlier epoch (weights, alpha, both optimizers, the learning rate's schedule) with
-    weight decay min(factor * weight decay, cap), and does the later epochs again; so it takes more epochs in all.
-    `at_cap`: what a rise means once the cap is reached, `go_on` (nothing) or `stop` (the search ends like
-    darts_es). The search keeps the states of `every` * (floor(window / 2) + lag) epochs (12 by default) for that, in
-    memory and in its checkpoints.
+    It returns to the state at the end of the earlier epoch: weights, alpha, both optimizers, the learning rate's
+    schedule. The new weight decay is min(factor * weight decay, cap). The later epochs are run again, so the search
+    takes more epochs in all. `at_cap` says what a rise means when the cap is reached: `go_on` ignores it, `stop` ends
+    the search as `darts_es` does. The search keeps the states of `every` * (floor(window / 2) + lag) epochs (12 by
+    default) in memory and in its checkpoints.
     """
 
     NAME = "darts_ada"
@@ -42,9 +42,12 @@ class DartsAda(Regularizer):
     CONTRACT: ClassVar[dict[str, Any]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 
     class Settings(sharpness.SharpnessSettings):
-        factor: float = Field(10.0, gt=1)
-        cap: float = Field(0.03, gt=0)
-        at_cap: Literal["go_on", "stop"] = "go_on"
+        factor: float = Field(10.0, gt=1, description="Factor on the weight decay at each return.")
+        cap: float = Field(0.03, gt=0, description="Largest weight decay.")
+        at_cap: Literal["go_on", "stop"] = Field(
+            "go_on",
+            description="What a rise means at the largest weight decay: `go_on` ignores it, `stop` ends the search.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
@@ -52,7 +55,7 @@ class DartsAda(Regularizer):
         self._weight_decay = 0.0
 
     def optimizer_overrides(self, asked: Mapping[str, float]) -> dict[str, float]:
-        """Nothing is changed yet; the weight decay is this remedy's from here on."""
+        """Returns the weight decay unchanged. From now on this remedy sets it."""
         self._weight_decay = asked["weight_decay"]
         if self._weight_decay == 0 and self.settings.ratio is not None:
             raise InputError(
@@ -69,8 +72,8 @@ class DartsAda(Regularizer):
         if self.settings.ratio is not None and 0 < cap <= decay:
             ends = self.settings.at_cap == "stop"
             if not ends or self.settings.written("factor"):
-                told = f"is no more than search.weight_decay {decay:g}, which is never raised; raise cap"
-                yield Idle("cap" if not ends else "factor", told if not ends else f"acts below cap {cap:g}; raise cap")
+                what = f"is no more than search.weight_decay {decay:g}, which is never raised; raise cap"
+                yield Idle("cap" if not ends else "factor", what if not ends else f"acts below cap {cap:g}; raise cap")
 
     def remembers(self) -> int:
         return 0 if self.settings.ratio is None else int(self.settings.span)
@@ -85,7 +88,10 @@ class DartsAda(Regularizer):
         return Stop(rise.reason, rise.epoch) if self.settings.at_cap == "stop" else None
 
     def _raised(self) -> float:
-        """3e-4 times 10 times 10 is a little less than .03 in floating point, but is the cap."""
+        """Returns the raised weight decay.
+
+        3e-4 times 10 times 10 is slightly less than 0.03 in floating point. It counts as the cap.
+        """
         cap = float(self.settings.cap)
         raised = min(self.settings.factor * self._weight_decay, cap)
         return cap if math.isclose(raised, cap) else raised

@@ -1,4 +1,4 @@
-"""Early stopping where the loss becomes sharp in alpha."""
+"""Early stopping when the loss becomes sharp in alpha."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from raydarts.search.regularizers.base import Regularizer
 
 
 class DartsEs(Regularizer):
-    """Stops when the dominant eigenvalue of the alpha Hessian has risen too far, and returns the genotype of before."""
+    """Stops when the dominant eigenvalue of the alpha Hessian has risen too far. Returns an earlier genotype.
+
+    The genotype is that of the epoch before the rise.
+    """
 
     NAME = "darts_es"
     SOURCE = sharpness.SOURCE

@@ -1,4 +1,4 @@
-"""Early stopping by what the genotype looks like."""
+"""Early stopping by the genotype."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from raydarts.search.moments import EpochReport, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.primitives import build_operation, is_buildable
+from raydarts.units import Epochs, SkipConnections
 
 Ranking = list[list[int]]
 
 
 @cache
 def _has_weights(primitive: str) -> bool:
-    """Whether a primitive has weights at stride 1; one that is not convolutional is taken to have some."""
+    """Returns whether a primitive has weights at stride 1.
+
+    A primitive that is not convolutional counts as having weights.
+    """
     if not is_buildable(primitive):
         return True
     try:
@@ -34,7 +38,7 @@ def _has_weights(primitive: str) -> bool:
 
 
 def _learnable(space: Space) -> dict[str, list[list[int]]]:
-    """The candidates of each edge that have weights, for each cell type."""
+    """Returns the candidates of each edge that have weights, for each cell type."""
     parameter_free = (space.SKIP, space.ZERO)
     return {
         name: [
@@ -50,24 +54,29 @@ def _learnable(space: Space) -> dict[str, list[list[int]]]:
 
 
 def ranking(report: EpochReport) -> Ranking:
-    """For each edge of each cell type its candidates that have weights, strongest first; ties: the earlier first."""
-    found = []
+    """Returns, for each edge of each cell type, its candidates that have weights, strongest first.
+
+    Of equal candidates the earlier comes first.
+    """
+    ranked = []
     for name, edges in _learnable(report.space).items():
         weights = report.arch_weights[name]
         for layer in weights[None] if weights.dim() == 2 else weights:
             for row, columns in zip(layer.tolist(), edges, strict=True):
-                found.append(sorted(columns, key=lambda column: (-row[column], column)))
-    return found
+                ranked.append(sorted(columns, key=lambda column: (-row[column], column)))
+    return ranked
 
 
 class DartsPlus(Regularizer):
     """Stops when the normal cell has `max_skips` skip connections, or when the candidates' ranking no longer changes.
 
-    Either criterion can be left out (null). Criterion 1: the epoch's genotype has `max_skips` or more skip connections
-    in its normal cell (in the one cell type where there is no `normal`). Criterion 2: the last `stable_epochs` epochs
-    ended with the same ranking of the learnable candidates (those with weights: convolutions) on every edge.
-    Neither is asked before `min_epochs` epochs. `genotype`: under criterion 1, the genotype `at_stop`, or that of the
-    epoch `before`, which still has fewer skip connections (at the first epoch there is none before).
+    Criterion 1: the epoch's genotype has at least `max_skips` skip connections in its normal cell. A space without
+    `normal` has one cell type, which is used instead. Criterion 2: the last `stable_epochs` epochs ended with the same
+    ranking of the candidates with weights (convolutions) on every edge. Either criterion can be left out (null).
+    Neither is checked before `min_epochs` epochs.
+
+    `genotype` says which genotype criterion 1 returns: `at_stop`, or that of the epoch `before`, which has fewer skip
+    connections. The first epoch has no epoch before it.
     """
 
     NAME = "darts_plus"
@@ -86,10 +95,20 @@ class DartsPlus(Regularizer):
     CONTRACT: ClassVar[dict[str, Any]] = {"max_skips": None, "stable_epochs": 1}
 
     class Settings(registry.Settings):
-        max_skips: int | None = Field(2, ge=1)
-        stable_epochs: int | None = Field(10, ge=1)
-        min_epochs: int = Field(1, ge=1)
-        genotype: Literal["at_stop", "before"] = "at_stop"
+        max_skips: SkipConnections | None = Field(
+            2, ge=1, description="The search stops when the normal cell has this many. `null` leaves the criterion out."
+        )
+        stable_epochs: Epochs | None = Field(
+            10,
+            ge=1,
+            description="The search stops when the candidates' ranking was the same for this many epochs. `null` "
+            "leaves the criterion out.",
+        )
+        min_epochs: Epochs = Field(1, ge=1, description="Neither criterion is checked in earlier epochs.")
+        genotype: Literal["at_stop", "before"] = Field(
+            "at_stop",
+            description="Which genotype a stop by `max_skips` gives: that of the epoch, or of the epoch before.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
@@ -109,13 +128,13 @@ class DartsPlus(Regularizer):
         settings, epochs = self.settings, around.epochs
         asked = settings.max_skips is not None or settings.stable_epochs is not None
         if asked and settings.min_epochs > epochs:
-            told = f"is {settings.min_epochs}, and a search has {epochs} epochs: it is never asked; lower min_epochs"
-            yield Idle("min_epochs", told)
+            what = f"is {settings.min_epochs}, and a search has {epochs} epochs: it is never asked; lower min_epochs"
+            yield Idle("min_epochs", what)
         elif settings.stable_epochs is not None and settings.stable_epochs >= epochs:
-            told = (
+            what = (
                 f"is {settings.stable_epochs}, and a search has {epochs} epochs: it stops none before its end; write "
             )
-            yield Idle("stable_epochs", f"{told}{f'{epochs - 1} or less, or ' if epochs > 1 else ''}null")
+            yield Idle("stable_epochs", f"{what}{f'{epochs - 1} or less, or ' if epochs > 1 else ''}null")
         if settings.max_skips is None and settings.genotype == "before":
             yield Idle("genotype", "is for criterion 1, and max_skips is null; leave it out, or give max_skips")
 
@@ -134,17 +153,20 @@ class DartsPlus(Regularizer):
         return None
 
     def _is_stable(self, report: EpochReport) -> bool:
-        """Shown each epoch. Where a remedy has gone back, later epochs' rankings are forgotten."""
+        """Returns whether the ranking has been stable. Called in each epoch.
+
+        If a remedy has returned to an earlier epoch, the rankings of later epochs are removed.
+        """
         count = self.settings.stable_epochs
         if count is None:
             return False
-        kept = [(epoch, found) for epoch, found in self._rankings if epoch < report.epoch]
+        kept = [(epoch, ranks) for epoch, ranks in self._rankings if epoch < report.epoch]
         self._rankings = [*kept, (report.epoch, ranking(report))][-count:]
         last = self._rankings[-1][1]
-        return len(self._rankings) == count and all(found == last for _, found in self._rankings)
+        return len(self._rankings) == count and all(ranks == last for _, ranks in self._rankings)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rankings": [list(pair) for pair in self._rankings]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._rankings = [(epoch, found) for epoch, found in state["rankings"]]
+        self._rankings = [(epoch, ranks) for epoch, ranks in state["rankings"]]

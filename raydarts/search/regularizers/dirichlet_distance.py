@@ -15,17 +15,20 @@ from raydarts.search.relaxations.dirichlet import concentration
 
 
 def divergence_from_flat(c: Tensor) -> Tensor:
-    """KL(Dirichlet(c) || Dirichlet(1, ..., 1)) for each row of c: `(num_edges, num_ops)` to `(num_edges,)`."""
+    """Returns KL(Dirichlet(c) || Dirichlet(1, ..., 1)) for each row of c.
+
+    c is `(num_edges, num_ops)`. The result is `(num_edges,)`.
+    """
     total = c.sum(-1)
     weighted = ((c - 1) * (torch.digamma(c) - torch.digamma(total)[:, None])).sum(-1)
     return torch.lgamma(total) - torch.lgamma(c).sum(-1) - math.lgamma(c.shape[-1]) + weighted
 
 
 class DirichletDistance(Regularizer):
-    """Holds each edge's Dirichlet near the flat one, whose draws explore all mixtures alike.
+    """Keeps each edge's Dirichlet distribution near the flat one, whose draws explore all mixtures equally.
 
-    Adds to the loss that alpha descends, summed over all edges of all cell types, strength / 2 * |alpha|^2
-    (`distance` l2; alpha = 0 is the flat one) or strength * KL(Dirichlet(elu(alpha) + 1) || Dirichlet(1)) (kl).
+    It adds a sum over all edges of all cell types to the loss that alpha descends: strength / 2 * |alpha|^2 (`distance`
+    l2, where alpha = 0 is the flat one), or strength * KL(Dirichlet(elu(alpha) + 1) || Dirichlet(1)) (`distance` kl).
     """
 
     NAME = "dirichlet_distance"
@@ -39,8 +42,10 @@ class DirichletDistance(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(1e-3, ge=0)
-        distance: Literal["l2", "kl"] = "l2"
+        strength: float = Field(1e-3, ge=0, description="Factor on the penalty.")
+        distance: Literal["l2", "kl"] = Field(
+            "l2", description="`l2` is |alpha|^2 / 2. `kl` is the divergence from the flat Dirichlet distribution."
+        )
 
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self.settings.strength == 0.0:

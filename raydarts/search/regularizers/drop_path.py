@@ -14,9 +14,9 @@ from raydarts.streams import Streams
 
 
 class _DropEdges(MixedTransform):
-    """Drops an image's path through a mixed operation as a whole, and scales the kept ones by 1 / (1 - p).
+    """Drops an image's whole path through a mixed operation and scales the kept paths by 1 / (1 - p).
 
-    Of text: a column's path in one time step.
+    On text it drops the path of one column in one time step.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class _DropEdges(MixedTransform):
 
 
 class DropPath(Regularizer):
-    """Drop-path on every edge of the supernet, its probability rising linearly: p * epoch / (epochs - 1)."""
+    """Drop-path on every edge of the supernet. Its probability rises linearly: p * epoch / (epochs - 1)."""
 
     NAME = "drop_path"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1: 0, .2, .4, .6; ScheduledDropPath: NASNet"
@@ -46,7 +46,9 @@ class DropPath(Regularizer):
     NEUTRAL = {"probability": 0.0}
 
     class Settings(registry.Settings):
-        probability: float = Field(0.2, ge=0, lt=1)
+        probability: float = Field(
+            0.2, ge=0, lt=1, description="Probability that an edge is dropped in the last epoch. It rises from 0."
+        )
 
     @property
     def from_zero(self) -> bool:

@@ -15,12 +15,12 @@ from raydarts.spaces import Space
 
 
 class EdgeNormalization(Regularizer):
-    """Learns one more architecture parameter per edge, whose softmax over a node's incoming edges scales the edge.
+    """Learns one architecture parameter for each edge. Its softmax over a node's incoming edges scales the edge.
 
-    The scaled arch weights are what the supernet, penalties and the selection see, so that the genotype comes
-    from the product. `init` is the standard deviation of the parameters' normal initialisation. They are learned
-    with alpha (its optimizer, its weight decay, its estimator). There is no strength between off and on, for
-    which nothing is published: `enabled: false` is the neutral setting, with no parameters at all.
+    The supernet, penalties and the selection see the scaled arch weights. So the genotype follows from the product.
+    `init` is the standard deviation of the parameters' normal initialisation. They are trained with alpha: same
+    optimizer, weight decay and estimator. Nothing is published for a strength between off and on. `enabled: false` is
+    the neutral setting and has no parameters.
     """
 
     NAME = "edge_normalization"
@@ -30,15 +30,17 @@ class EdgeNormalization(Regularizer):
     DIFFERS = "Paper and code agree. A selection that keeps every edge (NAS-Bench-201) is not changed by the product."
 
     class Settings(registry.Settings):
-        enabled: bool = True
-        init: float = Field(1e-3, ge=0)
+        enabled: bool = Field(
+            True, description="Whether edges have parameters. `false` is as if the remedy were absent."
+        )
+        init: float = Field(1e-3, ge=0, description="Standard deviation of the parameters' normal initialisation.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._neighbours: dict[str, Tensor] = {}
 
     def arch_parameters(self, space: Space, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """`(num_edges,)` for each cell type."""
+        """Returns `(num_edges,)` for each cell type."""
         if not self.settings.enabled:
             return {}
         device = generator.device
@@ -53,16 +55,21 @@ class EdgeNormalization(Regularizer):
         ends = {name: torch.tensor([edge.dst for edge in cell.edges]) for name, cell in space.cells.items()}
         self._neighbours = {name: (end[:, None] == end).to(device) for name, end in ends.items()}
 
-    def on_arch_weights(self, arch_weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if not own:
+    def on_arch_weights(self, arch_weights: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not parameters:
             return arch_weights
         return {
-            name: self.shares(own[name], self._neighbours[name]).unsqueeze(-1) * weights
+            name: self.shares(parameters[name], self._neighbours[name]).unsqueeze(-1) * weights
             for name, weights in arch_weights.items()
         }
 
     @staticmethod
     def shares(edges: Tensor, neighbours: Tensor) -> Tensor:
-        """Softmax of `edges` `(num_edges,)` among those with the same end: `neighbours` `(num_edges, num_edges)`."""
+        """Returns the softmax of `edges` among the edges with the same end.
+
+        Args:
+            edges: `(num_edges,)`.
+            neighbours: `(num_edges, num_edges)`, true where two edges end in the same node.
+        """
         among = torch.where(neighbours, edges, float("-inf"))
         return (edges - among.logsumexp(-1)).exp()

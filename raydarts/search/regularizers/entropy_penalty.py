@@ -13,9 +13,10 @@ from raydarts.search.regularizers.ramped import RampedPenalty
 
 
 def mean_entropy(arch_weights: Alphas) -> Tensor:
-    """Mean over all edges of -sum of p log p, in nats; p are an edge's arch weights divided by their sum.
+    """Returns the mean over all edges of -sum of p log p, in nats.
 
-    `(..., num_edges, num_ops)` by cell type. Differentiable, with a finite gradient, at p = 0 too.
+    The input is `(..., num_edges, num_ops)` by cell type. p are an edge's arch weights divided by their sum. The
+    function is differentiable, with a finite gradient, also at p = 0.
     """
     tiny = 1e-30
     rows = []
@@ -26,10 +27,10 @@ def mean_entropy(arch_weights: Alphas) -> Tensor:
 
 
 class EntropyPenalty(RampedPenalty):
-    """Adds strength * mean entropy of the edges' arch weights to the loss that alpha descends: decided edges pay less.
+    """Adds strength * mean entropy of the edges' arch weights to the loss that alpha descends. Decided edges pay less.
 
-    Edges that stay undecided lose most when one candidate is picked (the discretisation gap). The mean is over all
-    edges of all cell types. Under `ramp: turning` the sign changes: the first half of the search is kept undecided.
+    Undecided edges lose the most when one candidate is picked (the discretisation gap). The mean covers all edges of
+    all cell types. With `ramp: turning` the sign changes: the first half of the search is kept undecided.
     """
 
     NAME = "entropy_penalty"
@@ -47,8 +48,8 @@ class EntropyPenalty(RampedPenalty):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(2.8, ge=0)
-        ramp: Ramp = "linear"
+        strength: float = Field(2.8, ge=0, description="Factor on the penalty.")
+        ramp: Ramp = Field("linear", description="How the strength changes over the epochs.")
 
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         return mean_entropy(arch_weights)

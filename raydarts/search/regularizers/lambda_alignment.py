@@ -1,4 +1,4 @@
-"""Lambda-DARTS: the layers' gradients by their arch weights are aligned."""
+"""Lambda-DARTS: aligns the layers' gradients by their arch weights."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ REDUCTION = "reduce"
 
 
 class LambdaAlignment(Regularizer):
-    """Rewards weights under which all layers of a cell type ask for the same change of their shared arch weights.
+    """Rewards weights under which all layers of a cell type want the same change of their shared arch weights.
 
-    The weights descend L_train - strength * progress * Lambda, progress = epoch / (epochs - 1). Lambda is the mean
-    over pairs of layers of the correlation (cosine) of their gradients g_k, `(num_edges, num_ops)`, of L_train by
-    the arch weights of layer k alone. `measure: sign` takes g_k . g_l / (|g_k| . |g_l|) with entrywise absolute values
-    instead. `reduction`: the reduction cells' layers are aligned among themselves too, and the two Lambdas added. In
-    darts-rnn the layers are a batch's time steps.
+    The weights descend L_train - strength * progress * Lambda with progress = epoch / (epochs - 1). g_k, `(num_edges,
+    num_ops)`, is the gradient of L_train by the arch weights of layer k only. Lambda is the mean over pairs of layers
+    of the correlation (cosine) of g_k and g_l. `measure: sign` uses g_k . g_l / (|g_k| . |g_l|) with entrywise absolute
+    values instead. With `reduction` the layers of the reduction cells are aligned with each other too, and both Lambdas
+    are added. In darts-rnn the layers are the time steps of a batch.
 
-    dLambda/dw is a finite difference of dL_train/dw at the arch weights a_k +- eps delta_k, with
-    delta_k = dLambda/dg_k and eps = epsilon / norm(delta) over all layers. All passes are on the step's
-    weight-batch, see the same dropout masks, leave no trace, and with a random relaxation share one draw.
+    dLambda/dw is a finite difference of dL_train/dw at the arch weights a_k +- eps delta_k, with delta_k = dLambda/dg_k
+    and eps = epsilon / norm(delta) over all layers. All passes use the step's weight-batch and the same dropout masks,
+    change nothing, and share one draw of a random relaxation.
 
     Cost: three forward and backward passes of the weight-batch in each step, two of them by the weights.
     """
@@ -57,10 +57,10 @@ class LambdaAlignment(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(0.125, ge=0)
-        epsilon: float = Field(1e-4, gt=0)
-        measure: Literal["cosine", "sign"] = "cosine"
-        reduction: bool = False
+        strength: float = Field(0.125, ge=0, description="Factor on the reward in the last epoch. It rises from 0.")
+        epsilon: float = Field(1e-4, gt=0, description="Numerator of the step of the finite difference.")
+        measure: Literal["cosine", "sign"] = Field("cosine", description="How two layers' gradients are compared.")
+        reduction: bool = Field(False, description="Whether reduction cells are aligned too.")
 
     @property
     def from_zero(self) -> bool:
@@ -82,7 +82,7 @@ class LambdaAlignment(Regularizer):
             self._require_pairs(known)
 
     def _aligned(self, layers: Mapping[str, int]) -> dict[str, int]:
-        """The cell types that are aligned, with their layers."""
+        """Returns the cell types that are aligned, with their layers."""
         return {
             name: count
             for name, count in layers.items()
@@ -91,9 +91,9 @@ class LambdaAlignment(Regularizer):
 
     def _require_pairs(self, layers: Mapping[str, int]) -> None:
         if not self._aligned(layers) and self.settings.strength > 0:
-            found = ", ".join(f"{count} of type {name}" for name, count in layers.items())
+            counts = ", ".join(f"{count} of type {name}" for name, count in layers.items())
             raise InputError(
-                f"lambda_alignment aligns the layers of a cell type with one another, and there are {found}: "
+                f"lambda_alignment aligns the layers of a cell type with one another, and there are {counts}: "
                 "give the space more layers, set reduction: true, or leave it out"
             )
 
@@ -134,7 +134,7 @@ class LambdaAlignment(Regularizer):
     def directions(
         self, step: Step, arch_weights: Mapping[str, Tensor], layered: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """delta = dLambda/dg, `(layers, num_edges, num_ops)`, for each aligned cell type: those of `layered`."""
+        """Returns delta = dLambda/dg, `(layers, num_edges, num_ops)`, for each aligned cell type in `layered`."""
         leaves = {name: weights.requires_grad_() for name, weights in layered.items()}
         objective: Objective = step.objective
         with objective.virtual(), constant(objective.weights):
@@ -145,7 +145,7 @@ class LambdaAlignment(Regularizer):
         return {name: self._direction(gradient) for name, gradient in zip(leaves, gradients, strict=True)}
 
     def _direction(self, gradients: Tensor) -> Tensor:
-        """dLambda/dg; 0 for layers without any gradient (a sparse relaxation has cut them off)."""
+        """Returns dLambda/dg. It is 0 for layers without a gradient, which a sparse relaxation has cut off."""
         delta = torch.zeros_like(gradients)
         alive = gradients.flatten(1).norm(dim=1) > 0
         if int(alive.sum()) > 1:
@@ -162,20 +162,26 @@ class LambdaAlignment(Regularizer):
 
 
 def _mean_of_pairs(table: Tensor) -> Tensor:
-    """The mean of a symmetric `(layers, layers)` table above its diagonal."""
+    """Returns the mean of a symmetric `(layers, layers)` table above its diagonal."""
     first, second = torch.triu_indices(len(table), len(table), 1, device=table.device)
     return table[first, second].mean()
 
 
 def correlation(gradients: Tensor) -> Tensor:
-    """Mean cosine over pairs of layers; `gradients` `(layers, num_edges, num_ops)`, none of them 0."""
+    """Returns the mean cosine over pairs of layers.
+
+    `gradients` is `(layers, num_edges, num_ops)`. No layer's gradient may be 0.
+    """
     flat = gradients.flatten(1)
     unit = flat / flat.norm(dim=1, keepdim=True)
     return _mean_of_pairs(unit @ unit.T)
 
 
 def sign_correlation(gradients: Tensor) -> Tensor:
-    """Mean over pairs of layers of g_k . g_l / (|g_k| . |g_l|), the authors' `signcorr`; 0 where nothing overlaps."""
+    """Returns the mean over pairs of layers of g_k . g_l / (|g_k| . |g_l|), the authors' `signcorr`.
+
+    A pair without overlap counts as 0.
+    """
     flat = gradients.flatten(1)
     size = flat.abs() @ flat.abs().T
     return _mean_of_pairs((flat @ flat.T) / torch.where(size > 0, size, 1.0))

@@ -1,4 +1,4 @@
-"""OLES: operation-level early stopping."""
+"""OLES: early stopping for each operation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.cells import MixedGraph
+from raydarts.units import Steps
 
 
 class Oles(Regularizer):
-    """Freezes a candidate whose training gradient no longer points where that of the alpha-batch does.
+    """Freezes a candidate when its training gradient no longer points in the direction of the alpha-batch's gradient.
 
-    In each step the gradients of the training loss and of the alpha-batch's loss by the candidate's parameters
-    are compared by their cosine; once `frequency` steps have been averaged the candidate's parameters are frozen
-    for the rest of the search where the mean is below `threshold`, and a new mean is begun. A step in which the
-    candidate took no part (sparse relaxations) does not count. A supernet built anew (stages) begins unfrozen.
+    Each step takes the cosine of two gradients by the candidate's parameters: that of the training loss and that of the
+    alpha-batch's loss. After `frequency` steps the mean is compared with `threshold`. If it is lower, the candidate's
+    parameters are frozen for the rest of the search. Then a new mean starts. A step in which the candidate was not used
+    (sparse relaxations) does not count. A new supernet (stages) starts with no frozen candidates.
 
-    `similarity`: `whole`, the cosine of all of a candidate's parameters as one vector; `columns`, the authors'
-    code: for each of its parameters the cosines along the first dimension (output channels), averaged over
-    the others, and then over its parameters.
+    `similarity: whole` takes all parameters of a candidate as one vector. `similarity: columns` is the authors' code:
+    for each parameter the cosines along the first dimension (output channels), averaged over the others and then over
+    the parameters.
 
     Cost: one forward and backward pass of the alpha-batch in each step, until all candidates are frozen.
     """
@@ -49,9 +50,13 @@ class Oles(Regularizer):
     )
 
     class Settings(registry.Settings):
-        frequency: int = Field(20, ge=1)
-        threshold: float = Field(0.4, ge=-1, le=1)
-        similarity: Literal["whole", "columns"] = "whole"
+        frequency: Steps = Field(20, ge=1, description="Steps over which the cosine is averaged.")
+        threshold: float = Field(0.4, ge=-1, le=1, description="A candidate is frozen where the mean cosine is lower.")
+        similarity: Literal["whole", "columns"] = Field(
+            "whole",
+            description="`whole` compares all parameters of a candidate as one vector. `columns` compares by "
+            "output channel.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
@@ -130,7 +135,10 @@ def _took_part(norms: Tensor, others: Tensor) -> Tensor:
 
 
 def whole_similarity(one: Sequence[Tensor], other: Sequence[Tensor], sizes: Sequence[int]) -> list[float | None]:
-    """For each group of `sizes[i]` tensors the cosine of the two, all of a group as one vector; None where one is 0."""
+    """Returns a cosine for each group of `sizes[i]` tensors, all of a group as one vector.
+
+    It is None if one of the two vectors is 0.
+    """
     groups = [sum(tensor.numel() for tensor in group) for group in _grouped(one, sizes)]
     flat, flat_other = (torch.cat([tensor.flatten() for tensor in tensors]) for tensors in (one, other))
     norms, norms_other = (
@@ -141,7 +149,7 @@ def whole_similarity(one: Sequence[Tensor], other: Sequence[Tensor], sizes: Sequ
 
 
 def column_similarity(one: Sequence[Tensor], other: Sequence[Tensor], sizes: Sequence[int]) -> list[float | None]:
-    """As `whole_similarity`, but the mean over a group's tensors of the mean cosine along their first dimension."""
+    """Like `whole_similarity`, but the mean over a group's tensors of the mean cosine along their first dimension."""
     each = [nn.functional.cosine_similarity(a, b, dim=0).mean() for a, b in zip(one, other, strict=True)]
     means = torch.stack([torch.stack(group).mean() for group in _grouped(each, sizes)])
     norms, norms_other = (

@@ -21,7 +21,7 @@ Part = Annotated[int, Field(ge=1)]
 
 
 class _Partial(MixedTransform):
-    """The first 1/k of the channels through the candidates, the rest past them; then shuffled."""
+    """Sends the first 1/k of the channels through the candidates and the rest past them, then shuffles them."""
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -45,11 +45,11 @@ class _Partial(MixedTransform):
 
 
 class PartialChannels(Regularizer):
-    """Only 1/k of an edge's channels pass through its candidates; the rest bypasses them, then channels are shuffled.
+    """Sends only 1/k of an edge's channels through its candidates. The rest bypasses them. Then channels are shuffled.
 
-    `k`: a number, or a list with one for each stage of the search (DrNAS: 6, then 4). Bypassing channels are
-    max-pooled (2x2) where the edge halves the resolution. Memory and arithmetic of the candidates fall to about
-    1/k; those of 1x1 convolutions to 1/k^2. `k` must divide the channels of every layer.
+    `k` is a number, or a list with one number for each stage of the search (DrNAS: 6, then 4). Where the edge halves
+    the resolution, the other channels are max-pooled (2x2). Memory and arithmetic of the candidates fall to about 1/k,
+    those of 1x1 convolutions to 1/k^2. `k` must divide the channels of every layer.
     """
 
     NAME = "partial_channels"
@@ -66,7 +66,11 @@ class PartialChannels(Regularizer):
     CONTRACT: ClassVar[Mapping[str, Any]] = {"k": 2}  # 4 does not divide the two channels there
 
     class Settings(registry.Settings):
-        k: Part | tuple[Part, ...] = 4
+        k: Part | tuple[Part, ...] = Field(
+            4,
+            description="1/k of the channels pass through the candidates. A list has one k for each stage of the "
+            "search.",
+        )
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

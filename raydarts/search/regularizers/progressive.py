@@ -20,27 +20,33 @@ Candidates = Annotated[int, Field(ge=1)]
 
 
 def epochs_of(shares: Sequence[float], epochs: int) -> list[int]:
-    """Whole epochs in proportion to `shares`, at least one each, that add up to `epochs` (largest remainder)."""
+    """Returns whole numbers of epochs in proportion to `shares` that sum to `epochs` (largest remainder).
+
+    Each is at least 1.
+    """
     exact = [epochs * share / sum(shares) for share in shares]
-    found = [max(1, int(share)) for share in exact]
-    missing = [share - whole for share, whole in zip(exact, found, strict=True)]
-    while sum(found) != epochs:
-        step = 1 if sum(found) < epochs else -1
-        candidates = [index for index, whole in enumerate(found) if whole + step >= 1]
+    epochs_each = [max(1, int(share)) for share in exact]
+    missing = [share - whole for share, whole in zip(exact, epochs_each, strict=True)]
+    while sum(epochs_each) != epochs:
+        step = 1 if sum(epochs_each) < epochs else -1
+        candidates = [index for index, whole in enumerate(epochs_each) if whole + step >= 1]
         index = max(candidates, key=lambda index: step * missing[index])
-        found[index] += step
+        epochs_each[index] += step
         missing[index] -= step
-    return found
+    return epochs_each
 
 
 class Progressive(Regularizer):
-    """Cuts the search into stages, each with a fresh and deeper supernet of fewer, the strongest, candidates.
+    """Cuts the search into stages. Each has a new, deeper supernet with fewer candidates: the strongest.
 
-    One entry a stage: `shares` of the epochs; `layers` of the supernet (null: the space's); `candidates` an edge
-    keeps (null: all it had), in the first stage all. A list may be null as a whole. `keep_alpha`: alpha of
-    the kept candidates goes on into the next stage, else it begins anew. Weights, both optimizers and the learning
-    rate's schedule begin anew in each stage. `none` may be dropped or kept as any other candidate. DrNAS'
-    shrinking is shares [1, 1], layers null, candidates [null, 4], keep_alpha true, with partial_channels' k [6, 4].
+    Each list has one entry for each stage: `shares` of the epochs, `layers` of the supernet (null: the space's),
+    `candidates` that an edge keeps (null: all). In the first stage an edge has all its candidates. A whole list may be
+    null. With `keep_alpha` the kept candidates' alpha continues in the next stage. Otherwise alpha starts again.
+    Weights, both optimizers and the learning rate's schedule start again in each stage. `none` is dropped or kept like
+    any other candidate.
+
+    DrNAS' method is shares [1, 1], layers null, candidates [null, 4], keep_alpha true, together with partial_channels'
+    k [6, 4].
     """
 
     NAME = "progressive"
@@ -59,10 +65,17 @@ class Progressive(Regularizer):
     CONTRACT: ClassVar[Mapping[str, Any]] = {"shares": [1.0, 1.0], "layers": [3, 4], "candidates": [None, 5]}
 
     class Settings(registry.Settings):
-        shares: tuple[Share, ...] = Field((1.0, 1.0, 1.0), min_length=1)
-        layers: tuple[Layers | None, ...] | None = (5, 11, 17)
-        candidates: tuple[Candidates | None, ...] | None = (None, 5, 3)
-        keep_alpha: bool = False
+        shares: tuple[Share, ...] = Field(
+            (1.0, 1.0, 1.0), min_length=1, description="Each stage's share of the epochs, relative to the others."
+        )
+        layers: tuple[Layers | None, ...] | None = Field(
+            (5, 11, 17), description="Cells of each stage's supernet. `null` is the space's number."
+        )
+        candidates: tuple[Candidates | None, ...] | None = Field(
+            (None, 5, 3),
+            description="How many candidates an edge has in each stage. `null` keeps those of the stage before.",
+        )
+        keep_alpha: bool = Field(False, description="Whether the kept candidates' alpha goes on into the next stage.")
 
         @model_validator(mode="after")
         def _one_a_stage(self) -> Progressive.Settings:

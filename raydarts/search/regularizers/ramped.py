@@ -1,4 +1,4 @@
-"""What the penalties share whose strength moves over the search."""
+"""What penalties share if their strength changes over the search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from raydarts.search.regularizers.base import Alphas, Regularizer
 
 
 class RampedPenalty(Regularizer):
-    """Adds strength * ramp(epoch) * `term` to the loss that alpha descends; its settings have `strength` and `ramp`."""
+    """Adds strength * ramp(epoch) * `term` to the loss that alpha descends.
+
+    Its settings have `strength` and `ramp`.
+    """
 
     NEUTRAL = {"strength": 0.0}
 
@@ -23,7 +26,7 @@ class RampedPenalty(Regularizer):
 
     @abstractmethod
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
-        """The penalty at strength 1, a scalar; None where there is nothing to penalise."""
+        """Returns the penalty at strength 1, a scalar, or None if there is nothing to penalise."""
 
     @property
     def from_zero(self) -> bool:

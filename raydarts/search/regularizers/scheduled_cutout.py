@@ -9,16 +9,17 @@ from pydantic import Field
 from raydarts import registry
 from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.units import Pixels
 
 _SIDE = 32  # of the images that the length is given for
 
 
 class ScheduledCutout(Regularizer):
-    """Cutout on both halves of the search's images, its probability rising linearly: p * epoch / (epochs - 1).
+    """Cutout on both halves of the search's images. Its probability rises linearly: p * epoch / (epochs - 1).
 
-    `length` is the square's side in pixels on images of 32 x 32, where the published value is from; on others it
-    is the same share of the shorter side, rounded, 1 pixel at least (16 of 32 is 4 on an 8 x 8 image: the square of
-    16 itself would blank it). It takes the place of the cutout in the search's `augment` settings.
+    `length` is the side of the square in pixels on images of 32 x 32, for which the value is published. On other images
+    it is the same share of the shorter side, rounded, at least 1 pixel. On an 8 x 8 image 16 becomes 4, because a
+    square of 16 would cover the whole image. This cutout replaces that of the search's `augment`.
     """
 
     NAME = "scheduled_cutout"
@@ -33,8 +34,12 @@ class ScheduledCutout(Regularizer):
     OVERRIDES = ("cutout",)
 
     class Settings(registry.Settings):
-        length: int = Field(16, ge=1)
-        probability: float = Field(1.0, ge=0, le=1)
+        length: Pixels = Field(
+            16, ge=1, description="Side of the square on images of 32 x 32. It is scaled for other sizes."
+        )
+        probability: float = Field(
+            1.0, ge=0, le=1, description="Probability of the square in the last epoch. It rises from 0."
+        )
 
     @property
     def from_zero(self) -> bool:

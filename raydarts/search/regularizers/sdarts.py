@@ -1,4 +1,4 @@
-"""What the two forms of SmoothDARTS share: the radius, and where perturbed arch weights may lie."""
+"""What both forms of SmoothDARTS share: the radius, and where perturbed arch weights may lie."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Projection = Literal["nearest", "rescaled", "none"]
 
 
 class Ball:
-    """The arch weights that differ from `centre`, `(..., num_ops)`, by `radius` at most in each entry.
+    """The arch weights that differ from `centre` by at most `radius` in each entry. `centre` is `(..., num_ops)`.
 
-    `simplex`: each edge's are a distribution, or a share of one (their sum s, which another remedy may have
-    made of the edge). The radius is then in units of s, and the sum is kept. Else each is in [0, 1].
+    With `simplex` an edge's arch weights are a distribution, or a share of one: their sum s, which another remedy may
+    have set. Then the radius is in units of s and the sum is kept. Without `simplex` each entry is in [0, 1].
     """
 
     def __init__(self, centre: Tensor, radius: float, *, simplex: bool, projection: Projection) -> None:
@@ -37,13 +37,16 @@ class Ball:
             self.upper = torch.maximum(torch.minimum(self.upper, self.most), centre)
 
     def noise(self, generator: torch.Generator | None) -> Tensor:
-        """Uniform in the ball around 0."""
+        """Returns uniform noise from the ball around 0."""
         return self.radius * torch.empty_like(self.centre).uniform_(-1, 1, generator=generator)
 
     def project(self, point: Tensor) -> Tensor:
-        """`nearest`: the nearest point of the ball that has the edge's sum and is within [0, s] (without simplex: [0,
-        1]). `none`: the nearest point of the ball alone. `rescaled`: that, then clamped to [0, s] and divided by
-        the edge's sum, which can leave the ball.
+        """Returns valid arch weights near `point`.
+
+        - `nearest`: the nearest point of the ball that has the edge's sum and is within [0, s] (without simplex: [0,
+          1]).
+        - `none`: the nearest point of the ball.
+        - `rescaled`: that point, clamped to [0, s] and divided by the edge's sum. It can be outside the ball.
         """
         if self.projection == "nearest" and self.simplex:
             return _with_sum(point, self.lower, self.upper, self.most)
@@ -60,10 +63,10 @@ class Ball:
 
 
 def _with_sum(point: Tensor, lower: Tensor, upper: Tensor, total: Tensor) -> Tensor:
-    """The x with lower <= x <= upper and rows that sum to `total` that is nearest to `point` (Euclidean).
+    """Returns the nearest x to `point` (Euclidean) with lower <= x <= upper and rows that sum to `total`.
 
-    x = clamp(point - t, lower, upper) for one t a row. Its sum falls in t, linearly between the 2 num_ops values
-    of t at which an entry meets a bound; t lies between the two of them whose sums enclose `total`.
+    x = clamp(point - t, lower, upper) with one t for each row. The sum falls in t. It is linear between the 2 num_ops
+    values of t at which an entry meets a bound. t lies between the two of them whose sums enclose `total`.
     """
     at = torch.cat([point - upper, point - lower], -1).sort(-1).values
     sums = (point[..., None, :] - at[..., None]).clamp(lower[..., None, :], upper[..., None, :]).sum(-1)
@@ -80,9 +83,9 @@ class Sdarts(Regularizer):
     NEUTRAL = {"radius": 0.0, "radius_start": 0.0}
 
     class Settings(registry.Settings):
-        radius_start: float = Field(0.03, ge=0)
-        radius: float = Field(0.3, ge=0)
-        projection: Projection = "nearest"
+        radius_start: float = Field(0.03, ge=0, description="Radius of the ball in the first epoch.")
+        radius: float = Field(0.3, ge=0, description="Radius that the ball approaches.")
+        projection: Projection = Field("nearest", description="How perturbed arch weights are made valid.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
@@ -122,4 +125,4 @@ class Sdarts(Regularizer):
 
     @abstractmethod
     def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
-        """Arch weights within each ball."""
+        """Returns arch weights within each ball."""

@@ -1,4 +1,4 @@
-"""SmoothDARTS by an adversary."""
+"""SmoothDARTS with an adversary."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from raydarts.search.regularizers.sdarts import Ball, Sdarts
 class SdartsAdv(Sdarts):
     """Moves the arch weights of the weight step to where the training loss is higher, within a ball (L-inf PGD).
 
-    From a uniform random start in the ball, `moves` moves of reach * r / moves along the sign of dL_train/d arch
-    weights, each projected back; taken only where the loss rose. r grows as in `sdarts_rs`. The supernet is in
-    evaluation mode meanwhile, and every pass sees the same noise. Under a relaxation that draws, batch norms
-    take the batch's own statistics: the running ones are of other draws. `projection` `nearest` stays in the ball
-    and keeps each edge's a distribution; `none` stays in the ball; `rescaled` is the authors' (clamp, divide by the
-    edge's sum), which can leave the ball. A weight step takes moves + 2 passes more. Candidates that a sparse
-    relaxation leaves out have no gradient: of them only the start is random.
+    The attack starts at a uniform random point of the ball. It takes `moves` moves of reach * r / moves along the sign
+    of dL_train/d arch weights and projects each back. Its result is used only if the loss rose. r grows as in
+    `sdarts_rs`. The supernet is in evaluation mode, and every pass uses the same noise. With a relaxation that draws,
+    batch norms use the batch's statistics, because the running ones belong to other draws.
+
+    `projection: nearest` stays in the ball and keeps each edge's arch weights a distribution. `none` stays in the ball.
+    `rescaled` is the authors' (clamp, divide by the edge's sum) and can leave the ball. A weight step takes moves + 2
+    more passes. Candidates that a sparse relaxation leaves out have no gradient, so only their start is random.
     """
 
     NAME = "sdarts_adv"
@@ -41,8 +42,8 @@ class SdartsAdv(Sdarts):
     )
 
     class Settings(Sdarts.Settings):
-        moves: int = Field(7, ge=1)
-        reach: float = Field(2.0, gt=0)
+        moves: int = Field(7, ge=1, description="Moves of the attack in each weight step.")
+        reach: float = Field(2.0, gt=0, description="Length of all moves together, as a multiple of the radius.")
 
     def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
         objective = step.objective
@@ -78,7 +79,7 @@ class SdartsAdv(Sdarts):
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside, the module is in evaluation mode; afterwards each of its parts is in the mode it had."""
+    """Sets evaluation mode inside the context. On exit each part has its earlier mode again."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

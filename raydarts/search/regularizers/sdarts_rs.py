@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import Field
 from torch import Tensor
 
 from raydarts.search.moments import Step
@@ -11,12 +12,12 @@ from raydarts.search.regularizers.sdarts import Ball, Projection, Sdarts
 
 
 class SdartsRs(Sdarts):
-    """Adds uniform noise from [-r, r] to the arch weights of the weight step, so that weights suit a neighbourhood.
+    """Adds uniform noise from [-r, r] to the arch weights of the weight step. So weights must suit a neighbourhood.
 
-    r = radius_start + (radius - radius_start) * epoch / epochs, the epoch from 0: `radius` is approached and
-    never reached. `projection` `rescaled` makes the sum a distribution again, as the authors' code does
-    (clamp to [0, 1], divide by the edge's sum); `none` is the paper's formula alone; `nearest` takes the nearest
-    distribution within the ball. Alpha, and the alpha step, know nothing of it.
+    r = radius_start + (radius - radius_start) * epoch / epochs with the epoch from 0. So r never reaches `radius`.
+    `projection: rescaled` makes the sum a distribution again, as the authors' code does (clamp to [0, 1], divide by the
+    edge's sum). `none` is the paper's formula. `nearest` takes the nearest distribution within the ball. Alpha and the
+    alpha step do not see the noise.
     """
 
     NAME = "sdarts_rs"
@@ -28,7 +29,7 @@ class SdartsRs(Sdarts):
     )
 
     class Settings(Sdarts.Settings):
-        projection: Projection = "rescaled"
+        projection: Projection = Field("rescaled", description="How perturbed arch weights are made valid.")
 
     def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
         return {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}

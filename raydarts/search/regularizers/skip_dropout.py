@@ -18,12 +18,13 @@ from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.streams import Streams
+from raydarts.units import Epochs
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _DropSkips(MixedTransform):
-    """Dropout, value by value, on the output of skip connections; kept values are scaled by 1 / (1 - p)."""
+    """Drops single values of the output of skip connections and scales kept values by 1 / (1 - p)."""
 
     def __init__(self, strided: bool) -> None:
         self.strided = strided
@@ -41,11 +42,12 @@ class _DropSkips(MixedTransform):
 
 
 class SkipDropout(Regularizer):
-    """Dropout on the output of the skip connections in mixed operations, its rate falling within each stage.
+    """Dropout on the output of the skip connections in mixed operations. Its rate falls within each stage.
 
-    In epoch e (from 0) of a stage's E: rate * (E - e - 1) / E while e < `warmup_epochs` (those in which P-DARTS
-    lets alpha rest: give `alpha_warmup` the same), then rate * exp(-`decay` * (e - warmup_epochs)). `rate`: a
-    number, or a list with one for each stage of the search. `strided`: skip connections of stride 2 too.
+    In epoch e (from 0) of a stage of E epochs the rate is rate * (E - e - 1) / E while e < `warmup_epochs`. Then it is
+    rate * exp(-`decay` * (e - warmup_epochs)). In P-DARTS the warm-up epochs are those in which alpha is not trained:
+    give `alpha_warmup` the same number. `rate` is a number, or a list with one number for each stage of the search.
+    With `strided`, skip connections of stride 2 are dropped too.
     """
 
     NAME = "skip_dropout"
@@ -59,10 +61,16 @@ class SkipDropout(Regularizer):
     )
 
     class Settings(registry.Settings):
-        rate: Rate | tuple[Rate, ...] = 0.4
-        warmup_epochs: int = Field(10, ge=0)
-        decay: float = Field(0.2, ge=0)
-        strided: bool = False
+        rate: Rate | tuple[Rate, ...] = Field(
+            0.4, description="Dropout rate at a stage's start. A list has one rate for each stage of the search."
+        )
+        warmup_epochs: Epochs = Field(
+            10, ge=0, description="Epochs of each stage in which the rate falls linearly. Then it falls exponentially."
+        )
+        decay: float = Field(
+            0.2, ge=0, description="How fast the rate falls after the warm-up: exp(-decay) each epoch."
+        )
+        strided: bool = Field(False, description="Whether skip connections of stride 2 are dropped too.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

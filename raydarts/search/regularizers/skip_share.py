@@ -1,4 +1,4 @@
-"""A price on skip connections."""
+"""A penalty on skip connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raydarts.spaces import Space
 
 
 def _positions(space: Space) -> dict[str, list[tuple[int, int]]]:
-    """Where skip connections stand: (edge, candidate) for each cell type."""
+    """Returns the (edge, candidate) positions of skip connections for each cell type."""
     return {
         name: [(edge, row.index(space.SKIP)) for edge, row in enumerate(cell.candidates) if space.SKIP in row]
         for name, cell in space.cells.items()
@@ -28,8 +28,8 @@ def _positions(space: Space) -> dict[str, list[tuple[int, int]]]:
 class SkipShare(RampedPenalty):
     """Adds strength * mean arch weight of the skip connections to the loss that alpha descends.
 
-    The mean is over all edges that have a skip connection among their candidates, of all cell types; once a stage of
-    the search has left none, nothing is added.
+    The mean covers all edges of all cell types that have a skip connection among their candidates. If a stage of the
+    search has none left, nothing is added.
     """
 
     NAME = "skip_share"
@@ -41,8 +41,8 @@ class SkipShare(RampedPenalty):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(1.0, ge=0)
-        ramp: Ramp = "constant"
+        strength: float = Field(1.0, ge=0, description="Factor on the penalty.")
+        ramp: Ramp = Field("constant", description="How the strength changes over the epochs.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
@@ -53,7 +53,7 @@ class SkipShare(RampedPenalty):
             raise InputError(f"space {space.registered} has no {space.SKIP} on any edge: leave {self.registered} out")
 
     def attach(self, space: Space, objective: Any) -> None:
-        self._skips = {name: found for name, found in _positions(space).items() if found}
+        self._skips = {name: positions for name, positions in _positions(space).items() if positions}
 
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if not self._skips:

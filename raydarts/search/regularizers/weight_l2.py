@@ -12,7 +12,7 @@ from raydarts.search.regularizers.base import Regularizer
 
 
 class WeightL2(Regularizer):
-    """L2 on the supernet's weights: multiplies the search's weight decay, in the virtual step too."""
+    """L2 on the supernet's weights: multiplies the search's weight decay, also in the virtual step."""
 
     NAME = "weight_l2"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): section 5.2: 3e-4 times 1, 3, 9, 27, 81"
@@ -25,7 +25,7 @@ class WeightL2(Regularizer):
     OVERRIDES = ("weight_decay",)
 
     class Settings(registry.Settings):
-        factor: float = Field(9.0, ge=0)
+        factor: float = Field(9.0, ge=0, description="Factor on `search.weight_decay`.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

@@ -13,10 +13,10 @@ from raydarts.search.regularizers.base import Alphas, Regularizer
 
 
 class ZeroOne(Regularizer):
-    """Rewards arch weights for leaving 1/2, towards 0 or 1, so that rounding them at the end changes little.
+    """Rewards arch weights that are close to 0 or 1 instead of 1/2, so that rounding them at the end changes little.
 
-    Adds -strength * mean of (sigmoid(alpha) - 1/2)^2 (`norm` l2), or of |sigmoid(alpha) - 1/2| (l1), to the
-    loss that alpha descends; the mean is over all candidates of all edges of all cell types.
+    It adds -strength * mean of (sigmoid(alpha) - 1/2)^2 (`norm` l2), or of |sigmoid(alpha) - 1/2| (`norm` l1), to the
+    loss that alpha descends. The mean covers all candidates of all edges of all cell types.
     """
 
     NAME = "zero_one"
@@ -30,8 +30,10 @@ class ZeroOne(Regularizer):
     )
 
     class Settings(registry.Settings):
-        strength: float = Field(10.0, ge=0)
-        norm: Literal["l2", "l1"] = "l2"
+        strength: float = Field(10.0, ge=0, description="Factor on the reward.")
+        norm: Literal["l2", "l1"] = Field(
+            "l2", description="Whether the distance from 1/2 is squared (`l2`) or absolute (`l1`)."
+        )
 
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self.settings.strength == 0.0:

@@ -1,4 +1,4 @@
-"""What a relaxation is: alpha to arch weights."""
+"""What a relaxation is: it turns alpha into arch weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from raydarts.search.moments import Moment
 class Relaxation(Member):
     """Turns raw architecture logits into arch weights (family `relaxation`).
 
-    `RANDOM`: draws anew in every pass, from `generator`. `SPARSE` (may hang on the settings): most arch weights
-    are exactly 0, and the supernet leaves their candidates out (their gradient is 0 then). `SIMPLEX`: the arch
-    weights of an edge are a distribution over its candidates.
+    - `RANDOM`: every pass draws again, from `generator`.
+    - `SPARSE` (may depend on the settings): most arch weights are exactly 0. The supernet leaves their candidates out,
+      and their gradient is 0.
+    - `SIMPLEX`: the arch weights of an edge are a distribution over its candidates.
     """
 
     RANDOM: ClassVar[bool] = False
@@ -27,11 +28,11 @@ class Relaxation(Member):
 
     @abstractmethod
     def __call__(self, alpha: Tensor) -> Tensor:
-        """`(num_edges, num_ops)` to `(num_edges, num_ops)`, differentiable."""
+        """Returns arch weights `(num_edges, num_ops)` of alpha `(num_edges, num_ops)`, differentiable."""
 
     def expected(self, alpha: Tensor) -> Tensor:
-        """What measuring, penalties and the selection look at: nothing is drawn."""
+        """Returns the arch weights for measuring, penalties and the selection. Nothing is drawn."""
         return self(alpha)
 
     def on_epoch_start(self, now: Moment) -> None:
-        """Annealing."""
+        """Anneals the relaxation at the start of an epoch."""

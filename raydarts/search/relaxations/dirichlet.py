@@ -12,13 +12,16 @@ from raydarts.search.relaxations.base import Relaxation
 
 
 def concentration(alpha: Tensor) -> Tensor:
-    """elu(alpha) + 1: alpha + 1 above 0, else exp(alpha), which stays above 0 where the sum would round to it."""
+    """Returns elu(alpha) + 1: alpha + 1 above 0, else exp(alpha).
+
+    exp(alpha) stays above 0 where elu(alpha) + 1 would round to 0.
+    """
     above = alpha > 0
     return torch.where(above, alpha + 1, alpha.masked_fill(above, 0).exp())  # clamp has no derivative at 0
 
 
 class _Draw(torch.autograd.Function):
-    """x ~ Dirichlet(c) for each row of c, with the pathwise gradient in c; it has no second derivative."""
+    """Draws x ~ Dirichlet(c) for each row of c, with the pathwise gradient in c. It has no second derivative."""
 
     @staticmethod
     def forward(ctx: Any, c: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -37,9 +40,9 @@ class _Draw(torch.autograd.Function):
 class Dirichlet(Relaxation):
     """Draws each edge's arch weights from Dirichlet(elu(alpha) + 1) in each pass, with the pathwise gradient.
 
-    The gradient is that of implicit reparameterisation. Measuring, penalties and the selection look at the
-    distribution's mean, (elu(alpha) + 1) / its sum over the edge. Every estimator works: `exact_hvp` takes one
-    derivative through the draw (the other is in the weights).
+    The gradient is that of implicit reparameterisation. Measuring, penalties and the selection use the distribution's
+    mean: elu(alpha) + 1 divided by its sum over the edge. Every estimator works: `exact_hvp` takes one derivative
+    through the draw and the other in the weights.
     """
 
     NAME = "dirichlet"
@@ -54,8 +57,8 @@ class Dirichlet(Relaxation):
     )
 
     def __call__(self, alpha: Tensor) -> Tensor:
-        found: Tensor = _Draw.apply(concentration(alpha), self.generator)
-        return found
+        draw: Tensor = _Draw.apply(concentration(alpha), self.generator)
+        return draw
 
     def expected(self, alpha: Tensor) -> Tensor:
         c = concentration(alpha)

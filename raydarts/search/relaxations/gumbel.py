@@ -16,13 +16,13 @@ from raydarts.search.relaxations.base import Relaxation
 
 
 class Gumbel(Relaxation):
-    """Draws one candidate an edge from softmax(alpha) in each pass, with the gradient of its Gumbel-softmax.
+    """Draws one candidate for each edge from softmax(alpha) in each pass, with the gradient of its Gumbel-softmax.
 
-    g = -log(e), e ~ Exp(1) for each entry of alpha; p = softmax((log_softmax(alpha) + g) / tau). Forward the
-    arch weights are the one-hot of p's largest, exactly 0 and 1; backward they are p. The supernet leaves the
-    candidates at 0 out: a pass costs one candidate an edge, and of p only the drawn one's gradient is taken.
-    `tau` goes linearly from `tau_start` in the first epoch to `tau_end` in the last. With `hard` false the
-    arch weights are p itself, and all candidates run. Measuring and the selection look at softmax(alpha).
+    g = -log(e) with e ~ Exp(1) for each entry of alpha. p = softmax((log_softmax(alpha) + g) / tau). The forward pass
+    uses the one-hot vector of the largest p, exactly 0 and 1. The backward pass uses p. The supernet leaves out the
+    candidates at 0, so a pass costs one candidate for each edge, and only the drawn candidate's gradient of p is used.
+    `tau` changes linearly from `tau_start` in the first epoch to `tau_end` in the last. With `hard` false the arch
+    weights are p and all candidates run. Measuring and the selection use softmax(alpha).
     """
 
     NAME = "gumbel"
@@ -37,9 +37,11 @@ class Gumbel(Relaxation):
     )
 
     class Settings(registry.Settings):
-        tau_start: float = Field(10.0, gt=0)
-        tau_end: float = Field(0.1, gt=0)
-        hard: bool = True
+        tau_start: float = Field(10.0, gt=0, description="Temperature in the first epoch.")
+        tau_end: float = Field(0.1, gt=0, description="Temperature in the last epoch. It changes linearly.")
+        hard: bool = Field(
+            True, description="Whether one candidate is drawn for each edge. `false` mixes all candidates."
+        )
 
         @model_validator(mode="after")
         def _cools(self) -> Gumbel.Settings:

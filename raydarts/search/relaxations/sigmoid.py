@@ -10,9 +10,9 @@ from raydarts.search.relaxations.base import Relaxation
 
 
 class Sigmoid(Relaxation):
-    """Every candidate for itself: the sigmoid of its alpha, so that no candidate gains by another's loss.
+    """Sigmoid of each alpha. No candidate gains by another's loss.
 
-    An edge's arch weights are no distribution: any number of them may approach 1, or none.
+    The arch weights of an edge are no distribution: any number of them may approach 1, or none.
     """
 
     NAME = "sigmoid"

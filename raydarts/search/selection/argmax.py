@@ -10,21 +10,25 @@ from torch import Tensor
 from raydarts import registry
 from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import CellSpec, Genotype, Space
+from raydarts.units import Edges
 
 
 class Argmax(Selection):
-    """Each node keeps the `edges_per_node` incoming edges whose strongest non-zero candidate is strongest.
+    """Each node keeps the `edges_per_node` incoming edges whose strongest candidate other than `none` is strongest.
 
-    In a space that keeps every edge (nasbench201) each edge takes its strongest candidate, `none` too, and
-    `edges_per_node` must not be given; null means the space's own rule: one edge in darts-rnn (it has no more), two
-    elsewhere. Ties go to the lower edge and to the earlier candidate, so that equal weights give one genotype.
+    In a space that keeps every edge (nasbench201), each edge takes its strongest candidate, which may be `none`, and
+    `edges_per_node` must not be set. null is the space's rule: one edge in darts-rnn, which has no more, and two
+    elsewhere. Of equal edges the lower one wins, of equal candidates the earlier one. So equal weights give one
+    genotype.
     """
 
     NAME = "argmax"
     SOURCE = "DARTS (arXiv 1806.09055), section 2.4"
 
     class Settings(registry.Settings):
-        edges_per_node: int | None = Field(None, ge=1)
+        edges_per_node: Edges | None = Field(
+            None, ge=1, description="Incoming edges that each node keeps. `null` is the space's rule."
+        )
 
     def check(self, space: Space) -> None:
         require_edges(space, self.settings.edges_per_node)

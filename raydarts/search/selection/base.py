@@ -1,4 +1,4 @@
-"""What a selection is: alpha to genotype."""
+"""What a selection is: it turns alpha into a genotype."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Judge = Callable[[Mapping[str, Tensor]], float]
 
 
 def require_edges(space: Space, edges_per_node: int | None) -> None:
-    """Raise `InputError` where a cell of the space cannot have so many edges a node (None: the space's own rule)."""
+    """Raises `InputError` if a cell of the space cannot have this many edges for each node.
+
+    None is the space's rule.
+    """
     if edges_per_node is None:
         return
     if space.KEEPS_ALL_EDGES:
@@ -34,39 +37,42 @@ def require_edges(space: Space, edges_per_node: int | None) -> None:
 class Selection(Member):
     """Picks the genotype (family `selection`).
 
-    Most pick at once, from the arch weights. One that needs the supernet says how many epochs it takes
-    (`epochs`): after the search proper the weights train on, and before each of these epochs, and once after
-    the last, `decide` is asked; what it has decided is imposed on the arch weights by `project`.
+    Most selections pick at once from the arch weights. A selection that needs the supernet says how many epochs it
+    takes (`epochs`). After the search the weights are trained for these epochs. `decide` is called before each of them
+    and once after the last. `project` imposes the decisions on the arch weights.
     """
 
     @abstractmethod
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
-        """`arch_weights`: `(num_edges, num_ops)` for each cell type."""
+        """Returns the genotype. `arch_weights` holds `(num_edges, num_ops)` for each cell type."""
 
     def check(self, space: Space) -> None:
-        """Raise `InputError` where these settings make no sense in the space. Asked when a spec is read."""
+        """Raises `InputError` if these settings make no sense in the space. Called when a spec is read."""
 
     def bind(self, streams: Streams) -> None:
-        """Called once before anything else; whoever draws at random takes a stream of its own."""
+        """Called once before everything else. A selection that draws at random takes its stream here."""
 
     def epochs(self, space: Space) -> int:
-        """Epochs of training it needs after the search proper."""
+        """Returns the number of training epochs it needs after the search."""
         return 0
 
     def tuning(self, lr: float) -> Tuning:
-        """How the weights train meanwhile, given the search's first learning rate."""
+        """Returns how the weights are trained in these epochs, given the search's first learning rate."""
         return Tuning(lr)
 
     def decide(self, epoch: int, space: Space, arch_weights: Mapping[str, Tensor], judge: Judge) -> None:
-        """Before its `epoch`, from 0, and once after the last. `arch_weights` are the projected ones."""
+        """Makes a decision. Called before each of its epochs, from 0, and once after the last.
+
+        `arch_weights` are the projected ones.
+        """
 
     def project(self, arch_weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The arch weights with all that has been decided imposed; in every pass."""
+        """Returns the arch weights with all decisions imposed. Called in every pass."""
         return arch_weights
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been decided."""
+        """Returns what has been decided."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict()`."""
+        """Restores what `state_dict()` returned."""

@@ -15,34 +15,37 @@ from raydarts.search.selection.argmax import Argmax
 from raydarts.search.selection.base import Judge, Selection
 from raydarts.spaces import CellSpec, Genotype, Space
 from raydarts.streams import Streams
+from raydarts.units import Epochs
 
 
 def _crowded(space: Space, spec: CellSpec) -> list[int]:
-    """The nodes with more incoming edges than a genotype keeps."""
+    """Returns the nodes with more incoming edges than a genotype keeps."""
     nodes = range(spec.num_inputs, spec.num_inputs + spec.num_nodes)
     return [node for node in nodes if len(spec.incoming(node)) > space.EDGES_PER_NODE]
 
 
 class Perturbation(Selection):
-    """Keeps on each edge the candidate, and at each node the two edges (or one), without which the supernet errs most.
+    """Keeps the candidates and edges without which the supernet's score falls the most.
 
-    After the search proper, one edge of each cell type at a time, in random order: each candidate's arch weight
-    is set to 0 in turn (the others' stay as they are), the supernet's accuracy on the alpha half is measured
-    (of text: -loss), and the candidate whose removal leaves the least gets weight 1, the others 0. Then the nodes, in
-    random order: each incoming edge is removed in turn, and the two (or one) whose removal leaves the least stay.
-    Between two decisions the weights train for `tuning_epochs` epochs at `lr_factor` times the search's first learning
-    rate, with a fresh optimizer; `lr_min`: the rate falls to it along a cosine (null: it is constant).
-    `train_alpha`: alpha of the open edges learns on. `none` is no candidate, except in a space that keeps
-    every edge (nasbench201), where no edges are pruned either. Ties go to the earlier candidate and the lower
-    edge. Until all is decided, the genotype is argmax's of the arch weights with what is decided imposed.
+    After the search, one edge of each cell type at a time is decided, in random order. Each candidate's arch weight is
+    set to 0 in turn, while the others stay. The supernet's score on the alpha half is measured: accuracy, or on text
+    -loss. The candidate whose removal gives the lowest score gets weight 1, the others 0. Then the nodes are decided,
+    in random order. Each incoming edge is removed in turn. The two edges (darts-rnn: one) whose removal gives the
+    lowest score stay.
 
-    Cost: tuning_epochs * (decisions - 1) epochs behind the search's own, with one decision for each edge
-    of a cell and one for each node of more than two (one) edges: 14 + 3 in DARTS' cell, 80 epochs (authors' default of
-    10: 160), and 220 forward passes over the alpha half; nasbench201: 25 epochs and 30 passes. Candidates decided
-    against are left out of all further passes.
+    Between two decisions the weights are trained for `tuning_epochs` epochs with a new optimizer, at `lr_factor` times
+    the search's first learning rate. If `lr_min` is set, the rate falls to it along a cosine. With `train_alpha`, alpha
+    of the undecided edges is trained too. `none` is no candidate, except in a space that keeps every edge
+    (nasbench201), where no edges are removed either. Of equal candidates the earlier wins, of equal edges the lower.
+    Until everything is decided, the genotype is argmax's of the arch weights with the decisions imposed.
 
-    DARTS-PT (fix-alpha) leaves alpha as it was drawn: an alpha warm-up over all epochs of the search, and
-    `train_alpha` false.
+    Cost: tuning_epochs * (decisions - 1) epochs after the search's. There is one decision for each edge of a cell, and
+    one for each node with more than two edges (darts-rnn: one). In DARTS' cell these are 14 + 3 decisions, 80 epochs
+    (authors' default of 10: 160), and 220 forward passes over the alpha half. In nasbench201 they are 25 epochs and 30
+    passes. Rejected candidates are left out of all further passes.
+
+    DARTS-PT (fix-alpha) leaves alpha as it was drawn: an alpha warm-up over all epochs of the search, and `train_alpha`
+    false.
     """
 
     NAME = "perturbation"
@@ -64,10 +67,14 @@ class Perturbation(Selection):
     )
 
     class Settings(registry.Settings):
-        tuning_epochs: int = Field(5, ge=1)
-        lr_factor: float = Field(0.1, gt=0)
-        lr_min: float | None = Field(None, ge=0)
-        train_alpha: bool = True
+        tuning_epochs: Epochs = Field(5, ge=1, description="Epochs of training between two decisions.")
+        lr_factor: float = Field(
+            0.1, gt=0, description="The learning rate between decisions is this times `search.lr`."
+        )
+        lr_min: float | None = Field(
+            None, ge=0, description="Learning rate that it falls to along a cosine. `null` keeps it constant."
+        )
+        train_alpha: bool = Field(True, description="Whether alpha of the undecided edges is trained too.")
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
@@ -118,7 +125,7 @@ class Perturbation(Selection):
     def _strongest(
         self, name: str, edge: int, candidates: Sequence[str], space: Space, current: dict[str, Tensor], judge: Judge
     ) -> list[float]:
-        """The edge's new row: 1 for the candidate whose removal leaves the least score."""
+        """Returns the edge's new row: 1 for the candidate whose removal gives the lowest score."""
         allowed = [
             index for index, primitive in enumerate(candidates) if primitive != space.ZERO or space.KEEPS_ALL_EDGES
         ]
@@ -128,22 +135,22 @@ class Perturbation(Selection):
     def _weakest(
         self, name: str, edges: Sequence[int], kept: int, current: dict[str, Tensor], judge: Judge
     ) -> list[int]:
-        """All but the `kept` edges whose removal leaves the least score."""
+        """Returns all but the `kept` edges whose removal gives the lowest score."""
         left = {edge: judge(_without(current, name, edge)) for edge in edges}
         return sorted(edges, key=lambda edge: (left[edge], edge))[kept:]
 
     def project(self, arch_weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        found = dict(arch_weights)
+        projected = dict(arch_weights)
         for name, rows in self._rows.items():
-            weights = found[name]
+            weights = projected[name]
             if name not in self._imposed:
                 open_row = [0.0] * weights.shape[1]
                 edges = range(len(weights))
                 fixed = weights.new_tensor([rows.get(edge, open_row) for edge in edges])
                 self._imposed[name] = torch.tensor([[edge in rows] for edge in edges], device=weights.device), fixed
             decided, fixed = self._imposed[name]
-            found[name] = torch.where(decided, fixed, weights)
-        return found
+            projected[name] = torch.where(decided, fixed, weights)
+        return projected
 
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
         return self._argmax(space, arch_weights)
@@ -163,7 +170,7 @@ class Perturbation(Selection):
 def _without(
     arch_weights: Mapping[str, Tensor], name: str, edge: int, candidate: int | None = None
 ) -> dict[str, Tensor]:
-    """The arch weights with one candidate's set to 0 (None: all of the edge's)."""
+    """Returns the arch weights with one candidate's set to 0, or all candidates' of the edge (None)."""
     changed = arch_weights[name].clone()
     changed[edge if candidate is None else (edge, candidate)] = 0.0
     return {**arch_weights, name: changed}

@@ -1,4 +1,4 @@
-"""A genotype by chance: what a search must beat."""
+"""A random genotype: what a search must beat."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from raydarts import registry
 from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import Genotype, Space
 from raydarts.streams import Streams
+from raydarts.units import Edges
 
 
 class Random(Selection):
-    """Each node keeps `edges_per_node` incoming edges drawn at random, each with a candidate drawn at random.
+    """Each node keeps `edges_per_node` random incoming edges, each with a random candidate.
 
-    Null means the space's own rule: two edges, one in darts-rnn, all in nasbench201, where another number must not be
-    given. Never `none`, except in nasbench201, where any candidate may be drawn on each edge. One genotype for a search
-    seed, whatever alpha is and whenever it is asked: the baseline beside which a search's result can be read.
-    `epochs: 1` makes such a trial cheap.
+    null is the space's rule: two edges, one in darts-rnn, all in nasbench201, where no other number may be set. `none`
+    is never drawn, except in nasbench201, where any candidate may be drawn on each edge. A search seed gives one
+    genotype, whatever alpha is and whenever it is asked. It is the baseline for a search's result. `epochs: 1` makes
+    such a trial cheap.
     """
 
     NAME = "random"
     SOURCE = "Li, Talwalkar 2019 (arXiv 1902.07638): random architectures as the baseline"
 
     class Settings(registry.Settings):
-        edges_per_node: int | None = Field(None, ge=1)
+        edges_per_node: Edges | None = Field(
+            None, ge=1, description="Incoming edges that each node keeps. `null` is the space's rule."
+        )
 
     _seed = 0
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from raydarts.registry import Around, Idle
 from raydarts.search.selection.argmax import Argmax
 from raydarts.spaces import CellSpec, Genotype, Space
+from raydarts.units import SkipConnections
 
 _UNLIMITED = "reduce"
 _STRUCK = float("-inf")
@@ -19,10 +20,10 @@ _STRUCK = float("-inf")
 class SkipLimit(Argmax):
     """Picks as argmax does, then removes the weakest skip connections until at most `max_skips` are left.
 
-    In every cell type but `reduce` (the normal cell; NAS-Bench-201's only one). While there are too many, the
-    chosen skip connection with the smallest arch weight is struck out and all is picked again: its edge takes its
-    next candidate, or makes way for another edge. Where an edge must be kept and has no other candidate (a
-    space narrowed to it), the limit cannot be met, and the strongest skips remain.
+    It acts in every cell type except `reduce`: the normal cell, or the only cell of NAS-Bench-201. While there are too
+    many, the chosen skip connection with the smallest arch weight is struck out and everything is picked again: its
+    edge takes its next candidate, or another edge takes its place. If an edge must be kept and has no other candidate
+    (a narrowed space), the limit cannot be met. Then the strongest skip connections remain.
     """
 
     NAME = "skip_limit"
@@ -38,7 +39,7 @@ class SkipLimit(Argmax):
     CONTRACT: ClassVar[dict[str, Any]] = {"edges_per_node": 1}
 
     class Settings(Argmax.Settings):
-        max_skips: int = Field(2, ge=0)
+        max_skips: SkipConnections = Field(2, ge=0, description="Most skip connections of the normal cell.")
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
@@ -48,7 +49,7 @@ class SkipLimit(Argmax):
             yield Idle("max_skips", f"is {limit}, and a cell keeps {most} edges: there are never too many; write less")
 
     def _kept(self, space: Space, cell: CellSpec) -> int:
-        """How many edges a cell of a genotype has at most."""
+        """Returns the largest number of edges that a cell of a genotype has."""
         each = self.settings.edges_per_node or space.EDGES_PER_NODE
         nodes = range(cell.num_inputs, cell.num_inputs + cell.num_nodes)
         kept = [len(cell.incoming(node)) for node in nodes]
@@ -63,7 +64,7 @@ class SkipLimit(Argmax):
         return super().__call__(space, left)
 
     def _strike(self, space: Space, cell: CellSpec, weights: Tensor) -> bool:
-        """Strike out the weakest skip if too many are chosen; False where there is none to strike."""
+        """Strikes out the weakest skip connection if too many are chosen. Returns False if none can be struck out."""
         chosen = [
             (index, cell.candidates[index].index(primitive))
             for index, primitive in self._pick(cell, weights.tolist(), space)

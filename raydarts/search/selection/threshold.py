@@ -13,13 +13,13 @@ from raydarts.spaces import CellSpec, Space
 
 
 class Threshold(Argmax):
-    """Of each node's strongest `edges_per_node` edges, keeps those whose strongest candidate reaches `threshold`.
+    """Keeps those of each node's strongest `edges_per_node` edges whose strongest candidate reaches `threshold`.
 
-    A node may so keep fewer edges, or none (it is zeros then), and where nothing passes in a whole cell the cell
-    is zeros: the genotype says so, and its network learns little; lower the threshold or search longer. `none`
-    is never chosen, and ranks no edge. In a space that keeps every edge (nasbench201) an edge whose
-    strongest other candidate does not reach the threshold is `none`, and `edges_per_node` must not be
-    given; null means two. Ties go to the lower edge and to the earlier candidate.
+    So a node may keep fewer edges, or none, and is then zeros. If no edge of a whole cell passes, the cell is zeros.
+    The genotype says so, and its network learns little. Lower the threshold or search longer. `none` is never chosen
+    and does not rank an edge. In a space that keeps every edge (nasbench201), an edge whose strongest other candidate
+    does not reach the threshold is `none`, and `edges_per_node` must not be set. null is two edges. Of equal edges the
+    lower one wins, of equal candidates the earlier one.
     """
 
     NAME = "threshold"
@@ -34,7 +34,12 @@ class Threshold(Argmax):
     )
 
     class Settings(Argmax.Settings):
-        threshold: float = Field(0.85, ge=0, le=1)
+        threshold: float = Field(
+            0.85,
+            ge=0,
+            le=1,
+            description="Least arch weight of an edge's strongest candidate. Weaker edges are left out.",
+        )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

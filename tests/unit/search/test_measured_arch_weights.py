@@ -112,10 +112,10 @@ def test_no_batch_of_a_few_images_is_left_over() -> None:
     data = ImageBatches(load_splits(DataSettings(limit=100)), "validation", "cpu", torch.float64, None)
     assert len(data) == 10
     assert [len(batch.targets) for batch in data.sequential(data.measured_size(2))] == [8, 2]
-    assert [len(batch.targets) for batch in data.sequential(data.own_statistics_size(2))] == [5, 5]
-    assert data.own_statistics_size(64) == 10
+    assert [len(batch.targets) for batch in data.sequential(data.batch_statistics_size(2))] == [5, 5]
+    assert data.batch_statistics_size(64) == 10
     text = TextBatches("a text", np.arange(90) % 7, "cpu", TextSettings(measured_columns=2))
-    assert text.own_statistics_size(32) is None  # the running ones are kept
+    assert text.batch_statistics_size(32) is None  # the running ones are kept
 
 
 def test_the_adversary_of_a_drawn_network_takes_each_batchs_statistics() -> None:

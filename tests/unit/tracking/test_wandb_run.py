@@ -148,7 +148,7 @@ def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: St
     assert server.artifacts[artifact]["run"] == ids[0]
     assert server.used == [(ids[2], artifact)]
     assert server.runs[ids[2]]["summary"]["final"]["test_accuracy"] == evaluated.result()["result"]["test_accuracy"]
-    assert server.runs[ids[2]]["config"]["found_by"]["value"] == evaluated.description()["trials"]
+    assert server.runs[ids[2]]["config"]["searches_by_genotype"]["value"] == evaluated.description()["trials"]
     told = "\n".join(server.bodies)
     assert "ConnectionError: refused [SOME_TOKEN] and [" in told
     assert SECRET not in told

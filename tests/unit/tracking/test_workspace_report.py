@@ -197,7 +197,7 @@ def test_genotypes_cost_and_versions_stand_in_it_and_the_command_line_does_not(
     run = gather(planted)
     best = max(run.retrained_mean, key=lambda name: run.retrained_mean[name])
     assert f"**{best}**" in drawn
-    primitive, src = (run.found_by[best][0].genotype or {})["normal"][0]
+    primitive, src = (run.searches_by_genotype[best][0].genotype or {})["normal"][0]
     assert f"| normal | 2 | {primitive} from {src}" in drawn
     assert "| retraining | 24 | 58 min 48 s | 2 min 27 s |" in words(made, "Cost")
     assert "- torch " in words(made, "Versions")
