@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,15 +21,13 @@ from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
-from raydarts.execution import drive
+from raydarts.execution.attempt import Attempt
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.genotypes.genotype import describe_genotype
 from raydarts.genotypes.source import GenotypeFile
 from raydarts.registry import Around
 from raydarts.runs import memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.observer import Observers
 from raydarts.runs.score import score_of
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
@@ -227,40 +225,31 @@ def go_on(run: RunDirectory, console: Console) -> None:
             raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
         trial = listed[0]
         trial.claim()
-        outcome = _run(lambda: _job(trial, kind, spec), trial, kind, spec["checkpoint_every"], console)
+        attempt = Attempt(trial, lambda: _job(trial, kind, spec), spec["checkpoint_every"])
+        outcome = _run(attempt, kind, console)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, kind, console)
 
 
-def _run(
-    build: Callable[[], Job], trial: TrialDirectory, kind: str, checkpoint_every: int, console: Console
-) -> dict[str, Any]:
+def _run(attempt: Attempt, kind: str, console: Console) -> dict[str, Any]:
     """The job to its end, and its result. Memory may be full when it is built, in an epoch, and in the last test."""
-    observers, ended = Observers(), False
-    try:
-        job = drive.open_job(build, trial)
-        observers = tracking.observers(trial)
-        with _progress(console) as progress:
-            task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
-            while not job.finished:
-                row = drive.advance(job, trial, checkpoint_every)
-                observers.epoch(row)
-                progress.update(task, completed=job.epoch, last=_line(row))
-        outcome = drive.finish(job, trial, describe_genotype)
-        observers.finished(outcome)
-        ended = True
-    except Exception as error:
-        failure = error if isinstance(error, TrialError) else memory.alone(error, trial)
-        if failure is None:
-            raise
-        observers.finished(drive.fail(trial, failure))
-        if failure is error:
-            raise
-        raise failure from error
-    finally:
-        if not ended:
-            observers.close()
-    return outcome
+    with attempt:
+        try:
+            attempt.open()
+            with _progress(console) as progress:
+                task = progress.add_task(kind, total=attempt.job.epochs, completed=attempt.job.epoch, last="")
+                while not attempt.finished:
+                    row = attempt.advance()
+                    progress.update(task, completed=attempt.job.epoch, last=_line(row))
+            return attempt.finish()
+        except Exception as error:
+            failure = error if isinstance(error, TrialError) else memory.alone(error, attempt.trial)
+            if failure is None:
+                raise
+            attempt.fail(failure)
+            if failure is error:
+                raise
+            raise failure from error
 
 
 def _progress(console: Console) -> Progress:
@@ -274,7 +263,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Mapping[str, Any]) -> str:
     shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "validation_perplexity", "skips_normal")
     return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 

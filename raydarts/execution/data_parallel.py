@@ -8,19 +8,19 @@ the trial fails for Tune, which tries it again: from the newest checkpoint, as e
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from raydarts.cluster.connection import ray_storage
 from raydarts.errors import TrialError
 from raydarts.execution import drive
+from raydarts.execution.attempt import Attempt
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import bundle, job_of, restrict_code
 from raydarts.execution.watchdog import Watchdog
-from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.memory import advised, gpu_is_full
-from raydarts.runs.observer import Observers
 from raydarts.storage.place import Place
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
@@ -122,23 +122,19 @@ def work(config: dict[str, Any]) -> None:
     import torch.distributed as dist  # noqa: PLC0415
 
     restrict_code(config)
-    trial = TrialDirectory(config["directory"])
-    leads, device = dist.get_rank() == 0, "cpu"
+    trial, device = TrialDirectory(config["directory"]), "cpu"
     if config["gpus"] > 0:
         from ray.train.torch import get_device  # noqa: PLC0415
 
         device = str(get_device())
         torch.cuda.set_device(device)
+    train = _lead if dist.get_rank() == 0 else _follow
     try:
-        watched = _watchdog(trial, config, leads)
-        with watched:
-            job, observers = _opened(trial, leads, lambda: job_of(trial, config, device))
-        _train(job, trial, observers, watched, leads, int(config["checkpoint_every"]))
+        train(trial, config, lambda: job_of(trial, config, device))
     except (OSError, SupersededError):
         raise
-    except TrialError as error:  # all meet it together
-        if leads:
-            drive.fail(trial, error)
+    except TrialError:
+        return  # all meet it together, and the first worker has written it down
     except Exception as error:
         if gpu_is_full(error):
             raise  # the trial's own process decides what comes of it
@@ -156,55 +152,50 @@ def _of_a_partner(error: Exception) -> bool:
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Connection"))
 
 
-def _opened(trial: TrialDirectory, leads: bool, make: Any) -> tuple[Job, Observers]:
-    """The job where the first worker has taken it up; the others read the checkpoint that it has found good."""
+def _lead(trial: TrialDirectory, config: dict[str, Any], build: Callable[[], Job]) -> None:
+    """The first worker: it writes rows, checkpoints and the result. Its watchdog notes an epoch that takes too long."""
+    from ray.util import get_current_placement_group  # noqa: PLC0415
+
+    group, limit = get_current_placement_group(), config["epoch_timeout"]
+    watch = Watchdog(limit, lambda: faults.note_timeout(trial, limit))
+    with Attempt(trial, build, int(config["checkpoint_every"]), watch) as attempt:
+        with watch:
+            trial.claim(placement_group=None if group is None else group.id.hex())
+        try:
+            attempt.open()
+            with watch:
+                _epoch_of_the_first(attempt.job.epoch)
+            while not attempt.finished:
+                attempt.advance()
+            attempt.finish()
+        except TrialError as error:
+            attempt.fail(error)
+
+
+def _follow(trial: TrialDirectory, config: dict[str, Any], build: Callable[[], Job]) -> None:
+    """Any other worker: the same epochs, from the checkpoint that the first worker loaded. It writes nothing.
+
+    Its watchdog waits longer than the first worker's. Where the first one stands still, the others wait for it in vain,
+    and are ended: Ray Train then ends it too.
+    """
+    limit = config["epoch_timeout"]
+    watch = Watchdog(None if limit is None else limit + _LATER, lambda: None)
+    with watch:
+        job = drive.follow_job(build, trial, _epoch_of_the_first(0))
+    while not job.finished:
+        with watch:
+            job.run_epoch()
+    with watch:
+        job.result()
+
+
+def _epoch_of_the_first(epoch: int) -> int:
+    """The epoch at which the first worker begins, for all of them. Only what the first one gives counts."""
     import torch  # noqa: PLC0415
     import torch.distributed as dist  # noqa: PLC0415
 
-    from raydarts import tracking  # noqa: PLC0415
-
-    job: Job | None = None
-    if leads:
-        from ray.util import get_current_placement_group  # noqa: PLC0415
-
-        group = get_current_placement_group()
-        trial.claim(placement_group=None if group is None else group.id.hex())
-        job = drive.open_job(make, trial)
-    epoch = torch.tensor([0 if job is None else job.epoch])
+    shared = torch.tensor([epoch])
     if dist.get_backend() == "nccl":
-        epoch = epoch.cuda()
-    dist.broadcast(epoch, 0)
-    if job is None:
-        return drive.follow_job(make, trial, int(epoch)), Observers()
-    return job, tracking.observers(trial)
-
-
-def _watchdog(trial: TrialDirectory, config: dict[str, Any], leads: bool) -> Watchdog:
-    """Over each epoch of a worker. The first worker's ends it with a note; the others' a little later.
-
-    Where it is the first that stands still, the others wait for it in vain, and are ended: Ray Train then ends it too.
-    """
-    limit = config["epoch_timeout"]
-    if leads:
-        return Watchdog(limit, lambda: faults.note_timeout(trial, limit))
-    return Watchdog(None if limit is None else limit + _LATER, lambda: None)
-
-
-def _train(job: Job, trial: TrialDirectory, observers: Observers, watched: Watchdog, leads: bool, every: int) -> None:
-    if not leads:
-        while not job.finished:
-            with watched:
-                job.run_epoch()
-        with watched:
-            job.result()
-        return
-    try:
-        while not job.finished:
-            with watched:
-                row = drive.advance(job, trial, every)
-            observers.epoch(row)
-        with watched:
-            result = drive.finish(job, trial, describe_genotype)
-        observers.finished(result)
-    finally:
-        observers.close()
+        shared = shared.cuda()
+    dist.broadcast(shared, 0)
+    return int(shared)

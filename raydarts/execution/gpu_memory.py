@@ -7,7 +7,6 @@ from typing import Any
 
 from raydarts.config.spec import grown
 from raydarts.errors import MemoryFullError
-from raydarts.execution import drive
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.memory import lower, place_of
@@ -25,8 +24,8 @@ def waits_for_more(trial: TrialDirectory) -> bool:
     return trial.result() is None and entry is not None and entry["next_gpus"] is not None
 
 
-def after(trial: TrialDirectory, config: Mapping[str, Any], error: BaseException) -> dict[str, Any] | None:
-    """Note the fault. Returns the result where the trial has failed by that, None where it waits for a larger share."""
+def after(trial: TrialDirectory, config: Mapping[str, Any], error: BaseException) -> MemoryFullError | None:
+    """Note the fault. Returns by what the trial has failed, None where it waits for a larger share."""
     share, rule = float(config["gpus"]), config["out_of_memory"]
     tried = len(faults.shares(trial))
     may = rule is not None and tried < rule["retries"] and 0 < share < 1
@@ -37,7 +36,7 @@ def after(trial: TrialDirectory, config: Mapping[str, Any], error: BaseException
         return None
     failure = MemoryFullError(f"{message} {advice(trial, share, tried, rule)}")
     failure.__cause__ = error
-    return drive.fail(trial, failure)
+    return failure
 
 
 def advice(trial: TrialDirectory, share: float, tried: int, rule: Any) -> str:
