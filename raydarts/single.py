@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.config.build import build_evaluation, build_search
 from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_spec
@@ -53,7 +53,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
     say(console, [f"does nothing: {why}" for why in _idle_in_search(loaded, gpu)])
-    tracking.check(loaded.track, path)
+    trackers.check(loaded.track, path)
     held = described(loaded.data, load=True)  # bad data leave no run behind
     spec = {
         "search": settings.model_dump(mode="json"),
@@ -109,7 +109,7 @@ def start_evaluation(
     if loaded is not None:
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
-        tracking.check(track, path)
+        trackers.check(track, path)
         if loaded.evaluate is not None:
             stage = loaded.evaluate
             threads = _threads(stage.resources.cpus, "evaluate.resources.cpus", console)
@@ -238,7 +238,7 @@ def _run(
     observers, ended = Observers(), False
     try:
         job = drive.open_job(build, trial)
-        observers = tracking.observers(trial)
+        observers = trackers.observers(trial)
         with _progress(console) as progress:
             task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
             while not job.finished:

@@ -160,7 +160,7 @@ def _opened(trial: TrialDirectory, leads: bool, make: Any) -> tuple[Job, Observe
     import torch  # noqa: PLC0415
     import torch.distributed as dist  # noqa: PLC0415
 
-    from raydarts import tracking  # noqa: PLC0415
+    from raydarts import trackers  # noqa: PLC0415
 
     job: Job | None = None
     if leads:
@@ -175,7 +175,7 @@ def _opened(trial: TrialDirectory, leads: bool, make: Any) -> tuple[Job, Observe
     dist.broadcast(epoch, 0)
     if job is None:
         return drive.follow_job(make, trial, int(epoch)), Observers()
-    return job, tracking.observers(trial)
+    return job, trackers.observers(trial)
 
 
 def _watchdog(trial: TrialDirectory, config: dict[str, Any], leads: bool) -> Watchdog:

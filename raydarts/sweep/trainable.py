@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.cluster.visibility import check_trial
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import drive, faults, memory
@@ -76,7 +76,7 @@ class JobTrainable(tune.Trainable):
         self._trial.claim()
         self._job = drive.open_job(lambda: job_of(self._trial, config), self._trial)
         self._read_row()
-        self._observers = tracking.observers(self._trial)
+        self._observers = trackers.observers(self._trial)
 
     def step(self) -> dict[str, Any]:
         limit = self._config["epoch_timeout"] if self._config["workers"] == 1 else None  # workers watch themselves
