@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.plan import longest
@@ -52,7 +52,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
     say(console, [f"does nothing: {why}" for why in _idle_in_search(loaded, gpu)])
-    tracking.check(loaded.track, path)
+    trackers.check(loaded.track, path)
     held = described(loaded.data, load=True)  # bad data leave no run behind
     spec = {
         "search": settings.model_dump(mode="json"),
@@ -108,7 +108,7 @@ def start_evaluation(
     if loaded is not None:
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
-        tracking.check(track, path)
+        trackers.check(track, path)
         if loaded.evaluate is not None:
             stage = loaded.evaluate
             threads = _threads(stage.resources.cpus, "evaluate.resources.cpus", console)

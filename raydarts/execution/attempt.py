@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.execution import drive
 from raydarts.execution.job import Job
 from raydarts.genotypes.genotype import describe_genotype
@@ -48,7 +48,7 @@ class Attempt:
             self._job = drive.open_job(self._build, self.trial)
             rows = self.trial.rows()
             self.row = rows[-1] if rows else {}
-        self._observers = tracking.observers(self.trial)
+        self._observers = trackers.observers(self.trial)
 
     @property
     def job(self) -> Job:

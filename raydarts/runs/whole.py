@@ -12,7 +12,7 @@ from raydarts.runs.reading import Damage
 from raydarts.runs.results import untimed
 from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
 from raydarts.storage.objects import ObjectPlace
-from raydarts.storage.place import Place, entries
+from raydarts.storage.place import FilePlace, Place, entries
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20
@@ -98,7 +98,7 @@ def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Dama
     """The folders that are written to, by raydarts or by other libraries, which follow links."""
     if isinstance(run.path, ObjectPlace):
         return
-    of_trials = [trial.files / name for trial in trials for name in ("checkpoints", "wandb", "tensorboard")]
+    of_trials = [place for trial in trials for place in _folders_of(trial)]
     of_ray = [run.files / "ray", run.files / "ray/train"]
     for folder in [*of_trials, *of_ray, run.files / "stages"]:
         try:
@@ -109,3 +109,14 @@ def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Dama
                     )
         except (DamagedError, OSError) as error:
             damage.note(folder, error)
+
+
+def _folders_of(trial: TrialDirectory) -> list[FilePlace]:
+    """The checkpoints and the folders of trackers in a trial's folder; names without a suffix are folders' names."""
+    checkpoints = trial.files / "checkpoints"
+    try:
+        inside = entries(trial.files)
+    except (DamagedError, OSError):
+        return [checkpoints]  # looking into it meets the same error, which is noted there
+    others = [entry.place for entry in inside if entry.is_folder or (entry.instead and "." not in entry.place.name)]
+    return [checkpoints, *(place for place in others if place != checkpoints)]

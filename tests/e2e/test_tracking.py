@@ -18,8 +18,8 @@ from tensorboardX.proto.event_pb2 import Event
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
-from raydarts.tracking import names, state
-from tests.unit.tracking.stand_in import KEY, StandIn, stand_in
+from raydarts.trackers.wandb import names, state
+from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 SPEC = """
 data: {dataset: digits, limit: 120, validation_fraction: 0.25}
@@ -142,7 +142,7 @@ def test_online_and_killed_every_epoch_is_there_once(tmp_path: Path, server: Sta
     ((sweep_id, _),) = server.sweeps.items()
     for trial in everyone:
         found = server.runs[names.run_id(run, trial)]
-        assert state.read_trial(trial)["state"] == state.SENT
+        assert state.read_trial(trial).state == state.SENT
         assert [row["epoch"] for row in found["history"] if "epoch" in row] == [row["epoch"] for row in trial.rows()]
         assert found["summary"]["status"] == "completed"
     assert [server.runs[names.run_id(run, trial)]["sweep"] for trial in run.trials()] == [sweep_id] * 2
@@ -164,5 +164,5 @@ def test_a_w_and_b_that_answers_nothing_costs_a_sweep_seconds(tmp_path: Path, se
     assert taken < 2 * alone + 60  # 5 s once for the sweep; then files are written, on a machine that may be busy
     assert f"Filesarewritteninstead;'raydartswandbsync{run.path}'" in "".join(told.split())
     (trial,) = run.trials()
-    assert state.read_trial(trial)["state"] == state.OFFLINE
+    assert state.read_trial(trial).state == state.OFFLINE
     assert len([row for row in history(trial.path) if "epoch" in row]) == len(trial.rows())

@@ -33,7 +33,7 @@ from raydarts.runs.budget import change_limits
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs
 from raydarts.sweep import runner
-from raydarts.tracking import state
+from raydarts.trackers.wandb import state
 from tests.commands import Outcome, run_here
 from tests.fuzz.feeding import LONGEST
 
@@ -126,7 +126,7 @@ def finished(path: Path) -> Path:
     faults.note(first, faults.LOST, "the process died")
     faults.note(first, faults.GPU_MEMORY, "out of memory", gpus=0.25, next_gpus=0.5)
     first.halt("budget spent")
-    state.write_trial(first, {"state": "sent", "reason": None, "id": "x", "url": "https://x/runs/x", "epochs": 2})
+    state.write_trial(first, state.Tracked(state="sent", reason=None, id="x", url="https://x/runs/x", epochs=2))
     state.write_sweep(run, "abc", created=True, project="p", entity=None)
     change_limits(run, {"cpu_hours": 20.0}, 1.7e9)
     (path / "lock").write_text("12345 on node-1\n")

@@ -18,7 +18,7 @@ from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.evaluation.trainings import SETTINGS
 from raydarts.execution import gpu_memory
-from raydarts.registry import Choose, members
+from raydarts.registry import ByName, Choose, members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.memory import advised
 from raydarts.runs.stages import retraining
@@ -56,6 +56,9 @@ def exists(path: str) -> bool:
     models: list[type[BaseModel]] = [SECTIONS[section]]
     for part in rest:
         if part.isdigit():
+            continue
+        if issubclass(models[0], ByName):
+            models = [members(models[0].FAMILY)[part].Settings]
             continue
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         if not fields and part != "name":

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.execution.attempt import Attempt
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
 from raydarts.runs.observer import Observers
@@ -45,7 +45,7 @@ def trial(tmp_path: Path) -> TrialDirectory:
 @pytest.fixture
 def listener(trial: TrialDirectory, monkeypatch: pytest.MonkeyPatch) -> Listener:
     made = Listener(trial)
-    monkeypatch.setattr(tracking, "observers", lambda trial: Observers([made]))
+    monkeypatch.setattr(trackers, "observers", lambda trial: Observers([made]))
     return made
 
 

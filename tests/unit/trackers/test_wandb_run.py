@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from raydarts import tracking
-from raydarts.config.track import WandbSettings
+from raydarts import trackers
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.storage.files import read_json, write_json
-from raydarts.tracking import live, names, payload, state
-from raydarts.tracking.live import Recording
+from raydarts.trackers.aside import Aside
+from raydarts.trackers.base import scalars
+from raydarts.trackers.wandb import WandbSettings, names, recording, state
+from raydarts.trackers.wandb.recording import Recording
 from tests.synthetic_run import write_run
-from tests.unit.tracking.stand_in import KEY, StandIn, stand_in
+from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 SECRET = "hunter2-of-the-environment"
 FINISH = 5.0
@@ -62,12 +63,12 @@ def make(folder: Path, mode: str = "online", **settings: Any) -> tuple[RunDirect
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are always written, however busy the machine."""
-    monkeypatch.setattr(live, "_OFFLINE_SECONDS", 200.0)
+    monkeypatch.setattr(recording, "_OFFLINE_SECONDS", 200.0)
 
 
-def record(run: RunDirectory, trial: TrialDirectory) -> dict[str, Any]:
+def record(run: RunDirectory, trial: TrialDirectory) -> state.Tracked:
     """As the worker does; returns what tracking.json says."""
-    observers = tracking.observers(trial)
+    observers = trackers.observers(trial)
     for row in trial.rows():
         observers.epoch(row)
     observers.finished(trial.result() or {})
@@ -97,8 +98,8 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
     what = trial.description()
     what["config"]["estimator"] = {"name": "finite_difference", "xi": "lr", "epsilon": 1}
     trial.create(what)
-    assert record(run, trial)["state"] == state.OFFLINE
-    assert record(run, trial)["state"] == state.OFFLINE  # again: in place of the first
+    assert record(run, trial).state == state.OFFLINE
+    assert record(run, trial).state == state.OFFLINE  # again: in place of the first
     found = inspected(trial)
     (opened,) = found["run"]
     config = opened["config"]["update"]
@@ -109,7 +110,7 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
     history = [entry["item"] for entry in found["history"]]
     assert epochs(history) == [1, 2, 3]
     for row, logged in zip(trial.rows(), history, strict=False):
-        assert logged.items() >= payload.scalars(row).items()
+        assert logged.items() >= scalars(row).items()
     axes = {metric["name"]: metric.get("step_metric") for metric in found["metric"]}
     assert axes.pop("epoch") is None
     assert set(axes.values()) == {"epoch"}
@@ -136,9 +137,9 @@ def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: St
     failed.write_result({**result, "error": f"ConnectionError: refused {SECRET} and {KEY}"})
     for trial in (searched, failed, evaluated):
         found = record(run, trial)
-        assert (found["state"], found["reason"]) == (state.SENT, None)
-        assert found["url"].startswith(server.url)
-        assert epochs(server.rows(found["id"])) == [1, 2, 3]
+        assert (found.state, found.reason) == (state.SENT, None)
+        assert str(found.url).startswith(server.url)
+        assert epochs(server.rows(str(found.id))) == [1, 2, 3]
     ids = [names.run_id(run, trial) for trial in (searched, failed, evaluated)]
     assert [server.runs[each]["exit"] for each in ids] == [0, 1, 0]
     assert [server.runs[each]["jobType"] for each in ids] == ["search", "search", "evaluate"]
@@ -162,12 +163,12 @@ def test_a_restored_trial_continues_its_run_with_each_epoch_once(tmp_path: Path,
     rows, result = trial.rows(), trial.result() or {}
     (trial.path / "result.json").unlink()
     trial.keep_rows(2)
-    first = Recording(run, trial, settings)
+    first = Aside("wandb", trial, lambda: Recording(run, trial, settings), FINISH)
     first.close()  # cut off after two epochs
-    assert state.read_trial(trial)["status"] == "interrupted"
+    assert state.read_trial(trial).status == "interrupted"
     trial.append_row(rows[2])
     trial.write_result(result)
-    second = Recording(run, trial, settings)
+    second = Aside("wandb", trial, lambda: Recording(run, trial, settings), FINISH)
     for row in rows[1:]:  # the second epoch was run again
         second.epoch(row)
     second.finished(result)
@@ -197,15 +198,15 @@ def test_an_outage_costs_one_wait_and_no_data(
     first, second = run.trials()
     with caplog.at_level(logging.WARNING, "raydarts"):
         begun = time.time()
-        observers = tracking.observers(first)
+        observers = trackers.observers(first)
         for row in first.rows():
             observers.epoch(row)
         assert time.time() - begun < 3  # epochs never wait
         ended = time.time()
         observers.finished(first.result() or {})
         assert read_json(run.path / "wandb-outage.json")["since"] - ended < FINISH + 3  # W&B is waited for no longer
-        assert record(run, second)["state"] == state.OFFLINE
-    assert state.read_trial(first)["state"] == state.OFFLINE
+        assert record(run, second).state == state.OFFLINE
+    assert state.read_trial(first).state == state.OFFLINE
     assert state.outage(run)
     for trial in (first, second):
         assert epochs([entry["item"] for entry in inspected(trial)["history"]]) == [1, 2, 3]
@@ -218,9 +219,9 @@ def test_what_raises_inside_tracking_never_reaches_the_trial(tmp_path: Path, mon
     run, _ = make(tmp_path, "offline")
     trial = run.trials()[0]
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it raises
-    assert record(run, trial)["state"] == state.UNSENT
+    assert record(run, trial).state == state.UNSENT
     (run.path / "run.json").write_text("{}")
-    tracking.observers(trial).epoch({"epoch": 1})
+    trackers.observers(trial).epoch({"epoch": 1})
 
 
 def test_a_stale_attempt_does_not_touch_what_a_newer_one_writes(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_a_stale_attempt_does_not_touch_what_a_newer_one_writes(tmp_path: Path) 
     (trial.path / "result.json").unlink()
     trial.claim()
     newer.claim()
-    state.write_trial(newer, {"state": "running"})
+    state.write_trial(newer, state.Tracked(state="running"))
     record(run, trial)
     assert read_json(trial.path / "tracking.json") == {"state": "running"}
 
@@ -237,9 +238,9 @@ def test_a_stale_attempt_does_not_touch_what_a_newer_one_writes(tmp_path: Path) 
 WITHOUT = """
 import sys
 from pathlib import Path
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.runs.directory import TrialDirectory
-observers = tracking.observers(TrialDirectory(Path(sys.argv[1])))
+observers = trackers.observers(TrialDirectory(Path(sys.argv[1])))
 observers.epoch({"epoch": 1})
 observers.close()
 assert not [name for name in sys.modules if name.split(".")[0] in ("wandb", "tensorboardX", "matplotlib")]

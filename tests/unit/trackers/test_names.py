@@ -8,7 +8,7 @@ import pytest
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs, retraining, stage_of
-from raydarts.tracking import names, payload
+from raydarts.trackers.wandb import names, payload
 from tests.synthetic_run import write_run
 
 CONFIG = {

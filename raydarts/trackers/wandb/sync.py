@@ -7,14 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.stages import jobs
 from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place
-from raydarts.tracking import names, payload, settings_of, state, sweeps
-from raydarts.tracking.writer import WandbRun, wandb_module
+from raydarts.trackers import track_of
+from raydarts.trackers.aside import words
+from raydarts.trackers.wandb import WandbSettings, names, settings_of, state, sweeps
+from raydarts.trackers.wandb.writer import WandbRun, wandb_module
 
 Tell = Callable[[str], None]
 
@@ -43,10 +44,9 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
     except InputError:
         raise
     except Exception as error:  # whatever W&B raises
-        told = payload.scrub(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         raise InputError(
-            f"W&B: {told}. Log in with `wandb login` or set WANDB_API_KEY, check --project and --entity, and run "
-            "this again: it goes on where it ended"
+            f"W&B: {words(error)}. Log in with `wandb login` or set WANDB_API_KEY, check --project and --entity, and "
+            "run this again: it goes on where it ended"
         ) from error
     if not offline:
         state.end_outage(run)
@@ -54,7 +54,7 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
 
 
 def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
-    own = settings_of(run.description()).wandb or WandbSettings()
+    own = settings_of(track_of(run.description())) or WandbSettings()
     changed = {key: value for key, value in given.items() if value is not None}
     base = {**own.model_dump(), "mode": "online", "init_seconds": 60.0, "finish_seconds": 600.0}
     try:
@@ -75,28 +75,28 @@ def _ended(run: RunDirectory) -> Iterator[TrialDirectory]:
             yield trial
 
 
-def _place(settings: WandbSettings) -> dict[str, str | None]:
-    return {"project": settings.project, "entity": settings.entity}
+def _place(settings: WandbSettings) -> state.Destination:
+    return state.Destination(project=settings.project, entity=settings.entity)
 
 
 def _is_there(trial: TrialDirectory, settings: WandbSettings) -> bool:
     """Whether W&B (or an offline file) has the trial as it is now."""
-    found = state.read_trial(trial)
+    known = state.read_trial(trial)
     wanted = {state.SENT} if settings.mode == "online" else {state.SENT, state.OFFLINE}
     result = trial.result() or {"status": "interrupted"}
-    same = found.get("status") == result["status"] and found.get("epochs") == len(trial.rows())
-    elsewhere = "place" in found and found["place"] != _place(settings)
-    return found.get("state") in wanted and same and not elsewhere
+    same = known.status == result["status"] and known.epochs == len(trial.rows())
+    elsewhere = known.place is not None and known.place != _place(settings)
+    return known.state in wanted and same and not elsewhere
 
 
 def _same_place(run: RunDirectory, settings: WandbSettings) -> bool:
-    found = state.read_sweep(run)
-    return bool(found.get("created")) and {key: found.get(key) for key in ("project", "entity")} == _place(settings)
+    known = state.read_sweep(run)
+    return known.created and (known.project, known.entity) == (settings.project, settings.entity)
 
 
 def _prior(run: RunDirectory) -> list[str]:
     """Searches that W&B has, but not in a sweep of its own."""
-    return [names.run_id(run, trial) for trial in run.trials() if state.read_trial(trial).get("state") == state.SENT]
+    return [names.run_id(run, trial) for trial in run.trials() if state.read_trial(trial).state == state.SENT]
 
 
 def _send(run: RunDirectory, trial: TrialDirectory, settings: WandbSettings, *, offline: bool) -> str:
@@ -105,6 +105,14 @@ def _send(run: RunDirectory, trial: TrialDirectory, settings: WandbSettings, *, 
     writer.open()
     writer.finish(result)
     reached = state.OFFLINE if offline else state.SENT
-    known = {"id": writer.id, "url": writer.url, "status": result["status"], "epochs": len(trial.rows())}
-    state.write_trial(trial, {"state": reached, "reason": None, **known, "place": _place(settings)})
+    tracked = state.Tracked(
+        state=reached,
+        reason=None,
+        id=writer.id,
+        url=writer.url,
+        status=result["status"],
+        epochs=len(trial.rows()),
+        place=_place(settings),
+    )
+    state.write_trial(trial, tracked)
     return str(writer.url or "file written")

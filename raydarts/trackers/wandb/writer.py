@@ -1,4 +1,4 @@
-"""One trial as one W&B run, written from what lies on disk. Every call here may raise or hang: see `live.py`."""
+"""One trial as one W&B run, written from what lies on disk. Every call here may raise or hang: see `aside.py`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raydarts.config.track import WandbSettings
 from raydarts.errors import InputError
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
 from raydarts.storage.inside import Inside
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import entries, read_bytes, write_bytes
-from raydarts.tracking import names, payload, pictures, state
+from raydarts.trackers.base import scalars
+from raydarts.trackers.wandb import WandbSettings, names, payload, state
 
 _FAILED = 1
 _DRAWN = "drawn_at_epoch"
@@ -106,7 +106,7 @@ class WandbRun:
     def _wandb_settings(self) -> Any:
         """Nothing of the machine, the command line, the sources or the installed packages is collected."""
         single = self._description["kind"] != "sweep" or payload.is_evaluation(self._what)
-        sweep = None if single else state.read_sweep(self._run).get("id", names.sweep_id(self._run))
+        sweep = None if single else state.read_sweep(self._run).id or names.sweep_id(self._run)
         return self._wandb.Settings(
             sweep_id=sweep,
             console="off",
@@ -129,7 +129,7 @@ class WandbRun:
         number = row.get(names.STEP)
         if not isinstance(number, int) or number < self._next:
             return
-        found = payload.scalars(row)
+        found = scalars(row)
         for key in found:
             if key != names.STEP and key not in self._known:
                 self._known.add(key)
@@ -142,7 +142,7 @@ class WandbRun:
         self._newest, self._next = number, number + 1
 
     def _heat_maps(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        maps = pictures.heat_maps(row.get("arch_weights") or {})
+        maps = payload.heat_maps(row.get("arch_weights") or {})
         return {f"arch_weights/{cell}": self._wandb.Image(picture) for cell, picture in maps.items()}
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -178,7 +178,7 @@ class WandbRun:
 
     def _drawing(self, result: Mapping[str, Any]) -> dict[str, Any]:
         genotype = self._genotype(result)
-        return {names.GENOTYPE: self._wandb.Image(pictures.drawing(genotype))} if genotype else {}
+        return {names.GENOTYPE: self._wandb.Image(payload.drawing(genotype))} if genotype else {}
 
     def _genotype(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
         found = self._what.get("genotype") or result.get("genotype")

@@ -17,10 +17,11 @@ from raydarts.errors import InputError, RunError
 from raydarts.report.findings import findings
 from raydarts.report.gather import gather
 from raydarts.runs.directory import RunDirectory
-from raydarts.tracking import names, workspace_report
-from raydarts.tracking.markdown import escape
-from raydarts.tracking.report_panels import literal
-from raydarts.tracking.workspace_report import spec_of, title_of, write_spec
+from raydarts.trackers.wandb import names
+from raydarts.trackers.wandb import report as workspace_report
+from raydarts.trackers.wandb.report import spec_of, title_of, write_spec
+from raydarts.trackers.wandb.report_panels import literal
+from raydarts.trackers.wandb.report_words import escape
 from tests.synthetic_run import NOISE, Planted, write_run
 
 pytest.importorskip("wandb_workspaces")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Tree
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import from_plain
-from raydarts.config.track import WandbSettings
 from raydarts.digits import whole_number
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.score import search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
-from raydarts.tracking import names, payload, state
-from raydarts.tracking.writer import wandb_module
+from raydarts.trackers.aside import Call, words
+from raydarts.trackers.wandb import WandbSettings, names, state
+from raydarts.trackers.wandb.writer import wandb_module
 
 _HERE = "\0here"
 _GOALS = {"max": "maximize", "min": "minimize"}
@@ -146,17 +145,8 @@ def create(run: RunDirectory, settings: WandbSettings, prior: Sequence[str]) -> 
 
 def create_in_time(run: RunDirectory, settings: WandbSettings) -> str | None:
     """`create` in a thread that is waited for `init_seconds`. None, or why there is no sweep."""
-    failed: list[str] = []
-
-    def work() -> None:
-        try:
-            create(run, settings, [])
-        except Exception as error:  # whatever W&B raises
-            failed.append(payload.scrub(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
-
-    thread = threading.Thread(target=work, daemon=True, name="raydarts-wandb-sweep")
-    thread.start()
-    thread.join(settings.init_seconds)
-    if thread.is_alive():
-        return f"it did not answer within {settings.init_seconds:g} s"
-    return failed[0] if failed else None
+    try:
+        Call(lambda: create(run, settings, []), "wandb-sweep").result(settings.init_seconds)
+    except Exception as error:  # whatever W&B raises
+        return words(error)
+    return None

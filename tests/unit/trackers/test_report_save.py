@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from raydarts.errors import InputError, RunError
-from raydarts.tracking.report_save import save
-from raydarts.tracking.workspace_report import build, spec_of
+from raydarts.trackers.wandb.report import build, save, spec_of
 from tests.synthetic_run import write_run
-from tests.unit.tracking.report_server import KEY, Server, serving
+from tests.unit.trackers.report_server import KEY, Server, serving
 
 pytest.importorskip("wandb_workspaces")
 

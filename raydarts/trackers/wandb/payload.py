@@ -1,23 +1,29 @@
-"""From what lies on disk to what W&B is given: nothing of it from the environment or the command line."""
+"""From what lies on disk to what W&B is given, pictures too: nothing of it from the environment or the command line."""
 
 from __future__ import annotations
 
-import math
-import os
-import re
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from raydarts.report.drawing import build_figure, short_name
 from raydarts.runs import results
-from raydarts.runs.directory import NOT_SCALAR, RunDirectory
+from raydarts.runs.directory import RunDirectory
 from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
-from raydarts.tracking import names
+from raydarts.trackers.aside import scrub
+from raydarts.trackers.base import is_scalar, scalars
+from raydarts.trackers.wandb import names
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|NETRC", re.IGNORECASE)
-_SHORTEST_SECRET = 8
+Picture = Image.Image
 _LONGEST_ERROR = 300
+_DPI = 100
 
 
 def is_evaluation(what: Mapping[str, Any]) -> bool:
@@ -59,15 +65,6 @@ def _supernet(run: RunDirectory, what: Mapping[str, Any], score: Score) -> float
     return fmean(values) if values else None
 
 
-def scalars(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a metrics row is logged under its own name: finite numbers and words."""
-    return {key: value for key, value in row.items() if key not in NOT_SCALAR and _is_scalar(value)}
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | bool) or (isinstance(value, int | float) and math.isfinite(value))
-
-
 def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
     """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
 
@@ -82,7 +79,7 @@ def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: 
         found["genotype_id"] = result["genotype_id"]
     if result.get("seconds") is not None:
         found["total_seconds"] = result["seconds"]
-    skips = {cell: count for cell, count in (result.get("skips") or {}).items() if _is_scalar(count)}
+    skips = {cell: count for cell, count in (result.get("skips") or {}).items() if is_scalar(count)}
     if skips:
         found["skips"] = skips
     last = rows[-1] if rows else {}
@@ -114,9 +111,54 @@ def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], descr
     )
 
 
-def scrub(text: str) -> str:
-    """`text` without what looks like a key, and without the values of environment variables that sound secret."""
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
-            text = text.replace(value, f"[{name}]")
-    return re.sub(r"\b[0-9a-fA-F]{40,}\b|wandb_v\d+_\w+", "[key]", text)
+def _picture(figure: Figure) -> Picture:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=_DPI, format="png")
+    buffer.seek(0)
+    return Image.open(buffer)
+
+
+def drawing(genotype: Mapping[str, Any], title: str | None = None) -> Picture:
+    """The genotype's cells."""
+    return _picture(build_figure(genotype, title))
+
+
+def heat_maps(arch_weights: Mapping[str, Mapping[str, Any]]) -> dict[str, Picture]:
+    """Cell type -> its arch weights: an edge a row, a primitive a column, blank where an edge has no such candidate.
+
+    Colours go from 0 to the largest weight, since early in a search all are close to 1 / candidates; the numbers
+    are written in.
+    """
+    return {cell: _heat_map(found, cell) for cell, found in arch_weights.items() if found.get("weights")}
+
+
+def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
+    columns, table = _table(found["primitives"], found["weights"])
+    figure = Figure(
+        figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    largest = float(np.nanmax(table))
+    image = axes.imshow(table, vmin=0, vmax=largest, cmap="viridis", aspect="auto")
+    for (row, column), weight in np.ndenumerate(table):
+        if not np.isnan(weight):
+            shade = "black" if weight > 0.6 * largest else "white"
+            axes.text(column, row, f"{weight:.3f}", ha="center", va="center", size=7, color=shade)
+    axes.set_xticks(range(len(columns)), [short_name(name) for name in columns], rotation=45, ha="right")
+    axes.set_yticks(range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in found["edges"]])
+    axes.set_title(f"arch weights, {cell} cell")
+    axes.set_ylabel("edge")
+    figure.colorbar(image, ax=axes)
+    return _picture(figure)
+
+
+def _table(primitives: Sequence[Any], weights: Sequence[Sequence[float]]) -> tuple[list[str], Any]:
+    """Primitives may differ from edge to edge: every name met is a column, NaN where an edge lacks it."""
+    each = [primitives] * len(weights) if all(isinstance(name, str) for name in primitives) else primitives
+    columns = list(dict.fromkeys(name for edge in each for name in edge))
+    table = np.full((len(weights), len(columns)), np.nan)
+    for index, (edge, values) in enumerate(zip(each, weights, strict=True)):
+        for name, value in zip(edge, values, strict=True):
+            table[index, columns.index(name)] = np.nan if value is None else value
+    return columns, table

@@ -12,11 +12,11 @@ import yaml
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_json, write_json
-from raydarts.tracking import names, state
-from raydarts.tracking.sweeps import parameters
-from raydarts.tracking.sync import sync
+from raydarts.trackers.wandb import names, state
+from raydarts.trackers.wandb.sweeps import parameters
+from raydarts.trackers.wandb.sync import sync
 from tests.synthetic_run import write_run
-from tests.unit.tracking.stand_in import KEY, StandIn, stand_in
+from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 SEARCH = {
     "seed": {"grid": [0, 1]},
@@ -113,7 +113,7 @@ def test_what_was_refused_is_sent_later(tmp_path: Path, server: StandIn) -> None
         sync(run.path, lambda _: None)
     server.trouble = None
     assert sync(run.path, lambda _: None, project="other") == 3
-    assert {state.read_trial(trial)["state"] for trial in run.trials()} == {state.SENT}
+    assert {state.read_trial(trial).state for trial in run.trials()} == {state.SENT}
     assert sync(run.path, lambda _: None, project="other") == 0
     assert next(iter(server.sweeps.values()))["projectName"] == "other"
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from raydarts.report.gather import Run
 from raydarts.report.swept import is_number
-from raydarts.tracking import names
-from raydarts.tracking.markdown import clean
-from raydarts.tracking.names import Names
+from raydarts.trackers.wandb import names
+from raydarts.trackers.wandb.names import Names
+from raydarts.trackers.wandb.report_words import clean
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import Runset, SummaryMetric
+    from wandb_workspaces.reports.v2.interface import PanelTypes as Panel
 
 _MOST_COLUMNS = 16
 _MOST_STRENGTHS = 6
@@ -22,19 +27,19 @@ def literal(text: str) -> str:
     return "'" + "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else f"\\U{ord(c):08x}" for c in text) + "'"
 
 
-def runset(wr: Any, group: str, job_type: str, title: str) -> Any:
+def runset(wr: ModuleType, group: str, job_type: str, title: str) -> Runset:
     """The runs of a group that have this job type."""
     filters = f"Metric('Group') = {literal(clean(group))} and Metric('JobType') = {literal(job_type)}"
     return wr.Runset(name=title, filters=filters)  # without entity and project: the report's, and no look-up
 
 
-def summary(wr: Any, metric: str) -> Any:
+def summary(wr: ModuleType, metric: str) -> SummaryMetric:
     return wr.SummaryMetric(names.last(metric))
 
 
-def logarithmic(values: Sequence[Any]) -> bool:
+def logarithmic(values: Sequence[object]) -> bool:
     """Whether positive numbers span so much that a logarithmic axis shows them better (as `Setting.log`)."""
-    numbers = [value for value in values if is_number(value)]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and is_number(value)]
     if len(numbers) < max(2, len(values)) or min(numbers) <= 0 or max(numbers) / min(numbers) < 30:
         return False
     return bool(median(numbers) < (min(numbers) + max(numbers)) / 4)
@@ -55,7 +60,7 @@ def strengths(found: Names) -> list[str]:
     ][:_MOST_STRENGTHS]
 
 
-def hyperparameters(wr: Any, run: Run, found: Names) -> list[Any]:
+def hyperparameters(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
     """Parallel coordinates of all that varies, and W&B's importance."""
     metrics = [name for name in (run.metric, *skip_metrics(found), "eigenvalue") if name in found.metrics]
     varying = sorted(found.varying, key=lambda key: key == "seed")[: _MOST_COLUMNS - len(metrics)]
@@ -85,7 +90,7 @@ def _told(key: str) -> str:
     return "search seed" if key == "seed" else clean(key)
 
 
-def collapse(wr: Any, found: Names) -> list[Any]:
+def collapse(wr: ModuleType, found: Names) -> list[Panel]:
     """Skip connections against every strength that was swept; skips and eigenvalue over the epochs of search."""
     skips = skip_metrics(found)
     panels = [
@@ -105,20 +110,20 @@ def collapse(wr: Any, found: Names) -> list[Any]:
     ]
 
 
-def _over_epochs(wr: Any, metric: str, title: str) -> Any:
+def _over_epochs(wr: ModuleType, metric: str, title: str) -> Panel:
     return wr.LinePlot(
         title=title, x=names.STEP, y=[clean(metric)], title_x="epoch", max_runs_to_show=100, layout=wr.Layout(w=12, h=9)
     )
 
 
-def score(wr: Any, run: Run, found: Names) -> list[Any]:
+def score(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
     """The sweep's metric over the epochs of search."""
     if run.metric not in found.metrics:
         return []
     return [_over_epochs(wr, run.metric, f"supernet {clean(run.metric)} over the epochs of search")]
 
 
-def retrained(wr: Any, run: Run, found: Names) -> list[Any]:
+def retrained(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
     """The score of each genotype (mean and standard deviation over evaluation seeds), and its course."""
     score = run.score
     if score.metric not in found.metrics:
@@ -135,7 +140,7 @@ def retrained(wr: Any, run: Run, found: Names) -> list[Any]:
     return [bars, _over_epochs(wr, score.metric, f"{score.words} over the epochs of retraining")]
 
 
-def misleading(wr: Any, run: Run, found: Names) -> list[Any]:
+def misleading(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
     """What the supernet said of a genotype against what each retraining gave."""
     key = names.supernet_key(run.metric)
     if run.score.metric not in found.metrics or not found.values(key):
@@ -150,7 +155,7 @@ def misleading(wr: Any, run: Run, found: Names) -> list[Any]:
     ]
 
 
-def drawings(wr: Any, run: Run) -> list[Any]:
+def drawings(wr: ModuleType, run: Run) -> list[Panel]:
     """The drawings that tracking logs with each search."""
     if not any(search.genotype for search in run.searches):
         return []
