@@ -1,4 +1,4 @@
-"""Every configuration a spec can give, checked: by the settings' own types, and one part against another."""
+"""Checks every configuration that a spec can give: each setting's type, and one part against another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
 
 
 class _EndsChooser:
-    """Any of the options, or either end."""
+    """Chooses any of the options, or either end."""
 
     def __init__(self, generator: random.Random) -> None:
         self._generator = generator
@@ -35,7 +35,10 @@ class _EndsChooser:
 
 
 def check_all(tree: Tree, problems: list[Problem]) -> list[SearchSettings]:
-    """Check every configuration where they are few, else each option of each distribution by itself and a sample."""
+    """Checks every configuration if they are few.
+
+    Otherwise it checks each option of each distribution, and a sample.
+    """
     draws = list(islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS + 1))
     if len(draws) > ALL_COMBINATIONS:
         draws = list(tree.variations())

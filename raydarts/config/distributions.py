@@ -1,15 +1,15 @@
-"""The search-space language: any leaf, or any sub-tree, may be a distribution.
+"""The search-space language: every value, or every mapping, may be a distribution.
 
-    choice: [a, b, ...]        one of the options; options may be sub-trees with distributions of their own
-    grid: [a, b, ...]          the same; written where a grid search is meant
+    choice: [a, b, ...]        one of the options, which may be mappings with distributions of their own
+    grid: [a, b, ...]          the same, for a grid search
     uniform: [low, high]       a number between
     loguniform: [low, high]    its logarithm is uniform; low > 0
     quniform: [low, high, q]   low, low + q, low + 2q, ... up to high
     randint: [low, high]       a whole number; both ends included
 
-The tree is parsed once; *materialising* it with a chooser gives one plain configuration. Only what hangs
-under a chosen option is asked for, so the space is conditional and one definition serves grid search,
-random search and Optuna (define-by-run).
+The tree is parsed once. *Materialising* it with a chooser gives one plain configuration. Only what is below a chosen
+option is asked for. So the space is conditional, and one definition serves grid search, random search and Optuna
+(define-by-run).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A value left open. `options` and their unique `labels` for choice and grid, else `low`, `high`, `q`."""
+    """An open value. `choice` and `grid` have `options` and their unique `labels`, the others `low`, `high` and `q`."""
 
     kind: str
     where: Where
@@ -61,7 +61,7 @@ class Distribution:
         return self.kind not in ("uniform", "loguniform")
 
     def count(self) -> int:
-        """How many values a finite distribution has."""
+        """Returns how many values a finite distribution has."""
         if self.kind in OPTIONS:
             return len(self.options)
         if self.kind == "randint":
@@ -69,17 +69,17 @@ class Distribution:
         return math.floor((self.high - self.low) / self.q + 1e-9) + 1
 
     def value(self, position: int) -> Any:
-        """One value of a finite distribution (the index for options)."""
+        """Returns one value of a finite distribution: the index for options."""
         if self.kind in OPTIONS:
             return position
         return int(self.low) + position if self.kind == "randint" else float(f"{self.low + position * self.q:.12g}")
 
     def values(self) -> list[Any]:
-        """Every value of a finite distribution, in order."""
+        """Returns every value of a finite distribution, in order."""
         return [self.value(position) for position in range(self.count())]
 
     def ends(self) -> list[Any]:
-        """The values that bound all others: every option, or the two ends."""
+        """Returns the values that bound all others: every option, or the two ends."""
         if self.kind in OPTIONS:
             return self.values()
         return [self.value(0), self.value(self.count() - 1)] if self.is_finite else [self.low, self.high]
@@ -93,12 +93,12 @@ class Distribution:
 
 class Chooser(Protocol):
     def choose(self, name: str, distribution: Distribution) -> Any:
-        """The index of an option, or a number."""
+        """Returns the index of an option, or a number."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One configuration: `plain` data, the `choices` made by name, and each path's (file, line)."""
+    """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path."""
 
     plain: dict[str, Any]
     choices: dict[str, Any]
@@ -107,7 +107,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Dimension:
-    """A distribution by name; `forced` are the choices under which it exists, `condition` says so."""
+    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words."""
 
     name: str
     distribution: Distribution
@@ -116,7 +116,7 @@ class Dimension:
 
 
 class FirstChooser:
-    """The first option or the low end, but for what `fixed` says."""
+    """Chooses the first option or the low end, except what `fixed` says."""
 
     def __init__(self, fixed: dict[str, Any] | None = None) -> None:
         self._fixed = fixed or {}
@@ -127,13 +127,13 @@ class FirstChooser:
 
 @dataclass(frozen=True)
 class Tree:
-    """A parsed section of a spec; `name` is the section's."""
+    """A parsed section of a spec. `name` is the section's name."""
 
     root: Any
     name: str
 
     def materialise(self, chooser: Chooser | None) -> Draw:
-        """One configuration. `chooser` may be None where nothing is left open."""
+        """Returns one configuration. `chooser` may be None if nothing is open."""
         draw = Draw({}, {}, {})
         plain = _build(self.root, self.name, (), chooser, draw)
         draw.plain.update(plain)
@@ -144,18 +144,20 @@ class Tree:
         return not self.distributions()
 
     def distributions(self) -> list[Dimension]:
-        """All distributions, in the order of the YAML, each with its condition."""
+        """Returns all distributions in the order of the YAML, each with its condition."""
         return list(_dimensions(self.root, self.name, {}, []))
 
     def variations(self) -> Iterator[Draw]:
-        """The first of everything, then each option or end of each distribution, all else being first."""
+        """Returns the first values of all, then each option or end of each distribution with the others at their first
+        value.
+        """
         yield self.materialise(FirstChooser())
         for dimension in self.distributions():
             for value in dimension.distribution.ends():
                 yield self.materialise(FirstChooser({**dimension.forced, dimension.name: value}))
 
     def to_plain(self) -> Any:
-        """As in YAML; parses to the same tree again."""
+        """Returns the YAML form. It parses to the same tree."""
         return to_plain(self.root)
 
 
@@ -212,9 +214,9 @@ def to_plain(node: Any) -> Any:
 
 
 def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
-    """The conditional cross product in the order of the YAML, the last distribution moving fastest.
+    """Yields the conditional cross product in the order of the YAML. The last distribution changes fastest.
 
-    `ends`: numeric distributions count with their two ends alone (for checking a spec).
+    With `ends`, numeric distributions have only their two ends (for checking a spec).
     """
     script: list[tuple[int, int]] = []  # (position, how many) of each choice on the current path
 
@@ -239,7 +241,7 @@ def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
 
 
 def refuse_continuous(tree: Tree) -> list[Problem]:
-    """Problems of a grid search: distributions that cannot be enumerated."""
+    """Returns the problems of a grid search: distributions that cannot be enumerated."""
     return [
         Problem(
             *dimension.distribution.where,
@@ -253,7 +255,7 @@ def refuse_continuous(tree: Tree) -> list[Problem]:
 
 
 def grid_draws(tree: Tree) -> Iterator[Draw]:
-    """Every combination. Raises `SpecError` where a distribution cannot be enumerated."""
+    """Yields every combination. Raises `SpecError` if a distribution cannot be enumerated."""
     if problems := refuse_continuous(tree):
         raise SpecError(problems)
     yield from enumerate_draws(tree)

@@ -1,7 +1,6 @@
-"""Distributions in the forms of W&B, Ray Tune, Optuna, Ax, NNI and others: which of ours says the same.
+"""Recognises distributions in the forms of W&B, Ray Tune, Optuna, Ax, NNI and others, and says what to write instead.
 
-They are not read: a form that means one thing there and nearly the same here would be guessed. The message for it
-names the form to write.
+These forms are not read, because some mean nearly, but not exactly, the same here.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ SECTIONS = {
 
 
 def hint_for_mapping(value: Mapping[str, Any]) -> str | None:
-    """What a mapping that is a distribution elsewhere is here; None: it is no such mapping."""
+    """Returns what to write for a mapping that is a distribution elsewhere. None: it is no such mapping."""
     keys = set(value)
     if len(keys) == 1 and isinstance(only := next(iter(value.values())), list):
         kind = _NAMES.get(next(iter(keys)).lower())
@@ -103,7 +102,7 @@ def hint_for_mapping(value: Mapping[str, Any]) -> str | None:
 
 
 def hint_for_text(text: str) -> str | None:
-    """The same for a text such as `tune.loguniform(1e-4, 1e-1)`."""
+    """Returns the same for a text such as `tune.loguniform(1e-4, 1e-1)`."""
     call = _CALL.match(text.strip()) if len(text) < 300 else None
     if call is None or _PREFIX.sub("", call[1]) != "":
         return None
@@ -121,7 +120,7 @@ def hint_for_text(text: str) -> str | None:
 
 
 def numbers_of(value: Mapping[str, Any]) -> list[Any] | None:
-    """`{low: 0, high: 1}`, which may stand under one of our names, as the list that is to stand there."""
+    """Returns the list to write for `{low: 0, high: 1}` under one of our names."""
     low, high, step = (next((value[key] for key in keys if key in value), None) for keys in (_LOW, _HIGH, _STEP))
     if not (_is_number(low) and _is_number(high)):
         return None
@@ -145,7 +144,7 @@ def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tup
 
 
 def _written(kind: str, values: Sequence[Any] | Any) -> str:
-    """The sentence that names our form."""
+    """Returns the sentence that names our form."""
     if kind == "value":
         shown = json.dumps(values[0]) if isinstance(values, list) and len(values) == 1 else "the value"
         return f"this is another tool's form; here a value stands by itself: write {shortened(shown)}"

@@ -1,4 +1,4 @@
-"""Settings that do nothing in their spec: each section and each member is asked, and says why and what to write."""
+"""Settings that do nothing in their spec. Each section and member says why, and what to write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raydarts.search.stages import plan_stages
 
 
 class _Walk:
-    """Asks settings, all that is nested in them, and the members chosen there."""
+    """Asks settings, everything nested in them, and the members chosen there."""
 
     def __init__(self, around: Around) -> None:
         self._around = around
@@ -53,17 +53,17 @@ class _Walk:
 
 
 def idle_in(settings: BaseModel, place: str, around: Around) -> Iterator[str]:
-    """What does nothing in a section in which nothing is left open."""
+    """Returns what does nothing in a section without distributions."""
     walk = _Walk(around)
     walk.settings(settings, place)
     yield from _sentences(walk.idle.items())
 
 
 def idle_in_search(drawn: Iterable[SearchSettings], jobs: int, gpus: float) -> Iterator[str]:
-    """What does nothing in every configuration of a search that has it at all.
+    """Returns what does nothing in every configuration of a search that has it.
 
-    A value that acts like nothing beside others that act is a baseline, and is not told. `drawn`: all configurations,
-    or where they are many a sample (`config.checks`).
+    A value without effect beside values with effect is a baseline and is not returned. `drawn` are all configurations,
+    or a sample if they are many (`config.checks`).
     """
     walks = []
     for settings in drawn:
@@ -82,7 +82,7 @@ def _sentences(idle: Iterable[tuple[tuple[str, str], str]]) -> Iterator[str]:
 
 
 def distinct(tree: Tree, count: int) -> int | None:
-    """`count`, the number of configurations that were told apart, where those were all that there are; else None."""
+    """Returns `count`, the number of different configurations, if that covers all there are. Else None."""
     if refuse_continuous(tree) or sum(1 for _ in islice(grid_draws(tree), ALL_COMBINATIONS + 1)) > ALL_COMBINATIONS:
         return None
     return count

@@ -1,4 +1,4 @@
-"""What of a spec follows from the kind of its data, where it is left out: the training, and what decides promotion."""
+"""Fills in what follows from the kind of a spec's data: the training, and what decides promotion."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STAGES = ("evaluate", "rungs", "transfer")
 
 
 def fill_in(root: Node, problems: list[Problem]) -> None:
-    """Name each training by the data it is for, and the sweep's metric by the data's kind, in place.
+    """Names each training after the data it is for, and sets the sweep's metric by the data's kind, in place.
 
-    A training named for data of another kind is a problem. Where the data set is unknown nothing is done: that is
-    told elsewhere.
+    A training for data of another kind is a problem. For an unknown data set it does nothing: that error is reported
+    elsewhere.
     """
     kind = _kind_of(root.value.get("data"), "image")
     if kind is None:
@@ -34,7 +34,7 @@ def _is_none(node: Node | None) -> bool:
 
 
 def _kind_of(data: Node | None, default: str) -> str | None:
-    """The kind of a `data` section; None where it does not say."""
+    """Returns the kind of a `data` section, or None if the section does not say it."""
     if data is None or data.value is None:
         return default
     dataset = data.value.get("dataset") if isinstance(data.value, dict) else None
@@ -49,7 +49,7 @@ def _kind_of(data: Node | None, default: str) -> str | None:
 
 
 def _stages(root: Node) -> Iterator[tuple[Node, str]]:
-    """Every stage of retraining that is a mapping, with its dotted path."""
+    """Returns every stage of retraining that is a mapping, with its dotted path."""
     for key in _STAGES:
         node = root.value.get(key)
         if node is not None and isinstance(node.value, dict):

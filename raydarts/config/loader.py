@@ -1,4 +1,4 @@
-"""A spec file to a `LoadedSpec`: read, overridden, parsed, and every possible configuration checked."""
+"""Loads a spec file into a `LoadedSpec`: reads, overrides, parses, and checks every possible configuration."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ LARGEST_GRID = 100_000
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A sound spec. `search` is a tree of what is swept; everything else is fixed.
+    """A valid spec. `search` is a tree of what is swept. Everything else is fixed.
 
-    `presets` are the names of those that were laid under each section; their values are in the sections.
+    `presets` are the names of the presets under each section. Their values are in the sections.
     """
 
     name: str
@@ -77,10 +77,10 @@ class LoadedSpec:
         return self.stages.evaluate
 
     def to_plain(self) -> dict[str, Any]:
-        """As JSON-able data that `load_plain` reads back.
+        """Returns JSON data that `load_plain` reads back.
 
-        Every default is written out but the search's, and of the search's the one that decides how its numbers are
-        rounded.
+        Every default is written out, except those of the search. Of these only the one that decides how numbers are
+        rounded is written.
         """
         return {
             "name": self.name,
@@ -96,12 +96,12 @@ class LoadedSpec:
         }
 
     def spaces(self) -> dict[str, Space]:
-        """The spaces that `search` may have, by the names it has them under."""
+        """Returns the spaces that `search` may have, by their names."""
         drawn = [check_draw(draw, []) for draw in self.search.variations()]
         return {settings.space.name: settings.space.build() for settings in drawn if settings is not None}
 
     def outside_names(self) -> list[str]:
-        """The user's own code that this spec runs: its members, and the primitives of their spaces."""
+        """Returns the user's own code that this spec runs: its members, and the primitives of their spaces."""
         names = spec_names(self.to_plain())
         if not names:
             return []
@@ -109,15 +109,15 @@ class LoadedSpec:
 
     @property
     def score(self) -> Score:
-        """What this run's retrainings are ranked by."""
+        """The score that ranks this run's retrainings."""
         return SETTINGS[FOR_KIND[self.data.kind]].SCORE if self.evaluate is None else self.evaluate.score
 
     def presets_of(self, *sections: str) -> dict[str, list[str]]:
-        """As JSON-able data: the presets named in these sections and what is under them."""
+        """Returns, as JSON data, the presets named in these sections and below them."""
         return {place: list(names) for place, names in self.presets.items() if place.split(".")[0] in sections}
 
     def settings_of(self, draw: Draw) -> SearchSettings:
-        """The typed settings of one configuration. Raises `SpecError`."""
+        """Returns the typed settings of one configuration. Raises `SpecError`."""
         problems: list[Problem] = []
         settings = check_draw(draw, problems)
         if settings is None or problems:
@@ -126,7 +126,7 @@ class LoadedSpec:
 
 
 def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
-    """Read a YAML spec. Raises `SpecError` with all of its problems."""
+    """Reads a YAML spec. Raises `SpecError` with all of its problems."""
     root, text = read_file(Path(path))
     problems: list[Problem] = []
     first, others = split_overrides(overrides)
@@ -141,14 +141,17 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
 
 
 def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
-    """Read what `LoadedSpec.to_plain` gave (a run's run.json)."""
+    """Reads what `LoadedSpec.to_plain` returned (a run's run.json)."""
     stored = {key: item for key, item in value.items() if key not in _FOLLOWING}
     presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
     return _load(from_plain(stored, file), file, "", "run", presets, [], begun=True)
 
 
 def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> BudgetSettings:
-    """A run's limits with `budget.KEY=HOURS` applied (null: no limit). Raises `SpecError` where it is another key."""
+    """Returns a run's limits with `budget.KEY=HOURS` applied (null: no limit).
+
+    Raises `SpecError` for any other key.
+    """
     given = list(overrides)
     for each in given:
         if each.split("=")[0].strip().split(".")[0] != "budget":
@@ -175,7 +178,10 @@ def _load(
     *,
     begun: bool,
 ) -> LoadedSpec:
-    """`begun`: a run has this spec already, and may go on with what a new one is refused."""
+    """Builds the spec from its nodes.
+
+    `begun` says that a run has this spec already. It may continue with what a new spec is refused.
+    """
     fill_in(root, problems)
     sections: dict[str, Node] = root.value
     for key, node in sections.items():
@@ -211,7 +217,7 @@ def _load(
 
 
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
-    """The stages after the search. What they took over from `evaluate` and is wrong there is not told again."""
+    """Returns the stages after the search. Problems that a stage inherits from `evaluate` are reported once."""
     before = len(problems)
     evaluate = optional(EvaluateSettings, sections, "evaluate", where, problems)
     reported = {(problem.file, problem.line) for problem in problems[before:]}
@@ -265,7 +271,10 @@ def _cross_checks(
 
 
 def effective_key(settings: SearchSettings) -> str:
-    """Equal for configurations that act alike: neutral remedies left out, second order at xi = 0 is first order."""
+    """Returns a text that is equal for configurations that act the same.
+
+    Neutral remedies are left out, and second order at xi = 0 is first order.
+    """
     plain = settings.model_dump(mode="json")
     for key in plain:
         value = getattr(settings, key)
@@ -277,7 +286,7 @@ def effective_key(settings: SearchSettings) -> str:
 
 
 def unique_grid(loaded: LoadedSpec) -> list[Draw]:
-    """The grid's draws in order, none acting like one before it."""
+    """Returns the grid's draws in order, without those that act like an earlier one."""
     unique: dict[str, Draw] = {}
     for number, draw in enumerate(grid_draws(loaded.search)):
         if number >= LARGEST_GRID:

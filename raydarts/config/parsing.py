@@ -1,4 +1,4 @@
-"""YAML nodes to a tree of the search-space language; everything wrong with it is told, and no value is guessed."""
+"""Turns YAML nodes into a tree of the search-space language. It reports everything wrong and guesses no value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raydarts.registry import nearest
 
 
 def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
-    """The tree of a section; what is wrong with its distributions is added to `problems`."""
+    """Returns the tree of a section. Problems of its distributions are added to `problems`."""
     root = _parse(node, name, problems, foreign=True)
     if misfits := list(_no_mappings(root)):
         if not any(problem.path == name for problem in problems):
@@ -28,7 +28,7 @@ def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
 
 
 def _no_mappings(node: Any) -> Iterator[Any]:
-    """What a section could turn out to be that is no mapping of keys."""
+    """Returns what a section could become that is no mapping of keys."""
     if isinstance(node, Distribution) and node.options:
         for option in node.options:
             yield from _no_mappings(option)
@@ -37,7 +37,9 @@ def _no_mappings(node: Any) -> Iterator[Any]:
 
 
 def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Any:
-    """`foreign`: other tools' forms of a distribution are looked for. The settings of a class from outside
+    """Parses one node.
+
+    `foreign` says whether to look for other tools' forms of a distribution. The settings of a class from outside
     (`module:Class`) may look like one.
     """
     if isinstance(node.value, list):
@@ -115,7 +117,7 @@ def _distribution(kind: str, node: Node, where: Where, path: str, problems: list
 
 
 def _labels(options: Sequence[Any]) -> list[str]:
-    """A word for each option. Mappings without a name are told by what they have otherwise than the first of them."""
+    """Returns a word for each option. A mapping without a name is described by how it differs from the first one."""
     nameless = [
         isinstance(option, Branch) and option.keys is not None and "name" not in option.keys for option in options
     ]

@@ -1,4 +1,4 @@
-"""What a spec will do, before it does it."""
+"""Says what a spec will do, before it does it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from raydarts.terminal import line, paragraph
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: how many jobs at most, how many epochs each at most, what each is given."""
+    """A stage: its most jobs, the most epochs of each, and the resources of each."""
 
     name: str
     jobs: int
@@ -37,7 +37,7 @@ class Stage:
 
     @property
     def epochs_in_all(self) -> int:
-        """At most."""
+        """Returns the most epochs of all jobs."""
         return self.jobs * self.epochs
 
 
@@ -71,18 +71,18 @@ def _how(evaluate: EvaluateSettings) -> str:
 
 
 def longest(tree: Tree) -> int:
-    """The most epochs that any trial of the sweep runs."""
+    """Returns the most epochs of any trial of the sweep."""
     drawn = (check_draw(draw, []) for draw in tree.variations())
     return max((settings.total_epochs for settings in drawn if settings is not None), default=0)
 
 
 def stage_names(loaded: LoadedSpec) -> list[str]:
-    """The stages of a spec in the order of work."""
+    """Returns the stages of a spec in the order of work."""
     return [SEARCH, *(stage.name for stage in loaded.stages.chain())]
 
 
 def check_stage(loaded: LoadedSpec, name: str) -> None:
-    """Raise `InputError` where a spec has no stage of this name."""
+    """Raises `InputError` if a spec has no stage of this name."""
     allowed = stage_names(loaded)
     if name not in allowed:
         raise InputError(
@@ -91,7 +91,10 @@ def check_stage(loaded: LoadedSpec, name: str) -> None:
 
 
 def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) -> Plan:
-    """The stages and dimensions of a spec; `only` one stage of them, with so many genotypes `given` to it."""
+    """Returns the stages and dimensions of a spec.
+
+    `only` selects one stage, which is given `given` genotypes.
+    """
     sweep = loaded.sweep
     if tries_all(sweep.searcher):
         jobs = len(unique_grid(loaded))
@@ -129,7 +132,10 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
 
 
 def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], given: int | None) -> Iterator[str]:
-    """What the spec asks for and nothing uses, of the stages that are run. `genotypes`: how many each stage has."""
+    """Returns what the spec asks for and nothing uses, of the stages that run.
+
+    `genotypes` is the number of genotypes of each stage.
+    """
     sweep, budget = loaded.sweep, loaded.stages.budget
     jobs, gpus = genotypes[SEARCH], sweep.resources.gpus
     most_gpus = 0.0
@@ -162,7 +168,7 @@ def _stage(name: str, jobs: int, epochs: int, resources: Resources, note: str) -
 
 
 def _budget(planned: Plan) -> list[RenderableType]:
-    """What the run may spend, and what is known of what it needs: epochs, but no hours before one has run."""
+    """Returns what the run may use, and the known need: epochs, but no hours before an epoch has run."""
     limits = ", ".join(f"{hours:g} {UNITS[name]}" for name, hours in planned.budget.items())
     epochs = ", ".join(f"{stage.name} {stage.epochs_in_all:,}" for stage in planned.stages)
     lines = [f"epochs at most: {epochs}"]
@@ -175,7 +181,7 @@ def _budget(planned: Plan) -> list[RenderableType]:
 
 
 def render(planned: Plan) -> RenderableType:
-    """The plan for a terminal."""
+    """Returns the plan for a terminal."""
     stages = Table(title=f"{planned.name} ({planned.file})")
     stages.add_column("stage", overflow="fold")
     for column in ("jobs", "epochs each", "each is given", "how"):

@@ -1,12 +1,12 @@
-"""Presets: published settings by name, laid under a section's own keys.
+"""Presets: published settings by name, below a section's own keys.
 
-`preset: NAME`, or a list of names, may stand in the sections of `KINDS_OF`. A preset is a YAML file in
-`raydarts/presets/KIND/NAME.yaml`, its values grouped by where each comes from: the paper, the authors' code
-(where the paper is silent, or where the preset is the code's), or us.
+`preset: NAME`, or a list of names, may stand in the sections of `KINDS_OF`. A preset is a YAML file
+`raydarts/presets/KIND/NAME.yaml`. Its values are grouped by their origin: the paper, the authors' code (where the paper
+is silent, or where the preset is the code's), or us.
 
-The merge, later over earlier, the section's own keys last: mappings are merged key by key; everything else
-replaces what it meets as a whole: values, lists, distributions, and choices (mappings with a `name`, such as
-`space`), so that no setting of one choice is left to another.
+Later presets replace earlier ones. The section's own keys come last. Mappings are merged key by key. Everything else is
+replaced as a whole: values, lists, distributions, and choices (mappings with a `name`, such as `space`). So no setting
+of one choice is left in another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ ORIGINS = ("paper", "code", "ours")
 
 @dataclass(frozen=True)
 class Preset:
-    """`sources` says what `paper`, `code` and `ours` are; `origins` which of them each value is of, by dotted path."""
+    """`sources` says what `paper`, `code` and `ours` are. `origins` says which of them each value comes from, by dotted
+    path.
+    """
 
     name: str
     kind: str
@@ -54,12 +56,12 @@ class Preset:
 
 
 def names(kind: str) -> list[str]:
-    """The presets of a kind."""
+    """Returns the presets of a kind."""
     return sorted(path.stem for path in (FOLDER / kind).glob("*.yaml"))
 
 
 def read_preset(kind: str, name: str) -> Preset:
-    """A shipped preset, whose values say that they are a preset's where they are found wrong."""
+    """Reads a shipped preset. Errors in its values name the preset."""
     root = read_file(FOLDER / kind / f"{name}.yaml", shown=f"preset {name}")[0].value
     values = Node({}, root["values"].where)
     origins: dict[str, str] = {}
@@ -70,7 +72,7 @@ def read_preset(kind: str, name: str) -> Preset:
 
 
 def all_presets() -> list[Preset]:
-    """Every shipped preset, by kind and name."""
+    """Returns every shipped preset, by kind and name."""
     return [read_preset(kind, name) for kind in KINDS_OF.values() for name in names(kind)]
 
 
@@ -87,9 +89,9 @@ def _leaves(node: Node, path: str) -> Iterator[str]:
 
 
 def merge(under: Node, over: Node, *, section: bool = False) -> Node:
-    """`over` laid on `under`, by the rule above. The keys of `over` stand first: a grid goes in their order.
+    """Merges `over` onto `under`, by the rule above. The keys of `over` come first, because a grid follows their order.
 
-    `section`: both are mappings and are merged though one may have a `name` (a training says its kind by it).
+    `section` says that both are mappings and are merged although one may have a `name` (a training's kind).
     """
     if not (section or (_merges(under) and _merges(over))):
         return over
@@ -98,7 +100,7 @@ def merge(under: Node, over: Node, *, section: bool = False) -> Node:
 
 
 def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
-    """Lay the presets named in a spec under its sections, in place. Returns their names by section."""
+    """Puts the presets named in a spec below its sections, in place. Returns their names by section."""
     named: dict[str, tuple[str, ...]] = {}
     if "search" in root.value:
         _refuse_under_distributions(root.value["search"], "search", problems)
@@ -134,7 +136,7 @@ def _at(root: Node, section: str) -> Node | None:
 
 
 def _places(root: Node) -> Iterator[tuple[str, str]]:
-    """Each section of this spec in which a preset may stand, and the kind of preset."""
+    """Returns each section of this spec that may have a preset, and the kind of preset."""
     yield from KINDS_OF.items()
     for pattern, kind in IN_LISTS.items():
         stages, _, inside = pattern.partition(".*.")
@@ -144,12 +146,12 @@ def _places(root: Node) -> Iterator[tuple[str, str]]:
 
 
 def _pattern(path: str) -> str:
-    """A dotted path with `*` for every number."""
+    """Returns a dotted path with `*` for every number."""
     return ".".join(part if whole_number(part) is None else "*" for part in path.split("."))
 
 
 def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> list[str]:
-    """The sound names among those asked for."""
+    """Returns the valid names among the requested ones."""
     known: list[str] = []
     path, allowed = f"{section}.preset", names(kind)
     nodes: list[Node] = asked.value if isinstance(asked.value, list) else [asked]
@@ -172,7 +174,7 @@ def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> lis
 
 
 def _refuse_under_distributions(node: Node, path: str, problems: list[Problem]) -> None:
-    """Presets inside the options of a distribution: told, and taken out."""
+    """Reports and removes presets inside the options of a distribution."""
     if isinstance(node.value, list):
         for index, item in enumerate(node.value):
             _refuse_under_distributions(item, f"{path}.{index}", problems)
@@ -189,9 +191,9 @@ def _refuse_under_distributions(node: Node, path: str, problems: list[Problem]) 
 
 
 def split_overrides(assignments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """`--set`s that must come before presets are laid under (of `preset`, of whole sections), and the others.
+    """Splits `--set`s into those that must come before presets (of `preset`, of whole sections) and the others.
 
-    The others act on the merged section, so that `search.space.channels=32` changes a preset's space.
+    The others act on the merged section. So `search.space.channels=32` changes a preset's space.
     """
     given = list(assignments)
     paths = [assignment.partition("=")[0].strip() for assignment in given]

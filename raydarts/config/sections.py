@@ -1,4 +1,4 @@
-"""Reading single sections of a spec into typed settings; every problem is told with its line."""
+"""Reads single sections of a spec into typed settings. Every problem is reported with its line."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def within(path: str, section: str) -> bool:
 
 
 def no_consequences(problems: Iterable[Problem], broken: Iterable[str]) -> list[Problem]:
-    """Where a distribution is broken there is no value to check: what follows from that is not told again."""
+    """Drops problems that follow from a broken distribution, because there is no value to check."""
     roots = tuple(broken)
     return [problem for problem in problems if not any(within(problem.path, path) for path in roots)]
 
 
 def where_in(sections: Mapping[str, Node], key: str, default: Where) -> Where:
-    """The place of `key`, dotted, or of the nearest section above it."""
+    """Returns the place of the dotted `key`, or of the nearest section above it."""
     node: Node | None = None
     place = default
     items: Any = sections
@@ -65,20 +65,20 @@ def mapping(sections: Mapping[str, Node], key: str, where: Where, problems: list
 def section(
     model: type[Model], sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]
 ) -> Model | None:
-    """A section in which nothing may be left open."""
+    """Reads a section that may have no distributions."""
     return _settings(model, mapping(sections, key, where, problems), key, problems)
 
 
 def optional(
     model: type[Model], sections: Mapping[str, Node], key: str, where: Where, problems: list[Problem]
 ) -> Model | None:
-    """A section that may be absent or null; then None."""
+    """Reads a section that may be absent or null. Then it returns None."""
     absent = key not in sections or sections[key].value is None
     return None if absent else section(model, sections, key, where, problems)
 
 
 def listed(model: type[Model], sections: Mapping[str, Node], key: str, problems: list[Problem]) -> tuple[Model, ...]:
-    """A list of sections, its sound items alone."""
+    """Reads a list of sections. Returns only its valid items."""
     node = sections.get(key)
     if node is None or node.value is None:
         return ()

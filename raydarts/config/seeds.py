@@ -1,4 +1,4 @@
-"""Seeds are drawn, never tuned: what a searcher that fits a model must find fixed."""
+"""Seeds are drawn, never tuned. A searcher that fits a model needs them fixed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _SHOWN = 5
 
 
 def fits_a_model(searcher: Component) -> bool:
-    """Whether a searcher proposes by a model of how the settings act: it declares that itself."""
+    """Returns whether a searcher proposes by a model of the results. The searcher's class says so."""
     return bool(getattr(searcher.member, "MODEL_BASED", False))
 
 
 def tries_all(searcher: Component) -> bool:
-    """Whether a searcher tries every combination once: it declares that itself."""
+    """Returns whether a searcher tries every combination once. The searcher's class says so."""
     return bool(getattr(searcher.member, "EXHAUSTIVE", False))
 
 
 def refuse_tuned_seeds(tree: Tree, searcher: Component) -> list[Problem]:
-    """A problem for each seed that has more than one value, where the searcher fits a model.
+    """Returns a problem for each seed with several values, if the searcher fits a model.
 
-    A seed is any setting called so (`seed`, `seeds`, `init_seed`), at any depth, of a member from outside too. It is
-    open where a distribution stands in its place, and where options of a choice above it have unlike seeds.
+    A seed is any setting called `seed`, `seeds`, `init_seed` and so on, at any depth, also of a member from outside. It
+    has several values if it is a distribution, or if options of a choice above it have different seeds.
     """
     if not fits_a_model(searcher):
         return []
@@ -62,9 +62,9 @@ def _message(values: list[str], searcher: Component) -> str:
 
 
 def _seeds(value: Any, name: str, path: Path) -> Iterator[tuple[str, Path, Any]]:
-    """Every seed in nested settings: a name that is the same in all draws, its path, its value.
+    """Returns every seed in nested settings: a name that is the same in all draws, its path, its value.
 
-    A component is known by its name, wherever in a list it stands.
+    A component is identified by its name, at any position in a list.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():

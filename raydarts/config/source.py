@@ -1,4 +1,4 @@
-"""YAML as a tree of nodes that know where they stand, and `--set` on top of it."""
+"""YAML as a tree of nodes that know their lines, and `--set` on top of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS = {
 
 @dataclass
 class Node:
-    """A YAML value: a dict of nodes, a list of nodes, or a scalar; `where` is its (file, line)."""
+    """A YAML value: a dict of nodes, a list of nodes, or a scalar. `where` is its (file, line)."""
 
     value: Any
     where: Where
@@ -53,7 +53,7 @@ def _parse(text: str, file: str) -> Any:
 
 
 def _scalar(value: Any, where: Where, path: str) -> Any:
-    """ruamel's scalars keep their spelling; plain ones are wanted."""
+    """Returns plain scalars. ruamel's keep their spelling."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
@@ -70,7 +70,7 @@ def _scalar(value: Any, where: Where, path: str) -> Any:
 
 
 def _text(value: str, where: Where, path: str) -> str:
-    """A text that may be stored and may name a file."""
+    """Returns a text that can be stored and can name a file."""
     if "\0" in value:
         _refuse(*where, "holds a NUL character (\\0), which no text of a spec may", path)
     try:
@@ -104,7 +104,7 @@ def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values there are once aliases are unfolded; each shared part is counted through once."""
+    """Returns the number of values with aliases unfolded. Each shared part is visited once."""
     items = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
     if id(value) not in known:
         known[id(value)] = 1  # meanwhile, should it hold itself
@@ -113,7 +113,7 @@ def _size(value: Any, known: dict[int, int]) -> int:
 
 
 def _line(container: Any, key: Any, default: int) -> int:
-    """1-based line of a key or item; that of its container where ruamel does not know (merged keys)."""
+    """Returns the line (from 1) of a key or item, or its container's line if ruamel does not know it (merged keys)."""
     try:
         marks: Any = getattr(container, "lc", None)
         mark = marks.key(key) if isinstance(container, Mapping) else marks.item(key)
@@ -123,7 +123,7 @@ def _line(container: Any, key: Any, default: int) -> int:
 
 
 def read_file(path: Path, shown: str | None = None) -> tuple[Node, str]:
-    """The tree and the text of a YAML file, called `shown` in messages. Raises `SpecError`."""
+    """Returns the tree and the text of a YAML file. Messages call it `shown`. Raises `SpecError`."""
     file = shown or str(path)
     try:
         with Path(path).open("rb") as stream:
@@ -150,12 +150,12 @@ def read_file(path: Path, shown: str | None = None) -> tuple[Node, str]:
 
 
 def from_plain(value: Any, file: str) -> Node:
-    """The tree of plain data (a run's stored spec)."""
+    """Returns the tree of plain data (a run's stored spec)."""
     return _node(value, (file, 0))
 
 
 def override(root: Node, assignments: Iterable[str]) -> None:
-    """Apply `path.to.key=value` assignments to the tree in order; values are read as YAML."""
+    """Applies `path.to.key=value` assignments to the tree in order. Values are read as YAML."""
     problems: list[Problem] = []
     for assignment in assignments:
         try:

@@ -1,4 +1,4 @@
-"""The typed spec: what a YAML file asks for, once it has been read and found sound."""
+"""The typed spec: what a YAML file asks for, after it has been read and checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory
 
 
 def check_name(name: str) -> str:
-    """The `--name` of a run. Raises `InputError` where it is none."""
+    """Returns the `--name` of a run. Raises `InputError` if it is not valid."""
     if wrong := complaint(name, MOST_OF_A_RUN):
         raise InputError(f"--name {shortened(name, 60)}: {wrong}")
     return name
@@ -32,10 +32,9 @@ def _component(family: str, name: str) -> Component:
 
 
 class Resources(Settings):
-    """What one trial is given. `gpus` may be a fraction: 0.25 puts four trials on one GPU.
+    """The resources of one trial.
 
-    A trial's torch threads are its `cpus`, rounded down, at least one. `custom`: how much of what the cluster's nodes
-    offer under names of their own (`ray start --resources`): licences, `accelerator_type:A100`.
+    `custom` is for resources such as licences or `accelerator_type:A100`.
     """
 
     cpus: Annotated[float, Unit("CPUs")] = Field(
@@ -50,7 +49,7 @@ class Resources(Settings):
     )
 
     def bundle(self) -> dict[str, float]:
-        """What one process is given, by Ray's names."""
+        """Returns the resources of one process, by Ray's names."""
         return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus > 0 else {}), **self.custom}
 
     @field_validator("custom")
@@ -72,17 +71,17 @@ class Resources(Settings):
             )
 
     def _spread(self) -> str:
-        """What to write in the place of several GPUs for one process."""
+        """Returns what to write instead of several GPUs for one process."""
         return "write gpus: 1"
 
     @property
     def processes(self) -> int:
-        """Among how many processes a trial is divided, each given these resources."""
+        """Returns the number of processes of a trial. Each gets these resources."""
         return 1
 
     @property
     def in_all(self) -> tuple[float, float]:
-        """CPUs and GPUs of a trial, over its processes."""
+        """Returns CPUs and GPUs of a trial over its processes."""
         return (self.cpus * self.processes, self.gpus * self.processes)
 
     @field_validator("gpus")
@@ -94,7 +93,7 @@ class Resources(Settings):
 
 
 class WorkerResources(Resources):
-    """What each of the `workers` that train one network together is given."""
+    """The resources of each of the `workers` that train one network together."""
 
     workers: Processes = Field(
         1, ge=1, description="Processes that train one network together. Each is given these resources."
@@ -118,9 +117,9 @@ class WorkerResources(Resources):
 
 
 class OutOfMemory(Settings):
-    """A trial whose GPU's memory was full is tried again, `retries` times, each with `grow` times its share, up to 1.
+    """What happens to a trial whose GPU's memory was full. It is tried again with a larger share of a GPU.
 
-    A process trains on one GPU, so that more than a whole one would be no help.
+    A process trains on one GPU, so more than a whole GPU would not help.
     """
 
     retries: int = Field(2, ge=1, description="How often a trial is tried again after its GPU's memory was full.")
@@ -148,17 +147,15 @@ class OutOfMemory(Settings):
 
 
 def grown(share: float, by: float) -> float:
-    """The share of a GPU that a trial is given next, where its memory was full: a whole one at most."""
+    """Returns the next share of a GPU for a trial whose memory was full. It is at most a whole GPU."""
     return min(1.0, round(share * by, 4))  # Ray hands out GPUs in ten thousandths
 
 
 class TrialsSettings(Settings):
-    """What holds for the trials of any stage.
+    """Settings of the trials of any stage.
 
-    `max_failures` retries a trial whose process or node was lost (a trial's own error, such as a loss that is not
-    finite, is not retried), over all drivers of the run; a trial without a new epoch for `epoch_timeout` seconds
-    (null: no limit) is ended, and counts as lost; `out_of_memory` null: a trial fails where its GPU's memory is full;
-    `checkpoint_every` epochs.
+    A trial's own error, such as a loss that is not finite, is not retried. Retries are counted over all drivers of the
+    run.
     """
 
     resources: Resources = Field(Resources(), description="What each trial is given.")
@@ -193,11 +190,7 @@ class TrialsSettings(Settings):
 
 
 class SweepSettings(TrialsSettings):
-    """The first stage: search trials.
-
-    `metric` is one of the reported per-epoch metrics; `mode` null: `min` for losses and perplexities, else `max`;
-    `max_concurrent` null: as many as fit.
-    """
+    """The first stage: search trials."""
 
     searcher: Annotated[Component, Choose("searcher")] = Field(
         default_factory=lambda: _component("searcher", "grid"), description="How configurations are chosen."
@@ -248,16 +241,14 @@ class SweepSettings(TrialsSettings):
 
     @property
     def score(self) -> Score:
-        """What search trials are ordered by."""
+        """What orders search trials."""
         return score_named(self.metric, self.mode or mode_of(self.metric))
 
 
 class EvaluateSettings(TrialsSettings):
-    """A stage of retraining: the best `top_k` distinct genotypes, each retrained once per evaluation seed.
+    """A stage of retraining: the best `top_k` distinct genotypes are retrained, once with each evaluation seed.
 
-    `evaluate` is one as it stands; a rung and a transfer are such stages too.
-    `max_skips`: a genotype with more skip connections than this in one cell type is not promoted
-    (null: no limit). `training` is how each network is trained; `table` looks its accuracies up instead.
+    `evaluate`, each rung and each transfer are such stages.
     """
 
     top_k: Genotypes = Field(4, ge=1, description="How many distinct genotypes are retrained.")
@@ -291,12 +282,12 @@ class EvaluateSettings(TrialsSettings):
 
     @property
     def epochs(self) -> int:
-        """How many epochs each retraining has; looking up a table is one."""
+        """Returns the epochs of each retraining. Looking up a table is one epoch."""
         return self.training.epochs if self.table is None else 1
 
     @property
     def score(self) -> Score:
-        """What genotypes are ranked by; a table holds accuracies."""
+        """What ranks genotypes. A table holds accuracies."""
         return self.training.SCORE if self.table is None else ACCURACY
 
     @model_validator(mode="after")
@@ -332,8 +323,8 @@ class EvaluateSettings(TrialsSettings):
 class RungSettings(EvaluateSettings):
     """A short retraining before `evaluate`, of more genotypes than `evaluate` takes.
 
-    What a rung does not set of `training` (key by key), `resources`, `max_skips`, `max_failures`, `epoch_timeout`,
-    `out_of_memory` and `checkpoint_every` is as under `evaluate`: see `stages.inherit`.
+    A rung inherits these keys from `evaluate` if it does not set them: `training` (key by key), `resources`,
+    `max_skips`, `max_failures`, `epoch_timeout`, `out_of_memory` and `checkpoint_every`. See `stages.inherit`.
     """
 
     top_k: Genotypes = Field(ge=1, description="How many distinct genotypes are retrained.")
@@ -349,11 +340,11 @@ class RungSettings(EvaluateSettings):
 
 
 class TransferSettings(EvaluateSettings):
-    """The genotypes best in `evaluate`, retrained on other data.
+    """Retrains the best genotypes of `evaluate` on other data.
 
-    `data` null: the sweep's (a table, or another training). `training` stands by itself: nothing of
-    `evaluate.training` is taken over, since it was made for other data. `resources`, `max_failures`,
-    `epoch_timeout`, `out_of_memory` and `checkpoint_every` are as under `evaluate` where they are not set.
+    `data: null` is the sweep's data, for a table or another training. `training` inherits nothing from
+    `evaluate.training`, because that was made for other data. `resources`, `max_failures`, `epoch_timeout`,
+    `out_of_memory` and `checkpoint_every` are inherited from `evaluate` if they are not set.
     """
 
     name: str = Field(description="Name of the stage and of its folder.")
@@ -369,7 +360,7 @@ class TransferSettings(EvaluateSettings):
 
 
 class BudgetSettings(Settings):
-    """What a run may spend in all, over all its stages and drivers; null: no limit. See `runs.budget`."""
+    """What a run may use in all, over all its stages and drivers. See `runs.budget`."""
 
     gpu_hours: Hours | None = Field(
         None, gt=0, description="Most GPU hours that all stages may use together. `null`: no limit."

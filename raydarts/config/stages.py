@@ -1,4 +1,4 @@
-"""The retraining stages of a spec: what each takes over from `evaluate`, and what must hold between them."""
+"""The retraining stages of a spec: what each inherits from `evaluate`, and what must hold between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INHERITED = {"rungs": ("training", "max_skips", *_TRIALS), "transfer": _TRIALS}
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages after the search, and what all of a run may spend."""
+    """The stages after the search, and what the whole run may use."""
 
     evaluate: EvaluateSettings | None = None
     rungs: tuple[RungSettings, ...] = ()
@@ -33,7 +33,7 @@ class Stages:
     budget: BudgetSettings | None = None
 
     def chain(self) -> list[Stage[Any]]:
-        """The retraining stages in the order of work; their settings are `EvaluateSettings`."""
+        """Returns the retraining stages in the order of work. Their settings are `EvaluateSettings`."""
         return chain(self.rungs, self.evaluate, self.transfer, lambda settings: str(settings.name))
 
     def to_plain(self) -> dict[str, Any]:
@@ -46,15 +46,15 @@ class Stages:
 
 
 def data_of(stage: Stage[Any], data: DataSettings) -> DataSettings:
-    """What a stage is trained on: its own data, else the sweep's."""
+    """Returns the data of a stage: its own, else the sweep's."""
     data_here: DataSettings | None = getattr(stage.settings, "data", None)
     return data if data_here is None else data_here
 
 
 def inherit(root: Node) -> None:
-    """Lay `evaluate` under each rung and transfer, in place: `training` key by key, the rest as a whole.
+    """Puts `evaluate` below each rung and transfer, in place: `training` key by key, the rest as a whole.
 
-    A rung that reads a table trains nothing, and takes over no training.
+    A rung that reads a table trains nothing and inherits no training.
     """
     evaluate = root.value.get("evaluate")
     if evaluate is None or not isinstance(evaluate.value, dict):
@@ -77,7 +77,7 @@ def inherit(root: Node) -> None:
 
 
 def _trained_like(under: Node, here: Node) -> Node:
-    """A training laid over `evaluate`'s, key by key. One of another kind by name takes over nothing."""
+    """Merges a training onto `evaluate`'s, key by key. A training of another kind inherits nothing."""
     if not (isinstance(under.value, dict) and isinstance(here.value, dict)):
         return here
     names = [node.value["name"] for node in (here, under) if "name" in node.value]
@@ -91,7 +91,7 @@ Add = Callable[[str, str], None]
 
 
 def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
-    """What must hold between stages, data and the spaces searched; each problem is told to `add`."""
+    """Checks what must hold between stages, data and the searched spaces. Reports each problem to `add`."""
     if stages.rungs and stages.evaluate is None:
         add("rungs", "rungs narrow the field for evaluate, which is absent: add evaluate, or leave rungs out")
     names = [transfer.name for transfer in stages.transfer]
@@ -154,7 +154,7 @@ def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettin
 
 
 def check_inputs(stages: Stages, data: DataSettings, only: str | None, *, load: bool) -> list[str]:
-    """As `describe_data`. Raises `DataError`, too, where a table that a stage reads cannot be used."""
+    """Like `describe_data`. Also raises `DataError` if a table that a stage reads cannot be used."""
     for stage in stages.chain():
         if only in (None, stage.name) and stage.settings.table is not None:
             check_table(stage.settings.table)
@@ -162,10 +162,10 @@ def check_inputs(stages: Stages, data: DataSettings, only: str | None, *, load: 
 
 
 def describe_data(stages: Stages, data: DataSettings, only: str | None, *, load: bool) -> list[str]:
-    """What the data of all stages were found to hold, in lines. Raises `DataError` where they cannot be used.
+    """Returns what the data of all stages hold, in lines. Raises `DataError` if they cannot be used.
 
-    `load`: they are loaded once, before trials would, which downloads what is to be; otherwise they are looked at as
-    far as that is quick. `only`: the one stage that is run.
+    With `load` they are loaded once, before trials would load them, and downloaded if needed. Otherwise they are read
+    as far as that is quick. `only` is the one stage that runs.
     """
     wanted = [data] if only in (None, SEARCH) else []
     wanted += [data_of(stage, data) for stage in stages.chain() if only in (None, stage.name)]

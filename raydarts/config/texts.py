@@ -1,4 +1,4 @@
-"""Whether texts are long enough for the columns that they are to be cut into, told when the spec is read."""
+"""Checks whether texts are long enough for their columns, when the spec is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Add = Callable[[str, str], None]
 
 
 def check_search(data: DataSettings, drawn: Iterable[SearchSettings], add: Add, where: str = "data") -> None:
-    """The parts a search learns from and is measured on; nothing is checked of data that are not there yet."""
+    """Checks the parts that a search learns from and is measured on. Data that do not exist yet are not checked."""
     sizes: dict[tuple[str, str, int], TextSettings] = {}
     for settings in drawn:
         for part in ("weight", "alpha"):
@@ -29,7 +29,7 @@ def check_search(data: DataSettings, drawn: Iterable[SearchSettings], add: Add, 
 
 
 def check_training(data: DataSettings, training: Any, add: Add, where: str, path: str) -> None:
-    """The parts that a retraining learns from and is measured on; `path` is its place in the spec."""
+    """Checks the parts that a retraining learns from and is measured on. `path` is its place in the spec."""
     if isinstance(training, LanguageSettings):
         keys = {"search": "batch_size", "validation": "text.measured_columns", "test": "test_columns"}
         sizes = {(f"{path}.{keys[part]}", part, size): training.text for part, size in training.columns.items()}

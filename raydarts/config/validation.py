@@ -1,4 +1,4 @@
-"""Plain data against typed settings: every problem at once, in words, each with its file and line."""
+"""Checks plain data against typed settings. Reports all problems at once, in words, with file and line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _WANTED = {
 def check(
     model: type[Model], plain: Any, lines: Mapping[Path, Where], prefix: str, problems: list[Problem]
 ) -> Model | None:
-    """The settings, or None with `problems` added. `lines` are keyed by path within the section `prefix`."""
+    """Returns the settings, or None with `problems` added. `lines` are keyed by path within the section `prefix`."""
     try:
         return parse_strictly(model, plain)
     except ValidationError as error:
@@ -59,7 +59,7 @@ def check(
 
 
 def where_of(path: Path, lines: Mapping[Path, Where]) -> Where:
-    """The place of a path, or of the nearest thing above it."""
+    """Returns the place of a path, or of the nearest path above it."""
     for length in range(len(path), -1, -1):
         if path[:length] in lines:
             return lines[path[:length]]
@@ -67,7 +67,7 @@ def where_of(path: Path, lines: Mapping[Path, Where]) -> Where:
 
 
 def _unfold(error: ValidationError, prefix: Path) -> list[ErrorDetails]:
-    """Flat errors: a component's own errors come wrapped in one of the field that holds it."""
+    """Returns flat errors. A component's errors come wrapped in one of the field that holds it."""
     flat: list[ErrorDetails] = []
     for details in error.errors(include_url=False):
         loc = (*prefix, *details["loc"])
@@ -80,7 +80,7 @@ def _unfold(error: ValidationError, prefix: Path) -> list[ErrorDetails]:
 
 
 def _existing(loc: Path, plain: Any, kind: str) -> Path:
-    """`loc` without the tags pydantic adds for unions: only what leads somewhere in the data."""
+    """Returns `loc` without the tags that pydantic adds for unions: only what exists in the data."""
     path: list[str | int] = []
     for part in loc:
         known = (isinstance(plain, Mapping) and part in plain) or (
@@ -100,7 +100,7 @@ def _shown(value: Any) -> str:
 
 
 def _several(value: Any) -> str:
-    """What to write where a list stands in the place of one value."""
+    """Returns what to write if there is a list instead of one value."""
     if not isinstance(value, list) or not value or any(isinstance(item, list | dict) for item in value):
         return ""
     return f"; to try each of them write {{grid: {_shown(value)}}}"
@@ -131,7 +131,7 @@ def _words(details: ErrorDetails, model: type[BaseModel], plain: Any, path: Path
 
 
 def _join(messages: list[str]) -> str:
-    """Alternatives of a union as one sentence: must be 'lr' or a number, got 'fast'."""
+    """Joins the alternatives of a union in one sentence: must be 'lr' or a number, got 'fast'."""
     unique = list(dict.fromkeys(messages))
     if len(unique) > 1 and all(message.startswith("must be ") and ", got " in message for message in unique):
         wanted = [message.removeprefix("must be ").rsplit(", got ", 1)[0] for message in unique]
@@ -140,7 +140,7 @@ def _join(messages: list[str]) -> str:
 
 
 def _unknown_key(model: type[BaseModel], plain: Any, path: Path) -> str:
-    """Allowed keys, the nearest of them, and which other member of the family has the key."""
+    """Returns the allowed keys, the nearest of them, and which other member of the family has the key."""
     key = str(path[-1])
     shown = shortened(key)
     holder, family, name = _holder(model, plain, path[:-1])
@@ -156,7 +156,7 @@ def _unknown_key(model: type[BaseModel], plain: Any, path: Path) -> str:
 
 
 def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseModel], str | None, str]:
-    """The settings class at `path`, and the family and name of the component it belongs to."""
+    """Returns the settings class at `path`, with the family and name of its component."""
     family: str | None = None
     name = ""
     for part in path:

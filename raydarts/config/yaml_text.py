@@ -1,8 +1,8 @@
-"""YAML text to plain values that know their lines, with limits on what a text may ask of the parser.
+"""Reads YAML text into plain values that know their lines, with limits on what a text may ask of the parser.
 
-The parser is ruamel.yaml's for YAML 1.2: `1e-3` is a number, `on` a text, a key that stands twice an error. Two things
-are changed here. Tabs between values, and before comments and line feeds, are read as YAML allows them (ruamel refuses
-each); a tab as indentation stays an error. Every error has a line.
+The parser is ruamel.yaml's for YAML 1.2: `1e-3` is a number, `on` a text, a repeated key an error. Two things are
+changed here. Tabs between values, and before comments and line feeds, are read as YAML allows them. ruamel refuses
+each. A tab as indentation is still an error. Every error has a line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class YamlTextError(ValueError):
 
 
 class _Scanner(RoundTripScanner):
-    """Reads tabs as white space, but for those that begin a line."""
+    """Reads tabs as white space, except at the start of a line."""
 
     def scan_to_next_token(self) -> Any:
         self._skip_tabs()
@@ -68,7 +68,7 @@ class _Scanner(RoundTripScanner):
 
 
 class _Composer(Composer):
-    """Counts values as they are read, so that a text of too many is left at once."""
+    """Counts values while it reads them, so that it can stop at once in a text with too many."""
 
     _count = 0
 
@@ -81,7 +81,7 @@ class _Composer(Composer):
 
 
 class _Constructor(RoundTripConstructor):
-    """Gives a value that cannot be built (a date without a month 13, a number of 5,000 digits) its line."""
+    """Gives a line to a value that cannot be built (a date with month 13, a number of 5,000 digits)."""
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
@@ -96,7 +96,7 @@ class _Constructor(RoundTripConstructor):
 
 
 def load(text: str) -> Any:
-    """The value of a YAML text, as ruamel's containers that know their lines. Raises `YamlTextError`."""
+    """Returns the value of a YAML text, as ruamel's containers that know their lines. Raises `YamlTextError`."""
     if len(text) > LARGEST_TEXT:
         raise YamlTextError(f"has {len(text):,} characters; at most {LARGEST_TEXT:,} are read")
     text = "\n".join(_without_tabs_at_the_ends(line) for line in text.split("\n"))
@@ -120,7 +120,7 @@ def load(text: str) -> Any:
 
 
 def _without_tabs_at_the_ends(line: str) -> str:
-    """A line without tabs after its value, and without tabs before a comment that stands alone."""
+    """Returns a line without tabs after its value, and without tabs before a comment of its own."""
     if "\t" not in line:
         return line
     line = line.rstrip(" \t\r")

@@ -12,9 +12,9 @@ from raydarts.streams import WHOLE, Share
 def crop_and_flip(
     images: Tensor, settings: AugmentSettings, generator: torch.Generator, share: Share = WHOLE
 ) -> Tensor:
-    """Random crop out of the zero-padded image, then a flip with probability 1/2; NHWC in and out.
+    """Takes a random crop of the zero-padded image, then mirrors it with probability 1/2. NHWC in and out.
 
-    `images` are the `share` of a batch, for all of which is drawn.
+    `images` are the `share` of a batch. Random numbers are drawn for the whole batch.
     """
     count, height, width, channels = images.shape
     drawn = share.whole(count)
@@ -37,9 +37,10 @@ def crop_and_flip(
 
 
 def cut_out_(values: Tensor, length: int, probability: float, generator: torch.Generator, share: Share = WHOLE) -> None:
-    """Zeros, in place, in a square centred on a uniformly drawn pixel, clipped at the border (DeVries, Taylor 2017).
+    """Sets a square to zero, in place. Its centre is a uniformly drawn pixel. The border clips it (DeVries, Taylor
+    2017).
 
-    `values` NHWC, contiguous, floating, the `share` of a batch. At length or probability 0 nothing is drawn.
+    `values` is NHWC, contiguous and floating: the `share` of a batch. At length or probability 0 nothing is drawn.
     """
     if length == 0 or probability == 0:
         return

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of raydarts: labelled images, in memory or as files to read from, or texts."""
+"""What the rest of raydarts knows of a data set: labelled images, in memory or in files, or texts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from raydarts.tasks import Classification
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Images as they lie in memory, before any split.
+    """Images in memory, before any split.
 
-    `train_images`, `test_images`: uint8 `(n, height, width, channels)`; labels: int64 `(n,)`, values
-    `0..num_classes-1`. `mean`, `std`: per channel, of pixels scaled to [0, 1], from the training
-    images alone. `classes`: their names (empty: their numbers). `notes`: what a user should know of how the data
-    were read, a line each. `files`: where the images came from, if from files.
+    - `train_images`, `test_images`: uint8 `(n, height, width, channels)`.
+    - `train_labels`, `test_labels`: int64 `(n,)`, values `0..num_classes-1`.
+    - `mean`, `std`: for each channel, of pixels scaled to [0, 1], from the training images only.
+    - `classes`: their names. Empty means their numbers.
+    - `notes`: what a user should know about how the data were read, one line each.
+    - `files`: the files that the images came from, if any.
     """
 
     name: str
@@ -50,7 +52,7 @@ class ImageArrays:
         notes: tuple[str, ...] = (),
         files: ImageFiles | None = None,
     ) -> ImageArrays:
-        """With mean and standard deviation taken from the training images."""
+        """Builds it with mean and standard deviation of the training images."""
         # One channel at a time: a float copy of all of CIFAR-10 would take a gigabyte.
         channels = [train_images[..., channel].astype(np.float32) / 255 for channel in range(train_images.shape[-1])]
         mean = tuple(float(channel.mean(dtype=np.float64)) for channel in channels)
@@ -80,7 +82,7 @@ class ImageArrays:
         return Classification(self.image_shape, self.num_classes)
 
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> ImageArrays:
-        """The same images with these statistics; None keeps those it has."""
+        """Returns the same images with these statistics. None keeps the present ones."""
         return replace(self, mean=mean or self.mean, std=std or self.std)
 
 
@@ -94,13 +96,13 @@ Source = ImageSource | TextTokens
 
 
 class Dataset(Member):
-    """A data set that can be chosen by name (family `dataset`). `KIND`: what it consists of, `image` or `text`."""
+    """A data set that can be chosen by name (family `dataset`). `KIND` is `image` or `text`."""
 
     KIND: ClassVar[str] = "image"
 
     @abstractmethod
     def load(self) -> Source:
-        """Read it into memory, or list its files. Raises `DataError`, naming file and remedy, where it cannot."""
+        """Reads it into memory, or lists its files. Raises `DataError` with the file and what to do if it cannot."""
 
     @property
     def at_hand(self) -> bool:
@@ -108,8 +110,11 @@ class Dataset(Member):
         return True
 
     def check(self) -> None:
-        """Raise `DataError` where `load` is bound to fail, as far as that costs seconds: a missing file or folder."""
+        """Raises `DataError` if `load` must fail, for example for a missing file. It takes seconds at most."""
 
     def preview(self) -> Source | None:
-        """What `load` gives, or the list of its files, where that takes seconds and no download; else None."""
+        """Returns what `load` returns, or the list of its files, or None.
+
+        None means that this would take longer than seconds, or a download.
+        """
         return None

@@ -1,4 +1,4 @@
-"""Batches of one part of a split: uint8 images, augmented on the device a batch at a time."""
+"""Batches of one part of a split: uint8 images, augmented on the device one batch at a time."""
 
 from __future__ import annotations
 
@@ -26,56 +26,56 @@ Sliceable = TypeVar("Sliceable", Tensor, range)
 
 
 def in_slices(values: Sliceable, size: int) -> Iterator[Sliceable]:
-    """`values`, `size` at a time."""
+    """Yields `values` in slices of `size`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
 
 class Batches(ABC):
-    """One part of a split. All draws come from the generators given, which live on the device."""
+    """One part of a split. All draws come from the given generators, which live on the device."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Images or tokens."""
+        """Returns the number of images or tokens."""
 
     @abstractmethod
     def epoch(self, batch_size: int, order: torch.Generator, augment: torch.Generator) -> Iterator[Batch]:
-        """One pass to learn from."""
+        """Yields one pass for learning."""
 
     @abstractmethod
     def sequential(self, batch_size: int) -> Iterator[Batch]:
-        """Everything once, in order, as it is."""
+        """Yields everything once, in order, unchanged."""
 
     @abstractmethod
     def measured_size(self, batch_size: int) -> int:
-        """The batch size for `sequential` when nothing is learned, where one learns from `batch_size`."""
+        """Returns the batch size for `sequential` when nothing is learned, if learning uses `batch_size`."""
 
     @abstractmethod
     def batch_statistics_size(self, batch_size: int) -> int | None:
-        """As `measured_size`, where batch norms take each batch's own statistics: no batch may be of a few rows.
+        """Returns `measured_size` for batch norms that use each batch's statistics. No batch may have only a few rows.
 
-        None: such statistics are worth less than running ones, whatever arch weights those were gathered under.
+        None means that such statistics are worth less than running ones, whatever arch weights those belong to.
         """
 
     @abstractmethod
     def require(self, batch_size: int) -> None:
-        """Raise `DataError` where no batch of this size can be had."""
+        """Raises `DataError` if no batch of this size can be made."""
 
     @abstractmethod
     def carry(self, memory: Tensor | None) -> None:
-        """The network's hidden state after the batch last given: the next batch of the pass begins with it."""
+        """Receives the network's hidden state after the last batch. The next batch of the pass starts with it."""
 
     def cut_out(self, share: float, probability: float) -> None:
-        """From the next pass on a square whose side is `share` of an image's shorter one is set to 0."""
+        """From the next pass on, sets a square to 0 whose side is `share` of an image's shorter side."""
         raise InputError("cutout is for images, and these data are none")
 
 
 class PreparedImages(Batches):
     """Images of a part, normalised and augmented.
 
-    Equal generators give equal batches to the last bit, and where a pass leaves the generators depends on
-    the number of images and of batches taken alone. `cutout`, (length in pixels, probability), starts as the
-    settings' and may be set before an epoch, so that a remedy can ramp it; at 0 nothing is drawn for it.
+    Equal generators give the same bits. The state of the generators after a pass depends only on the number of images
+    and of batches taken. `cutout`, (length in pixels, probability), starts with the settings' values. It may be set
+    before an epoch, so that a remedy can ramp it. At 0 nothing is drawn for it.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class PreparedImages(Batches):
         return 4 * batch_size
 
     def batch_statistics_size(self, batch_size: int) -> int:
-        """As many batches as otherwise, of equal sizes but for rounding."""
+        """As many batches as otherwise. Their sizes differ by rounding only."""
         batches = -(-len(self) // self.measured_size(batch_size))
         return -(-len(self) // max(1, batches))
 
     def require(self, batch_size: int) -> None:
-        """A part smaller than a batch is one batch of all of it."""
+        """A part smaller than a batch is one batch with all of it."""
 
     def carry(self, memory: Tensor | None) -> None:
         """A network of images has no hidden state."""
@@ -124,10 +124,10 @@ class PreparedImages(Batches):
         drop_last: bool = True,
         share: Share = WHOLE,
     ) -> Iterator[Batch]:
-        """One shuffled, augmented pass. A part smaller than a batch is one batch of all of it.
+        """Yields one shuffled, augmented pass. A part smaller than a batch is one batch with all of it.
 
-        `drop_last` leaves an incomplete last batch out. Of each batch the rows of `share` are given, which must
-        divide it.
+        `drop_last` leaves out an incomplete last batch. Of each batch the rows of `share` are returned. `share` must
+        divide the batch.
         """
         size = min(batch_size, len(self))
         chosen = list(in_slices(torch.randperm(len(self), generator=order, device=self.device), max(size, 1)))
@@ -137,21 +137,21 @@ class PreparedImages(Batches):
             yield Batch(self._augmented(images, augment, share), self.targets[share.of(numbers)])
 
     def sequential(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
-        """Every image once, in order, as it is; of a share only its batches, every `share.size`-th."""
+        """Yields every image once, in order, unchanged. A share gets only every `share.size`-th batch."""
         places = list(in_slices(range(len(self)), batch_size))[share.rank :: share.size]
         for images, place in zip(self._images_in_order(places), places, strict=True):
             yield Batch(self._as_inputs(self._normalised(images)), self.targets[place.start : place.stop])
 
     @abstractmethod
     def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
-        """The share of a batch for each of `chosen` (positions in the part), uint8 NHWC.
+        """Yields the share of a batch for each of `chosen` (positions in the part), uint8 NHWC.
 
-        Random windows where they are asked for, drawn for whole batches.
+        If random windows are on, they are drawn for whole batches.
         """
 
     @abstractmethod
     def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
-        """The images at these positions in the part, a batch each, uint8 NHWC."""
+        """Yields the images at these positions in the part, one batch each, uint8 NHWC."""
 
     def _augmented(self, images: Tensor, generator: torch.Generator, share: Share) -> Tensor:
         settings = self.augment
@@ -174,7 +174,7 @@ class PreparedImages(Batches):
 
 
 class ImageBatches(PreparedImages):
-    """A part of arrays in memory: uint8 on the device."""
+    """A part of arrays in memory, as uint8 on the device."""
 
     def __init__(
         self, splits: Splits, part: str, device: torch.device | str, dtype: torch.dtype, augment: AugmentSettings | None

@@ -10,8 +10,7 @@ FOLDER = "cifar-10-batches-py"
 class Cifar10(Downloaded):
     """CIFAR-10: 50,000 training and 10,000 test colour images of 32x32 pixels, 10 classes.
 
-    `root` is the folder that holds (or will hold) `cifar-10-batches-py`; torchvision checks the files
-    against their known MD5 sums before it reads them.
+    `root` is the folder of `cifar-10-batches-py`. torchvision checks the files' MD5 sums before it reads them.
     """
 
     NAME = "cifar10"

@@ -10,8 +10,7 @@ FOLDER = "cifar-100-python"
 class Cifar100(Downloaded):
     """CIFAR-100: 50,000 training and 10,000 test colour images of 32x32 pixels, 100 (fine) classes.
 
-    `root` is the folder that holds (or will hold) `cifar-100-python`; torchvision checks the files
-    against their known MD5 sums before it reads them.
+    `root` is the folder of `cifar-100-python`. torchvision checks the files' MD5 sums before it reads them.
     """
 
     NAME = "cifar100"

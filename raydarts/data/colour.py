@@ -1,4 +1,4 @@
-"""Random changes of brightness, contrast, saturation and hue, image by image, on the device."""
+"""Random changes of brightness, contrast, saturation and hue for each image, on the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LUMA = (0.2989, 0.587, 0.114)
 
 
 def require_colours(jitter: ColourJitter, name: str, channels: int) -> None:
-    """`DataError` where images of so many channels have nothing that this jitter could change."""
+    """Raises `DataError` if images with this many channels have nothing that this jitter could change."""
     asked = jitter.strengths
     if channels not in (1, 3) and asked:
         raise DataError(f"augment.colour_jitter: {name}'s images have {channels} channels; it needs 1 or 3")
@@ -25,9 +25,9 @@ def require_colours(jitter: ColourJitter, name: str, channels: int) -> None:
 
 
 def jittered(values: Tensor, jitter: ColourJitter, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
-    """`values` NHWC in [0, 255], the `share` of a batch, changed by what `jitter` asks for.
+    """Returns the images changed by what `jitter` asks for. The order of the changes is drawn for each image.
 
-    The order of the changes is drawn for each image.
+    `values` is NHWC in [0, 255]: the `share` of a batch.
     """
     asked = jitter.strengths
     if not asked:
@@ -67,22 +67,22 @@ def _grey(values: Tensor) -> Tensor:
 
 
 def brightness(values: Tensor, factor: Tensor) -> Tensor:
-    """Times `factor` `(n, 1, 1, 1)`."""
+    """Multiplies by `factor` `(n, 1, 1, 1)`."""
     return _blended(values, 0.0, factor)
 
 
 def contrast(values: Tensor, factor: Tensor) -> Tensor:
-    """Away from (or, below 1, towards) the image's mean grey."""
+    """Moves away from the image's mean grey (factor below 1: towards it)."""
     return _blended(values, _grey(values).mean((1, 2, 3), keepdim=True), factor)
 
 
 def saturation(values: Tensor, factor: Tensor) -> Tensor:
-    """Away from (or, below 1, towards) each pixel's grey."""
+    """Moves away from each pixel's grey (factor below 1: towards it)."""
     return _blended(values, _grey(values), factor)
 
 
 def hue(values: Tensor, turn: Tensor) -> Tensor:
-    """Turned by `turn` of a full circle, value and saturation (HSV) kept."""
+    """Turns the hue by `turn` of a full circle. Value and saturation (HSV) stay."""
     red, green, blue = values.unbind(3)
     value = values.amax(3)
     chroma = value - values.amin(3)

@@ -1,4 +1,4 @@
-"""What a data set was found to hold, in lines for people: told once, before anything is trained."""
+"""Describes what a data set holds, in lines for people, once before training."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _MOST_BYTES = 4e9
 
 
 def described(settings: DataSettings, *, load: bool) -> list[str]:
-    """What the data set holds, the first line by its name. Raises `DataError` where it cannot be used.
+    """Returns what the data set holds. The first line starts with its name. Raises `DataError` if it cannot be used.
 
-    `load`: it is loaded and kept, as trials do it. Otherwise only what takes seconds and no download is read.
+    With `load` the data are loaded and kept, as in trials. Otherwise only what takes seconds and no download is read.
     """
     splits: AnySplits | None
     if load:
@@ -51,7 +51,7 @@ def described(settings: DataSettings, *, load: bool) -> list[str]:
 
 
 def _idle(settings: DataSettings, splits: AnySplits) -> Iterator[str]:
-    """What of the settings does nothing with these data."""
+    """Returns which settings do nothing with these data."""
     is_text = isinstance(splits, TextSplits)
     there = len(splits.source.train) if isinstance(splits, TextSplits) else len(splits.source.train_labels)
     if settings.limit is not None and settings.limit >= there:
@@ -60,7 +60,7 @@ def _idle(settings: DataSettings, splits: AnySplits) -> Iterator[str]:
 
 
 def _smaller(settings: DataSettings) -> str:
-    """How the data take less of the memory."""
+    """Returns how the data take less memory."""
     return "data.dataset.stream: true" if hasattr(settings.dataset.settings, "stream") else "fewer data"
 
 
@@ -116,7 +116,7 @@ def _labels(source: ImageSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _absent(labels: NDArray[np.int64], source: ImageSource) -> str:
-    """The classes that none of these labels is, or an empty string."""
+    """Returns the classes that have none of these labels, or an empty text."""
     names = _names(source)
     absent = np.flatnonzero(np.bincount(labels, minlength=source.num_classes) == 0)
     more = f", ... ({len(absent)} classes in all)" if len(absent) > _NAMED else ""
@@ -124,7 +124,7 @@ def _absent(labels: NDArray[np.int64], source: ImageSource) -> str:
 
 
 def _of_files(files: ImageFiles) -> Iterator[str]:
-    """What the files say of themselves: some thousand of them, evenly chosen, are looked into."""
+    """Returns what some thousand files, evenly chosen, say of themselves."""
     whole = np.concatenate([files.train_files, files.test_files])
     step = -(-len(whole) // _HEADS)
     seen = [head_of(path_of(files.root, file)) for file in whole[::step]]
@@ -157,9 +157,9 @@ def _seen(head: Head, as_seen: bool) -> tuple[str, ...]:
 
 
 def _oddities(source: ImageArrays) -> Iterator[str]:
-    """What is hardly meant: images of one colour, the same image under two labels or in both parts.
+    """Returns what is probably a mistake: images of one colour, equal images with two labels or in both parts.
 
-    Raises `DataError` where all training images are the same.
+    Raises `DataError` if all training images are the same.
     """
     if all(np.array_equal(image, source.train_images[0]) for image in source.train_images):
         raise DataError(
@@ -219,7 +219,7 @@ def _unknown(source: TextTokens, parts: dict[str, Tokens]) -> Iterator[str]:
 
 
 def _holds(text: Tokens, part: Tokens) -> bool:
-    """Whether `part` is a stretch of `text`."""
+    """Returns whether `part` is a part of `text`."""
     if len(part) > len(text):
         return False
     starts = np.flatnonzero(text[: len(text) - len(part) + 1] == part[0])

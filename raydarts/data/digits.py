@@ -1,4 +1,4 @@
-"""scikit-learn's digits: the embedded default, no download."""
+"""scikit-learn's digits: the built-in default without a download."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SPLIT = Path(__file__).with_name("digits_split.npy")
 class Digits(Dataset):
     """Handwritten digits that scikit-learn ships: 1,797 grey images of 8x8 pixels, 10 classes.
 
-    scikit-learn has no test split of them. Ours is a fifth of the images (360), stratified by class. It was drawn once
-    with scikit-learn's `train_test_split` (seed 20180624) and is kept in a file, so that no version of scikit-learn
+    scikit-learn has no test split. Ours is a fifth of the images (360), stratified by class. It was drawn once with
+    scikit-learn's `train_test_split` (seed 20180624) and is stored in a file, so that no version of scikit-learn
     changes it. Values 0..16 become 0..240.
     """
 
@@ -38,7 +38,9 @@ class Digits(Dataset):
 
 
 def _file() -> Path:
-    """The table that `load_digits` reads. scikit-learn itself is not imported: that takes a second in every process."""
+    """Returns the table that `load_digits` reads. It does not import scikit-learn, which takes a second in every
+    process.
+    """
     package = find_spec("sklearn")
     places = [] if package is None else list(package.submodule_search_locations or ())
     files = [Path(place) / "datasets" / "data" / "digits.csv.gz" for place in places]

@@ -1,4 +1,4 @@
-"""What data sets that torchvision downloads have in common."""
+"""What data sets that torchvision downloads share."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 class Downloaded(Dataset):
-    """Base of data sets that torchvision reads from `root`, and puts there if asked to.
+    """Base of data sets that torchvision reads from `root`. It downloads them if asked to.
 
-    torchvision compares each file with its known MD5 sum before it reads it. Files that are there are
-    read where they are; only one process at a time downloads to a folder.
+    torchvision compares each file with its MD5 sum before it reads it. Existing files are read where they are. Only one
+    process at a time downloads to a folder.
     """
 
     TITLE: ClassVar[str]
@@ -42,11 +42,11 @@ class Downloaded(Dataset):
     @property
     @abstractmethod
     def needed(self) -> tuple[str, ...]:
-        """Files or folders below `root` that `read` wants."""
+        """Returns the files or folders below `root` that `read` needs."""
 
     @abstractmethod
     def read(self, root: str, download: bool) -> tuple[Part, Part]:
-        """Training and test part. Raises what torchvision raises."""
+        """Returns training and test part. Raises what torchvision raises."""
 
     def check(self) -> None:
         root = Path(self.settings.root)
@@ -78,7 +78,7 @@ class Downloaded(Dataset):
 
 @contextmanager
 def one_at_a_time(root: Path) -> Iterator[None]:
-    """Two workers that download to one folder at once would tear each other's files."""
+    """Lets one process at a time download to a folder. Two would damage each other's files."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".download.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -86,6 +86,6 @@ def one_at_a_time(root: Path) -> Iterator[None]:
 
 
 def cifar(dataset: Any, root: str, download: bool) -> tuple[Part, Part]:
-    """Both parts of torchvision's CIFAR10 or CIFAR100."""
+    """Returns both parts of torchvision's CIFAR10 or CIFAR100."""
     train, test = (dataset(root, train=train, download=download) for train in (True, False))
     return ((train.data, np.asarray(train.targets, np.int64)), (test.data, np.asarray(test.targets, np.int64)))

@@ -1,4 +1,4 @@
-"""Images that stay in their files: what is listed, how one is read, and statistics of them all."""
+"""Images that stay in their files: the list of files, reading one, and statistics of all."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class View:
-    """How a file becomes a square: the shorter side is resized to `resize`, then `size` are cut out of the middle.
+    """How a file becomes a square: the shorter side is resized to `resize`, then `size` pixels are cut out of the
+    middle.
 
-    `as_seen`: first it is turned as its EXIF orientation says, and transparent parts are laid over white, as viewers
-    show it. Otherwise pixels are taken as they are stored, as torchvision does.
+    With `as_seen` the image is first turned as its EXIF orientation says, and transparent parts are laid over white, as
+    viewers show it. Otherwise pixels are used as they are stored, as torchvision does.
     """
 
     resize: int
@@ -52,10 +53,11 @@ class View:
 class ImageFiles:
     """Images that are read when they are needed, as RGB.
 
-    `train_files`, `test_files`: paths below `root`, encoded (`os.fsencode`), in the order of the labels,
-    int64 `(n,)`. `workers` processes read for each part that is being passed over (0: the caller reads
-    itself). `given_mean` and `given_std` spare the pass over all training images that computes them. `classes`,
-    `notes`: as of `ImageArrays`.
+    - `train_files`, `test_files`: paths below `root`, encoded (`os.fsencode`), in the order of the labels, which are
+      int64 `(n,)`.
+    - `workers`: processes that read for each part in use. 0 means that the caller reads.
+    - `given_mean`, `given_std`: statistics that make the pass over all training images unnecessary.
+    - `classes`, `notes`: as in `ImageArrays`.
     """
 
     name: str
@@ -92,12 +94,12 @@ class ImageFiles:
         return self.given_std or self._computed[1]
 
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> ImageFiles:
-        """The same files with these statistics; None keeps those it has, or leaves them to be computed."""
+        """Returns the same files with these statistics. None keeps the present ones, or computes them."""
         return replace(self, given_mean=mean or self.given_mean, given_std=std or self.given_std)
 
     @cached_property
     def _computed(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of all training images as they are viewed. Sums of whole numbers: exact."""
+        """Returns mean and standard deviation of all training images. Whole numbers are summed, so it is exact."""
         total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
         for image in read_all(self.root, self.train_files, self.view, self.workers):
             values = image.reshape(-1, 3).astype(np.int64)
@@ -111,10 +113,10 @@ class ImageFiles:
 def read(
     path: str, view: View, area: tuple[float, float] | None = None, generator: torch.Generator | None = None
 ) -> NDArray[np.uint8]:
-    """One image, uint8 `(size, size, 3)`; with `area` a random window of the file instead of its middle.
+    """Returns one image, uint8 `(size, size, 3)`. With `area` it is a random window of the file instead of its middle.
 
-    Resized bilinearly with antialiasing, as torchvision's transforms do. Raises `DataError` that names the
-    file where it is absent, truncated or no image.
+    Resizes bilinearly with antialiasing, as torchvision's transforms do. Raises `DataError` with the file's name if it
+    is missing, truncated or no image.
     """
     image = _decoded(path, view.as_seen)
     if area is None:
@@ -127,7 +129,7 @@ def read(
 
 
 def _decoded(path: str, as_seen: bool) -> Image.Image:
-    """The whole image as RGB; of several frames the first. Raises `DataError`."""
+    """Returns the whole image as RGB, of several frames the first. Raises `DataError`."""
     try:
         with Image.open(path) as file:
             if _is_deep(file):
@@ -146,7 +148,7 @@ def _decoded(path: str, as_seen: bool) -> Image.Image:
 
 
 def _is_deep(file: Image.Image) -> bool:
-    """Whether Pillow has no 8-bit form of the pixels: it would cut values off at 255."""
+    """Returns whether Pillow has no 8-bit form of the pixels. It would cut values off at 255."""
     return file.mode.startswith(("I", "F"))
 
 
@@ -154,7 +156,8 @@ def _is_deep(file: Image.Image) -> bool:
 class Head:
     """What a file says of its image before it is decoded.
 
-    `turned`: its EXIF orientation is not upright. `deep`: its pixels have more than 8 bits, which `read` refuses.
+    - `turned`: its EXIF orientation is not upright.
+    - `deep`: its pixels have more than 8 bits. `read` refuses those.
     """
 
     width: int
@@ -166,7 +169,7 @@ class Head:
 
 
 def head_of(path: str) -> Head | None:
-    """None where the file cannot be read, which is told when its image is needed."""
+    """Returns None if the file cannot be read. The error comes when its image is needed."""
     try:
         with Image.open(path) as file:
             frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))  # MPO: a photo and its preview
@@ -177,13 +180,13 @@ def head_of(path: str) -> Head | None:
 
 
 def _on_white(file: Image.Image) -> Image.Image:
-    """Transparent parts of a file often hold black, or anything; nobody has ever seen that."""
+    """Lays the image over white. Transparent parts often hold black or anything, which nobody has ever seen."""
     image = file.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _orientation(file: Image.Image) -> int:
-    """1 (upright) where the file says nothing, or nothing that can be read."""
+    """Returns the EXIF orientation, or 1 (upright) if the file has none that can be read."""
     try:
         return int(file.getexif().get(_ORIENTATION, 1))
     except Exception:  # the pixels are whole, whatever is in the EXIF block
@@ -204,7 +207,10 @@ def _middle(image: Image.Image, view: View, path: str) -> Image.Image:
 
 
 def read_all(root: str, files: NDArray[np.bytes_], view: View, threads: int) -> Iterator[NDArray[np.uint8]]:
-    """Every file in order. Goes on over files that cannot be read, to name several in one `DataError`."""
+    """Returns every file's image in order.
+
+    Raises one `DataError` with several names if files cannot be read.
+    """
     problems: list[str] = []
     with ThreadPoolExecutor(max(1, min(threads, usable_cpus()))) as pool:
         for start in range(0, len(files), _AT_ONCE):
@@ -221,7 +227,7 @@ def read_all(root: str, files: NDArray[np.bytes_], view: View, threads: int) -> 
 
 
 def path_of(root: str, file: bytes) -> str:
-    """Where a listed file lies."""
+    """Returns the path of a listed file."""
     return str(Path(root) / os.fsdecode(file))
 
 
@@ -233,7 +239,7 @@ def _read_or_say(path: str, view: View) -> NDArray[np.uint8] | str:
 
 
 def listed(problems: Iterable[str]) -> str:
-    """The problems, a line each, the first ten of them."""
+    """Returns the first ten problems, one line each."""
     lines = list(problems)
     more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     return "\n".join([*lines[:_NAMED], *more])

@@ -1,4 +1,4 @@
-"""What lies in folders of images, a folder a class."""
+"""Folders of images, one folder for each class."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from raydarts.errors import DataError
 
 @dataclass(frozen=True)
 class Listing:
-    """`classes` in alphabetical order; each part's files (encoded paths below the root) and labels, sorted by path.
+    """The files of both parts. `classes` are in alphabetical order.
 
-    `notes`: what was passed over, and what may be meant otherwise, a line each.
+    Each part has files (encoded paths below the root) and labels, sorted by path. `notes` says what was skipped and
+    what may be a mistake, one line each.
     """
 
     classes: tuple[str, ...]
@@ -33,7 +34,7 @@ class Listing:
 
 
 def require_folders(root: Path, *parts: str) -> None:
-    """`DataError` that names the folders below `root` that are not there, and the layout."""
+    """Raises `DataError` with the missing folders below `root` and the layout."""
     missing = [str(root / part) for part in parts if not is_folder(root / part)]
     if missing:
         try:
@@ -47,10 +48,10 @@ def require_folders(root: Path, *parts: str) -> None:
 
 
 def list_folders(root: Path, train: str, test: str) -> Listing:
-    """The images of both parts. Raises one `DataError` with everything that is wrong with the folders.
+    """Returns the images of both parts. Raises one `DataError` with everything that is wrong with the folders.
 
-    Links to files and folders are followed. Names that begin with a dot and files that are no images by their names
-    are passed over, with a note.
+    Links to files and folders are followed. Names that start with a dot and files that are no images by their names are
+    skipped, with a note.
     """
     require_folders(root, train, test)
     walks = {part: Walk(root, part) for part in (train, test)}
@@ -101,7 +102,7 @@ def _unread(root: Path, *parts: str) -> Iterator[str]:
 
 
 def _shared(train: Walk, test: Walk) -> Iterator[str]:
-    """Test images that are training images by a link."""
+    """Returns test images that are training images by a link."""
     if shared := test.count_shared_with(train):
         yield (
             f"{test.folder}: {shared:,} of its {sum(map(len, test.images.values())):,} files are files of "

@@ -1,4 +1,4 @@
-"""Images of one's own in folders, a folder a class."""
+"""Your own images in folders, one folder for each class."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from raydarts.units import Pixels, Processes
 class ImageFolder(Dataset):
     """Image files in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/), as RGB squares.
 
-    Images are taken as viewers show them: turned as their EXIF orientation says, transparent parts on white, of
-    several frames the first. The shorter side is resized to `size` and the middle square taken. They are kept in
-    memory as uint8; with `stream` they are read while training instead, by `workers` processes for each part read
-    at a time (into memory: `workers` threads). Random windows are then cut out of the whole file, not the square.
+    Images look as in a viewer: turned as their EXIF orientation says, with transparent parts on white, and the first of
+    several frames. The shorter side is resized to `size` and the middle square is used. Images are kept in memory as
+    uint8. With `stream` they are read while training, by `workers` processes for each part that is read at a time.
+    Random windows are then cut out of the whole file, not of the square. Without `stream`, `workers` threads read the
+    files.
     """
 
     NAME = "image_folder"
@@ -45,7 +46,7 @@ class ImageFolder(Dataset):
 
     @property
     def _test(self) -> str:
-        """`test`, or `val` where only that is there."""
+        """Returns `test`, or `val` if only that exists."""
         root = Path(self.settings.root)
         return "val" if is_folder(root / "val") and not is_folder(root / "test") else "test"
 
@@ -68,7 +69,7 @@ class ImageFolder(Dataset):
         )
 
     def preview(self) -> ImageFiles:
-        """The files; none is opened."""
+        """Returns the list of files. None is opened."""
         root = Path(self.settings.root)
         listing = list_folders(root, "train", self._test)
         return ImageFiles(
@@ -86,7 +87,7 @@ class ImageFolder(Dataset):
         )
 
     def _require_memory(self, files: ImageFiles) -> None:
-        """Twice the pixels, for a part of a split is a copy."""
+        """Requires memory for twice the pixels, because a part of a split is a copy."""
         needed = 2 * 3 * self.settings.size**2 * (len(files.train_files) + len(files.test_files))
         free = psutil.virtual_memory().available
         if needed > free:

@@ -19,14 +19,13 @@ STD = (0.229, 0.224, 0.225)
 
 
 class ImageNet(Dataset):
-    """ImageNet (ILSVRC 2012): ROOT/train/CLASS/ and ROOT/val/CLASS/; `val` is the test part.
+    """ImageNet (ILSVRC 2012): ROOT/train/CLASS/ and ROOT/val/CLASS/. `val` is the test part.
 
-    Images are streamed: `workers` processes decode for each part read at a time (a search reads two).
-    Without random windows an image's shorter side is resized to `resize` and `size` x `size` pixels are
-    taken out of the middle, the authors' evaluation. Normalised by the mean (.485, .456, .406) and
-    standard deviation (.229, .224, .225) of the authors' code, train_imagenet.py, unless `data.mean` and
-    `data.std` are given. Pixels are taken as they are stored, without EXIF rotation, as in the authors' code.
-    `classes` is how many folders there must be (`null`: any number).
+    Images are streamed: `workers` processes decode for each part that is read at a time. A search reads two parts.
+    Without random windows an image's shorter side is resized to `resize`, and `size` x `size` pixels are cut out of the
+    middle, as in the authors' evaluation. Images are normalised by the mean (.485, .456, .406) and standard deviation
+    (.229, .224, .225) of the authors' code, train_imagenet.py, unless `data.mean` and `data.std` are set. Pixels are
+    used as they are stored, without EXIF rotation, as in the authors' code.
     """
 
     NAME = "imagenet"

@@ -1,4 +1,4 @@
-"""Labels of arrays as class numbers 0, 1, 2, ..., whatever whole numbers stand for the classes."""
+"""Labels of arrays as class numbers 0, 1, 2, .... Any whole numbers may stand for the classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class Classes:
-    """`values`: the label of each class, ascending; the labels of both parts as places among them, int64 `(n,)`."""
+    """`values` holds the label of each class, ascending. The labels of both parts are positions in it, int64 `(n,)`."""
 
     values: tuple[int, ...]
     train: NDArray[np.int64]
@@ -22,7 +22,9 @@ class Classes:
 
 
 def flat_labels(array: NDArray[np.generic], key: str, count: int) -> NDArray[np.generic]:
-    """Whole numbers `(count,)`; an axis of length 1 is dropped. Raises `DataError` that says what it is instead."""
+    """Returns whole numbers `(count,)`. An axis of length 1 is dropped. Raises `DataError` that says what it is
+    instead.
+    """
     what = f"{key} must be {count} whole numbers, one an image, not {array.dtype} of shape {array.shape}"
     if array.shape not in {(count,), (count, 1), (1, count)}:
         raise DataError(f"{what}{_several(array, key, count)}")
@@ -44,7 +46,7 @@ def _several(array: NDArray[np.generic], key: str, count: int) -> str:
 
 
 def classes_of(train: NDArray[np.generic], test: NDArray[np.generic]) -> Classes:
-    """The distinct training labels are the classes. Raises `DataError` with all that cannot be meant."""
+    """Makes the distinct training labels the classes. Raises `DataError` with everything that makes no sense."""
     problems: list[str] = []
     for key, labels in (("train_labels", train), ("test_labels", test)):
         low, high = int(labels.min()), int(labels.max())

@@ -1,4 +1,4 @@
-"""Images of one's own, as arrays in an .npz file."""
+"""Your own images, as arrays in an .npz file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class _Contents:
-    """A sound file: the headers of its four arrays, and the classes that its labels name."""
+    """A valid file: the headers of its four arrays, and the classes that its labels name."""
 
     wanted: dict[str, Header]
     others: tuple[str, ...]
@@ -31,10 +31,10 @@ class _Contents:
 
 
 class Npz(Dataset):
-    """An .npz file with train_images, train_labels, test_images, test_labels; images uint8, NHWC (or NHW).
+    """An .npz file with train_images, train_labels, test_images, test_labels. Images are uint8, NHWC (or NHW).
 
-    Labels are whole numbers from 0. The distinct ones of train_labels are the classes, in ascending order; gaps
-    between them are no classes. test_labels may hold no other.
+    Labels are whole numbers from 0. The distinct train_labels are the classes, in ascending order. Gaps between them
+    are no classes. test_labels may have no others.
     """
 
     NAME = "npz"
@@ -46,11 +46,11 @@ class Npz(Dataset):
         )
 
     def check(self) -> None:
-        """Reads the labels, and of the images their headers alone."""
+        """Reads the labels and the headers of the images."""
         self._contents()
 
     def preview(self) -> ImageArrays | None:
-        """As `load`, of a file whose arrays are quickly read."""
+        """Returns what `load` returns if the arrays are quickly read."""
         contents = self._contents()
         return self._loaded(contents) if sum(header.bytes for header in contents.wanted.values()) <= _QUICK else None
 
@@ -112,7 +112,7 @@ def _with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _problems(part: str, wanted: dict[str, Header]) -> list[str]:
-    """What is wrong with the images of a part, by their header alone."""
+    """Returns what is wrong with the images of a part, by their header."""
     images, labels = wanted[f"{part}_images"], wanted[f"{part}_labels"]
     key, shape, dtype = f"{part}_images", images.shape, images.dtype
     must = f"{key} must be uint8 of shape (n, height, width, channels) with n > 0, not {dtype} of shape {shape}"
@@ -149,10 +149,10 @@ def _scale_hint(key: str, dtype: np.dtype[np.generic]) -> str:
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether `(n, a, b, c)` cannot be meant as height, width, channels.
+    """Returns whether `(n, a, b, c)` cannot mean height, width, channels.
 
-    More channels than any usual image has, beside a height that would be a usual number of channels, or beside a
-    width of the same number in images that are not square.
+    That is so if there are more channels than usual images have, and the height would be a usual number of channels. It
+    is also so if the width equals that number in images that are not square.
     """
     _, height, width, channels = shape
     return channels > _FEW and (height <= _FEW or (width == channels != height))

@@ -1,4 +1,4 @@
-"""Arrays out of an .npz file whose sizes are checked before memory is taken for them."""
+"""Reads arrays of an .npz file. It checks their sizes before it takes memory for them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 @dataclass(frozen=True)
 class Header:
-    """What a member of the file says of its array. `member`: its name in the zip."""
+    """What a member of the file says of its array. `member` is its name in the zip."""
 
     member: str
     shape: tuple[int, ...]
@@ -49,10 +49,10 @@ class Header:
 
 
 def headers(file: str) -> dict[str, Header]:
-    """Every array of an .npz file by name; no array is read.
+    """Returns every array's header by name. It reads no array.
 
     Raises `DataError` with everything that is wrong: no .npz file, a header that promises more than the file holds,
-    arrays of objects, two arrays of one name.
+    arrays of objects, two arrays with one name.
     """
     if not zipfile.is_zipfile(file):
         raise DataError(f"{file}: not an .npz file, as numpy.savez writes it")
@@ -78,7 +78,7 @@ def headers(file: str) -> dict[str, Header]:
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, length: int) -> Header:
-    """Raises `ValueError` where the array that the header describes cannot be in the file."""
+    """Raises `ValueError` if the array of this header cannot be in the file."""
     packed = min(member.compress_size, length)
     if member.compress_type == zipfile.ZIP_STORED:
         most = packed
@@ -106,7 +106,7 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, length: int) -> H
 
 
 def read_arrays(file: str, wanted: Mapping[str, Header]) -> dict[str, NDArray[np.generic]]:
-    """The arrays of these headers, as they are in the file. Raises `DataError`; nothing is unpickled."""
+    """Returns the arrays of these headers, unchanged. Raises `DataError`. Nothing is unpickled."""
     arrays: dict[str, NDArray[np.generic]] = {}
     key = ""
     try:
@@ -126,7 +126,7 @@ def _array(stream: IO[bytes]) -> NDArray[np.generic]:
 
 
 def require_memory(file: str, wanted: Sequence[Header]) -> None:
-    """`DataError` where the arrays do not fit in memory: twice their size, for a part of a split is a copy."""
+    """Raises `DataError` if the arrays do not fit in memory twice. A part of a split is a copy."""
     needed, free = 2 * sum(header.bytes for header in wanted), psutil.virtual_memory().available
     if needed > free:
         raise DataError(

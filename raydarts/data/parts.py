@@ -1,4 +1,4 @@
-"""The batches of a part of a split, whatever it consists of and wherever it lies."""
+"""The batches of a part of a split, for all kinds of data and places."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def batches(
     augment: AugmentSettings | None,
     text: TextSettings | None = None,
 ) -> Batches:
-    """Batches of `part` (weight, alpha, search, validation or test) on `device`, floating as `dtype`.
+    """Returns batches of `part` (weight, alpha, search, validation or test) on `device`, floating as `dtype`.
 
-    Images from memory where they are arrays, streamed where they are files; `augment` None: as they are. Text is cut
-    as `text` says (None: its defaults). Raises `DataError` where `augment` asks for what these images do not have
-    (the hue of grey ones).
+    Images in memory come from arrays, images in files are streamed. `augment` None does not change them. Text is cut as
+    `text` says (None: its defaults). Raises `DataError` if `augment` needs what the images lack, such as the hue of
+    grey ones.
     """
     if isinstance(splits, TextSplits):
         name = f"{splits.source.name}: the {'training' if part == 'search' else part} part"

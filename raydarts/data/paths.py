@@ -1,4 +1,4 @@
-"""Paths of data: `~` and `$NAME` in a spec stand for what they do in a shell; names are shown safely."""
+"""Paths of data: expands `~` and `$NAME` as a shell does, and shows names safely."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 
 
 def expanded(text: str) -> str:
-    """`text` with `~`, `~USER`, `$NAME` and `${NAME}` replaced. Raises `ValueError` where one stands for nothing.
+    """Returns `text` with `~`, `~USER`, `$NAME` and `${NAME}` replaced. Raises `ValueError` if one has no value.
 
-    A name that sounds like a password is refused: the path is written into run.json and into messages.
+    It refuses a name that sounds like a password, because the path is written into run.json and into messages.
     """
     if not text.strip() or "\0" in text:
         raise ValueError("is no path: it is empty, or holds a NUL character")
@@ -37,22 +37,22 @@ def expanded(text: str) -> str:
 
 
 def is_file(path: os.PathLike[str] | str) -> bool:
-    """False, too, where the path is too long, a circle of links, or not to be looked at."""
+    """Returns False also if the path is too long, a circle of links, or not readable."""
     return os.path.isfile(path)  # noqa: PTH113 - pathlib's raises there
 
 
 def is_folder(path: os.PathLike[str] | str) -> bool:
-    """As `is_file`."""
+    """Like `is_file`."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_there(path: os.PathLike[str] | str) -> bool:
-    """As `is_file`, of a file or folder."""
+    """Like `is_file`, for a file or folder."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def shown(text: str) -> str:
-    """Text out of a file or folder, made safe for a terminal and kept on one line."""
+    """Returns text from a file or folder, safe for a terminal and on one line."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 

@@ -15,10 +15,10 @@ MD5 = {
 
 
 class PennTreebank(DownloadedText):
-    """Penn Treebank: 929,589 training, 73,760 validation and 82,430 test tokens, `<eos>` counted; 10,000 distinct.
+    """Penn Treebank: 929,589 training, 73,760 validation and 82,430 test tokens, `<eos>` counted. 10,000 are distinct.
 
-    `root` is the folder that holds (or will hold) ptb.train.txt, ptb.valid.txt and ptb.test.txt, lower case, with
-    rare words as `<unk>` and numbers as N.
+    `root` is the folder of ptb.train.txt, ptb.valid.txt and ptb.test.txt. They are lower case, with rare words as
+    `<unk>` and numbers as N.
     """
 
     NAME = "ptb"

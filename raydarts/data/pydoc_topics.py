@@ -1,4 +1,4 @@
-"""The text that Python ships: the embedded default for language modelling, no download."""
+"""The text that Python ships: the built-in default for language modelling without a download."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NUMBER = "N"
 
 
 class PydocTopics(Dataset):
-    """The help topics of Python's own documentation (`pydoc_data.topics`): some 100,000 tokens on the language.
+    """The help topics of Python's documentation (`pydoc_data.topics`): some 100,000 tokens on the language.
 
-    Lower case, whole numbers as N, each punctuation mark a token of its own; lines without a letter are left out, and
-    a paragraph that several topics share is kept once, so that no part repeats another's. Of each topic's lines the
-    first eight tenths are training text, the next tenth validation, the last test. Tokens beyond the
-    `vocabulary_size` most frequent ones are `<unk>`.
+    The text is lower case, whole numbers are N, and each punctuation mark is a token. Lines without a letter are left
+    out. A paragraph that several topics share is kept once, so that no part repeats another's. Of each topic's lines
+    the first eight tenths are training text, the next tenth validation text, the last tenth test text. Tokens beyond
+    the `vocabulary_size` most frequent ones are `<unk>`.
 
-    Python versions differ in these texts, and so in every figure measured on them: compare runs of one version.
+    Python versions have different texts, so every number measured on them differs too. Compare runs of one version.
     """
 
     NAME = "pydoc_topics"
@@ -49,7 +49,7 @@ class PydocTopics(Dataset):
 
 
 def parted(topics: dict[str, str]) -> Sequence[Text]:
-    """Training, validation and test lines of topics, in their order."""
+    """Returns training, validation and test lines of topics, in their order."""
     seen: set[str] = set()
     parts: tuple[list[Line], list[Line], list[Line]] = ([], [], [])
     for name, topic in topics.items():

@@ -16,10 +16,9 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class ColourJitter(Settings):
-    """Strengths of random colour changes; 0 leaves that one out (authors' ImageNet code: 0.4, 0.4, 0.4, 0.2).
+    """Strengths of random colour changes (authors' ImageNet code: 0.4, 0.4, 0.4, 0.2). 0 leaves a change out.
 
-    Brightness, contrast and saturation are scaled by a factor drawn from [max(0, 1 - strength), 1 + strength];
-    the hue is turned by up to `hue` of a full circle either way. The order of the changes is drawn for each image.
+    The order of the changes is drawn for each image.
     """
 
     brightness: float = Field(
@@ -37,19 +36,15 @@ class ColourJitter(Settings):
 
     @property
     def strengths(self) -> dict[str, float]:
-        """Those above 0, by name."""
+        """Returns the strengths above 0, by name."""
         return {name: value for name, value in self if value > 0}
 
 
 class AugmentSettings(Settings):
-    """Random changes to training batches, in this order; the defaults change nothing.
+    """Random changes to training batches, in this order. The defaults change nothing.
 
-    `random_resized_crop`: [low, high], the share of an image's area that a random window covers, its sides
-    at a ratio of 3/4 to 4/3; the window is resized to the images' size (authors' ImageNet code: [0.08, 1]).
-    `crop_padding`: pixels of zero padding before a random crop back to size (paper: 4 on CIFAR).
-    `flip`: horizontal flips with probability 1/2. `colour_jitter`: see `ColourJitter`. `cutout_length`:
-    side of the square set to zero after normalisation, in pixels (paper: 16 in evaluation, 0 in search);
-    `cutout_probability`: with which probability an image gets one.
+    A random window has sides at a ratio of 3/4 to 4/3 (authors' ImageNet code: [0.08, 1]). The paper pads CIFAR by 4,
+    and cuts out 16 pixels in evaluation, 0 in search.
     """
 
     random_resized_crop: tuple[Share, Share] | None = Field(
@@ -81,14 +76,14 @@ class AugmentSettings(Settings):
 
 
 class TextSettings(Settings):
-    """How a text is cut into batches of `(T, B)` tokens: back-propagation through time, truncated (BPTT).
+    """How a text is cut into batches of `(T, B)` tokens for truncated back-propagation through time (BPTT).
 
-    A training batch is `bptt` tokens long, with `short_probability` half of that (rounded down); with `bptt_deviation`
-    above 0 the length is then drawn from a normal distribution about it, at least 5 and at most `bptt` + 20. The
-    weights' learning rate is multiplied by length / `bptt` in the batch's step. Text that is measured is cut into
-    `measured_columns` columns, and batches of `bptt` tokens.
+    A training batch has `bptt` tokens, or half of that, rounded down, with `short_probability`. If `bptt_deviation` is
+    above 0, the length is then drawn from a normal distribution around that number. It is at least 5 and at most `bptt`
+    + 20. The weights' learning rate is multiplied by length / `bptt` in the batch's step. Measured text is cut into
+    `measured_columns` columns and batches of `bptt` tokens.
 
-    Defaults: the authors' search (rnn/train_search.py; DARTS paper, appendix A.1.2). Their evaluation has
+    The defaults are the authors' search (rnn/train_search.py; DARTS paper, appendix A.1.2). Their evaluation has
     `bptt_deviation` 5.
     """
 
@@ -107,20 +102,15 @@ IMAGES_ALONE: dict[str, Any] = {"validation_fraction": 0.1, "split_seed": 0, "me
 
 
 class DataSettings(Settings):
-    """What is searched on, and what is held out. A key left out (`null`) has the default of the data's kind.
+    """The data of a sweep, and what is held out. A key that is `null` has the default of the data's kind.
 
-    Images: `validation_fraction` (0.1) of the training images is held out of search *and* of retraining, for
-    ranking; the rest is halved into weight- and alpha-batches by `alpha_fraction` (0.5). `split_seed` (0) is one for
-    the whole sweep, so that all trials see the same split. `limit` keeps that many training images (drawn by
-    `split_seed`), `null` all. The test split is what the data set says it is. `mean` and `std` normalise, a value a
-    channel, of pixels scaled to [0, 1]; `null`: the data set's (computed from its training images, but for
-    `imagenet`).
+    Images: the test split is the data set's. `data.limit` images are drawn by `split_seed`. The default `mean` and
+    `std` are computed from the training images, except for `imagenet`.
 
-    Text has validation and test text of its own, in the order it is read in. `limit` keeps the first so many
-    training tokens. `alpha_from` `training` (the default): alpha learns from the last `alpha_fraction` of the
-    training tokens and the weights from what is before it, and the validation text is for ranking alone.
-    `validation`: the weights learn from all training tokens and alpha from the validation text, as in the paper's
-    code (`search_data`); what is then ranked by it is no longer held out of the search.
+    Text has its own validation and test text, in reading order. With `alpha_from: training` (the default), alpha learns
+    from the last `alpha_fraction` of the training tokens and the weights from those before. The validation text only
+    ranks. With `validation` the weights learn from all training tokens and alpha from the validation text, as in the
+    paper's code (`search_data`). Then the text that ranks is no longer held out of the search.
     """
 
     dataset: Annotated[Component, Choose("dataset")] = Field(
@@ -167,12 +157,12 @@ class DataSettings(Settings):
 
     @property
     def kind(self) -> str:
-        """What the data set consists of: `image` or `text`."""
+        """Returns the kind of the data set: `image` or `text`."""
         return _kind(self.dataset)
 
     @property
     def holds_out(self) -> bool:
-        """Whether something is held out of search and retraining, to rank by."""
+        """Returns whether something is held out of search and retraining, for ranking."""
         return self.validation_fraction != 0
 
     @field_validator(*IMAGES_ALONE)

@@ -1,4 +1,4 @@
-"""Who learns from which images or tokens: one split, the same for every trial of a sweep."""
+"""Who learns from which images or tokens: one split for all trials of a sweep."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Indices = NDArray[np.int64]
 class Splits:
     """Disjoint index arrays into the training images.
 
-    `weight` and `alpha` are the halves of the bilevel split, `search` both together (what a retraining
-    learns from), `validation` what is held out of all of it. The test images are all of the source's.
+    `weight` and `alpha` are the halves of the bilevel split. `search` is both together: what a retraining learns from.
+    `validation` is held out of all of it. The test images are all of the source's.
     """
 
     source: ImageSource
@@ -40,14 +40,14 @@ class Splits:
 
     @property
     def arrays(self) -> ImageArrays:
-        """The source, where it lies in memory; `TypeError` where it is files."""
+        """Returns the source if it is in memory. Raises `TypeError` if it is files."""
         if not isinstance(self.source, ImageArrays):
             raise TypeError(f"{self.source.name}: its images are files, not arrays")
         return self.source
 
     @property
     def files(self) -> ImageFiles:
-        """The source, where it is files; `TypeError` where it lies in memory."""
+        """Returns the source if it is files. Raises `TypeError` if it is in memory."""
         if not isinstance(self.source, ImageFiles):
             raise TypeError(f"{self.source.name}: its images lie in memory, not in files")
         return self.source
@@ -59,11 +59,11 @@ _loaded: dict[str, AnySplits] = {}
 
 
 def load_splits(settings: DataSettings) -> AnySplits:
-    """Load the data set and split it. Kept for the process: Ray's workers run many trials each.
+    """Loads the data set and splits it. The process keeps it, because Ray's workers run many trials each.
 
-    The last `_KEPT` are kept, by the settings written out, `mean` and `std` among them (a data set's own may
-    hold lists, which do not hash). Raises `DataError` where the data set cannot be read, a part of the split is
-    empty, or statistics are given for another number of channels.
+    The last `_KEPT` are kept. The key is the settings as text, because a data set's settings may hold lists, which have
+    no hash. Raises `DataError` if the data set cannot be read, a part of the split is empty, or the statistics have
+    another number of channels.
     """
     key = settings.model_dump_json()
     if key not in _loaded:
@@ -75,7 +75,7 @@ def load_splits(settings: DataSettings) -> AnySplits:
 
 
 def split_of(source: Source, settings: DataSettings) -> AnySplits:
-    """A source as `load_splits` splits it, with the statistics that are given."""
+    """Returns a source split as by `load_splits`, with the given statistics."""
     if isinstance(source, TextTokens):
         return split_text(source, settings)
     return split(_normalised_as_given(source, settings), settings)
@@ -94,7 +94,7 @@ def _normalised_as_given(source: ImageSource, settings: DataSettings) -> ImageSo
 
 
 def split(source: ImageSource, settings: DataSettings) -> Splits:
-    """A permutation by `split_seed`: the first `limit` images, then validation, alpha and weight parts."""
+    """Permutes by `split_seed`: the first `limit` images, then validation, alpha and weight parts."""
     order = np.random.default_rng(settings.split_seed).permutation(len(source.train_labels)).astype(np.int64)
     if settings.limit is not None:
         order = order[: settings.limit]

@@ -1,4 +1,4 @@
-"""Batches read from files while training, by processes of their own."""
+"""Batches that worker processes read from files while training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _WITHOUT_FORK = "forkserver" if "forkserver" in multiprocessing.get_all_start_me
 
 
 class ImageStream(PreparedImages):
-    """A part of `ImageFiles`: files are decoded by `workers` processes, everything else happens on the device.
+    """A part of `ImageFiles`. `workers` processes decode the files. Everything else happens on the device.
 
-    A random window is drawn from a seed of its own image, which comes from the `augment` generator before the
-    pass; so the batches do not depend on the number of workers. One pass at a time. The workers of training
-    passes stay until the object is let go; a pass in order starts and ends its own.
+    Each image has its own seed for its random window. The seeds come from the `augment` generator before the pass. So
+    the batches do not depend on the number of workers. One pass runs at a time. The workers of training passes live as
+    long as the object. A pass in order starts and ends its own.
     """
 
     def __init__(
@@ -75,7 +75,10 @@ class ImageStream(PreparedImages):
         yield from self._read(self._loader(requests, persistent=False))
 
     def _loader(self, requests: _Requests, persistent: bool) -> DataLoader[Tensor | str]:
-        """Forking a process that holds threads of Ray or CUDA may hang, so workers start from a clean one."""
+        """Makes a loader. Its workers start from a clean process.
+
+        Forking a process that holds threads of Ray or CUDA may hang.
+        """
         context = None
         if self._workers > 0:
             context = multiprocessing.get_context(_WITHOUT_FORK)
@@ -113,7 +116,7 @@ class _Requests:
 
 
 class _Reader(Dataset[Tensor]):
-    """Lives in the workers. A file that cannot be read is answered with the message, for one clear error."""
+    """Lives in the workers. For a file that cannot be read it returns the message, so that there is one clear error."""
 
     def __init__(self, root: str, files: NDArray[np.bytes_], view: View, area: tuple[float, float] | None) -> None:
         self.root, self.files, self.view, self.area = root, files, view, area

@@ -11,9 +11,8 @@ from raydarts.data.downloaded import Downloaded, Part
 class Svhn(Downloaded):
     """SVHN: 73,257 training and 26,032 test colour images of 32x32 pixels, the digits 0 to 9.
 
-    `extra` adds the 531,131 easier images to the training part (1.9 GB in memory; RobustDARTS' code
-    does without them). `root` is the folder that holds (or will hold) the .mat files; torchvision
-    checks them against their known MD5 sums before it reads them.
+    `extra` adds the 531,131 easier images to the training part (1.9 GB in memory). RobustDARTS' code does not use them.
+    `root` is the folder of the .mat files. torchvision checks their MD5 sums before it reads them.
     """
 
     NAME = "svhn"

@@ -1,4 +1,4 @@
-"""Texts as token numbers: what a text data set gives, and how words become numbers."""
+"""Texts as token numbers: what a text data set returns, and how words become numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tokens = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Line:
-    """A line's tokens, `<eos>` last, and where it stands."""
+    """A line's tokens, with `<eos>` last, and its place in the file."""
 
     tokens: tuple[str, ...]
     file: str
@@ -33,10 +33,10 @@ Text = Sequence[Line]
 
 @dataclass(frozen=True)
 class TextTokens:
-    """Three texts as they lie in memory, before the training text is split.
+    """Three texts in memory, before the training text is split.
 
-    `train`, `validation`, `test`: int64 `(n,)`, each token's place in `vocabulary`, in the order of reading.
-    `notes`: what a user should know of how they were read, a line each.
+    `train`, `validation`, `test` are int64 `(n,)`: each token's position in `vocabulary`, in reading order. `notes`
+    says what a user should know about how they were read, one line each.
     """
 
     name: str
@@ -52,9 +52,9 @@ class TextTokens:
 
     @classmethod
     def of(cls, name: str, texts: Sequence[Text], vocabulary: Sequence[str]) -> TextTokens:
-        """Training, validation and test text in this vocabulary; a token it lacks is its `<unk>`.
+        """Returns training, validation and test text in this vocabulary. A missing token becomes `<unk>`.
 
-        Raises `DataError` with file and line where it has none, and where a part has fewer than two tokens.
+        Raises `DataError` with file and line if the vocabulary has no `<unk>`, or if a part has fewer than two tokens.
         """
         places = {token: place for place, token in enumerate(vocabulary)}
         parts = [numbered(text, places) for text in texts]
@@ -70,12 +70,12 @@ class TextTokens:
 
 
 def as_line(words: Iterable[str], file: str, number: int) -> Line:
-    """A line of words, ended by `<eos>` as in the authors' code (rnn/data.py)."""
+    """Returns a line of words with `<eos>` at its end, as in the authors' code (rnn/data.py)."""
     return Line((*words, EOS), file, number)
 
 
 def read_text(path: Path) -> list[Line]:
-    """The lines of a file, words parted by whitespace. Raises `DataError` where it is absent, empty or not UTF-8."""
+    """Returns the lines of a file, split at whitespace. Raises `DataError` if it is missing, empty or not UTF-8."""
     lines = [as_line(words.split(), str(path), number) for number, words in enumerate(lines_of(path), start=1)]
     if all(len(line.tokens) == 1 for line in lines):
         raise DataError(f"{path}: holds no word")
@@ -83,7 +83,10 @@ def read_text(path: Path) -> list[Line]:
 
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """A file with a token a line, in the order of their numbers. Raises `DataError` that names the line."""
+    """Reads a file with one token a line, in the order of their numbers.
+
+    Raises `DataError` with the line.
+    """
     numbers: dict[str, int] = {}
     for number, line in enumerate(lines_of(path), start=1):
         words = line.split()
@@ -98,7 +101,7 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
 
 
 def _written_ends(texts: Iterable[Text]) -> Iterable[str]:
-    """Texts that hold `<eos>` as a word already: such lines end twice."""
+    """Returns a note if texts hold `<eos>` as a word already. Such lines end twice."""
     for text in texts:
         count = sum(line.tokens.count(EOS) for line in text) - len(text)
         if count > 0:
@@ -106,19 +109,22 @@ def _written_ends(texts: Iterable[Text]) -> Iterable[str]:
 
 
 def _without_spaces(texts: Iterable[Text]) -> Iterable[str]:
-    """Texts whose words are not parted by whitespace, as in a table with commas or in Chinese."""
+    """Returns a note if words are not split by whitespace, as in a table with commas or in Chinese."""
     for text in texts:
         if len(text) > 1 and all(len(line.tokens) <= 2 for line in text):  # a word and `<eos>`
             yield f"{text[0].file}: no line has more than one word; words are parted by whitespace alone"
 
 
 def closed_vocabulary(texts: Iterable[Text]) -> tuple[str, ...]:
-    """Every token of all parts in the order first met, as in the authors' code: nothing is unknown."""
+    """Returns every token of all parts in order of first use, as in the authors' code. No token is unknown."""
     return tuple(dict.fromkeys(token for text in texts for line in text for token in line.tokens))
 
 
 def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
-    """`<unk>`, `<eos>`, and the `size - 2` other most frequent tokens of the training text (then by alphabet)."""
+    """Returns `<unk>`, `<eos>`, and the `size - 2` other most frequent tokens of the training text.
+
+    Equally frequent ones are in alphabetical order.
+    """
     counts = Counter(token for line in train for token in line.tokens)
     counts.pop(UNKNOWN, None)
     ordered = sorted(counts, key=lambda token: (-counts[token], token))
@@ -127,7 +133,7 @@ def frequent_vocabulary(train: Text, size: int) -> tuple[str, ...]:
 
 
 def numbered(text: Text, places: dict[str, int]) -> Tokens:
-    """Token numbers, int64 `(n,)`. A token without a place is `<unk>`; `DataError` where that has none either."""
+    """Token numbers, int64 `(n,)`. A missing token becomes `<unk>`. Raises `DataError` if that is missing too."""
     unknown = places.get(UNKNOWN)
     numbers: list[int] = []
     for line in text:

@@ -1,4 +1,4 @@
-"""Batches of a text: columns side by side, cut into stretches of varying length, the hidden state carried between."""
+"""Batches of a text: columns side by side, cut into pieces of varying length, with the hidden state carried on."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SHORTEST, LONGER = 5, 20
 
 
 class TextBatches(Batches):
-    """A stretch of tokens as batches `(T, B)`; column b of a batch goes on where column b of the one before ended.
+    """Tokens as batches `(T, B)`. Column b of a batch continues where column b of the batch before ended.
 
-    The tokens are laid in B columns of equal length, what is left over (fewer than B) is out. Each token but a column's
-    first is predicted once a pass. A pass begins at the columns' beginning and without a hidden state (the first
-    batch's `memory` is None); `carry` hands each batch the state after the one before. So between two passes there is
-    no state, and a search that goes on from the end of an epoch needs none.
+    The tokens are laid in B columns of equal length. The rest (fewer than B) is left out. Each token but a column's
+    first is predicted once in a pass. A pass starts at the beginning of the columns without a hidden state: the first
+    batch's `memory` is None. `carry` gives each batch the state after the batch before. So there is no state between
+    two passes, and a search that continues at the end of an epoch needs none.
 
-    As in the authors' code (rnn/train_search.py, rnn/train.py), but for: alpha-batches have lengths of their own
-    draws (there always `bptt`), a batch that the text's end cuts short scales the learning rate by its own length
-    (there by the length drawn), and a last batch of one token is learned from too.
+    This follows the authors' code (rnn/train_search.py, rnn/train.py), with three differences. Alpha-batches draw their
+    own lengths (theirs always have `bptt`). A batch that the text's end cuts short scales the learning rate by its real
+    length (theirs by the drawn length). A last batch of one token is learned from too.
     """
 
     def __init__(self, name: str, tokens: Tokens, device: torch.device | str, settings: TextSettings) -> None:
@@ -42,8 +42,10 @@ class TextBatches(Batches):
         return int(self.settings.measured_columns)
 
     def batch_statistics_size(self, batch_size: int) -> int | None:
-        """None. A recurrent cell's one batch norm serves all its nodes in all time steps, so that its running
-        statistics depend little on what was drawn, while those of a time step are of a few columns (docs/method.md).
+        """Returns None.
+
+        The one batch norm of a recurrent cell serves all its nodes in all time steps. So its running statistics depend
+        little on what was drawn. The statistics of one time step come from only a few columns (docs/method.md).
         """
         return None
 
@@ -59,15 +61,20 @@ class TextBatches(Batches):
         self._memory = memory
 
     def epoch(self, batch_size: int, order: torch.Generator, augment: torch.Generator) -> Iterator[Batch]:
-        """One pass; lengths are drawn from `order`. `augment` is not drawn from: tokens are never changed."""
+        """Yields one pass. Lengths are drawn from `order`.
+
+        Nothing is drawn from `augment`, because tokens are never changed.
+        """
         return self._passed(batch_size, lambda: self.length(order))
 
     def sequential(self, batch_size: int) -> Iterator[Batch]:
-        """One pass of `batch_size` columns, `bptt` tokens at a time."""
+        """Yields one pass of `batch_size` columns, `bptt` tokens at a time."""
         return self._passed(batch_size, lambda: self.settings.bptt)
 
     def length(self, generator: torch.Generator) -> int:
-        """The next batch's tokens a column. Two draws, of which a normal one only where `bptt_deviation` is not 0."""
+        """Returns the next batch's tokens for each column. It draws twice. The normal draw is only for `bptt_deviation`
+        > 0.
+        """
         settings = self.settings
         device = generator.device
         short = bool(torch.rand((), generator=generator, device=device) < settings.short_probability)

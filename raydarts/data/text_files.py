@@ -1,4 +1,4 @@
-"""What text data sets that lie in files have in common."""
+"""What text data sets in files share."""
 
 from __future__ import annotations
 
@@ -27,11 +27,7 @@ from raydarts.units import Tokens
 
 
 class VocabularySettings(registry.Settings):
-    """`vocabulary`: a file with a token a line; one that is not in it is `<unk>` where it has that, else an error.
-
-    `vocabulary_size`: the most frequent tokens of the training text, `<unk>` and `<eos>` among them. Neither:
-    every token of all three parts.
-    """
+    """The vocabulary of a text. Set one of the two keys, or none."""
 
     vocabulary: DataPath | None = Field(
         None,
@@ -54,21 +50,21 @@ class VocabularySettings(registry.Settings):
 
 
 class TextDataset(Dataset):
-    """Base of texts in three files, words parted by whitespace, `<eos>` at the end of each line."""
+    """Base of texts in three files. Words are split at whitespace. Each line ends with `<eos>`."""
 
     KIND: ClassVar[str] = "text"
 
     @property
     @abstractmethod
     def files(self) -> tuple[Path, Path, Path]:
-        """Where the training, validation and test text lie."""
+        """The files of the training, validation and test text."""
 
     def read(self) -> Sequence[Text]:
-        """The three texts."""
+        """Returns the three texts."""
         return [read_text(path) for path in self.files]
 
     def check(self) -> None:
-        """Reads the texts, where they are there: that takes a second or two, and tells of every fault in them."""
+        """Reads the texts if they exist, which takes a second or two, and reports every error in them."""
         self.load()
 
     def preview(self) -> TextTokens | None:
@@ -87,7 +83,7 @@ class TextDataset(Dataset):
 
 
 class DownloadedText(TextDataset):
-    """Base of texts that can be downloaded. Files that are there are read where they are, whatever is in them."""
+    """Base of texts that can be downloaded. Existing files are read as they are."""
 
     TITLE: ClassVar[str]
     UNPACKED: ClassVar[str]
@@ -99,7 +95,7 @@ class DownloadedText(TextDataset):
 
     @abstractmethod
     def fetch(self, root: Path) -> None:
-        """Download the files that are not there; their MD5 sums are compared. Raises what torchvision raises."""
+        """Downloads missing files and checks their MD5 sums. Raises what torchvision raises."""
 
     @property
     def at_hand(self) -> bool:

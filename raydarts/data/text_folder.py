@@ -1,4 +1,4 @@
-"""Texts of one's own."""
+"""Your own texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NAMES = ("train.txt", "valid.txt", "test.txt")
 
 
 class TextFolder(TextDataset):
-    """train.txt, valid.txt and test.txt in `root`; or `root` is one file, cut into three stretches of lines.
+    """train.txt, valid.txt and test.txt in `root`. Or `root` is one file that is cut into three parts by lines.
 
-    Tokens are parted by whitespace and taken as they are. Of one file the last `test_fraction` of the lines are the
-    test text, the `validation_fraction` before them the validation text; both are for one file alone.
+    Tokens are split at whitespace and used as they are. `validation_fraction` and `test_fraction` are only for one
+    file. Its last lines are the test text, the lines before them the validation text.
     """
 
     NAME = "text_folder"
@@ -84,7 +84,7 @@ class TextFolder(TextDataset):
 
 
 def _stretches(lines: Text, validation: float, test: float) -> Sequence[Text]:
-    """Three stretches of lines, in order."""
+    """Returns three ranges of lines, in order."""
     second = round(len(lines) * (1 - test))
     first = round(len(lines) * (1 - test - validation))
     return [lines[:first], lines[first:second], lines[second:]]

@@ -1,4 +1,4 @@
-"""The lines of a UTF-8 file, and what is said of a file that is something else."""
+"""Reads the lines of a UTF-8 file, and says what a file is if it is something else."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TIMES = 16
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """Lines with their ends; a byte order mark before the first is no part of it.
+    """Returns lines with their ends. A byte order mark before the first line is left out.
 
-    Raises `DataError` with file and line where the file is absent, no UTF-8 text, or too large for memory.
+    Raises `DataError` with file and line if the file is missing, no UTF-8 text, or too large for memory.
     """
     if not is_there(path):
         raise DataError(f"{path}: there is no such file")

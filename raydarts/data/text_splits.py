@@ -1,4 +1,4 @@
-"""Who learns from which stretch of a text."""
+"""Who learns from which part of a text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from raydarts.errors import DataError
 
 @dataclass(frozen=True)
 class TextSplits:
-    """Contiguous stretches of tokens, int64 `(n,)` each.
+    """Contiguous ranges of tokens, int64 `(n,)` each.
 
-    `search` is what a retraining learns from: the training text, as much of it as is used. `weight` and `alpha` are
-    what the two levels of a search learn from, `validation` ranks, `test` is looked at once, at the end.
+    `search` is what a retraining learns from: the used part of the training text. `weight` and `alpha` are what the two
+    levels of a search learn from. `validation` ranks. `test` is measured once, at the end.
     """
 
     source: TextTokens
@@ -32,11 +32,10 @@ class TextSplits:
 
 
 def split_text(source: TextTokens, settings: DataSettings) -> TextSplits:
-    """The first `limit` training tokens; alpha has the last `alpha_fraction` of them, or the validation text.
+    """Splits the first `limit` training tokens. Alpha gets the last `alpha_fraction` of them, or the validation text.
 
-    Differs from the authors' code (rnn/train_search.py), in which alpha always learns from the validation text
-    (`search_data`), which also scores the search: that is `alpha_from: validation`. Raises `DataError` where a
-    part has fewer than two tokens.
+    In the authors' code (rnn/train_search.py) alpha always learns from the validation text (`search_data`), which also
+    scores the search. That is `alpha_from: validation`. Raises `DataError` if a part has fewer than two tokens.
     """
     train = source.train[: settings.limit]
     if settings.alpha_from == "validation":

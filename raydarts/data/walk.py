@@ -1,4 +1,4 @@
-"""Every image file below one part's class folders, each once, and a word on whatever else lies there."""
+"""Lists every image file below one part's class folders once, and reports what else is there."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Key = tuple[int, int]
 
 
 class Walk:
-    """What is in ROOT/PART. `images`: each class's files, encoded paths below the root, sorted.
+    """The content of ROOT/PART. `images` holds each class's files: encoded paths below the root, sorted.
 
-    A link that leads up to a folder above it, and a folder or file that two classes hold, are problems: its images
-    would have several labels.
+    Two things are problems, because images would have several labels: a link to a folder above it, and a folder or file
+    that belongs to two classes.
     """
 
     def __init__(self, root: Path, part: str) -> None:
@@ -62,7 +62,7 @@ class Walk:
             self.problems += [f"{folder}: no images in it ({', '.join(SUFFIXES)})" for folder in empty]
 
     def _take(self, label: str, entry: os.DirEntry[str]) -> None:
-        """The images of a class's folder and of those in it."""
+        """Takes the images of a class's folder and of the folders in it."""
         waiting = [(entry, frozenset(self._above))]
         while waiting:
             folder, above = waiting.pop()
@@ -83,7 +83,7 @@ class Walk:
             self._folders[key] = (label, folder.path, len(self.images[label]) - before)
 
     def _is_new(self, label: str, folder: os.DirEntry[str], key: Key, above: frozenset[Key]) -> bool:
-        """Whether the folder's images are to be taken; a folder that would be taken twice is a problem."""
+        """Returns whether the folder's images should be taken. A folder that would be taken twice is a problem."""
         if key in above:
             self.problems.append(
                 f"{folder.path}: is a link to a folder above it, so that its images would be counted again, as "
@@ -120,7 +120,7 @@ class Walk:
             self._say(TWICE, entry.path)
 
     def _check_links(self) -> None:
-        """Links to files that lie in a class folder themselves."""
+        """Checks links to files that are in a class folder themselves."""
         for label, path in self._links.values():
             target = Path(path).resolve()
             other, where, _ = self._folders.get(_key(target.parent), (label, "", 0))
@@ -143,19 +143,19 @@ class Walk:
             yield f"{self.folder}: images in folders below a class's are of that class (folders: {names})"
 
     def count_shared_with(self, other: Walk) -> int:
-        """How many images the two parts both hold, in one folder or by a link."""
+        """Returns how many images both parts hold, in one folder or by a link."""
         folders = sum(count for key, (_, _, count) in self._folders.items() if key in other._folders)
         links = sum(key in other._links for key in self._links)
         return folders + links + _count_into(self, other) + _count_into(other, self)
 
 
 def _count_into(walk: Walk, other: Walk) -> int:
-    """Files of `walk` that are links into folders of `other`."""
+    """Counts files of `walk` that are links into folders of `other`."""
     return sum(_key(Path(path).resolve().parent) in other._folders for _, path in walk._links.values())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """False, too, of a circle of links; asks the disk only about links."""
+    """Returns False also for a circle of links. It asks the disk only about links."""
     try:
         return entry.is_dir()
     except OSError:
@@ -163,7 +163,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """As `_is_folder`."""
+    """Like `_is_folder`."""
     try:
         return entry.is_file()
     except OSError:
@@ -175,13 +175,13 @@ def _is_dead(entry: os.DirEntry[str]) -> bool:
 
 
 def entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    """In alphabetical order."""
+    """Returns the folder's entries in alphabetical order."""
     with os.scandir(folder) as scan:
         return sorted(scan, key=lambda entry: entry.name)
 
 
 def is_image(entry: os.DirEntry[str]) -> bool:
-    """A file by its suffix; of a name without one by its first bytes."""
+    """Decides by the file's suffix. A name without a suffix is decided by the file's first bytes."""
     if "." in entry.name:
         return _has_suffix(entry.name)
     if not _is_file(entry):  # to open a pipe would wait for ever

@@ -12,10 +12,10 @@ FOLDER = "wikitext-2"
 
 
 class WikiText2(DownloadedText):
-    """WikiText-2: 2,088,628 training, 217,646 validation and 245,569 test tokens, `<eos>` counted; 33,278 distinct.
+    """WikiText-2: 2,088,628 training, 217,646 validation and 245,569 test tokens, `<eos>` counted. 33,278 are distinct.
 
-    `root` is the folder that holds (or will hold) `wikitext-2` with wiki.train.tokens, wiki.valid.tokens and
-    wiki.test.tokens, the set with `<unk>` (not the raw one).
+    `root` is the folder of `wikitext-2` with wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens: the set with
+    `<unk>`, not the raw one.
     """
 
     NAME = "wikitext2"

@@ -1,7 +1,7 @@
 """Random windows of an image, given by their share of its area (Szegedy et al. 2015, section 6).
 
-What torchvision's RandomResizedCrop draws: ten tries of a share and of a side ratio, the first window
-that fits; where none does, the largest one in the middle whose ratio is allowed.
+The method is that of torchvision's RandomResizedCrop: up to ten draws of a share and of a side ratio, and the first
+window that fits. If none fits, it is the largest window in the middle with an allowed ratio.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ TRIES = 10
 
 
 def draws_of(count: int, generator: torch.Generator | None, device: torch.device | str) -> Tensor:
-    """What `count` windows are made from: uniform numbers in [0, 1), `(count, TRIES, 4)`."""
+    """Returns the uniform numbers in [0, 1) for `count` windows, `(count, TRIES, 4)`."""
     return torch.rand((count, TRIES, 4), generator=generator, device=device)
 
 
 def windows(draws: Tensor, height: int, width: int, area: tuple[float, float]) -> Tensor:
-    """Windows `(n, 4)` of images of `height` x `width` pixels: top, left, height, width, int64.
+    """Returns windows `(n, 4)` of images of `height` x `width` pixels: top, left, height, width, int64.
 
-    `area` is [low, high] of the share of the image; `draws` are `draws_of(n)`.
+    `area` is [low, high] of the share of the image. `draws` is `draws_of(n)`.
     """
     share, ratio, down, right = draws.unbind(2)
     target = height * width * (area[0] + share * (area[1] - area[0]))
@@ -49,9 +49,9 @@ def _largest(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def resized(images: Tensor, taken: Tensor) -> Tensor:
-    """Each image's window, `taken` `(n, 4)`, resized bilinearly to the image's own size; uint8 NHWC in and out.
+    """Returns each image's window, `taken` `(n, 4)`, resized bilinearly to the image's size. uint8 NHWC in and out.
 
-    A window is never larger than the image, so there is nothing to smooth away first.
+    A window is never larger than the image, so no smoothing is needed.
     """
     top, left, rows, columns = taken.unbind(1)
     values = _stretched(images.float(), top, rows).transpose(1, 2)
@@ -60,7 +60,7 @@ def resized(images: Tensor, taken: Tensor) -> Tensor:
 
 
 def _stretched(values: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """Rows `start` to `start + length` of each image, `(n, rows, ...)`, interpolated to all of its rows."""
+    """Returns rows `start` to `start + length` of each image, `(n, rows, ...)`, interpolated to all of its rows."""
     count, size = values.shape[:2]
     which = torch.arange(count, device=values.device)[:, None]
     at = (torch.arange(size, device=values.device) + 0.5) * (length / size)[:, None] - 0.5

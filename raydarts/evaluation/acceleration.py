@@ -1,4 +1,4 @@
-"""Mixed precision, memory layout and compilation: what makes a training faster without changing what it computes."""
+"""Mixed precision, memory layout and compilation: faster training with the same computation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("raydarts")
 
 
 class Accelerated(Protocol):
-    """The settings read here."""
+    """The settings that this module reads."""
 
     @property
     def amp(self) -> Amp: ...
@@ -29,10 +29,10 @@ class Accelerated(Protocol):
 
 
 class Compiled:
-    """A network whose training passes are compiled as one graph; what they draw at random is drawn ahead of them.
+    """A network whose training passes are compiled as one graph. Random numbers are drawn before each pass.
 
-    A network that torch cannot make one graph of (a primitive of somebody's own may do what torch cannot trace) is
-    compiled in pieces, and that is said.
+    If torch cannot make one graph (a user's own primitive may do what torch cannot trace), the network is compiled in
+    pieces, and a message says so.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -56,11 +56,12 @@ class Compiled:
 class Acceleration:
     """How passes through a network are run.
 
-    `amp`: convolutions and linear layers compute in that type (torch.amp.autocast), weights and losses stay in
-    `precision`; with float16 the loss is scaled so that small gradients do not vanish, and a step whose gradients
-    overflow is left out (torch.amp.GradScaler). `channels_last`: the memory layout of images. `compile`: the forward
-    and backward pass by torch.compile (see `Compiled`), which takes a while in the first epoch and needs a C++ compiler
-    (on a GPU Triton); parameters, draws, and so checkpoints, are the same.
+    - `amp`: convolutions and linear layers compute in that type (torch.amp.autocast). Weights and losses stay in
+      `precision`. With float16 the loss is scaled, so that small gradients do not vanish, and a step whose gradients
+      overflow is left out (torch.amp.GradScaler).
+    - `channels_last`: the memory layout of images.
+    - `compile`: torch.compile compiles the forward and backward pass (see `Compiled`). It takes a while in the first
+      epoch and needs a C++ compiler (on a GPU Triton). Parameters, random draws and checkpoints are the same.
     """
 
     def __init__(self, settings: Accelerated, device: torch.device) -> None:
@@ -69,17 +70,17 @@ class Acceleration:
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.amp == "float16")
 
     def place(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
-        """The network on the device, in the layout asked for."""
+        """Returns the network on the device, in the chosen layout."""
         layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
         placed: nn.Module = network.to(self.device, dtype, memory_format=layout)  # type: ignore[call-overload]
         return placed
 
     def runner(self, network: nn.Module) -> Any:
-        """What is called in training instead of the network."""
+        """Returns what training calls instead of the network."""
         return Compiled(network) if self.settings.compile else network
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Images `(n, channels, H, W)`, which come channels last, in the layout asked for."""
+        """Returns images `(n, channels, H, W)`, which arrive channels last, in the chosen layout."""
         if self.settings.channels_last:
             return images
         return images.clone(memory_format=torch.contiguous_format)  # of one channel, contiguous() would do nothing
@@ -90,7 +91,7 @@ class Acceleration:
         return torch.autocast(self.device.type, dtype, enabled=mixed)
 
     def backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Gradients of the loss, unscaled, in the parameters' `.grad`."""
+        """Writes the unscaled gradients of the loss into the parameters' `.grad`."""
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
@@ -98,6 +99,6 @@ class Acceleration:
         self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """The optimizer's step, left out where a gradient has overflowed."""
+        """Takes the optimizer's step, unless a gradient has overflowed."""
         self.scaler.step(optimizer)
         self.scaler.update()

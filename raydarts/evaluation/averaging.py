@@ -1,4 +1,4 @@
-"""Averaged SGD for recurrent networks: when it begins, and the weights it is measured with."""
+"""Averaged SGD for recurrent networks: when it starts, and the weights that are measured."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from torch import nn
 
 
 def should_average(losses: Sequence[float], latest: float, nonmonotone: int | None) -> bool:
-    """Whether averaging begins after the validation loss `latest`, `losses` being those of the epochs before it.
+    """Returns whether averaging starts after the validation loss `latest`. `losses` are those of earlier epochs.
 
-    It does where there are more than `nonmonotone` of them and `latest` is above the least of all but the last
+    It starts if there are more than `nonmonotone` earlier losses and `latest` is above the smallest of all but the last
     `nonmonotone` (Merity et al. 2018, arXiv 1708.02182, algorithm 1, as in the authors' code, rnn/train.py).
     """
     return nonmonotone is not None and len(losses) > nonmonotone and latest > min(losses[:-nonmonotone])
 
 
 def averaged_sgd(network: nn.Module, lr: float, weight_decay: float) -> torch.optim.ASGD:
-    """SGD whose iterates are averaged from its second step on; its own decays of the learning rate are off."""
+    """Returns SGD that averages its iterates from its second step on.
+
+    Its own decays of the learning rate are off.
+    """
     return torch.optim.ASGD(network.parameters(), lr, lambd=0.0, t0=0, weight_decay=weight_decay)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """The learning rate of the next step.
+    """Sets the learning rate of the next step.
 
-    torch's ASGD steps by `eta`, which it takes from `lr` after each step, so that in the authors' code the rate
-    scaled to a window's length acts on the window after it. Ours acts on its own.
+    torch's ASGD steps by `eta`, which it computes from `lr` after each step. So in the authors' code the rate that is
+    scaled to a window's length acts on the next window. Ours acts on the same window.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -40,7 +43,10 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 @contextmanager
 def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Inside, the parameters are the averages, where the optimizer has any; outside they are as before, to the bit."""
+    """Inside the context the parameters are the averages, if the optimizer has any.
+
+    On exit they are the same bits as before.
+    """
     pairs = [
         (parameter, optimizer.state[parameter]["ax"])
         for group in optimizer.param_groups
@@ -59,7 +65,10 @@ def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def take_up(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Load a state as it was saved. torch widens `eta` and `mu` to the parameters' type, which would change bits."""
+    """Loads a state exactly as it was saved.
+
+    torch widens `eta` and `mu` to the parameters' type, which would change bits.
+    """
     optimizer.load_state_dict(saved)
     for state_of in optimizer.state.values():
         for key in ("eta", "mu"):

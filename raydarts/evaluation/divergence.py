@@ -1,4 +1,4 @@
-"""Which setting let a retraining leave the range of its numbers."""
+"""Names the setting that made a retraining leave the range of its numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def blamed(
     inputs: Tensor,
     begun: bool,
 ) -> str:
-    """The setting to look at, once a training loss was not finite.
+    """Returns the setting to look at after a training loss was not finite.
 
-    `section`: the stage's place in the spec; `begun`: a step has been made.
+    Args:
+        section: the stage's place in the spec.
+        begun: whether a step has been made.
     """
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
         return "data.dataset, whose batch holds values that are not finite"

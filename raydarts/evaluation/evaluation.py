@@ -1,4 +1,4 @@
-"""A genotype's network trained from scratch, epoch by epoch, on plain PyTorch."""
+"""Trains a genotype's network from scratch, epoch by epoch, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ from raydarts.tasks import Batch
 class Evaluation:
     """An evaluation as a job (see `runs.job.Job`): the paper's retraining, appendix A.2.
 
-    Learns from every training image that is not held out; the held-out ones give the validation
-    figures of each epoch. Test images are looked at once, in `result`, after the last epoch: no epoch,
-    setting or genotype is chosen by them.
+    It learns from every training image that is not held out. The held-out images give each epoch's validation metrics.
+    Test images are measured once, in `result`, after the last epoch. They choose no epoch, setting or genotype.
 
-    Where torch.distributed has a process group, all its processes make this job, equal in all arguments but the
-    device, and go through its methods together; each learns from and measures its share (see `parallel`).
+    If torch.distributed has a process group, all its processes build this job with equal arguments, except the device.
+    They call its methods together. Each learns from and measures its share (see `parallel`).
     """
 
     def __init__(
@@ -81,12 +80,12 @@ class Evaluation:
         return self.epoch >= self.epochs
 
     def run_epoch(self) -> dict[str, Any]:
-        """One epoch, all of whose draws are this job's own."""
+        """Runs one epoch. All its random draws come from this job's streams."""
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
     def _run_epoch(self) -> dict[str, Any]:
-        """One pass over the training part, then the held-out figures. Accuracies in [0, 1]."""
+        """Runs one pass over the training part, then measures the held-out part. Accuracies are in [0, 1]."""
         started = time.perf_counter()
         reset_peak_memory(self.device)
         lr = learning_rate(self.settings, self.epoch)
@@ -119,7 +118,7 @@ class Evaluation:
         return dict(self.metrics)
 
     def _step(self, batch: Batch, number: int, meter: Meter) -> None:
-        """One SGD step on cross entropy plus `auxiliary_weight` times the auxiliary head's."""
+        """Takes one SGD step on cross entropy plus `auxiliary_weight` times the auxiliary head's cross entropy."""
         settings = self.settings
         with self.acceleration.autocast():
             logits, auxiliary = self.runner(self.acceleration.inputs(batch.inputs))
@@ -140,7 +139,7 @@ class Evaluation:
         meter.add(loss, (logits.detach().argmax(1) == batch.targets).sum(), len(batch.targets))
 
     def _blamed(self, batch: Batch, number: int, logits: Tensor) -> str:
-        """The setting to look at where a loss was not finite."""
+        """Returns the setting to look at after a loss was not finite."""
         weight = self.settings.network.auxiliary_weight
         if weight > 1 and bool(torch.isfinite(self._cross_entropy(logits, batch.targets))):
             return setting_of(f"{self._section}.training.network", "auxiliary_weight", weight)
@@ -151,7 +150,10 @@ class Evaluation:
 
     @torch.no_grad()
     def _measure(self, part: str) -> Meter:
-        """Loss (without smoothing) and accuracy of a part, in evaluation mode; an empty meter where there is none."""
+        """Returns loss (without smoothing) and accuracy of a part in evaluation mode.
+
+        The meter is empty if there is no such part.
+        """
         meter = Meter()
         if part in self.parts:
             self.network.eval()
@@ -164,7 +166,10 @@ class Evaluation:
         return self.team.total(meter, self.device)
 
     def result(self) -> dict[str, Any]:
-        """The last epoch's figures, the test figures, and the number of parameters (auxiliary head not counted)."""
+        """Returns the last epoch's metrics, the test metrics, and the number of parameters.
+
+        The auxiliary head is not counted.
+        """
         with arithmetic(tf32=self.settings.tf32):
             test = self._measure("test")
         return self.metrics | {

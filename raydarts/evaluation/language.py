@@ -1,4 +1,4 @@
-"""A recurrent genotype's network trained from scratch as a language model, epoch by epoch, on plain PyTorch."""
+"""Trains a recurrent genotype's network from scratch as a language model, epoch by epoch, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ from raydarts.tasks import Batch, Loss, perplexity
 class LanguageEvaluation:
     """An evaluation as a job (see `runs.job.Job`): the paper's recurrent retraining, appendix A.2.2.
 
-    Learns from all of the training text; the validation text gives each epoch's figures, decides when averaging
-    begins, and which epoch's weights are kept: those of the least validation loss, as in the authors' code. `result`
-    tells of these, and looks at the test text once, with them. An epoch begins with a hidden state of zeros at the
-    text's first token, as theirs does, and checkpoints lie between epochs, so neither is part of the state.
+    It learns from all of the training text. The validation text gives each epoch's metrics and decides when averaging
+    starts. It also decides which epoch's weights are kept: those of the smallest validation loss, as in the authors'
+    code. `result` reports these weights and measures the test text once, with them. An epoch starts with a hidden state
+    of zeros at the text's first token, as in their code. Checkpoints lie between epochs. So neither hidden state nor
+    position is part of the state.
 
-    Differs from the authors' code (rnn/train.py): losses are means over the tokens predicted (theirs divides by one
-    row more); the scaled learning rate acts on its own batch under averaging too (see `set_rate`); a loss that is
-    not finite ends the trial (theirs goes back to the best epoch, with other draws, for as long as it takes). Those
-    of batches: see `TextBatches`.
+    Differences from the authors' code (rnn/train.py):
+
+    - Losses are means over the predicted tokens. Theirs divides by one row more.
+    - The scaled learning rate acts on its own batch under averaging too (see `set_rate`).
+    - A loss that is not finite ends the trial. Theirs returns to the best epoch with other draws, as often as needed.
+    - Differences of the batches: see `TextBatches`.
     """
 
     def __init__(
@@ -83,12 +86,15 @@ class LanguageEvaluation:
         return isinstance(self.optimizer, torch.optim.ASGD)
 
     def run_epoch(self) -> dict[str, Any]:
-        """One epoch, all of whose draws are this job's own."""
+        """Runs one epoch. All its random draws come from this job's streams."""
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
     def _run_epoch(self) -> dict[str, Any]:
-        """One pass over the training text, then the validation figures, under averaging with the averaged weights."""
+        """Runs one pass over the training text, then measures the validation text.
+
+        Under averaging the averaged weights are measured.
+        """
         started = time.perf_counter()
         reset_peak_memory(self.device)
         if not self.baselines:
@@ -115,7 +121,7 @@ class LanguageEvaluation:
         return dict(self.metrics)
 
     def _train(self) -> float:
-        """One pass; the mean loss over its tokens, without penalties."""
+        """Runs one pass and returns the mean loss over its tokens, without penalties."""
         self.network.train()
         meter, data = Meter(), self.parts["search"]
         passed = data.epoch(self.settings.batch_size, self.streams["order"], self.streams["augment"])
@@ -126,7 +132,7 @@ class LanguageEvaluation:
         return float(meter.loss or 0.0)
 
     def _step(self, batch: Batch, number: int) -> Loss:
-        """One step on the data loss and the network's penalties, at the batch's own learning rate."""
+        """Takes one step on the data loss and the network's penalties, at the batch's learning rate."""
         settings = self.settings
         loss = self.task.loss(self.network, batch)
         value = loss.value if loss.penalty is None else loss.value + loss.penalty
@@ -148,7 +154,10 @@ class LanguageEvaluation:
 
     @torch.no_grad()
     def _measure(self, part: str) -> float:
-        """Mean loss of a part over its predicted tokens, in evaluation mode, the hidden state carried throughout."""
+        """Returns the mean loss of a part over its predicted tokens, in evaluation mode.
+
+        The hidden state is carried through the whole part.
+        """
         self.network.eval()
         meter, data = Meter(), self.parts[part]
         for batch in data.sequential(self.settings.columns[part]):
@@ -158,7 +167,7 @@ class LanguageEvaluation:
         return float(meter.loss or 0.0)
 
     def _keep(self, loss: float) -> None:
-        """Remember the weights as they stand, where no epoch had a smaller validation loss."""
+        """Keeps the current weights if no earlier epoch had a smaller validation loss."""
         if not self.best or loss < self.best["loss"]:
             weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
             self.best = {"epoch": self.epoch, "loss": loss, "network": weights}
@@ -169,7 +178,7 @@ class LanguageEvaluation:
         self.losses.append(loss)
 
     def _baselines(self) -> dict[str, dict[str, float]]:
-        """Validation perplexities of a unigram model, and of this network before its first step."""
+        """Returns validation perplexities of a unigram model, and of this network before its first step."""
         unigram = unigram_perplexity(self.splits, self.splits.validation)
         return {
             "unigram": {"validation": unigram},
@@ -177,7 +186,7 @@ class LanguageEvaluation:
         }
 
     def result(self) -> dict[str, Any]:
-        """The figures of the best epoch's weights by validation loss, test figures among them, and the baselines'."""
+        """Returns the metrics of the weights with the best validation loss, with test metrics and the baselines'."""
         now = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.best["network"])
         with arithmetic(tf32=self.settings.tf32):
@@ -220,6 +229,9 @@ class LanguageEvaluation:
 
 
 def unigram_perplexity(splits: TextSplits, part: Tokens) -> float:
-    """Perplexity of a text under the training text's token frequencies, one added to each count (Laplace)."""
+    """Returns the perplexity of a text under the training text's token frequencies.
+
+    One is added to each count (Laplace).
+    """
     counts = np.bincount(splits.search, minlength=len(splits.source.vocabulary)) + 1.0
     return math.exp(-float(np.log(counts / counts.sum())[part].mean()))

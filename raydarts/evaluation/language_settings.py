@@ -1,7 +1,7 @@
-"""Settings of one evaluation on text: a recurrent genotype's network trained from scratch.
+"""Settings of one evaluation on text: a recurrent genotype's network is trained from scratch.
 
-The defaults are the DARTS paper's on the Penn Treebank (appendix A.2.2) and, where it is silent, the authors' code
-(rnn/train.py); docs/presets.md names both.
+The defaults are the DARTS paper's on the Penn Treebank (appendix A.2.2). Where it is silent they are those of the
+authors' code (rnn/train.py). docs/presets.md names both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from raydarts.units import Columns, Epochs, Unit
 
 
 class EvaluationTextSettings(TextSettings):
-    """As in the search, but for the lengths of training batches, which are drawn about `bptt`."""
+    """As in the search, except that the length of training batches varies by default."""
 
     bptt_deviation: Annotated[float, Unit("tokens")] = Field(
         5.0, ge=0, description="Standard deviation of a training batch's length. 0 does not vary it."
@@ -28,13 +28,7 @@ class EvaluationTextSettings(TextSettings):
 
 
 class LanguageSettings(Settings):
-    """Training of a recurrent genotype's network: SGD without momentum, then averaged SGD.
-
-    `batch_size`: columns the training text is cut into, `test_columns` those of the test text; `text`: how long a
-    batch is, by which a step's learning rate is scaled. `grad_clip`: largest L2 norm of the gradient (0: none).
-    `nonmonotone`: averaging begins after an epoch whose validation loss is above the least of all but the last so
-    many before it; null: never. `tf32`: see `float32.arithmetic`.
-    """
+    """Training of a recurrent genotype's network: SGD without momentum, then averaged SGD."""
 
     SCORE: ClassVar[Score] = PERPLEXITY
 
@@ -77,5 +71,5 @@ class LanguageSettings(Settings):
 
     @property
     def columns(self) -> dict[str, int]:
-        """How many columns each part of the text is cut into."""
+        """Returns how many columns each part of the text is cut into."""
         return {"search": self.batch_size, "validation": self.text.measured_columns, "test": self.test_columns}

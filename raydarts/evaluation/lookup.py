@@ -1,4 +1,4 @@
-"""A genotype's accuracies out of a table of trained cells, such as NAS-Bench-201's."""
+"""Looks up a genotype's accuracies in a table of trained cells, such as NAS-Bench-201's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ csv.field_size_limit(1_000_000)
 
 @contextmanager
 def _opened(settings: TableSettings) -> Iterator[csv.DictReader[str]]:
-    """The rows. Raises `DataError` naming the file where it is absent, no table, or lacks a column."""
+    """Yields the rows. Raises `DataError` with the file's name if it is absent, is no table, or lacks a column."""
     path = Path(settings.file)
     try:
         with _text(path) as file:
@@ -41,16 +41,16 @@ def _text(path: Path) -> IO[str]:
 
 
 def check_table(settings: TableSettings) -> None:
-    """Raise `DataError` cheaply where the table cannot be used: its first line is read, no more."""
+    """Raises `DataError` if the table cannot be used. It reads only the first line."""
     with _opened(settings):
         pass
 
 
 @lru_cache(maxsize=4)
 def read_table(settings: TableSettings) -> dict[str, tuple[float | None, float | None]]:
-    """Genotype id -> (validation, test) accuracy in [0, 1]; None where the cell is empty.
+    """Returns genotype id -> (validation, test) accuracy in [0, 1], None where the table's field is empty.
 
-    Raises `DataError` with the file and line of a value that is no accuracy, or of an architecture that is none.
+    Raises `DataError` with file and line if a value is no accuracy or an architecture is invalid.
     """
     table: dict[str, tuple[float | None, float | None]] = {}
     with _opened(settings) as rows:
@@ -81,9 +81,9 @@ def _accuracy(text: str | None, name: str, unit: str, where: str) -> float | Non
 
 
 class Lookup:
-    """An evaluation as a job of one epoch: nothing is trained, the table's figures are read.
+    """An evaluation as a job of one epoch. It trains nothing and reads the table.
 
-    The table's test accuracy is told in `result` alone, as after a training.
+    The table's test accuracy is only in `result`, as after a training.
     """
 
     epochs = 1
@@ -112,7 +112,7 @@ class Lookup:
         return dict(self.metrics)
 
     def result(self) -> dict[str, Any]:
-        """Validation and test accuracy, and where they come from."""
+        """Returns validation and test accuracy, and their source."""
         columns = {"validation": self.settings.validation, "test": self.settings.test}
         source = {"file": self.settings.file, **columns}
         return self.metrics | {"test_accuracy": self._accuracies()[1], "table": source}

@@ -1,9 +1,9 @@
-"""Several processes that train one network together: each has a share of every batch, and all have equal weights.
+"""Several processes train one network together. Each has a share of every batch, and all have equal weights.
 
-The rule: a batch is divided evenly among the processes, so batch size and learning rate mean what they mean for one
-process. Gradients are summed by one all-reduce after the backward pass, in a fixed order, so that equal runs give
-equal bits; the networks here are small (a few million parameters), so there is little to gain by overlapping it with
-the backward pass, as torch's DistributedDataParallel does, whose order of sums changes after its first step.
+A batch is divided evenly among the processes. So batch size and learning rate mean the same as for one process. One
+all-reduce sums the gradients after the backward pass in a fixed order, so that equal runs give equal bits. The networks
+are small (a few million parameters), so little is gained by overlapping it with the backward pass. torch's
+DistributedDataParallel does that, and the order of its sums changes after its first step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from raydarts.streams import Share
 
 
 class Team:
-    """The processes of torch.distributed's default group; where there is none, this process alone.
+    """The processes of torch.distributed's default group, or only this process if there is none.
 
     All of them must call the same methods in the same order.
     """
@@ -37,7 +37,7 @@ class Team:
         return self.share.size == 1
 
     def require_divisible(self, batch: int) -> None:
-        """Raise `InputError` where a batch of `batch` images cannot be shared out evenly."""
+        """Raises `InputError` if a batch of `batch` images cannot be divided evenly."""
         if batch % self.share.size:
             raise InputError(
                 f"a batch of {batch} images cannot be divided evenly among {self.share.size} workers; change "
@@ -45,10 +45,11 @@ class Team:
             )
 
     def prepare(self, network: nn.Module, sync_batch_norm: bool) -> None:
-        """Make a network one that is trained together, in place; its state's keys stay. Nothing is done alone.
+        """Prepares a network, in place, to be trained together. The keys of its state stay. A single process changes
+        nothing.
 
-        With `sync_batch_norm` batch norms normalise by the whole batch, as one process would; without, each process
-        by its own rows. Raises `InputError` where an operation draws for each of its own rows (`noise`).
+        With `sync_batch_norm` batch norms normalise by the whole batch, as one process would. Without it, each process
+        uses its own rows. Raises `InputError` if an operation draws for each of its rows (`noise`).
         """
         if self.alone:
             return
@@ -58,7 +59,7 @@ class Team:
             _synchronise(network)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient by the mean of the processes', which is the whole batch's."""
+        """Replaces each gradient by the mean over the processes, which is the whole batch's gradient."""
         if self.alone:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -69,7 +70,7 @@ class Team:
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of the processes' values of a tensor, without a graph."""
+        """Returns the mean of a tensor over the processes, without a graph."""
         total = value.detach().clone()
         if not self.alone:
             dist.all_reduce(total)
@@ -77,7 +78,7 @@ class Team:
         return total
 
     def total(self, meter: Meter, device: torch.device) -> Meter:
-        """What all processes have measured, as one meter."""
+        """Returns what all processes have measured as one meter."""
         if self.alone:
             return meter
         sums = torch.tensor(meter.sums(), dtype=torch.float64, device=device)
@@ -85,18 +86,21 @@ class Team:
         return Meter.of(*sums.tolist())
 
     def agree_on_buffers(self, network: nn.Module) -> None:
-        """The first process's batch-norm statistics for all: without synchronisation each has its own."""
+        """Gives all processes the batch-norm statistics of the first one.
+
+        Without synchronisation each has its own.
+        """
         if not self.alone:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
 
 class SyncedNorm(Norm):
-    """Batch norm by the statistics of the whole batch, of which each process has an equal number of rows.
+    """Batch norm by the statistics of the whole batch. Each process has equally many rows of it.
 
-    As one process's in exact arithmetic: mean and biased variance normalise, the running variance is unbiased. Two
-    sums are exchanged, the mean first, since a variance from sums of squares loses digits. torch's own
-    SyncBatchNorm needs a GPU.
+    In exact arithmetic it equals the batch norm of one process: mean and biased variance normalise, the running
+    variance is unbiased. Two sums are exchanged, the mean first, because a variance from sums of squares loses digits.
+    torch's SyncBatchNorm needs a GPU.
     """
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -122,12 +126,12 @@ class SyncedNorm(Norm):
 
 
 def _summed(value: Tensor) -> Tensor:
-    """The sum of the processes' values, differentiable: a gradient comes back to each from all."""
+    """Returns the sum over the processes, differentiable. Each process gets the gradients of all."""
     return cast(Tensor, all_reduce(value))  # type: ignore[no-untyped-call]
 
 
 def _synchronise(network: nn.Module) -> None:
-    """Put a `SyncedNorm` with the same parameters and buffers in the place of each batch norm."""
+    """Replaces each batch norm by a `SyncedNorm` with the same parameters and buffers."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):

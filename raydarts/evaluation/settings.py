@@ -1,7 +1,7 @@
-"""Settings of one evaluation: a genotype's network trained from scratch.
+"""Settings of one evaluation: a genotype's network is trained from scratch.
 
-The defaults are the DARTS paper's (appendix A.2.1); where it is silent (`grad_clip`, `drop_path` as a ramp)
-the authors' code fills in; docs/presets.md names both.
+The defaults are the DARTS paper's (appendix A.2.1). Where it is silent (`grad_clip`, `drop_path` as a ramp) they are
+those of the authors' code. docs/presets.md names both.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ Amp = Literal["off", "bfloat16", "float16"]
 
 
 class NetworkSettings(Settings):
-    """Size of the discrete network. `auxiliary_weight` 0: no auxiliary head is built.
-
-    `stem`: `cifar` (one 3x3 convolution) or `imagenet` (three of stride 2, and that head's own pooling).
-    """
+    """Size of the discrete network."""
 
     channels: Channels = Field(36, ge=2, description="Channels of the network's first cell.")
     layers: StackedCells = Field(20, ge=1, description="Cells that the network stacks.")
@@ -40,11 +37,7 @@ class NetworkSettings(Settings):
 
 
 class TableSettings(Settings):
-    """A table of cells trained by others, `.csv` or `.csv.gz` with a header; a row for each cell.
-
-    `architecture` names the column with the cell in NAS-Bench-201's notation, `validation` and `test`
-    those with the accuracies, in `unit`. Genotypes are ranked by `validation` alone.
-    """
+    """A table of cells trained by others."""
 
     file: DataPath = Field(description="The table, .csv or .csv.gz with a header. Each cell has one row.")
     architecture: str = Field("cellstr", description="Column with the cell in NAS-Bench-201's notation.")
@@ -57,14 +50,10 @@ class TableSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """Training of a genotype's network.
+    """Training of an image network.
 
-    `schedule`: how `lr` falls over `epochs`: to `lr_min` along a `cosine` or a line (`linear`), or by the factor
-    `lr_factor` each epoch (`exponential`, which has no `lr_min`); the first `warmup_epochs` rise linearly to `lr`
-    (see `schedule.learning_rate`). `drop_path` ramps linearly to its value, `drop_path * epoch / epochs`;
-    `grad_clip` 0: none. `tf32`: see `float32.arithmetic`; `amp`, `channels_last` and `compile`: see
-    `acceleration.Acceleration`. `batch_size` images are divided among an evaluation's workers; with
-    `sync_batch_norm` their batch norms see all of them.
+    See `schedule.learning_rate` for the learning rate, `float32.arithmetic` for `tf32`, and `acceleration.Acceleration`
+    for `amp`, `channels_last` and `compile`.
     """
 
     SCORE: ClassVar[Score] = ACCURACY

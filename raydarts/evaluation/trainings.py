@@ -1,4 +1,4 @@
-"""The kinds of training an evaluation may be: of images, or of a language model on text."""
+"""The kinds of training: of images, or of a language model on text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOR_KIND = {"image": "image", "text": "language"}
 
 
 class ChooseTraining:
-    """Annotation of a field that holds the settings of a training, told apart by their `name` (absent: `image`)."""
+    """Annotation of a field that holds the settings of a training. Their `name` selects the class (absent: `image`)."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -29,7 +29,7 @@ class ChooseTraining:
         )
 
     def parse(self, value: Any) -> TrainingSettings:
-        """A nested validation error is raised as it is, as in `registry.Choose`."""
+        """Returns the settings. A nested validation error is raised unchanged, as in `registry.Choose`."""
         if isinstance(value, TrainingSettings):
             return value
         if not isinstance(value, Mapping):
@@ -37,7 +37,7 @@ class ChooseTraining:
         return parse_strictly(self.settings_for(value), value)
 
     def settings_for(self, value: Mapping[str, Any]) -> type[TrainingSettings]:
-        """The settings class of this plain value."""
+        """Returns the settings class of this plain value."""
         name = value.get("name", "image")
         if name not in SETTINGS:
             message = f"unknown training '{name}'{nearest(name, list(SETTINGS))} (allowed: {', '.join(SETTINGS)})"

@@ -1,4 +1,4 @@
-"""Settings to jobs."""
+"""Builds jobs from settings."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from raydarts.spaces import Genotype
 
 
 def build_search(settings: SearchSettings, data: DataSettings, device: str) -> Search:
-    """A search on its data, not begun."""
+    """Builds a search on its data. It has not started."""
     return Search(settings, load_splits(data), device)
 
 
 def build_evaluation(
     stage: EvaluateSettings, data: DataSettings, genotype: Genotype, seed: int, device: str, section: str = "evaluate"
 ) -> Job:
-    """An evaluation, not begun: a training on its data, or the reading of a table.
+    """Builds an evaluation: a training on its data, or a look-up in a table. It has not started.
 
-    `section`: the stage's place in the spec, by which its errors name a setting.
-    Raises `InputError` where the training is for data of another kind.
+    `section` is the stage's place in the spec. Its errors name a setting by it. Raises `InputError` if the training is
+    for data of another kind.
     """
     if stage.table is not None:
         return Lookup(stage.table, genotype)

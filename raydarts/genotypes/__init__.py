@@ -1,1 +1,1 @@
-"""Genotypes and the texts they are written in: parsing, naming, writing. No torch, no code of a file is run."""
+"""Genotypes and their text forms: parsing, naming, writing. It needs no torch and runs no code of a file."""

@@ -1,4 +1,4 @@
-"""Where in a file genotypes stand, and what they are called. Nothing is executed, and nothing is read of them yet."""
+"""Finds the genotypes in a file and their names. It executes nothing and reads nothing of them yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class BrokenCallError(ValueError):
-    """A text whose only `Genotype(...)` is no Python: why, and on which line."""
+    """A text whose only `Genotype(...)` is no Python: the reason and the line."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -32,10 +32,10 @@ _READ = ("range", "list", "tuple")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A genotype in a file: what it is called (nothing, or several names), and its line or its place in a list.
+    """A genotype in a file: its names (none or several), and its line or its position in a list.
 
-    `value`: a call, or JSON's value. Candidates of the same `key` are the same genotype. A call's lines count from the
-    file's line `first_line`.
+    `value` is a call or a JSON value. Candidates with the same `key` are the same genotype. A call's lines count from
+    the file's line `first_line`.
     """
 
     names: tuple[str, ...]
@@ -47,13 +47,16 @@ class Candidate:
 
 
 def called(call: ast.Call) -> str:
-    """The function's name, without what stands before it."""
+    """Returns the function's name without its prefix."""
     function = call.func
     return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
 def in_json(value: Any) -> list[Candidate] | None:
-    """The genotypes of a JSON file that holds several by name or in a list; None: the value is one itself."""
+    """Returns the genotypes of a JSON file that holds several, by name or in a list.
+
+    None means that the value is one genotype.
+    """
     items: list[tuple[str | None, Any]] = []
     if isinstance(value, Mapping) and not any(key in value for key in _KEYS):
         items = list(value.items())
@@ -84,8 +87,9 @@ def _key_of(item: Any) -> str:
 
 
 def in_text(text: str) -> list[Candidate]:
-    """The calls `Genotype(...)` of a Python text, or else of any text (a log). Raises `BrokenCallError` where
-    no call is Python.
+    """Returns the calls `Genotype(...)` of a Python text, or of any other text (a log).
+
+    Raises `BrokenCallError` if no call is Python.
     """
     tree = _program(text.strip())
     before = text[: len(text) - len(text.lstrip())].count("\n")
@@ -97,7 +101,7 @@ def in_text(text: str) -> list[Candidate]:
 
 
 def _program(text: str) -> ast.Module | None:
-    """The text as Python; None where it is none, or too much."""
+    """Returns the text as Python, or None if it is no Python or too much."""
     if len(text) > _LARGEST_PROGRAM:
         return None
     try:
@@ -131,7 +135,7 @@ def _of_program(tree: ast.Module, before: int) -> list[Candidate]:
 
 
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """The values that a node gives a name to."""
+    """Returns the values that a node names."""
     if isinstance(node, ast.Assign):
         yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
     elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and isinstance(node.target, ast.Name) and node.value:
@@ -143,7 +147,7 @@ def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _has_variables(call: ast.Call) -> bool:
-    """Whether it is code that makes genotypes (`Genotype(normal=gene, ...)`), and no genotype."""
+    """Returns whether it is code that makes genotypes (`Genotype(normal=gene, ...)`), and no genotype."""
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
     return any(
         isinstance(node, ast.Name) and node.id not in _READ for argument in arguments for node in ast.walk(argument)
@@ -158,7 +162,7 @@ def _dumped(call: ast.Call) -> str:
 
 
 def _of_lines(text: str) -> Iterator[Candidate]:
-    """The calls that stand anywhere in a text, each closed by its bracket."""
+    """Returns the calls anywhere in a text. Each ends at its closing bracket."""
     end = unclosed = 0
     lines = 1
     counted = 0
@@ -194,7 +198,7 @@ def _of_lines(text: str) -> Iterator[Candidate]:
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Where the bracket that is open before `start` ends; quotes are passed over."""
+    """Returns where the bracket that opens before `start` ends. Quoted text is skipped."""
     depth = 1
     for token in _TOKEN.finditer(text, start, start + _LARGEST_CALL):
         depth += {"(": 1, ")": -1}.get(token[0], 0)

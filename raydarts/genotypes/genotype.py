@@ -1,21 +1,24 @@
-"""Genotypes: the discrete result of a search, JSON in and out, never `eval`.
+"""Genotypes: the discrete result of a search. JSON in and out, never `eval`.
 
-Read from JSON, from the authors' Python text and from NAS-Bench-201's notation (see `genotype_text`). The
-JSON is the one published genotypes are kept in: for each cell type a list of
-`[primitive, src]` pairs, the incoming edges of the first intermediate node first, and which nodes the
-cell's output concatenates. A convolutional genotype has `normal`, `normal_concat`, `reduce` and
-`reduce_concat`; a recurrent one `recurrent` and `concat`; one of NAS-Bench-201 `cell` and `cell_concat`.
-Nodes are numbered with the cell's inputs first. In that flat form every intermediate node has two incoming
-edges (a recurrent one), as the authors' code reads it, or, where `concat` names more nodes than that makes,
-equally many. Else the pairs are nested, a list for each node (an empty one: a node without edges, which
-is zeros), or the edges are triples `[primitive, a, b]` between nodes a and b, in either order (FairDARTS);
-of triples, nodes without edges are not concatenated, whatever `concat` names.
-A triple whose third is a fraction, `[primitive, src, strength]`, is a pair (GDAS); strengths are not kept.
+A genotype is read from JSON, from the authors' Python text and from NAS-Bench-201's notation (see `text`). The JSON is
+the form in which genotypes are published. Each cell type has a list of `[primitive, src]` pairs, with the incoming
+edges of the first intermediate node first, and the nodes that the cell's output concatenates. A convolutional genotype
+has `normal`, `normal_concat`, `reduce` and `reduce_concat`. A recurrent one has `recurrent` and `concat`. One of
+NAS-Bench-201 has `cell` and `cell_concat`. Nodes are numbered with the cell's inputs first.
 
-A genotype of a space of the user's own has two more keys, without which its network could not be built elsewhere:
-`space`, the space as in a spec (`module:Class`, or `{name: module:Class, setting: value}` with the settings that the
-network depends on), and `skip`, the primitive that counts as its skip connection, where that is not the usual one.
-A primitive of the user's own is named `module:Class` too. To read a genotype loads none of this code.
+There are three forms of edges:
+
+- Flat pairs: every intermediate node has two incoming edges (recurrent: one), as the authors' code reads it. If
+  `concat` names more nodes than that makes, all nodes have equally many edges.
+- Nested pairs: one list for each node. An empty list is a node without edges, which is zeros.
+- Triples `[primitive, a, b]` between nodes a and b, in either order (FairDARTS). Nodes without edges are not
+  concatenated, whatever `concat` names. A triple whose third value is a fraction, `[primitive, src, strength]`, is a
+  pair (GDAS). Strengths are dropped.
+
+A genotype of a space of the user's own has two more keys, which are needed to build its network elsewhere: `space`, as
+in a spec (`module:Class`, or `{name: module:Class, setting: value}` with the settings that the network depends on), and
+`skip`, the primitive that counts as its skip connection, if it is not the usual one. A primitive of the user's own is
+named `module:Class` too. Reading a genotype loads none of this code.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ class CellGenotype:
     concat: tuple[int, ...]
 
     def count(self, primitive: str) -> int:
-        """On how many edges `primitive` stands."""
+        """Returns the number of edges with `primitive`."""
         return sum(name == primitive for node in self.nodes for name, _ in node)
 
     def edges(self) -> list[Choice]:
@@ -79,7 +82,7 @@ class OwnSpace:
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> OwnSpace:
-        """Read it as a spec writes it. Raises `GenotypeError`."""
+        """Reads the form of a spec. Raises `GenotypeError`."""
         settings = dict(value) if isinstance(value, Mapping) else {"name": value}
         name = settings.pop("name", None)
         if not isinstance(name, str) or not is_outside(name):
@@ -90,7 +93,7 @@ class OwnSpace:
         return cls.of(name, settings)
 
     def values(self) -> dict[str, Any]:
-        """The settings."""
+        """Returns the settings."""
         return dict(json.loads(self.settings))
 
     def to_json(self) -> Any:
@@ -102,8 +105,8 @@ class OwnSpace:
 class Genotype:
     """A cell for each cell type, in the order of the space.
 
-    `space`: the space, where it is one of the user's own (None: one of raydarts', known by its primitives). `skip`: the
-    primitive that counts as the skip connection (None: `skip_connect`, or `identity` of a recurrent cell).
+    - `space`: the space, if it is one of the user's own. None: one of raydarts', which its primitives identify.
+    - `skip`: the primitive that counts as the skip connection. None: `skip_connect`, or `identity` in a recurrent cell.
     """
 
     cells: tuple[tuple[str, CellGenotype], ...]
@@ -121,9 +124,9 @@ class Genotype:
 
     @property
     def id(self) -> str:
-        """Ten hex digits, equal for genotypes that name the same edges, in whatever order within a node.
+        """Ten hex digits, equal for genotypes with the same edges in any order within a node.
 
-        Equal edges in another space of the user's own are another genotype: the network is another.
+        Equal edges in another space of the user's own are another genotype, because the network differs.
         """
         canonical: dict[str, Any] = {
             name: [[sorted(node, key=lambda edge: (edge[1], edge[0])) for node in cell.nodes], sorted(cell.concat)]
@@ -134,16 +137,19 @@ class Genotype:
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()[:10]
 
     def skips(self, primitive: str | None = None) -> dict[str, int]:
-        """Skip connections of each cell type. `primitive`: what counts as one; by default what the genotype says."""
+        """Returns the number of skip connections of each cell type.
+
+        `primitive` is what counts as one. By default the genotype says it.
+        """
         counted = primitive or self.skip
         return {name: cell.count(counted or usual_skip(name)) for name, cell in self.cells}
 
     def outside_names(self) -> set[str]:
-        """Names of the user's own code that the genotype's network is built from."""
+        """Returns the names of the user's own code that the genotype's network needs."""
         return names_in(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """The published form, with lists only."""
+        """Returns the published form, with lists only."""
         plain: dict[str, Any] = {}
         for name, cell in self.cells:
             nested = [[list(edge) for edge in node] for node in cell.nodes]
@@ -161,7 +167,7 @@ class Genotype:
 
     @classmethod
     def from_json(cls, value: Any, where: str = "genotype") -> Genotype:
-        """Read the published form. Raises `GenotypeError` that names `where` and what is wrong."""
+        """Reads the published form. Raises `GenotypeError` with `where` and the problem."""
         if isinstance(value, Mapping) and isinstance(value.get("genotype"), Mapping | str):
             value = value["genotype"]
         if isinstance(value, str):
@@ -181,7 +187,7 @@ class Genotype:
 
     @classmethod
     def from_file(cls, file: GenotypeFile) -> Genotype:
-        """Read a file: JSON, or one of the texts of `genotype_text`. Raises `GenotypeError` naming the file."""
+        """Reads a file: JSON, or one of the texts of `text`. Raises `GenotypeError` with the file."""
         value, text = genotype_text.read_file(file)
         genotype = cls.from_json(value, str(file))
         primitives = {primitive for _, cell in genotype.cells for primitive, _ in cell.edges()}
@@ -191,7 +197,7 @@ class Genotype:
 
 
 def usual_skip(cell_type: str) -> str:
-    """The primitive that is the skip connection of a cell type in raydarts' own spaces."""
+    """Returns the primitive that is the skip connection of a cell type in raydarts' own spaces."""
     return "identity" if cell_type == "recurrent" else "skip_connect"
 
 
@@ -202,7 +208,7 @@ def _skip(value: Any, where: str) -> str | None:
 
 
 def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result keeps beside a genotype: its canonical id, and its skip connections per cell type."""
+    """Returns what a result keeps beside a genotype: its id, and its skip connections for each cell type."""
     parsed = Genotype.from_json(genotype, "result")
     return {"genotype_id": parsed.id, "skips": parsed.skips()}
 
@@ -220,7 +226,7 @@ def _is_triple(value: Any) -> bool:
 
 
 def _without_strength(value: Any) -> Any:
-    """`[primitive, src, strength]` as a pair; anything else as it is."""
+    """Returns `[primitive, src, strength]` as a pair, and anything else unchanged."""
     if isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and isinstance(value[2], float):
         return value[:2]
     return value
@@ -228,7 +234,7 @@ def _without_strength(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads one cell; `where` begins each error."""
+    """Reads one cell. Each error starts with `where`."""
 
     cell_type: str
     where: str
@@ -265,7 +271,7 @@ class _Reader:
         return tuple(concat)
 
     def _nodes(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[Any], tuple[int, ...]]:
-        """One entry a node, whichever form the edges have, and the nodes to concatenate."""
+        """Returns one entry for each node, for all forms of edges, and the nodes to concatenate."""
         if len(edges) > _MOST_EDGES:
             self._refuse(f" has {len(edges)} entries; at most {_MOST_EDGES} are read")
         edges = [_without_strength(edge) for edge in edges]
@@ -279,7 +285,7 @@ class _Reader:
         return self._grouped(edges, concat), concat
 
     def _from_triples(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[Any], tuple[int, ...]]:
-        """`[primitive, a, b]` into one list a node: the larger number is the node the edge ends in.
+        """Turns `[primitive, a, b]` into one list for each node. The edge ends in the larger number.
 
         Nodes without edges are not concatenated, as in FairDARTS' code, whatever `concat` says.
         """
@@ -298,7 +304,7 @@ class _Reader:
         return nodes, kept
 
     def _grouped(self, edges: Sequence[Any], concat: tuple[int, ...]) -> list[Sequence[Any]]:
-        """Flat pairs into one list a node: published cells have two edges a node, recurrent ones one."""
+        """Groups flat pairs into one list for each node. Published cells have two edges a node, recurrent ones one."""
         per_node = _PER_NODE[self.cell_type] or 1
         named = max(concat) - self._first + 1
         if len(edges) % per_node or named > len(edges) // per_node:

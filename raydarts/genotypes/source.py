@@ -1,4 +1,4 @@
-"""A genotype on the command line: `FILE`, or `FILE:NAME` where a file holds several, as papers' genotypes.py do."""
+"""A genotype on the command line: `FILE`, or `FILE:NAME` if a file holds several, as papers' genotypes.py do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class NamedGenotype:
-    """One of a file's genotypes: by its name, or by its line or place in the file. It has those of Path's words that
-    readers of a genotype use.
+    """One of a file's genotypes, by its name, or by its line or position in the file.
+
+    It has the methods of Path that readers of a genotype use.
     """
 
     path: Path
@@ -21,11 +22,11 @@ class NamedGenotype:
 
     @property
     def stem(self) -> str:
-        """What files that are made of it are called."""
+        """Names files that are made from it."""
         return f"{self.path.stem}-{self.name}"
 
     def with_suffix(self, suffix: str) -> Path:
-        """A file beside the genotype's."""
+        """Returns a path beside the genotype's file."""
         return self.path.with_name(f"{self.stem}{suffix}")
 
     def exists(self) -> bool:
@@ -39,7 +40,7 @@ GenotypeFile = Path | NamedGenotype
 
 
 def parse(text: str, file_of: Callable[[str], Path]) -> GenotypeFile:
-    """A file that is there under the whole text wins; else what follows the last colon is a name."""
+    """Parses the text. An existing file with the whole text as its name wins. Else a name follows the last colon."""
     whole = file_of(text)
     before, colon, name = text.rpartition(":")
     if not colon or not before or not name or "/" in name or _is_there(whole):

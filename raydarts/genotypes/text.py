@@ -1,10 +1,9 @@
-"""From a genotype's text to plain lists and dictionaries: JSON, the authors' Python text, NAS-Bench-201's notation.
+"""Turns a genotype's text into plain lists and dictionaries: JSON, the authors' Python text, NAS-Bench-201's notation.
 
-Nothing in a text is ever executed. The Python text, `Genotype(normal=[('sep_conv_3x3', 1), ...],
-normal_concat=range(2, 6), ...)`, is parsed into a syntax tree out of which literals, lists, tuples and
-`range` of literals are read; whatever else stands there is refused with its line. A file may hold more
-around it: other Python (`candidates` finds the calls), or lines of a log. One that holds several genotypes
-is read by name, or by line.
+Nothing in a text is ever executed. The Python text, `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2,
+6), ...)`, is parsed into a syntax tree. Literals, lists, tuples and `range` of literals are read. Anything else is
+refused with its line. A file may hold more text: other Python (`candidates` finds the calls), or lines of a log. A file
+with several genotypes is read by name or by line.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ _SHOWN = 30
 
 
 def read_file(file: GenotypeFile) -> tuple[Any, str]:
-    """A genotype file's value, and the file's text. Raises `GenotypeError` naming the file, and the line where the
-    text breaks.
+    """Returns a genotype file's value and the file's text.
+
+    Raises `GenotypeError` with the file, and the line where the text breaks.
     """
     path, name = (file.path, file.name) if isinstance(file, NamedGenotype) else (file, None)
     try:
@@ -74,7 +74,7 @@ def _calls(text: str, where: str) -> list[Candidate]:
 
 
 def _chosen(candidates: list[Candidate], where: str, name: str | None) -> Any:
-    """The one candidate there is, or the one that is called `name` or stands at that line or place."""
+    """Returns the only candidate, or the one with the name, line or position `name`."""
     if not candidates:
         raise GenotypeError(f"{where}: holds no whole Genotype(...)")
     if name is not None:
@@ -112,7 +112,7 @@ def _listed(candidates: list[Candidate]) -> str:
 
 
 def read_text(text: str, where: str) -> dict[str, Any]:
-    """A genotype that is one text: the authors' `Genotype(...)`, else NAS-Bench-201's `|nor_conv_3x3~0|+|...|`."""
+    """Reads a genotype that is one text: the authors' `Genotype(...)`, or NAS-Bench-201's `|nor_conv_3x3~0|+|...|`."""
     if len(text) > _LARGEST_FILE:
         raise GenotypeError(f"{where}: a text of {len(text):,} characters is no genotype")
     if not CALL.search(text):
@@ -122,7 +122,7 @@ def read_text(text: str, where: str) -> dict[str, Any]:
 
 
 def lines_of(text: str, primitives: set[str]) -> dict[str, int]:
-    """The line on which each primitive first stands, in quotes; those that stand so nowhere are left out."""
+    """Returns the line where each primitive first stands in quotes. Primitives without one are left out."""
     lines = {}
     for primitive in primitives:
         place = min((at for quote in "'\"" if (at := text.find(f"{quote}{primitive}{quote}")) >= 0), default=None)
@@ -132,7 +132,7 @@ def lines_of(text: str, primitives: set[str]) -> dict[str, int]:
 
 
 def _from_json(text: str, where: str) -> Any:
-    """Strict JSON: neither NaN nor a key twice."""
+    """Reads strict JSON: no NaN, no key twice."""
     try:
         return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -156,7 +156,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _from_arch_string(text: str, where: str) -> dict[str, Any]:
-    """NAS-Bench-201's notation into the JSON form: nodes divided by `+`, edges `primitive~src` between bars."""
+    """Turns NAS-Bench-201's notation into JSON: `+` divides nodes, bars enclose edges `primitive~src`."""
     nodes = []
     for node in text.split("+"):
         edges = [_ARCH_EDGE.match(edge) for edge in node.strip("|").split("|")]
@@ -170,14 +170,16 @@ def _from_arch_string(text: str, where: str) -> dict[str, Any]:
 
 
 class _Call:
-    """Reads one `Genotype(...)`; `where` begins each error, `first_line` is the file's line of the tree's line 1."""
+    """Reads one `Genotype(...)`. Errors start with `where`. `first_line` is the file's line of the tree's line 1."""
 
     def __init__(self, where: str, first_line: int) -> None:
         self.where = where
         self.first_line = first_line
 
     def fields(self, call: ast.Call) -> dict[str, Any]:
-        """Its arguments by name; positional ones in the authors' order. What is None is left out."""
+        """Returns its arguments by name. Positional ones are in the authors' order. Arguments that are None are left
+        out.
+        """
         recurrent = {"recurrent", "concat"} & {keyword.arg for keyword in call.keywords}
         order = _FIELDS[1] if recurrent or (not call.keywords and len(call.args) == 2) else _FIELDS[0]
         if len(call.args) > len(order):

@@ -1,4 +1,4 @@
-"""Where values lie along the axes of a chart, and which of them are labelled."""
+"""Positions of values along the axes of a chart, and which values are labelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 440, 300
 
 
 class Axis(Protocol):
-    """Where a value lies along an axis, in SVG units, and which values are labelled."""
+    """The position of a value along an axis, in SVG units, and the labelled values."""
 
     def __call__(self, value: object) -> float: ...
 
@@ -22,7 +22,9 @@ class Axis(Protocol):
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear or logarithmic axis from `low` at `start` to `high` at `end`; `whole`: labelled at whole numbers."""
+    """A linear or logarithmic axis from `low` at `start` to `high` at `end`. With `whole` only whole numbers are
+    labelled.
+    """
 
     low: float
     high: float
@@ -46,7 +48,7 @@ class Scale:
 
 
 class NoAxis:
-    """Nothing to label: what is drawn brings its own places."""
+    """An axis without labels. What is drawn has its own positions."""
 
     def __call__(self, value: object) -> float:
         raise TypeError(f"{value!r} has no place: this chart has no axis here")
@@ -90,7 +92,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def span(values: Sequence[float], log: bool = False) -> tuple[float, float]:
-    """The values' ends with a little room."""
+    """Returns the values' ends with a little room."""
     low, high = min(values), max(values)
     if log:
         room = (high / low) ** 0.05 if high > low else 1.5
@@ -110,7 +112,7 @@ def plot_area(
     whole_x: bool = False,
     whole_y: bool = False,
 ) -> tuple[Axis, Axis]:
-    """The two axes of a `Chart` of usual size."""
+    """Returns the two axes of a `Chart` of usual size."""
     across: Axis
     if categories:
         across = Bands([str(value) for value in x], 58, WIDTH - 12)

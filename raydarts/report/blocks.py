@@ -1,4 +1,4 @@
-"""What is compared with what: trials that share a search seed, and where the design allows it all other settings."""
+"""Groups trials that can be compared: same search seed, and if the design allows it the same other settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENOUGH = 0.8  # of the trials must lie in blocks that hold several values of th
 
 @dataclass(frozen=True)
 class Blocking:
-    """A block for each trial, how many blocks there are, and in words what its trials share."""
+    """A block for each trial, the number of blocks, and what the trials of a block share, in words."""
 
     block: Sequence[Hashable]
     words: str
@@ -25,10 +25,10 @@ class Blocking:
 
 
 def blocks_for(run: Run, setting: Setting, searches: Sequence[Searched]) -> Blocking:
-    """The finest blocks in which `setting` still varies.
+    """Returns the finest blocks in which `setting` still varies.
 
-    First by search seed and every other setting (a grid), then by search seed (settings drawn at random), then
-    none. What hangs under an option of `setting` itself is part of its effect, and no block.
+    It tries search seed and every other setting (a grid), then only search seed (random settings), then no blocks.
+    Settings below an option of `setting` are part of its effect, so they make no blocks.
     """
     value = [repr(search.choices.get(setting.name)) for search in searches]
     others = [
@@ -55,7 +55,7 @@ def _varies(block: Sequence[Hashable], value: Sequence[str]) -> bool:
 
 
 def seed_blocks(searches: Sequence[Searched]) -> Blocking:
-    """Blocks of equal search seed, for relations between two outcomes."""
+    """Returns blocks of equal search seed, for relations between two outcomes."""
     seeds = [repr(search.seed) for search in searches]
     if len(set(seeds)) < 2 or len(seeds) < 3 * len(set(seeds)):
         return Blocking([0] * len(seeds), "no blocks")

@@ -1,4 +1,4 @@
-"""`raydarts compare RUN RUN`: what was changed between two runs, and what differs in their results."""
+"""`raydarts compare RUN RUN`: what was changed between two runs, and how their results differ."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from raydarts.terminal import line
 
 
 def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> dict[str, Any]:
-    """JSON-able. Means carry n, sample standard deviation and Student's 95 % interval.
+    """Returns JSON data. Means have n, sample standard deviation and Student's 95 % interval.
 
-    `paired`: second minus first over searches with the same choices and search seed in both. `warnings`: why
-    figures cannot be compared. `damage`: as in `gather`. Raises `RunError` where a path is no run.
+    - `paired`: second minus first over searches with the same choices and search seed in both.
+    - `warnings`: why numbers cannot be compared.
+
+    `damage` is as in `gather`. Raises `RunError` if a path is no run.
     """
     runs = [gather(path, damage) for path in (first, second)]
     comparison = {
@@ -93,7 +95,7 @@ def _key(search: Searched) -> tuple[Any, ...]:
 
 
 def _paired(runs: Sequence[Run]) -> dict[str, Any]:
-    """Differences over searches that are the same configuration in both runs."""
+    """Returns differences over searches with the same configuration in both runs."""
     first, second = ({_key(search): search for search in run.completed} for run in runs)
     same = [(first[key], second[key]) for key in first if key in second]
     metric = [b.metric - a.metric for a, b in same if a.metric is not None and b.metric is not None]
@@ -103,7 +105,7 @@ def _paired(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Genotypes that both runs retrained."""
+    """Returns genotypes that both runs retrained."""
     both = [name for name in runs[0].validation if name in runs[1].validation]
     return [
         {"id": name, "first": _mean(runs[0].validation[name]), "second": _mean(runs[1].validation[name])}
@@ -112,7 +114,7 @@ def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The other retraining stages that both runs have: the best genotype of each, and whether they can be compared."""
+    """Returns the other retraining stages of both runs: the best genotype of each, and whether they can be compared."""
     stages = []
     for name in (name for name in runs[0].stages if name in runs[1].stages):
         summaries = [_summary(run.stages[name]) for run in runs]
@@ -134,7 +136,7 @@ def _mean_text(mean: Mapping[str, Any] | None) -> str:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> RenderableType:
-    """For a terminal."""
+    """Returns the comparison for a terminal."""
     names = [run["name"] for run in comparison["runs"]]
     parts: list[RenderableType] = [line(warning, "bold") for warning in comparison["warnings"]]
     table = Table(title="Results: mean ± sample standard deviation (n, 95 % interval of the mean)")

@@ -1,4 +1,4 @@
-"""Draw a genotype as a figure for a paper: one picture per cell, left to right."""
+"""Draws a genotype as a figure for a paper: one picture for each cell, left to right."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _FILLS = ("#E8EEF4", "#FFFFFF", "#EDEDED")  # input, intermediate, output
 
 
 def short_name(primitive: str) -> str:
-    """A primitive's name as it is printed on an edge; of `module:Class` the class."""
+    """Returns the name of a primitive on an edge. For `module:Class` it is the class."""
     primitive = primitive.rpartition(":")[2]
     return _SHORT.get(primitive, primitive.replace("_conv_", "_").replace("_", " "))
 
@@ -70,7 +70,7 @@ def _read(genotype: Mapping[str, Any]) -> list[Cell]:
 
 
 def unreadable(genotype: Mapping[str, Any]) -> str:
-    """Why a genotype is not drawn; an empty text: it is."""
+    """Returns why a genotype is not drawn. An empty text means that it is drawn."""
     edges = sum(len(cell.edges) for cell in _read(genotype))
     return f"the cells have {edges:,} edges, and at most {MOST_EDGES:,} are drawn" if edges > MOST_EDGES else ""
 
@@ -124,7 +124,7 @@ def _draw_node(axes: Any, cell: Cell, node: int, at: Array) -> None:
 
 
 def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figure:
-    """The figure that `draw_genotype` writes; its axes hold one cell each, in inches."""
+    """Returns the figure that `draw_genotype` writes. Each of its axes holds one cell, in inches."""
     cells = [(cell, *arrange(cell)) for cell in _read(genotype)]
     boxes = [_bounds(*each) for each in cells]
     sizes = [high - low for low, high in boxes]
@@ -154,9 +154,9 @@ def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figur
 
 
 def draw_genotype(genotype: Mapping[str, Any], path: Path, title: str | None = None) -> None:
-    """Draw the genotype's cells to a .png, .svg or .pdf file. Edges of `none` are dotted.
+    """Draws the genotype's cells to a .png, .svg or .pdf file. Edges of `none` are dotted.
 
-    Raises `GenotypeError` where it is none, `InputError` where it has too many edges or the file cannot be written.
+    Raises `GenotypeError` if it is no genotype, `InputError` if it has too many edges or the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in _METADATA:

@@ -1,7 +1,7 @@
-"""Where a genotype's nodes, edges and labels go: the geometry behind `raydarts.report.drawing`.
+"""Positions of a genotype's nodes, edges and labels: the geometry of `raydarts.report.drawing`.
 
-Coordinates are inches, so the sizes of labels and nodes are known before anything is drawn and
-labels can be kept clear of nodes and of one another.
+Coordinates are inches. So the sizes of labels and nodes are known before drawing, and labels can be kept away from
+nodes and from each other.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One edge as it will be drawn: its cubic curve, and the middle of its label."""
+    """One edge to draw: its cubic curve, and the middle of its label."""
 
     edge: Edge
     control: Array
@@ -58,7 +58,7 @@ class Drawn:
 
 
 def _layout_cost(cell: Cell, xy: Array, radii: Array) -> float:
-    """Badness of node positions, taking edges as straight: crossings, hit nodes, length."""
+    """Returns how bad node positions are, with straight edges: crossings, hit nodes, length."""
     src = np.array([e.src for e in cell.edges])
     dst = np.array([e.dst for e in cell.edges])
     weight = np.array([0.25 if e.label is None else 1.0 for e in cell.edges])
@@ -80,7 +80,7 @@ def _layout_cost(cell: Cell, xy: Array, radii: Array) -> float:
 
 
 def _depths(cell: Cell) -> list[int]:
-    """How many edges the longest way from an input to each node has; the output's is the largest."""
+    """Returns the edges of the longest way from an input to each node. The output's is the largest."""
     depth = [0] * len(cell.names)
     for edge in cell.edges:
         depth[edge.dst] = max(depth[edge.dst], depth[edge.src] + 1)
@@ -89,7 +89,7 @@ def _depths(cell: Cell) -> list[int]:
 
 
 def _layout(cell: Cell) -> Array:
-    """Nodes in columns by depth; heights by a seeded search for few crossings."""
+    """Puts nodes into columns by depth. A seeded search chooses heights with few crossings."""
     count, depth = len(cell.names), _depths(cell)
     xy = np.zeros((count, 2))
     widest = max(depth.count(d) for d in depth)
@@ -122,7 +122,7 @@ def point_on(control: Array, t: Any) -> Array:
 
 
 def _cubic(cell: Cell, xy: Array, edge: Edge, bend: float) -> Array:
-    """The edge's curve, leaving and entering near the horizontal, cut at the nodes' rims."""
+    """Returns the edge's curve. It leaves and enters nearly horizontally and is cut at the nodes' rims."""
     a, b = xy[edge.src], xy[edge.dst]
     d = b - a
     normal = np.array([-d[1], d[0]]) / np.hypot(*d) * bend
@@ -151,7 +151,7 @@ def _cubic(cell: Cell, xy: Array, edge: Edge, bend: float) -> Array:
 
 
 def label_half(label: str | None) -> Array:
-    """Half the width and height of a label's box."""
+    """Returns half the width and height of a label's box."""
     if label is None:
         return np.zeros(2)
     renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()  # type: ignore[no-untyped-call]
@@ -160,7 +160,7 @@ def label_half(label: str | None) -> Array:
 
 
 class _Placer:
-    """Chooses each edge's bend and its label's place along it, by descent on a shared cost."""
+    """Chooses each edge's bend and its label's position along it, by descent on a shared cost."""
 
     def __init__(self, cell: Cell, xy: Array) -> None:
         self.edges = cell.edges
@@ -176,7 +176,7 @@ class _Placer:
         self.near: dict[tuple[int, int, int, int], float] = {}
 
     def _alone(self, e: int, b: int) -> Array:
-        """Cost of each place on this curve as far as nodes go."""
+        """Returns the cost of each position on this curve from nodes only."""
         others = [n for n in range(len(self.xy)) if n not in (self.edges[e].src, self.edges[e].dst)]
         gap = np.linalg.norm(self.curve[e][b][:, None] - self.xy[None, others], axis=-1)
         gap = gap - self.radii[others]
@@ -193,7 +193,7 @@ class _Placer:
         return out
 
     def _closeness(self, e: int, b: int, f: int, c: int) -> float:
-        """How far two curves run together or cross, less where they share a node."""
+        """Returns how much two curves run together or cross. It is less if they share a node."""
         key = (e, b, f, c)
         if key not in self.near:
             gap = np.linalg.norm(self.curve[e][b][:, None] - self.curve[f][c][None], axis=-1)
@@ -205,7 +205,7 @@ class _Placer:
         return self.near[key]
 
     def _costs(self, e: int, b: int) -> Array:
-        """Cost of every place on edge e at bend b, the other edges staying as they are."""
+        """Returns the cost of every position on edge e at bend b, with the other edges fixed."""
         others = [f for f in range(len(self.edges)) if f != e]
         cost: Array = self.alone[e][b] + sum(self._closeness(e, b, f, self.choice[f][0]) for f in others)
         if not others:
@@ -225,7 +225,7 @@ class _Placer:
         return cost
 
     def place(self) -> float:
-        """Settle every edge; the worst edge's cost is returned, `_HARD` or more if one is bad."""
+        """Places every edge. Returns the worst edge's cost, which is at least `_HARD` if one is bad."""
         for _ in range(12):
             before = list(self.choice)
             for e in range(len(self.edges)):
@@ -244,7 +244,9 @@ class _Placer:
 
 
 def arrange(cell: Cell) -> tuple[Array, list[Drawn]]:
-    """Positions of nodes and edges, the cell growing until nothing overlaps; of a large cell more simply."""
+    """Returns positions of nodes and edges. The cell grows until nothing overlaps. Large cells are arranged more
+    simply.
+    """
     if len(cell.edges) > _CAREFUL:
         return _arrange_large(cell)
     base = _layout(cell)
@@ -260,7 +262,10 @@ def arrange(cell: Cell) -> tuple[Array, list[Drawn]]:
 
 
 def _arrange_large(cell: Cell) -> tuple[Array, list[Drawn]]:
-    """Nodes in a row of columns, each column in the order of its nodes' neighbours; labels where there is most room."""
+    """Puts nodes into a row of columns, each column in the order of its nodes' neighbours.
+
+    Labels are where there is most room.
+    """
     depth = _depths(cell)
     neighbours: list[list[int]] = [[] for _ in cell.names]
     for edge in cell.edges:

@@ -19,10 +19,11 @@ FORMATS = (".csv", ".parquet")
 
 
 def export_run(path: Place, to: Path, *, epochs: bool = False, damage: Damage | None = None) -> int:
-    """Write a row for each search trial and retraining (`epochs`: for each of their epochs); returns how many.
+    """Writes one row for each search trial and retraining (with `epochs`, for each of their epochs). Returns the number
+    of rows.
 
-    What is damaged is noted in `damage` and left out; without it, it is raised.
-    Raises `RunError` where `path` is no run, `InputError` where `to` is no .csv or .parquet or cannot be written.
+    Damaged files are noted in `damage` and left out. Without `damage` they raise. Raises `RunError` if `path` is no
+    run, `InputError` if `to` is no .csv or .parquet or cannot be written.
     """
     if to.suffix.lower() not in FORMATS:
         raise InputError(f"{to}: the file's name must end in .csv or .parquet")
@@ -38,10 +39,12 @@ def export_run(path: Place, to: Path, *, epochs: bool = False, damage: Damage | 
 
 
 def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
-    """The rows. `stage` is search, evaluation, or another stage's name; `choice.*` are the swept settings, `metric.*`
-    what was measured, accuracies in [0, 1].
+    """Returns the rows.
 
-    What an evaluation measured beside its network is `metric.baseline.NAME.PART`.
+    - `stage`: search, evaluation, or another stage's name.
+    - `choice.*`: the swept settings.
+    - `metric.*`: what was measured, accuracies in [0, 1]. What an evaluation measured beside its network is
+      `metric.baseline.NAME.PART`.
     """
     rows = []
     others = [stage.name for stage in stages_of(run.description()) if stage.name != EVALUATE]
@@ -117,7 +120,7 @@ def _write_parquet(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
 
 
 def _one_type(values: list[Any]) -> list[Any]:
-    """Parquet columns hold one type: numbers beside text become text, whole numbers beside others floats."""
+    """Gives a Parquet column one type. Numbers beside text become text, whole numbers beside others floats."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) < 2:
         return values

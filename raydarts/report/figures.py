@@ -1,4 +1,4 @@
-"""The report's pictures of results: supernet against retrained, the Pareto front. Each has its numbers as a table."""
+"""Pictures of results: supernet against retrained, and the Pareto front. Each has its numbers as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raydarts.runs.score import Score
 class Figure:
     """Pictures with a heading, a caption, and their numbers. `missing` says why there are none.
 
-    `wide`: a picture that scrolls sideways on a phone rather than shrink.
+    A `wide` picture scrolls sideways on a phone instead of shrinking.
     """
 
     id: str
@@ -42,7 +42,7 @@ def _metric(run: Run) -> str:
 
 
 def is_share(run: Run) -> bool:
-    """Whether the sweep's metric is told in percent."""
+    """Returns whether the sweep's metric is shown in percent."""
     return run.supernet.share
 
 
@@ -51,7 +51,7 @@ def show_metric(run: Run, value: float) -> str:
 
 
 def supernet_against_retrained(run: Run) -> Figure:
-    """The misleading plot: what the supernet said of each genotype, and what retraining said."""
+    """Shows the misleading plot: the supernet's score of each genotype against its retrained score."""
     score = run.score
     title = f"Supernet score against retrained {score.measure}"
     names = [name for name in run.ranked if name in run.supernet_mean]
@@ -95,7 +95,7 @@ def supernet_against_retrained(run: Run) -> Figure:
 
 
 def _scored(run: Run, trials: Sequence[Searched]) -> str:
-    """The supernet's score over the trials that found a genotype, with its spread where there are several."""
+    """Returns the supernet's score over the trials that ended with a genotype, with its spread if there are several."""
     mean = stats.mean_of([search.metric for search in trials if search.metric is not None])
     if mean is None:
         return "-"
@@ -109,7 +109,7 @@ def mean_headers(score: Score) -> tuple[str, ...]:
 
 
 def mean_cells(mean: stats.Mean | None, score: Score) -> list[str]:
-    """A mean of scores as cells of a table: the mean (of shares in percent), spread, n, interval."""
+    """Returns a mean of scores as table cells: mean (of shares in percent), spread, n, interval."""
     if mean is None:
         return ["-", "-", "0", "-"]
     value, std, low, high = (score_text(score, each) for each in (mean.value, mean.std, mean.low, mean.high))
@@ -117,13 +117,13 @@ def mean_cells(mean: stats.Mean | None, score: Score) -> list[str]:
 
 
 def mean_text(mean: stats.Mean, score: Score) -> str:
-    """The same in one cell."""
+    """Returns the same in one cell."""
     value, std, n, interval = mean_cells(mean, score)
     return f"{value} ± {std} (n={n}, 95 %: {interval})" if mean.n > 1 else f"{value} (n=1, no spread)"
 
 
 def pareto(run: Run) -> Figure:
-    """Cost against score, what nothing beats in both drawn through."""
+    """Shows cost against score. A line connects what nothing beats in both."""
     title = f"Pareto front: cost against retrained {run.score.measure}"
     parameters = {each.genotype_id: each.parameters for each in run.retrainings if each.parameters is not None}
     skips = {
@@ -159,7 +159,7 @@ def pareto(run: Run) -> Figure:
 
 
 def _front(points: list[tuple[float, float, str]]) -> list[str]:
-    """The names no other (cost, gain, name) beats: cheaper or equal, and of more gain."""
+    """Returns the names that no other (cost, gain, name) beats: cheaper or equal, with more gain."""
     best, names = float("-inf"), []
     for _, gain, name in sorted(points, key=lambda point: (point[0], -point[1], point[2])):
         if gain > best:
@@ -193,7 +193,7 @@ def _front_chart(run: Run, label: str, cost: dict[str, float], names: list[str],
 
 
 def bars(label: str, values: Sequence[tuple[str, float, str]], title: str, colour: str = COLOURS[0]) -> Markup:
-    """Horizontal bars of shares of 1: (name, value, hover title)."""
+    """Returns horizontal bars of shares of 1: (name, value, hover title)."""
     height = 80 + 24 * len(values)
     left = 178
     scale = Scale(0.0, max(0.05, *(value for _, value, _ in values)) * 1.18, left, 428)

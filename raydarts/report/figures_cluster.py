@@ -1,4 +1,4 @@
-"""The report's pictures of where time went, and the drawings of genotypes."""
+"""The report's pictures of time and place, and the drawings of genotypes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GAP = 60.0  # seconds without an epoch after which a bar is broken
 
 
 def _bars(times: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, int, int]]:
-    """Unbroken stretches of work: process, start, end, first and last epoch."""
+    """Returns unbroken stretches of work: process, start, end, first and last epoch."""
     bars: list[tuple[str, float, float, int, int]] = []
     for entry in times:
         place = f"{entry.get('host', 'unknown')} {entry.get('pid', '')}".strip()
@@ -37,7 +37,7 @@ def _bars(times: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, i
 
 
 def timeline(run: Run) -> Figure:
-    """When each process worked on what."""
+    """Shows when each process worked on what."""
     title = "Cluster use over time"
     jobs: list[tuple[str, str, Searched | Retrained]] = [("search", f"trial {s.id}", s) for s in run.searches]
     jobs += [
@@ -81,13 +81,13 @@ def timeline(run: Run) -> Figure:
 
 
 def _lanes(stretches: Sequence[Any], places: Sequence[str]) -> list[str]:
-    """The processes, those of one host together, in the order of their first work."""
+    """Returns the processes in the order of their first work, those of one host together."""
     first = {place: min(bar[1] for *_, bar in stretches if bar[0] == place) for place in places}
     return sorted(places, key=lambda place: (place.rsplit(" ", 1)[0], first[place]))
 
 
 def drawings(run: Run) -> Figure:
-    """The best retrained genotypes, drawn; without retrainings the promoted, else the best by the metric."""
+    """Draws the best retrained genotypes, or the promoted ones, or the best by the metric."""
     title = "Genotypes"
     ranked = run.ranked
     known = {s.genotype_id: s.genotype for s in run.searches if s.genotype_id and s.genotype}
@@ -127,7 +127,7 @@ def _words_of(edge: Any) -> str:
 
 
 def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
-    """The drawing as inline SVG whose ids begin with `prefix`; None where what the run has is no genotype."""
+    """Returns the drawing as inline SVG whose ids start with `prefix`, or None if it is no genotype."""
     from raydarts.report.drawing import build_figure  # noqa: PLC0415 - matplotlib
 
     try:

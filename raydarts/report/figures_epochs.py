@@ -24,7 +24,9 @@ NOT_RECORDED = "not recorded in this run"
 
 
 def groups(run: Run) -> tuple[str, dict[str, list[Searched]]]:
-    """Completed trials by the estimator, else by the first setting with few values; and what they are grouped by."""
+    """Groups completed trials by the estimator, else by the first setting with few values. Returns what they are
+    grouped by.
+    """
     few = [setting for setting in run.settings if not setting.trend and len(setting.values) <= _GROUPS]
     chosen = next((setting for setting in few if setting.name == "search.estimator"), few[0] if few else None)
     if chosen is None:
@@ -48,7 +50,7 @@ def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[floa
 def curves(
     run: Run, series: Series, label: str, share: bool = False, count: bool = False
 ) -> tuple[Markup, list[list[str]]] | None:
-    """Means over trials with 95 % intervals for each group, single trials faint behind them."""
+    """Shows means over trials with 95 % intervals for each group. Single trials are faint behind them."""
     _, grouped = groups(run)
     means = {name: _epochs(searches, series) for name, searches in grouped.items()}
     every = [value for by_epoch in means.values() for values in by_epoch.values() for value in values]
@@ -94,7 +96,7 @@ def _row(label: str, name: str, epoch: int, mean: stats.Mean, share: bool) -> li
 
 
 def _thinned(items: list[Any], most: int = 12) -> list[Any]:
-    """At most about `most` of the epochs, the last among them."""
+    """Returns at most about `most` of the epochs. The last one is among them."""
     step = max(1, len(items) // most)
     return items[step - 1 :: step] if (len(items) - step) % step == 0 else [*items[step - 1 :: step], items[-1]]
 
@@ -145,7 +147,7 @@ def _number(value: Any) -> float | None:
 
 
 def arch_weights(run: Run) -> Figure:
-    """Mean arch weight of each primitive over the edges, for the trial behind the best genotype."""
+    """Shows the mean arch weight of each primitive over the edges, for the trial behind the best genotype."""
     title = "Arch weights over epochs"
     search = _shown(run)
     if search is None:
@@ -176,7 +178,7 @@ def arch_weights(run: Run) -> Figure:
 
 
 def _shown(run: Run) -> Searched | None:
-    """The trial behind the best retrained genotype that recorded its arch weights, else the best by the metric."""
+    """Returns the trial behind the best retrained genotype with recorded arch weights, else the best by the metric."""
     first = [search for name in run.ranked for search in run.searches_by_genotype.get(name, [])]
     sign = -run.supernet.sign
     rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
@@ -184,7 +186,10 @@ def _shown(run: Run) -> Searched | None:
 
 
 def _by_primitive(search: Searched, cell: str) -> dict[str, list[tuple[int, float]]]:
-    """Primitive -> (epoch, mean over edges). A row's `primitives` are one list for all edges, or one for each."""
+    """Returns primitive -> (epoch, mean over edges).
+
+    A row's `primitives` are one list for all edges, or one for each edge.
+    """
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in search.rows:
         record = (row.get("arch_weights") or {}).get(cell)

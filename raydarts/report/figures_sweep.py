@@ -1,4 +1,4 @@
-"""The report's pictures of hyperparameters: importance, what each does, interactions, parallel coordinates."""
+"""The report's pictures of single settings: importance, and the effect of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WIDE = 900
 
 
 def measured(run: Run) -> list[tuple[str, bool, Value]]:
-    """What is drawn against settings: name, whether it is told in percent, and where it is found."""
+    """Returns what is drawn against settings: name, whether it is in percent, and how to read it from a trial."""
     return [
         (f"supernet {run.metric.replace('_', ' ')}", is_share(run), lambda search: search.metric),
         ("skip connections", False, lambda search: None if search.skips is None else float(search.skips)),
@@ -55,7 +55,7 @@ def importance(run: Run) -> Figure:
 
 
 def effects(run: Run) -> Figure:
-    """Each setting against the metric and the skips: means with intervals, or points where values are many."""
+    """Shows each setting against the metric and the skips: means with intervals, or points if there are many values."""
     title = "What each hyperparameter does"
     pictures, rows = [], []
     for setting in run.settings:
@@ -135,7 +135,7 @@ def _means(
 def whisker(
     chart: Chart, at: float, mean: stats.Mean, y: Any, colour: str, shape: str = "square", cap: float = 5
 ) -> None:
-    """A mean with its interval, the line cut off where the axis ends."""
+    """Draws a mean with its interval. The line is cut off at the axis's end."""
     if mean.low is not None and mean.high is not None:
         low, high = (min(max(y(v), 26.0), HEIGHT - 46.0) for v in (mean.low, mean.high))
         chart.line([(at, low), (at, high)], colour, width=1.8)

@@ -1,4 +1,4 @@
-"""The report's pictures of settings together: the interaction of xi, epsilon and order, and parallel coordinates."""
+"""The report's pictures of settings together: xi, epsilon and order, and parallel coordinates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WIDE = 900
 
 
 def interaction(run: Run) -> Figure:
-    """xi across, epsilon as lines, one picture for each estimator of second order; first order beside them."""
+    """Shows xi across and epsilon as lines, one picture for each second-order estimator, with first order beside."""
     title = "Interaction of xi, epsilon and order"
     orders = run.setting("search.estimator")
     xis = [setting for setting in run.settings if setting.label.split(" ")[0].endswith("xi")]
@@ -51,7 +51,7 @@ def interaction(run: Run) -> Figure:
 
 
 def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[Any, str]:
-    """Value -> the name of its group: itself, or a range that holds about equally many of `values`."""
+    """Returns value -> the name of its group: itself, or a range with about equally many of `values`."""
     distinct = sorted({v for v in values if is_number(v)})
     if not setting.numeric or len(distinct) <= most:
         return {value: number(value) if is_number(value) else str(value) for value in values}
@@ -65,7 +65,7 @@ def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[Any, str
 
 
 def _in_order(groups: dict[Any, str]) -> list[str]:
-    """The groups' names, numbers ascending first."""
+    """Returns the groups' names, numbers first in ascending order."""
     numbers = sorted(value for value in groups if is_number(value))
     others = [value for value in groups if not is_number(value)]
     return list(dict.fromkeys(groups[value] for value in [*numbers, *others]))
@@ -85,7 +85,7 @@ class _Cells:
     def add(
         self, searches: Sequence[Searched], column: str, line: str, shift: float = 0, index: int | None = None
     ) -> tuple[float, float] | None:
-        """Draw and note one mean; its place, or None where there is no trial."""
+        """Draws and records one mean. Returns its position, or None if there is no trial."""
         mean = stats.mean_of([float(self.value(search) or 0) for search in searches])
         if mean is None:
             return None
@@ -139,7 +139,7 @@ _TOP, _BOTTOM = 46, 330
 
 
 def parallel(run: Run) -> Figure:
-    """Every completed trial as a line through its settings to what it measured."""
+    """Shows every completed trial as a line through its settings to what it measured."""
     title = "All trials in parallel coordinates"
     units = [search for search in run.completed if search.metric is not None and search.skips is not None]
     if len(units) < 2 or not run.settings:
@@ -202,6 +202,6 @@ def _held(setting: Setting, value: Any) -> Any:
 
 
 def _below(setting: Setting) -> float:
-    """Where a trial without the setting passes the axis: below its lowest value."""
+    """Returns where a trial without the setting passes the axis: below its lowest value."""
     low, high = span([float(v) for v in setting.values], setting.log)
     return low / (high / low) ** 0.08 if setting.log else low - 0.08 * (high - low)

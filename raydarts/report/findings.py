@@ -1,7 +1,7 @@
-"""What a run found, as sentences that a function makes from its numbers, each with its uncertainty.
+"""What a run shows, as sentences made from its numbers, each with its uncertainty.
 
-Every null hypothesis that is looked at is one test of a single family; a sentence claims an effect only where
-Holm's adjusted p is at most 5 %, so that a run of pure noise has any such sentence with a chance of at most 5 %.
+Every tested null hypothesis belongs to one family of tests. A sentence claims an effect only if Holm's adjusted p is at
+most 5 %. So a run of pure noise has any such sentence with a chance of at most 5 %.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ _FEWEST = 6  # trials; with fewer nothing is tested
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence and what it is made from.
+    """A sentence and its numbers.
 
-    `kind` says which hypothesis: `setting`, `genotypes`, `rank` (supernet against retrained), `reward` (supernet
-    against skips), `harm` (skips against retrained). `estimate` with its 95 % interval `low` to `high` is in
-    `unit`; `p` is the permutation test's, `adjusted` Holm's over the run's family of tests. `claims`: it tells an
-    effect from noise.
+    - `kind`: the hypothesis: `setting`, `genotypes`, `rank` (supernet against retrained), `reward` (supernet against
+      skips), `harm` (skips against retrained).
+    - `estimate`: in `unit`, with its 95 % interval `low` to `high`.
+    - `p`: of the permutation test. `adjusted`: Holm's, over the run's family of tests.
+    - `claims`: whether the sentence claims an effect.
     """
 
     kind: str
@@ -48,12 +49,12 @@ class Finding:
 
     @property
     def evidence(self) -> str:
-        """The test in words, as it stands behind the sentence."""
+        """Returns the test in words, to stand behind the sentence."""
         return f"{self.test}, p = {number(self.p)}, Holm-adjusted over {self.family} tests {number(self.adjusted)}"
 
 
 def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]]]:
-    """What a setting may act on: the sweep's metric, skip connections, retrained accuracy."""
+    """Returns what a setting may act on: the sweep's metric, skip connections, retrained accuracy."""
     supernet = Outcome(f"supernet {run.metric.replace('_', ' ')}", run.supernet.share)
     skips = Outcome("skip connections", False, countable=True)
     retrained = Outcome(f"retrained {run.score.words}", run.score.share, selected=True)
@@ -65,7 +66,7 @@ def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]
 
 
 def findings(run: Run, draws: int = stats.DRAWS) -> list[Finding]:
-    """Every test of the run with its sentence, the claims first, smallest p first."""
+    """Returns every test of the run with its sentence. Claims come first, then smallest p first."""
     results = [
         tested
         for setting in run.settings
@@ -128,7 +129,7 @@ def _trend(
 
 
 def _described(outcome: Outcome, mean: stats.Mean) -> str:
-    """A mean with its spread, n and interval."""
+    """Returns a mean with its spread, n and interval."""
     if mean.std is None or mean.low is None or mean.high is None:
         return f"{outcome.show(mean.value)} (n = 1)"
     spread, low, high = (outcome.show_difference(value) for value in (mean.std, mean.low, mean.high))
@@ -159,7 +160,7 @@ def _levels(
 
 
 def _rank(run: Run, draws: int) -> Finding | None:
-    """Does the supernet's score rank the retrained genotypes?"""
+    """Tests whether the supernet's score ranks the retrained genotypes."""
     names = [name for name in run.retrained_mean if name in run.supernet_mean]
     x = [run.supernet.sign * run.supernet_mean[name] for name in names]
     agreement = stats.kendall(x, [run.score.sign * run.retrained_mean[name] for name in names], draws)
@@ -204,7 +205,7 @@ def _correlated(
 
 
 def _reward(run: Run, draws: int) -> Finding | None:
-    """Does the supernet's score reward skip connections?"""
+    """Tests whether the supernet's score rewards skip connections."""
     units = [search for search in run.completed if search.metric is not None and search.skips is not None]
     if len(units) < _FEWEST:
         return None
@@ -231,7 +232,7 @@ def _reward(run: Run, draws: int) -> Finding | None:
 
 
 def _harm(run: Run, draws: int) -> Finding | None:
-    """Do genotypes with more skip connections retrain worse?"""
+    """Tests whether genotypes with more skip connections retrain worse."""
     names = [
         name
         for name in run.retrained_mean
@@ -253,7 +254,7 @@ def _harm(run: Run, draws: int) -> Finding | None:
 
 
 def _genotypes(run: Run, draws: int) -> Finding | None:
-    """Do the retrained genotypes differ by more than evaluation seeds do?"""
+    """Tests whether the retrained genotypes differ by more than evaluation seeds do."""
     done = [each for each in run.retrainings if each.status == "completed" and each.validation is not None]
     level = [each.genotype_id for each in done]
     y = [float(each.validation or 0.0) for each in done]
@@ -288,7 +289,7 @@ def _genotypes(run: Run, draws: int) -> Finding | None:
 
 
 def undecided(results: Sequence[Finding]) -> list[str]:
-    """What was tested and could not be told from noise, in words: absence of evidence, and no more."""
+    """Returns, in words, what was tested and not told from noise. That is absence of evidence only."""
     lines = []
     settings: dict[str, list[str]] = {}
     for finding in results:

@@ -1,4 +1,4 @@
-"""A run as the report sees it: every search and retraining, the swept settings, and what was asked."""
+"""A run as the report reads it: every search and retraining, the swept settings, and the question."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from raydarts.storage.place import Place
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the sweep's, at the last epoch; `skips` counts all cell types together."""
+    """One search trial. `metric` is the sweep's, at the last epoch. `skips` counts all cell types together."""
 
     id: str
     status: str
@@ -46,7 +46,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Retrained:
-    """One retraining of a genotype with one evaluation seed; `validation` and `test` are the run's score."""
+    """One retraining of a genotype with one evaluation seed. `validation` and `test` are the run's score."""
 
     id: str
     genotype_id: str
@@ -64,7 +64,7 @@ class Retrained:
 
 @dataclass(frozen=True)
 class Run:
-    """All that a report is made from."""
+    """Everything that a report is made from."""
 
     description: Mapping[str, Any]
     searches: Sequence[Searched]
@@ -84,7 +84,10 @@ class Run:
 
     @property
     def all_retrainings(self) -> list[tuple[str, Retrained]]:
-        """Those of every stage, each with its stage's name; only for what mixes no evaluation seeds."""
+        """Returns the retrainings of every stage with the stage's name.
+
+        Use it only for what does not mix evaluation seeds.
+        """
         pairs = [(EVALUATE, each) for each in self.retrainings]
         return pairs + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
@@ -103,17 +106,17 @@ class Run:
 
     @property
     def score(self) -> Score:
-        """What genotypes are ranked by."""
+        """The score that ranks genotypes."""
         return score_of(self.description)
 
     @property
     def supernet(self) -> Score:
-        """What decided promotion: the sweep's metric."""
+        """The score that decided promotion: the sweep's metric."""
         return search_score_of(self.description)
 
     @property
     def table(self) -> str | None:
-        """The file that the genotypes' accuracies were looked up in, where nothing was retrained."""
+        """The file in which the genotypes' accuracies were looked up, if nothing was retrained."""
         file = ((self.spec.get("evaluate") or {}).get("table") or {}).get("file")
         return None if file is None else str(file)
 
@@ -123,7 +126,7 @@ class Run:
 
     @property
     def model_based(self) -> bool:
-        """Whether the searcher proposed settings in view of earlier results."""
+        """Whether the searcher proposed settings from earlier results."""
         return is_model_based(self.description)
 
     @cached_property
@@ -132,7 +135,7 @@ class Run:
 
     @cached_property
     def settings(self) -> list[Setting]:
-        """The settings that differ between trials, search seed left out, in the order of the spec."""
+        """The settings that differ between trials, without search seed, in the order of the spec."""
         return swept(search.choices for search in self.searches)
 
     @cached_property
@@ -142,7 +145,7 @@ class Run:
 
     @cached_property
     def validation(self) -> dict[str, list[float]]:
-        """Genotype id -> its scores, one for each completed evaluation seed."""
+        """Returns genotype id -> its scores, one for each completed evaluation seed."""
         scores: dict[str, list[float]] = {}
         for done in self.retrainings:
             if done.status == "completed" and done.validation is not None:
@@ -155,13 +158,13 @@ class Run:
 
     @cached_property
     def ranked(self) -> list[str]:
-        """The retrained genotypes, best mean first."""
+        """Returns the retrained genotypes, best mean first."""
         mean = self.retrained_mean
         return sorted(mean, key=lambda name: (-self.score.sign * mean[name], name))
 
     @cached_property
     def searches_by_genotype(self) -> dict[str, list[Searched]]:
-        """Genotype id -> the completed and stopped trials that ended with it."""
+        """Returns genotype id -> the completed and stopped trials that ended with it."""
         searches: dict[str, list[Searched]] = {}
         for search in self.searches:
             if search.genotype_id is not None and search.status in ("completed", "stopped"):
@@ -170,7 +173,7 @@ class Run:
 
     @cached_property
     def supernet_mean(self) -> dict[str, float]:
-        """Genotype id -> the sweep's metric, averaged over the trials that found it."""
+        """Returns genotype id -> the sweep's metric, averaged over the trials that ended with it."""
         means = {}
         for name, searches in self.searches_by_genotype.items():
             values = [search.metric for search in searches if search.metric is not None]
@@ -183,7 +186,9 @@ class Run:
 
 
 def count_skips(genotype: Mapping[str, Any]) -> dict[str, int]:
-    """Skip connections per cell type of a genotype's JSON, by what it says is one, else by what usually is."""
+    """Returns skip connections for each cell type of a genotype's JSON. The genotype or the usual rule says what
+    counts.
+    """
     named = genotype.get("skip")
 
     def count(value: Any, name: str) -> int:
@@ -199,7 +204,7 @@ def count_skips(genotype: Mapping[str, Any]) -> dict[str, int]:
 
 
 def skips_of(row: Mapping[str, Any]) -> dict[str, int]:
-    """Skip connections per cell type in one epoch's row: the probe's, else counted in its genotype."""
+    """Returns skip connections for each cell type in one epoch's row: the probe's, else counted in its genotype."""
     probed = {key[len("skips_") :]: int(value) for key, value in row.items() if key.startswith("skips_") and value}
     zeros = {key[len("skips_") :]: 0 for key, value in row.items() if key.startswith("skips_") and not value}
     if probed or zeros:
@@ -250,9 +255,9 @@ def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirector
 
 
 def gather(path: Place, damage: Damage | None = None) -> Run:
-    """Read a run directory. Raises `RunError` where `path` is none.
+    """Reads a run directory. Raises `RunError` if `path` is none.
 
-    What is damaged is noted in `damage` and left out; without it, it is raised.
+    Damaged files are noted in `damage` and left out. Without `damage` they raise.
     """
     run = RunDirectory.open(path, damage)
     description = run.description()

@@ -1,4 +1,4 @@
-"""`raydarts report RUN --html`: one file that needs no network and no script."""
+"""`raydarts report RUN --html`: one file that needs neither network nor script."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ class Table:
 
 
 def write_html(path: Place, out: Place | None = None, damage: Damage | None = None) -> Place:
-    """Make the report of the run at `path`; `out` defaults to report.html in its directory. `damage`: as in `gather`.
+    """Writes the report of the run at `path`. `out` is report.html in its directory by default. `damage` is as in
+    `gather`.
 
-    Raises `RunError` where `path` is no run, `InputError` where `out` cannot be written.
+    Raises `RunError` if `path` is no run, `InputError` if `out` cannot be written.
     """
     run = gather(path, damage)
     target = place_of(path) / "report.html" if out is None else out
@@ -49,7 +50,7 @@ def write_html(path: Place, out: Place | None = None, damage: Damage | None = No
 
 
 def render(run: Run) -> str:
-    """The page. Every text that comes from the run is escaped by the template."""
+    """Returns the page. The template escapes every text of the run."""
     environment = Environment(
         loader=PackageLoader("raydarts.report"),
         autoescape=True,
@@ -62,7 +63,7 @@ def render(run: Run) -> str:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """All that the template shows."""
+    """Returns everything that the template shows."""
     results = findings(run)
     return {
         "run": run,
@@ -109,7 +110,7 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
-    """Id, heading and figures of each section, in the order of reading."""
+    """Returns id, heading and figures of each section, in reading order."""
     return [
         (
             "cells",
@@ -141,7 +142,7 @@ def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
 
 
 def command(words: Sequence[str]) -> str:
-    """The command line that made the run; the program by its name alone."""
+    """Returns the command line that made the run, with the program's name only."""
     if not words:
         return ""
     return shlex.join([Path(words[0]).name, *words[1:]])
@@ -152,7 +153,7 @@ def _skips(counted: Mapping[str, int]) -> str:
 
 
 def ranking(run: Run) -> Table:
-    """Retrained genotypes by their mean score over evaluation seeds; figures of test data order nothing."""
+    """Returns retrained genotypes by their mean score over evaluation seeds. Test numbers order nothing."""
     rows = []
     score = run.score
     for rank, name in enumerate(run.ranked, start=1):
@@ -182,7 +183,7 @@ def ranking(run: Run) -> Table:
 
 
 def trials(run: Run) -> Table:
-    """Every search trial."""
+    """Returns every search trial."""
     names = [setting.name for setting in run.settings]
     headers = ["trial", "status", "search seed", *(setting.label for setting in run.settings)]
     headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "genotype", "epochs", "time"]
@@ -204,7 +205,7 @@ def trials(run: Run) -> Table:
 
 
 def promotion(run: Run) -> Table:
-    """Which genotypes went on to retraining, and why or why not."""
+    """Returns which genotypes were retrained, and why or why not."""
     rows = [
         [
             str(decision["id"]),
@@ -219,7 +220,7 @@ def promotion(run: Run) -> Table:
 
 
 def failures(run: Run) -> Table:
-    """What failed, and its error; and what befell trials from outside, those that were tried again too."""
+    """Returns what failed with its error, and faults from outside, also of trials that were retried."""
     rows = [[f"trial {s.id}", _error(s.error), str(s.epochs)] for s in run.searches if s.status == "failed"]
     rows += [
         [f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", _error(r.error), str(r.epochs)]

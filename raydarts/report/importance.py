@@ -1,4 +1,4 @@
-"""How much each hyperparameter matters, by Optuna's evaluators on a study rebuilt from the trials."""
+"""How much each setting matters, by Optuna's evaluators on a study rebuilt from the trials."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class Importance:
-    """One hyperparameter. `ped` and `fanova` are shares of 1 among those of its column.
+    """One setting. `ped` and `fanova` are shares of 1 in their columns.
 
-    `fanova` is taken over the `n` trials in which the hyperparameter exists, among what else always exists there,
-    since fANOVA knows no conditional spaces; `ped` over all trials.
+    `fanova` covers the `n` trials in which the setting exists, with the settings that always exist there, because
+    fANOVA knows no conditional spaces. `ped` covers all trials.
     """
 
     name: str
@@ -39,7 +39,7 @@ class _Row:
 
 
 def importances(run: Run, target: str) -> list[Importance]:
-    """By `metric` (the sweep's) or `skips` (fewest are best). Empty where trials are too few, or all alike."""
+    """Returns importances for `metric` (the sweep's) or `skips` (fewest are best). Empty for few or equal trials."""
     rows = []
     for search in run.completed:
         value = search.metric if target == "metric" else search.skips
@@ -110,7 +110,7 @@ def _evaluate(
 
 
 def _distribution(setting: Setting) -> Any:
-    """Numbers that many trials drew are a range, others categories."""
+    """Returns a range for numbers that many trials drew, else categories."""
     import optuna  # noqa: PLC0415
 
     if setting.trend and setting.name != SEED:
@@ -124,12 +124,12 @@ def _shown(distribution: Any, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A category as Optuna takes it, told apart from others that are equal in Python (1, 1.0, True)."""
+    """Returns a category as Optuna takes it. It keeps apart values that are equal in Python (1, 1.0, True)."""
     return value if isinstance(value, str) or value is None else f"{type(value).__name__} {value!r}"
 
 
 def reasons(run: Run) -> str:
-    """Why there is no importance, in words."""
+    """Returns why there is no importance, in words."""
     if len(run.completed) < FEWEST:
         return f"{len(run.completed)} completed trials; importance is computed from {FEWEST} on"
     if not any(is_number(search.metric) for search in run.completed):

@@ -1,4 +1,4 @@
-"""What must be known to read a run's numbers: counts, and what they cannot show. No sentence here claims an effect."""
+"""Counts, and what a run's numbers cannot show. No sentence here claims an effect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED = 10
 
 
 def counts(run: Run) -> list[tuple[str, str]]:
-    """The run in a few numbers."""
+    """Returns the run in a few numbers."""
     statuses = [search.status for search in run.searches]
     ended = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
     evaluation_seeds = sorted({each.seed for each in run.retrainings})
@@ -35,7 +35,7 @@ def _retrainings(run: Run) -> str:
 
 
 def facts(run: Run) -> list[str]:
-    """Sentences that count, with n and an interval where one is due."""
+    """Returns sentences that count, with n, and with an interval where one is needed."""
     lines = []
     known = [search for search in run.completed if search.skips_by_cell]
     if known:
@@ -60,7 +60,7 @@ def facts(run: Run) -> list[str]:
 
 
 def _beaten(run: Run, name: str, parts: Mapping[str, float]) -> str:
-    """A baseline beside the best genotype's mean."""
+    """Returns a sentence on a baseline beside the best genotype's mean."""
     known = ", ".join(f"{score_with_unit(run.score, value)} {part}" for part, value in parts.items())
     line = f"Baseline, {name}: {run.score.measure} {known}"
     if not run.ranked or "validation" not in parts:
@@ -80,7 +80,7 @@ def _mostly_skips(genotype: object, cell: str, count: int) -> bool:
 
 
 def cautions(run: Run) -> list[str]:
-    """What the design of this run does not let one say."""
+    """Returns what the design of this run does not allow to conclude."""
     lines = []
     if len(run.seeds) == 1 and run.searches:
         more = "Run it again with another search.seed" if run.model_based else "Sweep search.seed"

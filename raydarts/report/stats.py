@@ -21,7 +21,7 @@ _CHUNK = 2_000_000  # numbers held at a time
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its sample standard deviation, n, and Student's 95 % interval (None where n is 1)."""
+    """A mean with its sample standard deviation, n, and Student's 95 % interval (None if n is 1)."""
 
     value: float
     std: float | None
@@ -31,7 +31,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean | None:
-    """None of nothing."""
+    """Returns the mean of the values, or None if there are none."""
     from scipy import stats  # noqa: PLC0415 - takes a second to import
 
     if not values:
@@ -44,7 +44,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
 
 
 def proportion(hits: int, n: int) -> tuple[float, float]:
-    """Clopper and Pearson's (1934) 95 % interval of a share."""
+    """Returns Clopper and Pearson's (1934) 95 % interval of a share."""
     from scipy import stats  # noqa: PLC0415
 
     low = float(stats.beta.ppf(ALPHA / 2, hits, n - hits + 1)) if hits else 0.0
@@ -53,7 +53,7 @@ def proportion(hits: int, n: int) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down adjustment: rejecting where it is <= alpha keeps the family-wise error at alpha."""
+    """Returns Holm's (1979) step-down adjusted p. Rejecting at <= alpha keeps the family-wise error at alpha."""
     order = sorted(range(len(p)), key=lambda index: p[index])
     adjusted, running = [0.0] * len(p), 0.0
     for rank, index in enumerate(order):
@@ -63,19 +63,19 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def codes(values: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """Each value's number among the distinct ones, in the order met."""
+    """Returns each value's number among the distinct ones, in order of first use."""
     seen: dict[Any, int] = {}
     return np.array([seen.setdefault(value, len(seen)) for value in values], dtype=np.int64)
 
 
 def _within(values: Array, block: npt.NDArray[np.int64]) -> Array:
-    """`values` less their block's mean."""
+    """Returns `values` minus their block's mean."""
     sums = np.bincount(block, weights=values)
     return np.asarray(values - (sums / np.bincount(block))[block], dtype=np.float64)
 
 
 def _permutations(values: Array, block: npt.NDArray[np.int64], draws: int) -> Any:
-    """Chunks of `values` permuted within blocks, one permutation a row."""
+    """Yields chunks of `values` permuted within blocks, one permutation for each row."""
     rng = np.random.default_rng(_SEED)
     base = np.argsort(block, kind="stable")
     rows = max(1, _CHUNK // len(values))
@@ -87,15 +87,18 @@ def _permutations(values: Array, block: npt.NDArray[np.int64], draws: int) -> An
 
 
 def _p_value(observed: float, drawn: Sequence[Array]) -> float:
-    """(1 + how many are as large) / (1 + draws): valid at any number of draws (Phipson and Smyth 2010)."""
+    """Returns (1 + the number of draws that are as large) / (1 + draws).
+
+    It is valid for any number of draws (Phipson and Smyth 2010).
+    """
     values = np.concatenate(drawn)
     return float((1 + np.sum(values >= observed - 1e-9 * max(1.0, abs(observed)))) / (1 + len(values)))
 
 
 def levels_p(level: Sequence[Any], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS) -> float:
-    """p of "the levels do not differ": the sum of squares between levels, y permuted within blocks.
+    """Returns p of "the levels do not differ": the sum of squares between levels, with y permuted within blocks.
 
-    Exact under the null whatever y's distribution, as long as levels were given out without regard to y.
+    It is exact under the null for any distribution of y, if levels were assigned independently of y.
     """
     group, blocks = codes(level), codes(block)
     residual = _within(np.asarray(y, dtype=np.float64), blocks)
@@ -122,10 +125,10 @@ class Contrast:
 
 
 def largest_contrast(level: Sequence[Any], y: Sequence[float], block: Sequence[Any]) -> Contrast | None:
-    """The two levels that differ most, out of y = block + level + noise by least squares.
+    """Returns the two levels that differ most, from y = block + level + noise by least squares.
 
-    The interval is Tukey and Kramer's over all pairs (for two levels Student's), so that picking the largest is
-    allowed for. None where blocks leave no degree of freedom, or never compare two levels.
+    The interval is Tukey and Kramer's over all pairs (for two levels Student's), which allows for picking the largest.
+    None if blocks leave no degree of freedom, or never compare two levels.
     """
     from scipy import stats  # noqa: PLC0415
 
@@ -164,10 +167,10 @@ class Correlation:
 
 
 def correlation(x: Sequence[float], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS) -> Correlation | None:
-    """Correlation of the ranks of x and y less their blocks' means; y permuted within blocks.
+    """Returns the correlation of the ranks of x and y minus their blocks' means. y is permuted within blocks.
 
-    The interval is Fisher's with Bonett and Wright's (2000) variance (1 + r^2 / 2) / (n - blocks - 2). None where x
-    or y does not vary within blocks.
+    The interval is Fisher's with Bonett and Wright's (2000) variance (1 + r^2 / 2) / (n - blocks - 2). None if x or y
+    does not vary within blocks.
     """
     from scipy import stats  # noqa: PLC0415
 
@@ -185,7 +188,10 @@ def correlation(x: Sequence[float], y: Sequence[float], block: Sequence[Any], dr
 
 
 def kendall(x: Sequence[float], y: Sequence[float], draws: int = DRAWS) -> Correlation | None:
-    """Kendall's tau-b, its permutation p, and Fieller, Hartley and Pearson's (1957) interval (variance .437/(n-4))."""
+    """Returns Kendall's tau-b, its permutation p, and Fieller, Hartley and Pearson's (1957) interval.
+
+    The variance is .437 / (n - 4).
+    """
     from scipy import stats  # noqa: PLC0415
 
     first, second = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(x, float), np.asarray(y, float)))

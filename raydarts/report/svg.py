@@ -1,7 +1,7 @@
-"""Charts as inline SVG: text stays text, marks carry a hover title, no script is needed.
+"""Charts as inline SVG. Text stays text, marks have a hover title, and no script is needed.
 
-Drawn 440 units wide, so that on a phone nothing shrinks below reading size. Colours are Okabe and Ito's, and each
-series differs in dash and marker too, for prints in grey.
+Charts are 440 units wide, so that nothing is too small to read on a phone. Colours are Okabe and Ito's. Each series
+also has its own dash and marker, for prints in grey.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INK, SOFT, FAINT = "#222222", "#5c5c5c", "#dddddd"
 
 @dataclass
 class Chart:
-    """One picture: marks are added, then `svg()` gives the whole. `alt` says in words what it shows."""
+    """One picture. Add marks, then call `svg()`. `alt` says in words what it shows."""
 
     alt: str
     x: Axis
@@ -59,7 +59,7 @@ class Chart:
         self._add(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" {style}/>', title)
 
     def band(self, points: Sequence[tuple[float, float, float]], colour: str) -> None:
-        """A filled area between two lines: x, lower y, upper y."""
+        """Adds a filled area between two lines: x, lower y, upper y."""
         path = [(a, low) for a, low, _ in points] + [(a, high) for a, _, high in reversed(points)]
         joined = " ".join(f"{a:.1f},{b:.1f}" for a, b in path)
         self._add(f'<polygon points="{joined}" fill="{colour}" fill-opacity="0.16" />')
@@ -79,7 +79,7 @@ class Chart:
         self._add(f"{_shape(shape, a, b, size)} {fill} />", title)
 
     def bar(self, box: tuple[float, float, float, float], colour: str, title: str = "", opacity: float = 1) -> None:
-        """x, y, width, height."""
+        """Adds a bar: x, y, width, height."""
         a, b, width, height = box
         size = f'x="{a:.1f}" y="{b:.1f}" width="{max(width, 0.4):.1f}" height="{height:.1f}"'
         self._add(f'<rect {size} fill="{colour}" fill-opacity="{opacity}" />', title)
@@ -95,7 +95,7 @@ class Chart:
         )
 
     def key(self, words: str, colour: str, dash: str = "", shape: str = "", hollow: bool = False) -> None:
-        """A line of the legend, which stands below the chart."""
+        """Adds a line of the legend, which is below the chart."""
         self.keys.append((words, colour, dash, shape, hollow))
 
     def _axes(self) -> list[str]:
@@ -131,7 +131,7 @@ class Chart:
         return parts
 
     def _legend(self) -> tuple[list[str], int]:
-        """The keys in rows below the chart, and the height they take."""
+        """Returns the legend's keys in rows below the chart, and their height."""
         parts, a, b = [], 8.0, self.height + 12.0
         for words, colour, dash, shape, hollow in self.keys:
             needed = 38 + 6.9 * len(words)

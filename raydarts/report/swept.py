@@ -14,7 +14,7 @@ _MANY = 5  # a numeric setting with more distinct values than this is treated as
 
 @dataclass(frozen=True)
 class Setting:
-    """A swept hyperparameter. `values` are distinct, numbers ascending; `trend`: numbers, and many of them."""
+    """A swept setting. `values` are distinct, numbers ascending. `trend` means that they are numbers, and many."""
 
     name: str
     label: str
@@ -30,7 +30,7 @@ class Setting:
 
     @property
     def log(self) -> bool:
-        """Whether its values span so much that a logarithmic axis shows them better."""
+        """Whether a logarithmic axis shows the values better."""
         if not self.numeric or min(self.values) <= 0 or max(self.values) / min(self.values) < 30:
             return False
         return bool(median(self.values) < (min(self.values) + max(self.values)) / 4)  # most lie near the low end
@@ -41,7 +41,9 @@ def is_number(value: Any) -> bool:
 
 
 def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
-    """What differs between these choices; a setting with one value is left out unless others hang on it."""
+    """Returns the settings that differ between these choices. One with a single value is included if others depend on
+    it.
+    """
     values: dict[str, dict[str, Any]] = {}
     for chosen in choices:
         for name, value in chosen.items():
@@ -59,12 +61,12 @@ def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
 
 
 def _root(name: str) -> str:
-    """The choice that a conditional setting hangs on in the end."""
+    """Returns the choice that a conditional setting depends on in the end."""
     return name.split("[", maxsplit=1)[0]
 
 
 def short(name: str) -> str:
-    """`search.estimator[finite_difference].xi` -> `xi [finite_difference]`."""
+    """Turns `search.estimator[finite_difference].xi` into `xi [finite_difference]`."""
     options = re.findall(r"\[([^\]]*)\]", name)
     last = name.rsplit("].", 1)[-1].removeprefix("search.")
     return f"{last} [{', '.join(options)}]" if options else last

@@ -1,4 +1,4 @@
-"""What a run found, as tables for a terminal and as JSON for programs."""
+"""A run's results as tables for a terminal and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from raydarts.terminal import in_lines, line, paragraph
 
 
 def report_of(path: Place, damage: Damage | None = None) -> dict[str, Any]:
-    """The report of a run directory as JSON-able data. Raises `RunError` where `path` is no run.
+    """Returns the report of a run directory as JSON data. Raises `RunError` if `path` is no run.
 
-    What is damaged is noted in `damage` and left out, here and in all that follows; without it, it is raised.
+    Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
     return results.report_json(RunDirectory.open(path, damage))
 
 
 def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
-    """Trials and evaluations by status, the best trial so far, and while it runs how long its stage still takes."""
+    """Returns trials and evaluations by status, the best trial so far, and in a running run the time its stage still
+    needs.
+    """
     report = report_of(path, damage)
     best = _best(report)
     return {
@@ -60,7 +62,7 @@ def _best(report: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
-    """The status for a terminal, with the command that goes on where one is needed."""
+    """Returns the status for a terminal, with the command to continue if one is needed."""
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
@@ -85,7 +87,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
 
 
 def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
-    """What is spent, of what, and what is still needed at most: only where there is a budget."""
+    """Returns what is used, of what, and what is still needed at most. Only if there is a budget."""
     if not budget["limits"]:
         return []
     spent = ", ".join(
@@ -114,9 +116,9 @@ def _spread(mean: Any, std: Any, digits: int) -> str:
 
 
 def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
-    """Retrained genotypes, best validation mean first; means ± sample standard deviation over evaluation seeds.
+    """Returns retrained genotypes, best validation mean first: means ± sample standard deviation over evaluation seeds.
 
-    `stage`: one of the report's other stages, in place of `evaluate`.
+    `stage` is another of the report's stages instead of `evaluate`.
     """
     ranking = report["ranking"] if stage is None else stage["ranking"]
     where = "" if stage is None else f"{stage['name']}: "
@@ -145,19 +147,19 @@ def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = N
 
 
 def _others(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The retraining stages but `evaluate`."""
+    """Returns the retraining stages except `evaluate`."""
     return [stage for stage in report["stages"] if stage["name"] != EVALUATE]
 
 
 def rankings(report: Mapping[str, Any]) -> list[RenderableType]:
-    """A table for each retraining stage, in the order of work; of a run without any, `evaluate`'s."""
+    """Returns a table for each retraining stage, in the order of work. Without stages it is `evaluate`'s."""
     if not report["stages"]:
         return [ranking_table(report)]
     return [ranking_table(report, None if stage["name"] == EVALUATE else stage) for stage in report["stages"]]
 
 
 def baselines_text(report: Mapping[str, Any]) -> RenderableType | None:
-    """What the best genotype is to beat, and by how much it does; None where the evaluations measured no such thing."""
+    """Returns what the best genotype must beat and by how much it does, or None if no baseline was measured."""
     if not report["baselines"]:
         return None
     score = Score(**report["score"])
@@ -188,7 +190,7 @@ def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def trials_table(report: Mapping[str, Any]) -> RenderableType:
-    """Every search trial: what was chosen for it, what it measured, its genotype."""
+    """Returns every search trial: its choices, what it measured, its genotype."""
     score = Score(**report["search_score"])
     names = _swept(report["trials"])
     table = Table(title="Search trials (one search seed each unless search.seed is swept)")
@@ -215,7 +217,7 @@ def trials_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def failures(report: Mapping[str, Any]) -> RenderableType | None:
-    """What failed and why, and what befell trials that were tried again; None: nothing."""
+    """Returns what failed and why, and the faults of trials that were retried. None: nothing."""
     others = [
         {**row, "id": f"{stage['name']} {row['genotype']} seed {row['seed']}"}
         for stage in _others(report)
@@ -230,20 +232,20 @@ def failures(report: Mapping[str, Any]) -> RenderableType | None:
 
 
 def fault_name(fault: Mapping[str, Any]) -> str:
-    """Which attempt of which trial a fault befell, where, and after how much."""
+    """Returns which attempt of which trial had the fault, where, and after how many epochs."""
     trial = fault["trial"] if fault["stage"] == SEARCH else f"{fault['stage']} {fault['trial']}"
     return f"{trial}, attempt {fault['attempt']}, after {fault['epochs']} epochs, on {fault['host']}"
 
 
 def summary(path: Place) -> RenderableType:
-    """What `sweep` prints at its end: the ranking, what failed, where the rest is."""
+    """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
     report = report_of(path, Damage())
     parts = [*rankings(report), baselines_text(report), failures(report), line(f"all of it: raydarts report {path}")]
     return Group(*(part for part in parts if part is not None))
 
 
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
-    """The whole report for a terminal."""
+    """Returns the whole report for a terminal."""
     report = report_of(path, damage)
     question = paragraph(report["question"]) if report["question"] else None
     parts = [question, trials_table(report), *rankings(report), baselines_text(report), failures(report)]
@@ -251,7 +253,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
 
 
 def facts_table(known: Mapping[str, Any]) -> RenderableType:
-    """What `show` prints beside the drawing."""
+    """Returns what `show` prints beside the drawing."""
     table = Table(show_header=False)
     table.add_column()
     table.add_column()

@@ -1,4 +1,4 @@
-"""`raydarts status --watch`: the status, again and again, until the run ends."""
+"""`raydarts status --watch`: shows the status again and again until the run ends."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CHANGING = ("left",)
 
 
 def follow(path: Place, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Show the status every `every` seconds until the run has ended, or Ctrl-C is pressed.
+    """Shows the status every `every` seconds until the run has ended or Ctrl-C is pressed.
 
-    Where the output is no terminal a table is printed only when something but the time left has changed.
+    If the output is no terminal, it prints a table only when something other than the time left has changed.
     """
     shown = None
     with Live(console=console, auto_refresh=False, transient=False) as live:

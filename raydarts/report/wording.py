@@ -11,7 +11,11 @@ from raydarts.runs.score import Score
 
 @dataclass(frozen=True)
 class Outcome:
-    """Something measured. `share`: in [0, 1], told in percent; `selected`: known of promoted genotypes alone."""
+    """Something measured.
+
+    - `share`: it is in [0, 1] and shown in percent.
+    - `selected`: it is known only for promoted genotypes.
+    """
 
     name: str
     share: bool
@@ -29,7 +33,7 @@ class Outcome:
 
     @property
     def among(self) -> str:
-        """A reminder where only part of the trials could be looked at."""
+        """Returns a reminder if only some of the trials could be used."""
         return " (among retrained genotypes only, which the supernet's score chose)" if self.selected else ""
 
     @property
@@ -46,7 +50,7 @@ class Outcome:
 
 
 def amount(outcome: Outcome, difference: float) -> str:
-    """A difference as it stands before "fewer skip connections" or "lower accuracy"."""
+    """Returns a difference as it stands before "fewer skip connections" or "lower accuracy"."""
     shown = outcome.show_difference(difference)
     if outcome.countable:
         return shown
@@ -54,7 +58,7 @@ def amount(outcome: Outcome, difference: float) -> str:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number short enough to read; other values as they are."""
+    """Returns a number short enough to read. Other values stay."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or float(value).is_integer():
@@ -67,7 +71,7 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 
 def score_text(score: Score, value: float | None) -> str:
-    """A score without its unit: a share in percent, else with the score's decimals."""
+    """Returns a score without its unit: a share in percent, else with the score's decimals."""
     if value is None:
         return "-"
     return percent(value) if score.share else f"{value:.{score.digits}f}"
@@ -78,7 +82,7 @@ def score_with_unit(score: Score, value: float | None) -> str:
 
 
 def axis(score: Score) -> str:
-    """What stands after a score's name on an axis."""
+    """Returns what follows a score's name on an axis."""
     return ", %" if score.share else ""
 
 
@@ -87,7 +91,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`4 h 05 min`, `3 min 20 s`, `12 s`."""
+    """Returns `4 h 05 min`, `3 min 20 s` or `12 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,6 +1,6 @@
-"""All that a pass of a discrete network draws at random, drawn ahead of it.
+"""Draws all random numbers of a network's pass before the pass.
 
-torch.compile makes one graph of a pass only where nothing in it draws from a generator.
+torch.compile makes one graph of a pass only if nothing in the pass draws from a generator.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from raydarts.spaces.primitives import Noise
 
 
 class Ahead:
-    """Draws for the training passes of a network: drop-path's masks, and what the primitive `noise` gives.
+    """Draws the random numbers of a network's training passes: drop-path's masks and the output of the primitive
+    `noise`.
 
-    The draws are those that the pass itself would make, from the same generators and in the same order, so that a
-    compiled network sees what any other sees, and a checkpoint of the one goes on in the other. How large each noise
-    is, only a pass can say: the first batch passes once in evaluation mode, without a trace.
+    They come from the same generators in the same order as in a normal pass. So a compiled network gets the same
+    numbers, and a checkpoint of one continues in the other. Only a pass can tell the shape of each noise. So the first
+    batch passes once in evaluation mode, which changes nothing.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,7 +33,7 @@ class Ahead:
 
     @contextmanager
     def drawn(self, inputs: Tensor) -> Iterator[None]:
-        """Inside, one pass of the network on `inputs` draws nothing."""
+        """Inside the context, one pass of the network on `inputs` draws nothing."""
         like = self._like(inputs) if self.noises else {}
         paths = self._paths()
         masks: dict[int, Tensor] = {}
@@ -55,11 +56,11 @@ class Ahead:
                 paths.drawn = None
 
     def _paths(self) -> DropPath | None:
-        """The network's drop-path, which all its cells share."""
+        """Returns the network's drop-path, which all its cells share."""
         return self.graphs[0].drop_path if self.graphs else None
 
     def _like(self, inputs: Tensor) -> dict[Noise, Tensor]:
-        """For each noise a tensor of its shape, layout and type in a pass on `inputs`."""
+        """Returns, for each noise, a tensor with its shape, layout and type in a pass on `inputs`."""
         if self._noise_like is None or self._noise_like[0] != inputs.shape:
             examples: dict[Noise, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""What a search space is to the rest of raydarts."""
+"""What the rest of raydarts knows of a search space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from raydarts.tasks import Classification, Task
 
 
 class Edge(NamedTuple):
-    """From node `src` to node `dst`; a cell's inputs are numbered first."""
+    """An edge from node `src` to node `dst`. A cell's inputs have the first numbers."""
 
     src: int
     dst: int
@@ -30,8 +30,8 @@ class Edge(NamedTuple):
 class CellSpec:
     """A cell type as a DAG: `num_inputs` inputs, then `num_nodes` intermediate nodes.
 
-    `edges` are ordered by destination, then source; `candidates[e]` are the primitives of edge e, so
-    that alpha of this cell type is `(len(edges), len(candidates[e]))`.
+    `edges` are ordered by destination, then source. `candidates[e]` are the primitives of edge e. So alpha of this cell
+    type is `(len(edges), len(candidates[e]))`.
     """
 
     num_inputs: int
@@ -44,12 +44,12 @@ class CellSpec:
         return (len(self.edges), len(self.candidates[0]))
 
     def incoming(self, dst: int) -> list[int]:
-        """Indices of the edges that end in `dst`."""
+        """Returns the indices of the edges that end in `dst`."""
         return [index for index, edge in enumerate(self.edges) if edge.dst == dst]
 
 
 class NetworkSize(Protocol):
-    """What a space reads of an evaluation network's settings."""
+    """What a space reads from an evaluation network's settings."""
 
     @property
     def channels(self) -> int: ...
@@ -67,10 +67,11 @@ class NetworkSize(Protocol):
 class Space(Member):
     """A search space (family `space`): its cells, its supernet, its discrete network.
 
-    `TASK`: what it can be searched on. `KEEPS_ALL_EDGES`: a genotype has every edge of the cell, with `ZERO` among
-    its primitives; else a selection picks `EDGES_PER_NODE` edges, unless it is told otherwise, and leaves `ZERO` out.
-    `EXACT_EDGES`: a node has neither more nor fewer than `EDGES_PER_NODE`. `SEARCH_ONLY`: settings that the supernet
-    alone reads; a genotype of a space from outside keeps all the others.
+    - `TASK`: what it can be searched on.
+    - `KEEPS_ALL_EDGES`: a genotype has every edge of the cell, with `ZERO` among its primitives. Otherwise a selection
+      picks `EDGES_PER_NODE` edges by default and never `ZERO`.
+    - `EXACT_EDGES`: a node has exactly `EDGES_PER_NODE` edges.
+    - `SEARCH_ONLY`: settings that only the supernet reads. A genotype of a space from outside keeps all others.
     """
 
     TASK: ClassVar[type[Task]] = Classification
@@ -88,9 +89,9 @@ class Space(Member):
         """The cell types that have an alpha, in order."""
 
     def narrowed(self, cells: Mapping[str, CellSpec], layers: int | None = None) -> Space:
-        """This space with other candidates on its edges and, where it counts layers, another number of them.
+        """Returns this space with other candidates on its edges and, if it counts layers, another number of them.
 
-        Raises `InputError` where layers are given and the space has no such setting.
+        Raises `InputError` if `layers` is given and the space has no such setting.
         """
         if layers is not None and "layers" not in type(self.settings).model_fields:
             raise InputError(f"space {self.registered} has no number of layers to change")
@@ -102,37 +103,40 @@ class Space(Member):
 
     @abstractmethod
     def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
-        """A module `forward(inputs, arch_weights)` that `task.loss` can call, with one `(num_edges, num_ops)` tensor
-        for each cell type, or `(layers, num_edges, num_ops)`; `layers(inputs)` says how many of each type there
-        are (`layers()` too, where that does not hang on the inputs; else nothing).
+        """Returns a module `forward(inputs, arch_weights)` that `task.loss` can call.
+
+        `arch_weights` holds `(num_edges, num_ops)` or `(layers, num_edges, num_ops)` for each cell type. The module's
+        `layers(inputs)` returns the number of layers of each type. If it does not depend on the inputs, `layers()`
+        returns it too.
         """
 
     @abstractmethod
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
-        """The genotype of the picked `(edge index, primitive)`, for each cell type, in edge order."""
+        """Returns the genotype of the picked `(edge index, primitive)` of each cell type, in edge order."""
 
     @abstractmethod
     def network(self, genotype: Genotype, task: Task, settings: Any) -> nn.Module:
-        """The discrete network of this size (`NetworkSize`, `RecurrentNetworkSettings`).
+        """Returns the discrete network of this size (`NetworkSize` or `RecurrentNetworkSettings`).
 
-        Raises `GenotypeError` where the genotype is not of this space."""
+        Raises `GenotypeError` if the genotype is not of this space.
+        """
 
     @abstractmethod
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
-        """The paper's evaluation network without its auxiliary head, and one input."""
+        """Returns the paper's evaluation network without its auxiliary head, and one input."""
 
     def known_primitives(self) -> list[str]:
-        """The primitives that a genotype of this space may have."""
+        """Returns the primitives that a genotype of this space may have."""
         cells = self.cells.values()
         return list(dict.fromkeys(name for cell in cells for candidates in cell.candidates for name in candidates))
 
     def check_network(self, settings: Any) -> None:
-        """Raise `InputError` where no network of this size can be built, whatever the genotype."""
+        """Raises `InputError` if no network of this size can be built, whatever the genotype."""
 
     def marked(self, genotype: Genotype) -> Genotype:
-        """The genotype with what is needed to build its network elsewhere: of a space from outside its name.
+        """Returns the genotype with everything needed to build its network elsewhere: the name of a space from outside.
 
-        A genotype of a shipped space is as it was: its primitives say which space it is of.
+        A genotype of a shipped space is unchanged, because its primitives identify the space.
         """
         if self.outside_name is None:
             return genotype
@@ -142,11 +146,11 @@ class Space(Member):
         return replace(genotype, space=OwnSpace.of(self.outside_name, kept), skip=None if usual else self.SKIP)
 
     def outside_primitives(self) -> set[str]:
-        """Candidates whose code is the user's own."""
+        """Returns the candidates whose code is the user's own."""
         return names_in([cell.candidates for cell in self.cells.values()])
 
     def owns(self, genotype: Genotype) -> bool:
-        """Whether the genotype's cell types and primitives are this space's."""
+        """Returns whether the genotype's cell types and primitives are this space's."""
         if set(genotype.cell_types) != set(self.cells):
             return False
         for name, cell in genotype.cells:
@@ -157,9 +161,10 @@ class Space(Member):
 
 
 def space_of(genotype: Genotype, where: str = "") -> Space:
-    """The space a genotype belongs to: the one it names, else the first whose cell types and primitives hold it.
+    """Returns the space of a genotype: the one it names, else the first whose cell types and primitives include the
+    genotype's.
 
-    Where there is none: `GenotypeError`, which begins with `where`.
+    Raises `GenotypeError`, which starts with `where`, if there is none.
     """
     if genotype.space is not None:
         return _named_space(genotype, genotype.space, f"{where}: " if where else "")
@@ -179,9 +184,10 @@ def space_of(genotype: Genotype, where: str = "") -> Space:
 
 
 def unknown_primitive(genotype: Genotype, where: str) -> str | None:
-    """Names the primitives that no space with the genotype's cell types has, the allowed ones, and the file's line.
+    """Returns a message with the primitives that no space with the genotype's cell types has, the allowed ones, and the
+    file's line.
 
-    None: each is known, or no space has these cell types.
+    None means that all are known, or that no space has these cell types.
     """
     spaces: list[Any] = [member(member.Settings()) for member in members("space").values()]
     known = {space.NAME: space.known_primitives() for space in spaces if set(space.cells) == set(genotype.cell_types)}
@@ -198,10 +204,10 @@ def unknown_primitive(genotype: Genotype, where: str) -> str | None:
 
 
 def of_spaces(genotype: Genotype, spaces: Mapping[str, Space]) -> Genotype | None:
-    """The genotype as one of these spaces has it, or None where it is of none of them. Nothing is loaded.
+    """Returns the genotype as one of these spaces has it, or None if it belongs to none. Nothing is loaded.
 
-    `spaces` are a spec's, by name. A genotype that names its space is of that one alone. One that names none, and is of
-    a space from outside, gets that space's mark.
+    `spaces` are those of a spec, by name. A genotype that names its space belongs only to that one. If it names none
+    and belongs to a space from outside, it gets that space's mark.
     """
     if genotype.space is not None:
         space = spaces.get(genotype.space.name)
@@ -212,7 +218,7 @@ def of_spaces(genotype: Genotype, spaces: Mapping[str, Space]) -> Genotype | Non
 
 
 def _named_space(genotype: Genotype, named: OwnSpace, begin: str) -> Space:
-    """The space of the user's own that the genotype names, built with the settings it keeps."""
+    """Builds the user's own space that the genotype names, with the settings that the genotype keeps."""
     try:
         settings = parse_strictly(resolve("space", named.name).Settings, named.values())
     except UnknownNameError as error:

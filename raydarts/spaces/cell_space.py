@@ -1,4 +1,4 @@
-"""What the spaces of DARTS cells share: normal and reduction cells, two inputs, stacked."""
+"""What the spaces of DARTS cells share: normal and reduction cells, two inputs, stacked cells."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ CELL_TYPES = ("normal", "reduce")
 
 
 def dag(num_nodes: int) -> tuple[Edge, ...]:
-    """Every node takes all the nodes before it: `sum(2 + i)` edges, 14 for four nodes."""
+    """Returns the edges from all earlier nodes to each node: `sum(2 + i)` edges, 14 for four nodes."""
     return tuple(Edge(src, NUM_INPUTS + node) for node in range(num_nodes) for src in range(NUM_INPUTS + node))
 
 
 @dataclass(frozen=True)
 class StandardSize:
-    """The paper's CIFAR-10 evaluation network, auxiliary head not counted."""
+    """The size of the paper's CIFAR-10 evaluation network. The auxiliary head is not counted."""
 
     channels: int = 36
     layers: int = 20
@@ -42,10 +42,7 @@ class StandardSize:
 
 
 class CellSpace(Space):
-    """A space of DARTS cells; a member says which primitives stand on which edge.
-
-    `stem`: `cifar`, or `imagenet` (three convolutions of stride 2 before the first cell).
-    """
+    """A space of DARTS cells. A subclass says which primitives each edge has."""
 
     SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"channels", "layers", "stem_multiplier", "stem"})
 
@@ -59,12 +56,12 @@ class CellSpace(Space):
 
     @property
     def num_nodes(self) -> int:
-        """Intermediate nodes of a cell."""
+        """Number of intermediate nodes of a cell."""
         return 4
 
     @abstractmethod
     def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
-        """The primitives of each edge; equally many on each."""
+        """The primitives of each edge. Every edge has equally many."""
 
     @cached_property
     def cells(self) -> Mapping[str, CellSpec]:

@@ -1,4 +1,4 @@
-"""A cell's graph, in its mixed form (supernet) and its discrete form (a genotype's network); the DARTS cell on both."""
+"""A cell's graph in its mixed form (supernet) and its discrete form (a genotype's network), and DARTS cells of both."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Keys = tuple[str | None, ...]
 
 
 def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool) -> nn.Module:
-    """Brings an input to the cell's channels, and to its resolution where the cell between has halved it."""
+    """Returns a module that brings an input to the cell's channels and resolution."""
     return ReLUReduce(channels_in, channels, affine) if reduced else ReLUConvBN(channels_in, channels, affine)
 
 
 class _Source:
-    """A node's output with what several edges need of it, each computed once; `x` is what candidates see of `whole`.
+    """A node's output `whole`, and what several edges need of it. Each is computed once. Candidates see `x`.
 
-    Without `functools.cached_property`: in Python 3.11 it takes a lock, at which torch.compile breaks the graph.
+    It does not use `functools.cached_property`. In Python 3.11 that takes a lock, at which torch.compile breaks the
+    graph.
     """
 
     def __init__(self, whole: Tensor, channels: int | None = None) -> None:
@@ -57,9 +58,9 @@ class _Source:
 class MixedGraph(Mixed):
     """A DAG in which every edge is the weighted sum of all its candidates (DARTS paper, eq. 1 and 2).
 
-    `nodes(inputs, arch_weights)` with `arch_weights` `(num_edges, num_ops)` gives the intermediate nodes.
-    Parameter-free candidates are computed once per source node and used by every edge that leaves it.
-    `normalised`: pools end in a batch norm.
+    `nodes(inputs, arch_weights)` with `arch_weights` `(num_edges, num_ops)` returns the intermediate nodes. Candidates
+    without parameters are computed once for each source node and used by every edge that leaves it. With `normalised`,
+    pools end in a batch norm.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class MixedGraph(Mixed):
                     self.extras[f"{edge.index}-{number}"] = module
 
     def _add(self, edge: MixedEdge, primitive: str, normalised: bool) -> str | None:
-        """Make the module of one candidate, or find the one its source node shares. None for `none`."""
+        """Makes the module of one candidate, or returns the one that its source node shares. None for `none`."""
         if primitive == "none":
             return None
         operation = build_operation(primitive, self.share, edge.stride, affine=False, normalised=normalised)
@@ -122,7 +123,7 @@ class MixedGraph(Mixed):
         return [source.whole for source in sources[self.spec.num_inputs :]]
 
     def _used(self, arch_weights: Tensor) -> tuple[Keys, ...]:
-        """The keys with None where the arch weight is 0."""
+        """Returns the keys, with None where the arch weight is 0."""
         rows = (arch_weights.detach() != 0).tolist()
         return tuple(
             tuple(key if used else None for key, used in zip(keys, row, strict=True))
@@ -132,7 +133,10 @@ class MixedGraph(Mixed):
     def _sum(
         self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys
     ) -> Tensor:
-        """`total` plus the edge's candidates times their weights, added in place: no backward pass needs the sums."""
+        """Adds the edge's candidates times their weights to `total`, in place.
+
+        No backward pass needs the sums.
+        """
         for weight, key in zip(weights, keys, strict=True):
             if key is None:
                 continue
@@ -146,7 +150,7 @@ class MixedGraph(Mixed):
         return self._zeros(source, index) if total is None else total
 
     def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys) -> Tensor:
-        """The edge's weighted sum, with what the remedies change about it."""
+        """Returns the edge's weighted sum with the remedies' changes."""
         edge = self.edges[index]
         total: Tensor | None = None
         if self.on_operation:
@@ -203,10 +207,10 @@ class MixedCell(MixedGraph):
 
 
 class DropPath:
-    """Drops a whole path of an image with a probability, and scales the kept ones by 1 / (1 - p).
+    """Drops a whole path of an image with a probability and scales the kept ones by 1 / (1 - p).
 
-    A mask is drawn where a path is met, or all are `drawn` ahead of the pass (see `ahead.Ahead`). A network has
-    `paths` of them, numbered in the order in which a pass meets them.
+    A mask is drawn when a path is reached, or all are `drawn` before the pass (see `ahead.Ahead`). A network has
+    `paths` of them, numbered in the order in which a pass reaches them.
     """
 
     def __init__(self) -> None:
@@ -221,7 +225,7 @@ class DropPath:
         return self.paths - 1
 
     def mask(self, rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The next scaled mask, `(rows, 1, 1, 1)`, for this process's rows."""
+        """Returns the next scaled mask, `(rows, 1, 1, 1)`, for this process's rows."""
         keep = 1.0 - self.probability
         mask = torch.empty((self.share.whole(rows), 1, 1, 1), dtype=dtype, device=device)
         return self.share.of(mask.bernoulli_(keep, generator=self.generator)) / keep
@@ -236,7 +240,7 @@ class DropPath:
 
 
 class DiscreteGraph(nn.Module):
-    """The DAG of a genotype's cell: each node sums its chosen edges; drop-path acts on all but identities.
+    """The DAG of a genotype's cell. Each node sums its chosen edges. Drop-path acts on all edges but identities.
 
     A node without edges is zeros.
     """
@@ -265,7 +269,7 @@ class DiscreteGraph(nn.Module):
         return len(self.genotype.concat)
 
     def nodes(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Inputs and intermediate nodes, in order."""
+        """Returns inputs and intermediate nodes, in order."""
         sources = [_Source(x) for x in inputs]
         for choices, operations, paths in zip(self.genotype.nodes, self.operations, self.paths, strict=True):
             outputs = []

@@ -24,10 +24,10 @@ PENN_TREEBANK = 10_000
 
 
 class DartsRnn(Space):
-    """The paper's recurrent cell: five candidates, eight nodes of one predecessor each, h_t their mean.
+    """The paper's recurrent cell: five candidates, eight nodes with one predecessor each. h_t is their mean.
 
-    `units` of token vectors, hidden state and output (the paper's 300/300/300). The nodes' numbers begin at 1: node 0
-    is s_0, made of x_t and h_{t-1}. `identity` is the skip connection.
+    The paper has 300 units. The nodes' numbers start at 1. Node 0 is s_0, made of x_t and h_{t-1}. `identity` is the
+    skip connection.
     """
 
     NAME = "darts-rnn"
@@ -72,6 +72,6 @@ class DartsRnn(Space):
         return RecurrentNetwork(genotype[CELL_TYPE], vocabulary, settings)
 
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
-        """850 units and a vocabulary of 10,000, the paper's on Penn Treebank; a token."""
+        """Returns the paper's network on Penn Treebank, 850 units and a vocabulary of 10,000, and one token."""
         network = self.network(genotype, LanguageModelling(PENN_TREEBANK), RecurrentNetworkSettings())
         return network, torch.zeros(1, 1, dtype=torch.int64)

@@ -1,11 +1,11 @@
-"""Depthwise convolutions whose gradients are fast on a CPU, and equal in exact arithmetic to torch's own.
+"""Depthwise convolutions whose gradients are fast on a CPU. In exact arithmetic they equal torch's.
 
-A depthwise convolution y = w * x of odd kernel and "same" padding is bilinear, and its gradients are of
-the same kind: dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw a correlation of x with
-dL/dy. oneDNN's backward pass computes both up to forty times slower than the forward pass where the
-kernel is dilated, and dL/dw slowly where it is more than three pixels wide (torch 2.14.1; docs/benchmarks.md).
-So dL/dx is computed here as a forward convolution; a dilated dL/dw on images of every
-`dilation`-th row and pixel, where the kernel is not dilated; a wide dL/dw three columns at a time.
+A depthwise convolution y = w * x with an odd kernel and "same" padding is bilinear. Its gradients are of the same kind:
+dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw is a correlation of x with dL/dy. oneDNN's backward
+pass computes both up to forty times slower than the forward pass if the kernel is dilated, and dL/dw slowly if it is
+more than three pixels wide (torch 2.14.1; docs/benchmarks.md). So this module computes dL/dx as a forward convolution.
+It computes a dilated dL/dw on images of every `dilation`-th row and pixel, where the kernel is not dilated, and a wide
+dL/dw three columns at a time.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _WeightGradient(torch.autograd.Function):
-    """dw[c, 0, i, j] = sum of x[:, c, h + d (i - k/2), w + d (j - k/2)] dy[:, c, h, w] over images and pixels."""
+    """dw[c, 0, i, j] = sum over images and pixels of x[:, c, h + d (i - k/2), w + d (j - k/2)] dy[:, c, h, w]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
@@ -85,7 +85,7 @@ class _WeightGradient(torch.autograd.Function):
 
 
 def _correlation(x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
-    """The gradient of the kernel, at most three columns at a time."""
+    """Returns the gradient of the kernel, computed at most three columns at a time."""
     channels = x.shape[1]
     width = min(kernel, _WIDTH)
     gap = kernel // 2 - width // 2
@@ -103,9 +103,9 @@ def _correlation(x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
 class _Spread:
     """`(n, C, H, W)` images with `gap` columns of zeros to the right of each row, copied once.
 
-    Moving all of them to the right within their gaps is another view of the same memory. A dilation of d
-    makes of each row's pixels W / d with d C channels, and of each image d, with every d-th row: on these no
-    kernel is dilated. Images lower than the kernel get rows of zeros below (oneDNN is slow at them).
+    Moving all images to the right within their gaps is another view of the same memory. A dilation of d splits each row
+    into W / d pixels with d C channels, and each image into d images of every d-th row. On these no kernel is dilated.
+    Images lower than the kernel get rows of zeros below, because oneDNN is slow on them.
     """
 
     def __init__(self, x: Tensor, gap: int, kernel: int, dilation: int) -> None:

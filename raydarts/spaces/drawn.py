@@ -1,4 +1,4 @@
-"""Modules that draw at random, and where from."""
+"""Modules that draw at random, and their generator."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from torch import Tensor, nn
 
 
 class Drawing(nn.Module):
-    """Draws at random in its passes. `generator` is set by `draw_from`; without one torch's global generator draws."""
+    """Draws at random in its passes, from `generator` (set by `draw_from`) or else from torch's global generator."""
 
     generator: torch.Generator | None = None
 
 
 def draw_from(network: nn.Module, generator: torch.Generator) -> None:
-    """All parts of the network that draw at random draw from `generator`."""
+    """Makes all parts of the network that draw at random draw from `generator`."""
     for module in network.modules():
         if isinstance(module, Drawing):
             module.generator = generator
 
 
 class Mask(Drawing):
-    """Dropout masks: 0 with probability `probability`, else 1 / (1 - probability); in evaluation mode all are 1.
+    """Dropout masks: 0 with probability `probability`, else 1 / (1 - probability). In evaluation mode all are 1.
 
     A mask may be kept over many time steps (variational dropout: Gal, Ghahramani 2016, arXiv 1512.05287).
     """
@@ -30,7 +30,7 @@ class Mask(Drawing):
         self.probability = probability
 
     def forward(self, like: Tensor, *shape: int) -> Tensor | None:
-        """A mask of this shape, of the dtype and on the device of `like`; None: nothing is dropped."""
+        """Returns a mask of this shape with the dtype and device of `like`, or None if nothing is dropped."""
         if not self.training or self.probability == 0.0:
             return None
         keep = 1.0 - self.probability

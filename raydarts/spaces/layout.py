@@ -1,9 +1,8 @@
-"""Slices and concatenations whose gradients keep the layout of what they came from.
+"""Slices and concatenations whose gradients keep the memory layout of their inputs.
 
-torch's own give a concatenation's inputs narrow views of the gradient, and a slice's input a gradient in
-the channels-first layout. Batch norm and ReLU on a CPU take five to forty times longer over such
-gradients than over dense ones in channels-last layout (torch 2.14.1; docs/benchmarks.md). Values are those of
-torch's own.
+torch gives a concatenation's inputs narrow views of the gradient, and a slice's input a gradient in channels-first
+layout. Batch norm and ReLU on a CPU take five to forty times longer over such gradients than over dense ones in
+channels-last layout (torch 2.14.1; docs/benchmarks.md). The values are torch's.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from torch import Tensor, nn
 
 
 def layout(x: Tensor) -> torch.memory_format:
-    """The layout of a `(batch, C, H, W)` tensor; channels-first where it is neither or both."""
+    """Returns the layout of a `(batch, C, H, W)` tensor: channels-first if it is neither or both."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
 
 
 def concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """Along the channels: `(batch, C_i, H, W)` -> `(batch, sum of C_i, H, W)`."""
+    """Concatenates along the channels: `(batch, C_i, H, W)` -> `(batch, sum of C_i, H, W)`."""
     return _Concatenation.apply(*tensors)  # type: ignore[no-any-return]
 
 
@@ -40,12 +39,12 @@ class _Concatenation(torch.autograd.Function):
 
 
 def first_channels(x: Tensor, channels: int) -> Tensor:
-    """`(batch, C, H, W)` -> its first `channels`."""
+    """Returns the first `channels` of `(batch, C, H, W)`."""
     return x if channels == x.shape[1] else _Part.apply(x, (slice(None), slice(channels)))
 
 
 class _Part(torch.autograd.Function):
-    """`x[index]` of a `(batch, C, H, W)` tensor, dense, for an index of slices."""
+    """`x[index]` of a `(batch, C, H, W)` tensor, dense. `index` holds slices."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: tuple[slice, ...]) -> Tensor:
@@ -58,7 +57,7 @@ class _Part(torch.autograd.Function):
 
 
 class _Placed(torch.autograd.Function):
-    """The transpose of `_Part`: the values in their places, zeros between them."""
+    """The transpose of `_Part`: the values in their places and zeros between them."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, shape: torch.Size, index: tuple[slice, ...]) -> Tensor:
@@ -78,9 +77,9 @@ def _every_second(x: Tensor, start: int) -> Tensor:
 
 
 class Halved:
-    """An image's two diagonal quarters of pixels, each made once: what operations of stride 2 share.
+    """Two of the four quarters of an image's pixels, each made once. Operations of stride 2 share them.
 
-    Without `functools.cached_property`, at which torch.compile breaks the graph in Python 3.11.
+    It does not use `functools.cached_property`, at which torch.compile breaks the graph in Python 3.11.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -97,7 +96,7 @@ class Halved:
 
     @property
     def shifted(self) -> Tensor:
-        """Pixels 1, 3, ... of rows 1, 3, ...; odd sizes are padded with zeros to the shape of `even`."""
+        """Pixels 1, 3, ... of rows 1, 3, .... Odd sizes are padded with zeros to the shape of `even`."""
         if self._shifted is None:
             self._shifted = self._padded()
         return self._shifted

@@ -31,7 +31,7 @@ STAGES = 3
 
 @dataclass(frozen=True)
 class StandardSize:
-    """The benchmark's own network: 16 channels, three stages of five cells, no auxiliary head."""
+    """The benchmark's network: 16 channels, three stages of five cells, no auxiliary head."""
 
     channels: int = 16
     layers: int = 15
@@ -40,7 +40,10 @@ class StandardSize:
 
 
 class ResidualBlock(nn.Module):
-    """Between stages: twice the channels, half the resolution; two 3x3 convolutions beside a pooled 1x1 one."""
+    """Stands between stages: doubles the channels and halves the resolution.
+
+    Two 3x3 convolutions beside a pooled 1x1 convolution.
+    """
 
     def __init__(self, channels: int, affine: bool) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ class _Skeleton(nn.Module):
         raise NotImplementedError
 
     def run(self, inputs: Tensor, of_layers: Iterable[tuple[Tensor, ...]]) -> Tensor:
-        """`of_layers`: what each cell is given beside its input."""
+        """Runs the network. `of_layers` is what each cell receives beside its input."""
         x = self.stem(inputs)
         arguments = iter(of_layers)
         for stage, cells in enumerate(self.stages):
@@ -105,7 +108,7 @@ class _DiscreteCell(DiscreteGraph):
 
 
 class Supernet(_Skeleton):
-    """`forward(inputs, arch_weights)` gives logits; one alpha for all cells. Batch norms in cells are not affine."""
+    """`forward(inputs, arch_weights)` returns logits. All cells share one alpha. Their batch norms are not affine."""
 
     def __init__(
         self, space: NasBench201, channels_in: int, num_classes: int, transforms: Sequence[MixedTransform]
@@ -126,7 +129,7 @@ class Supernet(_Skeleton):
 
 
 class Network(_Skeleton):
-    """A genotype's network. `forward(inputs)` gives `(logits, None)`: there is no auxiliary head."""
+    """A genotype's network. `forward(inputs)` returns `(logits, None)`, because there is no auxiliary head."""
 
     def __init__(self, genotype: Genotype, channels_in: int, num_classes: int, size: NetworkSize) -> None:
         self.genotype, self.drop_path = genotype["cell"], DropPath()
@@ -136,7 +139,7 @@ class Network(_Skeleton):
         return _DiscreteCell(self.genotype, 1, channels, stride=1, drop_path=self.drop_path)
 
     def draw_from(self, generator: torch.Generator) -> None:
-        """All that is drawn at random comes from this generator."""
+        """Makes all random draws come from this generator."""
         self.drop_path.generator = generator
         draw_from(self, generator)
 
@@ -145,7 +148,7 @@ class Network(_Skeleton):
 
 
 class NasBench201(Space):
-    """NAS-Bench-201: one cell, six edges, each keeps one of five primitives (`none` too); 15,625 cells."""
+    """NAS-Bench-201: one cell with six edges. Each edge keeps one of five primitives (`none` too). 15,625 cells."""
 
     NAME = "nasbench201"
     SOURCE = "Dong, Yang 2020 (arXiv 2001.00326), section 2"
@@ -194,9 +197,9 @@ class NasBench201(Space):
 
 
 def arch_string(genotype: Genotype) -> str:
-    """The benchmark's own notation: `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`.
+    """Returns the benchmark's notation: `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`.
 
-    Raises `GenotypeError` where an edge is missing or met twice: the benchmark's cells have all six.
+    Raises `GenotypeError` if an edge is missing or occurs twice. The benchmark's cells have all six.
     """
     nodes = genotype["cell"].nodes
     lines = [sorted(node, key=lambda edge: edge[1]) for node in nodes]

@@ -16,12 +16,12 @@ from raydarts.spaces.transform import MixedTransform, by_layer
 
 
 def reduction_layers(layers: int) -> set[int]:
-    """Reduction cells stand at one and two thirds of the depth (paper, appendix A.1.1)."""
+    """Returns the layers of the reduction cells: at one and two thirds of the depth (paper, appendix A.1.1)."""
     return {layers // 3, 2 * layers // 3}
 
 
 class CifarStem(nn.Module):
-    """A 3x3 convolution at full resolution; both inputs of the first cell are its output."""
+    """A 3x3 convolution at full resolution. Its output is both inputs of the first cell."""
 
     reduces = False
 
@@ -36,7 +36,10 @@ class CifarStem(nn.Module):
 
 
 class ImagenetStem(nn.Module):
-    """Three 3x3 convolutions of stride 2: the first cell's inputs are at a quarter and an eighth of the resolution."""
+    """Three 3x3 convolutions of stride 2.
+
+    The inputs of the first cell are at a quarter and an eighth of the resolution.
+    """
 
     reduces = True
 
@@ -60,14 +63,14 @@ class ImagenetStem(nn.Module):
 
 
 def stem(kind: str, channels_in: int, channels: int, multiplier: int) -> CifarStem | ImagenetStem:
-    """`cifar` widens by `multiplier`; `imagenet` has the cells' own width, whatever the multiplier."""
+    """Returns the stem. `cifar` widens by `multiplier`. `imagenet` has the cells' width and ignores the multiplier."""
     if kind == "imagenet":
         return ImagenetStem(channels_in, channels)
     return CifarStem(channels_in, multiplier * channels)
 
 
 class _Stack(nn.Module):
-    """Stem, cells, pooling, classifier: what supernet and discrete network have in common."""
+    """Stem, cells, pooling, classifier: what supernet and discrete network share."""
 
     def __init__(self, entry: CifarStem | ImagenetStem) -> None:
         super().__init__()
@@ -80,12 +83,12 @@ class _Stack(nn.Module):
 
 
 class CnnSupernet(_Stack):
-    """All candidates at once: `forward(inputs, arch_weights)` gives logits `(batch, classes)`.
+    """All candidates at once: `forward(inputs, arch_weights)` returns logits `(batch, classes)`.
 
-    Arch weights of a cell type are `(num_edges, num_ops)`, or `(layers of the type, num_edges, num_ops)`.
+    Arch weights of a cell type are `(num_edges, num_ops)` or `(layers of the type, num_edges, num_ops)`.
 
-    Differs from the authors' code in nothing that a value depends on: alpha is held outside, and work
-    that depends on a source node alone is done once (see `primitives`).
+    The values equal those of the authors' code. Two things are organised differently: alpha is held outside, and work
+    that depends only on a source node is done once (see `primitives`).
     """
 
     def __init__(
@@ -126,9 +129,9 @@ class CnnSupernet(_Stack):
 class AuxiliaryHead(nn.Module):
     """The auxiliary classifier after the second reduction.
 
-    On CIFAR's 8x8 maps an average pool of 5, stride 3, makes 2x2 of them (smaller maps are pooled to 2x2
-    too); on ImageNet's 7x7 maps its stride is 2. The authors' ImageNet head has no batch norm after its last
-    convolution (an oversight that they keep for the paper's numbers), and neither has ours.
+    On CIFAR's 8x8 maps an average pool of 5, stride 3, makes 2x2 of them. Smaller maps are pooled to 2x2 too. On
+    ImageNet's 7x7 maps its stride is 2. The authors' ImageNet head has no batch norm after its last convolution, an
+    oversight that they keep for the paper's numbers. Ours has none either.
     """
 
     def __init__(self, channels: int, num_classes: int, *, imagenet: bool = False) -> None:
@@ -147,7 +150,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class CnnNetwork(_Stack):
-    """A genotype's network. `forward(inputs)` gives `(logits, auxiliary logits or None)`."""
+    """A genotype's network. `forward(inputs)` returns `(logits, auxiliary logits or None)`."""
 
     def __init__(self, genotype: Genotype, channels_in: int, num_classes: int, size: NetworkSize) -> None:
         entry = stem(size.stem, channels_in, size.channels, 3)
@@ -170,7 +173,7 @@ class CnnNetwork(_Stack):
         self.classifier = nn.Linear(inputs[1], num_classes)
 
     def draw_from(self, generator: torch.Generator) -> None:
-        """All that is drawn at random, in drop-path and in noise, comes from this generator."""
+        """Makes all random draws, in drop-path and in noise, come from this generator."""
         self.drop_path.generator = generator
         draw_from(self, generator)
 

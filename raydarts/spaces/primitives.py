@@ -1,11 +1,10 @@
 """The candidate operations of the DARTS convolutional space (DARTS paper, section 3.1; appendix A.1).
 
-Every operation that begins with a ReLU in the paper is written here without it and says so by
-`PREACTIVATED`: its input is relu(x). The ReLU depends on the source node alone, so a cell computes it
-once per node and not once per edge and primitive. The same holds for parameter-free operations, which
-say `SHARED`. The others take their arch weight as `scale`: an operation that ends in a batch norm makes
-it that norm's factor, so that neither the weighted output nor its gradient takes a pass of its own. All
-of this leaves every sum what it is (tested against a plain loop).
+Operations that start with a ReLU in the paper are written without it here. They set `PREACTIVATED`, and their input is
+relu(x). The ReLU depends only on the source node. So a cell computes it once for each node, not once for each edge and
+primitive. The same holds for operations without parameters, which set `SHARED`. The others take their arch weight as
+`scale`. An operation that ends in a batch norm makes `scale` that norm's factor. So neither the weighted output nor its
+gradient needs a pass of its own. None of this changes a sum (tested against a plain loop).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from raydarts.spaces.layout import Halved, concatenate
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm over `(batch, C, H, W)`; `scale`, a scalar tensor, multiplies its output."""
+    """Batch norm over `(batch, C, H, W)`. A scalar tensor `scale` multiplies its output."""
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
@@ -46,7 +45,7 @@ class Norm(nn.BatchNorm2d):
 
 
 class Operation(nn.Module):
-    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`, times `scale` where given."""
+    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`, times `scale` if given."""
 
     PREACTIVATED: ClassVar[bool] = False
     SHARED: ClassVar[bool] = False
@@ -54,7 +53,7 @@ class Operation(nn.Module):
 
 
 class Normed(Operation):
-    """A body and the batch norm that ends it."""
+    """A body and the batch norm after it."""
 
     PREACTIVATED = True
 
@@ -86,7 +85,8 @@ class SepConv(Normed):
 class DilConv(Normed):
     """Dilated (2) depthwise-separable convolution: depthwise k x k, 1x1, BN.
 
-    At stride 2 the kernel's pixels and the outputs lie on every second pixel: there nothing is dilated or strided.
+    At stride 2 the kernel's pixels and the outputs lie on every second pixel. There the convolution is neither dilated
+    nor strided.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
@@ -112,7 +112,7 @@ class Conv(Normed):
 
 
 class Pool(Operation):
-    """3x3 pooling; in a supernet followed by a BN without affine parameters (`normalised`), as in the authors' code."""
+    """3x3 pooling. In a supernet a BN without affine parameters follows (`normalised`), as in the authors' code."""
 
     SHARED = True
 
@@ -137,9 +137,9 @@ class Identity(Operation):
 
 
 class Noise(Operation, Drawing):
-    """Draws N(0, 1) for every output value, whatever its input (RobustDARTS' space S4); in evaluation mode too.
+    """Draws N(0, 1) for every output value and ignores its input (RobustDARTS' space S4), in evaluation mode too.
 
-    `drawn`: the noise of the next pass, where it was drawn ahead of it (see `ahead.Ahead`).
+    `drawn` is the noise of the next pass if it was drawn before (see `ahead.Ahead`).
     """
 
     def __init__(self, stride: int) -> None:
@@ -155,10 +155,10 @@ class Noise(Operation, Drawing):
 
 
 class FactorizedReduce(Operation):
-    """Halves the resolution with two 1x1 convolutions of stride 2, one shifted by a pixel; then BN.
+    """Halves the resolution with two 1x1 convolutions of stride 2, one shifted by a pixel, then BN.
 
-    The skip connection at stride 2. Odd sizes: the shifted half is padded by one row and column, so
-    that both halves agree (the authors' code fails there).
+    It is the skip connection at stride 2. For odd sizes the shifted half is padded by one row and column, so that both
+    halves have the same size. The authors' code fails there.
     """
 
     PREACTIVATED = True
@@ -180,7 +180,7 @@ class FactorizedReduce(Operation):
 
 
 class ReLUConvBN(nn.Module):
-    """ReLU, 1x1 convolution, BN: how a cell's inputs come to its number of channels."""
+    """ReLU, 1x1 convolution, BN: brings a cell's inputs to its number of channels."""
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class ReLUReduce(nn.Module):
 
 
 class Conv7x1(Normed):
-    """1x7 then 7x1 convolution, BN (in published genotypes of other papers, not in the search space)."""
+    """1x7 then 7x1 convolution, BN. Published genotypes of other papers have it. The search space does not."""
 
     def __init__(self, channels: int, stride: int, affine: bool) -> None:
         super().__init__(
@@ -218,7 +218,7 @@ class Conv7x1(Normed):
 
 
 class Zero(Operation):
-    """`none` where it was chosen: zeros."""
+    """`none` as a chosen primitive: zeros."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ _BUILDERS: dict[str, Callable[[int, int, bool, bool], Operation]] = {
 
 
 class Weighted(Operation):
-    """A module of the user's own that takes its input alone; the arch weight is multiplied here."""
+    """A module of the user's own that takes only its input. The arch weight is multiplied here."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -264,10 +264,10 @@ class Weighted(Operation):
 
 
 def build_operation(primitive: str, channels: int, stride: int, *, affine: bool, normalised: bool) -> Operation:
-    """The module of a primitive. `affine`: the batch norms have parameters (they do not in a supernet).
+    """Builds the module of a primitive. With `affine` the batch norms have parameters. In a supernet they have none.
 
-    One of the user's own, `module:Class`, is made by `Class(channels, stride, affine)`: an `Operation`, or any module
-    that takes its input alone and leaves it as it is.
+    A primitive of the user's own, `module:Class`, is built by `Class(channels, stride, affine)`. It is an `Operation`,
+    or any module that takes only its input and does not change it.
     """
     if outside.is_outside(primitive):
         made: Any = outside.load(primitive)(channels, stride, affine)
@@ -283,10 +283,10 @@ STRIDED = tuple(name for name in _BUILDERS if not name.startswith("nor_conv"))
 
 
 def is_buildable(primitive: str) -> bool:
-    """Whether `build_operation` may know it; of code of the user's own only loading it tells."""
+    """Returns whether `build_operation` may know it. For the user's own code, only loading tells."""
     return primitive in _BUILDERS or outside.is_outside(primitive)
 
 
 def is_strided(primitive: str) -> bool:
-    """Whether it can halve the resolution too; one of the user's own is taken to."""
+    """Returns whether it can halve the resolution. One of the user's own counts as able to."""
     return is_buildable(primitive) and not primitive.startswith("nor_conv")

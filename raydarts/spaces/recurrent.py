@@ -1,12 +1,12 @@
-"""Language models of one recurrent DARTS cell: the cell mixed (supernet) and discrete, and the model around it.
+"""Language models of one recurrent DARTS cell: the mixed cell (supernet), the discrete cell, and the model around them.
 
-A cell (DARTS paper, section 2.1 and appendix A.1.2; authors' code rnn/model.py, rnn/model_search.py), U units:
+A cell (DARTS paper, section 2.1 and appendix A.1.2; authors' code rnn/model.py, rnn/model_search.py) with U units:
 
     c_0, h_0 = split([x_t * m_x, h_{t-1} * m_h] W_0)        s_0 = h_{t-1} + sigmoid(c_0) * (tanh(h_0) - h_{t-1})
     c, h     = split((s_j * m_h) W_i)                       s_i = s_j + sigmoid(c) * (f(h) - s_j)
 
-for node i with predecessor j and activation f; h_t is the mean of the nodes. m_x, m_h: dropout masks, kept for all
-time steps of a batch.
+for node i with predecessor j and activation f. h_t is the mean of the nodes. m_x and m_h are dropout masks. They stay
+the same for all time steps of a batch.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @cache
 def activation(primitive: str) -> Callable[[Tensor], Tensor]:
-    """A primitive's function. One of the user's own, `module:Name`, is a function, or a class made without arguments.
+    """Returns a primitive's function. One of the user's own, `module:Name`, is a function, or a class built without
+    arguments.
 
-    Raises `InputError` where there is none.
+    Raises `InputError` if there is none.
     """
     if primitive in ACTIVATIONS:
         return ACTIVATIONS[primitive]
@@ -57,9 +58,9 @@ def activation(primitive: str) -> Callable[[Tensor], Tensor]:
 
 
 class Decoded(NamedTuple):
-    """`logits` `(T, B, vocabulary)`; `memory` `(B, U)`, the last hidden state without a graph.
+    """`logits` `(T, B, vocabulary)`, and `memory` `(B, U)`: the last hidden state without a graph.
 
-    `penalty`: what is added to the training loss (None in evaluation mode).
+    `penalty` is added to the training loss. It is None in evaluation mode.
     """
 
     logits: Tensor
@@ -72,7 +73,7 @@ def _uniform(*shape: int) -> nn.Parameter:
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The gate, and what its activation is applied to."""
+    """Returns the gate, and the input of its activation."""
     c, h = x.chunk(2, -1)
     return c.sigmoid(), h
 
@@ -80,7 +81,7 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
 class _Model(nn.Module):
     """Token vectors, a cell unrolled in time, and a decoder that shares the vectors (weight tying).
 
-    All weights are drawn from U(-0.04, 0.04), the decoder's bias is 0.
+    All weights are drawn from U(-0.04, 0.04). The decoder's bias is 0.
     """
 
     def __init__(self, vocabulary: int, units: int, nodes: int, settings: Regularization) -> None:
@@ -97,13 +98,16 @@ class _Model(nn.Module):
         self.output_mask = Mask(settings.output_dropout)
 
     def draw_from(self, generator: torch.Generator) -> None:
-        """All masks are drawn from this generator."""
+        """Makes all masks come from this generator."""
         draw_from(self, generator)
 
     def decoded(
         self, inputs: Tensor, memory: Tensor | None, steps: Iterable[Callable[[Tensor, Tensor | None], Tensor]]
     ) -> Decoded:
-        """`steps`: for each time step what makes h_t of s_0 and the hidden mask."""
+        """Runs the cell over time.
+
+        `steps` gives, for each time step, the function from s_0 and the hidden mask to h_t.
+        """
         columns, units = inputs.shape[1], self.units
         table = masked(self.embedding, self.token_mask(self.embedding, len(self.embedding), 1))
         vectors = nn.functional.embedding(inputs, table)
@@ -129,7 +133,7 @@ class _Model(nn.Module):
 
 
 class RecurrentNetwork(_Model):
-    """A genotype's network: `forward(tokens (T, B), memory)` gives `Decoded`. Every node has one predecessor."""
+    """A genotype's network: `forward(tokens (T, B), memory)` returns `Decoded`. Every node has one predecessor."""
 
     def __init__(self, genotype: CellGenotype, vocabulary: int, settings: RecurrentNetworkSettings) -> None:
         for number, node in enumerate(genotype.nodes, 1):
@@ -180,12 +184,14 @@ class MixedRecurrent(Mixed):
 
     @cached_property
     def primitives(self) -> tuple[str, ...]:
-        """All candidates of all edges but `none`."""
+        """Returns all candidates of all edges but `none`."""
         names = {primitive for row in self.spec.candidates for primitive in row}
         return (*(name for name in ACTIVATIONS if name in names), *sorted(names - {*ACTIVATIONS, "none"}))
 
     def tables(self, arch_weights: Tensor) -> list[Tensor]:
-        """`(..., num_edges, num_ops)` to a table `(..., predecessors, primitives)` for each node; 0: no candidate."""
+        """Turns `(..., num_edges, num_ops)` into a table `(..., predecessors, primitives)` for each node. 0 means no
+        candidate.
+        """
         if self.skips_zeros:  # what takes no part has no gradient either
             arch_weights = arch_weights * (arch_weights.detach() != 0)
         columns = [
@@ -199,7 +205,7 @@ class MixedRecurrent(Mixed):
         return [whole[..., self.spec.incoming(node), :] for node in nodes]
 
     def forward(self, s0: Tensor, mask: Tensor | None, tables: Sequence[Tensor], weights: Iterable[Tensor]) -> Tensor:
-        """h_t `(B, U)`; `tables` and `weights` W_i for each node."""
+        """Returns h_t `(B, U)`. `tables` and `weights` W_i are for each node."""
         states = self.norm(s0)[None]
         for table, weight in zip(tables, weights, strict=True):
             gate, h = _halves(masked(states, mask) @ weight)
@@ -209,7 +215,7 @@ class MixedRecurrent(Mixed):
         return output
 
     def _sum(self, states: Tensor, gate: Tensor, h: Tensor, table: Tensor) -> Tensor:
-        """sum_jo w_jo (s_j + c_j (f_o(h_j) - s_j)), by candidate: each activation is applied to all edges at once."""
+        """Returns sum_jo w_jo (s_j + c_j (f_o(h_j) - s_j)). Each activation is applied to all edges at once."""
         columns = table[..., None, None].unbind(1)
         kept = table.sum(-1)[..., None, None] * states
         mixed = sum(
@@ -219,7 +225,7 @@ class MixedRecurrent(Mixed):
         return (kept + gate * (mixed - kept)).sum(0)
 
     def _transformed(self, states: Tensor, gate: Tensor, h: Tensor, table: Tensor) -> Tensor:
-        """The same an edge at a time, with what the remedies change about it."""
+        """Returns the same sum, computed edge by edge, with the remedies' changes."""
         total = torch.zeros_like(states[0])
         for index in self.spec.incoming(len(states)):
             edge = self.edges[index]
@@ -240,9 +246,9 @@ class MixedRecurrent(Mixed):
 
 
 class RecurrentSupernet(_Model):
-    """All candidates at once: `forward(tokens (T, B), arch_weights, memory)` gives `Decoded`.
+    """All candidates at once: `forward(tokens (T, B), arch_weights, memory)` returns `Decoded`.
 
-    Arch weights are `(num_edges, num_ops)`, or `(T, num_edges, num_ops)`: the time steps are the layers.
+    Arch weights are `(num_edges, num_ops)` or `(T, num_edges, num_ops)`. The time steps are the layers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How a recurrent network is kept from memorising its text: settings alone, read where no network is built."""
+"""Settings against memorising of recurrent networks. They are separate, so that reading them builds no network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from raydarts.units import Entries
 
 
 class Regularization(Settings):
-    """How a recurrent model is kept from memorising; the defaults are those of the authors' search.
+    """What keeps a recurrent model from memorising. The defaults are those of the authors' search.
 
-    Shares dropped, the masks drawn once for all time steps of a batch: `embedding_dropout` of the vocabulary's
-    tokens, `input_dropout` of the entries of the token vectors, `cell_dropout` of what enters the cell,
-    `hidden_dropout` of the hidden state and of the nodes' inputs, `output_dropout` of the cell's output. Added to the
-    training loss: `activation_regularization` * mean(output^2) of the output with its dropout, and `slowness` *
-    mean((h_t - h_{t-1})^2) of that without (temporal activation regularization; Merity et al. 2017, arXiv 1708.01009).
+    Masks are drawn once for all time steps of a batch. The two penalties are added to the training loss: activation
+    regularization and temporal activation regularization (`slowness`; Merity et al. 2017, arXiv 1708.01009).
     """
 
     embedding_dropout: float = Field(
@@ -38,7 +35,7 @@ class Regularization(Settings):
 
 
 class RecurrentNetworkSettings(Regularization):
-    """A genotype's network: `units` of token vectors, hidden state, output; defaults: the paper's on Penn Treebank."""
+    """A genotype's network. The defaults are the paper's on Penn Treebank."""
 
     units: Entries = Field(850, ge=1, description="Entries of token vectors, hidden state and output.")
     embedding_dropout: float = Field(

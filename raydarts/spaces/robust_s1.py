@@ -45,7 +45,7 @@ REDUCE = {
 
 
 class RobustS1(CellSpace):
-    """Two candidates an edge, the two that DARTS ranked highest there; others on each edge."""
+    """Two candidates on each edge: the two that DARTS ranked highest there. Edges differ."""
 
     NAME = "robust_s1"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3; each edge as in the authors' code"

@@ -12,7 +12,7 @@ from raydarts.units import Nodes
 
 
 class RobustS2(CellSpace):
-    """Skip connection or separable 3x3 convolution on every edge: where DARTS collapses most plainly."""
+    """Skip connection or separable 3x3 convolution on every edge. Here DARTS collapses most clearly."""
 
     NAME = "robust_s2"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"

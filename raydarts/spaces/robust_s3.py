@@ -12,7 +12,7 @@ from raydarts.units import Nodes
 
 
 class RobustS3(CellSpace):
-    """As S2, with `none` beside them."""
+    """Skip connection, separable 3x3 convolution or `none` on every edge."""
 
     NAME = "robust_s3"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"

@@ -12,7 +12,7 @@ from raydarts.units import Nodes
 
 
 class RobustS4(CellSpace):
-    """Noise, drawn from N(0, 1) whatever the input, or separable 3x3 convolution; noise is never right."""
+    """Noise from N(0, 1), which ignores the input, or separable 3x3 convolution. Noise is never right."""
 
     NAME = "robust_s4"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"

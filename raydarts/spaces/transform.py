@@ -1,4 +1,4 @@
-"""The seam where a remedy changes a mixed operation."""
+"""Where a remedy changes a mixed operation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raydarts.errors import InputError
 
 @dataclass(frozen=True)
 class MixedEdge:
-    """Where a mixed operation stands: the layer (cell) it is in, its cell type, its edge, stride and channels."""
+    """The position of a mixed operation: its layer (cell), cell type, edge, stride and channels."""
 
     layer: int
     cell_type: str
@@ -24,47 +24,50 @@ class MixedEdge:
 
 
 class Mixed(nn.Module):
-    """A cell of mixed operations. `skips_zeros`: candidates whose arch weight is exactly 0 take no part in a pass."""
+    """A cell of mixed operations. With `skips_zeros`, a pass leaves out candidates whose arch weight is exactly 0."""
 
     skips_zeros: bool = False
 
 
 class MixedTransform:
-    """Changes what mixed operations compute; each method is a no-op by default. Several act in list order.
+    """Changes what mixed operations compute. By default each method does nothing. Several act in list order.
 
-    A transform with parameters returns a module from `build`; it becomes part of the supernet's
-    weights and is handed back to `on_edge`.
+    A transform with parameters returns a module from `build`. The module becomes part of the supernet's weights.
+    `on_edge` receives it.
     """
 
     def build(self, edge: MixedEdge) -> nn.Module | None:
-        """Parameters of its own for one edge."""
+        """Returns a module with parameters for one edge, or None."""
         return None
 
     def share(self, channels: int) -> int:
-        """How many of a source's `channels`, the first ones, the candidates see.
+        """Returns how many of a source's `channels` the candidates see. They are the first ones.
 
-        Whoever gives fewer must make the sum as wide again in `on_edge`, and does so before the others act.
+        A transform that returns fewer must widen the sum again in `on_edge`. It does so before the others act.
         """
         return channels
 
     def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
-        """Change one candidate's output, before it is weighted."""
+        """Returns one candidate's changed output, before it is weighted."""
         return output
 
     def on_edge(
         self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
     ) -> Tensor:
-        """Change the weighted sum; `source` is the edge's input, with all its channels."""
+        """Returns the changed weighted sum. `source` is the edge's input with all its channels."""
         return output
 
 
 def overrides(transform: MixedTransform, hook: str) -> bool:
-    """Whether a transform does anything in this hook (so that no-ops cost nothing)."""
+    """Returns whether a transform does anything in this hook, so that hooks without effect cost nothing."""
     return getattr(type(transform), hook) is not getattr(MixedTransform, hook)
 
 
 def seen_by_candidates(transforms: Sequence[MixedTransform], channels: int) -> int:
-    """The channels that candidates see under these transforms. Two that narrow them: `InputError`."""
+    """Returns the number of channels that candidates see under these transforms.
+
+    Raises `InputError` if two of them narrow the channels.
+    """
     narrowing = [transform for transform in transforms if overrides(transform, "share")]
     if len(narrowing) > 1:
         raise InputError("two remedies give the candidates a part of the channels: choose one of them")
@@ -72,7 +75,10 @@ def seen_by_candidates(transforms: Sequence[MixedTransform], channels: int) -> i
 
 
 def by_layer(types: Sequence[str], arch_weights: Mapping[str, Tensor]) -> list[Tensor]:
-    """Each layer's arch weights, `(num_edges, num_ops)`: its type's, or its own where the type's have one for each."""
+    """Returns each layer's arch weights, `(num_edges, num_ops)`.
+
+    A cell type has one set for all its layers, or one for each layer.
+    """
     seen: dict[str, int] = {}
     layers = []
     for cell_type in types:

@@ -1,1 +1,1 @@
-"""Where runs lie: places on a disk or in an object store, files and lines in them, locks, waiting for a storage."""
+"""Where runs are stored: places on a disk or in an object store, files and lines, locks, retries."""

@@ -1,6 +1,6 @@
 """JSON in files. A kill at any moment leaves the old file or the new one, never half of one.
 
-What a run's files hold is read by `reading.py`, which checks it.
+`reading.py` reads and checks a run's files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from raydarts.storage.place import FilePlace, append, read_appended, read_bytes,
 
 
 def plain(value: Any) -> Any:
-    """`value` with JSON's types only: tuples become lists, NaN and infinities None, numpy scalars numbers."""
+    """Returns `value` with JSON types only: tuples become lists, NaN and infinities None, numpy scalars numbers."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -34,7 +34,7 @@ def write_json(path: FilePlace, value: Any) -> None:
 
 
 def read_json(path: FilePlace) -> Any:
-    """The value, or None where the file is absent. A damaged file raises ValueError."""
+    """Returns the value, or None if the file is missing. A damaged file raises ValueError."""
     try:
         return json.loads(read_bytes(path).decode())
     except FileNotFoundError:
@@ -46,17 +46,17 @@ def _line(value: Any) -> str:
 
 
 def append_line(path: FilePlace, value: Any) -> None:
-    """Append one JSON line; a torn line left by a kill or a full disk is closed off first."""
+    """Appends one JSON line. A torn line from a kill or a full disk is ended first."""
     append(path, _line(value).encode())
 
 
 def write_lines(path: FilePlace, values: Iterable[Any]) -> None:
-    """Put these lines in the place of all that were appended."""
+    """Replaces all appended lines by these."""
     replace_appended(path, "".join(_line(value) for value in values).encode())
 
 
 def read_lines(path: FilePlace) -> list[Any]:
-    """All whole lines; one that a kill or a full disk tore is left out."""
+    """Returns all whole lines. A line that a kill or a full disk tore is left out."""
     values = []
     for line in read_appended(path).decode(errors="replace").splitlines():
         try:

@@ -1,10 +1,10 @@
-"""A place inside a run on a disk, reached from the run's own folder without following any link.
+"""A place inside a run on a disk. It is reached from the run's own folder without following any link.
 
-A run may come from somebody else. A link in it could lead anywhere: its target would be read into a report, written
-to, or deleted. So every folder below the run's is opened in the one above it, and no name on the way may be a link
-(`O_NOFOLLOW`). What stands in the place of a file must be a regular file: opening a pipe would wait for ever. Links
-above the run (`runs -> /data/runs`) and the run's own folder being a link are the user's, and are followed. Links from
-one place in the run to another are refused too: raydarts makes none. Hard links are files like others.
+A run may come from somebody else. A link in it could lead anywhere: its target would be read into a report, written to,
+or deleted. So every folder below the run's is opened in the one above it, and no name on the way may be a link
+(`O_NOFOLLOW`). A file must be a regular file, because opening a pipe would wait for ever. Links above the run (`runs ->
+/data/runs`) and a run's folder that is a link belong to the user and are followed. Links from one place in the run to
+another are refused too: raydarts makes none. Hard links are like other files.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LARGEST = 1 << 30
 
 
 def is_part(name: str) -> bool:
-    """Whether a name is that of one file or folder, and leads nowhere else."""
+    """Returns whether a name is that of one file or folder and leads nowhere else."""
     return bool(name) and name not in (".", "..") and "/" not in name and "\0" not in name
 
 
 def kind_of(mode: int) -> str | None:
-    """What stands there in the place of a file, in words; None: a regular file."""
+    """Returns, in words, what is there instead of a file. None: a regular file."""
     if stat.S_ISREG(mode):
         return None
     return next((words for test, words in _KINDS if test(mode)), "no file")
@@ -49,7 +49,7 @@ def kind_of(mode: int) -> str | None:
 
 @total_ordering
 class Inside:
-    """`way` from `root`. Has those of Path's words that runs use; raises `DamagedError` where a link is in the way."""
+    """The place `way` below `root`. Has the methods of Path that runs use. A link on the way raises `DamagedError`."""
 
     __slots__ = ("root", "way")
 
@@ -58,12 +58,12 @@ class Inside:
 
     @classmethod
     def of(cls, path: Path) -> Inside:
-        """A file in a folder that is the user's own: the folder may be reached by links, the file may be none."""
+        """Returns a file in the user's own folder. Links may lead to the folder. The file may be no link."""
         return cls(path.parent, (path.name,))
 
     @property
     def path(self) -> Path:
-        """For messages, and for libraries that want a path; nothing is opened by it."""
+        """The path, for messages and for libraries that need one. It opens nothing."""
         return self.root.joinpath(*self.way)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Inside:
         return self.path < other.path
 
     def __truediv__(self, name: str) -> Inside:
-        """Raises `DamagedError` where `name` would lead elsewhere: it may come out of a file."""
+        """Raises `DamagedError` if `name` would lead elsewhere. It may come from a file."""
         parts = tuple(name.split("/"))
         if not all(is_part(part) for part in parts):
             raise DamagedError(f"{self.path}: {name!a} is no name of a file in a run")
@@ -117,7 +117,7 @@ class Inside:
 
     @contextmanager
     def _folder(self, make: bool = False) -> Iterator[int]:
-        """A descriptor of this folder. Raises `FileNotFoundError` where it is not there."""
+        """Returns a descriptor of this folder. Raises `FileNotFoundError` if there is none."""
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for depth, part in enumerate(self.way, start=1):
@@ -143,7 +143,7 @@ class Inside:
         return os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
 
     def _check(self, above: int) -> os.stat_result | None:
-        """What lies here; None: nothing. Raises `DamagedError` where it is no regular file."""
+        """Returns what is here, or None. Raises `DamagedError` if it is no regular file."""
         try:
             status = os.stat(self.name, dir_fd=above, follow_symlinks=False)
         except FileNotFoundError:
@@ -156,7 +156,7 @@ class Inside:
         return status
 
     def open(self, flags: int) -> int:
-        """A descriptor of this file, which is a regular one. The caller closes it."""
+        """Returns a descriptor of this regular file. The caller closes it."""
         with self.parent._folder() as above:
             self._check(above)  # first: a socket cannot be opened, and a device might do anything
             descriptor = os.open(self.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=above)
@@ -166,7 +166,7 @@ class Inside:
             return descriptor
 
     def read_bytes(self) -> bytes:
-        """Raises `FileNotFoundError`."""
+        """Returns the content. Raises `FileNotFoundError`."""
 
         def read() -> bytes:
             with os.fdopen(self.open(os.O_RDONLY), "rb") as file:
@@ -177,7 +177,7 @@ class Inside:
         return self._patiently(read)
 
     def write_bytes(self, content: bytes) -> None:
-        """All of it or nothing: under a temporary name beside this place, which then takes its place."""
+        """Writes all or nothing: to a temporary name beside this place, which then replaces it."""
 
         def write() -> None:
             temporary = f".{self.name}.{uuid.uuid4().hex[:8]}.tmp"
@@ -196,7 +196,7 @@ class Inside:
         self._patiently(write)
 
     def append(self, line: bytes) -> None:
-        """Append one line, which ends with a line feed; a torn line left by a kill or a full disk is closed off."""
+        """Appends one line that ends with a line feed. A torn line from a kill or a full disk is ended first."""
         attempts = iter([False])
         self._patiently(lambda: self._append(line, again=next(attempts, True)))
 
@@ -213,7 +213,7 @@ class Inside:
             os.fsync(file.fileno())  # a checkpoint that outlives a loss of power must not claim a row that does not
 
     def read_appended(self) -> bytes:
-        """All that was appended; empty where nothing was."""
+        """Returns everything appended, or nothing."""
         try:
             return self.read_bytes()
         except FileNotFoundError:
@@ -223,7 +223,7 @@ class Inside:
         self.write_bytes(content)
 
     def entries(self) -> list[Entry]:
-        """What lies in this folder, by name, links as what they are; nothing where there is no such folder."""
+        """Returns what is in this folder, by name. Links are returned as links. A missing folder is empty."""
 
         def scan() -> list[Entry]:
             names = []
@@ -243,7 +243,7 @@ class Inside:
         return self._patiently(scan)
 
     def _mode(self) -> int | None:
-        """What lies here, a link as what it is; None: nothing."""
+        """Returns what is here, a link as a link. None: nothing."""
 
         def look() -> int | None:
             try:
@@ -257,7 +257,7 @@ class Inside:
         return self._patiently(look)
 
     def exists(self) -> bool:
-        """Whether anything has this name, a link that leads nowhere too."""
+        """Returns whether anything has this name, also a link that leads nowhere."""
         return self._mode() is not None
 
     def is_dir(self) -> bool:
@@ -265,7 +265,7 @@ class Inside:
         return mode is not None and stat.S_ISDIR(mode)
 
     def mkdir(self) -> None:
-        """Make this folder and those above it, up to the run's."""
+        """Makes this folder and those above it, up to the run's."""
 
         def make() -> None:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -275,7 +275,7 @@ class Inside:
         self._patiently(make)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Delete the file, or the link itself."""
+        """Deletes the file, or the link itself."""
 
         def delete() -> None:
             try:
@@ -290,7 +290,7 @@ class Inside:
         self._patiently(delete)
 
     def rename(self, target: Inside) -> None:
-        """Another name in the same folder; a link is renamed itself."""
+        """Renames it in the same folder. A link itself is renamed."""
         with self.parent._folder() as above:
             os.rename(self.name, target.name, src_dir_fd=above, dst_dir_fd=above)
 

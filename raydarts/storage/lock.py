@@ -1,10 +1,10 @@
-"""One driver to a run: `flock` on a disk, a lease in an object store.
+"""One driver for each run: `flock` on a disk, a lease in an object store.
 
-The lease: a driver puts an object of its own into `lock/`, then lists the folder, and goes on only where nobody else's
-is alive. Stores that list what was put before (S3, Google Cloud Storage) let at most one through, without conditional
-writes. The object is put again every `BEAT` seconds; one older than `LEASE` seconds by the store's own clock is dead.
-A driver that could not put it for most of that time stops writing (`StorageError`) before another may begin. A dead
-driver of this machine is known at once: no process has its number and start time.
+The lease: a driver writes its own object into `lock/`, then lists the folder. It continues only if no other driver
+there is alive. Stores that list what was written before (S3, Google Cloud Storage) let at most one through, without
+conditional writes. The object is written again every `BEAT` seconds. One that is older than `LEASE` seconds by the
+store's clock is dead. A driver that could not write it for most of that time stops writing (`StorageError`) before
+another may start. A dead driver of this machine is known at once, because no process has its number and start time.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Check = Callable[[], None]
 
 
 def _nothing() -> None:
-    """A flock is never lost while its process lives."""
+    """Does nothing. A flock is never lost while its process lives."""
 
 
 @contextmanager
 def hold(folder: Place) -> Iterator[Check]:
-    """Hold the run in `folder`, until the block or the process ends. Raises `RunError` where another holds it."""
+    """Holds the run in `folder` until the block or the process ends. Raises `RunError` if another driver holds it."""
     if isinstance(folder, ObjectPlace):
         lease = _Lease(folder)
         lease.take()
@@ -57,9 +57,10 @@ def hold(folder: Place) -> Iterator[Check]:
 
 
 def held(folder: Place) -> bool:
-    """Whether a driver holds the run now (in an object store by this machine's clock: only displays rely on it).
+    """Returns whether a driver holds the run now.
 
-    Raises `DamagedError` where the lock is a link or no file.
+    In an object store it uses this machine's clock, so only displays may rely on it. Raises `DamagedError` if the lock
+    is a link or no file.
     """
     if isinstance(folder, ObjectPlace):
         now = time.time_ns()
@@ -103,7 +104,7 @@ def _flock(folder: Path) -> Iterator[None]:
 
 
 class _Lease:
-    """This process' object in `lock/`, put again by a thread."""
+    """This process's object in `lock/`. A thread writes it again and again."""
 
     def __init__(self, folder: ObjectPlace) -> None:
         self._folder = folder
@@ -114,7 +115,7 @@ class _Lease:
         self._thread = threading.Thread(target=self._beat, daemon=True, name="raydarts-lease")
 
     def take(self) -> None:
-        """Wait for a lease that may be dead to run out, `LEASE` seconds at most; one that is renewed is refused."""
+        """Waits until a possibly dead lease runs out, at most `LEASE` seconds. A lease that is renewed is respected."""
         seen: dict[Any, int] = {}
         while True:
             self._put()
@@ -165,7 +166,7 @@ class _Lease:
 
 
 def _machine() -> dict[str, Any]:
-    """What tells machines, restarts of one, and containers on one apart."""
+    """Returns what identifies a machine, one start of it, and a container on it."""
     namespace = Path("/proc/self/ns/pid")
     inside = os.readlink(namespace) if namespace.exists() else ""  # noqa: PTH115 - it points to no file
     return {"host": platform.node(), "booted": int(psutil.boot_time()), "namespace": inside}
@@ -188,7 +189,7 @@ def _holder(entry: Entry) -> dict[str, Any]:
 
 
 def _here(entry: Entry) -> bool:
-    """Whether it is a process of this machine, of which is known whether it lives."""
+    """Returns whether it is a process of this machine, so that we can tell whether it is alive."""
     holder = _holder(entry)
     return {key: holder.get(key) for key in _machine()} == _machine()
 

@@ -1,10 +1,10 @@
-"""A place in an object store (S3, Google Cloud Storage), spoken to in pathlib's words.
+"""A place in an object store (S3, Google Cloud Storage), with pathlib's methods.
 
-An object is whole or not there, so a write needs no temporary name. It can't be appended to: a file of lines is
-kept as a folder of parts, `NAME/GENERATION-NUMBER-WRITER`. Each process writes parts of its own and only ever
-rewrites its newest one, until that holds `PART_BYTES`; so n lines cost n writes of at most that many bytes, and a
-process that was superseded can never overwrite a line of its successor. Replacing the file begins a generation, and
-readers look at the newest generation alone: the replacement is one write, so it happens wholly or not at all.
+An object exists whole or not at all, so a write needs no temporary name. It cannot be appended to. So a file of lines
+is a folder of parts, `NAME/GENERATION-NUMBER-WRITER`. Each process writes its own parts and rewrites only its newest
+one, until that holds `PART_BYTES`. So n lines cost n writes of at most that many bytes. A process that was replaced can
+never overwrite a line of its successor. Replacing the file starts a new generation, and readers read only the newest
+one. The replacement is one write, so it happens wholly or not at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WRITER = uuid.uuid4().hex[:8]
 
 
 class Entry(NamedTuple):
-    """What lies in a folder. `instead`: what it is, where it is no regular file; a link is told as one."""
+    """What is in a folder. `instead` says what it is if it is no regular file, for example a link."""
 
     place: Any
     is_folder: bool
@@ -49,10 +49,11 @@ _tails: dict[ObjectPlace, _Tail] = {}
 
 
 class ObjectPlace:
-    """`s3://BUCKET/KEY` or `gs://BUCKET/KEY`, with what a query says of the server: `endpoint_override`, `scheme`,
-    `region`. Keys and passwords come from the environment or the vendor's own files, never from the URI.
+    """`s3://BUCKET/KEY` or `gs://BUCKET/KEY`.
 
-    Every call waits for a store that is briefly away (`patience.py`).
+    A query may say more of the server: `endpoint_override`, `scheme`, `region`. Keys and passwords come from the
+    environment or the vendor's own files, never from the URI. Every call waits for a store that is away for a short
+    time (`patience.py`).
     """
 
     __slots__ = ("_path", "_query", "_scheme")
@@ -62,7 +63,10 @@ class ObjectPlace:
 
     @classmethod
     def parse(cls, uri: str) -> ObjectPlace:
-        """Raises `InputError` where the URI is malformed or holds a user or password; it is then not repeated."""
+        """Parses a URI. Raises `InputError` if it is malformed or holds a user or password.
+
+        The message does not repeat a URI with a password.
+        """
         scheme, _, rest = uri.partition("://")
         path, _, query = rest.partition("?")
         if "@" in path.split("/")[0]:
@@ -123,7 +127,7 @@ class ObjectPlace:
 
     @property
     def filesystem(self) -> Any:
-        """pyarrow's; one for each server and process."""
+        """pyarrow's filesystem: one for each server and process."""
         endpoints = (os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL"))
         return _filesystem(self._scheme, self._path.split("/")[0], self._query, endpoints)
 
@@ -151,10 +155,10 @@ class ObjectPlace:
         return bool(self._type() == FileType.File)
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there as soon as something lies in it."""
+        """Does nothing. A folder exists as soon as something is in it."""
 
     def entries(self) -> list[Entry]:
-        """What lies in this folder, by name; nothing where there is no such folder."""
+        """Returns what is in this folder, by name. A missing folder is empty."""
         from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415
 
         selector = FileSelector(self._path, allow_not_found=True)
@@ -167,7 +171,7 @@ class ObjectPlace:
         return (entry.place for entry in self.entries())
 
     def read_bytes(self) -> bytes:
-        """Raises `FileNotFoundError`."""
+        """Returns the content. Raises `FileNotFoundError`."""
 
         def read() -> bytes:
             with self.filesystem.open_input_stream(self._path) as stream:
@@ -179,7 +183,7 @@ class ObjectPlace:
         return self.read_bytes().decode(encoding, errors)
 
     def write_bytes(self, content: bytes) -> None:
-        """The whole object at once; large ones in several pieces, of which nothing is seen before the last."""
+        """Writes the whole object at once. Of a large one in pieces nothing is visible before the last piece."""
 
         def write() -> None:
             with self.filesystem.open_output_stream(self._path) as stream:
@@ -201,12 +205,12 @@ class ObjectPlace:
         patiently(delete, self)
 
     def rename(self, target: ObjectPlace) -> None:
-        """A copy and a deletion: a kill between them leaves both."""
+        """Copies, then deletes. A kill between leaves both."""
         patiently(lambda: self.filesystem.copy_file(self._path, target._path), self)
         self.unlink(missing_ok=True)
 
     def _parts(self) -> list[tuple[int, int, ObjectPlace]]:
-        """(generation, number, part) of the newest generation, in order."""
+        """Returns (generation, number, part) of the newest generation, in order."""
         parts = []
         for entry in self.entries():
             if match := _PART.match(entry.place.name):
@@ -215,7 +219,10 @@ class ObjectPlace:
         return sorted(part for part in parts if part[0] == newest)
 
     def read_appended(self) -> bytes:
-        """All that was appended, or is in the last replacement and was appended since; empty where nothing was."""
+        """Returns everything appended, or the last replacement and what was appended to it.
+
+        It is empty if there is nothing.
+        """
         while True:
             try:
                 return b"".join(part.read_bytes() for _, _, part in self._parts())
@@ -223,7 +230,7 @@ class ObjectPlace:
                 continue  # replaced in the meantime: the new generation is read
 
     def append(self, line: bytes) -> None:
-        """Add one line. Done again after an error it is there once."""
+        """Appends one line. A repetition after an error does not add it twice."""
         tail = _tails.get(self)
         if tail is None:
             parts = self._parts()
@@ -236,7 +243,7 @@ class ObjectPlace:
         self._keep(tail)
 
     def replace_appended(self, content: bytes) -> None:
-        """Put `content` in the place of all that was appended: in one write, after which the old is deleted."""
+        """Replaces everything appended by `content`, in one write. Then the old parts are deleted."""
         old = [entry.place for entry in self.entries()]
         generation = max((generation for generation, _, _ in self._parts()), default=0) + 1
         tail = _Tail(generation, 1, content)
@@ -252,7 +259,10 @@ class ObjectPlace:
             _tails.pop(next(iter(_tails)))
 
     def forget_tails(self) -> None:
-        """Look again where the files of lines in this folder end: another process may have written to them."""
+        """Forgets where the files of lines in this folder end.
+
+        Another process may have written to them.
+        """
         for place in [place for place in _tails if place.parent == self]:
             del _tails[place]
 

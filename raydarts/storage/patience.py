@@ -1,4 +1,4 @@
-"""How long a storage that is briefly away is waited for, and what is raised when it stays away."""
+"""How long to wait for a storage that is away for a short time, and what to raise if it stays away."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _REFUSALS = (
 
 
 def seconds() -> float:
-    """What `RAYDARTS_STORAGE_RETRY_SECONDS` says, else 60. Raises `InputError` where it is no number >= 0."""
+    """Returns `RAYDARTS_STORAGE_RETRY_SECONDS`, or 60. Raises `InputError` if it is no number >= 0."""
     text = os.environ.get(SECONDS)
     if text is None:
         return _DEFAULT_SECONDS
@@ -54,7 +54,10 @@ def seconds() -> float:
 
 
 def passing(error: OSError) -> bool:
-    """Whether waiting may help: a full disk, an I/O error, an unreachable server; not a missing file or right."""
+    """Returns whether waiting may help.
+
+    It may for a full disk, an I/O error, or an unreachable server. It does not for a missing file or a missing right.
+    """
     if isinstance(error, StorageError):
         return False
     if error.errno is not None:
@@ -63,9 +66,9 @@ def passing(error: OSError) -> bool:
 
 
 def patiently(act: Callable[[], T], where: object) -> T:
-    """`act()`, tried again with growing pauses while its error may pass. Raises `StorageError` where it does not.
+    """Calls `act()` again, with growing pauses, while its error may pass. Raises `StorageError` if it does not pass.
 
-    An operation given here must do no harm when it is done twice.
+    Calling `act` twice must do no harm.
     """
     limit = seconds()
     began, pause = time.monotonic(), _FIRST_PAUSE

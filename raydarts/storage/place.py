@@ -1,8 +1,8 @@
-"""Where a run lies: a folder on a disk (local, or NFS), or a prefix in an object store, under one set of words.
+"""Where a run is stored: a folder on a disk (local, or NFS), or a prefix in an object store, with the same functions.
 
-On a disk a place is a `pathlib.Path`; in an object store an `ObjectPlace`, which has those of Path's words that runs
-use. What lies in a run on a disk is an `Inside`, which follows no link. What they do differently (writing whole,
-appending, listing, waiting for a storage that is away) is here.
+On a disk a place is a `pathlib.Path`. In an object store it is an `ObjectPlace`, which has the methods of Path that
+runs use. What is inside a run on a disk is an `Inside`, which follows no link. This module has what differs between
+them: writing whole files, appending, listing, waiting for a storage that is away.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _THREADS = 32
 
 
 def place_of(text: str | Place) -> Place:
-    """The place that a path or URI names.
+    """Returns the place that a path or URI names.
 
-    Raises `InputError` where it is a URI of another kind, malformed, or holds a user or password.
+    Raises `InputError` if it is a URI of another kind, malformed, or holds a user or password.
     """
     if isinstance(text, ObjectPlace):
         return text
@@ -52,14 +52,14 @@ def place_of(text: str | Place) -> Place:
 
 
 def local_path(text: str | Path) -> Path:
-    """A path on this machine's disks; `InputError` where it is a URI."""
+    """Returns a path on this machine's disks. Raises `InputError` for a URI."""
     if _URI.match(str(text)):
         raise InputError(f"{text}: must be a file on this machine")
     return Path(text)
 
 
 def inside(folder: Place) -> Inside | ObjectPlace:
-    """A run's folder, as the way to its files. An object store has no links."""
+    """Returns a run's folder, as the way to its files. An object store has no links."""
     return Inside(folder) if isinstance(folder, Path) else folder
 
 
@@ -68,38 +68,38 @@ def _file(place: FilePlace) -> Inside | ObjectPlace:
 
 
 def write_bytes(place: FilePlace, content: bytes) -> None:
-    """All of it or nothing: on a disk under a temporary name beside `place`, which then takes its place."""
+    """Writes all or nothing. On a disk it writes to a temporary name beside `place`, which then replaces it."""
     _file(place).write_bytes(content)
 
 
 def read_bytes(place: FilePlace) -> bytes:
-    """Raises `FileNotFoundError`, and `DamagedError` where `place` is a link, a folder or a pipe."""
+    """Returns the content. Raises `FileNotFoundError`, or `DamagedError` if `place` is a link, a folder or a pipe."""
     return _file(place).read_bytes()
 
 
 def append(place: FilePlace, line: bytes) -> None:
-    """Append one line, which ends with a line feed; a torn line left by a kill or a full disk is closed off first."""
+    """Appends one line that ends with a line feed. A torn line from a kill or a full disk is ended first."""
     _file(place).append(line)
 
 
 def read_appended(place: FilePlace) -> bytes:
-    """All that was appended; empty where nothing was."""
+    """Returns everything appended, or nothing."""
     return _file(place).read_appended()
 
 
 def replace_appended(place: FilePlace, content: bytes) -> None:
-    """Put `content` in the place of all that was appended, wholly or not at all."""
+    """Replaces everything appended by `content`, wholly or not at all."""
     _file(place).replace_appended(content)
 
 
 def take_over(folder: FilePlace) -> None:
-    """To be called when this process begins to write to a folder that another may have written to."""
+    """Call it when this process starts to write to a folder that another process may have written to."""
     if isinstance(folder, ObjectPlace):
         folder.forget_tails()
 
 
 def entries(folder: FilePlace) -> list[Entry]:
-    """What lies in a folder, by name; nothing where there is no such folder."""
+    """Returns what is in a folder, by name. A missing folder is empty."""
     if not isinstance(folder, Path):
         return folder.entries()
 
@@ -120,12 +120,12 @@ def exists(place: FilePlace) -> bool:
 
 
 def delete(place: FilePlace) -> None:
-    """Delete a file; nothing where it is not there."""
+    """Deletes a file. A missing file is no error."""
     _file(place).unlink(missing_ok=True)
 
 
 def rename(place: FilePlace, name: str) -> None:
-    """Give a file another name in its folder."""
+    """Renames a file in its folder."""
     if isinstance(place, ObjectPlace):
         place.rename(place.with_name(name))
     else:
@@ -141,9 +141,9 @@ def make_folder(place: FilePlace) -> None:
 
 
 def publish(draft: Callable[[Place], None], place: Place) -> None:
-    """Make a folder that was not there, with what `draft` writes into it.
+    """Makes a new folder with what `draft` writes into it.
 
-    On a disk it is seen when it is whole. In an object store `draft` must write last what makes the folder a run.
+    On a disk it appears when it is complete. In an object store `draft` must write last what makes the folder a run.
     """
     if isinstance(place, ObjectPlace):
         draft(place)
@@ -159,7 +159,7 @@ def publish(draft: Callable[[Place], None], place: Place) -> None:
 
 
 def each(work: Callable[[T], R], items: Iterable[T], at: FilePlace) -> list[R]:
-    """`work` of each item, in order; many at a time where every look at `at` is a request over the network."""
+    """Calls `work` for each item, in order, or many at a time if every access to `at` is a request over the network."""
     if not isinstance(at, ObjectPlace):
         return [work(item) for item in items]
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -49,7 +49,8 @@ def test_true_chooses_the_defaults_and_false_and_null_choose_nothing(tmp_path: P
     found = load(tmp_path, "track: {wandb: true, tensorboard: false}")
     assert found is not None
     assert found.model_dump() == {"wandb": WandbSettings().model_dump(mode="json")}
-    assert load(tmp_path, "track: {wandb: null, tensorboard: {}}") == TrackSettings.model_validate(
+    wanted = TrackSettings.model_validate({"tensorboard": True})
+    assert load(tmp_path, "track: {wandb: null, tensorboard: {}}") == wanted
         {"tensorboard": True}
     )
 
