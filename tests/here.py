@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from raydarts.cluster import resources
 from raydarts.execution import drive, local
@@ -77,8 +78,13 @@ def sweeps_run_here() -> Iterator[None]:
         patch.setattr(resources, "capacity", lambda address=None: {"cpus": 2.0, "gpus": 1.0})
         for module in (drive, faults):
             patch.setattr(module, "time", SimpleNamespace(time=_tick))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the fastest for networks this small
+        patch.setattr(torch, "set_num_threads", lambda number: None)
         _now[:] = [time.time()]
         try:
             yield
         finally:
             _now.clear()
+            patch.undo()
+            torch.set_num_threads(threads)
