@@ -1,4 +1,4 @@
-"""A budget that is spent in mid-run, through real Ray."""
+"""A budget that is spent in mid-run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raydarts.runs.stages import jobs
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import staged
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("local_sweeps")
 HOUR = 3600.0
 
 
