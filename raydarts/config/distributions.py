@@ -50,7 +50,7 @@ class Distribution:
 
     kind: str
     where: Where
-    options: tuple[Any, ...] = ()
+    options: tuple[object, ...] = ()
     labels: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -78,7 +78,7 @@ class Distribution:
         """Returns every value of a finite distribution, in order."""
         return [self.value(position) for position in range(self.count())]
 
-    def ends(self) -> list[Any]:
+    def ends(self) -> list[object]:
         """Returns the values that bound all others: every option, or the two ends."""
         if self.kind in OPTIONS:
             return self.values()
@@ -101,7 +101,7 @@ class Draw:
     """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path."""
 
     plain: dict[str, Any]
-    choices: dict[str, Any]
+    choices: dict[str, object]
     lines: dict[Path, Where] = field(default_factory=dict)
 
 
@@ -161,7 +161,7 @@ class Tree:
         return to_plain(self.root)
 
 
-def _is_subtree(node: Any) -> bool:
+def _is_subtree(node: object) -> bool:
     return not isinstance(node, Leaf)
 
 
@@ -188,7 +188,7 @@ def _build(node: Any, name: str, path: Path, chooser: Chooser | None, draw: Draw
     return _build(option, f"{name}[{label}]", path, chooser, draw)
 
 
-def _dimensions(node: Any, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
+def _dimensions(node: object, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
     if isinstance(node, Branch):
         keys = range(len(node.items)) if node.keys is None else node.keys
         for key, item in zip(keys, node.items, strict=True):

@@ -119,7 +119,7 @@ def hint_for_text(text: str) -> str | None:
     return _written(kind, numbers)
 
 
-def numbers_of(value: Mapping[str, Any]) -> list[Any] | None:
+def numbers_of(value: Mapping[str, object]) -> list[Any] | None:
     """Returns the list to write for `{low: 0, high: 1}` under one of our names."""
     low, high, step = (next((value[key] for key in keys if key in value), None) for keys in (_LOW, _HIGH, _STEP))
     if not (_is_number(low) and _is_number(high)):
@@ -127,11 +127,11 @@ def numbers_of(value: Mapping[str, Any]) -> list[Any] | None:
     return [low, high] if step is None else [low, high, step]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[Any]]:
+def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[object]]:
     name = _NAMES.get(kind or "", "uniform" if kind is None else "none")
     whole = all(isinstance(end, int) for end in (low, high))
     if log:
@@ -143,7 +143,7 @@ def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tup
     return name, [low, high]
 
 
-def _written(kind: str, values: Sequence[Any] | Any) -> str:
+def _written(kind: str, values: Sequence[object] | object) -> str:
     """Returns the sentence that names our form."""
     if kind == "value":
         shown = json.dumps(values[0]) if isinstance(values, list) and len(values) == 1 else "the value"

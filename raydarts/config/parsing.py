@@ -27,7 +27,7 @@ def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
     return Tree(root, name)
 
 
-def _no_mappings(node: Any) -> Iterator[Any]:
+def _no_mappings(node: object) -> Iterator[Any]:
     """Returns what a section could become that is no mapping of keys."""
     if isinstance(node, Distribution) and node.options:
         for option in node.options:
@@ -137,7 +137,7 @@ def _told_by(option: Branch, first: dict[str, Any]) -> str:
     return "+".join(words) or "first"
 
 
-def _label(option: Any) -> str:
+def _label(option: object) -> str:
     if isinstance(option, Leaf):
         return option.value if isinstance(option.value, str) else json.dumps(option.value)
     if isinstance(option, Distribution):

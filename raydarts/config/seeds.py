@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Path, Tree
@@ -61,7 +60,7 @@ def _message(values: list[str], searcher: Component) -> str:
     )
 
 
-def _seeds(value: Any, name: str, path: Path) -> Iterator[tuple[str, Path, Any]]:
+def _seeds(value: object, name: str, path: Path) -> Iterator[tuple[str, Path, object]]:
     """Returns every seed in nested settings: a name that is the same in all draws, its path, its value.
 
     A component is identified by its name, at any position in a list.
@@ -77,5 +76,5 @@ def _seeds(value: Any, name: str, path: Path) -> Iterator[tuple[str, Path, Any]]
             yield from _seeds(item, f"{name}{_called(item) or f'.{index}'}", (*path, index))
 
 
-def _called(value: Any) -> str:
+def _called(value: object) -> str:
     return f"[{value['name']}]" if isinstance(value, Mapping) and isinstance(value.get("name"), str) else ""

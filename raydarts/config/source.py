@@ -52,7 +52,7 @@ def _parse(text: str, file: str) -> Any:
     return loaded
 
 
-def _scalar(value: Any, where: Where, path: str) -> Any:
+def _scalar(value: object, where: Where, path: str) -> object:
     """Returns plain scalars. ruamel's keep their spelling."""
     if value is None or isinstance(value, bool):
         return value
@@ -80,7 +80,7 @@ def _text(value: str, where: Where, path: str) -> str:
     return str(value)
 
 
-def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
+def _node(value: object, where: Where, path: str = "", depth: int = 0) -> Node:
     if depth > MAX_DEPTH:
         _refuse(*where, "nested too deeply (does an alias hold itself?)", path)
     file = where[0]
@@ -103,7 +103,7 @@ def _node(value: Any, where: Where, path: str = "", depth: int = 0) -> Node:
     return Node(_scalar(value, where, path), where)
 
 
-def _size(value: Any, known: dict[int, int]) -> int:
+def _size(value: object, known: dict[int, int]) -> int:
     """Returns the number of values with aliases unfolded. Each shared part is visited once."""
     items = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
     if id(value) not in known:
@@ -112,7 +112,7 @@ def _size(value: Any, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
-def _line(container: Any, key: Any, default: int) -> int:
+def _line(container: object, key: object, default: int) -> int:
     """Returns the line (from 1) of a key or item, or its container's line if ruamel does not know it (merged keys)."""
     try:
         marks: Any = getattr(container, "lc", None)
@@ -149,7 +149,7 @@ def read_file(path: Path, shown: str | None = None) -> tuple[Node, str]:
     return _node(loaded, (file, 1)), text
 
 
-def from_plain(value: Any, file: str) -> Node:
+def from_plain(value: object, file: str) -> Node:
     """Returns the tree of plain data (a run's stored spec)."""
     return _node(value, (file, 0))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import torch
 
@@ -28,7 +27,7 @@ def check_search(data: DataSettings, drawn: Iterable[SearchSettings], add: Add, 
     _check(data, sizes, add, where)
 
 
-def check_training(data: DataSettings, training: Any, add: Add, where: str, path: str) -> None:
+def check_training(data: DataSettings, training: object, add: Add, where: str, path: str) -> None:
     """Checks the parts that a retraining learns from and is measured on. `path` is its place in the spec."""
     if isinstance(training, LanguageSettings):
         keys = {"search": "batch_size", "validation": "text.measured_columns", "test": "test_columns"}

@@ -39,7 +39,7 @@ _WANTED = {
 
 
 def check(
-    model: type[Model], plain: Any, lines: Mapping[Path, Where], prefix: str, problems: list[Problem]
+    model: type[Model], plain: object, lines: Mapping[Path, Where], prefix: str, problems: list[Problem]
 ) -> Model | None:
     """Returns the settings, or None with `problems` added. `lines` are keyed by path within the section `prefix`."""
     try:
@@ -95,18 +95,18 @@ def _existing(loc: Path, plain: Any, kind: str) -> Path:
     return tuple(path)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return shortened(json.dumps(value) if not isinstance(value, str) else f"'{value}'", 80)
 
 
-def _several(value: Any) -> str:
+def _several(value: object) -> str:
     """Returns what to write if there is a list instead of one value."""
     if not isinstance(value, list) or not value or any(isinstance(item, list | dict) for item in value):
         return ""
     return f"; to try each of them write {{grid: {_shown(value)}}}"
 
 
-def _words(details: ErrorDetails, model: type[BaseModel], plain: Any, path: Path) -> str:
+def _words(details: ErrorDetails, model: type[BaseModel], plain: object, path: Path) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(model, plain, path)
@@ -139,7 +139,7 @@ def _join(messages: list[str]) -> str:
     return "; ".join(unique)
 
 
-def _unknown_key(model: type[BaseModel], plain: Any, path: Path) -> str:
+def _unknown_key(model: type[BaseModel], plain: object, path: Path) -> str:
     """Returns the allowed keys, the nearest of them, and which other member of the family has the key."""
     key = str(path[-1])
     shown = shortened(key)
@@ -187,7 +187,7 @@ def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseMo
     return model, family, name
 
 
-def _family(metadata: list[Any], annotation: Any) -> str | None:
+def _family(metadata: list[Any], annotation: object) -> str | None:
     for item in metadata:
         if isinstance(item, Choose):
             return item.family

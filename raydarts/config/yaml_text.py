@@ -36,7 +36,7 @@ class YamlTextError(ValueError):
 class _Scanner(RoundTripScanner):
     """Reads tabs as white space, except at the start of a line."""
 
-    def scan_to_next_token(self) -> Any:
+    def scan_to_next_token(self) -> object:
         self._skip_tabs()
         return super().scan_to_next_token()
 
@@ -45,7 +45,7 @@ class _Scanner(RoundTripScanner):
             raise YamlTextError(_TOO_DEEP, self.reader.line + 1)
         super().fetch_flow_collection_start(*arguments, **named)
 
-    def scan_plain_spaces(self, indent: Any, start_mark: Any) -> Any:
+    def scan_plain_spaces(self, indent: object, start_mark: object) -> object:
         length = 0
         while self.reader.peek(length) in (" ", "\t"):
             length += 1
@@ -57,7 +57,7 @@ class _Scanner(RoundTripScanner):
             return super().scan_plain_spaces(indent, start_mark)  # what follows: the text goes on in the next line
         return [between]
 
-    def scan_block_scalar_ignored_line(self, start_mark: Any) -> Any:
+    def scan_block_scalar_ignored_line(self, start_mark: object) -> object:
         self._skip_tabs()
         return super().scan_block_scalar_ignored_line(start_mark)
 
@@ -72,7 +72,7 @@ class _Composer(Composer):
 
     _count = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: object, index: object) -> object:
         self._count += 1
         if self._count > MAX_NODES:
             line = self.parser.peek_event().start_mark.line + 1
@@ -83,7 +83,7 @@ class _Composer(Composer):
 class _Constructor(RoundTripConstructor):
     """Gives a line to a value that cannot be built (a date with month 13, a number of 5,000 digits)."""
 
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
+    def construct_object(self, node: Any, deep: bool = False) -> object:
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, OverflowError, TypeError, AttributeError, KeyError, IndexError) as error:
@@ -95,7 +95,7 @@ class _Constructor(RoundTripConstructor):
             ) from error
 
 
-def load(text: str) -> Any:
+def load(text: str) -> object:
     """Returns the value of a YAML text, as ruamel's containers that know their lines. Raises `YamlTextError`."""
     if len(text) > LARGEST_TEXT:
         raise YamlTextError(f"has {len(text):,} characters; at most {LARGEST_TEXT:,} are read")

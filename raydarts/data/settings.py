@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -97,7 +97,7 @@ class TextSettings(Settings):
     measured_columns: Columns = Field(10, ge=2, description="How many columns the measured text is cut into.")
 
 
-IMAGES_ALONE: dict[str, Any] = {"validation_fraction": 0.1, "split_seed": 0, "mean": None, "std": None}
+IMAGES_ALONE: dict[str, object] = {"validation_fraction": 0.1, "split_seed": 0, "mean": None, "std": None}
 """Keys that only images have, with the value each has where it is left out."""
 
 
@@ -167,7 +167,7 @@ class DataSettings(Settings):
 
     @field_validator(*IMAGES_ALONE)
     @classmethod
-    def _of_images(cls, value: Any, info: ValidationInfo) -> Any:
+    def _of_images(cls, value: object, info: ValidationInfo) -> object:
         if "dataset" not in info.data:  # told already
             return value
         dataset, key = info.data["dataset"], str(info.field_name)

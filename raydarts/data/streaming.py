@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -136,5 +135,5 @@ class _Reader(Dataset[Tensor]):
             return str(error)
 
 
-def _as_it_is(item: Any) -> Any:
+def _as_it_is(item: object) -> object:
     return item

@@ -40,7 +40,7 @@ class Compiled:
         self.ahead = Ahead(network)
         self.run = torch.compile(network, fullgraph=True)
 
-    def __call__(self, inputs: Tensor) -> Any:
+    def __call__(self, inputs: Tensor) -> object:
         with self.ahead.drawn(inputs):
             try:
                 return self.run(inputs)

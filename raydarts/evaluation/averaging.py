@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
+
+from raydarts.states import State
 
 
 def should_average(losses: Sequence[float], latest: float, nonmonotone: int | None) -> bool:
@@ -64,7 +65,7 @@ def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
                 parameter.copy_(value)
 
 
-def take_up(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def take_up(optimizer: torch.optim.Optimizer, saved: State) -> None:
     """Loads a state exactly as it was saved.
 
     torch widens `eta` and `mu` to the parameters' type, which would change bits.

@@ -19,6 +19,7 @@ from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory, setting_of
 from raydarts.spaces import Genotype, space_of
+from raydarts.states import State
 from raydarts.streams import Streams
 from raydarts.tasks import Batch
 
@@ -69,7 +70,7 @@ class Evaluation:
             self.network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
         )
         self.epoch = 0
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, object] = {}
 
     @property
     def epochs(self) -> int:
@@ -84,7 +85,7 @@ class Evaluation:
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
-    def _run_epoch(self) -> dict[str, Any]:
+    def _run_epoch(self) -> dict[str, object]:
         """Runs one pass over the training part, then measures the held-out part. Accuracies are in [0, 1]."""
         started = time.perf_counter()
         reset_peak_memory(self.device)
@@ -182,7 +183,7 @@ class Evaluation:
             ),
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "kind": "evaluation",
             "epoch": self.epoch,
@@ -193,7 +194,7 @@ class Evaluation:
             "metrics": self.metrics,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -19,6 +19,7 @@ from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
 from raydarts.spaces import Genotype, space_of
+from raydarts.states import State
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, Loss, perplexity
 
@@ -69,9 +70,9 @@ class LanguageEvaluation:
         )
         self.epoch = 0
         self.losses: list[float] = []
-        self.best: dict[str, Any] = {}
+        self.best: State = {}
         self.baselines: dict[str, dict[str, float]] = {}
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, object] = {}
 
     @property
     def epochs(self) -> int:
@@ -90,7 +91,7 @@ class LanguageEvaluation:
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
-    def _run_epoch(self) -> dict[str, Any]:
+    def _run_epoch(self) -> dict[str, object]:
         """Runs one pass over the training text, then measures the validation text.
 
         Under averaging the averaged weights are measured.
@@ -203,7 +204,7 @@ class LanguageEvaluation:
             "baselines": self.baselines | {"unigram": unigram},
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "kind": "language",
             "epoch": self.epoch,
@@ -217,7 +218,7 @@ class LanguageEvaluation:
             "metrics": self.metrics,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
         if state["averaging"]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 from raydarts.errors import DataError, GenotypeError, TrialError
 from raydarts.evaluation.settings import TableSettings
 from raydarts.spaces import Genotype
+from raydarts.states import State
 
 csv.field_size_limit(1_000_000)
 
@@ -92,7 +93,7 @@ class Lookup:
         self.settings = settings
         self.genotype = genotype
         self.epoch = 0
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, object] = {}
 
     @property
     def finished(self) -> bool:
@@ -117,8 +118,8 @@ class Lookup:
         source = {"file": self.settings.file, **columns}
         return self.metrics | {"test_accuracy": self._accuracies()[1], "table": source}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"kind": "lookup", "epoch": self.epoch, "metrics": self.metrics}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.epoch, self.metrics = state["epoch"], state["metrics"]

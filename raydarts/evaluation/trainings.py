@@ -28,7 +28,7 @@ class ChooseTraining:
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json")),
         )
 
-    def parse(self, value: Any) -> TrainingSettings:
+    def parse(self, value: object) -> TrainingSettings:
         """Returns the settings. A nested validation error is raised unchanged, as in `registry.Choose`."""
         if isinstance(value, TrainingSettings):
             return value

@@ -52,7 +52,7 @@ def called(call: ast.Call) -> str:
     return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
-def in_json(value: Any) -> list[Candidate] | None:
+def in_json(value: object) -> list[Candidate] | None:
     """Returns the genotypes of a JSON file that holds several, by name or in a list.
 
     None means that the value is one genotype.
@@ -70,18 +70,18 @@ def in_json(value: Any) -> list[Candidate] | None:
     return candidates or None
 
 
-def _name_of(item: Any) -> str | None:
+def _name_of(item: object) -> str | None:
     name = item.get("name") if isinstance(item, Mapping) else None
     return name if isinstance(name, str) else None
 
 
-def _looks_like_one(item: Any) -> bool:
+def _looks_like_one(item: object) -> bool:
     if isinstance(item, str):
         return CALL.search(item) is not None or item.startswith("|")
     return isinstance(item, Mapping) and any(key in item for key in _KEYS)
 
 
-def _key_of(item: Any) -> str:
+def _key_of(item: object) -> str:
     inner = item.get("genotype", item) if isinstance(item, Mapping) else item
     return json.dumps(inner, sort_keys=True)
 

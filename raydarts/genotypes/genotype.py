@@ -77,11 +77,11 @@ class OwnSpace:
     settings: str = "{}"
 
     @classmethod
-    def of(cls, name: str, settings: Mapping[str, Any]) -> OwnSpace:
+    def of(cls, name: str, settings: Mapping[str, object]) -> OwnSpace:
         return cls(name, json.dumps(dict(settings), sort_keys=True))
 
     @classmethod
-    def from_json(cls, value: Any, where: str) -> OwnSpace:
+    def from_json(cls, value: object, where: str) -> OwnSpace:
         """Reads the form of a spec. Raises `GenotypeError`."""
         settings = dict(value) if isinstance(value, Mapping) else {"name": value}
         name = settings.pop("name", None)
@@ -128,7 +128,7 @@ class Genotype:
 
         Equal edges in another space of the user's own are another genotype, because the network differs.
         """
-        canonical: dict[str, Any] = {
+        canonical: dict[str, object] = {
             name: [[sorted(node, key=lambda edge: (edge[1], edge[0])) for node in cell.nodes], sorted(cell.concat)]
             for name, cell in self.cells
         }
@@ -166,7 +166,7 @@ class Genotype:
         return plain
 
     @classmethod
-    def from_json(cls, value: Any, where: str = "genotype") -> Genotype:
+    def from_json(cls, value: object, where: str = "genotype") -> Genotype:
         """Reads the published form. Raises `GenotypeError` with `where` and the problem."""
         if isinstance(value, Mapping) and isinstance(value.get("genotype"), Mapping | str):
             value = value["genotype"]
@@ -201,31 +201,31 @@ def usual_skip(cell_type: str) -> str:
     return "identity" if cell_type == "recurrent" else "skip_connect"
 
 
-def _skip(value: Any, where: str) -> str | None:
+def _skip(value: object, where: str) -> str | None:
     if value is not None and not (isinstance(value, str) and _PRIMITIVE.match(value)):
         raise GenotypeError(f"{where}: skip names the primitive that is a skip connection, not {reprlib.repr(value)}")
     return value
 
 
-def describe_genotype(genotype: Mapping[str, Any]) -> dict[str, Any]:
+def describe_genotype(genotype: Mapping[str, object]) -> dict[str, object]:
     """Returns what a result keeps beside a genotype: its id, and its skip connections for each cell type."""
     parsed = Genotype.from_json(genotype, "result")
     return {"genotype_id": parsed.id, "skips": parsed.skips()}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_edge(value: Any) -> bool:
+def _is_edge(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str) and _is_number(value[1])
 
 
-def _is_triple(value: Any) -> bool:
+def _is_triple(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and _is_number(value[2])
 
 
-def _without_strength(value: Any) -> Any:
+def _without_strength(value: object) -> Any:
     """Returns `[primitive, src, strength]` as a pair, and anything else unchanged."""
     if isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and isinstance(value[2], float):
         return value[:2]
@@ -239,7 +239,7 @@ class _Reader:
     cell_type: str
     where: str
 
-    def cell(self, edges: Any, concat: Any) -> CellGenotype:
+    def cell(self, edges: object, concat: object) -> CellGenotype:
         concat = self._concat(concat)
         if not isinstance(edges, list | tuple) or not edges:
             self._refuse(" must be a list of [primitive, src] pairs")
@@ -270,7 +270,7 @@ class _Reader:
             self._refuse(f" is to have node {reprlib.repr(max(concat))}; at most {_MOST_NODES} are read")
         return tuple(concat)
 
-    def _nodes(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[Any], tuple[int, ...]]:
+    def _nodes(self, edges: Sequence[object], concat: tuple[int, ...]) -> tuple[Sequence[object], tuple[int, ...]]:
         """Returns one entry for each node, for all forms of edges, and the nodes to concatenate."""
         if len(edges) > _MOST_EDGES:
             self._refuse(f" has {len(edges)} entries; at most {_MOST_EDGES} are read")
@@ -284,7 +284,7 @@ class _Reader:
                 self._refuse(f", edge {number}: each edge is a pair [primitive, src], not {reprlib.repr(edge)}")
         return self._grouped(edges, concat), concat
 
-    def _from_triples(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[Any], tuple[int, ...]]:
+    def _from_triples(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[object], tuple[int, ...]]:
         """Turns `[primitive, a, b]` into one list for each node. The edge ends in the larger number.
 
         Nodes without edges are not concatenated, as in FairDARTS' code, whatever `concat` says.
@@ -292,7 +292,7 @@ class _Reader:
         last = max(*concat, *(max(a, b) for _, a, b in edges))
         if last > _MOST_NODES:
             self._refuse(f" is to have node {reprlib.repr(last)}; at most {_MOST_NODES} are read")
-        nodes: list[list[Any]] = [[] for _ in range(self._first, last + 1)]
+        nodes: list[list[object]] = [[] for _ in range(self._first, last + 1)]
         for primitive, a, b in edges:
             if a == b or max(a, b) < self._first:
                 pair = f"node {reprlib.repr(a)} and node {reprlib.repr(b)}"
@@ -303,7 +303,7 @@ class _Reader:
             self._refuse(f": no node that {_concat_key(self.cell_type)} names has an edge")
         return nodes, kept
 
-    def _grouped(self, edges: Sequence[Any], concat: tuple[int, ...]) -> list[Sequence[Any]]:
+    def _grouped(self, edges: Sequence[object], concat: tuple[int, ...]) -> list[Sequence[object]]:
         """Groups flat pairs into one list for each node. Published cells have two edges a node, recurrent ones one."""
         per_node = _PER_NODE[self.cell_type] or 1
         named = max(concat) - self._first + 1

@@ -25,7 +25,7 @@ _ARCH_EDGE = re.compile(r"^([A-Za-z0-9_]+)~([0-9]{1,4})$")
 _SHOWN = 30
 
 
-def read_file(file: GenotypeFile) -> tuple[Any, str]:
+def read_file(file: GenotypeFile) -> tuple[object, str]:
     """Returns a genotype file's value and the file's text.
 
     Raises `GenotypeError` with the file, and the line where the text breaks.
@@ -44,7 +44,7 @@ def read_file(file: GenotypeFile) -> tuple[Any, str]:
     return _value(text, str(path), name), text
 
 
-def _value(text: str, where: str, name: str | None) -> Any:
+def _value(text: str, where: str, name: str | None) -> object:
     start = text.lstrip()
     if start.startswith("|"):
         return _alone(_from_arch_string(text.strip(), where), where, name)
@@ -60,7 +60,7 @@ def _value(text: str, where: str, name: str | None) -> Any:
     return _alone(value, where, name) if candidates is None else _chosen(candidates, where, name)
 
 
-def _alone(value: Any, where: str, name: str | None) -> Any:
+def _alone(value: object, where: str, name: str | None) -> object:
     if name is not None:
         raise GenotypeError(f"{where}: holds one genotype without a name; leave ':{shortened(name)}' out")
     return value
@@ -117,7 +117,7 @@ def read_text(text: str, where: str) -> dict[str, Any]:
         raise GenotypeError(f"{where}: a text of {len(text):,} characters is no genotype")
     if not CALL.search(text):
         return _from_arch_string(text, where)
-    call: dict[str, Any] = _chosen(_calls(text, where), where, None)
+    call: dict[str, object] = _chosen(_calls(text, where), where, None)
     return call
 
 
@@ -131,7 +131,7 @@ def lines_of(text: str, primitives: set[str]) -> dict[str, int]:
     return lines
 
 
-def _from_json(text: str, where: str) -> Any:
+def _from_json(text: str, where: str) -> object:
     """Reads strict JSON: no NaN, no key twice."""
     try:
         return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
@@ -143,7 +143,7 @@ def _from_json(text: str, where: str) -> Any:
         raise GenotypeError(f"{where}: not a JSON text of a genotype: {reason}") from error
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -155,7 +155,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _from_arch_string(text: str, where: str) -> dict[str, Any]:
+def _from_arch_string(text: str, where: str) -> dict[str, object]:
     """Turns NAS-Bench-201's notation into JSON: `+` divides nodes, bars enclose edges `primitive~src`."""
     nodes = []
     for node in text.split("+"):
@@ -176,7 +176,7 @@ class _Call:
         self.where = where
         self.first_line = first_line
 
-    def fields(self, call: ast.Call) -> dict[str, Any]:
+    def fields(self, call: ast.Call) -> dict[str, object]:
         """Returns its arguments by name. Positional ones are in the authors' order. Arguments that are None are left
         out.
         """

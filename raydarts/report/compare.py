@@ -39,12 +39,12 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> d
     return dict(plain(comparison))
 
 
-def _mean(values: Sequence[float]) -> dict[str, Any] | None:
+def _mean(values: Sequence[float]) -> dict[str, object] | None:
     mean = stats.mean_of(values)
     return None if mean is None else {**vars(mean)}
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _summary(run: Run) -> dict[str, object]:
     statuses = [search.status for search in run.searches]
     best = next(iter(run.ranked), None)
     return {
@@ -63,13 +63,13 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
+def _flat(value: object, name: str = "") -> dict[str, object]:
     if isinstance(value, Mapping) and value:
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{name}.{key}" if name else key).items()}
     return {name: value}
 
 
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _differences(first: Mapping[str, object], second: Mapping[str, object]) -> list[dict[str, object]]:
     a, b = _flat(first), _flat(second)
     names = list(dict.fromkeys([*a, *b]))
     return [{"key": name, "first": a.get(name), "second": b.get(name)} for name in names if a.get(name) != b.get(name)]
@@ -90,11 +90,11 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _key(search: Searched) -> tuple[Any, ...]:
+def _key(search: Searched) -> tuple[object, ...]:
     return (search.seed, *sorted((name, repr(value)) for name, value in search.choices.items()))
 
 
-def _paired(runs: Sequence[Run]) -> dict[str, Any]:
+def _paired(runs: Sequence[Run]) -> dict[str, object]:
     """Returns differences over searches with the same configuration in both runs."""
     first, second = ({_key(search): search for search in run.completed} for run in runs)
     same = [(first[key], second[key]) for key in first if key in second]
@@ -104,7 +104,7 @@ def _paired(runs: Sequence[Run]) -> dict[str, Any]:
     return {"pairs": len(same), "supernet": _mean(metric) if comparable else None, "skips": _mean(skips)}
 
 
-def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _shared(runs: Sequence[Run]) -> list[dict[str, object]]:
     """Returns genotypes that both runs retrained."""
     both = [name for name in runs[0].validation if name in runs[1].validation]
     return [
@@ -113,7 +113,7 @@ def _shared(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
-def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _stages(runs: Sequence[Run]) -> list[dict[str, object]]:
     """Returns the other retraining stages of both runs: the best genotype of each, and whether they can be compared."""
     stages = []
     for name in (name for name in runs[0].stages if name in runs[1].stages):
@@ -127,7 +127,7 @@ def _stages(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return stages
 
 
-def _mean_text(mean: Mapping[str, Any] | None) -> str:
+def _mean_text(mean: Mapping[str, object] | None) -> str:
     if mean is None:
         return "-"
     if mean["low"] is None:
@@ -177,7 +177,7 @@ def _best(run: Mapping[str, Any]) -> str:
     return f"{run['best_genotype']} {_mean_text(run['best'])}; the best of {run['retrained_genotypes']}"
 
 
-def _changes(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:
+def _changes(title: str, rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> RenderableType:
     if not rows:
         return line(f"{title}: no difference")
     table = Table(title=f"{title}: differences")

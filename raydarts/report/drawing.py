@@ -16,7 +16,7 @@ from raydarts.errors import InputError
 from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.report.drawing_layout import FONT, Array, Cell, Drawn, Edge, arrange, label_half, point_on
 
-_METADATA: dict[str, dict[str, Any]] = {
+_METADATA: dict[str, dict[str, object]] = {
     ".png": {},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
@@ -65,11 +65,11 @@ def _cell(kind: str, cell: CellGenotype) -> Cell:
     return Cell(_TITLES[kind], names, inputs, edges)
 
 
-def _read(genotype: Mapping[str, Any]) -> list[Cell]:
+def _read(genotype: Mapping[str, object]) -> list[Cell]:
     return [_cell(kind, cell) for kind, cell in Genotype.from_json(genotype).cells]
 
 
-def unreadable(genotype: Mapping[str, Any]) -> str:
+def unreadable(genotype: Mapping[str, object]) -> str:
     """Returns why a genotype is not drawn. An empty text means that it is drawn."""
     edges = sum(len(cell.edges) for cell in _read(genotype))
     return f"the cells have {edges:,} edges, and at most {MOST_EDGES:,} are drawn" if edges > MOST_EDGES else ""
@@ -123,7 +123,7 @@ def _draw_node(axes: Any, cell: Cell, node: int, at: Array) -> None:
     axes.text(*at, cell.names[node], size=size, zorder=5, math_fontfamily="cm", **text)
 
 
-def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figure:
+def build_figure(genotype: Mapping[str, object], title: str | None = None) -> Figure:
     """Returns the figure that `draw_genotype` writes. Each of its axes holds one cell, in inches."""
     cells = [(cell, *arrange(cell)) for cell in _read(genotype)]
     boxes = [_bounds(*each) for each in cells]
@@ -153,7 +153,7 @@ def build_figure(genotype: Mapping[str, Any], title: str | None = None) -> Figur
     return figure
 
 
-def draw_genotype(genotype: Mapping[str, Any], path: Path, title: str | None = None) -> None:
+def draw_genotype(genotype: Mapping[str, object], path: Path, title: str | None = None) -> None:
     """Draws the genotype's cells to a .png, .svg or .pdf file. Edges of `none` are dotted.
 
     Raises `GenotypeError` if it is no genotype, `InputError` if it has too many edges or the file cannot be written.

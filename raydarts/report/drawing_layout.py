@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +113,7 @@ def _layout(cell: Cell) -> Array:
     return best
 
 
-def point_on(control: Array, t: Any) -> Array:
+def point_on(control: Array, t: object) -> Array:
     t = np.asarray(t, dtype=float)[..., None]
     p, q, r, s = control
     out: Array = p * (1 - t) ** 3 + 3 * q * t * (1 - t) ** 2 + 3 * r * t * t * (1 - t) + s * t**3

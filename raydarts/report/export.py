@@ -60,7 +60,7 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def _head(name: str, stage: str, record: TrialRecord) -> dict[str, Any]:
+def _head(name: str, stage: str, record: TrialRecord) -> dict[str, object]:
     description, choices = record.description, record.description.get("choices") or {}
     config = description.get("config") or {}
     searching = stage == "search"
@@ -76,11 +76,11 @@ def _head(name: str, stage: str, record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(row: Mapping[str, object]) -> dict[str, object]:
     return {f"metric.{key}": value for key, value in row.items() if key not in NOT_SCALAR and _flat(value)}
 
 
-def _ended(record: TrialRecord) -> dict[str, Any]:
+def _ended(record: TrialRecord) -> dict[str, object]:
     outcome = record.result.get("result") or {}
     known = {key: value for key, value in outcome.items() if key not in ("genotype_id", "skips")}
     return {
@@ -92,26 +92,26 @@ def _ended(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _baselines(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _baselines(baselines: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     return {f"baseline.{name}.{part}": value for name, parts in baselines.items() for part, value in parts.items()}
 
 
-def _flat(value: Any) -> bool:
+def _flat(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return list({name: None for row in rows for name in row})
 
 
-def _write_csv(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
+def _write_csv(rows: Sequence[Mapping[str, object]], to: Path) -> None:
     with to.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _write_parquet(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
+def _write_parquet(rows: Sequence[Mapping[str, object]], to: Path) -> None:
     import pyarrow  # noqa: PLC0415 - large, and needed for this alone
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -119,7 +119,7 @@ def _write_parquet(rows: Sequence[Mapping[str, Any]], to: Path) -> None:
     parquet.write_table(pyarrow.table(columns), to)
 
 
-def _one_type(values: list[Any]) -> list[Any]:
+def _one_type(values: list[Any]) -> list[object]:
     """Gives a Parquet column one type. Numbers beside text become text, whole numbers beside others floats."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) < 2:

@@ -116,17 +116,17 @@ def drawings(run: Run) -> Figure:
     return Figure("genotypes", title, caption, pictures, ["rank", "genotype", "part", "edges or nodes"], rows)
 
 
-def _words(edges: Any) -> str:
+def _words(edges: object) -> str:
     return str(edges) if not isinstance(edges, list) else ", ".join(_words_of(edge) for edge in edges)
 
 
-def _words_of(edge: Any) -> str:
+def _words_of(edge: object) -> str:
     if isinstance(edge, list) and len(edge) == 2 and isinstance(edge[0], str):
         return f"{edge[0]} from {edge[1]}"
     return number(edge) if not isinstance(edge, list) else f"({_words(edge)})"
 
 
-def draw(genotype: Mapping[str, Any], title: str, prefix: str) -> Markup | None:
+def draw(genotype: Mapping[str, object], title: str, prefix: str) -> Markup | None:
     """Returns the drawing as inline SVG whose ids start with `prefix`, or None if it is no genotype."""
     from raydarts.report.drawing import build_figure  # noqa: PLC0415 - matplotlib
 

@@ -106,7 +106,7 @@ def _points(setting: Setting, units: Sequence[tuple[Any, float, str]], name: str
 
 
 def _means(
-    setting: Setting, units: Sequence[tuple[Any, float, str]], name: str, share: bool
+    setting: Setting, units: Sequence[tuple[object, float, str]], name: str, share: bool
 ) -> tuple[Markup, list[list[str]]]:
     levels = [str(value) for value in setting.values]
     x, y = plot_area(levels, [unit[1] for unit in units], percent_y=share, categories=True)

@@ -50,7 +50,7 @@ def interaction(run: Run) -> Figure:
     )
 
 
-def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[Any, str]:
+def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[object, str]:
     """Returns value -> the name of its group: itself, or a range with about equally many of `values`."""
     distinct = sorted({v for v in values if is_number(v)})
     if not setting.numeric or len(distinct) <= most:
@@ -187,7 +187,7 @@ def _trial_line(
     chart.line(list(zip(at, heights, strict=True)), colour, "", width, opacity, text)
 
 
-def _upright(setting: Setting, units: Sequence[Searched]) -> Any:
+def _upright(setting: Setting, units: Sequence[Searched]) -> object:
     if setting.trend:
         low, high = span([float(v) for v in setting.values], setting.log)
         return Scale(low, high, _BOTTOM - 30, _TOP, setting.log)
@@ -195,7 +195,7 @@ def _upright(setting: Setting, units: Sequence[Searched]) -> Any:
     return Bands([*absent, *(number(value) for value in setting.values)], _BOTTOM, _TOP)
 
 
-def _held(setting: Setting, value: Any) -> Any:
+def _held(setting: Setting, value: Any) -> object:
     if setting.trend:
         return float(value) if value is not None else _below(setting)
     return "none" if value is None else number(value)

@@ -185,13 +185,13 @@ class Run:
         return next((setting for setting in self.settings if setting.name == name), None)
 
 
-def count_skips(genotype: Mapping[str, Any]) -> dict[str, int]:
+def count_skips(genotype: Mapping[str, object]) -> dict[str, int]:
     """Returns skip connections for each cell type of a genotype's JSON. The genotype or the usual rule says what
     counts.
     """
     named = genotype.get("skip")
 
-    def count(value: Any, name: str) -> int:
+    def count(value: object, name: str) -> int:
         if isinstance(value, str):
             return int(value == name)
         return sum(count(item, name) for item in value) if isinstance(value, list | tuple) else 0

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -62,7 +61,7 @@ def render(run: Run) -> str:
     return environment.get_template("report.html.j2").render(context(run))
 
 
-def context(run: Run) -> dict[str, Any]:
+def context(run: Run) -> dict[str, object]:
     """Returns everything that the template shows."""
     results = findings(run)
     return {

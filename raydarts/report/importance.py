@@ -34,7 +34,7 @@ class Importance:
 
 @dataclass(frozen=True)
 class _Row:
-    choices: Mapping[str, Any]
+    choices: Mapping[str, object]
     value: float
 
 
@@ -119,11 +119,11 @@ def _distribution(setting: Setting) -> Any:
     return optuna.distributions.CategoricalDistribution([_plain(value) for value in setting.values])
 
 
-def _shown(distribution: Any, value: Any) -> Any:
+def _shown(distribution: Any, value: Any) -> object:
     return float(value) if hasattr(distribution, "low") else _plain(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Returns a category as Optuna takes it. It keeps apart values that are equal in Python (1, 1.0, True)."""
     return value if isinstance(value, str) or value is None else f"{type(value).__name__} {value!r}"
 

@@ -62,9 +62,9 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def codes(values: Sequence[Any]) -> npt.NDArray[np.int64]:
+def codes(values: Sequence[object]) -> npt.NDArray[np.int64]:
     """Returns each value's number among the distinct ones, in order of first use."""
-    seen: dict[Any, int] = {}
+    seen: dict[object, int] = {}
     return np.array([seen.setdefault(value, len(seen)) for value in values], dtype=np.int64)
 
 
@@ -95,7 +95,7 @@ def _p_value(observed: float, drawn: Sequence[Array]) -> float:
     return float((1 + np.sum(values >= observed - 1e-9 * max(1.0, abs(observed)))) / (1 + len(values)))
 
 
-def levels_p(level: Sequence[Any], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS) -> float:
+def levels_p(level: Sequence[object], y: Sequence[float], block: Sequence[object], draws: int = DRAWS) -> float:
     """Returns p of "the levels do not differ": the sum of squares between levels, with y permuted within blocks.
 
     It is exact under the null for any distribution of y, if levels were assigned independently of y.
@@ -116,15 +116,15 @@ def levels_p(level: Sequence[Any], y: Sequence[float], block: Sequence[Any], dra
 class Contrast:
     """`more` minus `fewer` level's mean of y at equal blocks, with Tukey's simultaneous 95 % interval."""
 
-    first: Any
-    second: Any
+    first: object
+    second: object
     difference: float
     low: float
     high: float
     pairs: int
 
 
-def largest_contrast(level: Sequence[Any], y: Sequence[float], block: Sequence[Any]) -> Contrast | None:
+def largest_contrast(level: Sequence[object], y: Sequence[float], block: Sequence[object]) -> Contrast | None:
     """Returns the two levels that differ most, from y = block + level + noise by least squares.
 
     The interval is Tukey and Kramer's over all pairs (for two levels Student's), which allows for picking the largest.
@@ -166,7 +166,9 @@ class Correlation:
     n: int
 
 
-def correlation(x: Sequence[float], y: Sequence[float], block: Sequence[Any], draws: int = DRAWS) -> Correlation | None:
+def correlation(
+    x: Sequence[float], y: Sequence[float], block: Sequence[object], draws: int = DRAWS
+) -> Correlation | None:
     """Returns the correlation of the ranks of x and y minus their blocks' means. y is permuted within blocks.
 
     The interval is Fisher's with Bonett and Wright's (2000) variance (1 + r^2 / 2) / (n - blocks - 2). None if x or y

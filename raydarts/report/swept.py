@@ -36,11 +36,11 @@ class Setting:
         return bool(median(self.values) < (min(self.values) + max(self.values)) / 4)  # most lie near the low end
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def swept(choices: Iterable[Mapping[str, Any]]) -> list[Setting]:
+def swept(choices: Iterable[Mapping[str, object]]) -> list[Setting]:
     """Returns the settings that differ between these choices. One with a single value is included if others depend on
     it.
     """
@@ -72,6 +72,6 @@ def short(name: str) -> str:
     return f"{last} [{', '.join(options)}]" if options else last
 
 
-def _ordered(values: list[Any]) -> tuple[Any, ...]:
+def _ordered(values: list[Any]) -> tuple[object, ...]:
     numbers = sorted(value for value in values if is_number(value))
     return (*numbers, *(value for value in values if not is_number(value)))

@@ -104,11 +104,11 @@ def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
     return lines
 
 
-def _number(value: Any, digits: int = 4) -> str:
+def _number(value: object, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def _spread(mean: Any, std: Any, digits: int) -> str:
+def _spread(mean: object, std: object, digits: int) -> str:
     if not isinstance(mean, int | float):
         return "-"
     text = f"{mean:.{digits}f}"
@@ -231,7 +231,7 @@ def failures(report: Mapping[str, Any]) -> RenderableType | None:
     return in_lines(lines) if lines else None
 
 
-def fault_name(fault: Mapping[str, Any]) -> str:
+def fault_name(fault: Mapping[str, object]) -> str:
     """Returns which attempt of which trial had the fault, where, and after how many epochs."""
     trial = fault["trial"] if fault["stage"] == SEARCH else f"{fault['stage']} {fault['trial']}"
     return f"{trial}, attempt {fault['attempt']}, after {fault['epochs']} epochs, on {fault['host']}"

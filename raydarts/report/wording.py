@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.runs.score import Score
 
@@ -57,7 +56,7 @@ def amount(outcome: Outcome, difference: float) -> str:
     return f"{shown} percentage points" if outcome.share else f"by {shown}"
 
 
-def number(value: Any, digits: int = 3) -> str:
+def number(value: object, digits: int = 3) -> str:
     """Returns a number short enough to read. Other values stay."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)

@@ -111,7 +111,7 @@ def _of_the_space(settings: SearchSettings) -> Iterator[Refusal]:
     space = settings.space.build()
     remedies: list[Regularizer] = [component.build() for component in settings.regularizers]
 
-    def asked(check: Callable[..., Any], *arguments: Any) -> str | None:
+    def asked(check: Callable[..., Any], *arguments: object) -> str | None:
         try:
             check(*arguments)
         except InputError as error:

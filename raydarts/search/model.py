@@ -19,6 +19,7 @@ from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
 from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.transform import Mixed
+from raydarts.states import State
 from raydarts.streams import Streams
 from raydarts.tasks import Task
 
@@ -155,7 +156,7 @@ class SearchModel:
         """Returns the expected arch weights without a graph."""
         return self.objective.arch_weights(expected=True)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "supernet": self.supernet.state_dict(),
             "alpha": {name: alpha.detach() for name, alpha in self.alphas.items()},
@@ -168,7 +169,7 @@ class SearchModel:
             "schedule": self.schedule.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.supernet.load_state_dict(state["supernet"])
         with torch.no_grad():
             for name, alpha in self.alphas.items():
@@ -181,7 +182,7 @@ class SearchModel:
         self.schedule.load_state_dict(state["schedule"])
 
 
-def copied(value: Any) -> Any:
+def copied(value: object) -> Any:
     """Returns a nested state with its tensors copied to the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from raydarts.spaces import Genotype, Space
 from raydarts.tasks import Batch
+
+if TYPE_CHECKING:
+    from raydarts.search.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Moment:
 class Step:
     """One step of Algorithm 1: the objective, its two batches, and the step's number in the epoch, from 0."""
 
-    objective: Any
+    objective: Objective
     weight_batch: Batch
     alpha_batch: Batch
     number: int = 0
@@ -97,7 +100,7 @@ class EpochReport:
     epochs: int
     space: Space
     arch_weights: Mapping[str, Tensor]
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, object]
     genotypes: Sequence[Genotype] = field(default_factory=tuple)
     measure_eigenvalue: Callable[[], float] | None = None
     simplex: bool = True

@@ -26,6 +26,7 @@ from raydarts.search.objective import Objective
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces import Genotype, Space
+from raydarts.states import State
 from raydarts.streams import Streams
 
 
@@ -71,11 +72,11 @@ class Search:
         self.candidates: dict[str, tuple[tuple[str, ...], ...]] | None = None
         self._build(0)
         remembered = max((regularizer.remembers() for regularizer in self.regularizers), default=0)
-        self._past: deque[tuple[int, dict[str, Any]]] = deque(maxlen=remembered)
+        self._past: deque[tuple[int, State]] = deque(maxlen=remembered)
         self.epoch = self.position = 0
         self.stop: Stop | None = None
         self.genotypes: list[Genotype] = []
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, object] = {}
 
     def _build(self, stage: int) -> None:
         """Builds the supernet of a stage with the remaining `candidates`."""
@@ -126,7 +127,7 @@ class Search:
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
 
-    def _run_epoch(self) -> dict[str, Any]:
+    def _run_epoch(self) -> dict[str, object]:
         started = time.perf_counter()
         reset_peak_memory(self.device)
         searching = self.position < self.settings.epochs
@@ -235,7 +236,7 @@ class Search:
         if self._past.maxlen:
             self._past.append((self.position, copied(self._changing())))
 
-    def _changing(self) -> dict[str, Any]:
+    def _changing(self) -> State:
         """Returns everything that an epoch changes: the model and the remedies' memory."""
         remembered = [regularizer.state_dict() for regularizer in self.regularizers]
         return {**self.model.state_dict(), "regularizers": remembered}
@@ -274,7 +275,7 @@ class Search:
         }
         return result if self.candidates is None else result | {"candidates": self.candidates}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "kind": "search",
             "epoch": self.epoch,
@@ -292,7 +293,7 @@ class Search:
             "stop": None if self.stop is None else {"reason": self.stop.reason, "epoch": self.stop.epoch},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
         self.candidates = state["candidates"]
         if state["tuning"]:  # no epoch of the search proper is left to say how far the annealing has come

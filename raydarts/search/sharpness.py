@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport, Moment
+from raydarts.states import State
 from raydarts.units import Epochs, Unit
 
 SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 4.3"
@@ -123,9 +124,9 @@ class Sharpness:
         values = [value for _, value in self._eigenvalues[max(0, count - self.settings.window) : count]]
         return sum(values) / len(values)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"found": [list(pair) for pair in self._eigenvalues], "seen": self._seen, "first": self._first}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._eigenvalues = [(epoch, value) for epoch, value in state["found"]]
         self._seen, self._first = state["seen"], state["first"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raydarts.genotypes.genotype import CellGenotype, Genotype
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["CellGenotype", "CellSpec", "Edge", "Genotype", "Space", "space_of"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Spaces load torch, which whoever only reads genotypes does not need: a trial's process waits for it, 270 MB of it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,7 +49,7 @@ def activation(primitive: str) -> Callable[[Tensor], Tensor]:
         return ACTIVATIONS[primitive]
     if not outside.is_outside(primitive):
         raise InputError(f"{primitive} is no activation (allowed: {', '.join(ACTIVATIONS)}, or module:Name)")
-    loaded: Any = outside.load(primitive)
+    loaded: object = outside.load(primitive)
     made: Any = loaded() if inspect.isclass(loaded) else loaded
     if not callable(made) or any(True for _ in getattr(made, "parameters", tuple)()):
         raise InputError(f"activation {primitive} must be a function without weights")

@@ -13,7 +13,7 @@ from typing import Any
 from raydarts.storage.place import FilePlace, append, read_appended, read_bytes, replace_appended, write_bytes
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Returns `value` with JSON types only: tuples become lists, NaN and infinities None, numpy scalars numbers."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -28,12 +28,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def write_json(path: FilePlace, value: Any) -> None:
+def write_json(path: FilePlace, value: object) -> None:
     text = json.dumps(plain(value), indent=2, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: FilePlace) -> Any:
+def read_json(path: FilePlace) -> object:
     """Returns the value, or None if the file is missing. A damaged file raises ValueError."""
     try:
         return json.loads(read_bytes(path).decode())
@@ -41,21 +41,21 @@ def read_json(path: FilePlace) -> Any:
         return None
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     return json.dumps(plain(value), allow_nan=False) + "\n"
 
 
-def append_line(path: FilePlace, value: Any) -> None:
+def append_line(path: FilePlace, value: object) -> None:
     """Appends one JSON line. A torn line from a kill or a full disk is ended first."""
     append(path, _line(value).encode())
 
 
-def write_lines(path: FilePlace, values: Iterable[Any]) -> None:
+def write_lines(path: FilePlace, values: Iterable[object]) -> None:
     """Replaces all appended lines by these."""
     replace_appended(path, "".join(_line(value) for value in values).encode())
 
 
-def read_lines(path: FilePlace) -> list[Any]:
+def read_lines(path: FilePlace) -> list[object]:
     """Returns all whole lines. A line that a kill or a full disk tore is left out."""
     values = []
     for line in read_appended(path).decode(errors="replace").splitlines():

@@ -116,7 +116,7 @@ class _Lease:
 
     def take(self) -> None:
         """Waits until a possibly dead lease runs out, at most `LEASE` seconds. A lease that is renewed is respected."""
-        seen: dict[Any, int] = {}
+        seen: dict[object, int] = {}
         while True:
             self._put()
             others, now = [], 0
@@ -165,7 +165,7 @@ class _Lease:
                 continue  # `check` says so where it lasts
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     """Returns what identifies a machine, one start of it, and a container on it."""
     namespace = Path("/proc/self/ns/pid")
     inside = os.readlink(namespace) if namespace.exists() else ""  # noqa: PTH115 - it points to no file

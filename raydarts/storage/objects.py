@@ -271,7 +271,7 @@ class ObjectPlace:
 
 
 @lru_cache(maxsize=16)
-def _filesystem(scheme: str, bucket: str, query: str, endpoints: tuple[str | None, ...]) -> Any:
+def _filesystem(scheme: str, bucket: str, query: str, endpoints: tuple[str | None, ...]) -> object:
     from pyarrow.fs import FileSystem  # noqa: PLC0415
 
     if any(endpoint and "@" in endpoint for endpoint in endpoints):

@@ -115,7 +115,7 @@ class UnrolledEstimator(Estimator):
     FIRST_ORDER: ClassVar[dict[str, Any]] = {"name": "first_order"}
 
     @classmethod
-    def effective(cls, settings: Any) -> dict[str, Any] | None:
+    def effective(cls, settings: Any) -> dict[str, object] | None:
         """Returns `first_order` if xi is 0. Both give the same bits then."""
         return dict(cls.FIRST_ORDER) if settings.is_first_order else super().effective(settings)
 

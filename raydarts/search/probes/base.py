@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from raydarts.registry import Member
 from raydarts.search.moments import EpochReport
+from raydarts.states import State
 
 
 class Probe(Member):
@@ -21,9 +22,9 @@ class Probe(Member):
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
         """Returns the metrics by name."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Returns everything that it remembers between epochs."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores what `state_dict()` returned."""

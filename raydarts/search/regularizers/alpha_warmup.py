@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -33,7 +33,7 @@ class AlphaWarmup(Regularizer):
     )
     NEUTRAL = {"epochs": 0}
     # By default it rests longer than two epochs, which is refused: alpha would never learn.
-    CONTRACT: ClassVar[dict[str, Any]] = {"epochs": 1}
+    CONTRACT: ClassVar[Mapping[str, object]] = {"epochs": 1}
 
     class Settings(registry.Settings):
         epochs: Epochs = Field(15, ge=0, description="Epochs in which alpha is not trained.")

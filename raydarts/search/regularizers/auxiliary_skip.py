@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.primitives import FactorizedReduce
 from raydarts.spaces.transform import MixedEdge, MixedTransform
+from raydarts.states import State
 from raydarts.tasks import Classification
 
 
@@ -114,8 +115,8 @@ class AuxiliarySkip(Regularizer):
         if self._transform is not None:
             self._transform.coefficient = coefficient
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"coefficient": self._coefficient}  # no epoch starts while a selection decides
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._set(state["coefficient"])

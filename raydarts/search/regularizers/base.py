@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,11 @@ from raydarts.registry import Around, Idle, Member
 from raydarts.search.moments import EpochReport, Moment, SearchStage, Step, Stop
 from raydarts.spaces import Space
 from raydarts.spaces.transform import MixedTransform
+from raydarts.states import State
 from raydarts.streams import Streams
+
+if TYPE_CHECKING:
+    from raydarts.search.objective import Objective
 
 Alphas = Mapping[str, Tensor]
 
@@ -77,7 +81,7 @@ class Regularizer(Member):
         """
         return {}
 
-    def attach(self, space: Space, objective: Any) -> None:
+    def attach(self, space: Space, objective: Objective) -> None:
         """Called after a supernet has been built, once in each stage.
 
         `objective` holds the supernet. `space` is what this stage searches.
@@ -152,9 +156,9 @@ class Regularizer(Member):
         """Called after each epoch before the selection. The first remedy that stops wins."""
         return None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Returns everything that it remembers between epochs."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores what `state_dict()` returned."""

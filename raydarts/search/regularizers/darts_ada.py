@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from raydarts.registry import Around, Idle
 from raydarts.search import sharpness
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.states import State
 
 
 class DartsAda(Regularizer):
@@ -39,7 +40,7 @@ class DartsAda(Regularizer):
     NEUTRAL = {"ratio": None}
     OVERRIDES = ("weight_decay",)
     # By default it compares epochs 12 apart; with these it returns from the second epoch to the first.
-    CONTRACT: ClassVar[dict[str, Any]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
+    CONTRACT: ClassVar[Mapping[str, object]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 
     class Settings(sharpness.SharpnessSettings):
         factor: float = Field(10.0, gt=1, description="Factor on the weight decay at each return.")
@@ -96,9 +97,9 @@ class DartsAda(Regularizer):
         raised = min(self.settings.factor * self._weight_decay, cap)
         return cap if math.isclose(raised, cap) else raised
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"weight_decay": self._weight_decay, **self._sharpness.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._weight_decay = state["weight_decay"]
         self._sharpness.load_state_dict(state)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from raydarts import registry
 from raydarts.search import sharpness
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.states import State
 
 
 class DartsEs(Regularizer):
@@ -23,7 +25,7 @@ class DartsEs(Regularizer):
     NEUTRAL = {"ratio": None}
     CONFLICTS = {"regularizer:darts_ada": "both act on the same rise, one by stopping, the other by going on"}
     # By default it compares epochs 12 apart; with these it stops after the second.
-    CONTRACT: ClassVar[dict[str, Any]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
+    CONTRACT: ClassVar[Mapping[str, object]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 
     class Settings(sharpness.SharpnessSettings):
         pass
@@ -39,8 +41,8 @@ class DartsEs(Regularizer):
         rise = self._sharpness.rise(report)
         return None if rise is None else Stop(rise.reason, rise.epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return self._sharpness.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._sharpness.load_state_dict(state)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from raydarts.search.moments import EpochReport, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.primitives import build_operation, is_buildable
+from raydarts.states import State
 from raydarts.units import Epochs, SkipConnections
 
 Ranking = list[list[int]]
@@ -92,7 +93,7 @@ class DartsPlus(Regularizer):
     )
     NEUTRAL = {"max_skips": None, "stable_epochs": None}
     # By default neither criterion need be met within two epochs; with these it stops after the first.
-    CONTRACT: ClassVar[dict[str, Any]] = {"max_skips": None, "stable_epochs": 1}
+    CONTRACT: ClassVar[Mapping[str, object]] = {"max_skips": None, "stable_epochs": 1}
 
     class Settings(registry.Settings):
         max_skips: SkipConnections | None = Field(
@@ -165,8 +166,8 @@ class DartsPlus(Regularizer):
         last = self._rankings[-1][1]
         return len(self._rankings) == count and all(ranks == last for _, ranks in self._rankings)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"rankings": [list(pair) for pair in self._rankings]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._rankings = [(epoch, ranks) for epoch, ranks in state["rankings"]]

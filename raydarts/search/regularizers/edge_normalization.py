@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
+from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 
@@ -50,7 +50,7 @@ class EdgeNormalization(Regularizer):
             for name, cell in space.cells.items()
         }
 
-    def attach(self, space: Space, objective: Any) -> None:
+    def attach(self, space: Space, objective: Objective) -> None:
         device = objective.weights[0].device
         ends = {name: torch.tensor([edge.dst for edge in cell.edges]) for name, cell in space.cells.items()}
         self._neighbours = {name: (end[:, None] == end).to(device) for name, end in ends.items()}

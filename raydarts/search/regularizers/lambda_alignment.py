@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -41,7 +41,7 @@ class LambdaAlignment(Regularizer):
     NAME = "lambda_alignment"
     SOURCE = "Lambda-DARTS (Movahedi et al. 2023, arXiv 2210.07998), layer alignment; strength .125, epsilon 1e-4"
     NEUTRAL = {"strength": 0.0}
-    CONTRACT: ClassVar[Mapping[str, Any]] = {
+    CONTRACT: ClassVar[Mapping[str, object]] = {
         "reduction": True
     }  # of three layers one is normal, and one layer cannot be aligned
     FORMULA = (

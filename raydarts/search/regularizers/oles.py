@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.cells import MixedGraph
+from raydarts.states import State
 from raydarts.units import Steps
 
 
@@ -38,7 +39,7 @@ class Oles(Regularizer):
     SOURCE = "OLES (Jiang et al. 2023, NeurIPS), gradient matching; frequency 20, threshold .4"
     NEUTRAL = {"threshold": -1.0}
     CONFLICTS = {"space:darts-rnn": "candidates there have no weights of their own that could be frozen"}
-    CONTRACT: ClassVar[Mapping[str, Any]] = {"frequency": 2}  # two short epochs have fewer than 20 steps
+    CONTRACT: ClassVar[Mapping[str, object]] = {"frequency": 2}  # two short epochs have fewer than 20 steps
     FORMULA = "freeze w_o where the mean over `frequency` steps of cos(dL_train/dw_o, dL_val/dw_o) < threshold"
     DIFFERS = (
         "The authors' code compares the alpha-batch with the weight-batch of the step before, which its first-order "
@@ -116,7 +117,7 @@ class Oles(Regularizer):
                 self._stopped.add(candidate)
             del self._sums[candidate], self._counts[candidate]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "stage": self._stage,
             "sums": dict(self._sums),
@@ -124,7 +125,7 @@ class Oles(Regularizer):
             "stopped": sorted(self._stopped),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._stage = state["stage"]
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
         self._stopped = set(state["stopped"])

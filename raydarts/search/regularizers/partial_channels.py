@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -63,7 +63,7 @@ class PartialChannels(Regularizer):
         "is odd the pooling rounds up, as the candidates do (the authors' code fails there)."
     )
     CONFLICTS = {"space:darts-rnn": "its states are vectors, all of whose entries a gate mixes; they have no channels"}
-    CONTRACT: ClassVar[Mapping[str, Any]] = {"k": 2}  # 4 does not divide the two channels there
+    CONTRACT: ClassVar[Mapping[str, object]] = {"k": 2}  # 4 does not divide the two channels there
 
     class Settings(registry.Settings):
         k: Part | tuple[Part, ...] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -62,7 +62,7 @@ class Progressive(Regularizer):
         "over all epochs, in a space of 7 candidates without `none`; ours begins each stage anew."
     )
     # Two epochs are too few for three stages, and 17 layers too many for a short test.
-    CONTRACT: ClassVar[Mapping[str, Any]] = {"shares": [1.0, 1.0], "layers": [3, 4], "candidates": [None, 5]}
+    CONTRACT: ClassVar[Mapping[str, object]] = {"shares": [1.0, 1.0], "layers": [3, 4], "candidates": [None, 5]}
 
     class Settings(registry.Settings):
         shares: tuple[Share, ...] = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,9 +14,11 @@ from raydarts import registry
 from raydarts.errors import InputError
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, SearchStage
+from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.transform import MixedEdge, MixedTransform
+from raydarts.states import State
 from raydarts.streams import Streams
 from raydarts.units import Epochs
 
@@ -115,7 +117,7 @@ class SkipDropout(Regularizer):
     def transform(self) -> MixedTransform | None:
         return self._drop if self._acts else None
 
-    def attach(self, space: Space, objective: Any) -> None:
+    def attach(self, space: Space, objective: Objective) -> None:
         self._drop.skip = space.SKIP
 
     def on_epoch_start(self, now: Moment) -> None:
@@ -125,8 +127,8 @@ class SkipDropout(Regularizer):
         else:
             self._drop.probability = rate * math.exp(-self.settings.decay * (epoch - warmup))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"probability": self._drop.probability}  # no epoch starts while a selection decides
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._drop.probability = state["probability"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from raydarts import registry
 from raydarts.errors import InputError
+from raydarts.search.objective import Objective
 from raydarts.search.ramps import Ramp
 from raydarts.search.regularizers.base import Alphas
 from raydarts.search.regularizers.ramped import RampedPenalty
@@ -52,7 +52,7 @@ class SkipShare(RampedPenalty):
         if not any(_positions(space).values()):
             raise InputError(f"space {space.registered} has no {space.SKIP} on any edge: leave {self.registered} out")
 
-    def attach(self, space: Space, objective: Any) -> None:
+    def attach(self, space: Space, objective: Objective) -> None:
         self._skips = {name: positions for name, positions in _positions(space).items() if positions}
 
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from raydarts.errors import InputError
 from raydarts.registry import Member
 from raydarts.search.moments import Tuning
 from raydarts.spaces import Genotype, Space
+from raydarts.states import State
 from raydarts.streams import Streams
 
 Judge = Callable[[Mapping[str, Tensor]], float]
@@ -70,9 +70,9 @@ class Selection(Member):
         """Returns the arch weights with all decisions imposed. Called in every pass."""
         return arch_weights
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Returns what has been decided."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores what `state_dict()` returned."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -14,6 +13,7 @@ from raydarts.search.moments import Tuning
 from raydarts.search.selection.argmax import Argmax
 from raydarts.search.selection.base import Judge, Selection
 from raydarts.spaces import CellSpec, Genotype, Space
+from raydarts.states import State
 from raydarts.streams import Streams
 from raydarts.units import Epochs
 
@@ -155,13 +155,13 @@ class Perturbation(Selection):
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
         return self._argmax(space, arch_weights)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "rows": {name: {edge: list(row) for edge, row in rows.items()} for name, rows in self._rows.items()},
             "pruned": {name: list(nodes) for name, nodes in self._pruned.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._rows = {name: {edge: list(row) for edge, row in rows.items()} for name, rows in state["rows"].items()}
         self._pruned = {name: list(nodes) for name, nodes in state["pruned"].items()}
         self._imposed.clear()

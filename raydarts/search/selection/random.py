@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -12,6 +11,7 @@ from torch import Tensor
 from raydarts import registry
 from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import Genotype, Space
+from raydarts.states import State
 from raydarts.streams import Streams
 from raydarts.units import Edges
 
@@ -60,8 +60,8 @@ class Random(Selection):
                 picks[name].append((edge, allowed[int(torch.randint(len(allowed), (), generator=generator))]))
         return space.genotype(picks)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"seed": self._seed}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._seed = state["seed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -36,7 +36,7 @@ class SkipLimit(Argmax):
     )
 
     # A cell of one node has seldom more than one skip connection; with one edge a node it picks another cell.
-    CONTRACT: ClassVar[dict[str, Any]] = {"edges_per_node": 1}
+    CONTRACT: ClassVar[Mapping[str, object]] = {"edges_per_node": 1}
 
     class Settings(Argmax.Settings):
         max_skips: SkipConnections = Field(2, ge=0, description="Most skip connections of the normal cell.")
