@@ -79,7 +79,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_ray(*_arguments: object) -> bool:
         raise ClusterError("this test starts no Ray")
 
-    monkeypatch.setattr(runner, "connect", no_ray)
+    monkeypatch.setattr(runner, "connected", no_ray)
     path = tmp_path / "run"
     shutil.copytree(FINISHED, path)
     return path

@@ -35,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_ray(*_arguments: object) -> bool:
         raise ClusterError("this test starts no Ray")
 
-    monkeypatch.setattr(runner, "connect", no_ray)
+    monkeypatch.setattr(runner, "connected", no_ray)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text(SECRET)
     path = tmp_path / "kept_runs" / "friend"  # not "runs": tests/fuzz/runs.py is a module of that name

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -332,8 +333,8 @@ def spoil(box: Box, seed: int, number: int) -> list[str]:
     return done
 
 
-def no_ray(address: str | None) -> bool:
-    """In place of `connect`: what is left of a spoilt run is not trained here."""
+def no_ray(*_arguments: object) -> AbstractContextManager[bool]:
+    """In place of `connected`: what is left of a spoilt run is not trained here."""
     raise ClusterError("the fuzzer starts no Ray")
 
 
@@ -413,7 +414,7 @@ def main() -> None:
     failed: list[str] = []
     codes: Counter[tuple[str, int]] = Counter()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "connect", no_ray)
+        patch.setattr(runner, "connected", no_ray)
         box = Box(Path(folder))
         box.fill()
         warm(box)
