@@ -130,7 +130,7 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
 
 
 def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: StandIn) -> None:
-    run, _ = make(tmp_path)
+    run, _ = make(tmp_path, init_seconds=60, finish_seconds=60)  # a machine may be busy
     searched, evaluated = run.trials()[0], run.evaluations()[0]
     failed = run.trials()[1]
     result = failed.result() or {}
