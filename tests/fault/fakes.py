@@ -103,6 +103,9 @@ class FakeJob:
         taken = self.settings.get("taken_back")  # as `kills`: its machine is taken back; on no real Ray
         if taken and _at(*taken, self.epoch + 1):
             die(faults.PREEMPTED)
+        away = self.settings.get("storage")  # [marker, how often]: at epoch 3
+        if away and self.epoch + 1 == 3 and _again(*away):
+            raise StorageError("the storage does not answer")
         self._remember()
         marker = self.settings.get("io_error_once")
         if marker and self.epoch + 1 == 3 and not Path(marker).exists():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raydarts.errors import StorageError
 from raydarts.report import html
 from raydarts.report.gather import gather
 from raydarts.report.tables import failures
@@ -113,3 +114,24 @@ def test_a_machine_without_memory_fails_the_trial_with_advice(tmp_path: Path) ->
         "MemoryFullError: the machine's memory was full: lower search.batch_size"
         in results.trials(run)[0].result["error"]
     )
+
+
+def test_machines_that_are_taken_back_count_for_nothing(tmp_path: Path) -> None:
+    code, run = sweep(tmp_path, {"taken_back": [str(tmp_path / "marker"), [1, 2, 4, 4]]}, max_failures=0)
+    assert code == 0
+    assert kinds(run) == [("preempted", 1, 0), ("preempted", 2, 1), ("preempted", 3, 3), ("preempted", 4, 3)]
+    assert len(run.trial(0).rows()) == 4
+
+
+def test_a_storage_that_stays_away_fails_no_trial_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    trouble = {"storage": [str(tmp_path / "marker"), 3]}
+    with pytest.raises(StorageError, match=r"failed 1 trial\(s\) on their nodes more often.*: 0000\."):
+        sweep(tmp_path, trouble, max_failures=2)
+    run = RunDirectory.open(tmp_path / "fake")
+    first, second = run.trials()
+    assert first.result() is None
+    assert (second.result() or {})["status"] == "completed"
+    assert kinds(run) == [("storage", 1, 2), ("storage", 2, 2), ("storage", 3, 2)]
+    loaded = fakes.loaded({"name": "random", "trials": 2}, max_failures=2)
+    assert run_sweep(run, loaded, display=False) == 0
+    assert [row["epoch"] for row in first.rows()] == [1, 2, 3, 4]
