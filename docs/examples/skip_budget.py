@@ -15,8 +15,8 @@ class SkipBudget(Regularizer):
     FORMULA = "L_val + strength * mean over edges of max(0, w_skip - budget)"
 
     class Settings(registry.Settings):
-        strength: float = Field(1.0, ge=0)
-        budget: float = Field(0.1, ge=0, le=1)
+        strength: float = Field(1.0, ge=0, description="Factor on the penalty.")
+        budget: float = Field(0.1, ge=0, le=1, description="Arch weight that costs nothing.")
 
     def attach(self, space, objective):
         self.columns = {name: [row.index(space.SKIP) for row in cell.candidates] for name, cell in space.cells.items()}
