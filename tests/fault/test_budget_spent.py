@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, spent
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("local_sweeps")
 HOUR = 3600.0
 
 
-def sweep(folder: Path, loaded: Any, **more: Any) -> tuple[int, RunDirectory]:
+def sweep(folder: Path, loaded: LoadedSpec, **more: Any) -> tuple[int, RunDirectory]:
     code = start_sweep(loaded, folder, builder=staged.BUILDER, display=False, command=["test"], **more)
     return code, RunDirectory.open(folder / "fake")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.errors import ResourceError, RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
@@ -23,7 +24,7 @@ from tests.here import sweeps_run_here
 ROOT = Path(__file__).parent.parent.parent
 
 
-def sweep(folder: Path, loaded: Any) -> tuple[int, RunDirectory]:
+def sweep(folder: Path, loaded: LoadedSpec) -> tuple[int, RunDirectory]:
     code = start_sweep(loaded, folder, builder=fakes.BUILDER, display=False, command=["test"])
     return code, RunDirectory.open(folder / "fake")
 

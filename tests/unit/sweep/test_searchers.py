@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
 from raydarts.sweep.searchers.base import Outcome
@@ -14,7 +15,7 @@ from raydarts.sweep.stages import SearchStage
 from tests.fault import fakes
 
 
-def started(loaded: Any) -> Any:
+def started(loaded: LoadedSpec) -> Any:
     searcher = loaded.sweep.searcher.build()
     searcher.start(loaded)
     return searcher
