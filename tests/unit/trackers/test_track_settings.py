@@ -49,7 +49,9 @@ def test_true_chooses_the_defaults_and_false_and_null_choose_nothing(tmp_path: P
     found = load(tmp_path, "track: {wandb: true, tensorboard: false}")
     assert found is not None
     assert found.model_dump() == {"wandb": WandbSettings().model_dump(mode="json")}
-    assert load(tmp_path, "track: {wandb: null, tensorboard: {}}") == TrackSettings.model_validate({"tensorboard": True})
+    assert load(tmp_path, "track: {wandb: null, tensorboard: {}}") == TrackSettings.model_validate(
+        {"tensorboard": True}
+    )
 
 
 def test_an_unknown_tracker_and_a_value_that_is_no_settings_are_named_with_their_line(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.storage.files import read_json, write_json
 from raydarts.trackers.aside import Aside
 from raydarts.trackers.base import scalars
-from raydarts.trackers.wandb import WandbSettings, names, state
-from raydarts.trackers.wandb import recording
+from raydarts.trackers.wandb import WandbSettings, names, recording, state
 from raydarts.trackers.wandb.recording import Recording
 from tests.synthetic_run import write_run
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
