@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -14,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
 from raydarts.trackers.wandb import names, state
+from tests.unit.trackers.reading import event_file, history
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 SPEC = """
@@ -73,31 +71,6 @@ def sweep(folder: Path, url: str, *sets: str) -> tuple[RunDirectory, str, float]
     given = [item for each in sets for item in ("--set", each)]
     done = raydarts(folder, url, "sweep", "spec.yaml", "--storage", folder, "--name", "run", *given)
     return RunDirectory.open(folder / "run"), done.stdout + done.stderr, time.monotonic() - begun
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    entries = [json.loads(line) for line in done.stdout.splitlines()]
-    return [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
-
-
-def event_file(trial: Path) -> dict[tuple[str, int], float]:
-    """(tag, step) -> value of the trial's one TensorBoard file, read record by record."""
-    (file,) = trial.glob("tensorboard/events.*")
-    data, found = file.read_bytes(), {}
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])  # then a checksum of 4 bytes, the record, another checksum
-        event = Event.FromString(data[12 : 12 + length])
-        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
-        data = data[16 + length :]
-    return found
 
 
 def test_offline_then_sent_on_a_sweep_page(tmp_path: Path, server: StandIn) -> None:
