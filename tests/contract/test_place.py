@@ -111,7 +111,7 @@ def test_a_run_keeps_its_trials_rows_results_events_and_checkpoints(folder: Plac
         RunDirectory.open(folder / "none")
 
 
-def test_an_attempt_that_was_superseded_writes_no_more(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replaced_attempt_cannot_write(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     old = RunDirectory.create(folder / "run", kind="sweep", spec={}).trial(0)
     old.create({})
     old.claim()
@@ -126,7 +126,7 @@ def test_an_attempt_that_was_superseded_writes_no_more(folder: Place, monkeypatc
     assert [row["epoch"] for row in new.rows()] == [1, 2]
 
 
-def test_a_second_driver_is_told_of_the_first(folder: Place) -> None:
+def test_second_driver_is_refused_with_the_first_one_named(folder: Place) -> None:
     run = RunDirectory.create(folder / "run", kind="sweep", spec={})
     assert not run.in_use()
     with run.locked():
@@ -236,7 +236,7 @@ def test_a_driver_that_cannot_show_that_it_lives_stops(remote: Any, monkeypatch:
         ("hdfs://host/runs", "s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),
     ],
 )
-def test_what_is_no_place_is_refused_without_repeating_a_secret(uri: str, said: str) -> None:
+def test_invalid_places_are_refused_without_repeating_a_secret(uri: str, said: str) -> None:
     with pytest.raises(InputError) as error:
         place_of(uri)
     assert said in str(error.value)

@@ -60,7 +60,7 @@ def test_a_remedy_that_makes_no_sense_there_says_so_when_the_spec_is_read(key: s
 
 
 @pytest.mark.parametrize("key", REGULARIZERS)
-def test_at_neutral_a_remedy_is_as_absent_to_the_last_bit(key: str) -> None:
+def test_neutral_remedy_equals_no_remedy_bit_for_bit(key: str) -> None:
     changes = changes_with(key, **(REMEDIES[key].NEUTRAL or {}))
     assert equal(learned(recurrent("first_order", changes)), without("first_order", companions(changes)))
 
@@ -107,7 +107,7 @@ def test_lambda_alignment_aligns_the_time_steps() -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_killed_search_with_a_remedy_ends_as_if_it_had_not_been(key: str) -> None:
+def test_killed_search_with_a_remedy_resumes_bit_identical(key: str) -> None:
     changes = changes_with(key)
     whole, second = recurrent("first_order", changes), recurrent("first_order", changes)
     whole.run_epoch()

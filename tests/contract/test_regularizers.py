@@ -81,7 +81,7 @@ def test_neutral_is_declared_of_settings_and_not_the_default(key: str) -> None:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("key", REGULARIZERS)
-def test_at_neutral_a_remedy_is_as_absent_to_the_last_bit(key: str, estimator: str) -> None:
+def test_neutral_remedy_equals_no_remedy_bit_for_bit(key: str, estimator: str) -> None:
     changes = spec([chosen(key, **(REMEDIES[key].NEUTRAL or {}))], [key])
     if any("estimator" in message for _, message in refused(estimator, changes)):
         pytest.skip(f"{companion(key)} refuses {estimator}")
@@ -102,7 +102,7 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_killed_search_with_a_remedy_ends_as_if_it_had_not_been(key: str) -> None:
+def test_killed_search_with_a_remedy_resumes_bit_identical(key: str) -> None:
     """The state after the first epoch, through a file's bytes, goes on in a new object."""
     changes = spec([chosen(key)], [key])
     whole, second = search("first_order", changes), search("first_order", changes)
@@ -163,7 +163,7 @@ def test_remedies_that_may_be_combined_train_together(number: int) -> None:
     assert error is None, f"{', '.join(group)}: {error}; guilty: {guilty(group, failure)}"
 
 
-def test_any_two_meet_in_a_search_or_refuse_each_other_for_a_reason() -> None:
+def test_any_two_remedies_run_together_or_refuse_each_other_with_a_reason() -> None:
     met = {Pair(pair) for group in groups() for pair in combinations(group, 2)}
     for one, other in combinations(KEYS, 2):
         if not one_of_each(one, other):

@@ -99,7 +99,7 @@ def resumed(make: Any, path: Path) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_a_search_goes_on_to_the_last_bit(estimator: str, precision: str, tmp_path: Path) -> None:
+def test_search_resumes_bit_identical(estimator: str, precision: str, tmp_path: Path) -> None:
     whole, second = resumed(lambda: search(estimator, precision), tmp_path / "state.pt")
     one, other = whole.state_dict(), second.state_dict()
     for key in ("supernet", "alpha", "weight_optimizer", "alpha_optimizer", "streams", "genotypes", "schedule"):
@@ -110,7 +110,7 @@ def test_a_search_goes_on_to_the_last_bit(estimator: str, precision: str, tmp_pa
 
 
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_a_search_on_text_goes_on_to_the_last_bit(estimator: str, tmp_path: Path) -> None:
+def test_search_on_text_resumes_bit_identical(estimator: str, tmp_path: Path) -> None:
     """Dropout masks and BPTT lengths go on where they were; hidden states begin anew with each epoch."""
     chosen = estimator if estimator == "first_order" else {"name": estimator, "grad_clip": 0.1}
     whole, second = resumed(lambda: recurrent(chosen, {}, epochs=3), tmp_path / "state.pt")
@@ -127,7 +127,7 @@ def test_a_search_on_text_goes_on_to_the_last_bit(estimator: str, tmp_path: Path
     assert len(set(lengths[0])) > 1
 
 
-def test_an_evaluation_goes_on_to_the_last_bit(tmp_path: Path) -> None:
+def test_evaluation_resumes_bit_identical(tmp_path: Path) -> None:
     whole, second = resumed(evaluation, tmp_path / "state.pt")
     assert differences(whole.state_dict(), second.state_dict()) == []
     assert differences(whole.result(), second.result()) == []

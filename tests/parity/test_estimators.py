@@ -61,7 +61,7 @@ def quadratic() -> tuple[Bilevel, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_exact_hvp_is_the_closed_form_on_a_quadratic(quadratic: Any, momentum: float) -> None:
+def test_exact_hvp_matches_the_closed_form_on_a_quadratic(quadratic: Any, momentum: float) -> None:
     problem, m = quadratic
     xi, wd = 0.07, 0.3
     optimizer = sgd(problem.w, momentum=momentum, weight_decay=wd)
@@ -120,7 +120,7 @@ def test_xi_lr_is_the_optimizers_current_lr(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["first_order", "finite_difference", "exact_hvp"])
-def test_weights_are_left_as_they_were_to_the_last_bit(name: str) -> None:
+def test_weights_are_unchanged_bit_for_bit(name: str) -> None:
     problem = smooth()
     before = problem.w.detach().clone()
     estimate(name, problem, sgd(problem.w))

@@ -46,7 +46,7 @@ def curves(estimator: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_the_curves_are_the_golden_ones(estimator: str) -> None:
+def test_curves_equal_the_golden_ones(estimator: str) -> None:
     golden: dict[str, Any] = json.loads(FILE.read_text())
     assert estimator in golden, f"no golden curves of {estimator}: run python tests/parity/test_golden.py and commit"
     found = curves(estimator)
@@ -54,7 +54,7 @@ def test_the_curves_are_the_golden_ones(estimator: str) -> None:
         assert found[name] == pytest.approx(values, rel=TOLERANCE, abs=TOLERANCE * 1e-2), name
 
 
-def test_the_estimators_have_unlike_curves() -> None:
+def test_estimators_have_different_curves() -> None:
     golden: dict[str, Any] = json.loads(FILE.read_text())
     last = {estimator: found["alpha_loss"][-1] for estimator, found in golden.items()}
     assert len({round(value, 4) for value in last.values()}) == len(last)

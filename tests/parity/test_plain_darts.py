@@ -97,14 +97,14 @@ def _largest(both: list[tuple[Tensor, Tensor]]) -> float:
 
 @pytest.mark.parametrize(("size", "colours"), [(8, 3), (12, 1)])
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_three_steps_are_those_of_the_plain_darts(estimator: str, size: int, colours: int) -> None:
+def test_three_steps_match_plain_darts(estimator: str, size: int, colours: int) -> None:
     w, alpha = after(estimator, size, colours)
     assert w < TOLERANCE
     assert alpha < TOLERANCE
 
 
 @pytest.mark.parametrize("wrong", [{"divide": False}, {"buffer_in_virtual_step": False}, {"decay": 0.0}, {"clip": 0.5}])
-def test_known_mistakes_would_be_seen(wrong: dict[str, Any]) -> None:
+def test_known_mistakes_are_detected(wrong: dict[str, Any]) -> None:
     """pt.darts' factor, a virtual step without momentum, no decay, another clip: each is far off."""
     w, alpha = after("finite_difference", 8, 3, **wrong)
     assert max(w, alpha) > 1e3 * TOLERANCE

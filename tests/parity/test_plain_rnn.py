@@ -132,12 +132,12 @@ def _largest(one: Tensor, other: Tensor) -> float:
 
 
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_steps_are_those_of_the_plain_darts(estimator: str) -> None:
+def test_steps_match_plain_darts(estimator: str) -> None:
     assert max(after(estimator)) < TOLERANCE
 
 
 @pytest.mark.parametrize("wrong", [{"scale_implicit": False}, {"scale_lr": False}, {"virtual_clip": 0.1}, {"decay": 0}])
-def test_known_mistakes_would_be_seen(wrong: dict[str, Any]) -> None:
+def test_known_mistakes_are_detected(wrong: dict[str, Any]) -> None:
     """An implicit term without the clip's factor, a learning rate that ignores the length, another clip, no decay."""
     assert max(after("finite_difference", **wrong)) > 1e3 * TOLERANCE
 

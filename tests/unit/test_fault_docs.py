@@ -14,7 +14,7 @@ NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TABLE)
 
 
 @pytest.mark.parametrize(("file", "test"), [pair for pair in NAMED if pair[1]])
-def test_a_named_test_exists(file: str, test: str) -> None:
+def test_every_named_test_exists(file: str, test: str) -> None:
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 

@@ -86,7 +86,7 @@ def named_in(text: str) -> list[str]:
     return [name for name in found if not (ROOT / name.replace(".", "/")).with_suffix(".py").exists()]
 
 
-def test_this_test_tells_a_setting_from_none() -> None:
+def test_detects_settings_that_do_not_exist() -> None:
     assert exists("search.estimator.xi")
     assert exists("rungs.0.training.network.channels")
     assert exists("data.dataset.workers")

@@ -47,12 +47,12 @@ def ran(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", ["a:B", "a.b.c:D", "_a:_B", "größe:Räume"])
-def test_these_are_names_of_outside_code(name: str) -> None:
+def test_valid_names_of_outside_code(name: str) -> None:
     assert is_outside(name)
 
 
 @pytest.mark.parametrize("name", ["a", "a:", ":B", "a:b.c", "../a:B", ".a:B", "a b:C", "s3://a:B", "a:B:C", "1a:B", ""])
-def test_these_are_not(name: str) -> None:
+def test_invalid_names_of_outside_code(name: str) -> None:
     assert not is_outside(name)
     with pytest.raises(OutsideError, match="module:Name"):
         load(name)
@@ -76,7 +76,7 @@ def test_a_module_is_located_without_running_it_or_its_packages(folder: Path) ->
     assert ran(folder) == []
 
 
-def test_located_is_what_is_loaded(folder: Path) -> None:
+def test_loads_the_located_file(folder: Path) -> None:
     name = unique("mine")
     write(folder / name / "inner.py")
     cls = load(f"{name}.inner:X")

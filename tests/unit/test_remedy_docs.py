@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
 
 
-def test_the_page_is_what_the_registry_gives() -> None:
+def test_page_is_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "docs/make_remedies.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )

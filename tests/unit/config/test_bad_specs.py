@@ -227,7 +227,7 @@ def test_a_bad_spec_is_refused_at_its_line(kind: str, tmp_path: Path) -> None:
     ],
     ids=["missing", "folder", "empty", "comment", "binary"],
 )
-def test_what_is_no_spec_at_all(make, words: str, tmp_path: Path) -> None:
+def test_files_that_are_no_spec_are_refused(make, words: str, tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     make(path)
     (problem,) = problems_of(path)
@@ -295,7 +295,7 @@ def test_the_error_prints_a_place_for_each_problem_and_survives_pickling(tmp_pat
     assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
 
 
-def test_a_problem_shared_by_many_configurations_is_told_once(tmp_path: Path) -> None:
+def test_problem_of_many_configurations_is_reported_once(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text("search:\n  seed: {grid: [0, 1, 2]}\n  lr: -1\n")
     assert len(problems_of(path)) == 1

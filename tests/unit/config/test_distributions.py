@@ -152,7 +152,7 @@ def test_a_conditional_grid_is_a_sum_not_a_product(load) -> None:
         ("estimator: {choice: [finite_difference, exact_hvp, first_order]}", 3),
     ],
 )
-def test_configurations_that_act_alike_are_run_once(load, options: str, kept: int) -> None:
+def test_equivalent_configurations_are_run_once(load, options: str, kept: int) -> None:
     assert len(unique_grid(load(f"search:\n  {options}\n"))) == kept
 
 
@@ -169,7 +169,7 @@ def test_configurations_that_act_alike_are_run_once(load, options: str, kept: in
         ("seed: 0", "lr: 0.025", True),
     ],
 )
-def test_the_effective_key(load, one: str, other: str, alike: bool) -> None:
+def test_effective_key_is_equal_for_configurations_that_act_alike(load, one: str, other: str, alike: bool) -> None:
     keys = []
     for text in (one, other):
         loaded = load(f"search:\n  {text}\n")

@@ -28,7 +28,7 @@ def load(folder: Path, text: str) -> LoadedSpec:
     return load_spec(folder / "s.yaml")
 
 
-def test_rungs_take_them_over_and_may_say_otherwise(tmp_path: Path) -> None:
+def test_rungs_inherit_fault_settings_and_may_override_them(tmp_path: Path) -> None:
     stages = load(tmp_path, SPEC).stages
     assert stages.evaluate is not None
     first, second = stages.rungs

@@ -253,7 +253,7 @@ ACTING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", IDLE)
-def test_a_setting_that_does_nothing_is_said(case: str, tmp_path: Path) -> None:
+def test_setting_without_effect_is_reported(case: str, tmp_path: Path) -> None:
     more, what, instead = IDLE[case]
     done = run_here("validate", written(tmp_path, **more))
     assert done.code == 0, done.err
@@ -269,7 +269,7 @@ def test_a_setting_that_acts_is_not_called_idle(case: str, tmp_path: Path) -> No
     assert "does nothing" not in done.out
 
 
-def test_each_idle_setting_is_said_once_and_no_other_is(tmp_path: Path) -> None:
+def test_each_idle_setting_is_reported_once_and_no_other(tmp_path: Path) -> None:
     for case, (more, what, _) in IDLE.items():
         if case == "a limit above what is there":  # told with the data
             continue
@@ -280,14 +280,14 @@ def test_each_idle_setting_is_said_once_and_no_other_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["validate"], ["sweep", "--dry-run"]])
-def test_commands_say_it_before_anything_is_started(command: list[str], tmp_path: Path) -> None:
+def test_commands_print_idle_settings_before_they_start(command: list[str], tmp_path: Path) -> None:
     spec = written(tmp_path, sweep__checkpoint_every=99, budget={"gpu_hours": 3})
     done = run_here(*command, spec)
     assert done.code == 0, done.err
     assert told(done.out).count("does nothing: ") == 2
 
 
-def test_the_start_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_start_prints_idle_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raydarts.sweep.runner.start_sweep", lambda *_, **__: 130)
     done = run_here("sweep", written(tmp_path, sweep__checkpoint_every=99), "--storage", tmp_path)
     assert done.code == 130, done.err

@@ -184,7 +184,7 @@ def test_the_files_are_all_in_the_wheel_and_all_have_their_numbers_here() -> Non
     assert {f"{path.parent.name}/{path.stem}" for path in files} == set(PUBLISHED) == set(PRESETS)
 
 
-def test_the_defaults_are_the_papers() -> None:
+def test_defaults_equal_the_papers_values() -> None:
     augment = {"augment": None}
     defaults = SearchSettings().model_dump(mode="json")
     assert agrees(defaults, {key: value for key, value in PAPER_SEARCH.items() if key not in augment})
@@ -324,7 +324,7 @@ BAD: dict[str, tuple[str, int, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", list(BAD))
-def test_a_bad_one_is_told_at_its_line(name: str, tmp_path: Path) -> None:
+def test_invalid_preset_is_reported_with_its_line(name: str, tmp_path: Path) -> None:
     text, line, path, parts = BAD[name]
     (problem,) = problems(tmp_path, text)
     assert (Path(problem.file).name, problem.line, problem.path) == ("spec.yaml", line, path)

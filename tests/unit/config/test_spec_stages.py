@@ -41,7 +41,7 @@ def refusals(folder: Path, text: str) -> list[str]:
     return [str(problem).removeprefix(f"{folder}/") for problem in refused.value.problems]
 
 
-def test_a_rung_takes_over_what_it_does_not_set(tmp_path: Path) -> None:
+def test_rung_inherits_what_it_does_not_set(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     first, second = loaded.stages.rungs
     evaluate = loaded.stages.evaluate
@@ -63,7 +63,7 @@ def test_a_training_is_taken_over_whether_it_is_named_or_not(tmp_path: Path, nam
     assert loaded.stages.rungs[0].training.batch_size == 32
 
 
-def test_a_transfer_takes_over_no_training(tmp_path: Path) -> None:
+def test_transfer_inherits_no_training(tmp_path: Path) -> None:
     (transfer,) = load(tmp_path).stages.transfer
     assert (transfer.training.epochs, transfer.training.batch_size, transfer.training.network.layers) == (250, 128, 14)
     assert transfer.training.augment.crop_padding == 0  # evaluate's preset has 4
@@ -124,7 +124,7 @@ def test_the_plan_has_every_stage(tmp_path: Path) -> None:
         ("batch_size: 32", "batch_size: 0", 11, "evaluate.training.batch_size: must be at least 2, got 0"),
     ],
 )
-def test_what_is_wrong_with_a_stage_is_told_with_its_line(
+def test_problems_of_a_stage_are_reported_with_their_line(
     tmp_path: Path, old: str, new: str, line: int, words: str
 ) -> None:
     assert old in SPEC

@@ -57,7 +57,7 @@ def original(splits: Splits, batch: Batch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("part", ["weight", "alpha", "search", "validation"])
-def test_sequential_is_the_part_in_order(part: str) -> None:
+def test_sequential_yields_the_part_in_order(part: str) -> None:
     splits = splits_of()
     found = list(batches_of(splits, part, flip=True, crop_padding=2, cutout_length=3).sequential(3))
     assert torch.cat([batch.targets for batch in found]).tolist() == getattr(splits, part).tolist()
@@ -179,7 +179,7 @@ def test_cutout_probability_can_be_ramped() -> None:
     assert share() == 0
 
 
-def test_crop_flip_and_cutout_are_a_plain_loop_over_images() -> None:
+def test_crop_flip_and_cutout_match_a_loop_over_images() -> None:
     """The same draws, in the same order, applied to one image after the other."""
     splits = splits_of()
     mean, std = (np.array(values) for values in (splits.arrays.mean, splits.arrays.std))

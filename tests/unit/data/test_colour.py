@@ -35,7 +35,7 @@ def generator(seed: int = 0) -> torch.Generator:
     [(name, factor) for name in ("brightness", "contrast", "saturation") for factor in (0.0, 0.6, 1.0, 1.4)]
     + [("hue", turn) for turn in (-0.5, -0.2, 0.0, 0.13, 0.5)],
 )
-def test_a_change_is_torchvisions(name: str, factor: float) -> None:
+def test_changes_match_torchvision(name: str, factor: float) -> None:
     source = images()
     found = getattr(colour, name)(source, torch.full((8, 1, 1, 1), factor, dtype=torch.float64))
     expected = getattr(functional, f"adjust_{name}")(source.permute(0, 3, 1, 2) / 255, factor)
@@ -116,6 +116,6 @@ def test_each_strength_acts_on_batches(name: str) -> None:
         (4, {"brightness": 0.1}, "4 channels"),
     ],
 )
-def test_what_these_images_do_not_have_is_refused(channels: int, jitter: dict[str, float], words: str) -> None:
+def test_changes_that_images_cannot_have_are_refused(channels: int, jitter: dict[str, float], words: str) -> None:
     with pytest.raises(DataError, match=words):
         inputs(channels, **jitter)

@@ -17,7 +17,7 @@ from raydarts.errors import DataError
 from raydarts.registry import members
 
 
-def test_the_family_finds_them() -> None:
+def test_family_has_every_data_set() -> None:
     shipped = {"digits", "cifar10", "cifar100", "svhn", "npz", "image_folder", "imagenet"}
     assert set(members("dataset")) >= shipped
 
@@ -60,7 +60,7 @@ def npz(path: Path, arrays: dict[str, Any]) -> Npz:
     return Npz(Npz.Settings(file=str(path)))
 
 
-def test_npz_is_read_as_it_is(tmp_path: Path) -> None:
+def test_npz_arrays_are_read_unchanged(tmp_path: Path) -> None:
     arrays = good()
     found = npz(tmp_path / "mine.npz", arrays).load()
     assert (found.name, found.num_classes, found.image_shape) == ("mine", 3, (3, 5, 4))
@@ -116,7 +116,7 @@ def test_npz_of_one_class_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind", ["absent", "folder", "empty", "text", "npy", "pickle", "truncated", "damaged", "stored"]
 )
-def test_what_is_no_npz_is_a_data_error_that_names_it(tmp_path: Path, kind: str) -> None:
+def test_invalid_npz_is_a_data_error_with_the_file_name(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "data.npz"
     npz(path, good())
     if kind == "stored":  # uncompressed, so that damage shows in the check sum alone

@@ -67,7 +67,7 @@ def test_links_that_give_an_image_two_labels_or_none_are_refused(
         assert any("lead nowhere" in note for note in listing(root).notes)
 
 
-def test_one_file_linked_into_two_classes_is_refused_and_twice_into_one_is_told(root: Path, tmp_path: Path) -> None:
+def test_file_linked_into_two_classes_is_refused_and_twice_into_one_is_reported(root: Path, tmp_path: Path) -> None:
     Image.fromarray(pixels(8, 8, 3)).save(tmp_path / "x.png")
     for name in ("a/x1", "a/x2"):
         (root / f"train/{name}.png").symlink_to(tmp_path / "x.png")
@@ -78,7 +78,7 @@ def test_one_file_linked_into_two_classes_is_refused_and_twice_into_one_is_told(
     assert "is the same file as" in refusal(root)
 
 
-def test_a_class_that_is_a_link_elsewhere_is_followed_and_told(root: Path, tmp_path: Path) -> None:
+def test_class_folder_that_is_a_link_is_followed_and_reported(root: Path, tmp_path: Path) -> None:
     (root / "train/b").rename(tmp_path / "store")
     (root / "train/b").symlink_to(tmp_path / "store")
     found = listing(root)
@@ -86,7 +86,7 @@ def test_a_class_that_is_a_link_elsewhere_is_followed_and_told(root: Path, tmp_p
     assert any("linked folders, followed: 1 (b)" in note for note in found.notes)
 
 
-def test_test_images_that_are_training_images_are_told(root: Path) -> None:
+def test_test_images_that_are_training_images_are_reported(root: Path) -> None:
     for path in (root / "test/a").iterdir():
         path.unlink()
     (root / "test/a").rmdir()
@@ -94,7 +94,7 @@ def test_test_images_that_are_training_images_are_told(root: Path) -> None:
     assert any("3 of its 7 files are files of" in note for note in listing(root).notes)
 
 
-def test_whatever_is_passed_over_is_told(root: Path) -> None:
+def test_skipped_files_are_reported(root: Path) -> None:
     for name in ("a/notes.txt", "a/Thumbs.db", "a/README", "b/.DS_Store", "b/._00.png", "loose.png"):
         (root / "train" / name).write_bytes(b"nothing")
     os.mkfifo(root / "train/a/pipe.png")

@@ -78,7 +78,7 @@ def test_the_factory_goes_by_where_the_images_lie(root: Path) -> None:
 
 @pytest.mark.parametrize("augment", [None, AUGMENT])
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_a_streamed_pass_is_the_one_from_memory(root: Path, augment: dict[str, Any] | None, drop_last: bool) -> None:
+def test_streamed_pass_equals_the_pass_from_memory(root: Path, augment: dict[str, Any] | None, drop_last: bool) -> None:
     streamed, memory = (part_of(splits_of(root, stream), augment=augment) for stream in (True, False))
     found = passed(streamed, epochs=2, drop_last=drop_last)
     assert len(found) == 2 * (6 if drop_last else 7)  # 48 images
@@ -86,7 +86,7 @@ def test_a_streamed_pass_is_the_one_from_memory(root: Path, augment: dict[str, A
 
 
 @pytest.mark.parametrize("part", ["weight", "alpha", "search", "validation", "test"])
-def test_a_pass_in_order_is_the_one_from_memory(root: Path, part: str) -> None:
+def test_streamed_pass_in_order_equals_the_one_from_memory(root: Path, part: str) -> None:
     found, expected = (list(part_of(splits_of(root, stream), part).sequential(5)) for stream in (True, False))
     assert found
     assert equal(found, expected)
@@ -177,7 +177,7 @@ def test_where_generators_are_left_does_not_hang_on_what_was_read_ahead(root: Pa
     assert all(torch.equal(one, other) for one, other in zip(left(0), left(2), strict=True))
 
 
-def test_a_pass_goes_on_from_saved_generators(root: Path) -> None:
+def test_pass_resumes_from_saved_generators(root: Path) -> None:
     splits = splits_of(root)
     order, augment = generator(0), generator(1)
     part = part_of(splits, augment=AUGMENT | WINDOWS)

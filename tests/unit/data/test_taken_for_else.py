@@ -125,7 +125,7 @@ def test_labels_that_cannot_be_meant_are_refused(tmp_path: Path, labels: dict[st
     assert words in refusal(tmp_path, **labels)
 
 
-def test_other_arrays_of_the_file_are_told(tmp_path: Path) -> None:
+def test_other_arrays_of_the_file_are_reported(tmp_path: Path) -> None:
     assert loaded(tmp_path, val_images=np.zeros(3)).notes == (f"{tmp_path / 'mine.npz'}: not read: val_images",)
 
 

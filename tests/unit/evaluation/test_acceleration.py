@@ -164,7 +164,7 @@ def test_compiled_and_resumed_it_ends_bit_identical(graphs: list[Any]) -> None:
         assert not list(differences(whole.state_dict()["streams"], resumed.state_dict()["streams"]))
 
 
-def test_what_torch_cannot_trace_is_compiled_in_pieces_and_that_is_said(
+def test_untraceable_network_is_compiled_in_pieces_with_a_warning(
     graphs: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Untraceable(nn.Module):
@@ -181,7 +181,7 @@ def test_what_torch_cannot_trace_is_compiled_in_pieces_and_that_is_said(
     assert job.metrics["train_loss"] == plain.metrics["train_loss"]
 
 
-def test_what_cannot_be_is_refused_when_the_spec_is_read(tmp_path: Any) -> None:
+def test_invalid_combinations_are_refused_when_the_spec_is_read(tmp_path: Any) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(
         "search: {epochs: 1}\n"

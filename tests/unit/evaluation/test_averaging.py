@@ -56,7 +56,7 @@ def test_each_step_has_its_own_rate_and_the_average_is_of_the_iterates_from_the_
     assert torch.equal(line.slope, before)
 
 
-def test_without_averages_the_parameters_are_themselves() -> None:
+def test_without_averages_parameters_are_unchanged() -> None:
     line = Line(torch.float32)
     optimizer = torch.optim.SGD(line.parameters(), 0.1)
     step(line, optimizer, 0.2)
@@ -66,7 +66,7 @@ def test_without_averages_the_parameters_are_themselves() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_saved_state_goes_on_to_the_same_bits(dtype: torch.dtype) -> None:
+def test_saved_state_resumes_bit_identical(dtype: torch.dtype) -> None:
     line, other = Line(dtype), Line(dtype)
     optimizer = averaged_sgd(line, 0.1, 0.0)
     for number in range(3):

@@ -133,7 +133,7 @@ def test_test_text_decides_nothing_and_is_read_at_the_end_alone() -> None:
     assert results[0]["test_perplexity"] != results[1]["test_perplexity"]
 
 
-def test_result_leaves_the_training_where_it_was() -> None:
+def test_result_does_not_change_the_training() -> None:
     job = evaluation(epochs=4)
     run(job, 3)
     before = saved(job)
@@ -141,7 +141,7 @@ def test_result_leaves_the_training_where_it_was() -> None:
     assert list(differences(before, job.state_dict())) == []
 
 
-def test_seeds_differ_and_equal_seeds_do_not() -> None:
+def test_different_seeds_differ_and_equal_seeds_agree() -> None:
     one, same, other = (run(evaluation(seed=seed), 1)[0]["validation_loss"] for seed in (3, 3, 4))
     assert one == same != other
 

@@ -60,7 +60,7 @@ def test_a_cell_that_is_not_there_fails_the_trial(tmp_path: Path) -> None:
         ("t.csv.gz", gzip.compress(HEADER.encode() * 999, mtime=0)[:30], "cannot be read"),
     ],
 )
-def test_what_is_no_table_is_refused_at_once(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_tables_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         check_table(table(tmp_path / name, content))
 

@@ -16,7 +16,7 @@ def test_the_mean_is_over_images() -> None:
     assert (meter.loss, meter.accuracy, meter.count) == (2.0, 0.5, 6)
 
 
-def test_an_empty_meter_has_no_figures() -> None:
+def test_empty_meter_has_no_metrics() -> None:
     assert (Meter().loss, Meter().accuracy) == (None, None)
 
 

@@ -97,7 +97,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-def test_two_processes_are_one(found: list[dict[str, Any]], precision: str) -> None:
+def test_two_processes_train_like_one(found: list[dict[str, Any]], precision: str) -> None:
     alone, both = outcome(made(precision=precision)), found[0][precision]
     assert both["rows"] == [pytest.approx(row, rel=TOLERANCE[precision]) for row in alone["rows"]]
     assert both["result"] == pytest.approx(alone["result"], rel=TOLERANCE[precision])
@@ -117,7 +117,7 @@ def test_the_processes_agree_to_the_bit_and_so_does_a_resumed_training(found: li
     assert all(torch.equal(value, whole["network"][key]) for key, value in resumed["network"].items())
 
 
-def test_without_synchronised_batch_norm_the_training_is_another(found: list[dict[str, Any]]) -> None:
+def test_unsynchronised_batch_norm_changes_the_training(found: list[dict[str, Any]]) -> None:
     apart, synchronised = ([row["train_loss"] for row in found[0][name]["rows"]] for name in ("apart", "float64"))
     assert apart != pytest.approx(synchronised, rel=1e-4)
     assert found[0]["apart"]["rows"] == found[1]["apart"]["rows"]  # measured by all on the first one's statistics
@@ -128,12 +128,12 @@ def test_a_batch_that_cannot_be_shared_and_an_operation_that_draws_are_refused(f
     assert "noise" in found[1]["noise"]["refused"]
 
 
-def test_a_checkpoint_of_two_is_taken_up_by_one(found: list[dict[str, Any]]) -> None:
+def test_one_process_continues_a_checkpoint_of_two(found: list[dict[str, Any]]) -> None:
     job = made()
     job.load_state_dict(found[0]["checkpoint"])
     assert outcome(job)["rows"] == [pytest.approx(row, rel=1e-10) for row in found[0]["float64"]["rows"][1:]]
 
 
-def test_alone_nothing_is_exchanged() -> None:
+def test_single_process_exchanges_nothing() -> None:
     assert Team().share == Share(0, 1)
     assert not dist.is_initialized()

@@ -73,7 +73,7 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
-def test_two_and_two_epochs_are_four_to_the_last_bit() -> None:
+def test_resume_after_two_epochs_is_bit_identical() -> None:
     straight, first = evaluation(), evaluation()
     expected = [exact(straight.run_epoch()) for _ in range(4)]
     found = [exact(first.run_epoch()) for _ in range(2)]
@@ -92,7 +92,7 @@ def test_two_and_two_epochs_are_four_to_the_last_bit() -> None:
     assert second.finished
 
 
-def test_the_seed_decides_and_the_global_generator_does_not() -> None:
+def test_only_the_seed_decides_the_result() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = evaluation(seed=5)
@@ -104,7 +104,7 @@ def test_the_seed_decides_and_the_global_generator_does_not() -> None:
     assert metrics[0]["train_loss"] != metrics[2]["train_loss"]
 
 
-def test_it_learns_and_its_metrics_are_plain() -> None:
+def test_learns_and_reports_plain_metrics() -> None:
     job: Job = evaluation(
         data=splits(limit=None), epochs=3, drop_path=0.0, augment={}, lr=0.1, network={"auxiliary_weight": 0.0}
     )
@@ -186,7 +186,7 @@ def test_it_learns_from_both_halves_of_the_search_part_and_not_from_what_is_held
 @pytest.mark.parametrize(
     "change", [{"label_smoothing": 0.2}, {"network": {"auxiliary_weight": 0.8}}, {"grad_clip": 0.01}, {"momentum": 0.0}]
 )
-def test_each_setting_counts(change: dict[str, Any]) -> None:
+def test_each_setting_changes_the_training(change: dict[str, Any]) -> None:
     plain, changed = (evaluation(**values).run_epoch() for values in ({}, change))
     assert plain["train_loss"] != changed["train_loss"]
 

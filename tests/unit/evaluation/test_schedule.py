@@ -42,7 +42,7 @@ def test_cosine_falls_from_lr_to_lr_min() -> None:
     assert found == pytest.approx([0.1, 0.02 + 0.04 * (1 + half), 0.06, 0.02 + 0.04 * (1 - half)])
 
 
-def test_cosine_is_torchs_own() -> None:
+def test_cosine_matches_torch() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.025)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
     expected = []
@@ -95,7 +95,7 @@ def test_training_uses_it_and_a_resumed_one_goes_on_to_the_last_bit(name: str) -
     assert [*found, row(second), row(second)] == expected
 
 
-def test_each_schedule_trains_otherwise() -> None:
+def test_each_schedule_changes_the_training() -> None:
     losses = set()
     for values in SCHEDULES.values():
         evaluation = job(**values)
@@ -127,7 +127,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", list(BAD))
-def test_what_would_not_act_is_refused_when_the_spec_is_read(name: str, tmp_path: Path) -> None:
+def test_settings_without_effect_are_refused_when_the_spec_is_read(name: str, tmp_path: Path) -> None:
     text, path, parts = BAD[name]
     spec = tmp_path / "spec.yaml"
     spec.write_text(f"evaluate:\n  training:\n    {text}\n")

@@ -22,7 +22,7 @@ def with_edge(number: int, edge: Any) -> list[Any]:
     return [*CELL[:number], edge, *CELL[number + 1 :]]
 
 
-def test_json_goes_round(tmp_path: Path) -> None:
+def test_json_round_trip(tmp_path: Path) -> None:
     genotype = Genotype.from_json(plain())
     assert genotype.to_json() == plain()
     file = tmp_path / "genotype.json"
@@ -66,7 +66,7 @@ def test_nodes_with_unlike_numbers_of_edges_are_nested() -> None:
         pytest.param(plain(reduce_concat=[2, 4]), "reduce: 4 edges cannot be shared evenly", id="concat-beyond"),
     ],
 )
-def test_what_is_no_genotype_is_refused_with_the_reason(value: Any, message: str) -> None:
+def test_invalid_genotypes_are_refused_with_the_reason(value: Any, message: str) -> None:
     with pytest.raises(GenotypeError, match=f"here: .*{message}"):
         Genotype.from_json(value, "here")
 
@@ -89,7 +89,7 @@ def test_a_file_that_is_no_genotype_is_named(content: bytes | None, message: str
         Genotype.from_file(file)
 
 
-def test_the_id_knows_edges_and_not_their_order_within_a_node() -> None:
+def test_id_ignores_the_order_of_edges_within_a_node() -> None:
     one = Genotype.from_json(plain())
     swapped = [CELL[1], CELL[0], CELL[3], CELL[2]]
     assert Genotype.from_json(plain(normal=swapped, normal_concat=[3, 2])).id == one.id

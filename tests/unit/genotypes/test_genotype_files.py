@@ -40,7 +40,7 @@ def read(text: str, tmp_path: Path, name: str | None = None) -> Genotype:
         pytest.param(f'{{"genotype": "{ONE}"}}\n{{"epoch": 2}}\n', id="line of JSON"),
     ],
 )
-def test_one_genotype_is_read_whatever_stands_around_it(text: str, tmp_path: Path) -> None:
+def test_single_genotype_is_read_from_any_surrounding_text(text: str, tmp_path: Path) -> None:
     assert read(text, tmp_path).id == ID
 
 

@@ -28,7 +28,7 @@ def typed(*words: str) -> str:
     return found.output
 
 
-def test_html_is_written_where_it_is_said(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_html_is_written_to_the_given_path(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "render", lambda run: f"<p>{run.name}")
     assert typed("report", path, "--html").strip() == f"{path}/report.html"
     typed("report", path, "--html", "--out", str(tmp_path / "page.html"))
@@ -51,6 +51,6 @@ def test_export_compare_and_status(path: str, tmp_path: Path) -> None:
         (["export", "RUN", "--to", "all.xls"], r"\.csv or \.parquet"),
     ],
 )
-def test_what_does_not_go_together_is_refused(path: str, words: list[Any], told: str) -> None:
+def test_invalid_arguments_are_refused(path: str, words: list[Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         typed(*[path if word == "RUN" else word for word in words])

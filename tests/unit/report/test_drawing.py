@@ -95,7 +95,7 @@ def test_no_label_touches_a_node_or_another_label(genotype: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
-def test_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
+def test_writes_png_svg_and_pdf(tmp_path: Path, suffix: str, magic: bytes) -> None:
     path = tmp_path / f"cell{suffix}"
     draw_genotype(TINY, path, "a_$_title")
     assert path.read_bytes().startswith(magic)

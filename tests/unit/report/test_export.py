@@ -46,7 +46,7 @@ def test_csv_and_parquet_hold_every_search_and_retraining(path: Path, tmp_path: 
     assert "diverged" in typed[9]["error"]
 
 
-def test_epochs_are_rows_of_their_own(path: Path, tmp_path: Path) -> None:
+def test_epochs_option_writes_one_row_for_each_epoch(path: Path, tmp_path: Path) -> None:
     assert export_run(path, tmp_path / "epochs.csv", epochs=True) == 10 * 6 + 6 * 3
     text = (tmp_path / "epochs.csv").read_text()
     assert "arch_weights" not in text
@@ -89,7 +89,7 @@ def test_a_comparison_pairs_equal_searches_and_names_what_was_changed(path: Path
     assert "the best of 2" in text
 
 
-def test_runs_on_other_data_are_warned_of(path: Path, tmp_path: Path) -> None:
+def test_comparison_warns_of_different_data(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "two"
     shutil.copytree(path, other)
     description: dict[str, Any] = read_json(other / "run.json")

@@ -46,7 +46,7 @@ def test_planted_effects_get_the_right_sentences(found: list[Finding]) -> None:
     assert reward.sentence.endswith("the score rewards collapse.")
 
 
-def test_the_null_setting_gets_none(found: list[Finding]) -> None:
+def test_setting_without_effect_gets_no_claim(found: list[Finding]) -> None:
     null = [each for each in found if each.subject == "search.nothing"]
     assert len(null) >= 2
     assert not any(each.claims for each in null)
@@ -74,7 +74,7 @@ def test_sentences_are_recomputable_from_the_runs_numbers(planted: Run, found: l
     assert order.family == len(found)
 
 
-def test_supernet_scores_that_lie_are_called_out(found: list[Finding]) -> None:
+def test_misleading_supernet_scores_are_reported(found: list[Finding]) -> None:
     rank = next(each for each in found if each.kind == "rank")
     assert "do not choose by it" in rank.sentence
     assert rank.sentence in undecided(found) or rank.claims

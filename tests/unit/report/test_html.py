@@ -97,7 +97,7 @@ def test_every_mean_of_the_ranking_says_spread_n_and_interval_and_best_of_n_its_
     assert accuracies == sorted(accuracies, reverse=True)
 
 
-def test_what_a_run_did_not_record_is_said_in_its_place(run: Run) -> None:
+def test_missing_figures_say_why(run: Run) -> None:
     bare = [
         replace(search, times=(), genotype=None, rows=[{"epoch": 1, "validation_accuracy": 0.5}])
         for search in run.searches
@@ -128,7 +128,7 @@ def test_a_run_with_nothing_in_it_has_a_page(tmp_path: Path) -> None:
     assert "The command is not recorded" in text
 
 
-def test_one_seed_and_an_adaptive_searcher_are_cautioned_of(run: Run) -> None:
+def test_cautions_for_one_seed_and_adaptive_searchers(run: Run) -> None:
     adaptive = spec("") | {"sweep": {"searcher": {"name": "optuna"}, "metric": "validation_accuracy", "mode": "max"}}
     searches = [replace(search, seed=3) for search in run.searches]
     changed = replace(run, searches=searches, description={**run.description, "spec": adaptive})

@@ -45,7 +45,7 @@ def searched(run: RunDirectory, index: int, *epochs: tuple[float, float], status
     ran(run.trial(index), {"index": index, "config": {}, "choices": {}}, *epochs, status=status)
 
 
-def test_it_counts_what_ended_what_runs_and_what_waits(run: RunDirectory) -> None:
+def test_counts_ended_running_and_waiting_trials(run: RunDirectory) -> None:
     with run.locked():
         searched(run, 0, (0, 50))
         assert left(run, BEGAN + 70) == {"stage": "search", "seconds": None}, "no trial has ended"

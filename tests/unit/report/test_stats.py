@@ -11,7 +11,7 @@ from scipy import stats as reference
 from raydarts.report import stats
 
 
-def test_a_mean_carries_students_interval_and_one_value_none() -> None:
+def test_mean_has_students_interval_unless_n_is_1() -> None:
     found = stats.mean_of([0.9, 0.92, 0.97])
     assert found is not None
     expected = reference.t.interval(0.95, 2, 0.93, reference.sem([0.9, 0.92, 0.97]))
@@ -20,7 +20,7 @@ def test_a_mean_carries_students_interval_and_one_value_none() -> None:
     assert stats.mean_of([]) is None
 
 
-def test_holm_by_hand() -> None:
+def test_holm_matches_hand_computation() -> None:
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
@@ -70,7 +70,7 @@ def test_correlations_equal_scipys_without_blocks() -> None:
     assert rank.low < rank.value < rank.high
 
 
-def test_blocks_take_away_what_a_seed_does() -> None:
+def test_blocks_remove_the_seeds_effect() -> None:
     """Within each seed y falls with x; the seeds' own levels make it rise overall."""
     x, y, seed = [1, 2, 3, 4, 5, 6, 7, 8], [4.0, 3.0, 2.0, 1.0, 14.0, 13.0, 12.0, 11.0], [0] * 4 + [1] * 4
     whole, within = stats.correlation(x, y, [0] * 8), stats.correlation(x, y, seed)

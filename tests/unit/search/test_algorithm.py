@@ -165,7 +165,7 @@ def test_xi_zero_is_first_order_in_a_whole_search() -> None:
 
 @pytest.mark.parametrize("drop", [0.0, 0.5])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_an_estimate_leaves_no_trace(estimator: str, drop: float) -> None:
+def test_estimate_does_not_change_the_model(estimator: str, drop: float) -> None:
     job, step = ready(estimator=estimator, regularizers=[{"name": "drop_path", "probability": drop}])
     before = {key: value.clone() for key, value in job.supernet.state_dict().items()}
     alpha, dropout = alpha_of(job).clone(), job.streams["dropout"].get_state()
@@ -206,7 +206,7 @@ def test_the_finite_difference_tends_to_the_exact_product_on_the_supernet(drop: 
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_beta_decay_is_its_formula_in_alphas_gradient(estimator: str) -> None:
+def test_beta_decay_alpha_gradient_matches_the_formula(estimator: str) -> None:
     # alpha away from 0, where the softmax would be uniform whatever the formula
     plain = {"estimator": estimator, "alpha_init": 1.0}
     without, step = ready(**plain)
@@ -222,7 +222,7 @@ def test_beta_decay_is_its_formula_in_alphas_gradient(estimator: str) -> None:
     torch.testing.assert_close(gradient_of(job) - gradient_of(without), expected, rtol=1e-8, atol=1e-10)
 
 
-def test_beta_decay_ramps_from_nothing() -> None:
+def test_beta_decay_starts_at_strength_zero() -> None:
     remedy = Choose("regularizer").parse({"name": "beta_decay", "strength": 4.0}).build()
     alphas = {"normal": torch.zeros(3, 8, dtype=torch.float64)}
     remedy.on_epoch_start(at(0.0))

@@ -47,7 +47,7 @@ def test_ties_go_to_the_lower_edge_and_the_earlier_candidate() -> None:
     assert nodes == ((("max_pool_3x3", 0), ("max_pool_3x3", 1)),) * 4
 
 
-def test_cell_types_are_read_apart() -> None:
+def test_cell_types_are_independent() -> None:
     normal, reduce = torch.rand(14, 8), torch.rand(14, 8)
     both = select(normal, reduce)
     assert both["normal"] == select(normal)["normal"]
@@ -56,7 +56,7 @@ def test_cell_types_are_read_apart() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_it_is_the_plain_rule(seed: int) -> None:
+def test_matches_reference_implementation(seed: int) -> None:
     weights = torch.rand(14, 8, generator=torch.Generator().manual_seed(seed)).softmax(-1)
     expected, start = [], 0
     for node in range(2, 6):
@@ -67,7 +67,7 @@ def test_it_is_the_plain_rule(seed: int) -> None:
     assert select(weights)["normal"].nodes == tuple(expected)
 
 
-def test_edges_per_node_counts() -> None:
+def test_edges_per_node_sets_the_number_of_edges() -> None:
     weights = torch.rand(9, 8)
     assert [len(node) for node in select(weights, edges_per_node=1)["normal"].nodes] == [1, 1, 1]
     assert [len(node) for node in select(weights, edges_per_node=3)["normal"].nodes] == [2, 3, 3]

@@ -48,7 +48,7 @@ def dense_hessian(job: Search, batch: Any) -> Tensor:
     return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
-def test_it_is_the_largest_eigenvalue_of_the_dense_hessian() -> None:
+def test_matches_the_dense_hessians_largest_eigenvalue() -> None:
     job = search()
     job.run_epoch()
     batch = next(iter(job.data["alpha"].sequential(16)))
@@ -94,11 +94,11 @@ class Quadratic:
     ],
     ids=["one alpha", "two alphas", "all negative", "the most negative is larger in size"],
 )
-def test_it_is_the_largest_and_not_the_largest_in_size(matrix: list[list[float]], largest: float) -> None:
+def test_largest_eigenvalue_is_not_the_largest_in_magnitude(matrix: list[list[float]], largest: float) -> None:
     assert dominant_eigenvalue(Quadratic(matrix), None) == pytest.approx(largest, rel=1e-3)  # type: ignore[arg-type]
 
 
-def test_it_leaves_no_trace_and_repeats_itself() -> None:
+def test_changes_nothing_and_is_deterministic() -> None:
     job = search(regularizers=[{"name": "drop_path", "probability": 0.5}], epochs=2)
     job.run_epoch()
     job.regularizers[0].on_epoch_start(search_module.moment(job.stages, 1))

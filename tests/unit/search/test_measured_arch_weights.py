@@ -96,7 +96,7 @@ def test_the_same_arch_weights_are_measured_with_the_running_statistics(changes:
     assert measured(job) == pytest.approx(figures(job, batch_statistics=False), rel=1e-9)
 
 
-def test_measuring_leaves_no_trace() -> None:
+def test_measuring_does_not_change_the_model() -> None:
     job = search(relaxation="gumbel")
     job.run_epoch()
     before = {name: value.clone() for name, value in job.supernet.state_dict().items()}
@@ -142,7 +142,7 @@ def test_the_adversary_of_a_drawn_network_takes_each_batchs_statistics() -> None
     assert all(modes <= {(True, False), (True, True)} for _, modes in within)  # never the running statistics
 
 
-def test_gumbels_accuracy_on_digits_is_no_noise() -> None:
+def test_gumbel_accuracy_on_digits_is_above_chance() -> None:
     """With running statistics 0.08 to 0.11 after as many epochs, chance being 0.1."""
     job = search(
         relaxation="gumbel", epochs=5, batch_size=64, precision="float32", arch_lr=3e-4, space=SPACE | {"channels": 4}

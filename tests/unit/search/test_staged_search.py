@@ -110,7 +110,7 @@ def test_each_stage_has_its_layers_candidates_and_schedule(splits: Splits) -> No
     assert network(torch.randn(2, 1, 8, 8))[0].shape == (2, 10)
 
 
-def test_the_strongest_of_the_stage_before_go_on(splits: Splits) -> None:
+def test_next_stage_keeps_the_strongest_candidates(splits: Splits) -> None:
     job = search(splits, STAGED)
     job.run_epoch()
     alphas = {name: alpha.detach().clone() for name, alpha in job.alphas.items()}
@@ -122,7 +122,7 @@ def test_the_strongest_of_the_stage_before_go_on(splits: Splits) -> None:
         assert list(job.model.space.cells[name].candidates) == expected
 
 
-def test_alpha_goes_on_or_begins_anew(splits: Splits) -> None:
+def test_alpha_is_kept_or_drawn_again(splits: Splits) -> None:
     ends, starts = {}, {}
     for keep in (True, False):
         job = search(splits, STAGED | {"keep_alpha": keep}, "edge_normalization", WITNESS, alpha_init=0.5)

@@ -75,7 +75,7 @@ def test_a_plan_must_have_all_epochs_and_suit_the_others() -> None:
         plan_stages([of(WantsOne), of(InTwo)], 5)
 
 
-def test_moments() -> None:
+def test_moment_of_each_epoch() -> None:
     stages = (SearchStage(2), SearchStage(1), SearchStage(3))
     found = [moment(stages, epoch) for epoch in range(8)]
     assert [(now.epoch, now.stage, now.stage_epoch, now.stage_epochs) for now in found] == [
@@ -138,7 +138,7 @@ def test_edges_with_few_candidates_narrow_to_one(name: str) -> None:
         assert built.owns(genotype)
 
 
-def test_narrowed_is_the_space_but_for_what_is_given() -> None:
+def test_narrowed_changes_only_what_is_given() -> None:
     built = space(channels=2, layers=3, nodes=1)
     assert narrowed(built, None, None) is built
     deeper = narrowed(built, None, 5)

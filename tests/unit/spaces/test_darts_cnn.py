@@ -109,7 +109,7 @@ def separate(cell: MixedCell, s0: Tensor, s1: Tensor, arch_weights: Tensor) -> T
 
 
 @pytest.mark.parametrize("size", [8, 7])
-def test_a_cell_is_the_plain_sum_over_edges_and_primitives(size: int) -> None:
+def test_cell_matches_a_plain_sum_over_edges_and_primitives(size: int) -> None:
     torch.manual_seed(0)
     supernet = space(channels=4, layers=3, nodes=3).supernet(Classification((1, size, size), 10)).double().train()
     inputs = torch.randn(4, 1, size, size, dtype=torch.float64)

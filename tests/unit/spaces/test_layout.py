@@ -35,7 +35,7 @@ FORMS: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["channels_last", "contiguous"])
 @pytest.mark.parametrize(("height", "width"), [(6, 4), (5, 4), (6, 3)])
 @pytest.mark.parametrize("form", FORMS)
-def test_values_and_gradients_are_torchs(form: str, height: int, width: int, layout: torch.memory_format) -> None:
+def test_values_and_gradients_match_torch(form: str, height: int, width: int, layout: torch.memory_format) -> None:
     ours, plain = FORMS[form]
     x = image(height, width, layout)
     y, expected = ours(x), plain(x)
@@ -66,7 +66,7 @@ def test_gradients_of_what_was_concatenated_are_dense_in_its_layout(layout: torc
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5)])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_the_dilated_convolution_of_stride_2_is_torchs(kernel: int, size: tuple[int, int]) -> None:
+def test_dilated_convolution_of_stride_2_matches_torch(kernel: int, size: tuple[int, int]) -> None:
     operation: Any = build_operation(f"dil_conv_{kernel}x{kernel}", 4, 2, affine=False, normalised=True).double()
     depthwise, pointwise = operation.body
     x = image(*size)

@@ -130,7 +130,7 @@ def test_nasbench201_notation_and_network() -> None:
     assert sum(p.numel() for p in network.parameters()) == 464 + cells + blocks + 778
 
 
-def test_a_nasbench201_cell_is_the_plain_sum() -> None:
+def test_nasbench201_cell_matches_a_plain_sum() -> None:
     torch.manual_seed(0)
     supernet = space("nasbench201", channels=4, cells_per_stage=1).supernet(Classification((3, 8, 8), 10)).double()
     cell, weights = supernet.stages[0][0], torch.randn(6, 5, dtype=torch.float64)
@@ -175,7 +175,7 @@ def test_a_network_that_nasbench201_has_not_is_refused(size: dict[str, Any], mes
 
 
 @pytest.mark.parametrize("text", ["", "|nor_conv_3x3|", "nonsense", "|a~0|+|b|", "|a~x|"])
-def test_what_is_no_architecture_is_refused(text: str) -> None:
+def test_invalid_architecture_strings_are_refused(text: str) -> None:
     with pytest.raises(GenotypeError, match=r"here: .*no architecture"):
         Genotype.from_json(text, "here")
 
@@ -228,7 +228,7 @@ def test_triples_that_make_no_cell_are_refused(edges: list[Any], message: str) -
 
 @pytest.mark.parametrize("concat", [[2, 3], [2], [3]])
 @pytest.mark.parametrize("per_node", [1, 2, 3])
-def test_json_goes_round_for_any_concatenation(concat: list[int], per_node: int) -> None:
+def test_json_round_trip_for_any_concatenation(concat: list[int], per_node: int) -> None:
     nodes = [[["skip_connect", src % (2 + node)] for src in range(per_node)] for node in range(2)]
     plain = {"normal": nodes, "normal_concat": concat, "reduce": nodes, "reduce_concat": concat}
     genotype = Genotype.from_json(plain)

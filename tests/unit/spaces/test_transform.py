@@ -107,7 +107,7 @@ def test_others_see_all_channels_whatever_the_order() -> None:
         assert widths.seen == {(channels, channels) for channels in (4, 8, 16)}
 
 
-def test_two_that_narrow_are_refused() -> None:
+def test_two_transforms_that_narrow_channels_are_refused() -> None:
     with pytest.raises(InputError, match="choose one of them"):
         built(DARTS, [Half(), Half()])
 

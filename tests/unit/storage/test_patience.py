@@ -38,18 +38,18 @@ def failing(times: int, error: OSError) -> Callable[[], str]:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOSPC, errno.ECONNREFUSED])
-def test_what_may_pass_is_tried_again(number: int) -> None:
+def test_temporary_errors_are_retried(number: int) -> None:
     assert patiently(failing(3, OSError(number, os.strerror(number))), "here") == "done"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "no"), PermissionError(13, "no"), OSError("ACCESS_DENIED")])
-def test_what_will_not_pass_is_raised_at_once(error: OSError) -> None:
+def test_permanent_errors_are_raised_at_once(error: OSError) -> None:
     with pytest.raises(type(error)) as raised:
         patiently(failing(1, error), "here")
     assert raised.value is error
 
 
-def test_what_stays_away_is_named_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lasting_outage_names_the_place_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(patience.SECONDS, "0.1")
     began = time.monotonic()
     with pytest.raises(StorageError, match=r"/nfs/run: .*Stale file handle.*0\.1 s.*raydarts resume RUN"):

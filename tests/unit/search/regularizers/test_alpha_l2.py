@@ -11,7 +11,7 @@ from raydarts.errors import InputError
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_it_multiplies_alphas_weight_decay_and_leaves_the_weights_alone() -> None:
+def test_multiplies_only_alphas_weight_decay() -> None:
     assert remedy("alpha_l2").optimizer_overrides({"arch_weight_decay": 1e-3}) == {
         "arch_weight_decay": pytest.approx(9e-3)
     }
@@ -32,7 +32,7 @@ def test_alpha_takes_adams_first_step_of_its_gradient_and_the_decay() -> None:
         torch.testing.assert_close(alpha.detach(), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_it_is_composed_with_weight_l2_and_not_with_another_of_its_kind() -> None:
+def test_combines_with_weight_l2_but_not_with_another_alpha_l2() -> None:
     job = tiny_search("weight_l2", "alpha_l2")
     assert job.architect.optimizer.param_groups[0]["weight_decay"] == pytest.approx(9e-3)
     with pytest.raises(InputError, match="alpha_l2 stands twice"):

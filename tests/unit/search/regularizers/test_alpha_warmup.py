@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("each_stage", "resting"), [(True, [0, 1, 4, 5]), (False, [0, 1])], ids=["each stage", "the first stage"]
 )
-def test_alpha_rests_at_the_start(each_stage: bool, resting: list[int]) -> None:
+def test_alpha_is_not_trained_at_the_start(each_stage: bool, resting: list[int]) -> None:
     warmup = remedy("alpha_warmup", epochs=2, each_stage=each_stage)
     stages = (SearchStage(4), SearchStage(4))
     found = [epoch for epoch in range(8) if warmup.epoch_overrides(moment(stages, epoch)) == {"train_alpha": False}]
@@ -25,7 +25,7 @@ def test_alpha_rests_at_the_start(each_stage: bool, resting: list[int]) -> None:
     assert remedy("alpha_warmup").epoch_overrides(Moment(15, 50, 0, 15, 50)) == {}
 
 
-def test_alpha_stays_as_it_was_and_then_learns() -> None:
+def test_alpha_is_constant_then_learns() -> None:
     job = tiny_search({"name": "alpha_warmup", "epochs": 1})
     before = [alpha.detach().clone() for alpha in job.alphas.values()]
     weight = next(iter(job.supernet.parameters())).detach().clone()
@@ -37,7 +37,7 @@ def test_alpha_stays_as_it_was_and_then_learns() -> None:
     assert not any(torch.equal(*pair) for pair in zip(job.alphas.values(), before, strict=True))
 
 
-def test_a_rest_for_the_whole_search_is_refused() -> None:
+def test_warmup_over_the_whole_search_is_refused() -> None:
     warmup = remedy("alpha_warmup", epochs=5)
     with pytest.raises(InputError, match="5 epochs of a search of 5 and never learn; rest for 4 at most"):
         warmup.check(space("darts-cnn"), 5)

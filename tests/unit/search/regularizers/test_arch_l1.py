@@ -21,7 +21,7 @@ def test_the_ramps_at_the_first_middle_and_last_epoch() -> None:
     assert [ramped(ramp, Moment(0, 1)) for ramp in ("linear", "constant", "turning")] == [0.0, 1.0, -1.0]
 
 
-def test_the_penalty_worked_by_hand() -> None:
+def test_penalty_matches_hand_computation() -> None:
     alphas = {
         "normal": torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.0, -1.0]], dtype=torch.float64),
         "reduce": torch.tensor([[-3.0, 1.0]], dtype=torch.float64),
@@ -36,7 +36,7 @@ def test_the_penalty_worked_by_hand() -> None:
     assert float(ramping.penalty(alphas, {})) == pytest.approx(0.15 * 8.5 / 3)
 
 
-def test_its_gradient_is_the_sign_of_alpha() -> None:
+def test_gradient_is_the_sign_of_alpha() -> None:
     plain, job = tiny_search(alpha_init=1.0), tiny_search({"name": "arch_l1", "strength": 0.7}, alpha_init=1.0)
     edges = sum(len(alpha) for alpha in job.alphas.values())
     for each in (plain, job):

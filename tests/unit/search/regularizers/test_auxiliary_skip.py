@@ -73,7 +73,7 @@ def test_every_edge_gets_a_skip_added(training: bool, operation: str, layer: int
     torch.testing.assert_close(found, without + c * sum(skips), rtol=0, atol=1e-12)
 
 
-def test_its_weights_are_its_own() -> None:
+def test_each_edge_has_separate_weights() -> None:
     with_skip, _, _ = supernet(nodes=2)
     names = {name.rsplit(".", 2)[0] for name, _ in with_skip[1].extras.named_parameters()}
     assert names == {"0-0", "1-0", "2-0", "3-0"}  # the edges of stride 2
@@ -84,7 +84,7 @@ def test_its_weights_are_its_own() -> None:
     assert torch.equal(own.weight.squeeze(), torch.eye(8, dtype=torch.float64))
 
 
-def test_its_state_acts_without_an_epochs_start() -> None:
+def test_loaded_state_acts_before_an_epoch_starts() -> None:
     """While a selection decides no epoch starts: a resumed search must know the coefficient."""
     one, other = remedy(), remedy()
     x = torch.ones(1, 2, 2, 2)
@@ -100,5 +100,5 @@ def test_its_state_acts_without_an_epochs_start() -> None:
     assert torch.allclose(again.on_edge(x, x, None, None, training=True), torch.tensor(1.5))
 
 
-def test_from_nothing_there_is_nothing() -> None:
+def test_start_zero_adds_nothing() -> None:
     assert remedy(start=0.0).transform() is None

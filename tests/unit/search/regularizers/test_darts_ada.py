@@ -40,7 +40,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.mark.usefixtures("scripted")
-def test_it_returns_to_the_earlier_state_bit_for_bit_with_more_weight_decay() -> None:
+def test_returns_to_the_earlier_state_bit_for_bit_with_more_weight_decay() -> None:
     job = search()
     job.run_epoch()
     first, genotypes = all_state(job), list(job.genotypes)
@@ -63,7 +63,7 @@ def test_it_returns_to_the_earlier_state_bit_for_bit_with_more_weight_decay() ->
 
 
 @pytest.mark.usefixtures("scripted")
-def test_it_raises_up_to_the_cap_and_then_goes_on_to_the_end() -> None:
+def test_raises_weight_decay_to_the_cap_then_runs_to_the_end() -> None:
     job = search()
     decays, positions = [], []
     while not job.finished:
@@ -78,7 +78,7 @@ def test_it_raises_up_to_the_cap_and_then_goes_on_to_the_end() -> None:
 
 
 @pytest.mark.usefixtures("scripted")
-def test_at_the_cap_it_can_stop_like_darts_es() -> None:
+def test_stops_at_the_cap_like_darts_es() -> None:
     job = search(at_cap="stop")
     while not job.finished:
         job.run_epoch()
@@ -110,7 +110,7 @@ def test_killed_and_resumed_it_ends_bit_identical() -> None:
         assert timeless[0] == timeless[1]
 
 
-def test_with_real_eigenvalues_it_goes_back_too() -> None:
+def test_returns_with_real_eigenvalues() -> None:
     job = tiny_search({"name": "darts_ada", **SOON, "lag": 1, "ratio": 1e-6, "factor": 40.0})
     job.run_epoch()
     first = all_state(job)
@@ -138,7 +138,7 @@ def test_published_defaults_and_how_far_back_the_search_must_remember() -> None:
     assert stop.go_on_with == {"weight_decay": 0.0243}
 
 
-def test_it_never_returns_to_before_where_it_returned_to() -> None:
+def test_never_returns_to_before_its_last_return() -> None:
     ada = remedy("darts_ada")
     ada.optimizer_overrides({"weight_decay": 1e-4})
     found = []
@@ -154,7 +154,7 @@ def test_it_never_returns_to_before_where_it_returned_to() -> None:
     assert found == [(28, 16), (28, 16)]
 
 
-def test_it_needs_a_weight_decay_and_has_it_to_itself() -> None:
+def test_needs_a_weight_decay_that_no_other_remedy_sets() -> None:
     with pytest.raises(InputError, match="darts_ada multiplies the weight decay, which is 0"):
         tiny_search("darts_ada", weight_decay=0)
     tiny_search({"name": "darts_ada", "ratio": None}, weight_decay=0)
@@ -162,7 +162,7 @@ def test_it_needs_a_weight_decay_and_has_it_to_itself() -> None:
         tiny_search("weight_l2", "darts_ada")
 
 
-def test_neutral_remembers_nothing() -> None:
+def test_neutral_setting_keeps_no_states() -> None:
     assert remedy("darts_ada", ratio=None).remembers() == 0
 
 
@@ -175,7 +175,7 @@ class TwoStages(Regularizer):
         return (SearchStage(2), SearchStage(3))
 
 
-def test_it_returns_to_an_epoch_of_its_own_stage_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_returns_only_within_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Search, "_eigenvalue", lambda self: 2.0**self.epoch)
     ada = {"name": "darts_ada", **SOON, "factor": 100.0}  # two epochs back
     job = tiny_search(ada, {"name": f"{__name__}:TwoStages"}, epochs=5)

@@ -38,7 +38,7 @@ def plainly(eigenvalues: Sequence[float], every: int, window: int, ratio: float,
     return None
 
 
-def test_the_published_rule_worked_by_hand() -> None:
+def test_published_rule_matches_hand_computation() -> None:
     # Evaluations at epochs 2, 4, ...; at epoch 22 the averages around epochs 10 and 18 are compared.
     flat = [1.0] * 22
     assert stops(flat) is None
@@ -52,7 +52,7 @@ def test_the_published_rule_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("every", "window", "lag", "first"), [(2, 5, 4, 10), (1, 5, 5, 1), (3, 3, 2, 9), (1, 1, 1, 1)])
-def test_it_is_the_plain_rule(every: int, window: int, lag: int, first: int) -> None:
+def test_matches_reference_implementation(every: int, window: int, lag: int, first: int) -> None:
     generator = np.random.default_rng(0)
     outcomes = set()
     for _ in range(60):
@@ -65,7 +65,7 @@ def test_it_is_the_plain_rule(every: int, window: int, lag: int, first: int) -> 
     assert len(outcomes) > 3
 
 
-def test_each_setting_moves_the_stop() -> None:
+def test_each_setting_changes_the_stopping_epoch() -> None:
     doubling = [2.0 ** (epoch / 8) for epoch in range(40)]
     base = {"every": 2, "window": 3, "lag": 2, "min_epochs": 4}
     epoch, stop = stops(doubling, **base)  # type: ignore[misc]
@@ -96,7 +96,7 @@ def test_neutral_measures_nothing() -> None:
     assert es.should_stop(unmeasurable) is None
 
 
-def test_a_new_stage_begins_a_new_history() -> None:
+def test_new_stage_starts_a_new_history() -> None:
     es = remedy("darts_es", every=1, window=1, lag=1, min_epochs=1)
     es.on_epoch_start(Moment(0, 4, 0, 0, 2))
     assert es.should_stop(report(1, eigenvalue=1.0)) is None
@@ -108,7 +108,7 @@ def test_a_new_stage_begins_a_new_history() -> None:
     assert stop.epoch == 2
 
 
-def test_its_state_goes_round() -> None:
+def test_state_dict_round_trip() -> None:
     values = [1.0, 1.1, 1.05, 1.2, 1.1, 2.0, 2.4, 3.0]
     settings = {"every": 1, "window": 3, "lag": 2, "min_epochs": 1, "ratio": 1.5}
     whole = stops(values, **settings)

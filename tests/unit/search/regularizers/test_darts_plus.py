@@ -50,13 +50,13 @@ def test_criterion_1_counts_the_normal_cells_skips() -> None:
     assert asked(remedy("darts_plus", max_skips=None, stable_epochs=None), [8] * 20) is None
 
 
-def test_the_genotype_of_the_epoch_before_can_be_had() -> None:
+def test_genotype_before_returns_the_previous_epochs_genotype() -> None:
     before = {"stable_epochs": None, "genotype": "before"}
     assert asked(remedy("darts_plus", **before), [0, 1, 3])[1].epoch == 2  # type: ignore[index]
     assert asked(remedy("darts_plus", **before), [3])[1].epoch is None  # type: ignore[index]
 
 
-def test_one_cell_type_is_counted_where_there_is_no_normal_one() -> None:
+def test_only_cell_type_is_counted_without_a_normal_cell() -> None:
     nb201 = space("nasbench201")
     plus = remedy("darts_plus", stable_epochs=None, max_skips=3)
     text = "|skip_connect~0|+|none~0|skip_connect~1|+|{}~0|nor_conv_3x3~1|nor_conv_3x3~2|"
@@ -101,13 +101,13 @@ def test_criterion_2_waits_until_the_ranking_was_the_same_for_so_many_epochs() -
     assert ranked(remedy("darts_plus", stable_epochs=1), "a") == 1
 
 
-def test_rankings_after_the_epoch_gone_back_to_are_forgotten() -> None:
+def test_returning_to_an_epoch_removes_later_rankings() -> None:
     plus = remedy("darts_plus", stable_epochs=4)
     assert ranked(plus, "aaa") is None
     assert ranked(plus, "aaa", first=2) == 4  # a second and third epoch done again, and a fourth
 
 
-def test_its_state_goes_round() -> None:
+def test_state_dict_round_trip() -> None:
     plus = remedy("darts_plus", stable_epochs=4)
     assert ranked(plus, "baaa") is None
     fresh = remedy("darts_plus", stable_epochs=4)

@@ -29,7 +29,7 @@ def gradients(loss: Tensor, alphas: dict[str, Tensor]) -> Tensor:
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(alphas.values()))])
 
 
-def test_the_divergence_and_its_gradient_are_those_of_torch_distributions() -> None:
+def test_divergence_and_gradient_match_torch_distributions() -> None:
     alphas = random_alphas()
     found = penalty(alphas, distance="kl", strength=0.5)
     expected = 0.5 * sum(
@@ -40,7 +40,7 @@ def test_the_divergence_and_its_gradient_are_those_of_torch_distributions() -> N
     torch.testing.assert_close(gradients(found, alphas), gradients(expected, alphas), rtol=1e-8, atol=1e-12)
 
 
-def test_the_divergence_by_hand() -> None:
+def test_divergence_matches_hand_computation() -> None:
     # Dirichlet(2, 1) on two candidates has density 2x: KL = integral of 2x log(2x) = log 2 - 1/2
     alphas = {"cell": torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)}
     assert float(penalty(alphas, distance="kl", strength=1)) == pytest.approx(math.log(2) - 0.5)
@@ -54,5 +54,5 @@ def test_l2_is_weight_decay_in_alphas_gradient() -> None:
     torch.testing.assert_close(gradients(found, alphas), 1e-3 * values, rtol=1e-12, atol=0)
 
 
-def test_strength_zero_is_nothing() -> None:
+def test_strength_zero_adds_nothing() -> None:
     assert penalty(random_alphas(), strength=0) is None

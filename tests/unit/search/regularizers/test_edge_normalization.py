@@ -49,7 +49,7 @@ def by_hand(cell: CellSpec, weights: Tensor, edges: list[float]) -> list[list[fl
 
 
 @pytest.mark.parametrize("space", list(SPACES))
-def test_arch_weights_are_the_product(space: str) -> None:
+def test_arch_weights_are_scaled_by_the_edge_shares(space: str) -> None:
     job = search(space, init=1.0)
     (own,) = job.objective.arch_parameters
     found = job.model.arch_weights()
@@ -63,7 +63,7 @@ def test_arch_weights_are_the_product(space: str) -> None:
         torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
-def test_of_single_layers_too() -> None:
+def test_arch_weights_of_single_layers() -> None:
     job = search(init=1.0)
     (own,) = job.objective.arch_parameters
     one = {name: alpha.detach().softmax(-1) for name, alpha in job.alphas.items()}
@@ -105,7 +105,7 @@ def test_the_parameters_are_learned_with_alpha(estimator: str) -> None:
     assert all(not torch.equal(value, old) for value, old in zip(own.values(), before, strict=True))
 
 
-def test_where_they_begin() -> None:
+def test_initial_values_of_the_parameters() -> None:
     values = torch.cat([value.detach() for value in search("robust_s3").objective.arch_parameters[0].values()])
     assert 5e-4 < float(values.std()) < 2e-3
     wide = torch.cat([value.detach() for value in search("robust_s3", init=1.0).objective.arch_parameters[0].values()])
@@ -113,7 +113,7 @@ def test_where_they_begin() -> None:
     assert len(values.unique()) == 28
 
 
-def test_switched_off_there_are_none() -> None:
+def test_disabled_has_no_parameters() -> None:
     job = search(enabled=False)
     assert job.objective.arch_parameters == ({},)
     assert len(job.objective.alphas) == 2

@@ -15,7 +15,7 @@ from raydarts.search.regularizers.entropy_penalty import mean_entropy
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_the_entropy_worked_by_hand() -> None:
+def test_entropy_matches_hand_computation() -> None:
     rows = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]], dtype=torch.float64)
     unlike = torch.tensor([[0.3, 0.3]], dtype=torch.float64)  # not normalised: 1/2 and 1/2
     ln2 = math.log(2)
@@ -45,7 +45,7 @@ def test_strength_and_ramp() -> None:
             )
 
 
-def test_its_gradient_in_alpha_is_the_softmaxs() -> None:
+def test_alpha_gradient_passes_through_the_softmax() -> None:
     plain, job = tiny_search(alpha_init=1.0), tiny_search({"name": "entropy_penalty", "strength": 2.0}, alpha_init=1.0)
     for each in (plain, job):
         each.architect.gradient(first_step(each, 1))  # the last of two epochs: the whole strength
@@ -57,7 +57,7 @@ def test_its_gradient_in_alpha_is_the_softmaxs() -> None:
         torch.testing.assert_close(alpha.grad - plain.alphas[name].grad, expected, rtol=1e-8, atol=1e-11)
 
 
-def test_it_lowers_the_entropy() -> None:
+def test_lowers_the_entropy() -> None:
     def entropy(*regularizers: object) -> float:
         job = tiny_search(*regularizers, alpha_init=0.5)
         while not job.finished:

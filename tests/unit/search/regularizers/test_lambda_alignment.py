@@ -108,7 +108,7 @@ def by_double_backward(job: Search, step: Step, layers: Mapping[str, int], measu
         return flat(torch.autograd.grad(value, list(job.supernet.parameters()), materialize_grads=True))
 
 
-def test_lambda_by_hand() -> None:
+def test_lambda_matches_hand_computation() -> None:
     gradients = torch.tensor([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 1.0], [0.0, 0.0]], [[-1.0, 0.0], [1.0, 1.0]]])
     # (3,0,0,4) . (-1,0,1,1) = 1, norms 5 and sqrt 3, sizes 3 + 4; the second is orthogonal to both
     assert float(correlation(gradients)) == pytest.approx(1 / (5 * 3**0.5) / 3)
@@ -185,7 +185,7 @@ def test_epsilon_is_the_length_of_the_shift(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("relaxation", ["softmax", f"{__name__}:Noisy"])
-def test_its_passes_share_their_draws_and_leave_no_trace(relaxation: str) -> None:
+def test_passes_share_draws_and_change_nothing(relaxation: str) -> None:
     def stepped(epsilon: float | None) -> Search:
         regularizers: list[Any] = [{"name": "drop_path", "probability": 0.5}]
         if epsilon is not None:
@@ -205,14 +205,14 @@ def test_its_passes_share_their_draws_and_leave_no_trace(relaxation: str) -> Non
     assert 0 < terms[1] < 2 * terms[0]
 
 
-def test_it_acts_on_the_weights_alone() -> None:
+def test_changes_only_the_weights_gradient() -> None:
     plain, aligned = (ready(alignment) for alignment in (None, {}))
     for job, step in (plain, aligned):
         job.architect.gradient(step)
     assert torch.equal(*(flat(alpha.grad for alpha in job.alphas.values()) for job, _ in (plain, aligned)))
 
 
-def test_where_no_type_has_two_layers_it_is_refused() -> None:
+def test_spaces_without_two_layers_of_a_type_are_refused() -> None:
     one = Choose("regularizer").parse("lambda_alignment").build()
     small, large = (Choose("space").parse({**TINY, "layers": layers}).build() for layers in (3, 4))
     with pytest.raises(InputError, match=r"1 of type normal, 2 of type reduce.*reduction: true"):

@@ -54,7 +54,7 @@ def weights_of(job: Search) -> list[Tensor]:
     return [weight.detach().clone() for weight in job.supernet.parameters()]
 
 
-def test_similarities_by_hand() -> None:
+def test_similarities_match_hand_computation() -> None:
     one = [torch.tensor([[3.0, 0.0], [4.0, 1.0]]), torch.tensor([[1.0]]), torch.tensor([[2.0], [0.0]])]
     other = [torch.tensor([[4.0, 0.0], [3.0, 2.0]]), torch.tensor([[-1.0]]), torch.tensor([[0.0], [0.0]])]
     # first candidate: (12 + 12 + 2 - 1) / (sqrt(9 + 16 + 1 + 1) * sqrt(16 + 9 + 4 + 1)); the second has no gradient
@@ -126,7 +126,7 @@ def test_the_default_is_twenty_steps_and_four_tenths() -> None:
 
 
 @pytest.mark.parametrize("estimator", ["first_order", "finite_difference"])
-def test_frozen_candidates_rest_and_all_else_learns(estimator: str) -> None:
+def test_only_frozen_candidates_stop_learning(estimator: str) -> None:
     job = search({"frequency": 1, "threshold": 1.0}, estimator=estimator)
     before = weights_of(job)
     job.run_epoch()  # every candidate is frozen in the very first step
@@ -181,7 +181,7 @@ def test_each_setting_acts(setting: dict[str, Any]) -> None:
     assert (stopped == other) == (not setting)
 
 
-def test_at_neutral_no_pass_is_made_and_none_once_all_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_makes_no_pass_at_neutral_or_when_all_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     def passes(job: Search, steps: int) -> list[int]:
         found = []
         right = job.objective.data_loss
@@ -197,7 +197,7 @@ def test_at_neutral_no_pass_is_made_and_none_once_all_are_frozen(monkeypatch: py
     assert passes(search({"threshold": 1.0, "frequency": 2}), 4) == [2, 2, 1, 1]
 
 
-def test_the_pass_leaves_no_trace() -> None:
+def test_pass_does_not_change_the_model() -> None:
     job, plain = search({}), search()
     for each in (job, plain):
         each.loop.weight_gradient(each.model, first_step(each))
@@ -208,7 +208,7 @@ def test_the_pass_leaves_no_trace() -> None:
     assert all(torch.equal(state[key], other_state[key]) for key in state)
 
 
-def test_a_supernet_built_anew_begins_unfrozen() -> None:
+def test_new_supernet_starts_unfrozen() -> None:
     oles = with_means(search({"frequency": 1}), lambda candidate: 0.0)
     oles.on_epoch_start(Moment(1, 4))
     assert oles.frozen()

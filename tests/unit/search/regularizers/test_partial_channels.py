@@ -36,7 +36,7 @@ def count(module: nn.Module) -> int:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("k", [2, 3, 4])
-def test_an_edge_is_the_papers_formula(k: int, stride: int, layout: torch.memory_format) -> None:
+def test_edge_matches_the_papers_formula(k: int, stride: int, layout: torch.memory_format) -> None:
     source = torch.randn(2, 12, 6, 4, dtype=torch.float64).to(memory_format=layout)
     summed = torch.randn(2, 12 // k, 6 // stride, 4 // stride, dtype=torch.float64).to(memory_format=layout)
     found = remedy(k).transform().on_edge(summed, source, edge(stride, 12), None, training=True)
@@ -49,7 +49,7 @@ def test_an_edge_is_the_papers_formula(k: int, stride: int, layout: torch.memory
     assert torch.equal(found, whole[:, order])
 
 
-def test_numbers_worked_by_hand() -> None:
+def test_output_matches_hand_computation() -> None:
     source = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
     summed = torch.tensor([10.0, 20.0]).view(1, 2, 1, 1)
     found = remedy(2).transform().on_edge(summed, source, edge(1, 4), None, training=False)

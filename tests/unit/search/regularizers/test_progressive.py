@@ -57,12 +57,12 @@ def test_the_defaults_are_pdarts() -> None:
     assert remedy().stages(75) == (SearchStage(25, 5), SearchStage(25, 11, 5), SearchStage(25, 17, 3))
 
 
-def test_drnas_is_a_setting() -> None:
+def test_drnas_stages_are_a_setting() -> None:
     drnas = remedy(shares=[1, 1], layers=None, candidates=[None, 4], keep_alpha=True)
     assert drnas.stages(50) == (SearchStage(25), SearchStage(25, None, 4, True))
 
 
-def test_a_single_stage_of_the_space_itself_is_none() -> None:
+def test_single_stage_of_the_whole_space_equals_no_stages() -> None:
     assert remedy(shares=[2.0], layers=None, candidates=None).stages(7) == ()
     assert remedy(shares=[2.0], layers=[5], candidates=None).stages(7) == (SearchStage(7, 5),)
 
@@ -83,7 +83,9 @@ def test_the_first_stage_may_name_the_spaces_number() -> None:
         ({"candidates": [5, 3, 2]}, "darts-cnn", 9, "the first stage has all 8"),
     ],
 )
-def test_what_the_space_does_not_allow(settings: dict[str, Any], name: str, epochs: int, message: str) -> None:
+def test_stages_that_the_space_does_not_allow_are_refused(
+    settings: dict[str, Any], name: str, epochs: int, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         remedy(**settings).check(space(name), epochs)
     remedy(shares=[1, 1], layers=None, candidates=[None, 2]).check(space(name), epochs)

@@ -103,7 +103,7 @@ def test_rescaled_clamps_and_divides_and_so_can_leave_the_ball() -> None:
     assert float((found - centre).abs().max()) > 0.3
 
 
-def test_without_a_simplex_each_arch_weight_is_for_itself() -> None:
+def test_without_a_simplex_arch_weights_are_independent() -> None:
     centre = rows([0.1, 0.5, 0.95])
     point = rows([-0.5, 0.55, 2.0])
     expected = {"nearest": [0.0, 0.55, 1.0], "rescaled": [0.0, 0.55, 1.0], "none": [-0.1, 0.55, 1.15]}
@@ -130,7 +130,7 @@ def test_the_radius_grows_from_its_start_and_does_not_quite_reach_its_end(name: 
 
 @BOTH
 @pytest.mark.parametrize("space", ["darts-cnn", "robust_s4"])
-def test_it_draws_from_its_own_stream_and_leaves_no_trace(name: str, space: str) -> None:
+def test_draws_from_its_stream_and_changes_nothing(name: str, space: str) -> None:
     job, step, remedy = ready(name, space=SMALL[space])  # robust_s4 has a candidate that draws noise
     frozen = next(module for module in job.supernet.modules() if isinstance(module, torch.nn.BatchNorm2d))
     frozen.eval()
@@ -157,7 +157,7 @@ def test_at_radius_zero_nothing_is_drawn_and_nothing_changes(name: str) -> None:
 
 
 @BOTH
-def test_it_acts_on_the_weight_step_alone(name: str) -> None:
+def test_acts_only_on_the_weight_step(name: str) -> None:
     plain, step, _ = ready({"name": name}, radius=0.0)
     job, step, _ = ready(name)
     assert torch.equal(plain.architect.gradient(step).value, job.architect.gradient(step).value)
@@ -168,7 +168,7 @@ def test_it_acts_on_the_weight_step_alone(name: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("relaxation", ["gumbel", "dirichlet", "sigmoid"])
-def test_it_acts_whatever_the_relaxation(name: str, relaxation: str) -> None:
+def test_acts_under_every_relaxation(name: str, relaxation: str) -> None:
     job, step, remedy = ready({"name": name, "projection": "nearest"}, relaxation=relaxation)
     before, inside = perturbed(job, step, remedy)
     for cell, value in inside.items():
@@ -279,7 +279,7 @@ def test_the_attack_never_lowers_the_loss_it_attacks(space: str, projection: str
     assert rose > 0
 
 
-def test_an_attack_in_vain_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_without_success_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     job, step, remedy = ready({"name": "sdarts_adv", "moves": 2})
     right, calls = job.objective.data_loss, []
 
@@ -308,7 +308,7 @@ def test_an_attack_that_fails_restores_the_modes(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("settings", [{}, {"moves": 3}, {"reach": 0.5}])
-def test_the_attack_is_plain_projected_gradient_ascent(settings: dict[str, Any]) -> None:
+def test_attack_matches_projected_gradient_ascent(settings: dict[str, Any]) -> None:
     job, step, remedy = ready({"name": "sdarts_adv", "projection": "none", **settings})
     generator = torch.Generator()
     generator.set_state(job.streams["sdarts_adv"].get_state())

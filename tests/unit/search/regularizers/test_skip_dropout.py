@@ -51,7 +51,7 @@ def test_rates_of_three_stages() -> None:
     assert found == pytest.approx([0, 0, 0, 0.384, 0.4, 0.672, 0.7, 0.7 * last], rel=1e-9)
 
 
-def test_its_constants_are_settings() -> None:
+def test_settings_replace_the_published_constants() -> None:
     now = Moment(4, 8, 0, 4, 8)
     assert rate(remedy(), now) == pytest.approx(0.4 * 3 / 8)
     assert rate(remedy(warmup_epochs=3), now) == pytest.approx(0.4 * math.exp(-0.2))
@@ -78,7 +78,7 @@ def test_values_are_dropped_and_the_mean_is_kept() -> None:
     assert torch.equal(found, dropped(again, ones))  # from its stream alone
 
 
-def test_where_it_acts() -> None:
+def test_acts_only_on_skip_connections_in_training() -> None:
     ones = torch.ones(8, 2, 4, 4)
     built, strided = remedy(rate=0.5, warmup_epochs=0), remedy(rate=0.5, warmup_epochs=0, strided=True)
     for each in (built, strided):
@@ -90,7 +90,7 @@ def test_where_it_acts() -> None:
     assert not torch.equal(dropped(strided, ones, stride=2), ones)
 
 
-def test_its_state_acts_without_an_epochs_start() -> None:
+def test_loaded_state_acts_before_an_epoch_starts() -> None:
     one, other = remedy(), remedy()
     one.on_epoch_start(Moment(1, 8, 0, 1, 8))
     other.load_state_dict(one.state_dict())
@@ -99,7 +99,7 @@ def test_its_state_acts_without_an_epochs_start() -> None:
     assert not torch.equal(dropped(one, ones), ones)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(InputError, match="robust_s4 has no skip_connect"):
         remedy().check(space("robust_s4"), 5)
     remedy(rate=0.0).check(space("robust_s4"), 5)

@@ -59,7 +59,7 @@ def test_a_space_without_skips_is_refused_and_a_stage_without_is_not() -> None:
     assert penalty.penalty({}, {"cell": torch.full((6, 2), 0.5)}) is None
 
 
-def test_its_gradient_in_alpha_is_the_softmaxs() -> None:
+def test_alpha_gradient_passes_through_the_softmax() -> None:
     plain, job = tiny_search(alpha_init=1.0), tiny_search({"name": "skip_share", "strength": 3.0}, alpha_init=1.0)
     for each in (plain, job):
         each.architect.gradient(first_step(each, 0))

@@ -23,7 +23,7 @@ def penalty(alphas: dict[str, Tensor], **settings: Any) -> Any:
     return Choose("regularizer").parse({"name": "zero_one", **settings}).build().penalty(alphas, {})
 
 
-def test_by_hand() -> None:
+def test_matches_hand_computation() -> None:
     # sigmoid(ln 3) = 3/4, sigmoid(-ln 3) = 1/4, sigmoid(0) = 1/2; four candidates in two cell types of unlike size
     alphas = {
         "normal": torch.tensor([[math.log(3), -math.log(3)], [0.0, 0.0]], dtype=torch.float64),
@@ -61,7 +61,7 @@ def gradient(estimator: str, regularizers: list[Any]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("estimator", list(members("estimator")))
-def test_it_is_its_formula_in_alphas_gradient(estimator: str) -> None:
+def test_alpha_gradient_matches_the_formula(estimator: str) -> None:
     alpha, without = gradient(estimator, [])
     _, found = gradient(estimator, ["zero_one"])
     sigma = alpha.sigmoid()

@@ -23,7 +23,7 @@ def random_alpha(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
 
-def test_draw_and_gradient_are_those_of_torch_distributions() -> None:
+def test_draw_and_gradient_match_torch_distributions() -> None:
     alpha = random_alpha(14, 8)
     direction = torch.randn(14, 8, dtype=torch.float64)
     found = relaxed(alpha, seed=7)

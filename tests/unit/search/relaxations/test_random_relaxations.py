@@ -190,7 +190,7 @@ def gone_on(whole: Search, second: Search, epochs: int, path: Path) -> list[str]
 
 @pytest.mark.parametrize("estimator", ["finite_difference", "exact_hvp"])
 @each_relaxation
-def test_a_killed_search_goes_on_to_the_last_bit(relaxation: Any, estimator: str, tmp_path: Path) -> None:
+def test_killed_search_resumes_bit_identical(relaxation: Any, estimator: str, tmp_path: Path) -> None:
     remedy = "sdarts_rs" if estimator == "exact_hvp" else {"name": "sdarts_adv", "moves": 1}
 
     def make() -> Search:
@@ -200,9 +200,7 @@ def test_a_killed_search_goes_on_to_the_last_bit(relaxation: Any, estimator: str
 
 
 @pytest.mark.parametrize("relaxation", ["gumbel", {"name": "gumbel", "hard": False}])
-def test_annealing_is_where_it_was_in_a_search_killed_while_its_selection_decides(
-    relaxation: Any, tmp_path: Path
-) -> None:
+def test_annealing_is_restored_when_killed_during_the_selection(relaxation: Any, tmp_path: Path) -> None:
     def make() -> Search:
         remedies = ["sdarts_rs", "drop_path", "beta_decay"]
         return search(relaxation, selection=f"{__name__}:Tuned", regularizers=remedies)

@@ -11,7 +11,7 @@ from raydarts.registry import Choose
 from raydarts.search.moments import EpochReport
 
 
-def test_every_candidate_is_for_itself() -> None:
+def test_candidates_are_independent() -> None:
     relaxation = Choose("relaxation").parse("sigmoid").build()
     alpha = torch.tensor([[0.0, math.log(3), -math.log(3)]], dtype=torch.float64)
     found = relaxation(alpha)

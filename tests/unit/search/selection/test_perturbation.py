@@ -143,7 +143,7 @@ def test_what_costs_most_accuracy_stays_and_a_node_keeps_its_two_costliest_edges
     assert len(judge.shown) == 2 * (5 * 7 + 3)
 
 
-def test_the_strength_of_alpha_does_not_count() -> None:
+def test_alpha_does_not_decide() -> None:
     space = space_named(TINY)
     selection, judge = perturbation(tuning_epochs=1), Judge(worth_by_hand(space))
     skewed = uniform(space)
@@ -318,9 +318,7 @@ def test_the_weights_are_tuned_at_a_tenth_of_the_rate_and_alpha_only_if_asked() 
     [("nasbench201", 2), ("darts-cnn", 5), ("nasbench201", 7)],
     ids=["before the first decision", "between two edges", "after the last"],
 )
-def test_killed_and_resumed_in_the_midst_of_the_selection_it_ends_bit_identical(
-    space: str, killed_after: int, tmp_path: Path
-) -> None:
+def test_resume_during_the_selection_is_bit_identical(space: str, killed_after: int, tmp_path: Path) -> None:
     whole = finished(space)
     assert whole.epoch == 7
     first = run(search(seed=3, space=SPACES[space]), killed_after)
@@ -332,7 +330,7 @@ def test_killed_and_resumed_in_the_midst_of_the_selection_it_ends_bit_identical(
     assert all(whole.state_dict()["selection"]["rows"].values())
 
 
-def test_the_genotype_of_a_search_is_the_one_decided() -> None:
+def test_search_returns_the_decided_genotype() -> None:
     job = finished("darts-cnn")
     state = job.state_dict()["selection"]
     for name, cell in job.space.cells.items():
@@ -344,7 +342,7 @@ def test_the_genotype_of_a_search_is_the_one_decided() -> None:
     assert job.result()["genotype"] == job.genotypes[-1].to_json()
 
 
-def test_candidates_decided_against_cost_nothing_more() -> None:
+def test_rejected_candidates_are_left_out_of_passes() -> None:
     job = finished("nasbench201")
     used = set()
     cells = [module for module in job.supernet.modules() if isinstance(module, MixedGraph)]

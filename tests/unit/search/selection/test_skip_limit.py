@@ -36,7 +36,7 @@ def all_skips() -> Tensor:
     return weights
 
 
-def test_by_hand() -> None:
+def test_matches_hand_computation() -> None:
     cell = pick(space(nodes=3), all_skips())["normal"]
     # Chosen at first: edges 0, 1 | 3, 4 | 7, 8, all of them skips. The skips of edges 0 and 1 go: node 2 has no
     # other edges, so sep_conv_3x3 is next. Edge 3's goes, and edge 2's takes its place; that goes too, and of the
@@ -49,7 +49,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 3, 6])
-def test_no_more_than_the_limit_in_the_normal_cell_alone(limit: int) -> None:
+def test_limits_only_the_normal_cell(limit: int) -> None:
     found = pick(space(nodes=3), all_skips(), max_skips=limit)
     assert found.skips() == {"normal": limit, "reduce": 6}
     assert all(len(node) == 2 for node in found["normal"].nodes)
@@ -73,7 +73,7 @@ def plainly(weights: Tensor, limit: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_it_is_the_plain_rule(seed: int) -> None:
+def test_matches_reference_implementation(seed: int) -> None:
     logits = torch.randn(14, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     logits[:, SKIP] += 1.5
     weights = logits.softmax(-1)
@@ -87,7 +87,7 @@ def test_it_is_the_plain_rule(seed: int) -> None:
         assert pick(built, weights, max_skips=limit)["normal"] == expected["normal"]
 
 
-def test_within_the_limit_it_is_argmax() -> None:
+def test_equals_argmax_within_the_limit() -> None:
     weights = torch.rand(14, 8, generator=torch.Generator().manual_seed(0))
     weights[:, SKIP] = 0.0
     assert pick(space(), weights) == pick(space(), weights, name="argmax")
@@ -103,7 +103,7 @@ def test_nasbench201s_only_cell_is_limited() -> None:
     assert [primitive for primitive, _ in found["cell"].edges()] == ["nor_conv_1x1"] * 4 + ["skip_connect"] * 2
 
 
-def test_skips_that_nothing_can_replace_stay() -> None:
+def test_keeps_skips_without_a_replacement() -> None:
     built = space(nodes=2)
     only = (("skip_connect",), ("skip_connect",), ("skip_connect",), ("sep_conv_3x3",), ("dil_conv_3x3",))
     small = built.narrowed({name: replace(cell, candidates=only) for name, cell in built.cells.items()})

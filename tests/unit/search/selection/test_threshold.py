@@ -39,7 +39,7 @@ def test_of_the_two_strongest_edges_those_that_reach_the_threshold_stand() -> No
     )
 
 
-def test_threshold_and_edges_count() -> None:
+def test_threshold_and_edges_per_node_change_the_genotype() -> None:
     nodes = [len(node) for node in select(weights(), threshold=0.8)["normal"].nodes]
     assert nodes == [2, 2]
     assert [len(node) for node in select(weights(), threshold=0.96)["normal"].nodes] == [0, 1]
