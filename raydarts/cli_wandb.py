@@ -45,11 +45,11 @@ def report(
     if out is not None and not dry_run:
         raise InputError("--out is where --dry-run writes: add --dry-run")
     if dry_run:
-        from raydarts.tracking.workspace_report import write_spec
+        from raydarts.trackers.wandb.report import write_spec
 
         made = str(write_spec(run, entity, project, out))
     else:
-        from raydarts.tracking.report_save import save
+        from raydarts.trackers.wandb.report import save
 
         made = save(run, entity, project)
     say(console(), [made])
@@ -68,7 +68,7 @@ def sync(
     again: Annotated[bool, typer.Option("--again", help="Also those that W&B is known to have.")] = False,
 ) -> None:
     """Send a run's trials to W&B, on a sweep page: those written offline, and those never tracked."""
-    from raydarts.tracking.sync import sync as send
+    from raydarts.trackers.wandb.sync import sync as send
 
     if mode not in ("online", "offline"):
         raise InputError(f"--mode {mode}: online or offline")

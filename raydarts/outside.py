@@ -47,7 +47,7 @@ def is_outside(name: str) -> bool:
 
 
 def names_in(value: Any) -> set[str]:
-    """All texts of that form in nested lists and mappings: what may be loaded on behalf of `value`."""
+    """All texts and keys of that form in nested lists and mappings: what may be loaded on behalf of `value`."""
     names: set[str] = set()
     waiting = [value]
     while waiting:  # no recursion: a run's files may be nested deeply
@@ -56,7 +56,7 @@ def names_in(value: Any) -> set[str]:
             if is_outside(item):
                 names.add(item)
         elif isinstance(item, Mapping):
-            waiting += item.values()
+            waiting += [*item, *item.values()]
         elif isinstance(item, list | tuple):
             waiting += item
     return names

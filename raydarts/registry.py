@@ -1,8 +1,8 @@
 """Families of interchangeable parts. They are discovered automatically.
 
-A *family* is a folder of modules. Every class in it that derives from `Member` and sets `NAME` is a choice. The YAML,
-the command line's help, the docs tables and the contract tests all use this module. So a new file is a new choice
-without any other edit. `package.module:Class` names one from outside.
+A *family* is a folder of modules and packages. Every class in it that derives from `Member` and sets `NAME` is a
+choice. The YAML, the command line's help, the docs tables and the contract tests all use this module. So a new file
+is a new choice without any other edit. `package.module:Class` names one from outside.
 
 A family is imported when it is first used. So `import raydarts.search` loads neither Ray nor Optuna.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_serializer, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from raydarts import outside
 
@@ -170,6 +170,9 @@ FAMILIES: dict[str, Family] = {
         Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch", "Probe"),
         Family("searcher", "raydarts.sweep.searchers", "searchers", "which configurations are tried", "Searcher"),
         Family("scheduler", "raydarts.sweep.schedulers", "schedulers", "which trials stop early", "Scheduler"),
+        Family(
+            "tracker", "raydarts.trackers", "trackers", "where a run is shown while it goes on", "Tracker", ("track",)
+        ),
     )
 }
 
@@ -199,8 +202,6 @@ def members(family: str) -> dict[str, type[Member]]:
     package = importlib.import_module(FAMILIES[family].package)
     classes: dict[str, type[Member]] = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if info.ispkg:
-            continue
         module = importlib.import_module(info.name)
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if issubclass(cls, Member) and "NAME" in vars(cls) and cls.NAME and cls.__module__ == info.name:
@@ -301,3 +302,60 @@ class Choose:
         except UnknownNameError as error:
             raise PydanticCustomError("component_name", "{message}", {"message": str(error)}) from None
         return Component(family=self.family, name=value["name"], settings=parse_strictly(member.Settings, rest))
+
+
+class ByName(Settings):
+    """Settings whose keys are members of one family: `{wandb: {mode: offline}, tensorboard: true}`.
+
+    `true` chooses a member with its defaults, a mapping sets its settings; `false` and null do not choose it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    FAMILY: ClassVar[str]
+
+    @property
+    def chosen(self) -> dict[str, Component]:
+        """The chosen members by the names that the spec gives them."""
+        return dict(self.model_extra or {})
+
+    @classmethod
+    def parse_member(cls, name: str, given: object) -> Component | None:
+        """One member with its settings; None where it is not chosen. Raises what pydantic raises."""
+        if given is None or given is False:
+            return None
+        if given is not True and not isinstance(given, Mapping):
+            wanted = f"must be true, false or a mapping of keys, got {json.dumps(given)[:80]}"
+            raise PydanticCustomError("member", "{message}", {"message": wanted})
+        try:
+            member = resolve(cls.FAMILY, name)
+        except UnknownNameError as error:
+            raise PydanticCustomError("member_name", "{message}", {"message": str(error)}) from None
+        settings = parse_strictly(member.Settings, {} if given is True else dict(given))
+        return Component(family=cls.FAMILY, name=name, settings=settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_members(cls, value: object) -> object:
+        """A nested validation error is raised as it is, under the member's name: see `Choose`."""
+        if not isinstance(value, Mapping):
+            return value
+        chosen: dict[str, Component] = {}
+        wrong: list[InitErrorDetails] = []
+        for name, given in value.items():
+            try:
+                member = given if isinstance(given, Component) else cls.parse_member(str(name), given)
+            except PydanticCustomError as error:
+                wrong.append(InitErrorDetails(type=error, loc=(name,), input=given))
+            except ValidationError as error:
+                wrong.append(InitErrorDetails(type="value_error", loc=(name,), input=given, ctx={"error": error}))
+            else:
+                if member is not None:
+                    chosen[str(name)] = member
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return chosen
+
+    @model_serializer
+    def _plain(self) -> dict[str, object]:
+        return {name: component.settings.model_dump(mode="json") for name, component in self.chosen.items()}

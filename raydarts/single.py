@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raydarts import tracking
-from raydarts.config.build import build_evaluation, build_search
+from raydarts import trackers
 from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.plan import longest
@@ -22,13 +21,13 @@ from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
-from raydarts.genotypes.genotype import describe_genotype
+from raydarts.execution.attempt import Attempt
+from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.job import Job
 from raydarts.genotypes.source import GenotypeFile
 from raydarts.registry import Around
-from raydarts.runs import drive, memory
+from raydarts.runs import memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.job import Job
-from raydarts.runs.observer import Observers
 from raydarts.runs.score import score_of
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
@@ -53,7 +52,7 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
     threads = _threads(loaded.sweep.resources.cpus, "sweep.resources.cpus", console)
     device(gpu)  # before anything is made
     say(console, [f"does nothing: {why}" for why in _idle_in_search(loaded, gpu)])
-    tracking.check(loaded.track, path)
+    trackers.check(loaded.track, path)
     held = described(loaded.data, load=True)  # bad data leave no run behind
     spec = {
         "search": settings.model_dump(mode="json"),
@@ -109,7 +108,7 @@ def start_evaluation(
     if loaded is not None:
         data, text, presets = loaded.data, loaded.text, loaded.presets_of("data", "evaluate")
         track = loaded.track
-        tracking.check(track, path)
+        trackers.check(track, path)
         if loaded.evaluate is not None:
             stage = loaded.evaluate
             threads = _threads(stage.resources.cpus, "evaluate.resources.cpus", console)
@@ -226,40 +225,31 @@ def go_on(run: RunDirectory, console: Console) -> None:
             raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
         trial = listed[0]
         trial.claim()
-        outcome = _run(lambda: _job(trial, kind, spec), trial, kind, spec["checkpoint_every"], console)
+        attempt = Attempt(trial, lambda: _job(trial, kind, spec), spec["checkpoint_every"])
+        outcome = _run(attempt, kind, console)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, kind, console)
 
 
-def _run(
-    build: Callable[[], Job], trial: TrialDirectory, kind: str, checkpoint_every: int, console: Console
-) -> dict[str, Any]:
+def _run(attempt: Attempt, kind: str, console: Console) -> dict[str, Any]:
     """The job to its end, and its result. Memory may be full when it is built, in an epoch, and in the last test."""
-    observers, ended = Observers(), False
-    try:
-        job = drive.open_job(build, trial)
-        observers = tracking.observers(trial)
-        with _progress(console) as progress:
-            task = progress.add_task(kind, total=job.epochs, completed=job.epoch, last="")
-            while not job.finished:
-                row = drive.advance(job, trial, checkpoint_every)
-                observers.epoch(row)
-                progress.update(task, completed=job.epoch, last=_line(row))
-        outcome = drive.finish(job, trial, describe_genotype)
-        observers.finished(outcome)
-        ended = True
-    except Exception as error:
-        failure = error if isinstance(error, TrialError) else memory.alone(error, trial)
-        if failure is None:
-            raise
-        observers.finished(drive.fail(trial, failure))
-        if failure is error:
-            raise
-        raise failure from error
-    finally:
-        if not ended:
-            observers.close()
-    return outcome
+    with attempt:
+        try:
+            attempt.open()
+            with _progress(console) as progress:
+                task = progress.add_task(kind, total=attempt.job.epochs, completed=attempt.job.epoch, last="")
+                while not attempt.finished:
+                    row = attempt.advance()
+                    progress.update(task, completed=attempt.job.epoch, last=_line(row))
+            return attempt.finish()
+        except Exception as error:
+            failure = error if isinstance(error, TrialError) else memory.alone(error, attempt.trial)
+            if failure is None:
+                raise
+            attempt.fail(failure)
+            if failure is error:
+                raise
+            raise failure from error
 
 
 def _progress(console: Console) -> Progress:
@@ -273,7 +263,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Mapping[str, Any]) -> str:
     shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "validation_perplexity", "skips_normal")
     return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raydarts.execution.job import Job
+from raydarts.execution.jobs import build_job
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.job import Job
 from raydarts.storage.files import plain
-from raydarts.sweep.jobs import build_job
 
 
 def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

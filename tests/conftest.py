@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from raydarts.cluster import authentication
+from tests.here import sweeps_run_here
 from tests.objects import S3, use
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,13 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def local_sweeps() -> Iterator[None]:
+    """Sweeps run their trials in this process, without Ray."""
+    with sweeps_run_here():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raydarts.execution import drive
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive, results
+from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import promotion
 from raydarts.runs.score import ACCURACY

@@ -24,7 +24,7 @@ from raydarts.errors import ClusterError
 
 _LOOK, _GRACE = 0.5, 3.0
 _LINES = 12
-TRIALS = "raydarts.sweep.trainable"
+TRIALS = "raydarts.execution.trainable"
 
 
 def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str, deadline: Deadline) -> None:

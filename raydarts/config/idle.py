@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from raydarts.config.checks import ALL_COMBINATIONS
 from raydarts.config.distributions import Tree, grid_draws, refuse_continuous
-from raydarts.registry import Around, Component, Idle, Settings
+from raydarts.registry import Around, ByName, Component, Idle, Settings
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import plan_stages
 
@@ -35,6 +35,9 @@ class _Walk:
                     self._value(item, f"{place}.{key}{named}")
             else:
                 self._value(value, f"{place}.{key}")
+        if isinstance(settings, ByName):
+            for name, component in settings.chosen.items():
+                self._value(component, f"{place}.{name}")
 
     def _value(self, value: object, place: str) -> None:
         if isinstance(value, Component):

@@ -11,6 +11,7 @@ from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distr
 from raydarts.config.foreign import hint_for_mapping, hint_for_text, numbers_of
 from raydarts.config.source import Node, Where
 from raydarts.errors import Problem, shortened
+from raydarts.outside import is_outside
 from raydarts.registry import nearest
 
 
@@ -67,7 +68,9 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Any
             return Leaf(None, node.where)
     named = node.value.get("name")
     foreign = foreign and not (named is not None and isinstance(named.value, str) and ":" in named.value)
-    items = tuple(_parse(item, f"{path}.{key}", problems, foreign) for key, item in node.value.items())
+    items = tuple(
+        _parse(item, f"{path}.{key}", problems, foreign and not is_outside(key)) for key, item in node.value.items()
+    )
     return Branch(tuple(node.value), items, node.where)
 
 

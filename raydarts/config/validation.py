@@ -13,7 +13,7 @@ from raydarts.config.distributions import Path
 from raydarts.config.source import Where
 from raydarts.errors import Problem, shortened
 from raydarts.evaluation.trainings import ChooseTraining
-from raydarts.registry import Choose, UnknownNameError, members, nearest, parse_strictly, resolve
+from raydarts.registry import ByName, Choose, UnknownNameError, members, nearest, parse_strictly, resolve
 
 Model = TypeVar("Model", bound=BaseModel)
 _COMPARED = {
@@ -163,6 +163,9 @@ def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseMo
         plain = plain[part]
         if isinstance(part, int):
             continue_family = family
+        elif issubclass(model, ByName) and part not in model.model_fields:
+            model, name = resolve(model.FAMILY, part).Settings, part  # its settings were checked, so there is one
+            continue
         else:
             info = model.model_fields[part]
             continue_family = _family(info.metadata, info.annotation)

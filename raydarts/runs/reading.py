@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from raydarts.errors import DamagedError, StorageError
@@ -44,10 +44,13 @@ class Damage:
         return sorted({told for each in self._met.values() for told in each})
 
 
-def read_record(place: FilePlace, damage: Damage | None = None) -> Any:
-    """What a file holds, or None where it is absent. A damaged one is noted in `damage`, else raises `DamagedError`."""
+def read_record(place: FilePlace, damage: Damage | None = None, kind: TypeAdapter[Any] | None = None) -> Any:
+    """What a file holds, or None where it is absent. A damaged one is noted in `damage`, else raises `DamagedError`.
+
+    `kind`: what the file must hold, where it is none of the files of every run (`records.FILES`).
+    """
     try:
-        return _checked(read_bytes(place), place, str(place))
+        return _checked(read_bytes(place), place, str(place), kind)
     except FileNotFoundError:
         return None
     except (DamagedError, OSError) as error:
@@ -109,10 +112,10 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-def _checked(content: bytes, place: FilePlace, where: str) -> Any:
+def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[Any] | None = None) -> Any:
     value = parse(content, where)
     try:
-        FILES[place.name].validate_python(value)
+        (kind or FILES[place.name]).validate_python(value)
     except ValidationError as error:
         told = "; ".join(_problems(error))
         raise DamagedError(f"{where}: damaged: {told}") from None

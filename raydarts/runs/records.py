@@ -306,19 +306,6 @@ class Driver(Record):
     seen: Time
 
 
-class Tracked(Record):
-    """tracking.json, and what is known of W&B's sweep and of an outage."""
-
-    state: str | None = None
-    id: str | None = None
-    url: str | None = None
-    reason: str | None = None
-    status: str | None = None
-    epochs: Count | None = None
-    since: Time | None = None
-    created: bool = False
-
-
 _KINDS: dict[str, Any] = {
     "run.json": RunRecord,
     "trial.json": TrialRecordFile,
@@ -334,9 +321,6 @@ _KINDS: dict[str, Any] = {
     "plan.json": list[PlannedStage],
     "budget.json": Budget,
     "drivers.json": dict[str, Driver],
-    "tracking.json": Tracked,
-    "wandb-outage.json": Tracked,
-    "wandb-sweep.json": Tracked,
     "genotype.json": Genotype,
 }
 FILES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}

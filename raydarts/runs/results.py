@@ -80,6 +80,9 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
     rows = trial.rows()
     description = trial.description()
     rows_whole = _rows_whole(trial, rows, result or {})
+    if trial.damage is not None and (lost := untimed(trial, rows, result)):
+        file = trial.files / "times.jsonl"
+        trial.damage.note(file, DamagedError(f"{file}: {lost}; hours and cost are too low by these"))
     if _is_damaged(trial, "trial.json", "result.json") or (result is None and not rows_whole):
         status = "damaged"
     elif result is not None:
@@ -89,6 +92,23 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
     else:
         status = "running" if in_use and trial.owner() is not None else "pending"
     return TrialRecord(trial.id, status, description, rows, result or {}, rows_whole)
+
+
+def untimed(trial: TrialDirectory, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None) -> str:
+    """Words on the epochs that have a row and no time; none where all have one.
+
+    An epoch's time is written right after its row. So only the last row of a trial that was lost, or that runs now, may
+    be without a time.
+    """
+    damage, timed = trial.damage, {entry.get("epoch") for entry in trial.times()}
+    if damage is not None and (damage.at(trial.files / "times.jsonl") or damage.at(trial.files / "metrics.jsonl")):
+        return ""
+    ended = (result or {}).get("status") in ("completed", "stopped")
+    lost = [row["epoch"] for row in (rows if ended else rows[:-1]) if row.get("epoch") not in timed]
+    if not lost:
+        return ""
+    named = ", ".join(map(str, lost[:10])) + (", ..." if len(lost) > 10 else "")
+    return f"has no time of epoch{'s' if len(lost) > 1 else ''} {named}"
 
 
 def _is_damaged(trial: TrialDirectory, *names: str) -> bool:

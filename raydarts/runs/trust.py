@@ -1,7 +1,8 @@
 """Whose code a run or a genotype names, and whether it may be loaded.
 
-A run names code where its spec chooses a member `module:Class`, where its genotypes name a space or a primitive so, and
-where run.json names a `builder`. Whoever resumes a run of somebody else's would run that code. So a run's code is
+A run names code where its spec chooses a member `module:Class` (a tracker too), where its genotypes name a space or a
+primitive so, and where run.json names a `builder`. Whoever resumes a run of somebody else's would run that code. So
+a run's code is
 loaded without a question only where this user made the run. The user's own state folder holds a note of that
 (`$XDG_STATE_HOME/raydarts/made/`, else `~/.local/state/raydarts/made/`): the digest of the run.json and the files of
 each name. Where there is no such note (the run is somebody else's, or its run.json was changed), or the code now lies
@@ -40,8 +41,13 @@ def never(text: str) -> bool:
 
 
 def spec_names(spec: Mapping[str, Any]) -> set[str]:
-    """The names of outside code in the sections of a spec that choose members. Texts for people are left out."""
-    return outside.names_in([spec[key] for key in _NAMING if key in spec])
+    """The names of outside code in the sections of a spec that choose members. Texts for people are left out.
+
+    Of `track` only the keys choose: its values hold texts for people, such as tags.
+    """
+    track = spec.get("track")
+    trackers = list(track) if isinstance(track, Mapping) else []
+    return outside.names_in([*(spec[key] for key in _NAMING if key in spec), trackers])
 
 
 def names_of(description: Mapping[str, Any]) -> set[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage
+from raydarts.runs.results import untimed
 from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
 from raydarts.storage.objects import ObjectPlace
-from raydarts.storage.place import Place, entries
+from raydarts.storage.place import FilePlace, Place, entries
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20
@@ -61,7 +62,8 @@ def _check_trial(trial: TrialDirectory, damage: Damage) -> None:
         trial.description()
     result = trial.result()
     rows = trial.rows()
-    trial.times()
+    if lost := untimed(trial, rows, result):
+        damage.note(trial.files / "times.jsonl", DamagedError(f"{trial.path / 'times.jsonl'}: {lost}"))
     trial.failures()
     trial.halted()
     trial.owner()
@@ -96,7 +98,7 @@ def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Dama
     """The folders that are written to, by raydarts or by other libraries, which follow links."""
     if isinstance(run.path, ObjectPlace):
         return
-    of_trials = [trial.files / name for trial in trials for name in ("checkpoints", "wandb", "tensorboard")]
+    of_trials = [place for trial in trials for place in _folders_of(trial)]
     of_ray = [run.files / "ray", run.files / "ray/train"]
     for folder in [*of_trials, *of_ray, run.files / "stages"]:
         try:
@@ -107,3 +109,14 @@ def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Dama
                     )
         except (DamagedError, OSError) as error:
             damage.note(folder, error)
+
+
+def _folders_of(trial: TrialDirectory) -> list[FilePlace]:
+    """The checkpoints and the folders of trackers in a trial's folder; names without a suffix are folders' names."""
+    checkpoints = trial.files / "checkpoints"
+    try:
+        inside = entries(trial.files)
+    except (DamagedError, OSError):
+        return [checkpoints]  # looking into it meets the same error, which is noted there
+    others = [entry.place for entry in inside if entry.is_folder or (entry.instead and "." not in entry.place.name)]
+    return [checkpoints, *(place for place in others if place != checkpoints)]

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raydarts import tracking
+from raydarts import trackers
 from raydarts.cluster.connection import connect, connected
 from raydarts.cluster.gate import set_environment
 from raydarts.cluster.head import watched
@@ -51,7 +51,7 @@ def start_sweep(
     """
     check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
-    tracking.check(getattr(loaded, "track", None), place)
+    trackers.check(getattr(loaded, "track", None), place)
     RunDirectory.check_new(place)
     with connected(address, _modules(builder), place):
         check_nodes(place.parent)
@@ -126,7 +126,7 @@ def _run(run: RunDirectory, loaded: Any, address: str | None, display: bool, ava
         with _Ray(run, address) as ray, shown:
             if address is not None:
                 ray.start()  # it is watched from here on
-            if told := tracking.begin(run):
+            if told := trackers.begin(run):
                 shown.say(told)
             _stages(run, loaded, shown, ledger, _Given(available, ray))
     except BudgetSpentError as spent:
@@ -186,7 +186,7 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
     if failed:
         shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
-    if told := tracking.conclude(run):
+    if told := trackers.conclude(run):
         shown.say(told)
     return 1 if failed else 0
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raydarts.errors import SpecError
+from raydarts.execution import drive
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.score import Score

@@ -16,17 +16,18 @@ from ray.tune.stopper import NoopStopper
 from raydarts.cluster.connection import ray_storage
 from raydarts.config.spec import TrialsSettings
 from raydarts.errors import StorageError
+from raydarts.execution import drive
+from raydarts.execution.failures import Failures
+from raydarts.execution.gpu_memory import share_of, waits_for_more
+from raydarts.execution.trainable import JobTrainable
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive, faults
+from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.score import Score
 from raydarts.storage.place import Place
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
-from raydarts.sweep.failures import Failures
-from raydarts.sweep.gpu_memory import share_of, waits_for_more
-from raydarts.sweep.trainable import JobTrainable
 
 T = TypeVar("T")
 

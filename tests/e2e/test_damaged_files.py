@@ -27,6 +27,7 @@ FILES = (
     "trials/0001/trial.json",
     "trials/0001/result.json",
     "trials/0001/metrics.jsonl",
+    "trials/0001/times.jsonl",
     "evaluations/c6830f5936-seed3/result.json",
 )
 RESUME_ALONE = {"events.jsonl"}
@@ -78,7 +79,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_ray(*_arguments: object) -> bool:
         raise ClusterError("this test starts no Ray")
 
-    monkeypatch.setattr(runner, "connect", no_ray)
+    monkeypatch.setattr(runner, "connected", no_ray)
     path = tmp_path / "run"
     shutil.copytree(FINISHED, path)
     return path

@@ -21,6 +21,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.storage.place import place_of, read_bytes
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
+from tests.here import sweeps_run_here
 from tests.objects import S3, SECRET
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,10 +53,11 @@ def summary(run: RunDirectory) -> Any:
 
 
 @pytest.fixture
-def local(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What the sweep comes to on a disk, undisturbed."""
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the sweep comes to on a disk, undisturbed, in this process."""
     monkeypatch.setenv("RAYDARTS_TEST_TRIALS", TRIALS)
-    assert start_sweep(fakes.slow_optuna(), tmp_path / "local", builder=fakes.BUILDER, display=False) == 0
+    with sweeps_run_here():
+        assert start_sweep(fakes.slow_optuna(), tmp_path / "local", builder=fakes.BUILDER, display=False) == 0
     return summary(RunDirectory.open(tmp_path / "local" / "fake"))
 
 

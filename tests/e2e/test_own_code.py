@@ -21,6 +21,27 @@ from tests.synthetic_run import write_run
 OWN = """
 from torch import nn
 from raydarts.spaces.cell_space import CellSpace
+from raydarts.trackers.base import Tracker, TrialObserver
+
+class Shown(Tracker):
+    def observer(self, trial):
+        return Epochs(trial.path / "shown")
+
+    def conclude(self, run):
+        return f"{len(list(run.path.glob('*/*/shown')))} trials were shown"
+
+class Epochs(TrialObserver):
+    def __init__(self, file):
+        self.file = file
+
+    def open(self):
+        self.file.write_text("")
+
+    def epoch(self, row):
+        self.file.write_text(self.file.read_text() + f"{row['epoch']} ")
+
+    def finished(self, result):
+        self.file.write_text(self.file.read_text() + result["status"])
 
 class Blur(nn.Module):
     def __init__(self, channels, stride, affine):
@@ -53,6 +74,7 @@ evaluate:
   top_k: 1
   seeds: [0]
   training: {epochs: 1, batch_size: 16, network: {channels: 4, layers: 3, auxiliary_weight: 0}}
+track: {"own_space:Shown": true}
 """
 LIBRARIES = ("random", "ray", "numpy", "torch", "typing", "pandas", "email")
 EVIL = "from pathlib import Path\nPath(__file__).with_name('it-was-run').touch()\nclass X: pass\nY = build = X\n"
@@ -119,6 +141,8 @@ def test_a_space_of_ones_own_goes_through_every_command_beside_files_named_like_
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(next((project / "runs/run/evaluations").glob("*/result.json")).read_text())
     assert result["status"] == "completed", result
+    assert "2 trials were shown" in done.stdout + done.stderr
+    assert [file.read_text() for file in (project / "runs/run").glob("*/*/shown")] == ["1 completed"] * 2
     genotype = json.loads((project / "runs/run/trials/0000/result.json").read_text())["genotype"]
     assert genotype["space"] == {"name": "own_space:Mine", "width": 5}
     (project / "best.json").write_text(json.dumps(genotype))
@@ -260,7 +284,7 @@ def test_a_trials_file_cannot_name_code_that_its_run_does_not(tmp_path: Path, co
 def test_a_sweeps_worker_loads_no_code_but_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a trial's process does first, in this process."""
     from raydarts.errors import GenotypeError
-    from raydarts.sweep.jobs import job_of, restrict_code
+    from raydarts.execution.jobs import job_of, restrict_code
 
     (tmp_path / "evil_code.py").write_text(EVIL)
     monkeypatch.syspath_prepend(tmp_path)

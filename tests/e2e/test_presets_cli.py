@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from raydarts.cli import app, console
+from raydarts.cli import app
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,7 +46,7 @@ def test_presets_are_listed_planned_and_run(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "spec.yaml").write_text(SPEC)
     (tmp_path / "genotype.json").write_text(json.dumps(GENOTYPE))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "_width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
     code = ["--set", "search.preset=darts-cifar10-code"]
     rows = {(row["for"], row["name"]): row for row in json.loads(run("list", "presets", "--json"))}
     assert rows[("search", "darts-cifar10")]["origins"]["grad_clip"] == "code"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from raydarts.config.loader import load_plain
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs, stage_of
+from tests.here import sweeps_run_here
 
 SPEC = Path(__file__).parents[2] / "sweeps" / "stages-quick.yaml"
 TINY = {
@@ -23,7 +25,7 @@ TINY = {
     "search.regularizers": "[]",
     "search.epochs": 1,
     "search.space": "{name: darts-cnn, channels: 2, layers: 3, nodes: 1}",
-    "evaluate.resources.cpus": 2,  # one trial at a time: a process less to start for each stage
+    "evaluate.resources.cpus": 2,
     "sweep.max_concurrent": 1,
     "rungs.0.training.epochs": 1,
     "rungs.0.top_k": 3,
@@ -49,8 +51,15 @@ def sets(**changed: object) -> list[str]:
     return [word for key, value in {**TINY, **changed}.items() for word in ("--set", f"{key}={value}")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def local_sweeps() -> Iterator[None]:
+    """The sweeps of this file train in this process."""
+    with sweeps_run_here():
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> RunDirectory:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     storage = tmp_path_factory.mktemp("stages")
     done = raydarts("sweep", SPEC, "--storage", storage, "--name", "whole", *sets())
     assert done.exit_code == 0, done.output

@@ -1,4 +1,4 @@
-"""Real searches on real digits through real Ray: to the ranking, and over a SIGKILL of the driver."""
+"""Real searches on real digits: to the ranking here, and through real Ray over a SIGKILL of the driver."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from raydarts.spaces.darts_cnn import PRIMITIVES
+from tests.commands import run_here
+from tests.here import sweeps_run_here
 
 SPEC = """
 data: {dataset: digits, limit: 160, validation_fraction: 0.25}
@@ -49,12 +51,13 @@ def report(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run."""
+    """An uninterrupted run, in this process."""
     place = tmp_path_factory.mktemp("whole")
     (place / "spec.yaml").write_text(SPEC)
-    done = raydarts("sweep", "spec.yaml", "--storage", place, "--name", "run", cwd=place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Retrained genotypes" in done.stdout
+    with sweeps_run_here():
+        done = run_here("sweep", "spec.yaml", "--storage", place, "--name", "run", cwd=place)
+    assert done.code == 0, done.out + done.err
+    assert "Retrained genotypes" in done.out
     return place / "run"
 
 
@@ -135,11 +138,12 @@ def test_a_driver_killed_in_both_stages_resumes_to_the_end_of_an_uninterrupted_r
     assert _comparable(report(run)) == _comparable(report(whole))
 
 
+@pytest.mark.usefixtures("local_sweeps")
 def test_a_remedy_of_ones_own_works_in_a_sweep(tmp_path: Path) -> None:
     """The example of docs/remedies.md: the higher price leaves lighter skip connections."""
     examples = Path(__file__).parents[2] / "docs" / "examples"
-    done = raydarts("sweep", "own-remedy.yaml", "--storage", tmp_path, "--name", "run", cwd=examples)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_here("sweep", "own-remedy.yaml", "--storage", tmp_path, "--name", "run", cwd=examples)
+    assert done.code == 0, done.out + done.err
     shares: dict[tuple[int, float], float] = {}
     for trial in sorted((tmp_path / "run" / "trials").iterdir()):
         config = json.loads((trial / "trial.json").read_text())["config"]

@@ -1,16 +1,21 @@
-"""Recurrent cells on text through real Ray: to the ranking by perplexity, and over a SIGKILL of the driver."""
+"""A sweep of recurrent cells on text: to the ranking by perplexity, and over the end of its driver in mid-training."""
 
 from __future__ import annotations
 
 import csv
 import json
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
-from test_sweep import killed, raydarts, report
 
+from raydarts.execution.attempt import Attempt
 from raydarts.runs.directory import RunDirectory
+from tests import commands
 from tests.alone import figures, run_here
+from tests.commands import CrashError, Outcome
+from tests.here import sweeps_run_here
 
 SPEC = """
 question: Which order reads best?
@@ -44,16 +49,39 @@ evaluate:
 """
 
 
+class KilledError(BaseException):
+    """As sudden as a kill: nothing in raydarts may catch it."""
+
+
+def raydarts(*arguments: object, cwd: Path) -> Outcome:
+    with sweeps_run_here():
+        return commands.run_here(*arguments, cwd=cwd)
+
+
+def report(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(raydarts("report", run, "--json", cwd=run.parent).out)
+    return found
+
+
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose driver was killed while it retrained, and that was then resumed."""
+    """A run whose driver ended while it retrained, and that was then resumed. Real kills: see test_sweep.py."""
     place = tmp_path_factory.mktemp("resumed")
     (place / "spec.yaml").write_text(SPEC)
     run = place / "run"
-    killed(run, "evaluations/*/metrics.jsonl", "sweep", "spec.yaml", "--storage", place, "--name", "run")
+    advance = Attempt.advance
+
+    def killed(self: Attempt) -> Any:
+        row = advance(self)
+        if self.trial.path.parent.name == "evaluations" and row["epoch"] == 2:
+            raise KilledError
+        return row
+
+    with mock.patch.object(Attempt, "advance", killed), pytest.raises(CrashError, match="KilledError"):
+        raydarts("sweep", "spec.yaml", "--storage", place, "--name", "run", cwd=place)
     done = raydarts("resume", run, cwd=place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    words = " ".join(done.stdout.split())
+    assert done.code == 0, done.out + done.err
+    words = " ".join(done.out.split())
     assert "ranked by validation perplexity" in words
     assert "baseline unigram: perplexity validation" in words
     return place / "run"
@@ -82,7 +110,7 @@ def test_the_best_cell_beats_both_baselines_and_the_report_says_by_how_much(resu
     assert baselines["untrained"]["validation"] == pytest.approx(40, rel=0.05)  # as many as there are tokens
     assert best < baselines["unigram"]["validation"] < baselines["untrained"]["validation"]
     assert set(baselines["unigram"]) == {"validation", "test"}
-    words = " ".join(raydarts("report", resumed, cwd=resumed.parent).stdout.split())
+    words = " ".join(raydarts("report", resumed, cwd=resumed.parent).out.split())
     factor = baselines["unigram"]["validation"] / best
     assert f"better, a factor of {factor:.2f}" in words
 
@@ -90,29 +118,29 @@ def test_the_best_cell_beats_both_baselines_and_the_report_says_by_how_much(resu
 def test_every_reader_tells_perplexities_as_such(resumed: Path) -> None:
     status = raydarts("status", resumed, "--json", cwd=resumed.parent)
     trials = {trial["id"]: trial["metrics"]["validation_perplexity"] for trial in report(resumed)["trials"]}
-    assert f'"id": "{min(trials, key=lambda name: trials[name])}"' in status.stdout
-    assert raydarts("report", resumed, "--html", cwd=resumed.parent).returncode == 0
+    assert f'"id": "{min(trials, key=lambda name: trials[name])}"' in status.out
+    assert raydarts("report", resumed, "--html", cwd=resumed.parent).code == 0
     page = (resumed / "report.html").read_text()
     assert "by mean validation perplexity over" in page
     assert "lower is better" in page
     assert "accuracy" not in page.split('id="reproduce"')[0]
     exported = raydarts("export", resumed, "--to", resumed.parent / "all.csv", cwd=resumed.parent)
-    assert exported.returncode == 0, exported.stderr
+    assert exported.code == 0, exported.err
     with (resumed.parent / "all.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["stage"] == "evaluation"]
     assert all(float(row["metric.test_perplexity"]) > 1 for row in rows)
     assert all(float(row["metric.baseline.unigram.validation"]) > 1 for row in rows)
     compared = raydarts("compare", resumed, resumed, cwd=resumed.parent)
-    assert compared.returncode == 0, compared.stderr
-    assert "validation_perplexity" in compared.stdout
+    assert compared.code == 0, compared.err
+    assert "validation_perplexity" in compared.out
     genotype = next(resumed.glob("evaluations/*/trial.json"))
     shown = raydarts("show", genotype, cwd=resumed.parent)
-    assert shown.returncode == 0, shown.stderr
-    assert "darts-rnn" in shown.stdout
+    assert shown.code == 0, shown.err
+    assert "darts-rnn" in shown.out
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_it_ended_as_if_its_driver_had_not_been_killed(resumed: Path) -> None:
+def test_it_ended_as_if_its_driver_had_not_ended(resumed: Path) -> None:
     run = RunDirectory.open(resumed)
     assert len(json.loads((resumed / "drivers.json").read_text())) == 2
     for trial in (*run.trials(), *run.evaluations()):
@@ -125,8 +153,8 @@ def test_it_ended_as_if_its_driver_had_not_been_killed(resumed: Path) -> None:
 def test_the_shipped_sweeps_of_recurrent_cells_are_sound(name: str) -> None:
     root = Path(__file__).parents[2]
     done = raydarts("validate", f"sweeps/{name}.yaml", cwd=root)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "validation_perplexity" in " ".join(done.stdout.split())
+    assert done.code == 0, done.out + done.err
+    assert "validation_perplexity" in " ".join(done.out.split())
     text = (root / "sweeps" / f"{name}.yaml").read_text()
     assert text.startswith("# Question: ")
     assert f"# Launch:   raydarts sweep sweeps/{name}.yaml" in text

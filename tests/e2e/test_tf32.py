@@ -12,7 +12,7 @@ from raydarts.float32 import state
 from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
 from raydarts.storage.place import Place
-from tests.e2e.test_sweep import raydarts
+from tests.commands import run_here
 
 
 class Rounding(Probe):
@@ -52,13 +52,11 @@ def rows(run: Place | Path) -> list[tuple[bool, int, int]]:
     return found
 
 
-def test_each_trial_has_its_own_setting_in_a_process_that_ran_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+@pytest.mark.usefixtures("local_sweeps")
+def test_each_trial_has_its_own_setting_in_a_process_that_ran_another(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
-    done = raydarts("sweep", "spec.yaml", "--storage", tmp_path, "--name", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_here("sweep", "spec.yaml", "--storage", tmp_path, "--name", "run", cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
     found = rows(tmp_path / "run")
     assert [(setting, seen) for setting, seen, _ in found] == [(True, 1), (False, 0)] * 2
     assert len({process for _, _, process in found}) < len(found)  # a process ran trials of both settings

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -14,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
-from raydarts.tracking import names, state
-from tests.unit.tracking.stand_in import KEY, StandIn, stand_in
+from raydarts.trackers.wandb import names, state
+from tests.unit.trackers.reading import event_file, history
+from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 SPEC = """
 data: {dataset: digits, limit: 120, validation_fraction: 0.25}
@@ -75,31 +73,6 @@ def sweep(folder: Path, url: str, *sets: str) -> tuple[RunDirectory, str, float]
     return RunDirectory.open(folder / "run"), done.stdout + done.stderr, time.monotonic() - begun
 
 
-def history(folder: Path) -> list[dict[str, Any]]:
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    entries = [json.loads(line) for line in done.stdout.splitlines()]
-    return [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
-
-
-def event_file(trial: Path) -> dict[tuple[str, int], float]:
-    """(tag, step) -> value of the trial's one TensorBoard file, read record by record."""
-    (file,) = trial.glob("tensorboard/events.*")
-    data, found = file.read_bytes(), {}
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])  # then a checksum of 4 bytes, the record, another checksum
-        event = Event.FromString(data[12 : 12 + length])
-        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
-        data = data[16 + length :]
-    return found
-
-
 def test_offline_then_sent_on_a_sweep_page(tmp_path: Path, server: StandIn) -> None:
     run, told, _ = sweep(tmp_path, server.url, "track.wandb.mode=offline")
     everyone = [*run.trials(), *run.evaluations()]
@@ -142,7 +115,7 @@ def test_online_and_killed_every_epoch_is_there_once(tmp_path: Path, server: Sta
     ((sweep_id, _),) = server.sweeps.items()
     for trial in everyone:
         found = server.runs[names.run_id(run, trial)]
-        assert state.read_trial(trial)["state"] == state.SENT
+        assert state.read_trial(trial).state == state.SENT
         assert [row["epoch"] for row in found["history"] if "epoch" in row] == [row["epoch"] for row in trial.rows()]
         assert found["summary"]["status"] == "completed"
     assert [server.runs[names.run_id(run, trial)]["sweep"] for trial in run.trials()] == [sweep_id] * 2
@@ -164,5 +137,5 @@ def test_a_w_and_b_that_answers_nothing_costs_a_sweep_seconds(tmp_path: Path, se
     assert taken < 2 * alone + 60  # 5 s once for the sweep; then files are written, on a machine that may be busy
     assert f"Filesarewritteninstead;'raydartswandbsync{run.path}'" in "".join(told.split())
     (trial,) = run.trials()
-    assert state.read_trial(trial)["state"] == state.OFFLINE
+    assert state.read_trial(trial).state == state.OFFLINE
     assert len([row for row in history(trial.path) if "epoch" in row]) == len(trial.rows())

@@ -30,15 +30,15 @@ EVIL = "import pathlib\npathlib.Path(__file__).with_name('it-was-run').touch()\n
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run in `runs/` of the working folder, beside a secret; what would start Ray ends at once."""
+    """A finished run in `kept_runs/` of the working folder, beside a secret; what would start Ray ends at once."""
 
     def no_ray(*_arguments: object) -> bool:
         raise ClusterError("this test starts no Ray")
 
-    monkeypatch.setattr(runner, "connect", no_ray)
+    monkeypatch.setattr(runner, "connected", no_ray)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text(SECRET)
-    path = tmp_path / "runs" / "friend"
+    path = tmp_path / "kept_runs" / "friend"  # not "runs": tests/fuzz/runs.py is a module of that name
     shutil.copytree(FINISHED, path)
     return path
 
@@ -48,15 +48,15 @@ def test_a_resume_runs_no_code_that_lies_in_the_run(key: str, run: Path) -> None
     (run / "evil.py").write_text(EVIL)
     description = json.loads((run / "run.json").read_text())
     if key == "space":
-        description["spec"]["search"]["space"] = "runs.friend.evil:X"
+        description["spec"]["search"]["space"] = "kept_runs.friend.evil:X"
     else:
-        description["builder"] = "runs.friend.evil:build"
+        description["builder"] = "kept_runs.friend.evil:build"
     (run / "run.json").write_text(json.dumps(description))
     shutil.rmtree(run / "trials" / "0003")
     resumed = run_here("resume", run)
     assert not (run / "it-was-run").exists()
     assert resumed.code == 2
-    assert "runs.friend.evil:" in resumed.err
+    assert "kept_runs.friend.evil:" in resumed.err
     assert "whose code lies in" in resumed.err
 
 

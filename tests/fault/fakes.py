@@ -1,25 +1,29 @@
-"""A job that needs no training, and a spec that needs no YAML."""
+"""Jobs that train nothing and follow a script, and specs whose sweeps run them. The specs are real ones.
+
+The script is JSON in the spec's question, the one text of a run that reaches whoever builds its jobs: what to do in
+each epoch, for `all` trials or for one by its number.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, SweepSettings, TransferSettings
-from raydarts.config.stages import Stages
+from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import StorageError
-from raydarts.registry import Choose
-from raydarts.runs.score import ACCURACY
+from raydarts.runs import faults
+from raydarts.search.settings import SearchSettings
 from raydarts.sweep.runner import run_sweep, start_sweep
+from tests import here
 
 BUILDER = "tests.fault.fakes:build"
 
@@ -49,6 +53,14 @@ def _at(marker: str, epochs: list[int], epoch: int) -> bool:
     return done < len(epochs) and epochs[done] == epoch and _again(marker, len(epochs))
 
 
+def die(what: str = faults.LOST) -> None:
+    """The end of this trial's process; where it hangs, its watchdog brings it."""
+    here.lose(what)  # returns where the trial has a process of its own
+    if what == faults.TIMEOUT:
+        time.sleep(600)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class FakeJob:
     """Adds draws of a generator to a total; its trace shows whether a resumed job is the same job."""
 
@@ -65,7 +77,7 @@ class FakeJob:
         return self.epoch >= self.epochs
 
     def run_epoch(self) -> dict[str, Any]:
-        time.sleep(self.settings.get("sleep", 0.0))
+        here.sleep(self.settings.get("sleep", 0.0))
         self._trouble()
         self.epoch += 1
         self._total += torch.rand((), generator=self._generator, dtype=torch.float64)
@@ -81,13 +93,19 @@ class FakeJob:
         marker = self.settings.get("kill_once")
         if marker and self.epoch + 1 == 3 and not Path(marker).exists():
             Path(marker).write_text("killed")
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         hang = self.settings.get("hang")  # [marker, how often]: at epoch 3
         if hang and self.epoch + 1 == 3 and _again(*hang):
-            time.sleep(600)
+            die(faults.TIMEOUT)
         kills = self.settings.get("kills")  # [marker, epochs]: once at each of them, in this order
         if kills and _at(*kills, self.epoch + 1):
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
+        taken = self.settings.get("taken_back")  # as `kills`: its machine is taken back; on no real Ray
+        if taken and _at(*taken, self.epoch + 1):
+            die(faults.PREEMPTED)
+        away = self.settings.get("storage")  # [marker, how often]: at epoch 3
+        if away and self.epoch + 1 == 3 and _again(*away):
+            raise StorageError("the storage does not answer")
         self._remember()
         marker = self.settings.get("io_error_once")
         if marker and self.epoch + 1 == 3 and not Path(marker).exists():
@@ -100,9 +118,7 @@ class FakeJob:
             raise MemoryError
         needed = self.settings.get("needs_gpus")
         if needed and self.epoch + 1 == 3:
-            import ray
-
-            given = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+            given = here.given_gpus()
             with Path(self.settings["shares"]).open("a") as file:
                 file.write(f"{given:g}\n")
             if given < needed:
@@ -124,98 +140,69 @@ class FakeJob:
         self._generator.set_state(state["generator"])
 
 
+def script_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The script of a run, from its run.json."""
+    script: dict[str, Any] = json.loads(run["question"] or "{}")
+    return script
+
+
+def search_job(trial: Mapping[str, Any], run: Mapping[str, Any], **changed: Any) -> FakeJob:
+    """The scripted job of a search trial. Its genotype has as many skip connections as `xi`, else 4."""
+    config, script = trial["config"], script_of(run)
+    settings = {key: config[key] for key in ("lr", "epochs", "seed")}
+    settings["skips"] = int(config["estimator"].get("xi") or 0) if config["estimator"]["name"] != "first_order" else 4
+    settings |= {"sleep": float(os.environ.get("RAYDARTS_TEST_SLEEP", "0.0"))}
+    return FakeJob({**settings, **script.get("all", {}), **script.get(str(trial["index"]), {}), **changed}, "search")
+
+
 def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> FakeJob:
     log = os.environ.get("RAYDARTS_TEST_LOG")
     if log:
         with Path(log).open("a") as file:
             file.write(f"{trial.get('index', 'evaluation')}\n")
     if trial["kind"] == "search":
-        return FakeJob(trial["config"], "search")
+        return search_job(trial, run)
     return FakeJob({"lr": 0.5 + 0.01 * trial["seed"], "epochs": 2}, "evaluation")
 
 
-@dataclass
-class FakeDraw:
-    plain: dict[str, Any]
-    choices: dict[str, Any]
-    lines: dict[str, int] = field(default_factory=dict)
+SEARCH = {
+    "epochs": 4,
+    "lr": {"loguniform": [0.01, 0.5]},
+    "estimator": {"choice": ["first_order", {"name": "finite_difference", "xi": {"quniform": [0, 3, 1]}}]},
+}
+SECTIONS = ("rungs", "transfer", "budget")
 
 
-class FakeTree:
-    """`lr` log-uniform; an option `b` has an `xi` of its own. `base` is added to every configuration."""
-
-    def __init__(self, base: dict[str, Any]) -> None:
-        self.base = base
-
-    def variations(self) -> list[FakeDraw]:
-        return [FakeDraw({"epochs": 4, **self.base}, {})]
-
-    def materialise(self, chooser: Any) -> FakeDraw:
-        lr = chooser.choose("search.lr", SimpleNamespace(kind="loguniform", low=0.01, high=0.5, q=None))
-        labels = ["a", "b"]
-        branch = chooser.choose("search.kind", SimpleNamespace(kind="choice", options=labels, labels=labels))
-        choices: dict[str, Any] = {"search.lr": lr, "search.kind": labels[branch]}
-        if branch == 1:
-            name = "search.kind[b].skips"
-            choices[name] = chooser.choose(name, SimpleNamespace(kind="randint", low=0, high=3, q=None))
-        plain = {"epochs": 4, **self.base, "lr": lr, "skips": choices.get("search.kind[b].skips", 4)}
-        return FakeDraw(plain, choices)
-
-
-class FakeSettings(SimpleNamespace):
-    def model_dump(self, mode: str = "json") -> dict[str, Any]:
-        return dict(vars(self))
-
-
-@dataclass
-class FakeLoaded:
-    """What `LoadedSpec` offers to a sweep; `per_trial[i]` is added to trial i's settings."""
-
-    sweep: SweepSettings
-    stages: Stages
-    search: FakeTree
-    name: str = "fake"
-    question: str = "Does it run?"
-    text: str = ""
-    per_trial: dict[int, dict[str, Any]] = field(default_factory=dict)
-    made: list[Any] = field(default_factory=list)
-
-    def to_plain(self) -> dict[str, Any]:
-        return {
-            "fake": True,
-            "score": ACCURACY.to_json(),
-            "sweep": self.sweep.model_dump(mode="json"),
-            **self.stages.to_plain(),
-        }
-
-    def settings_of(self, draw: FakeDraw) -> FakeSettings:
-        settings = FakeSettings(**draw.plain)
-        for key, value in self.per_trial.get(len(self.made), {}).items():
-            setattr(settings, key, value)
-        self.made.append(draw)
-        return settings
+def spec(**sections: Any) -> LoadedSpec:
+    """A spec by its sections, read from a YAML file as a user's is."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "fake.yaml"
+        file.write_text(json.dumps(sections))  # JSON is YAML
+        return load_spec(file)
 
 
 def loaded(
-    searcher: Any = None, scheduler: Any = "fifo", evaluate: dict[str, Any] | None = None, **more: Any
-) -> FakeLoaded:
-    base = more.pop("base", {})
-    per_trial = more.pop("per_trial", {})
-    stages = Stages(
-        None if evaluate is None else EvaluateSettings(**evaluate),
-        tuple(RungSettings(**rung) for rung in more.pop("rungs", ())),
-        tuple(TransferSettings(**transfer) for transfer in more.pop("transfer", ())),
-        BudgetSettings(**more.pop("budget")) if "budget" in more else None,
-    )
-    sweep = SweepSettings(
-        searcher=Choose("searcher").parse(searcher or {"name": "random", "trials": 4}),
-        scheduler=Choose("scheduler").parse(scheduler),
-        **more,
-    )
-    return FakeLoaded(sweep, stages, FakeTree(base), per_trial=per_trial)
+    searcher: Any = None,
+    scheduler: Any = "fifo",
+    evaluate: dict[str, Any] | None = None,
+    *,
+    search: Mapping[str, Any] = SEARCH,
+    base: Mapping[str, Any] | None = None,
+    per_trial: Mapping[int, Mapping[str, Any]] | None = None,
+    **more: Any,
+) -> LoadedSpec:
+    """A sweep of scripted jobs. `base`: settings of the search, and the script of all trials; `per_trial`: of one."""
+    chosen = {key: value for key, value in (base or {}).items() if key in SearchSettings.model_fields}
+    script: dict[str, Any] = {"all": {key: value for key, value in (base or {}).items() if key not in chosen}}
+    script |= {str(index): dict(troubles) for index, troubles in (per_trial or {}).items()}
+    sections = {key: more.pop(key) for key in SECTIONS if key in more}
+    if evaluate is not None:
+        sections["evaluate"] = evaluate
+    sweep = {"searcher": searcher or {"name": "random", "trials": 4}, "scheduler": scheduler, **more}
+    return spec(name="fake", question=json.dumps(script), search={**search, **chosen}, sweep=sweep, **sections)
 
 
-def slow_optuna() -> FakeLoaded:
+def slow_optuna() -> LoadedSpec:
     """For tests that kill the driver: one trial at a time, half a second an epoch."""
     trials = int(os.environ.get("RAYDARTS_TEST_TRIALS", "5"))
     return loaded(
@@ -223,7 +210,6 @@ def slow_optuna() -> FakeLoaded:
         evaluate={"top_k": 2, "seeds": [0, 1]} if trials > 3 else {"top_k": 1, "seeds": [0]},
         max_concurrent=1,
         max_failures=3 if trials > 3 else 0,
-        base={"sleep": float(os.environ.get("RAYDARTS_TEST_SLEEP", "0.0"))},
     )
 
 

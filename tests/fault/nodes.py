@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from raydarts.cluster.gate import set_environment
-from raydarts.config.loader import load_spec
+from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.execution.job import Job
+from raydarts.execution.jobs import build_job
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.job import Job
 from raydarts.storage.files import read_lines
-from raydarts.sweep.jobs import build_job
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 
@@ -46,10 +47,10 @@ def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
 
     context = ray.get_runtime_context()
     where = {"node": context.get_node_id(), "given": context.get_assigned_resources()}
-    log = Path(run["question"])
+    log = Path(fakes.script_of(run)["log"])
     with log.open("a") as file:
         file.write(json.dumps({"trial": trial.get("index", trial.get("seed")), "kind": trial["kind"], **where}) + "\n")
-    if run["spec"].get("fake"):
+    if run["spec"]["name"] == "fake":
         return fakes.build(trial, run, device)
     job = build_job(trial, run, device)
     epoch = job.run_epoch
@@ -100,10 +101,11 @@ def remove_under_way(nodes: Nodes, run: Path, log: Path, removed: list[dict[str,
         removed.append({"kind": kind, "trial": number, "node": places[-1]["node"], "rows": _rows(run, pattern)})
 
 
-def sweep(folder: Path, loaded: Any, address: str) -> tuple[RunDirectory, Path]:
+def sweep(folder: Path, loaded: LoadedSpec, address: str) -> tuple[RunDirectory, Path]:
     folder.mkdir()
     log = folder / "log"
-    loaded.question = str(log)  # the one text of a run that reaches its builder
+    script = json.loads(loaded.question or "{}") | {"log": str(log)}
+    loaded = replace(loaded, question=json.dumps(script))
     code = start_sweep(loaded, folder, "run", address=address, builder="tests.fault.nodes:build", display=False)
     if code:
         sys.exit(f"{folder.name} ended with {code}")
@@ -125,7 +127,7 @@ def main() -> None:
     removed: list[dict[str, Any]] = []
     arguments = (nodes, folder / "faulty" / "run", folder / "faulty" / "log", removed)
     threading.Thread(target=remove_under_way, args=arguments, daemon=True).start()
-    _, log = sweep(folder / "faulty", _Open(load_spec(folder / "real.yaml")), address)
+    _, log = sweep(folder / "faulty", load_spec(folder / "real.yaml"), address)
     found |= {"removed": removed, "places": read_lines(log)}
     for name, share, trials in (("halves", 0.5, 4), ("both", 2, 2)):
         if share == 2:
@@ -141,17 +143,6 @@ def main() -> None:
     (folder / "found.json").write_text(json.dumps(found))
     ray.shutdown()
     nodes.cluster.shutdown()
-
-
-class _Open:
-    """A loaded spec whose question may be set."""
-
-    def __init__(self, loaded: Any) -> None:
-        self._loaded = loaded
-        self.question = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loaded, name)
 
 
 if __name__ == "__main__":

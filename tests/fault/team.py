@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import torch
 
-from tests.fault.fakes import FakeJob, FakeLoaded, loaded
+from raydarts.config.loader import LoadedSpec
+from tests.fault.fakes import FakeJob, loaded, script_of, search_job
 
 BUILDER = "tests.fault.team:build"
 TROUBLES = {2: "second_hangs", 3: "first_stopped", 4: "watcher_killed", 5: "second_without_memory"}
@@ -20,17 +21,10 @@ TROUBLES = {2: "second_hangs", 3: "first_stopped", 4: "watcher_killed", 5: "seco
 SETTINGS = {"lr": 0.5, "seed": 0, "epochs": 6}
 
 
-class TeamLoaded(FakeLoaded):
-    """One search, whose genotype two workers then retrain."""
-
-    def to_plain(self) -> dict[str, Any]:
-        return {**super().to_plain(), "marks": self.question}
-
-
-def team(folder: Path, **more: Any) -> TeamLoaded:
+def team(folder: Path, **more: Any) -> LoadedSpec:
+    """One search, whose genotype two workers then retrain. What befell them already is noted in `folder`."""
     evaluate = {"top_k": 1, "seeds": [0], "resources": {"cpus": 1, "workers": 2}, **more}
-    made = loaded({"name": "random", "trials": 1}, evaluate=evaluate, base={"epochs": 1})
-    return TeamLoaded(made.sweep, made.stages, made.search, question=str(folder))
+    return loaded({"name": "random", "trials": 1}, evaluate=evaluate, base={"epochs": 1, "marks": str(folder)})
 
 
 class TeamJob(FakeJob):
@@ -74,5 +68,5 @@ def watching() -> psutil.Process:
 
 def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> FakeJob:
     if trial["kind"] == "search":
-        return FakeJob(trial["config"], "search")
-    return TeamJob(Path(run["spec"]["marks"]))
+        return search_job(trial, run)
+    return TeamJob(Path(script_of(run)["all"]["marks"]))

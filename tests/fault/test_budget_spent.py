@@ -1,4 +1,4 @@
-"""A budget that is spent in mid-run, through real Ray."""
+"""A budget that is spent in mid-run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, spent
@@ -16,11 +17,11 @@ from raydarts.runs.stages import jobs
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import staged
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("local_sweeps")
 HOUR = 3600.0
 
 
-def sweep(folder: Path, loaded: Any, **more: Any) -> tuple[int, RunDirectory]:
+def sweep(folder: Path, loaded: LoadedSpec, **more: Any) -> tuple[int, RunDirectory]:
     code = start_sweep(loaded, folder, builder=staged.BUILDER, display=False, command=["test"], **more)
     return code, RunDirectory.open(folder / "fake")
 

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from raydarts import single
 from raydarts.errors import NonFiniteError
-from raydarts.runs import checkpoints, drive
+from raydarts.execution import drive
+from raydarts.runs import checkpoints
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.identity import differences, identity

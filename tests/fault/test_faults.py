@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raydarts.cluster import resources
+from raydarts.errors import StorageError
 from raydarts.report import html
 from raydarts.report.gather import gather
 from raydarts.report.tables import failures
@@ -16,6 +16,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes
 
+pytestmark = pytest.mark.usefixtures("local_sweeps")
 QUARTER = {"cpus": 1, "gpus": 0.25}
 
 
@@ -26,17 +27,10 @@ def sweep(folder: Path, trouble: dict[str, Any] | None = None, **more: Any) -> t
     return code, RunDirectory.open(folder / "fake")
 
 
-@pytest.fixture
-def ray_gpus(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray hands out shares of a GPU that is not there, and raydarts believes it."""
-    monkeypatch.setattr(resources, "capacity", lambda address: {"cpus": 2.0, "gpus": 1.0})
-
-
 def kinds(run: RunDirectory) -> list[tuple[str, int, int]]:
     return [(entry["what"], entry["attempt"], entry["epochs"]) for entry in run.trial(0).failures()]
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_hung_trial_is_ended_and_goes_on_as_if_it_had_not_hung(tmp_path: Path) -> None:
     _, whole = sweep(tmp_path / "whole")
     code, run = sweep(tmp_path, {"hang": [str(tmp_path / "marker"), 1]}, epoch_timeout=10)
@@ -53,7 +47,6 @@ def test_a_hung_trial_is_ended_and_goes_on_as_if_it_had_not_hung(tmp_path: Path)
     assert "no new epoch for 10 s" in page
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_trial_that_hangs_for_ever_fails_by_name(tmp_path: Path) -> None:
     code, run = sweep(tmp_path, {"hang": [str(tmp_path / "marker"), 99]}, epoch_timeout=8, max_failures=1)
     first, second = results.trials(run)
@@ -63,7 +56,6 @@ def test_a_trial_that_hangs_for_ever_fails_by_name(tmp_path: Path) -> None:
     assert first.epochs == 2
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_max_failures_counts_over_drivers(tmp_path: Path) -> None:
     kills = {"kills": [str(tmp_path / "marker"), [1, 1, 3]]}
     searcher = {"name": "random", "trials": 1}
@@ -81,7 +73,6 @@ def test_max_failures_counts_over_drivers(tmp_path: Path) -> None:
     assert record.epochs == 2
 
 
-@pytest.mark.usefixtures("ray_gpus")
 def test_a_full_gpu_is_given_again_in_a_larger_share(tmp_path: Path) -> None:
     _, whole = sweep(tmp_path / "whole")
     trouble = {"needs_gpus": 0.9, "shares": str(tmp_path / "shares")}
@@ -96,7 +87,6 @@ def test_a_full_gpu_is_given_again_in_a_larger_share(tmp_path: Path) -> None:
     assert 0.25 * spent["cpu_hours"] < spent["gpu_hours"] <= spent["cpu_hours"]
 
 
-@pytest.mark.usefixtures("ray_gpus")
 @pytest.mark.parametrize(
     ("rule", "advice", "shares"),
     [
@@ -117,7 +107,6 @@ def test_a_full_gpu_fails_by_name_where_no_retry_is_left(
     assert (tmp_path / "shares").read_text().split() == shares
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_machine_without_memory_fails_the_trial_with_advice(tmp_path: Path) -> None:
     code, run = sweep(tmp_path, {"no_memory": True})
     assert code == 1
@@ -125,3 +114,24 @@ def test_a_machine_without_memory_fails_the_trial_with_advice(tmp_path: Path) ->
         "MemoryFullError: the machine's memory was full: lower search.batch_size"
         in results.trials(run)[0].result["error"]
     )
+
+
+def test_machines_that_are_taken_back_count_for_nothing(tmp_path: Path) -> None:
+    code, run = sweep(tmp_path, {"taken_back": [str(tmp_path / "marker"), [1, 2, 4, 4]]}, max_failures=0)
+    assert code == 0
+    assert kinds(run) == [("preempted", 1, 0), ("preempted", 2, 1), ("preempted", 3, 3), ("preempted", 4, 3)]
+    assert len(run.trial(0).rows()) == 4
+
+
+def test_a_storage_that_stays_away_fails_no_trial_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    trouble = {"storage": [str(tmp_path / "marker"), 3]}
+    with pytest.raises(StorageError, match=r"failed 1 trial\(s\) on their nodes more often.*: 0000\."):
+        sweep(tmp_path, trouble, max_failures=2)
+    run = RunDirectory.open(tmp_path / "fake")
+    first, second = run.trials()
+    assert first.result() is None
+    assert (second.result() or {})["status"] == "completed"
+    assert kinds(run) == [("storage", 1, 2), ("storage", 2, 2), ("storage", 3, 2)]
+    loaded = fakes.loaded({"name": "random", "trials": 2}, max_failures=2)
+    assert run_sweep(run, loaded, display=False) == 0
+    assert [row["epoch"] for row in first.rows()] == [1, 2, 3, 4]

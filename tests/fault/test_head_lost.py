@@ -89,7 +89,8 @@ def test_a_lost_head_ends_the_driver_with_words_and_the_run_goes_on_elsewhere(tm
         driver = drive(tmp_path, address)
         _, told = driver.communicate(timeout=120)
     assert driver.returncode == 0, told[-3000:]
-    for trial in RunDirectory.open(tmp_path / "fake").trials():
-        job = fakes.FakeJob(trial.description()["config"] | {"sleep": 0}, "search")
+    run = RunDirectory.open(tmp_path / "fake")
+    for trial in run.trials():
+        job = fakes.search_job(trial.description(), run.description(), sleep=0)
         assert [row["trace"] for row in trial.rows()] == [job.run_epoch()["trace"] for _ in range(8)]
     assert read_lines(rows)[: len(before)] == before

@@ -1,4 +1,4 @@
-"""Sweeps through real Ray: whole ones, and ones whose processes are killed."""
+"""Sweeps: whole ones, ones whose trials are lost, and ones whose driver is killed, which are through real Ray."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from typing import Any
 
 import pytest
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.errors import ResourceError, RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.runner import run_sweep, start_sweep
 from tests.fault import fakes
+from tests.here import sweeps_run_here
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def sweep(folder: Path, loaded: Any) -> tuple[int, RunDirectory]:
+def sweep(folder: Path, loaded: LoadedSpec) -> tuple[int, RunDirectory]:
     code = start_sweep(loaded, folder, builder=fakes.BUILDER, display=False, command=["test"])
     return code, RunDirectory.open(folder / "fake")
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("local_sweeps")
 def test_both_stages_run_and_rank(tmp_path: Path) -> None:
     code, run = sweep(tmp_path, fakes.loaded(evaluate={"top_k": 2, "seeds": [0, 1]}))
     report = results.report_json(run)
@@ -41,7 +43,7 @@ def test_both_stages_run_and_rank(tmp_path: Path) -> None:
     json.dumps(report, allow_nan=False)
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("local_sweeps")
 def test_a_failing_trial_is_recorded_and_not_retried(tmp_path: Path) -> None:
     code, run = sweep(tmp_path, fakes.loaded(per_trial={1: {"fail_at": 2}}))
     found = results.trials(run)
@@ -52,7 +54,7 @@ def test_a_failing_trial_is_recorded_and_not_retried(tmp_path: Path) -> None:
     assert "Traceback" in found[1].result["traceback"]
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("local_sweeps")
 @pytest.mark.parametrize("trouble", ["kill_once", "io_error_once"])
 def test_a_lost_process_goes_on_from_its_checkpoint(tmp_path: Path, trouble: str) -> None:
     marker = tmp_path / "marker"
@@ -63,7 +65,7 @@ def test_a_lost_process_goes_on_from_its_checkpoint(tmp_path: Path, trouble: str
     assert run.trial(0).rows() == whole.trial(0).rows()
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("local_sweeps")
 def test_asha_stops_trials_and_says_so(tmp_path: Path) -> None:
     asha = {"name": "asha", "grace_period": 1, "reduction_factor": 2}
     searcher = {"name": "random", "trials": 8}
@@ -77,7 +79,7 @@ def test_asha_stops_trials_and_says_so(tmp_path: Path) -> None:
     assert best.status == "completed"
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("local_sweeps")
 def test_resuming_a_finished_run_runs_nothing(tmp_path: Path) -> None:
     _, run = sweep(tmp_path, fakes.loaded(evaluate={"top_k": 1, "seeds": [0]}))
     owners = [trial.owner() for trial in (*run.trials(), *run.evaluations())]
@@ -114,10 +116,10 @@ def _summary(run: RunDirectory) -> Any:
     return trials, report["promotion"], report["evaluations"], report["ranking"]
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_killed_driver_resumes_to_the_same_end(tmp_path: Path) -> None:
     cut = tmp_path / "cut"
-    code, whole = sweep(tmp_path / "whole", fakes.slow_optuna())
+    with sweeps_run_here():
+        code, whole = sweep(tmp_path / "whole", fakes.slow_optuna())
     assert code == 0
 
     driver = _driver(cut, 0.4, tmp_path / "first.log")

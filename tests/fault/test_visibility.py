@@ -66,7 +66,7 @@ def test_a_node_that_came_later_fails_as_infrastructure_and_makes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from raydarts.config.spec import SweepSettings
-    from raydarts.sweep.trainable import JobTrainable
+    from raydarts.execution.trainable import JobTrainable
     from raydarts.sweep.tuning import common_config
 
     monkeypatch.setattr(visibility, "_PAUSE", 0.01)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ import pytest
 import torch
 
 from raydarts.errors import ClusterError
-from raydarts.runs import drive, faults
+from raydarts.execution import drive
+from raydarts.runs import faults
 from raydarts.runs.budget import change_limits
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs
 from raydarts.sweep import runner
-from raydarts.tracking import state
+from raydarts.trackers.wandb import state
 from tests.commands import Outcome, run_here
 from tests.fuzz.feeding import LONGEST
 
@@ -125,7 +127,7 @@ def finished(path: Path) -> Path:
     faults.note(first, faults.LOST, "the process died")
     faults.note(first, faults.GPU_MEMORY, "out of memory", gpus=0.25, next_gpus=0.5)
     first.halt("budget spent")
-    state.write_trial(first, {"state": "sent", "reason": None, "id": "x", "url": "https://x/runs/x", "epochs": 2})
+    state.write_trial(first, state.Tracked(state="sent", reason=None, id="x", url="https://x/runs/x", epochs=2))
     state.write_sweep(run, "abc", created=True, project="p", entity=None)
     change_limits(run, {"cpu_hours": 20.0}, 1.7e9)
     (path / "lock").write_text("12345 on node-1\n")
@@ -331,8 +333,8 @@ def spoil(box: Box, seed: int, number: int) -> list[str]:
     return done
 
 
-def no_ray(address: str | None) -> bool:
-    """In place of `connect`: what is left of a spoilt run is not trained here."""
+def no_ray(*_arguments: object) -> AbstractContextManager[bool]:
+    """In place of `connected`: what is left of a spoilt run is not trained here."""
     raise ClusterError("the fuzzer starts no Ray")
 
 
@@ -412,7 +414,7 @@ def main() -> None:
     failed: list[str] = []
     codes: Counter[tuple[str, int]] = Counter()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "connect", no_ray)
+        patch.setattr(runner, "connected", no_ray)
         box = Box(Path(folder))
         box.fill()
         warm(box)

@@ -25,7 +25,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Box:
 @pytest.fixture
 def box(filled: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
     """A whole run to be spoilt. What is left of it is not trained."""
-    monkeypatch.setattr(runner, "connect", no_ray)
+    monkeypatch.setattr(runner, "connected", no_ray)
     filled.renew()
     return filled
 

@@ -17,12 +17,12 @@ from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings,
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.evaluation.trainings import SETTINGS
-from raydarts.registry import Choose, members
+from raydarts.execution import gpu_memory
+from raydarts.registry import ByName, Choose, members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.memory import advised
 from raydarts.runs.stages import retraining
 from raydarts.search.settings import SearchSettings
-from raydarts.sweep import gpu_memory
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "search": SearchSettings,
@@ -56,6 +56,9 @@ def exists(path: str) -> bool:
     models: list[type[BaseModel]] = [SECTIONS[section]]
     for part in rest:
         if part.isdigit():
+            continue
+        if issubclass(models[0], ByName):
+            models = [members(models[0].FAMILY)[part].Settings]
             continue
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         if not fields and part != "name":
@@ -159,8 +162,7 @@ def test_what_is_advised_where_memory_is_full_exists_in_that_stage(
 
 def test_a_trial_that_filled_its_gpu_is_not_advised_a_precision_that_there_is_not(tmp_path: Path) -> None:
     trial = trial_of(tmp_path, IMAGES, "search")
-    result = gpu_memory.after(trial, {"gpus": 1.0, "out_of_memory": None}, RuntimeError("CUDA out of memory"))
-    assert result is not None
-    assert "GPU's memory was full at a share of 1 GPU" in result["error"]
-    assert "precision" not in result["error"]
-    assert all(exists(name) for name in named_in(result["error"]))
+    error = str(gpu_memory.after(trial, {"gpus": 1.0, "out_of_memory": None}, RuntimeError("CUDA out of memory")))
+    assert "GPU's memory was full at a share of 1 GPU" in error
+    assert "precision" not in error
+    assert all(exists(name) for name in named_in(error))

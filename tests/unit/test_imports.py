@@ -24,7 +24,7 @@ def test_search_evaluation_and_list_work_without_ray_and_optuna() -> None:
 
 LIGHT = """
 import sys
-import raydarts.sweep.trainable
+import raydarts.execution.trainable
 assert "torch" not in sys.modules
 from raydarts.spaces import Space
 assert "torch" in sys.modules and Space.__module__ == "raydarts.spaces.base"

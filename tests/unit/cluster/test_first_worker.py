@@ -73,7 +73,7 @@ def worker(session: Path, process: subprocess.Popen[bytes]) -> None:
 def test_one_that_answers_is_well_and_is_asked_for_what_trials_import(session: Path) -> None:
     ray = FakeRay(lambda: None)
     assert ask(ray, session, modules=("torch",)) is None
-    assert ray.modules == ["raydarts.sweep.trainable", "torch"]
+    assert ray.modules == ["raydarts.execution.trainable", "torch"]
 
 
 def test_one_that_ends_while_it_starts_is_told_with_its_last_words(session: Path) -> None:

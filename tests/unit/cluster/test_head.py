@@ -19,8 +19,8 @@ import pytest
 from raydarts.cluster import deadline, head
 from raydarts.cluster.head import HEAD_LOST, Part, Watch
 from raydarts.errors import ClusterError
+from raydarts.execution import failures
 from raydarts.runs import faults
-from raydarts.sweep import failures
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

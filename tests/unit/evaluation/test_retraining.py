@@ -17,8 +17,8 @@ from raydarts.data.splits import Splits, load_splits
 from raydarts.errors import NonFiniteError
 from raydarts.evaluation.evaluation import Evaluation
 from raydarts.evaluation.settings import EvaluationSettings
+from raydarts.execution.job import Job
 from raydarts.measure import Meter
-from raydarts.runs.job import Job
 from raydarts.spaces import Genotype
 from raydarts.tasks import Batch
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from raydarts.errors import CheckpointError
-from raydarts.runs import drive
+from raydarts.execution import drive
 from raydarts.runs.checkpoints import CheckpointStore, Refused
 from raydarts.runs.directory import SupersededError, TrialDirectory
 from raydarts.runs.identity import differences, identity

@@ -89,7 +89,7 @@ def test_an_orphan_can_no_longer_write(tmp_path: Path) -> None:
 
 def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path: Path) -> None:
     """Through `drive`, as every job is run: a timeline must show the work that a kill undid."""
-    from raydarts.runs import drive
+    from raydarts.execution import drive
 
     class Ticking:
         epoch, epochs, finished = 0, 2, False

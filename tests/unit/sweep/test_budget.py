@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from raydarts.execution import drive
 from raydarts.report.tables import status_json, status_table
-from raydarts.runs import budget, drive
+from raydarts.runs import budget
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import retraining

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from raydarts.config.loader import LoadedSpec
+from raydarts.execution import drive
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.runs import drive, results
+from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import narrowing
 from raydarts.runs.results import read_trial
@@ -19,10 +21,11 @@ from raydarts.sweep.stages import SearchStage
 from tests.fault import fakes, staged
 
 SHORT: dict[str, Any] = {"training": {"epochs": 2}}
+ANY: dict[str, Any] = {"max_skips": None, **SHORT}  # else a rung has the limit of evaluate
 
 
-def new_run(folder: Path, loaded: Any) -> RunDirectory:
-    return RunDirectory.create(folder / "run", kind="sweep", spec=loaded.to_plain())
+def new_run(folder: Path, loaded: LoadedSpec) -> RunDirectory:
+    return RunDirectory.create(folder / "run", kind="sweep", spec=loaded.to_plain(), question=loaded.question)
 
 
 def drain(run: RunDirectory, source: Any) -> None:
@@ -41,7 +44,7 @@ def skips(decision: dict[str, Any]) -> int:
 
 def test_each_stage_narrows_by_what_the_one_before_measured(tmp_path: Path) -> None:
     loaded = staged.staged(
-        rungs=[{"top_k": 4, **SHORT}, {"top_k": 3, "seeds": [0, 1], **SHORT}],
+        rungs=[{"top_k": 4, **ANY}, {"top_k": 3, "seeds": [0, 1], **ANY}],
         evaluate={"top_k": 2, "seeds": [0, 1], "max_skips": 4, "training": {"epochs": 3}},
         transfer=[{"name": "other", "data": {"limit": 100}, "seeds": [7], **SHORT}],
     )

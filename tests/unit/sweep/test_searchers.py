@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
 from raydarts.sweep.searchers.base import Outcome
@@ -14,7 +15,7 @@ from raydarts.sweep.stages import SearchStage
 from tests.fault import fakes
 
 
-def started(loaded: Any) -> Any:
+def started(loaded: LoadedSpec) -> Any:
     searcher = loaded.sweep.searcher.build()
     searcher.start(loaded)
     return searcher
@@ -33,7 +34,7 @@ def test_random_trial_i_depends_on_the_seed_and_i_alone() -> None:
 def score(choices: dict[str, Any]) -> Outcome:
     if choices["search.lr"] < 0.02:
         return Outcome("failed")
-    if choices["search.kind"] == "a":
+    if choices["search.estimator"] == "first_order":
         return Outcome("stopped", 0.2, ((1, 0.1), (2, 0.2)))
     return Outcome("completed", choices["search.lr"])
 
@@ -49,7 +50,7 @@ def test_optuna_gives_the_same_draws_for_the_same_answers_and_learns() -> None:
 
     first = study()
     assert first == study()
-    assert sum(choices["search.kind"] == "b" for choices in first[10:]) > 10
+    assert sum(choices["search.estimator"] == "finite_difference" for choices in first[10:]) > 10
 
 
 def test_optuna_is_told_of_a_stopped_trial_as_pruned() -> None:

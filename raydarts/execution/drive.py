@@ -1,0 +1,168 @@
+"""One epoch on: the metrics row first, then the checkpoint, so that a checkpoint never claims a missing row."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raydarts.errors import CheckpointError
+from raydarts.execution.job import Job
+from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
+from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
+from raydarts.runs.identity import differences, identity
+from raydarts.storage.files import plain
+from raydarts.storage.place import FilePlace
+
+logger = logging.getLogger("raydarts")
+
+Describe = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Says of a genotype what is kept beside it: `genotype_id` and `skips`."""
+
+
+def _store(trial: TrialDirectory) -> CheckpointStore:
+    return CheckpointStore(trial.files / "checkpoints", identity(trial), guard=trial.check)
+
+
+def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
+    """The trial's job, taken up from its newest checkpoint that can be used, or not begun.
+
+    A checkpoint is used where its bytes are whole, the job that made it is this one (`identity`), and this job's
+    state is then the checkpoint's to the last bit. Any other is refused with its name and the reason, and the next
+    older one is tried, by a job that `build` makes anew where the refused one had already touched it. Refused
+    files are renamed to `*.refused`, never deleted. Rows of epochs after the one used are dropped: those are run
+    again.
+
+    Where none can be used the job begins anew, which costs computing time and no result, since equal seeds give
+    equal bits. But where rows are there and a refused checkpoint is whole (made by another spec or version, put
+    there by hand), beginning anew would throw away rows and work that may still be of use: then nothing on disk is
+    touched, and `CheckpointError` names each file.
+    """
+    trial.goes_on()
+    store = _store(trial)
+    store.tidy()
+    refused: dict[FilePlace, Refused] = {}
+    job: Job | None = None
+    for path in store.files():
+        try:
+            state = store.read(path)
+            job = build() if job is None else job
+            _take_up(job, store.epoch(path), state)
+        except Refused as reason:
+            refused[path] = Refused(str(reason), damaged=reason.damaged)  # a traceback would keep the job alive
+            if not isinstance(reason, _HalfLoaded):
+                continue
+            job = None  # let go before another is built: two may not fit in memory
+        else:
+            return _go_on(job, trial, refused, store)
+    if any(not reason.damaged for reason in refused.values()) and trial.rows():
+        listed = "; ".join(f"{path}: {reason}" for path, reason in refused.items())
+        raise CheckpointError(
+            f"no checkpoint can be used, though {len(trial.rows())} epochs were run: {listed}. Put back the spec or "
+            f"version that made them, or move {trial.checkpoints} away to begin anew"
+        )
+    return _go_on(build() if job is None else job, trial, refused, store)
+
+
+def follow_job(build: Callable[[], Job], trial: TrialDirectory, epoch: int) -> Job:
+    """The job as another process has opened it, at `epoch`, from the checkpoint that was found good there."""
+    job = build()
+    if epoch:
+        store = _store(trial)
+        job.load_state_dict(store.read(next(path for path in store.files() if store.epoch(path) == epoch)))
+    return job
+
+
+class _HalfLoaded(Refused):
+    """Refused after the job had begun to take it up."""
+
+
+def _take_up(job: Job, epoch: int, state: dict[str, Any]) -> None:
+    """Load the state, and make sure that the job now has exactly that. Raises `_HalfLoaded`."""
+    import torch  # noqa: PLC0415 - reading results needs no torch
+
+    try:
+        job.load_state_dict(state)
+        places = list(itertools.islice(differences(state, job.state_dict()), 4))
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise  # no fault of the checkpoint's
+    except Exception as error:  # a state may be wrong in any way
+        raise _HalfLoaded(f"does not fit this job ({short(error)})") from error
+    if places:
+        raise _HalfLoaded(f"does not fit this job, which would differ from it in {named(places)}")
+    if job.epoch != epoch:
+        raise _HalfLoaded(f"named epoch {epoch}, but holds epoch {job.epoch}")
+
+
+def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[FilePlace, Refused], store: CheckpointStore) -> Job:
+    for path, reason in refused.items():
+        logger.warning("%s: refused: %s; going on from epoch %d", path, reason, job.epoch)
+        store.set_aside(path)
+    trial.keep_rows(job.epoch)
+    return job
+
+
+def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, Any]:
+    """Run one epoch and keep it. Returns the metrics row."""
+    started = time.time()
+    row = dict(plain(job.run_epoch()))
+    trial.append_row(row)
+    place = {"host": platform.node(), "pid": os.getpid()}
+    trial.append_time({"epoch": row.get("epoch"), "start": started, "end": time.time(), **place})
+    if job.finished or job.epoch % checkpoint_every == 0:
+        _store(trial).save(job.epoch, job.state_dict())
+    return row
+
+
+def finish(job: Job, trial: TrialDirectory, describe: Describe | None = None) -> dict[str, Any]:
+    """Write the finished job's result.json, status completed."""
+    rows = trial.rows()
+    outcome = dict(plain(job.result()))
+    metrics = rows[-1] if rows else {}
+    genotype = outcome.get("genotype") or metrics.get("genotype")
+    return _write(trial, "completed", job.epoch, metrics, genotype=genotype, describe=describe, result=outcome)
+
+
+def stop(trial: TrialDirectory, describe: Describe | None = None) -> dict[str, Any]:
+    """Write the result.json of a trial that a scheduler stopped early."""
+    rows = trial.rows()
+    metrics = rows[-1] if rows else {}
+    return _write(trial, "stopped", len(rows), metrics, genotype=metrics.get("genotype"), describe=describe)
+
+
+def fail(trial: TrialDirectory, error: BaseException | str) -> dict[str, Any]:
+    """Write the result.json of a trial that failed."""
+    rows = trial.rows()
+    details: dict[str, Any] = {"error": error if isinstance(error, str) else f"{type(error).__name__}: {error}"}
+    if isinstance(error, BaseException):
+        details["traceback"] = "".join(traceback.format_exception(error))
+    return _write(trial, "failed", len(rows), rows[-1] if rows else {}, **details)
+
+
+def _write(
+    trial: TrialDirectory,
+    status: str,
+    epochs: int,
+    metrics: Mapping[str, Any],
+    *,
+    genotype: Mapping[str, Any] | None = None,
+    describe: Describe | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    seconds = [row["seconds"] for row in trial.rows() if isinstance(row.get("seconds"), int | float)]
+    result: dict[str, Any] = {
+        "status": status,
+        "epochs": epochs,
+        "metrics": {key: value for key, value in metrics.items() if key not in NOT_SCALAR},
+        "genotype": genotype,
+        "seconds": sum(seconds) if seconds else None,
+        **(describe(genotype) if describe is not None and genotype else {}),
+        **more,
+    }
+    trial.write_result(result)
+    return result

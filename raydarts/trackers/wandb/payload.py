@@ -1,0 +1,164 @@
+"""From what lies on disk to what W&B is given, pictures too: nothing of it from the environment or the command line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from raydarts.report.drawing import build_figure, short_name
+from raydarts.runs import results
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.score import Score, score_of, search_score_of
+from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
+from raydarts.trackers.aside import scrub
+from raydarts.trackers.base import is_scalar, scalars
+from raydarts.trackers.wandb import names
+
+Picture = Image.Image
+_LONGEST_ERROR = 300
+_DPI = 100
+
+
+def is_evaluation(what: Mapping[str, Any]) -> bool:
+    """Whether a trial.json is an evaluation's."""
+    return "genotype" in what
+
+
+def job_type(what: Mapping[str, Any]) -> str:
+    """The name of a trial.json's stage."""
+    return str(what.get("stage", EVALUATE)) if is_evaluation(what) else SEARCH
+
+
+def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's config as `wandb.init` takes it: every setting with its own type, and the versions that ran it."""
+    spec = description.get("spec") or {}
+    versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
+    if not is_evaluation(what):
+        flat = names.flat_config({**(what.get("config") or {}), **versions})
+        return names.nested(flat | _dataset(spec.get("data")))
+    score = search_score_of(description)
+    flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
+    flat["searches_by_genotype"] = list(what.get("trials") or [])
+    training = section_of(spec, job_type(what)).get("training") or {}
+    flat |= names.flat_config({"training": training, **versions})
+    return names.nested(flat | _dataset(data_of(spec, job_type(what))))
+
+
+def _dataset(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The data set's name; its paths are nobody's business."""
+    found = (data or {}).get("dataset")
+    name = found.get("name") if isinstance(found, Mapping) else found
+    return {} if name is None else {"data.dataset": name}
+
+
+def _supernet(run: RunDirectory, what: Mapping[str, Any], score: Score) -> float | None:
+    """What the supernet said of a genotype: the score's mean over the searches that found it."""
+    found = [results.read_trial(trial) for trial in run.trials() if trial.id in (what.get("trials") or ())]
+    values = [value for record in found if (value := record.value(score)) is not None]
+    return fmean(values) if values else None
+
+
+def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
+
+    The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
+    at the end (of an evaluation all of its result, test figures among it).
+    """
+    found: dict[str, Any] = extremes(rows)
+    found["status"] = result.get("status", "running")
+    if isinstance(result.get("error"), str):
+        found["error"] = scrub(result["error"])[:_LONGEST_ERROR]
+    if result.get("genotype_id") is not None:
+        found["genotype_id"] = result["genotype_id"]
+    if result.get("seconds") is not None:
+        found["total_seconds"] = result["seconds"]
+    skips = {cell: count for cell, count in (result.get("skips") or {}).items() if is_scalar(count)}
+    if skips:
+        found["skips"] = skips
+    last = rows[-1] if rows else {}
+    outcome = result.get("result") or {}
+    final = {key: value for key, value in scalars(outcome).items() if is_evaluation(what) or key not in last}
+    final.pop("genotype_id", None)
+    return {**found, "final": final} if final else found
+
+
+def extremes(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """`{metric: {last, min, max}}` of each metric that is a number."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in scalars(row).items():
+            if key != names.STEP and not isinstance(value, str | bool):
+                values.setdefault(key, []).append(value)
+    return {key: {"last": found[-1], "min": min(found), "max": max(found)} for key, found in values.items()}
+
+
+def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+    """Whether no completed trial of the same stage has a better value. Of equal ones the first counts as better."""
+    score = score_of(description) if is_evaluation(what) else search_score_of(description)
+    everyone = results.retrained(run, job_type(what)) if is_evaluation(what) else results.trials(run)
+    done = [record for record in everyone if record.status == "completed"]
+    values = {record.id: score.sign * value for record in done if (value := record.value(score)) is not None}
+    own = values.get(trial_id)
+    return own is not None and not any(
+        value > own or (value == own and name < trial_id) for name, value in values.items() if name != trial_id
+    )
+
+
+def _picture(figure: Figure) -> Picture:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=_DPI, format="png")
+    buffer.seek(0)
+    return Image.open(buffer)
+
+
+def drawing(genotype: Mapping[str, Any], title: str | None = None) -> Picture:
+    """The genotype's cells."""
+    return _picture(build_figure(genotype, title))
+
+
+def heat_maps(arch_weights: Mapping[str, Mapping[str, Any]]) -> dict[str, Picture]:
+    """Cell type -> its arch weights: an edge a row, a primitive a column, blank where an edge has no such candidate.
+
+    Colours go from 0 to the largest weight, since early in a search all are close to 1 / candidates; the numbers
+    are written in.
+    """
+    return {cell: _heat_map(found, cell) for cell, found in arch_weights.items() if found.get("weights")}
+
+
+def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
+    columns, table = _table(found["primitives"], found["weights"])
+    figure = Figure(
+        figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    largest = float(np.nanmax(table))
+    image = axes.imshow(table, vmin=0, vmax=largest, cmap="viridis", aspect="auto")
+    for (row, column), weight in np.ndenumerate(table):
+        if not np.isnan(weight):
+            shade = "black" if weight > 0.6 * largest else "white"
+            axes.text(column, row, f"{weight:.3f}", ha="center", va="center", size=7, color=shade)
+    axes.set_xticks(range(len(columns)), [short_name(name) for name in columns], rotation=45, ha="right")
+    axes.set_yticks(range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in found["edges"]])
+    axes.set_title(f"arch weights, {cell} cell")
+    axes.set_ylabel("edge")
+    figure.colorbar(image, ax=axes)
+    return _picture(figure)
+
+
+def _table(primitives: Sequence[Any], weights: Sequence[Sequence[float]]) -> tuple[list[str], Any]:
+    """Primitives may differ from edge to edge: every name met is a column, NaN where an edge lacks it."""
+    each = [primitives] * len(weights) if all(isinstance(name, str) for name in primitives) else primitives
+    columns = list(dict.fromkeys(name for edge in each for name in edge))
+    table = np.full((len(weights), len(columns)), np.nan)
+    for index, (edge, values) in enumerate(zip(each, weights, strict=True)):
+        for name, value in zip(edge, values, strict=True):
+            table[index, columns.index(name)] = np.nan if value is None else value
+    return columns, table
