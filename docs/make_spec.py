@@ -20,7 +20,7 @@ from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings,
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.described import Setting, described, nested
-from raydarts.registry import FAMILIES, members
+from raydarts.registry import FAMILIES, ByName, members
 from raydarts.search.settings import SearchSettings
 
 PAGE = Path(__file__).parent / "spec.md"
@@ -74,7 +74,11 @@ def sections() -> Iterator[str]:
             same = described(MODELS[like])
             settings = [each for each in settings if each not in same]
             yield from [f"The keys of `{like}`. These are different, or new:", ""]
-        yield from table(settings)
+        if issubclass(model, ByName):
+            yield from [(inspect.getdoc(model) or "").split("\n")[0], ""]
+            yield f"The keys are the members of the family `{model.FAMILY}`, below, or `package.module:Class`."
+        else:
+            yield from table(settings)
 
 
 def families() -> Iterator[str]:
