@@ -29,12 +29,12 @@ from raydarts.runs import drive, memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.job import Job
 from raydarts.runs.observer import Observers
-from raydarts.runs.score import score_of
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.storage.place import Place
+from raydarts.study.objectives import score_of
 from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raydarts.runs.score import Score
+from raydarts.study.objectives import Score
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
-from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
+from raydarts.study.objectives import Score, score_of, search_score_of
 from raydarts.tracking import names
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|NETRC", re.IGNORECASE)

@@ -13,8 +13,8 @@ from raydarts.config.source import from_plain
 from raydarts.config.track import WandbSettings
 from raydarts.digits import whole_number
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.score import search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
+from raydarts.study.objectives import search_score_of
 from raydarts.tracking import names, payload, state
 from raydarts.tracking.writer import wandb_module
 

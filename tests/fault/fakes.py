@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings,
 from raydarts.config.stages import Stages
 from raydarts.errors import StorageError
 from raydarts.registry import Choose
-from raydarts.runs.score import ACCURACY
+from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.runner import run_sweep, start_sweep
 
 BUILDER = "tests.fault.fakes:build"
@@ -148,7 +149,8 @@ class FakeTree:
         self.base = base
 
     def variations(self) -> list[FakeDraw]:
-        return [FakeDraw({"epochs": 4, **self.base}, {})]
+        """What the most epochs of any trial follow from; the other keys are no settings of a search."""
+        return [FakeDraw({"epochs": self.base.get("epochs", 4)}, {})]
 
     def materialise(self, chooser: Any) -> FakeDraw:
         lr = chooser.choose("search.lr", SimpleNamespace(kind="loguniform", low=0.01, high=0.5, q=None))
@@ -177,8 +179,12 @@ class FakeLoaded:
     name: str = "fake"
     question: str = "Does it run?"
     text: str = ""
+    track: None = None
     per_trial: dict[int, dict[str, Any]] = field(default_factory=dict)
     made: list[Any] = field(default_factory=list)
+
+    def outside_names(self) -> list[str]:
+        return []
 
     def to_plain(self) -> dict[str, Any]:
         return {
@@ -220,6 +226,7 @@ def slow_optuna() -> FakeLoaded:
     trials = int(os.environ.get("RAYDARTS_TEST_TRIALS", "5"))
     return loaded(
         {"name": "optuna", "trials": trials, "startup_trials": 2},
+        json.loads(os.environ.get("RAYDARTS_TEST_SCHEDULER", '"fifo"')),
         evaluate={"top_k": 2, "seeds": [0, 1]} if trials > 3 else {"top_k": 1, "seeds": [0]},
         max_concurrent=1,
         max_failures=3 if trials > 3 else 0,

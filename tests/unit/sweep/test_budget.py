@@ -10,8 +10,8 @@ import pytest
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs import budget, drive
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import retraining
+from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.budget import Ledger
 from tests.fault.fakes import FakeJob
 

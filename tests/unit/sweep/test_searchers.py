@@ -9,8 +9,8 @@ import pytest
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
-from raydarts.sweep.searchers.base import Outcome
-from raydarts.sweep.stages import SearchStage
+from raydarts.searchers.base import Outcome
+from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes
 
 
@@ -83,8 +83,7 @@ def test_a_resumed_study_goes_on_as_one_never_cut(tmp_path: Path, cut: str) -> N
         return fakes.loaded({"name": "optuna", "trials": 12, "startup_trials": 3})
 
     def stage(run: RunDirectory) -> SearchStage:
-        loaded = fresh()
-        return SearchStage(run, loaded, loaded.sweep.searcher.build())
+        return SearchStage(run, fresh())
 
     whole = RunDirectory.create(tmp_path / "whole", kind="sweep", spec={})
     run_trials(stage(whole), 12)

@@ -9,8 +9,10 @@ from typing import Any
 from pydantic import Field
 
 from raydarts import registry
+from raydarts.config.distributions import Draw
+from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle
-from raydarts.sweep.searchers.base import Outcome, Searcher
+from raydarts.searchers.base import Outcome, Searcher
 
 
 class _Chooser:
@@ -55,7 +57,7 @@ class Optuna(Searcher):
                 f"startup_trials: {trials // 2}, or searcher: {{name: random, trials: {trials}}}",
             )
 
-    def start(self, loaded: Any) -> None:
+    def start(self, loaded: LoadedSpec) -> None:
         import optuna  # noqa: PLC0415 - listing the searchers needs no Optuna
 
         super().start(loaded)
@@ -76,7 +78,7 @@ class Optuna(Searcher):
     def total(self) -> int:
         return int(self.settings.trials)
 
-    def propose(self, index: int) -> Any | None:
+    def propose(self, index: int) -> Draw | None:
         if index >= self.total():
             return None
         with warnings.catch_warnings():
