@@ -237,6 +237,8 @@ def _cross_checks(
 
     if tries_all(sweep.searcher):
         problems += refuse_continuous(tree)
+    for why in sweep.searcher.build().refusals(tree):
+        add("sweep.searcher", why)
     try:
         data.dataset.build().check()
     except DataError as error:

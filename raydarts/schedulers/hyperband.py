@@ -23,28 +23,25 @@ class HyperBand(Scheduler):
     PAUSES = True
 
     class Settings(registry.Settings):
-        """Bracket s begins at max_epochs / reduction_factor^s epochs. `max_epochs` null: the most epochs any trial of
-        the sweep runs.
-        """
+        """Bracket s has its first milestone at E / reduction_factor^s epochs; E: the most that any trial runs."""
 
         reduction_factor: float = Field(3.0, gt=1)
-        max_epochs: int | None = Field(None, ge=1)
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
-        last, factor = self.settings.max_epochs or around.epochs, self.settings.reduction_factor
-        if last < 1:
+        last, factor = around.epochs, self.settings.reduction_factor
+        first = 1 + round(math.log(max(last, 1)) / math.log(factor))
+        if first == 1 or last < factor:
+            yield Idle("", f"stops none where trials run at most {last} epochs; write scheduler: asha, or fifo")
             return
-        if self.settings.max_epochs is not None and last > around.epochs:
-            yield Idle("max_epochs", f"is {last}, and trials run at most {around.epochs} epochs; leave max_epochs out")
-        first = 1 + round(math.log(last) / math.log(factor))  # the trials of the bracket that stops none
-        if first == 1 or around.jobs <= first:
-            why = (
-                f"has {first} trials in its first bracket, which stops none, and there are {around.jobs} in all"
-                if first > 1
-                else f"has one bracket at max_epochs {last}, which stops none"
+        second = math.ceil(first / 2 * factor)
+        kept = math.ceil(second / factor)
+        if around.jobs <= first + kept:
+            yield Idle(
+                "",
+                f"stops none of {around.jobs} trials: the first {first} run to their end, and of the next {second} the "
+                f"best {kept} do; write {first + kept + 1} trials or more, or scheduler: asha",
             )
-            yield Idle("", f"{why}; write scheduler: asha, or fifo")
 
     def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import HyperBandScheduler  # noqa: PLC0415 - listing needs no Ray
@@ -69,7 +66,8 @@ class HyperBand(Scheduler):
             time_attr=TIME,
             metric=horizon.metric,
             mode=horizon.mode,
-            max_t=self.settings.max_epochs or horizon.epochs,
+            max_t=horizon.epochs,
             reduction_factor=self.settings.reduction_factor,
+            stop_last_trials=False,  # the best run to their own end; Tune would stop them at the last milestone
         )
         return Driven(scheduler, horizon, ahead=True)

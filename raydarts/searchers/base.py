@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from raydarts.config.distributions import Draw
+from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle, Member
 
@@ -61,6 +61,10 @@ class Searcher(Member):
                 f"is {trials}, and search has only {around.distinct} configurations that differ: further trials repeat "
                 f"one of them with the same seed; write searcher: grid, or trials: {around.distinct} at most",
             )
+
+    def refusals(self, tree: Tree) -> Iterator[str]:
+        """Why it cannot search this space, in sentences with what to write instead. Asked when a spec is read."""
+        yield from ()
 
     def start(self, loaded: LoadedSpec) -> None:
         """Take the `LoadedSpec` of the sweep."""

@@ -1,15 +1,15 @@
-"""Optuna's TPE, define-by-run."""
+"""Optuna's samplers, define-by-run."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raydarts import registry
-from raydarts.config.distributions import Draw
+from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle
 from raydarts.searchers.base import Outcome, Searcher
@@ -35,26 +35,58 @@ class _Chooser:
 
 
 class Optuna(Searcher):
-    """Tree-structured Parzen estimators (multivariate, grouped), told the truth about stopped trials."""
+    """One of Optuna's samplers, told the truth about stopped trials; by default multivariate, grouped TPE."""
 
     NAME = "optuna"
-    SOURCE = "Bergstra et al. 2011, NeurIPS; Akiba et al. 2019, KDD (arXiv 1907.10902)"
+    SOURCE = "Akiba et al. 2019, KDD (arXiv 1907.10902); TPE: Bergstra et al. 2011, NeurIPS; NSGA-II: Deb et al. 2002"
     MODEL_BASED = True
 
     class Settings(registry.Settings):
-        """`trials`: how many configurations; the first `startup_trials` are drawn at random."""
+        """`trials`: how many configurations. `sampler`: `tpe` (tree-structured Parzen estimators), `gp` (a Gaussian
+        process), `nsga2` (a genetic algorithm), or `qmc` (a scrambled Sobol sequence, which fits no model). The first
+        `startup_trials` are drawn at random; of `nsga2` that is also the size of a generation.
+        """
 
         trials: int = Field(20, ge=1)
+        sampler: Literal["tpe", "gp", "nsga2", "qmc"] = "tpe"
         startup_trials: int = Field(10, ge=0)
+
+        @model_validator(mode="after")
+        def _a_generation_of_two(self) -> Self:
+            if self.sampler == "nsga2" and self.startup_trials < 2:
+                raise ValueError(
+                    f"startup_trials is {self.startup_trials}, and nsga2 crosses the trials of a generation of that "
+                    "size with one another; allowed: 2 or more"
+                )
+            return self
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
-        startup, trials = self.settings.startup_trials, self.settings.trials
-        if startup >= trials:
+        startup, trials, sampler = self.settings.startup_trials, self.settings.trials, self.settings.sampler
+        if sampler == "qmc":
+            if self.settings.written("startup_trials"):
+                yield Idle("startup_trials", "does nothing with sampler qmc, which fits no model; leave it out")
+        elif startup >= trials:
             yield Idle(
                 "startup_trials",
                 f"is {startup} of {trials} trials: all are drawn at random, and Optuna's model proposes none; write "
                 f"startup_trials: {trials // 2}, or searcher: {{name: random, trials: {trials}}}",
+            )
+
+    def refusals(self, tree: Tree) -> Iterator[str]:
+        """`gp` and `qmc` would draw at random, and say nothing, what they cannot handle."""
+        sampler, dimensions = self.settings.sampler, tree.distributions()
+        conditional = [each.name for each in dimensions if each.condition is not None]
+        if sampler in ("gp", "qmc") and conditional:
+            yield (
+                f"sampler {sampler} handles no setting that only some configurations have ({conditional[0]}); write "
+                "sampler: tpe or nsga2, or give every configuration the same settings"
+            )
+        choices = [each.name for each in dimensions if each.distribution.kind in ("choice", "grid")]
+        if sampler == "qmc" and choices:
+            yield (
+                f"sampler qmc handles numbers alone, and {choices[0]} is a choice; write sampler: tpe, gp or nsga2, "
+                "or a distribution of numbers in its place"
             )
 
     def start(self, loaded: LoadedSpec) -> None:
@@ -64,16 +96,21 @@ class Optuna(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True,
-                group=True,
-                seed=loaded.sweep.seed,
-                n_startup_trials=self.settings.startup_trials,
-            )
+            sampler = self._sampler(optuna.samplers, loaded.sweep.seed, self.settings.startup_trials)
         directions = optuna.study.StudyDirection
         direction = directions.MAXIMIZE if loaded.sweep.mode == "max" else directions.MINIMIZE
         self._study = optuna.create_study(sampler=sampler, direction=direction)
         self._asked: dict[int, Any] = {}
+
+    def _sampler(self, samplers: Any, seed: int, startup: int) -> Any:
+        match self.settings.sampler:
+            case "gp":
+                return samplers.GPSampler(seed=seed, n_startup_trials=startup)
+            case "nsga2":
+                return samplers.NSGAIISampler(seed=seed, population_size=startup)
+            case "qmc":
+                return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
+        return samplers.TPESampler(multivariate=True, group=True, seed=seed, n_startup_trials=startup)
 
     def total(self) -> int:
         return int(self.settings.trials)

@@ -36,20 +36,12 @@ class Report:
     value: float | None
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Epochs of a trial under one configuration. `parent`: the trial and the epoch whose state it began with."""
-
-    config: Mapping[str, Any]
-    parent: tuple[str, int] | None = None
-
-
 @dataclass
 class Trial:
     """One trial. `decisions`: the last one on each of its epochs. `status`: how it ended; None while it has not."""
 
     name: str
-    segments: list[Segment]
+    config: Mapping[str, Any]
     decisions: dict[int, Decision] = field(default_factory=dict)
     status: str | None = None
 
@@ -99,7 +91,7 @@ class History:
         """
         kind, name, report = event["event"], name_of(int(event["index"])), None
         if kind == "ask":
-            self.trials[name] = Trial(name, [Segment(event["config"])])
+            self.trials[name] = Trial(name, event["config"])
             return None
         if kind != "tell" and (name, int(event["epoch"])) not in self._decided:
             report = Report(name, int(event["epoch"]), event.get("value"))

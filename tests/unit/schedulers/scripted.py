@@ -93,9 +93,9 @@ class Engine:
         self.stage.ended(read_trial(trial))
 
 
-def undisturbed(path: Path, scheduler: dict[str, Any], seed: int, **engine: Any) -> RunDirectory:
+def undisturbed(path: Path, scheduler: dict[str, Any], seed: int, trials: int = 18, **engine: Any) -> RunDirectory:
     run = RunDirectory.create(path, kind="sweep", spec={})
-    Engine(open_stage(run, scheduler), seed, **engine).run()
+    Engine(open_stage(run, scheduler, trials), seed, **engine).run()
     return run
 
 

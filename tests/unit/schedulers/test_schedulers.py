@@ -11,6 +11,7 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule
 
+from raydarts.registry import Around, Choose
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.whole import open_whole
 from raydarts.study.history import Decision, History
@@ -74,7 +75,7 @@ def tunes(name: str) -> Any:
     if name == "median":
         return MedianStoppingRule(**COMMON, grace_period=2, min_samples_required=2, min_time_slice=99)
     if name == "hyperband":
-        return HyperBandScheduler(**COMMON, max_t=EPOCHS, reduction_factor=3)
+        return HyperBandScheduler(**COMMON, max_t=EPOCHS, reduction_factor=3, stop_last_trials=False)
     return AsyncHyperBandScheduler(**COMMON, max_t=EPOCHS, grace_period=1, reduction_factor=2)
 
 
@@ -160,6 +161,20 @@ def test_hyperband_waits_for_no_trial_that_failed(tmp_path: Path, caplog: pytest
     assert len(status) == 18
     assert "failed" in {status[name] for name in fails}
     assert "waits since" not in caplog.text
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_hyperband_says_from_how_many_trials_on_it_stops_any(tmp_path: Path, factor: int) -> None:
+    settings = {"name": "hyperband", "reduction_factor": factor}
+    member = Choose("scheduler").parse(settings).build()
+
+    def acts(jobs: int) -> bool:
+        return not list(member.idle(Around(None, EPOCHS, EPOCHS, jobs, 0.0)))
+
+    least = next(jobs for jobs in range(1, 20) if acts(jobs))
+    for jobs in (least - 1, least):
+        run = undisturbed(tmp_path / str(jobs), settings, 0, trials=jobs)
+        assert ("stopped" in dict(ends(run))) == acts(jobs)
 
 
 def test_an_epoch_that_is_run_again_is_not_decided_again(tmp_path: Path) -> None:
