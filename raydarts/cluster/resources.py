@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.cluster.connection import capacity
+from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import Resources
 from raydarts.cpus import cpus as cpus_of_process
 from raydarts.errors import ResourceError
 from raydarts.runs.stages import SEARCH
 
 
-def check_resources(loaded: Any, address: str | None = None, only: str | None = None) -> dict[str, float]:
+def check_resources(loaded: LoadedSpec, address: str | None = None, only: str | None = None) -> dict[str, float]:
     """Raise `ResourceError` where one trial needs more than there is. Returns what there is.
 
     `only`: the one stage that is run.
@@ -36,7 +36,7 @@ def check_resources(loaded: Any, address: str | None = None, only: str | None = 
     return available
 
 
-def _by_section(loaded: Any, only: str | None) -> dict[str, Resources]:
+def _by_section(loaded: LoadedSpec, only: str | None) -> dict[str, Resources]:
     """What a trial of each stage is given, by the section of the spec that says it."""
     stages = {"sweep": loaded.sweep.resources} if only in (None, SEARCH) else {}
     chain = loaded.stages.chain()
@@ -70,7 +70,7 @@ class Here:
         return f"this machine: {cpus_of_process()}, {gpus}; trials at a time: {stages}"
 
 
-def here(loaded: Any, only: str | None = None) -> Here:
+def here(loaded: LoadedSpec, only: str | None = None) -> Here:
     """What there is for a sweep without `--address`."""
     available = capacity()
     many, idle = {}, []

@@ -177,6 +177,34 @@ def test_hyperband_says_from_how_many_trials_on_it_stops_any(tmp_path: Path, fac
         assert ("stopped" in dict(ends(run))) == acts(jobs)
 
 
+@pytest.mark.parametrize("name", ["asha", "hyperband"])
+def test_no_decision_is_made_twice_where_trials_run_side_by_side(tmp_path: Path, name: str) -> None:
+    run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
+    draw, kills, before = random.Random(5), 0, decided(run)
+    while True:
+        try:
+            with dying(draw.randint(20, 160)):
+                Engine(open_stage(run, SCHEDULERS[name]), 5 + kills, places=3).run()
+        except Killed:
+            kills += 1
+        else:
+            break
+        after = decided(run)
+        assert {key for key in before if after[key] != before[key] and before[key] != "pause"} == set()
+        before = after
+    assert kills >= 3
+    assert len(ends(run)) == 18
+    shown = [(event["index"], event["epoch"]) for event in run.events() if "value" in event]
+    assert len(shown) == len(set(shown))
+
+
+def test_a_scheduler_from_outside_that_is_none_of_ray_tunes_decides(tmp_path: Path) -> None:
+    run = undisturbed(tmp_path / "run", {"name": "tests.unit.schedulers.outside:Threshold", "least": 0.2}, 0)
+    for name, epochs in ((trial.id, len(trial.rows())) for trial in run.trials()):
+        assert epochs == (2 if scripted.value(0, name, 2) < 0.2 else EPOCHS)
+    assert {status for status, _ in ends(run)} == {"completed", "stopped"}
+
+
 def test_an_epoch_that_is_run_again_is_not_decided_again(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
     stage = open_stage(run, SCHEDULERS["asha"])
