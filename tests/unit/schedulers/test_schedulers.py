@@ -235,6 +235,7 @@ def test_a_run_that_recorded_no_decisions_goes_on(tmp_path: Path) -> None:
         run.trial(index).create({"index": index, "config": {}, "choices": {}})
         for epoch, score in enumerate(scores, start=1):
             run.trial(index).append_row({"epoch": epoch, METRIC: score, "alpha_loss": None})
+            run.trial(index).append_time({"epoch": epoch, "start": 0.0, "end": 1.0, "host": "here", "pid": 1})
     for index, epoch in [(0, 1), (0, 2), (1, 1), (0, 3), (1, 2)]:
         run.append_event({"event": "report", "index": index, "epoch": epoch})
     open_whole(run.path)
