@@ -70,7 +70,7 @@ def test_each_of_optunas_samplers_gives_the_same_draws_for_the_same_answers(samp
     assert first == study(sampler)
     assert first != study(sampler, seed=1)
     assert first[6:] != study("tpe")[6:]
-    assert len({choices["search.lr"] for choices in first}) > 8
+    assert len({choices["search.lr"] for choices in first}) > 5  # a model returns to what was good
 
 
 NUMBERS = """
