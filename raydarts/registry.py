@@ -168,8 +168,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family("selection", "raydarts.search.selection", "selections", "alpha -> genotype", "Selection"),
         Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch", "Probe"),
-        Family("searcher", "raydarts.sweep.searchers", "searchers", "which configurations are tried", "Searcher"),
-        Family("scheduler", "raydarts.sweep.schedulers", "schedulers", "which trials stop early", "Scheduler"),
+        Family("searcher", "raydarts.searchers", "searchers", "which configurations are tried", "Searcher"),
+        Family("scheduler", "raydarts.schedulers", "schedulers", "which trials stop early", "Scheduler"),
         Family(
             "tracker", "raydarts.trackers", "trackers", "where a run is shown while it goes on", "Tracker", ("track",)
         ),

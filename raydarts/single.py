@@ -28,12 +28,12 @@ from raydarts.genotypes.source import GenotypeFile
 from raydarts.registry import Around
 from raydarts.runs import memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.score import score_of
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.storage.place import Place
+from raydarts.study.objectives import score_of
 from raydarts.terminal import say
 
 Typed = TypeVar("Typed", bound=BaseModel)

@@ -13,7 +13,7 @@ from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import promotion
-from raydarts.runs.score import ACCURACY
+from raydarts.study.objectives import ACCURACY
 
 PRIMITIVES = ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
 OPS = ("none", *PRIMITIVES, "skip_connect", "dil_conv_5x5")

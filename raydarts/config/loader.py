@@ -39,11 +39,11 @@ from raydarts.errors import DataError, Problem, SpecError
 from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
 from raydarts.registry import Component, nearest
 from raydarts.runs.naming import complaint, derived
-from raydarts.runs.score import Score
 from raydarts.runs.trust import spec_names
 from raydarts.search.composition import refusals_of_data
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
+from raydarts.study.objectives import Score
 from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
@@ -243,6 +243,8 @@ def _cross_checks(
 
     if tries_all(sweep.searcher):
         problems += refuse_continuous(tree)
+    for why in sweep.searcher.build().refusals(tree):
+        add("sweep.searcher", why)
     try:
         data.dataset.build().check()
     except DataError as error:

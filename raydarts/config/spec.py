@@ -14,7 +14,7 @@ from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
-from raydarts.runs.score import ACCURACY, MEASURES, Score, mode_of, score_named
+from raydarts.study.objectives import ACCURACY, MEASURES, Score, mode_of, score_named
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")

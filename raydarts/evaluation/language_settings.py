@@ -14,8 +14,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from raydarts.data.settings import TextSettings
 from raydarts.float32 import require_float32
 from raydarts.registry import Around, Idle, Settings
-from raydarts.runs.score import PERPLEXITY, Score
 from raydarts.spaces.regularization import RecurrentNetworkSettings
+from raydarts.study.objectives import PERPLEXITY, Score
 from raydarts.units import Columns, Epochs, Unit
 
 

@@ -15,7 +15,7 @@ from raydarts.data.paths import DataPath
 from raydarts.data.settings import AugmentSettings
 from raydarts.float32 import require_float32
 from raydarts.registry import Around, Idle, Settings
-from raydarts.runs.score import ACCURACY, Score
+from raydarts.study.objectives import ACCURACY, Score
 from raydarts.units import Channels, Epochs, StackedCells, Unit
 
 Amp = Literal["off", "bfloat16", "float16"]

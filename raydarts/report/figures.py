@@ -12,7 +12,7 @@ from raydarts.report.axes import NoAxis, Scale, plot_area
 from raydarts.report.gather import Run, Searched
 from raydarts.report.svg import COLOURS, SOFT, Chart
 from raydarts.report.wording import axis, number, score_text, score_with_unit
-from raydarts.runs.score import Score
+from raydarts.study.objectives import Score
 
 
 @dataclass(frozen=True)

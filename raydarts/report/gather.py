@@ -14,10 +14,10 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.results import TrialRecord
-from raydarts.runs.score import Score, score_of, search_score_of
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
+from raydarts.study.objectives import Score, score_of, search_score_of
 
 
 @dataclass(frozen=True)

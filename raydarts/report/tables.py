@@ -15,9 +15,9 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
-from raydarts.runs.score import Score
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
+from raydarts.study.objectives import Score
 from raydarts.terminal import in_lines, line, paragraph
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raydarts.runs.score import Score
+from raydarts.study.objectives import Score
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
-from raydarts.runs.score import Score
+from raydarts.study.objectives import Score
 
 
 def promotion_order(records: Iterable[TrialRecord], score: Score) -> list[TrialRecord]:

@@ -257,19 +257,38 @@ class Ask(Record):
     config: dict[str, Any]
 
 
+class OnOther(Record):
+    """A decision on a trial that waits, which follows from what another trial did."""
+
+    index: Count
+    decision: Literal["continue", "stop"]
+
+
 class Tell(Record):
     event: Literal["tell"]
     index: Count
     outcome: Outcome
+    others: list[OnOther] = []
+
+
+class Decide(Record):
+    event: Literal["decide"]
+    index: Count
+    epoch: Count
+    value: float | None = None
+    decision: Literal["continue", "pause", "stop"]
+    others: list[OnOther] = []
 
 
 class Report(Record):
+    """A trial went on after an epoch: of runs that were made before decisions were recorded."""
+
     event: Literal["report"]
     index: Count
     epoch: Count
 
 
-Event = Annotated[Ask | Tell | Report, Field(discriminator="event")]
+Event = Annotated[Ask | Tell | Decide | Report, Field(discriminator="event")]
 
 
 class Decision(Candidate):

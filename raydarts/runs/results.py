@@ -9,10 +9,10 @@ from typing import Any
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
-from raydarts.runs.score import Score, figure, score_of, search_score_of
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
+from raydarts.study.objectives import Score, figure, score_of, search_score_of
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def _check_events(run: RunDirectory, damage: Damage) -> None:
     trials = run.trials()  # before the events: of a run that goes on, what was asked is there before its folder
     events = run.events()
     asked = {event["index"]: event for event in events if event["event"] == "ask"}
-    unknown = sorted({event["index"] for event in events} - set(asked))
+    others = {other["index"] for event in events for other in event.get("others", ())}
+    unknown = sorted(({event["index"] for event in events} | others) - set(asked))
     missing = sorted(set(range(max(asked, default=-1) + 1)) - set(asked))
     missing += [index for trial in trials if (index := int(trial.id)) not in asked and index not in missing]
     for index in sorted({*unknown, *missing}):

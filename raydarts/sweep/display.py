@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 from raydarts.runs.left import clock, seconds_left
-from raydarts.runs.score import Score
 from raydarts.runs.stages import SEARCH
+from raydarts.study.objectives import Score
 from raydarts.terminal import CleanConsole
 
 
@@ -78,9 +78,16 @@ class Display:
 
     def halted(self, trial: str) -> None:
         """A trial was stopped for now, without a result."""
+        self._set_aside(trial, "halted")
+
+    def paused(self, trial: str) -> None:
+        """A scheduler lets a trial wait."""
+        self._set_aside(trial, "paused")
+
+    def _set_aside(self, trial: str, why: str) -> None:
         epoch = self._running.pop(trial, 0)
         self._since.pop(trial, None)
-        self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} halted after epoch {epoch}")
+        self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} {why} after epoch {epoch}")
 
     @property
     def _ended(self) -> int:

@@ -13,12 +13,12 @@ from raydarts.genotypes.source import NamedGenotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.promotion import promotion_order
-from raydarts.runs.score import score_of, search_score_of
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
 from raydarts.runs.trust import Ask, admit_genotype, never
 from raydarts.spaces import Genotype
 from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.storage.place import Place
+from raydarts.study.objectives import score_of, search_score_of
 
 
 def genotypes_for(

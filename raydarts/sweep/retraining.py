@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from raydarts.config.loader import LoadedSpec
+from raydarts.config.spec import EvaluateSettings
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import admission, narrowing, promotion
 from raydarts.runs.results import TrialRecord, read_trial
-from raydarts.runs.score import score_of
 from raydarts.runs.stages import EVALUATE, GIVEN, SEARCH, Stage, read_promotion, retraining, write_promotion
+from raydarts.study.history import Decision
+from raydarts.study.objectives import score_of
 
 
-def promote(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str, Any]]:
+def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, Any]]:
     """Which genotypes a stage retrains, decided once and kept in its promotion.json with the reasons."""
     decisions = read_promotion(run, stage.name)
     if decisions is None:
@@ -23,7 +26,7 @@ def promote(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str,
     return decisions
 
 
-def _decide(run: RunDirectory, loaded: Any, stage: Stage[Any]) -> list[dict[str, Any]]:
+def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, Any]]:
     bars = (stage.settings.top_k, stage.settings.max_skips)
     if stage.source == SEARCH:
         return promotion(results.trials(run), loaded.sweep.score, *bars)
@@ -43,7 +46,11 @@ class RetrainingStage:
     would have the most seeds. What was begun before is finished first. Order changes no result.
     """
 
-    def __init__(self, run: RunDirectory, stage: Stage[Any], decisions: Sequence[Mapping[str, Any]]) -> None:
+    pauses = False
+
+    def __init__(
+        self, run: RunDirectory, stage: Stage[EvaluateSettings], decisions: Sequence[Mapping[str, Any]]
+    ) -> None:
         self.score = score_of(run.description())
         chosen = [decision for decision in decisions if decision["promoted"]]
         self._rank = {decision["id"]: rank for rank, decision in enumerate(chosen)}
@@ -67,7 +74,7 @@ class RetrainingStage:
     def remaining(self) -> int:
         return len(self._waiting)
 
-    def next_trial(self) -> TrialDirectory | None:
+    def next_trial(self, idle: bool = False) -> TrialDirectory | None:
         if not self._waiting:
             return None
         chosen = min(self._waiting, key=lambda each: self._priority(*each))
@@ -82,8 +89,13 @@ class RetrainingStage:
         worth = 0.0 if first else self.score.sign * fmean(known) if known else float("-inf")
         return (not begun, not first, -worth, self._turn[seed], self._rank[genotype])
 
-    def reported(self, trial: TrialDirectory, epoch: int) -> None:
-        """Nobody decides on it."""
+    def reported(self, trial: TrialDirectory, epoch: int, value: float | None) -> Decision:
+        """Every retraining runs to its end."""
+        return Decision.CONTINUE
+
+    def settled(self) -> list[TrialRecord]:
+        """None: no retraining waits."""
+        return []
 
     def ended(self, record: TrialRecord) -> None:
         """What a completed retraining measured counts in the order of the others."""

@@ -15,6 +15,8 @@ from raydarts.cluster.gate import set_environment
 from raydarts.cluster.head import watched
 from raydarts.cluster.resources import check_resources, concurrency
 from raydarts.cluster.visibility import check_nodes
+from raydarts.config.loader import LoadedSpec, load_plain, override_budget
+from raydarts.config.spec import EvaluateSettings
 from raydarts.errors import RunError, StorageError
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, limits, write_plan
@@ -25,14 +27,13 @@ from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place, place_of
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
-from raydarts.sweep.schedulers.base import Horizon
 
 INTERRUPTED = 130
 BUDGET_SPENT = 3
 
 
 def start_sweep(
-    loaded: Any,
+    loaded: LoadedSpec,
     storage: Place,
     name: str | None = None,
     *,
@@ -64,7 +65,7 @@ def start_sweep(
             command=sys.argv if command is None else command,
             builder=builder,
             more=({} if stage is None else {"stage": stage, "genotypes": genotypes})
-            | kept_names(getattr(loaded, "outside_names", tuple)()),  # tests' specs name no code
+            | kept_names(loaded.outside_names()),
         )
         remember(run)
         write_plan(run, list(planned))
@@ -88,8 +89,6 @@ def resume_sweep(
 
     `ask`: whether to run the code that the run names, where this user did not make it.
     """
-    from raydarts.config.loader import load_plain, override_budget  # noqa: PLC0415 - tests resume without the loader
-
     run = open_whole(path)
     description = run.description()
     if description["kind"] != "sweep":
@@ -105,7 +104,7 @@ def resume_sweep(
     return run_sweep(run, load_plain(description["spec"], str(run.path / "run.json")), address, display)
 
 
-def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, display: bool = True) -> int:
+def run_sweep(run: RunDirectory, loaded: LoadedSpec, address: str | None = None, display: bool = True) -> int:
     """Run what is left of a run.
 
     0: all done; 1: some trials failed; 3: halted, the budget being spent (resumable); 130: interrupted (resumable).
@@ -117,7 +116,9 @@ def run_sweep(run: RunDirectory, loaded: Any, address: str | None = None, displa
         return _run(run, loaded, address, display, available)
 
 
-def _run(run: RunDirectory, loaded: Any, address: str | None, display: bool, available: Mapping[str, float]) -> int:
+def _run(
+    run: RunDirectory, loaded: LoadedSpec, address: str | None, display: bool, available: Mapping[str, float]
+) -> int:
     shown = Display(loaded.sweep.score, display)
     ledger = Ledger(run)
     shown.spent = ledger.told
@@ -191,7 +192,7 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     return 1 if failed else 0
 
 
-def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, given: _Given) -> None:
+def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
     """All stages in the order of work, or the one that the run is of."""
     alone = run.description().get("stage")
     if alone in (None, SEARCH):
@@ -203,15 +204,12 @@ def _stages(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, give
             _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, given)
 
 
-def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, given: _Given) -> None:
-    from raydarts.config.plan import longest  # noqa: PLC0415 - tests resume without the loader
-    from raydarts.sweep.stages import SearchStage, refill  # noqa: PLC0415
+def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
+    from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
 
     sweep = loaded.sweep
-    scheduler = sweep.scheduler.build().build(Horizon(sweep.metric, sweep.mode, longest(loaded.search), sweep.seed))
-    refill(run, scheduler)
-    stage = SearchStage(run, loaded, sweep.searcher.build())
+    stage = SearchStage(run, loaded)
     shown.begin(SEARCH, stage.total(), sweep.score)
     for record in results.trials(run):
         if record.result:
@@ -223,7 +221,6 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, give
         shown,
         ledger,
         run.path / "ray" / SEARCH,
-        scheduler,
         sweep,
         concurrency(sweep.resources, sweep.max_concurrent, given.available),
         sorted(names_of(run.description())),
@@ -232,14 +229,12 @@ def _search(run: RunDirectory, loaded: Any, shown: Display, ledger: Ledger, give
 
 def _retrain(
     run: RunDirectory,
-    loaded: Any,
-    stage: Stage[Any],
+    loaded: LoadedSpec,
+    stage: Stage[EvaluateSettings],
     shown: Display,
     ledger: Ledger,
     given: _Given,
 ) -> None:
-    from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415
-
     from raydarts.sweep.retraining import RetrainingStage, promote  # noqa: PLC0415
     from raydarts.sweep.tuning import run_stage  # noqa: PLC0415
 
@@ -259,7 +254,6 @@ def _retrain(
         shown,
         ledger,
         run.path / "ray" / stage.name,
-        FIFOScheduler(),  # type: ignore[no-untyped-call]
         settings,
         concurrency(settings.resources, None, given.available),
         sorted(names_of(run.description())),

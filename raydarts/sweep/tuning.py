@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ray import tune
 from ray.tune import Stopper
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import NoopStopper
 
@@ -24,30 +25,37 @@ from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
-from raydarts.runs.score import Score
 from raydarts.storage.place import Place
+from raydarts.study.history import Decision
+from raydarts.study.objectives import Score
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
 
 T = TypeVar("T")
+PAUSED = "paused by the scheduler: it waits for other trials"
 
 
 class Source(Protocol):
     """Where a stage's trials come from."""
 
     score: Score
+    pauses: bool
+    """Whether `reported` may say that a trial is to wait. `next_trial` gives it again when it may go on."""
 
     def remaining(self) -> int:
-        """How many trials are still to be run."""
+        """How many trials are still to be run, or wait."""
 
-    def next_trial(self) -> TrialDirectory | None:
-        """The next one, its trial.json written; None: there are no more."""
+    def next_trial(self, idle: bool) -> TrialDirectory | None:
+        """The next one to run, its trial.json written; None: there is none now. `idle`: no other trial runs."""
 
-    def reported(self, trial: TrialDirectory, epoch: int) -> None:
-        """The scheduler let a trial go on after `epoch`."""
+    def reported(self, trial: TrialDirectory, epoch: int, value: float | None) -> Decision:
+        """A trial has ended an epoch, `value` being its score. Returns what is decided on it, which is on disk."""
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
+
+    def settled(self) -> list[TrialRecord]:
+        """The trials that were stopped while they waited, each once."""
 
 
 def _noting(method: Callable[..., T]) -> Callable[..., T]:
@@ -71,6 +79,7 @@ class SourceSearch(TuneSearcher):
         super().__init__()
         self._ledger = ledger
         self._halted: dict[str, str] = {}
+        self._paused: set[str] = set()
         self._source = source
         self._display = display
         self._constants = constants
@@ -87,9 +96,13 @@ class SourceSearch(TuneSearcher):
     @_noting
     def suggest(self, trial_id: str) -> Any:
         spent = (self._again or self._source.remaining() > 0) and self._ledger.deny()
-        trial = None if spent else self._again.pop(0) if self._again else self._source.next_trial()
+        trial = None
+        if not spent:
+            trial = self._again.pop(0) if self._again else self._source.next_trial(not self._live)
+        self._show_settled()
         if trial is None:
-            return None if self._growing and self._live else str(TuneSearcher.FINISHED)
+            more = self._growing or self._source.pauses  # a trial that runs now may have to be given again
+            return None if more and self._live else str(TuneSearcher.FINISHED)
         self._live[trial_id] = trial
         self._display.started(trial.id)
         given = (
@@ -110,16 +123,28 @@ class SourceSearch(TuneSearcher):
         return reason is not None
 
     @_noting
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._live:
-            trial, epoch = self._live[trial_id], int(result.get("epoch", 0))
-            self._source.reported(trial, epoch)
-            self._display.epoch(trial.id, epoch)
+    def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Ask the source what follows from an epoch. Where it says pause, the trial's process is let go of."""
+        trial, epoch = self._live.get(trial_id), int(result.get("epoch", 0))
+        if trial is None or epoch == 0:
+            return True
+        self._display.epoch(trial.id, epoch)
+        decision = self._source.reported(trial, epoch, self._source.score.of(result))
+        if decision is Decision.PAUSE:
+            self._paused.add(trial_id)
+        self._show_settled()
+        return decision is Decision.CONTINUE
 
     @_noting
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if trial is None:
+            return
+        if trial_id in self._paused:
+            self._paused.remove(trial_id)
+            trial.claim()
+            trial.halt(PAUSED)
+            self._display.paused(trial.id)
             return
         if trial_id in self._halted and trial.result() is None:
             trial.halt(self._halted[trial_id])
@@ -140,7 +165,15 @@ class SourceSearch(TuneSearcher):
                 drive.stop(trial, describe_genotype)
         record = read_trial(trial)
         self._source.ended(record)
+        self._show(record)
+        self._show_settled()
+
+    def _show(self, record: TrialRecord) -> None:
         self._display.finished(record.id, record.status, record.value(self._source.score), record.result.get("error"))
+
+    def _show_settled(self) -> None:
+        for record in self._source.settled():
+            self._show(record)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing of Tune's own files is read back."""
@@ -148,6 +181,21 @@ class SourceSearch(TuneSearcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see `save`."""
+
+
+class _Asking(FIFOScheduler):
+    """Tune's side of a scheduler: it asks the source, which has one of its own.
+
+    To Tune a paused trial has ended. It is given to Tune again as another trial when it goes on, from its newest
+    checkpoint in the run. So Tune keeps no state of it, and a paused trial is the same to the next driver.
+    """
+
+    def __init__(self, search: SourceSearch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self.CONTINUE if self._search.goes_on(trial.trial_id, result) else self.STOP
 
 
 class _Halting(Stopper):
@@ -190,7 +238,6 @@ def run_stage(
     display: Display,
     ledger: Ledger,
     folder: Place,
-    scheduler: Any,
     settings: TrialsSettings,
     concurrent: int,
     own_code: Sequence[str] = (),
@@ -213,8 +260,8 @@ def run_stage(
             search_alg=search,
             stop=_Halting(search),
             callbacks=[search.failures],
-            scheduler=scheduler,
-            num_samples=remaining * (1 if rule is None else 1 + rule.retries),
+            scheduler=_Asking(search),
+            num_samples=-1 if source.pauses else remaining * (1 if rule is None else 1 + rule.retries),
             max_concurrent_trials=concurrent,  # Tune asks for so many processes at once too, else for one at a time
             max_failures=settings.max_failures,
             reuse_actors=True,

@@ -106,7 +106,7 @@ for found in pkgutil.walk_packages(raydarts.__path__, "raydarts."):
 print(*sorted(behind))
 """
     )
-    assert run(program, tmp_path).split() == ["failures", "halving", "process_group", "trainable", "tuning"]
+    assert run(program, tmp_path).split() == ["failures", "process_group", "trainable", "tuning"]
 
 
 def test_ray_imported_before_with_other_settings_is_refused(tmp_path: Path) -> None:

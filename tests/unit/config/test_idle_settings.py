@@ -135,6 +135,34 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
         "sweep.scheduler compares trials with one another, and there is 1",
         "write scheduler: fifo",
     ),
+    "median with too few to compare": (
+        {"sweep__scheduler": {"name": "median", "min_trials": 4}},
+        "sweep.scheduler.min_trials is 4, and a trial has at most 3 others",
+        "write scheduler: fifo",
+    ),
+    "median's grace period is the whole trial": (
+        {"sweep__scheduler": {"name": "median", "min_trials": 2, "grace_period": 10}},
+        "sweep.scheduler.grace_period is 10",
+        "write scheduler: fifo",
+    ),
+    "hyperband with too few trials": (
+        {"sweep__scheduler": "hyperband"},
+        "sweep.scheduler stops none of 4 trials: the first 3 run to their end",
+        "write 6 trials or more",
+    ),
+    "hyperband with too few epochs": (
+        {"sweep__scheduler": {"name": "hyperband", "reduction_factor": 20}},
+        "sweep.scheduler stops none where trials run at most 10 epochs",
+        "write scheduler: asha",
+    ),
+    "a start that qmc has not": (
+        {
+            "sweep__searcher": {"name": "optuna", "trials": 8, "sampler": "qmc", "startup_trials": 3},
+            "search__lr": {"uniform": [0.1, 0.4]},
+        },
+        "sweep.searcher.startup_trials does nothing with sampler qmc",
+        "leave it out",
+    ),
     "a rung that narrows nothing": (
         {"rungs": [{"top_k": 2}], **evaluate(top_k=2)},
         "rungs.0.top_k is 2, and the next stage takes 2",
@@ -229,6 +257,12 @@ ACTING: dict[str, dict[str, Any]] = {
     "asha": scheduler(grace_period=9),
     "asha's most epochs below the trials'": scheduler(grace_period=5, max_epochs=5),
     "asha's brackets": scheduler(brackets=2, reduction_factor=4) | {"sweep__seed": 3},
+    "median": {"sweep__scheduler": {"name": "median", "min_trials": 3, "grace_period": 9}},
+    "hyperband": {
+        "sweep__scheduler": "hyperband",
+        "sweep__searcher": {"name": "random", "trials": 6},
+        "search__lr": {"uniform": [0.1, 0.4]},
+    },
     "optuna": {"sweep__searcher": OPTUNA | {"startup_trials": 7}, "search__lr": {"uniform": [0.1, 0.4]}},
     "one GPU": {"sweep__resources": {"gpus": 1}, "budget": {"gpu_hours": 3}, "search__tf32": True},
     "a GPU of the retraining alone": {"budget": {"gpu_hours": 3}, **evaluate(top_k=4, resources={"gpus": 1})},

@@ -11,7 +11,7 @@ from raydarts import cli
 from raydarts.config.loader import load_plain, load_spec
 from raydarts.registry import members
 from raydarts.search.selection.argmax import Argmax
-from raydarts.sweep.searchers.base import Outcome, Searcher
+from raydarts.searchers.base import Outcome, Searcher
 
 OPTUNA = "sweep: {searcher: {name: optuna, trials: 4, startup_trials: 2}}\n"
 

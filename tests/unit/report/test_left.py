@@ -12,8 +12,8 @@ from raydarts.report import watch
 from raydarts.runs.budget import write_driver, write_plan
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.left import clock, left
-from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import retraining, write_promotion
+from raydarts.study.objectives import ACCURACY
 from tests.commands import run_here
 
 BEGAN = 1_760_000_000.0

@@ -11,7 +11,7 @@ import pytest
 from raydarts.runs import promotion, results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import TrialRecord
-from raydarts.runs.score import ACCURACY, PERPLEXITY, Score
+from raydarts.study.objectives import ACCURACY, PERPLEXITY, Score
 
 
 def record(

@@ -11,8 +11,8 @@ from raydarts.execution import drive
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs import budget
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import retraining
+from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.budget import Ledger
 from tests.fault.fakes import FakeJob
 

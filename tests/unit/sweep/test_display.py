@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from raydarts.runs.left import seconds_left
-from raydarts.runs.score import ACCURACY
+from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.display import Display
 
 

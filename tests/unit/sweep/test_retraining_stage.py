@@ -14,10 +14,10 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import narrowing
 from raydarts.runs.results import read_trial
-from raydarts.runs.score import ACCURACY
 from raydarts.runs.stages import chain, read_promotion
+from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.retraining import RetrainingStage, promote
-from raydarts.sweep.stages import SearchStage
+from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes, staged
 
 SHORT: dict[str, Any] = {"training": {"epochs": 2}}
@@ -49,7 +49,7 @@ def test_each_stage_narrows_by_what_the_one_before_measured(tmp_path: Path) -> N
         transfer=[{"name": "other", "data": {"limit": 100}, "seeds": [7], **SHORT}],
     )
     run = new_run(tmp_path, loaded)
-    drain(run, SearchStage(run, loaded, loaded.sweep.searcher.build()))
+    drain(run, SearchStage(run, loaded))
     for stage in loaded.stages.chain():
         drain(run, RetrainingStage(run, stage, promote(run, loaded, stage)))
     entered = {}
@@ -155,7 +155,7 @@ def test_a_chain_names_its_stages_and_their_sources(rungs: int) -> None:
 def test_the_order_of_many_retrainings_reads_no_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = staged.staged(evaluate={"top_k": 3, "seeds": [0, 1, 2], "training": {"epochs": 2}})
     run = new_run(tmp_path, loaded)
-    drain(run, SearchStage(run, loaded, loaded.sweep.searcher.build()))
+    drain(run, SearchStage(run, loaded))
     stage = loaded.stages.chain()[0]
     decisions = promote(run, loaded, stage)
     begun = RetrainingStage(run, stage, decisions)._waiting[4][2]

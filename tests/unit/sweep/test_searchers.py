@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raydarts.config.loader import LoadedSpec
+from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.errors import SpecError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
-from raydarts.sweep.searchers.base import Outcome
-from raydarts.sweep.stages import SearchStage
+from raydarts.searchers.base import Outcome
+from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes
 
 
@@ -39,18 +41,66 @@ def score(choices: dict[str, Any]) -> Outcome:
     return Outcome("completed", choices["search.lr"])
 
 
-def test_optuna_gives_the_same_draws_for_the_same_answers_and_learns() -> None:
-    def study() -> list[dict[str, Any]]:
-        searcher = started(fakes.loaded({"name": "optuna", "trials": 25, "startup_trials": 5}))
-        asked = []
-        for index in range(25):
-            asked.append(searcher.propose(index).choices)
-            searcher.tell(index, score(asked[-1]))
-        return asked
+def study_of(sampler: str, trials: int, seed: int = 0) -> list[dict[str, Any]]:
+    """The draws of a whole study, each told its outcome before the next is asked for."""
+    settings = {"name": "optuna", "trials": trials, "startup_trials": 5, "sampler": sampler}
+    searcher = started(fakes.loaded(settings, seed=seed))
+    asked = []
+    for index in range(trials):
+        asked.append(searcher.propose(index).choices)
+        searcher.tell(index, score(asked[-1]))
+    return asked
 
-    first = study()
-    assert first == study()
+
+def test_optuna_gives_the_same_draws_for_the_same_answers_and_learns() -> None:
+    first = study_of("tpe", 25)
+    assert first == study_of("tpe", 25)
     assert sum(choices["search.estimator"] == "finite_difference" for choices in first[10:]) > 10
+
+
+@pytest.mark.parametrize("sampler", ["gp", "nsga2", "qmc"])
+def test_each_of_optunas_samplers_gives_the_same_draws_for_the_same_answers(sampler: str) -> None:
+    first = study_of(sampler, 12)
+    assert first == study_of(sampler, 12)
+    assert first != study_of(sampler, 12, seed=1)
+    assert first[6:] != study_of("tpe", 12)[6:]
+    assert len({choices["search.lr"] for choices in first}) > 8
+
+
+NUMBERS = """
+data: {dataset: digits, limit: 100}
+search: {epochs: 2, lr: {loguniform: [0.01, 0.1]}, space: {name: darts-cnn, channels: 2, layers: 3}%s}
+sweep: {searcher: {name: optuna, trials: 12, sampler: %s}}
+"""
+XI = ", estimator: {choice: [first_order, {name: finite_difference, xi: {uniform: [0.01, 0.1]}}]}"
+CHOICE = ", estimator: {choice: [first_order, finite_difference]}"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "more", "refused"),
+    [
+        ("gp", XI, "sampler gp handles no setting that only some configurations have"),
+        ("qmc", XI, "sampler qmc handles no setting that only some configurations have"),
+        ("qmc", CHOICE, "sampler qmc handles numbers alone, and search.estimator is a choice"),
+        ("cmaes", "", "'tpe', 'gp', 'nsga2' or 'qmc'"),
+    ],
+)
+def test_a_sampler_is_refused_a_space_that_it_cannot_handle(
+    tmp_path: Path, sampler: str, more: str, refused: str
+) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(NUMBERS % (more, sampler))
+    with pytest.raises(SpecError, match=re.escape(refused)) as caught:
+        load_spec(file)
+    assert f"{file}:4: sweep.searcher" in str(caught.value)
+
+
+@pytest.mark.parametrize(("sampler", "more"), [("gp", CHOICE), ("qmc", ""), ("nsga2", XI), ("tpe", XI)])
+def test_a_sampler_takes_a_space_that_it_can_handle(tmp_path: Path, sampler: str, more: str) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(NUMBERS % (more, sampler))
+    searcher = started(load_spec(file))
+    assert searcher.propose(0).choices["search.lr"] > 0
 
 
 def test_optuna_is_told_of_a_stopped_trial_as_pruned() -> None:
@@ -84,8 +134,7 @@ def test_a_resumed_study_goes_on_as_one_never_cut(tmp_path: Path, cut: str) -> N
         return fakes.loaded({"name": "optuna", "trials": 12, "startup_trials": 3})
 
     def stage(run: RunDirectory) -> SearchStage:
-        loaded = fresh()
-        return SearchStage(run, loaded, loaded.sweep.searcher.build())
+        return SearchStage(run, fresh())
 
     whole = RunDirectory.create(tmp_path / "whole", kind="sweep", spec={})
     run_trials(stage(whole), 12)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from raydarts.sweep.schedulers.base import Horizon, Scheduler
+from raydarts.schedulers.base import Horizon, Scheduler
+from raydarts.schedulers.driving import Driven
+from raydarts.study.scheduling import Decider
 
 
 class Fifo(Scheduler):
@@ -13,7 +13,7 @@ class Fifo(Scheduler):
     NAME = "fifo"
     SOURCE = "Ray Tune FIFOScheduler"
 
-    def build(self, horizon: Horizon) -> Any:
+    def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415 - listing needs no Ray
 
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
+        return Driven(FIFOScheduler(), horizon)  # type: ignore[no-untyped-call]

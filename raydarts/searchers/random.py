@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from raydarts import registry
-from raydarts.sweep.searchers.base import Searcher
+from raydarts.config.distributions import Draw
+from raydarts.searchers.base import Searcher
 
 
 class SeededChooser:
@@ -50,7 +51,7 @@ class Random(Searcher):
     def total(self) -> int:
         return int(self.settings.trials)
 
-    def propose(self, index: int) -> Any | None:
+    def propose(self, index: int) -> Draw | None:
         if index >= self.total():
             return None
         return self.loaded.search.materialise(SeededChooser(self.loaded.sweep.seed, index))

@@ -9,7 +9,7 @@ import pytest
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.score import ACCURACY, PERPLEXITY, Score, figure, score_of, search_score_of
+from raydarts.study.objectives import ACCURACY, PERPLEXITY, Score, figure, score_of, search_score_of
 from tests.commands import run_here
 
 KNOWN: dict[str, tuple[dict[str, Any], Score]] = {

@@ -9,7 +9,10 @@ from pydantic import Field
 
 from raydarts import registry
 from raydarts.registry import Around, Idle
-from raydarts.sweep.schedulers.base import Horizon, Scheduler
+from raydarts.schedulers.base import Horizon, Scheduler
+from raydarts.schedulers.driving import TIME, Driven
+from raydarts.streams import derived_seed
+from raydarts.study.scheduling import Decider
 
 
 class Asha(Scheduler):
@@ -62,17 +65,28 @@ class Asha(Scheduler):
         first = [self.settings.grace_period * self.settings.reduction_factor**s for s in range(self.settings.brackets)]
         return sum(rung < last for rung in first)
 
-    def build(self, horizon: Horizon) -> Any:
-        from raydarts.sweep.halving import Halving  # noqa: PLC0415 - listing needs no Ray
+    def build(self, horizon: Horizon) -> Decider:
+        import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray
+        from ray.tune.schedulers import AsyncHyperBandScheduler  # noqa: PLC0415
 
-        last = self.settings.max_epochs or horizon.epochs
-        return Halving(
-            seed=horizon.seed,
-            time_attr="epoch",
+        class Halving(AsyncHyperBandScheduler):
+            """A trial's bracket follows from the seed and its name, not from NumPy's global generator."""
+
+            def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+                sizes = np.array([len(bracket._rungs) for bracket in self._brackets])
+                weights = np.exp(sizes - sizes.max())
+                generator = np.random.default_rng(derived_seed(horizon.seed, trial.trial_id))
+                chosen = generator.choice(len(self._brackets), p=weights / weights.sum())
+                self._trial_info[trial.trial_id] = self._brackets[chosen]
+
+        grace, last = self.settings.grace_period, self.settings.max_epochs or horizon.epochs
+        scheduler = Halving(
+            time_attr=TIME,
             metric=horizon.metric,
             mode=horizon.mode,
-            max_t=max(last, self.settings.grace_period),
-            grace_period=self.settings.grace_period,
+            max_t=max(last, grace),
+            grace_period=grace,
             reduction_factor=self.settings.reduction_factor,
             brackets=self.settings.brackets,
         )
+        return Driven(scheduler, horizon)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from raydarts.sweep.searchers.base import Searcher
+from raydarts.config.distributions import Draw
+from raydarts.config.loader import LoadedSpec
+from raydarts.searchers.base import Searcher
 
 
 class Grid(Searcher):
@@ -14,7 +14,7 @@ class Grid(Searcher):
     SOURCE = "exhaustive"
     EXHAUSTIVE = True
 
-    def start(self, loaded: Any) -> None:
+    def start(self, loaded: LoadedSpec) -> None:
         from raydarts.config.loader import unique_grid  # noqa: PLC0415 - config itself asks for this family's settings
 
         super().start(loaded)
@@ -23,5 +23,5 @@ class Grid(Searcher):
     def total(self) -> int:
         return len(self._draws)
 
-    def propose(self, index: int) -> Any | None:
+    def propose(self, index: int) -> Draw | None:
         return self._draws[index] if index < len(self._draws) else None

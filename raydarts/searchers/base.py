@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from raydarts.config.distributions import Draw, Tree
+from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle, Member
 
 
@@ -60,7 +62,11 @@ class Searcher(Member):
                 f"one of them with the same seed; write searcher: grid, or trials: {around.distinct} at most",
             )
 
-    def start(self, loaded: Any) -> None:
+    def refusals(self, tree: Tree) -> Iterator[str]:
+        """Why it cannot search this space, in sentences with what to write instead. Asked when a spec is read."""
+        yield from ()
+
+    def start(self, loaded: LoadedSpec) -> None:
         """Take the `LoadedSpec` of the sweep."""
         self.loaded = loaded
 
@@ -68,7 +74,7 @@ class Searcher(Member):
         """How many trials there will be."""
         raise NotImplementedError
 
-    def propose(self, index: int) -> Any | None:
+    def propose(self, index: int) -> Draw | None:
         """The draw of trial `index`."""
         raise NotImplementedError
 

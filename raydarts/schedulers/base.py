@@ -1,0 +1,37 @@
+"""Schedulers: which trials stop early, and which wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from raydarts.registry import Member
+from raydarts.study.scheduling import Decider
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """What a scheduler must know of the sweep: its metric, and the most epochs any trial runs."""
+
+    metric: str
+    mode: str
+    epochs: int
+    seed: int
+
+
+class Scheduler(Member):
+    """Decides after each epoch of a trial whether it goes on.
+
+    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on.
+    """
+
+    PAUSES: ClassVar[bool] = False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws at random, by the seed of its `Horizon`."""
+        return False
+
+    def build(self, horizon: Horizon) -> Decider:
+        """The scheduler at work; `driving.Driven` makes one of any scheduler of Ray Tune's."""
+        raise NotImplementedError

@@ -1,0 +1,136 @@
+"""What a study knows of its trials: what each was asked to run, what it reported, and what was decided.
+
+A history is rebuilt from events.jsonl alone. Each event is on disk before anyone acts on it, so a driver that takes a
+run over reads the decisions of the one before, and makes none of them a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Decision(StrEnum):
+    """What a scheduler decides on a trial after one of its epochs.
+
+    A paused trial frees its place. It waits without a process until `CONTINUE` is decided on it.
+    """
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+Decisions = dict[str, Decision]
+"""Decisions by the trial's name."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trial has ended an epoch. `value`: its objective's, None where that is no finite number."""
+
+    trial: str
+    epoch: int
+    value: float | None
+
+
+@dataclass
+class Trial:
+    """One trial. `decisions`: the last one on each of its epochs. `status`: how it ended; None while it has not."""
+
+    name: str
+    config: Mapping[str, Any]
+    decisions: dict[int, Decision] = field(default_factory=dict)
+    status: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that was decided on; 0: none yet."""
+        return max(self.decisions, default=0)
+
+    @property
+    def last(self) -> Decision:
+        """The decision on its last epoch. A trial that has reported nothing goes on."""
+        return self.decisions.get(self.epoch, Decision.CONTINUE)
+
+
+def name_of(index: int) -> str:
+    """The name of trial `index`, which is also its folder's."""
+    return f"{index:04d}"
+
+
+@dataclass
+class History:
+    """All trials by name, and all reports in the order in which they came.
+
+    `released`: trials that waited and may go on, but have reported nothing since. `stopped`: trials on which a stop was
+    decided. Both are in the order of the decisions.
+    """
+
+    trials: dict[str, Trial] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    _decided: set[tuple[str, int]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> History:
+        history = cls()
+        for event in events:
+            history.add(event)
+        return history
+
+    def add(self, event: Mapping[str, Any]) -> Report | None:
+        """Take in an event of events.jsonl. Returns the report in it, if it is the first on that epoch of the trial.
+
+        `ask`: a trial is to be run. `decide`: a decision on a trial's epoch. `tell`: a trial has ended. A `decide` or
+        a `tell` may hold decisions on other trials too, in `others`. `report`: a trial went on; runs that were made
+        before decisions were recorded have these, without a value.
+        """
+        kind, name, report = event["event"], name_of(int(event["index"])), None
+        if kind == "ask":
+            self.trials[name] = Trial(name, event["config"])
+            return None
+        if kind != "tell" and (name, int(event["epoch"])) not in self._decided:
+            report = Report(name, int(event["epoch"]), event.get("value"))
+            self._decided.add((name, report.epoch))
+            self.reports.append(report)
+        if report is not None or kind == "tell":
+            self.released = [each for each in self.released if each != name]
+        for other, decision in others_of(event).items():
+            self._decide(other, self.trials[other].epoch, decision)
+        if kind == "tell":
+            self.trials[name].status = str(event["outcome"]["status"])
+        else:
+            self._decide(name, int(event["epoch"]), Decision(event.get("decision", Decision.CONTINUE)))
+        return report
+
+    def _decide(self, name: str, epoch: int, decision: Decision) -> None:
+        trial = self.trials[name]
+        if decision is Decision.STOP:
+            self.stopped.append(name)
+        elif decision is Decision.CONTINUE and trial.decisions.get(epoch) is Decision.PAUSE:
+            self.released.append(name)
+        trial.decisions[epoch] = decision
+
+    def decision(self, trial: str, epoch: int) -> Decision | None:
+        """What is recorded on an epoch of a trial; None: nothing yet."""
+        return self.trials[trial].decisions.get(epoch)
+
+    def waiting(self) -> list[Trial]:
+        """The trials that are paused, those that wait for longest first."""
+        order = {(report.trial, report.epoch): number for number, report in enumerate(self.reports)}
+        paused = [trial for trial in self.trials.values() if trial.status is None and trial.last is Decision.PAUSE]
+        return sorted(paused, key=lambda trial: order[(trial.name, trial.epoch)])
+
+
+def others_of(event: Mapping[str, Any]) -> Decisions:
+    """The decisions on other trials that an event holds."""
+    return {name_of(int(each["index"])): Decision(each["decision"]) for each in event.get("others", ())}
+
+
+def written(decisions: Mapping[str, Decision]) -> list[dict[str, Any]]:
+    """The decisions on other trials, as an event holds them."""
+    return [{"index": int(name), "decision": str(decision)} for name, decision in decisions.items()]

@@ -1,0 +1,128 @@
+"""A study whose trials are scripted: each row is a number that follows from a seed, and nothing is trained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.results import read_trial
+from raydarts.study.history import Decision
+from raydarts.sweep.searching import SearchStage
+from tests.fault import fakes
+from tests.fault.fakes import genotype
+
+METRIC = "validation_accuracy"
+EPOCHS = 9
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "fifo": {"name": "fifo"},
+    "asha": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
+    "asha, brackets": {"name": "asha", "grace_period": 1, "reduction_factor": 2, "brackets": 2},
+    "median": {"name": "median", "grace_period": 2, "min_trials": 2},
+    "hyperband": {"name": "hyperband"},
+}
+
+
+class Killed(BaseException):
+    """As sudden as a kill: nothing in raydarts may catch it."""
+
+
+def value(seed: int, trial: str, epoch: int) -> float:
+    """A learning curve: trials differ, and rise with noise."""
+    draw = random.Random(f"{seed}/{trial}/{epoch}")
+    return random.Random(f"{seed}/{trial}").random() * epoch / (epoch + 2) + 0.1 * draw.random()
+
+
+def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18) -> SearchStage:
+    loaded: Any = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS})
+    return SearchStage(run, loaded)
+
+
+class Engine:
+    """Runs the trials of a stage, `places` at a time. Which of them ends its next epoch first is drawn by the seed."""
+
+    def __init__(self, stage: SearchStage, seed: int, places: int = 1, fails: tuple[str, ...] = ()) -> None:
+        self.stage = stage
+        self.seed = seed
+        self.places = places
+        self.fails = fails
+        self.running: list[TrialDirectory] = []
+        self.most = 0
+        self._draw = random.Random(seed)
+
+    def run(self) -> None:
+        while self._fill():
+            trial = self._draw.choice(self.running)
+            if self._epoch(trial):
+                self.running.remove(trial)
+            self.stage.settled()
+
+    def _fill(self) -> bool:
+        while len(self.running) < self.places:
+            trial = self.stage.next_trial(not self.running)
+            if trial is None:
+                break
+            assert trial.result() is None
+            self.running.append(trial)
+        self.most = max(self.most, len(self.running))
+        return bool(self.running)
+
+    def _epoch(self, trial: TrialDirectory) -> bool:
+        """One epoch; whether the trial has let its place go."""
+        epoch = len(trial.rows()) + 1
+        if trial.id in self.fails and epoch == 3:
+            self._end(trial, "failed")
+            return True
+        if epoch <= EPOCHS:
+            trial.append_row({"epoch": epoch, METRIC: value(self.seed, trial.id, epoch), "genotype": genotype(1)})
+        if epoch >= EPOCHS:
+            self._end(trial, "completed")
+            return True
+        decision = self.stage.reported(trial, epoch, value(self.seed, trial.id, epoch))
+        if decision is Decision.STOP:
+            self._end(trial, "stopped")
+        return decision is not Decision.CONTINUE
+
+    def _end(self, trial: TrialDirectory, status: str) -> None:
+        trial.write_result({"status": status, "epochs": len(trial.rows())})
+        self.stage.ended(read_trial(trial))
+
+
+def undisturbed(path: Path, scheduler: dict[str, Any], seed: int, trials: int = 18, **engine: Any) -> RunDirectory:
+    run = RunDirectory.create(path, kind="sweep", spec={})
+    Engine(open_stage(run, scheduler, trials), seed, **engine).run()
+    return run
+
+
+@contextmanager
+def dying(after: int) -> Iterator[None]:
+    """Inside, the driver is killed at the `after`-th write to the run, before or after it."""
+    left = after
+
+    def deadly(cls: type, name: str) -> Any:
+        write = getattr(cls, name)
+
+        def method(self: Any, *arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+            result = write(self, *arguments, **named)
+            left -= 1
+            if left == 0:
+                raise Killed
+            return result
+
+        return method
+
+    with pytest.MonkeyPatch.context() as patch:
+        for cls, name in ((RunDirectory, "append_event"), (TrialDirectory, "append_row")):
+            patch.setattr(cls, name, deadly(cls, name))
+        for name in ("write_result", "create"):
+            patch.setattr(TrialDirectory, name, deadly(TrialDirectory, name))
+        yield
