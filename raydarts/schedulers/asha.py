@@ -13,6 +13,7 @@ from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
 from raydarts.streams import derived_seed
 from raydarts.study.scheduling import Decider
+from raydarts.units import Epochs
 
 
 class Asha(Scheduler):
@@ -27,10 +28,21 @@ class Asha(Scheduler):
         `max_epochs` null: the most epochs any trial of the sweep runs.
         """
 
-        grace_period: int = Field(1, ge=1)
-        reduction_factor: float = Field(4.0, gt=1)
-        max_epochs: int | None = Field(None, ge=1)
-        brackets: int = Field(1, ge=1)
+        grace_period: Epochs = Field(1, ge=1, description="No trial is stopped earlier. It is the first rung.")
+        reduction_factor: float = Field(
+            4.0,
+            gt=1,
+            description="Each rung is at this many times the epochs of the rung before. The best "
+            "1/reduction_factor continue.",
+        )
+        max_epochs: Epochs | None = Field(
+            None, ge=1, description="No rung is later. `null` is the most epochs of any trial of the sweep."
+        )
+        brackets: int = Field(
+            1,
+            ge=1,
+            description="Number of brackets. Bracket s has its first rung at grace_period * reduction_factor^s epochs.",
+        )
 
     @property
     def draws(self) -> bool:

@@ -11,6 +11,7 @@ from raydarts.registry import Around, Idle
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
 from raydarts.study.scheduling import Decider
+from raydarts.units import Epochs, Trials
 
 
 class Median(Scheduler):
@@ -24,8 +25,12 @@ class Median(Scheduler):
         where at least `min_trials` others have come as far.
         """
 
-        grace_period: int = Field(1, ge=1)
-        min_trials: int = Field(3, ge=1)
+        grace_period: Epochs = Field(
+            1, ge=1, description="No trial is stopped earlier, and means leave earlier epochs out."
+        )
+        min_trials: Trials = Field(
+            3, ge=1, description="A trial is stopped only if at least this many others have come as far."
+        )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

@@ -13,6 +13,7 @@ from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle
 from raydarts.searchers.base import Outcome, Searcher
+from raydarts.units import Trials
 
 
 class _Chooser:
@@ -47,9 +48,18 @@ class Optuna(Searcher):
         `startup_trials` are drawn at random; of `nsga2` that is also the size of a generation.
         """
 
-        trials: int = Field(20, ge=1)
-        sampler: Literal["tpe", "gp", "nsga2", "qmc"] = "tpe"
-        startup_trials: int = Field(10, ge=0)
+        trials: Trials = Field(20, ge=1, description="How many configurations are tried.")
+        sampler: Literal["tpe", "gp", "nsga2", "qmc"] = Field(
+            "tpe",
+            description="Optuna's sampler: `tpe` (Parzen estimators), `gp` (a Gaussian process), `nsga2` (a "
+            "genetic algorithm), `qmc` (a Sobol sequence, which fits no model).",
+        )
+        startup_trials: Trials = Field(
+            10,
+            ge=0,
+            description="How many of the first configurations are drawn at random. For `nsga2` it is also the "
+            "size of a generation.",
+        )
 
         @model_validator(mode="after")
         def _a_generation_of_two(self) -> Self:

@@ -11,6 +11,7 @@ from pydantic import Field
 from raydarts import registry
 from raydarts.config.distributions import Draw
 from raydarts.searchers.base import Searcher
+from raydarts.units import Trials
 
 
 class SeededChooser:
@@ -46,7 +47,7 @@ class Random(Searcher):
     class Settings(registry.Settings):
         """`trials`: how many configurations are drawn."""
 
-        trials: int = Field(20, ge=1)
+        trials: Trials = Field(20, ge=1, description="How many configurations are drawn.")
 
     def total(self) -> int:
         return int(self.settings.trials)
