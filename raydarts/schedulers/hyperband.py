@@ -25,7 +25,7 @@ class HyperBand(Scheduler):
     class Settings(registry.Settings):
         """Bracket s has its first milestone at E / reduction_factor^s epochs; E: the most that any trial runs."""
 
-        reduction_factor: float = Field(3.0, gt=1)
+        reduction_factor: float = Field(3.0, ge=2)
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
