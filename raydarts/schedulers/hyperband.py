@@ -27,7 +27,7 @@ class HyperBand(Scheduler):
 
         reduction_factor: float = Field(
             3.0,
-            gt=1,
+            ge=2,
             description="Bracket s has its first milestone at E / reduction_factor^s epochs. E is the most epochs"
             " of any trial.",
         )
