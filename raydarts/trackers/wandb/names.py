@@ -31,14 +31,14 @@ _SEVERAL = ("regularizers", "probes")
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def flat_config(config: Mapping[str, object]) -> dict[str, object]:
     """A trial's config by dotted keys, values as they are: `estimator.xi`, `regularizers.beta_decay.strength`.
 
     A component given by its name alone is written like one with settings (`estimator: first_order` is
     `estimator.name`); those of a list go by name, and `regularizers.names` lists them in order. No key is another's
     beginning, so that `nested` can undo the dots. A dot within a key or name becomes `_`.
     """
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in config.items():
         if key in _ONE and isinstance(value, str):
             flat[f"{key}.name"] = value
@@ -49,11 +49,11 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _part(key: Any) -> str:
+def _part(key: object) -> str:
     return str(key).replace(".", "_")
 
 
-def _flatten(prefix: str, value: Any, flat: dict[str, Any]) -> None:
+def _flatten(prefix: str, value: object, flat: dict[str, object]) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             _flatten(f"{prefix}.{_part(key)}", item, flat)
@@ -64,7 +64,7 @@ def _flatten(prefix: str, value: Any, flat: dict[str, Any]) -> None:
         flat[prefix] = list(value) if isinstance(value, tuple) else value
 
 
-def _components(prefix: str, components: Sequence[Any], flat: dict[str, Any]) -> None:
+def _components(prefix: str, components: Sequence[object], flat: dict[str, object]) -> None:
     met: dict[str, int] = {}
     names = []
     for each in components:
@@ -78,7 +78,7 @@ def _components(prefix: str, components: Sequence[Any], flat: dict[str, Any]) ->
     flat[f"{prefix}.names"] = ", ".join(names) or "none"
 
 
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nested(flat: Mapping[str, object]) -> dict[str, object]:
     """`flat` as `wandb.init(config=...)` is to have it: W&B then shows it under exactly these names."""
     whole: dict[str, Any] = {}
     for name, value in flat.items():
@@ -95,7 +95,7 @@ def supernet_key(metric: str) -> str:
     return f"supernet_{metric}"
 
 
-def evaluation_config(description: Mapping[str, Any], metric: str, supernet: float | None) -> dict[str, Any]:
+def evaluation_config(description: Mapping[str, object], metric: str, supernet: float | None) -> dict[str, object]:
     """An evaluation's config. `supernet`: the sweep's `metric`, averaged over the trials that found the genotype.
 
     It stands here because a plot of W&B takes both its axes from the same runs.
@@ -157,9 +157,9 @@ class Names:
     """What the runs of one job type hold: `metrics` in the order met, `configs` one for each run."""
 
     metrics: Sequence[str]
-    configs: Sequence[Mapping[str, Any]]
+    configs: Sequence[Mapping[str, object]]
 
-    def values(self, key: str) -> list[Any]:
+    def values(self, key: str) -> list[object]:
         """The values of a config key, over the runs that have it."""
         return [config[key] for config in self.configs if key in config]
 

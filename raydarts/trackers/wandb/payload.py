@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from raydarts.report.drawing import build_figure, short_name
@@ -26,17 +27,17 @@ _LONGEST_ERROR = 300
 _DPI = 100
 
 
-def is_evaluation(what: Mapping[str, Any]) -> bool:
+def is_evaluation(what: Mapping[str, object]) -> bool:
     """Whether a trial.json is an evaluation's."""
     return "genotype" in what
 
 
-def job_type(what: Mapping[str, Any]) -> str:
+def job_type(what: Mapping[str, object]) -> str:
     """The name of a trial.json's stage."""
     return str(what.get("stage", EVALUATE)) if is_evaluation(what) else SEARCH
 
 
-def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
+def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, object]:
     """A trial's config as `wandb.init` takes it: every setting with its own type, and the versions that ran it."""
     spec = description.get("spec") or {}
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
@@ -51,7 +52,7 @@ def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str,
     return names.nested(flat | _dataset(data_of(spec, job_type(what))))
 
 
-def _dataset(data: Mapping[str, Any] | None) -> dict[str, Any]:
+def _dataset(data: Mapping[str, object] | None) -> dict[str, object]:
     """The data set's name; its paths are nobody's business."""
     found = (data or {}).get("dataset")
     name = found.get("name") if isinstance(found, Mapping) else found
@@ -65,13 +66,15 @@ def _supernet(run: RunDirectory, what: Mapping[str, Any], score: Score) -> float
     return fmean(values) if values else None
 
 
-def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
+def summary(
+    what: Mapping[str, object], rows: Sequence[Mapping[str, object]], result: Mapping[str, Any]
+) -> dict[str, object]:
     """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
 
     The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
     at the end (of an evaluation all of its result, test figures among it).
     """
-    found: dict[str, Any] = extremes(rows)
+    found: dict[str, object] = dict(extremes(rows))
     found["status"] = result.get("status", "running")
     if isinstance(result.get("error"), str):
         found["error"] = scrub(result["error"])[:_LONGEST_ERROR]
@@ -89,7 +92,7 @@ def summary(what: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], result: 
     return {**found, "final": final} if final else found
 
 
-def extremes(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def extremes(rows: Iterable[Mapping[str, object]]) -> dict[str, dict[str, float]]:
     """`{metric: {last, min, max}}` of each metric that is a number."""
     values: dict[str, list[float]] = {}
     for row in rows:
@@ -118,7 +121,7 @@ def _picture(figure: Figure) -> Picture:
     return Image.open(buffer)
 
 
-def drawing(genotype: Mapping[str, Any], title: str | None = None) -> Picture:
+def drawing(genotype: Mapping[str, object], title: str | None = None) -> Picture:
     """The genotype's cells."""
     return _picture(build_figure(genotype, title))
 
@@ -153,7 +156,7 @@ def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
     return _picture(figure)
 
 
-def _table(primitives: Sequence[Any], weights: Sequence[Sequence[float]]) -> tuple[list[str], Any]:
+def _table(primitives: Sequence[Any], weights: Sequence[Sequence[float]]) -> tuple[list[str], NDArray[np.float64]]:
     """Primitives may differ from edge to edge: every name met is a column, NaN where an edge lacks it."""
     each = [primitives] * len(weights) if all(isinstance(name, str) for name in primitives) else primitives
     columns = list(dict.fromkeys(name for edge in each for name in edge))

@@ -212,7 +212,7 @@ def genotypes(run: Run) -> str:
     return "\n\n".join(parts)
 
 
-def _edges(genotype: Mapping[str, Any]) -> list[list[str]]:
+def _edges(genotype: Mapping[str, object]) -> list[list[str]]:
     """A row for each node of each cell type."""
     from raydarts.spaces import Genotype  # noqa: PLC0415 - takes seconds to import
 
@@ -252,6 +252,6 @@ def cost(run: Run) -> str:
     return f"{table([*headers, 'epochs run again'], rows)}\n\n{escape(caption)}"
 
 
-def configs_by_trial(run: Run, names: Names) -> dict[str, Mapping[str, Any]]:
+def configs_by_trial(run: Run, names: Names) -> dict[str, Mapping[str, object]]:
     """Trial id to flat config."""
     return {search.id: config for search, config in zip(run.searches, names.configs, strict=True)}

@@ -17,11 +17,13 @@ from raydarts.trackers.aside import Call, words
 from raydarts.trackers.wandb import WandbSettings, names, state
 from raydarts.trackers.wandb.writer import wandb_module
 
+Parameter = dict[str, Any]
+"""A distribution in W&B's words: `values`, or `distribution`, `min` and `max`."""
 _HERE = "\0here"
 _GOALS = {"max": "maximize", "min": "minimize"}
 
 
-def sweep_config(run: RunDirectory, description: Mapping[str, Any]) -> dict[str, Any]:
+def sweep_config(run: RunDirectory, description: Mapping[str, Any]) -> dict[str, object]:
     """The sweep as W&B describes one. Its parameters have the names and values that the trials' configs have.
 
     `method` is what the searcher amounts to in W&B's words; nobody at W&B proposes anything.
@@ -37,13 +39,13 @@ def sweep_config(run: RunDirectory, description: Mapping[str, Any]) -> dict[str,
     }
 
 
-def parameters(search: Any) -> dict[str, dict[str, Any]]:
+def parameters(search: object) -> dict[str, Parameter]:
     """Config key -> its distribution in W&B's words, of a spec's search section as run.json holds it.
 
     A key that hangs under several options of a choice has all of their values.
     """
     tree = parse_tree(from_plain({"search": search}, "run.json").value["search"], "search", [])
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Parameter] = {}
     for dimension in tree.distributions():
         met = _options(tree, dimension) if dimension.distribution.kind in OPTIONS else _numbers(tree, dimension)
         for key, parameter in met.items():
@@ -51,9 +53,9 @@ def parameters(search: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _options(tree: Tree, dimension: Dimension) -> dict[str, dict[str, Any]]:
+def _options(tree: Tree, dimension: Dimension) -> dict[str, Parameter]:
     """The values a choice gives to the config key that names it."""
-    values: list[Any] = []
+    values: list[object] = []
     key = None
     for index in range(len(dimension.distribution.options)):
         plain = tree.materialise(FirstChooser({**dimension.forced, dimension.name: index})).plain
@@ -66,12 +68,12 @@ def _options(tree: Tree, dimension: Dimension) -> dict[str, dict[str, Any]]:
     return {} if key is None else {key: {"values": _typed(values)}}
 
 
-def _numbers(tree: Tree, dimension: Dimension) -> dict[str, dict[str, Any]]:
+def _numbers(tree: Tree, dimension: Dimension) -> dict[str, Parameter]:
     plain = tree.materialise(FirstChooser(dict(dimension.forced))).plain
     return {_key_at(plain, dimension.name): _range(dimension.distribution)}
 
 
-def _range(distribution: Distribution) -> dict[str, Any]:
+def _range(distribution: Distribution) -> Parameter:
     """Floats are written as floats: W&B takes `min: 0, max: 1` for whole numbers."""
     if distribution.kind == "randint":
         return {"distribution": "int_uniform", "min": int(distribution.low), "max": int(distribution.high)}
@@ -81,14 +83,14 @@ def _range(distribution: Distribution) -> dict[str, Any]:
     return {"distribution": kind, "min": float(distribution.low), "max": float(distribution.high)}
 
 
-def _typed(values: list[Any]) -> list[Any]:
+def _typed(values: list[object]) -> list[object]:
     """Numbers of which one is a float are all floats; words, true and false stay."""
     if any(isinstance(value, float) for value in values):
         return [float(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in values]
     return values
 
 
-def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _together(one: Parameter, other: Parameter) -> Parameter:
     if "values" in one and "values" in other:
         return {"values": _typed([*one["values"], *(value for value in other["values"] if value not in one["values"])])}
     if one.get("distribution") == other.get("distribution"):
@@ -116,7 +118,7 @@ def _key_at(plain: Any, name: str) -> str:
     return next((key for key, value in flat.items() if value == _HERE), "")
 
 
-def _nested(flat: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _nested(flat: Mapping[str, Parameter]) -> dict[str, object]:
     """As W&B writes nested parameters: `{estimator: {parameters: {xi: ...}}}`."""
     whole: dict[str, Any] = {}
     for name, parameter in flat.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +19,7 @@ from raydarts.trackers.wandb.writer import WandbRun, wandb_module
 Tell = Callable[[str], None]
 
 
-def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
+def sync(path: Place, tell: Tell, *, again: bool = False, **given: str | None) -> int:
     """Send every trial and evaluation that W&B lacks or has an older state of. Returns how many were sent.
 
     `given`: what is to differ from the run's own `track.wandb` (mode, project, entity); `again`: those known to be
@@ -53,7 +52,7 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: Any) -> int:
     return len(waiting)
 
 
-def _settings(run: RunDirectory, given: dict[str, Any]) -> WandbSettings:
+def _settings(run: RunDirectory, given: dict[str, str | None]) -> WandbSettings:
     own = settings_of(track_of(run.description())) or WandbSettings()
     changed = {key: value for key, value in given.items() if value is not None}
     base = {**own.model_dump(), "mode": "online", "init_seconds": 60.0, "finish_seconds": 600.0}

@@ -8,7 +8,8 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from raydarts.errors import InputError
 from raydarts.runs.checkpoints import CheckpointStore
@@ -19,12 +20,15 @@ from raydarts.storage.place import entries, read_bytes, write_bytes
 from raydarts.trackers.base import scalars
 from raydarts.trackers.wandb import WandbSettings, names, payload, state
 
+if TYPE_CHECKING:
+    import wandb
+
 _FAILED = 1
 _DRAWN = "drawn_at_epoch"
 """The summary's key of the epoch for which the last pictures were made."""
 
 
-def wandb_module() -> Any:
+def wandb_module() -> ModuleType:
     """`wandb`. Raises `InputError` where it is not installed."""
     os.environ.setdefault("WANDB_SILENT", "true")  # before the import: it prints on the progress bar's lines
     try:
@@ -33,7 +37,8 @@ def wandb_module() -> Any:
         raise InputError(
             f"track.wandb needs wandb ({error}): pip install 'raydarts[wandb]', or leave track.wandb out"
         ) from error
-    return wandb
+    module: ModuleType = wandb
+    return module
 
 
 class WandbRun:
@@ -103,7 +108,7 @@ class WandbRun:
         for row in self._trial.rows():
             self.epoch(row)
 
-    def _wandb_settings(self) -> Any:
+    def _wandb_settings(self) -> wandb.Settings:
         """Nothing of the machine, the command line, the sources or the installed packages is collected."""
         single = self._description["kind"] != "sweep" or payload.is_evaluation(self._what)
         sweep = None if single else state.read_sweep(self._run).id or names.sweep_id(self._run)
@@ -124,7 +129,7 @@ class WandbRun:
             finish_timeout_raises=True,
         )
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: Mapping[str, object]) -> None:
         """Log one epoch, unless W&B has it."""
         number = row.get(names.STEP)
         if not isinstance(number, int) or number < self._next:
@@ -141,11 +146,11 @@ class WandbRun:
         self._handle.log(found, step=number)
         self._newest, self._next = number, number + 1
 
-    def _heat_maps(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _heat_maps(self, row: Mapping[str, Any]) -> dict[str, wandb.Image]:
         maps = payload.heat_maps(row.get("arch_weights") or {})
         return {f"arch_weights/{cell}": self._wandb.Image(picture) for cell, picture in maps.items()}
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: Mapping[str, object]) -> None:
         """Media, artifacts and summary; then the run is closed."""
         rows = self._trial.rows()
         if result.get("status") in FINAL:
@@ -159,7 +164,7 @@ class WandbRun:
             self._artifacts(result)
         self._handle.finish(exit_code=_FAILED if result.get("status") == "failed" else 0)
 
-    def _media(self, last: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    def _media(self, last: Mapping[str, object], result: Mapping[str, object]) -> None:
         """The last arch weights and the genotype, in the last epoch's step, which is open until the next begins.
 
         A step of their own would be one that a trial which goes on after all could not use for its next epoch.
@@ -176,15 +181,15 @@ class WandbRun:
         if self._newest is not None:
             self._handle.log({}, step=self._newest, commit=True)
 
-    def _drawing(self, result: Mapping[str, Any]) -> dict[str, Any]:
+    def _drawing(self, result: Mapping[str, object]) -> dict[str, wandb.Image]:
         genotype = self._genotype(result)
         return {names.GENOTYPE: self._wandb.Image(payload.drawing(genotype))} if genotype else {}
 
-    def _genotype(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _genotype(self, result: Mapping[str, object]) -> Mapping[str, object] | None:
         found = self._what.get("genotype") or result.get("genotype")
         return found if isinstance(found, Mapping) else None
 
-    def _artifacts(self, result: Mapping[str, Any]) -> None:
+    def _artifacts(self, result: Mapping[str, object]) -> None:
         """The genotype: a search's output, an evaluation's input, one version since the bytes are equal."""
         genotype, genotype_id = self._genotype(result), self._what.get("genotype_id") or result.get("genotype_id")
         if genotype and genotype_id:
@@ -212,7 +217,7 @@ class WandbRun:
                 name = names.checkpoint_artifact(self._run, payload.job_type(self._what))
                 self._handle.log_artifact(self._artifact(name, "checkpoint", path), aliases=["best", self._trial.id])
 
-    def _artifact(self, name: str, kind: str, path: Path) -> Any:
+    def _artifact(self, name: str, kind: str, path: Path) -> wandb.Artifact:
         artifact = self._wandb.Artifact(name, type=kind)
         artifact.add_file(str(path), name="checkpoint.pt" if kind == "checkpoint" else path.name, policy="immutable")
         return artifact
