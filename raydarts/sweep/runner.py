@@ -11,7 +11,7 @@ from typing import Any
 
 from raydarts import trackers
 from raydarts.cluster.connection import connect, connected
-from raydarts.cluster.gate import set_environment
+from raydarts.cluster.gate import prepare, set_environment
 from raydarts.cluster.head import watched
 from raydarts.cluster.resources import check_resources, concurrency
 from raydarts.cluster.visibility import check_nodes
@@ -111,6 +111,7 @@ def run_sweep(run: RunDirectory, loaded: LoadedSpec, address: str | None = None,
     Raises `StorageError` where the storage failed (resumable). Where a running cluster's head or the local Ray is
     lost the process ends with 5 (resumable): see `head.watched`.
     """
+    prepare(address)  # a scheduler imports Ray before Ray is started
     with run.locked():
         available = check_resources(loaded, address, run.description().get("stage"))
         return _run(run, loaded, address, display, available)

@@ -104,9 +104,9 @@ def test_a_sweep_from_this_machine_runs_on_the_cluster(head: Head) -> None:
     ],
 )
 def test_a_wrong_token_and_none_are_told_apart(head: Head, variables: dict[str, str], told: str) -> None:
-    program = "import sys; from raydarts.errors import ClusterError; from raydarts.sweep import {0}\ntry: {0}.{1}\n"
+    program = "import sys; from raydarts.errors import ClusterError; from raydarts.cluster import {0}\ntry: {0}.{1}\n"
     program += "except ClusterError as error: print(error)"
-    for call in (("submission", f"connect_to_jobs({head.dashboard!r})"), ("cluster", f"connect({head.gcs!r})")):
+    for call in (("submission", f"connect_to_jobs({head.dashboard!r})"), ("connection", f"connect({head.gcs!r})")):
         done = head.python("-c", program.format(*call), **variables)
         assert told in done.stdout, done.stdout + done.stderr
         assert done.stderr == ""
