@@ -103,7 +103,7 @@ class Optuna(Searcher):
         import optuna  # noqa: PLC0415 - listing the searchers needs no Optuna
 
         super().start(loaded)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a sampler cannot handle was refused
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sampler = self._sampler(optuna.samplers, loaded.sweep.seed, self.settings.startup_trials)
