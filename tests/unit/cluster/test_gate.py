@@ -102,11 +102,12 @@ for found in pkgutil.walk_packages(raydarts.__path__, "raydarts."):
     try:
         importlib.import_module(found.name)
     except Seen:
-        behind.append(found.name.removeprefix("raydarts.sweep."))
+        behind.append(found.name.removeprefix("raydarts."))
 print(*sorted(behind))
 """
     )
-    assert run(program, tmp_path).split() == ["failures", "process_group", "trainable", "tuning"]
+    of_execution = ["execution.failures", "execution.process_group", "execution.trainable"]
+    assert run(program, tmp_path).split() == [*of_execution, "sweep.tuning"]
 
 
 def test_ray_imported_before_with_other_settings_is_refused(tmp_path: Path) -> None:
