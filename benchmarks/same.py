@@ -4,8 +4,8 @@
 
 Runs searches, retrainings and sweeps of digits and of a text through the command line, once with the code of COMMIT and
 once with the code of this folder, on this machine, and compares every row, genotype and ranking. Then the runs of
-COMMIT are read by this tree's `report --json`, which must say the same or refuse them by name. Takes about four
-minutes on two cores. Exit code 1 where anything differs.
+COMMIT are read by this tree's `report --json`, which must say the same or refuse them by name.
+Exit code 1 where anything differs.
 """
 
 from __future__ import annotations
