@@ -78,7 +78,7 @@ def test_identity_is_the_skip_of_a_recurrent_cell_where_every_node_has_weights()
 
 def test_nothing_is_guessed_of_a_primitive_of_somebodys_own() -> None:
     genotype = cnn(["mine:Blur", "sep_conv_3x3", "skip_connect", "sep_conv_3x3"])
-    with pytest.raises(GenotypeError, match="whether mine:Blur has parameters is not known.*PARAMETER_FREE"):
+    with pytest.raises(GenotypeError, match=r"whether mine:Blur has parameters is not known.*PARAMETER_FREE"):
         cell_facts(genotype)
     kinds = Kinds("skip_connect", frozenset({"mine:Blur", "skip_connect"}), frozenset(), ("normal",))
     assert cell_facts(genotype, kinds)["parameter_free_share"] == 0.5
