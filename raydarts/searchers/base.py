@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle, Member
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended, as a searcher is told: `reports` are its `(epoch, value)` pairs so far."""
-
-    status: str
-    value: float | None = None
-    reports: Sequence[tuple[int, float]] = field(default_factory=tuple)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"status": self.status, "value": self.value, "reports": [list(pair) for pair in self.reports]}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Outcome:
-        return cls(
-            value["status"], value["value"], tuple((int(epoch), float(score)) for epoch, score in value["reports"])
-        )
+from raydarts.study.study import Outcome
 
 
 class Searcher(Member):

@@ -12,7 +12,8 @@ from raydarts import registry
 from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
 from raydarts.registry import Around, Idle
-from raydarts.searchers.base import Outcome, Searcher
+from raydarts.searchers.base import Searcher
+from raydarts.study.study import Outcome
 from raydarts.units import Trials
 
 

@@ -89,7 +89,7 @@ class RetrainingStage:
         worth = 0.0 if first else self.score.sign * fmean(known) if known else float("-inf")
         return (not begun, not first, -worth, self._turn[seed], self._rank[genotype])
 
-    def reported(self, trial: TrialDirectory, epoch: int, value: float | None) -> Decision:
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
         """Every retraining runs to its end."""
         return Decision.CONTINUE
 

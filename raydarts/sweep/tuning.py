@@ -48,8 +48,8 @@ class Source(Protocol):
     def next_trial(self, idle: bool) -> TrialDirectory | None:
         """The next one to run, its trial.json written; None: there is none now. `idle`: no other trial runs."""
 
-    def reported(self, trial: TrialDirectory, epoch: int, value: float | None) -> Decision:
-        """A trial has ended an epoch, `value` being its score. Returns what is decided on it, which is on disk."""
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
+        """A trial has ended an epoch with the figures in `row`. Returns what is decided on it, which is on disk."""
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
@@ -129,7 +129,7 @@ class SourceSearch(TuneSearcher):
         if trial is None or epoch == 0:
             return True
         self._display.epoch(trial.id, epoch)
-        decision = self._source.reported(trial, epoch, self._source.score.of(result))
+        decision = self._source.reported(trial, epoch, result)
         if decision is Decision.PAUSE:
             self._paused.add(trial_id)
         self._show_settled()

@@ -11,7 +11,8 @@ from raydarts import cli
 from raydarts.config.loader import load_plain, load_spec
 from raydarts.registry import members
 from raydarts.search.selection.argmax import Argmax
-from raydarts.searchers.base import Outcome, Searcher
+from raydarts.searchers.base import Searcher
+from raydarts.study.study import Outcome
 
 OPTUNA = "sweep: {searcher: {name: optuna, trials: 4, startup_trials: 2}}\n"
 

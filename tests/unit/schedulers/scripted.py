@@ -84,7 +84,7 @@ class Engine:
         if epoch >= EPOCHS:
             self._end(trial, "completed")
             return True
-        decision = self.stage.reported(trial, epoch, value(self.seed, trial.id, epoch))
+        decision = self.stage.reported(trial, epoch, {METRIC: value(self.seed, trial.id, epoch)})
         if decision is Decision.STOP:
             self._end(trial, "stopped")
         return decision is not Decision.CONTINUE

@@ -210,9 +210,9 @@ def test_an_epoch_that_is_run_again_is_not_decided_again(tmp_path: Path) -> None
     stage = open_stage(run, SCHEDULERS["asha"])
     trial = stage.next_trial()
     assert trial is not None
-    assert stage.reported(trial, 1, 0.5) is Decision.CONTINUE
+    assert stage.reported(trial, 1, {METRIC: 0.5}) is Decision.CONTINUE
     events = run.events()
-    assert stage.reported(trial, 1, 0.0) is Decision.CONTINUE
+    assert stage.reported(trial, 1, {METRIC: 0.0}) is Decision.CONTINUE
     assert run.events() == events
 
 
@@ -223,7 +223,7 @@ def test_a_row_without_the_metric_lets_the_trial_go_on_and_says_so(
     stage = open_stage(run, SCHEDULERS["hyperband"])
     trial = stage.next_trial()
     assert trial is not None
-    assert stage.reported(trial, 1, None) is Decision.CONTINUE
+    assert stage.reported(trial, 1, {}) is Decision.CONTINUE
     assert "reports no validation_accuracy that is a finite number" in caplog.text
 
 
@@ -240,7 +240,7 @@ def test_a_run_that_recorded_no_decisions_goes_on(tmp_path: Path) -> None:
         run.append_event({"event": "report", "index": index, "epoch": epoch})
     open_whole(run.path)
     stage = open_stage(run, SCHEDULERS["asha"])
-    decider: Any = stage._decider
+    decider: Any = stage.study._decider
     rungs = {milestone: dict(recorded) for milestone, recorded in decider.scheduler._brackets[0]._rungs}
     assert rungs[1] == {"0000": 0.1, "0001": 0.5, "0002": 0.05}
     assert rungs[2] == {"0000": 0.2, "0001": 0.6}

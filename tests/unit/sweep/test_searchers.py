@@ -12,7 +12,7 @@ from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import SpecError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
-from raydarts.searchers.base import Outcome
+from raydarts.study.study import Outcome
 from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes
 

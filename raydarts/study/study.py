@@ -1,0 +1,216 @@
+"""The strategy of a search: which trials are run, and what follows from what they report.
+
+A `Study` proposes trials, decides on them and is told how they end. It knows no folder, no process and no clock. It
+writes each step to an event log before the step acts, and it is rebuilt from that log alone. A sweep under Ray Tune, a
+sweep in this process and a replay of recorded runs drive the same class.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from raydarts.study.history import Decision, Decisions, History, Report, Trial, name_of, written
+from raydarts.study.objectives import Score
+from raydarts.study.scheduling import Decider
+
+logger = logging.getLogger("raydarts")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended. `value` is its score; `reports` are its `(epoch, value)` pairs so far."""
+
+    status: str
+    value: float | None = None
+    reports: Sequence[tuple[int, float]] = field(default_factory=tuple)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"status": self.status, "value": self.value, "reports": [list(pair) for pair in self.reports]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Outcome:
+        return cls(
+            value["status"], value["value"], tuple((int(epoch), float(score)) for epoch, score in value["reports"])
+        )
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration that a searcher proposes. `choices` are its draws by name.
+
+    `problem` says why no trial can be made of it; None: one can.
+    """
+
+    choices: Mapping[str, Any]
+    config: Mapping[str, Any]
+    problem: Exception | None = None
+
+
+class Proposer(Protocol):
+    """A searcher at work. The calls are made again in the same order when a run is resumed."""
+
+    def total(self) -> int:
+        """How many trials there will be."""
+
+    def propose(self, index: int) -> Proposal | None:
+        """The configuration of trial `index`; None: there are no more."""
+
+    def tell(self, index: int, outcome: Outcome) -> None:
+        """Trial `index` has ended."""
+
+
+class Study:
+    """Trials of one search. Every proposal, decision and end is an event; `write` puts it on disk before it acts.
+
+    `epochs`: the most epochs that any trial runs. Nothing is decided on a trial that has run them.
+    """
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        decider: Decider,
+        score: Score,
+        epochs: int,
+        write: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self.history = History()
+        self.score = score
+        self.epochs = epochs
+        self.to_stop: list[str] = []
+        """Trials that wait and on which a stop was decided. Whoever runs trials ends each, then calls `ended`."""
+        self._proposer = proposer
+        self._decider = decider
+        self._append = write
+        self._ready: list[str] = []
+        self._decider.expect(proposer.total())
+
+    # Rebuilding from the log
+
+    def replay(self, event: Mapping[str, Any], rows: Callable[[str], Sequence[Mapping[str, Any]]]) -> None:
+        """Take in an event of an earlier driver. The searcher and the scheduler see it; the recorded answers count.
+
+        `rows` gives a trial's rows by its name. They are read only for runs that recorded no values.
+        """
+        index, name = int(event["index"]), name_of(int(event["index"]))
+        report = self.history.add(event)
+        if event["event"] == "ask":
+            proposal = self._proposer.propose(index)
+            if proposal is None or proposal.choices != event["choices"]:
+                logger.warning("trial %s: the searcher now proposes otherwise; the recorded one is kept", name)
+            self._decider.add(name, event["config"])
+        elif event["event"] == "tell":
+            outcome = Outcome.from_json(event["outcome"])
+            self._proposer.tell(index, outcome)
+            self._close(name, outcome)
+        elif report is not None:
+            if event["event"] == "report":
+                value = next((self.score.of(row) for row in rows(name) if row.get("epoch") == report.epoch), None)
+                report = Report(name, report.epoch, value)
+            answer = self._decider.decide(report)
+            recorded = Decision(event.get("decision", Decision.CONTINUE)), list(event.get("others", ()))
+            if (answer.decision, written(answer.others)) != recorded:
+                logger.warning(
+                    "trial %s, epoch %d: the scheduler would now decide otherwise (%s); the recorded decision is kept",
+                    name,
+                    report.epoch,
+                    answer.decision,
+                )
+
+    def rebuilt(self) -> None:
+        """All events of the log were replayed and what they left undone was made good: trials that run go on."""
+        released = self.history.released
+        running = [trial.name for trial in self.open() if trial.last is not Decision.PAUSE]
+        self._ready = [name for name in running if name not in released] + list(released)
+
+    # What is left
+
+    def open(self) -> list[Trial]:
+        """The trials that have not ended."""
+        return [trial for trial in self.history.trials.values() if trial.status is None]
+
+    def total(self) -> int:
+        return max(self._proposer.total(), len(self.history.trials))
+
+    def remaining(self) -> int:
+        """How many trials are still to be run, or wait."""
+        return len(self._ready) + len(self.history.waiting()) + self.total() - len(self.history.trials)
+
+    # What the trials do
+
+    def next_ready(self) -> str | None:
+        """The next trial that was begun and goes on; None: there is none."""
+        return self._ready.pop(0) if self._ready else None
+
+    def ask(self) -> tuple[str, Proposal] | None:
+        """A new trial with its configuration; None: there are no more."""
+        index = len(self.history.trials)
+        proposal = self._proposer.propose(index)
+        if proposal is None:
+            return None
+        self._write({"event": "ask", "index": index, "choices": proposal.choices, "config": proposal.config})
+        self._decider.add(name_of(index), proposal.config)
+        return name_of(index), proposal
+
+    def release(self) -> str | None:
+        """Let the trial that waits longest go on: nothing else runs, so it would wait for ever. None: none waits."""
+        waiting = self.history.waiting()
+        if not waiting:
+            return None
+        name, epoch = waiting[0].name, waiting[0].epoch
+        logger.warning("trial %s: waits since epoch %d, and no other trial runs: it goes on", name, epoch)
+        self._write({"event": "decide", "index": int(name), "epoch": epoch, "decision": str(Decision.CONTINUE)})
+        return name
+
+    def reported(self, name: str, epoch: int, row: Mapping[str, Any]) -> Decision:
+        """A trial has ended an epoch with the figures in `row`. Returns the decision on it.
+
+        A decision that is recorded stands, also where the epoch is run again.
+        """
+        if (known := self.history.decision(name, epoch)) is not None:
+            return known
+        value = self.score.of(row)
+        verdict = self._decider.decide(Report(name, epoch, value))
+        event = {"event": "decide", "index": int(name), "epoch": epoch, "value": value}
+        self._write({**event, "decision": str(verdict.decision)}, verdict.others)
+        self._act(verdict.others)
+        return verdict.decision
+
+    def undecided(self, name: str, epoch: int) -> bool:
+        """Whether a decision on this epoch of a trial is still to be made."""
+        trial = self.history.trials[name]
+        return trial.status is None and trial.epoch < epoch < self.epochs
+
+    def ended(self, name: str, outcome: Outcome) -> None:
+        """A trial has ended. The searcher and the scheduler are told."""
+        self._proposer.tell(int(name), outcome)
+        others = self._close(name, outcome)
+        self._write({"event": "tell", "index": int(name), "outcome": outcome.to_json()}, others)
+        self._act(others)
+
+    def _close(self, name: str, outcome: Outcome) -> Decisions:
+        """Tell the scheduler of a trial's end, and of rows that it was not asked about; not of the last one, after
+        which the trial had ended by itself."""
+        reports = [Report(name, epoch, value) for epoch, value in outcome.reports]
+        asked = reports if outcome.status == "stopped" else reports[:-1]
+        others: Decisions = {}
+        for report in asked:
+            if self.history.decision(name, report.epoch) is None:
+                others |= self._decider.decide(report).others
+        return others | self._decider.ended(name, reports[-1] if reports else None)
+
+    def _write(self, event: Mapping[str, Any], others: Mapping[str, Decision] | None = None) -> None:
+        """An event in the log, and then in the history."""
+        whole = {**event, "others": written(others)} if others else event
+        self._append(whole)
+        self.history.add(whole)
+
+    def _act(self, others: Mapping[str, Decision]) -> None:
+        """Keep what was decided on trials that wait until it is carried out."""
+        for name, decision in others.items():
+            if decision is Decision.STOP:
+                self.to_stop.append(name)
+            elif decision is Decision.CONTINUE:
+                self._ready.append(name)
