@@ -23,6 +23,7 @@ from raydarts.search.measuring import Measuring, recorded
 from raydarts.search.model import Parts, SearchModel, copied
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
+from raydarts.search.restating import restated
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces import Genotype, Space
@@ -292,6 +293,10 @@ class Search:
             "metrics": self.metrics,
             "stop": None if self.stop is None else {"reason": self.stop.reason, "epoch": self.stop.epoch},
         }
+
+    def restated(self, state: State, before: Mapping[str, Any]) -> State:
+        """Returns the state of a search with the settings `before` for this one. See `execution.job.ForkableJob`."""
+        return restated(state, SearchSettings.model_validate(before), self.settings)
 
     def load_state_dict(self, state: State) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
