@@ -52,6 +52,8 @@ class Plan:
     budget: dict[str, float]
     idle: tuple[str, ...]
     """Settings that do nothing in this spec, why, and what to write instead."""
+    changing: tuple[str, ...] = ()
+    """Swept settings that the scheduler changes while trials run."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,6 +130,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
         tuple(_idle(loaded, only, genotypes, given)),
+        sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
     )
 
 
@@ -196,5 +199,6 @@ def render(planned: Plan) -> RenderableType:
     parts: list[RenderableType] = [paragraph(planned.question)] if planned.question else []
     parts += [line(f"{section}: preset {', '.join(names)}") for section, names in planned.presets.items()]
     shown = [swept] if any(stage.name == SEARCH for stage in planned.stages) and planned.dimensions else []
+    changing = [line(f"changes while trials run: {', '.join(planned.changing)}")] if planned.changing else []
     idle = [line(f"does nothing: {why}") for why in planned.idle]
-    return Group(*parts, stages, *_budget(planned), *shown, *idle)
+    return Group(*parts, stages, *_budget(planned), *shown, *changing, *idle)

@@ -42,6 +42,11 @@ def fork(trial: TrialDirectory, segments: Sequence[Segment]) -> None:
     trial.create(described(trial.description(), segments))
 
 
+def is_kept(trial: TrialDirectory, epoch: int) -> bool:
+    """Whether there is a checkpoint of this epoch of a trial."""
+    return epoch in map(CheckpointStore.epoch, CheckpointStore(newest_folder(trial), {}).files())
+
+
 def begin(build: Callable[[], Job], trial: TrialDirectory, parent: Parent) -> tuple[Job, dict[str, Any]]:
     """The job of a trial's last segment, not begun, and the state that it begins with.
 
