@@ -65,7 +65,8 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the status for a terminal, with the command to continue if one is needed."""
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
-    columns = ["completed", "stopped", "failed", "running", "pending", "paused", "halted"]
+    columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
+    columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
     table.add_column("stage", overflow="fold", min_width=19)
     for column in columns:

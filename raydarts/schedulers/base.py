@@ -26,8 +26,8 @@ class Horizon:
 class Scheduler(Member):
     """Decides after each epoch of a trial whether it goes on.
 
-    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a trial
-    go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
+    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a
+    trial go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
     """
 
     PAUSES: ClassVar[bool] = False
