@@ -73,6 +73,14 @@ class Settings(BaseModel):
         """Returns whether this key is in the spec or a preset, so that somebody expects it to act."""
         return key in self.model_fields_set
 
+    def may_change(self) -> tuple[str, ...]:
+        """Returns the keys that may get another value between two epochs of a search. Nested settings say theirs.
+
+        A key belongs here if no tensor has another shape, no part comes or goes, and nothing that the search remembers
+        was made with the old value.
+        """
+        return ()
+
 
 def parse_strictly(model: type[Parsed], value: Any) -> Parsed:
     """Validates without guessing: a text is no number, and `true` is not 1. A list may stand for a tuple, 1 for 1.0."""

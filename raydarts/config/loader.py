@@ -324,6 +324,8 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    for key, why in sweep.scheduler.build().refusals(tree, sweep):
+        add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:
         data.dataset.build().check()
     except DataError as error:
