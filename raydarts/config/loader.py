@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from raydarts import outside
 from raydarts.config import foreign
@@ -38,6 +37,7 @@ from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, Problem, SpecError
 from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
+from raydarts.json_types import Json
 from raydarts.registry import Component, nearest
 from raydarts.runs.naming import complaint, derived
 from raydarts.runs.trust import spec_names
@@ -81,7 +81,7 @@ class LoadedSpec:
     def evaluate(self) -> EvaluateSettings | None:
         return self.stages.evaluate
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Json]:
         """Returns JSON data that `load_plain` reads back.
 
         Every default is written out, except those of the search. Of these only the one that decides how numbers are
@@ -145,10 +145,15 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     return loaded
 
 
-def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
+def load_plain(value: Mapping[str, object], file: str) -> LoadedSpec:
     """Reads what `LoadedSpec.to_plain` returned (a run's run.json)."""
     stored = {key: item for key, item in value.items() if key not in _FOLLOWING}
-    presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
+    named = stored.pop("presets", None)
+    presets = {
+        str(section): tuple(map(str, names))
+        for section, names in (named.items() if isinstance(named, Mapping) else ())
+        if isinstance(names, list | tuple)
+    }
     return _load(from_plain(stored, file), file, "", "run", presets, [], begun=True)
 
 
@@ -167,7 +172,7 @@ def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> Bu
     root = from_plain({"budget": dict(limits)}, "budget")
     override(root, given)
     problems: list[Problem] = []
-    settings = section(BudgetSettings, root.value, "budget", root.where, problems)
+    settings = section(BudgetSettings, root.keys, "budget", root.where, problems)
     if settings is None:
         raise SpecError(problems)
     return settings
@@ -188,7 +193,7 @@ def _load(
     `begun` says that a run has this spec already. It may continue with what a new spec is refused.
     """
     fill_in(root, problems)
-    sections: dict[str, Node] = root.value
+    sections = root.keys
     for key, node in sections.items():
         if key not in SECTIONS:
             hint = f"; {foreign.SECTIONS[key]}" if key in foreign.SECTIONS else nearest(key, list(SECTIONS))
@@ -319,6 +324,8 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    for key, why in sweep.scheduler.build().refusals(tree, sweep):
+        add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:
         data.dataset.build().check()
     except DataError as error:
