@@ -13,7 +13,7 @@ from itertools import islice, product
 from typing import Any
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, TreeNode, to_plain
+from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, to_plain
 from raydarts.errors import shortened
 from raydarts.registry import nearest
 
@@ -180,10 +180,18 @@ def _fit_option(node: Distribution, name: str, value: Any, path: Path) -> _Fits:
     return _Fits([], near or [Misfit(path, f"is {_shown(value)}, which is no option; {allowed}")])
 
 
-def _same_name(option: TreeNode, value: Any) -> bool:
-    """Whether an option is of the member that the configuration names. Its misfits are then the ones to report."""
-    plain, named = to_plain(option), value.get("name") if isinstance(value, Mapping) else value
-    return isinstance(plain, Mapping) and isinstance(named, str) and plain.get("name") == named
+def _same_name(option: object, value: object) -> bool:
+    """Whether an option is of the members that the configuration names. Its misfits are then the ones to report."""
+    names = _names(to_plain(option))
+    return bool(names) and names == _names(value)
+
+
+def _names(value: object) -> Any:
+    """The name of a member, or the names of a list of them; empty if there is none."""
+    if isinstance(value, list | tuple):
+        return tuple(_names(item) for item in value)
+    name = value.get("name") if isinstance(value, Mapping) else value
+    return name if isinstance(name, str) else ""
 
 
 def _fit_number(node: Distribution, name: str, value: Any, path: Path) -> _Fits:
