@@ -153,8 +153,9 @@ class RunRecord(Record):
 
 
 class TrialRecordFile(Record):
-    """trial.json: of a search its index, config and choices, and with replicates its configuration and search seed; of a
-    retraining the genotype and the seed.
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed.
+
+    With replicates a search has its configuration and its search seed too.
     """
 
     kind: Literal["search", "evaluation"] | None = None
