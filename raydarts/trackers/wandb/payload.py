@@ -42,7 +42,7 @@ def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str,
     spec = description.get("spec") or {}
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
     if not is_evaluation(what):
-        flat = names.flat_config({**(what.get("config") or {}), **versions})
+        flat = names.flat_config({**names.search_config(what), **versions})
         return names.nested(flat | _dataset(spec.get("data")))
     score = search_score_of(description)
     flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
