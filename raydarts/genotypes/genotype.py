@@ -196,6 +196,11 @@ class Genotype:
         return replace(genotype, places=tuple(sorted(places.items())))
 
 
+def inputs_of(cell_type: str) -> int:
+    """Returns the number of inputs of a cell. Its nodes are numbered after them."""
+    return _INPUTS[cell_type]
+
+
 def usual_skip(cell_type: str) -> str:
     """Returns the primitive that is the skip connection of a cell type in raydarts' own spaces."""
     return "identity" if cell_type == "recurrent" else "skip_connect"

@@ -118,6 +118,8 @@ def _of_the_space(settings: SearchSettings) -> Iterator[Refusal]:
             return str(error)
         return None
 
+    if any(probe.name == "cell_facts" for probe in settings.probes) and (message := asked(getattr, space, "kinds")):
+        yield ("space",), f"{message}, or leave the probe cell_facts out of search.probes"
     if message := asked(settings.selection.build().check, space):
         yield ("selection",), message
     sound = True

@@ -21,7 +21,7 @@ def _component(family: str, name: str) -> Component:
 
 
 def _default_probes() -> tuple[Component, ...]:
-    return (_component("probe", "skip_counts"), _component("probe", "entropy"))
+    return tuple(_component("probe", name) for name in ("skip_counts", "entropy", "cell_facts"))
 
 
 class SearchSettings(Settings):

@@ -6,15 +6,18 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from raydarts.errors import GenotypeError, InputError
+from raydarts.genotypes.facts import NOTHING, Kinds, has_parameters, judged_of
 from raydarts.genotypes.genotype import Genotype, OwnSpace, usual_skip
-from raydarts.outside import names_in
+from raydarts.outside import is_outside, names_in
 from raydarts.registry import Component, Member, UnknownNameError, members, nearest, parse_strictly, resolve
+from raydarts.spaces.primitives import has_weights
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task
 
@@ -72,6 +75,11 @@ class Space(Member):
       picks `EDGES_PER_NODE` edges by default and never `ZERO`.
     - `EXACT_EDGES`: a node has exactly `EDGES_PER_NODE` edges.
     - `SEARCH_ONLY`: settings that only the supernet reads. A genotype of a space from outside keeps all others.
+    - `PARAMETER_FREE`: the candidates without parameters, beside the shipped ones. None: the names say it, and a
+      `module:Class` is built and counted.
+    - `NOTHING`: the candidates that do not pass on their input (noise, `none`).
+    - `JUDGED`: the cell types whose shares are judged (`kinds`). None: all but the reduction cell.
+    - `HEALTH`: bars of health checks that differ from the checks' defaults, as `sweep.health` has them.
     """
 
     TASK: ClassVar[type[Task]] = Classification
@@ -82,6 +90,10 @@ class Space(Member):
     EDGES_PER_NODE: ClassVar[int] = 2
     EXACT_EDGES: ClassVar[bool] = False
     SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset()
+    PARAMETER_FREE: ClassVar[frozenset[str] | None] = None
+    NOTHING: ClassVar[frozenset[str]] = NOTHING
+    JUDGED: ClassVar[tuple[str, ...] | None] = None
+    HEALTH: ClassVar[Mapping[str, Any]] = {}
 
     @property
     @abstractmethod
@@ -129,6 +141,30 @@ class Space(Member):
         """Returns the primitives that a genotype of this space may have."""
         cells = self.cells.values()
         return list(dict.fromkeys(name for cell in cells for candidates in cell.candidates for name in candidates))
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """What the space says of its primitives, for facts of its genotypes.
+
+        Raises `InputError` with the candidates of which nothing is known.
+        """
+        free, unknown = set(self.PARAMETER_FREE or ()), set()
+        for cell_type in self.cells:
+            for primitive in self.known_primitives():
+                answer = has_parameters(primitive, cell_type)
+                if answer is None and is_outside(primitive):
+                    answer = has_weights(primitive)
+                if answer is False or primitive == self.ZERO:
+                    free.add(primitive)
+                elif answer is None and self.PARAMETER_FREE is None:
+                    unknown.add(primitive)
+        if unknown:
+            raise InputError(
+                f"space {self.registered} does not say whether {', '.join(sorted(unknown))} has parameters; give the "
+                "class PARAMETER_FREE = frozenset({...}) with the candidates that have none"
+            )
+        judged = judged_of(self.cells) if self.JUDGED is None else self.JUDGED
+        return Kinds(self.SKIP, frozenset(free), self.NOTHING | {self.ZERO}, judged)
 
     def check_network(self, settings: Any) -> None:
         """Raises `InputError` if no network of this size can be built, whatever the genotype."""

@@ -10,6 +10,7 @@ gradient needs a pass of its own. None of this changes a sum (tested against a p
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -285,6 +286,22 @@ STRIDED = tuple(name for name in _BUILDERS if not name.startswith("nor_conv"))
 def is_buildable(primitive: str) -> bool:
     """Returns whether `build_operation` may know it. For the user's own code, only loading tells."""
     return primitive in _BUILDERS or outside.is_outside(primitive)
+
+
+@cache
+def has_weights(primitive: str) -> bool:
+    """Returns whether a primitive has weights at stride 1.
+
+    A primitive that is not convolutional counts as having weights.
+    """
+    if not is_buildable(primitive):
+        return True
+    try:
+        with torch.device("meta"):  # nothing is initialised, so nothing is drawn
+            operation = build_operation(primitive, 2, 1, affine=False, normalised=False)
+    except TypeError:  # an activation of the user's own, which takes no channels
+        return True
+    return any(True for _ in operation.parameters())
 
 
 def is_strided(primitive: str) -> bool:

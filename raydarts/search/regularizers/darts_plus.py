@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
 
 from raydarts import registry
@@ -15,27 +13,11 @@ from raydarts.registry import Around, Idle
 from raydarts.search.moments import EpochReport, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
-from raydarts.spaces.primitives import build_operation, is_buildable
+from raydarts.spaces.primitives import has_weights
 from raydarts.states import State
 from raydarts.units import Epochs, SkipConnections
 
 Ranking = list[list[int]]
-
-
-@cache
-def _has_weights(primitive: str) -> bool:
-    """Returns whether a primitive has weights at stride 1.
-
-    A primitive that is not convolutional counts as having weights.
-    """
-    if not is_buildable(primitive):
-        return True
-    try:
-        with torch.device("meta"):  # nothing is initialised, so nothing is drawn
-            operation = build_operation(primitive, 2, 1, affine=False, normalised=False)
-    except TypeError:  # an activation of the user's own, which takes no channels
-        return True
-    return any(True for _ in operation.parameters())
 
 
 def _learnable(space: Space) -> dict[str, list[list[int]]]:
@@ -46,7 +28,7 @@ def _learnable(space: Space) -> dict[str, list[list[int]]]:
             [
                 column
                 for column, primitive in enumerate(row)
-                if primitive not in parameter_free and _has_weights(primitive)
+                if primitive not in parameter_free and has_weights(primitive)
             ]
             for row in cell.candidates
         ]

@@ -20,12 +20,11 @@ from raydarts.genotypes.genotype import OwnSpace, describe_genotype
 from raydarts.registry import Choose, UnknownNameError, resolve
 from raydarts.report.drawing import draw_genotype, short_name
 from raydarts.report.gather import count_skips
-from raydarts.search.regularizers.darts_plus import _has_weights
 from raydarts.spaces import Genotype, Space, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.spaces.cell_space import CellSpace
 from raydarts.spaces.darts_rnn import DartsRnn
-from raydarts.spaces.primitives import Weighted, build_operation
+from raydarts.spaces.primitives import Weighted, build_operation, has_weights
 from raydarts.spaces.regularization import RecurrentNetworkSettings
 from raydarts.sweep.given import read_genotypes
 from raydarts.tasks import Classification, LanguageModelling
@@ -154,7 +153,7 @@ def test_a_module_is_weighted_and_an_activation_is_no_convolution() -> None:
     assert isinstance(operation, Weighted)
     x = torch.rand(1, 4, 5, 5)
     assert torch.equal(operation(x, torch.tensor(0.5)), 0.5 * operation(x))
-    assert [_has_weights(f"{HERE}:{name}") for name in ("Blur", "Nothing", "swish")] == [True, False, True]
+    assert [has_weights(f"{HERE}:{name}") for name in ("Blur", "Nothing", "swish")] == [True, False, True]
     with pytest.raises(InputError, match="unknown primitive 'blur'"):
         build_operation("blur", 4, 1, affine=False, normalised=False)
 
