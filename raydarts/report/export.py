@@ -41,6 +41,7 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
     """Returns the rows.
 
     - `stage`: search, evaluation, or another stage's name.
+    - `configuration`: its number in a run with replicates. `search_seed`: its replicate.
     - `choice.*`: the swept settings.
     - `metric.*`: what was measured, accuracies in [0, 1]. What an evaluation measured beside its network is
       `metric.baseline.NAME.PART`.
@@ -61,14 +62,14 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
 
 def _head(name: str, stage: str, record: TrialRecord) -> dict[str, object]:
     description, choices = record.description, record.description.get("choices") or {}
-    config = description.get("config") or {}
     searching = stage == "search"
     return {
         "run": name,
         "stage": stage,
         "id": record.id,
         "status": record.status,
-        "search_seed": choices.get("search.seed", config.get("seed")) if searching else None,
+        "configuration": record.configuration,
+        "search_seed": record.search_seed if searching else None,
         "evaluation_seed": None if searching else description.get("seed"),
         "genotype_id": record.genotype_id if searching else description.get("genotype_id"),
         **{f"choice.{name}": value for name, value in choices.items()},

@@ -23,6 +23,8 @@ class TrialRow(TypedDict):
     status: str
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
+    configuration: str | None
+    search_seed: int | None
     metrics: Mapping[str, float]
     genotype: Mapping[str, object] | None
     genotype_id: str | None
@@ -30,6 +32,18 @@ class TrialRow(TypedDict):
     epochs: int
     seconds: float | None
     error: str | None
+
+
+class ConfigurationRow(TypedDict):
+    """A configuration of a sweep with replicates, over its search seeds."""
+
+    configuration: str
+    status: str
+    choices: Mapping[str, object]
+    trials: Sequence[str]
+    mean: float | None
+    sd: float | None
+    n: int
 
 
 class RetrainedRow(TypedDict):
@@ -78,6 +92,7 @@ class RunReport(TypedDict):
     status: str
     spec: Mapping[str, object]
     trials: Sequence[TrialRow]
+    configurations: Sequence[ConfigurationRow]
     genotypes: Sequence[GenotypeRow]
     promotion: Json
     evaluations: Sequence[RetrainedRow]
@@ -101,6 +116,8 @@ class StatusReport(TypedDict):
     budget: BudgetReport
     left: Left | None
     best_trial: Mapping[str, object] | None
+    configurations: Mapping[str, int]
+    best_configuration: ConfigurationRow | None
     damaged: Sequence[str]
 
 

@@ -9,7 +9,7 @@ from typing import cast
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from raydarts.report.shapes import Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.report.shapes import ConfigurationRow, Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
@@ -45,6 +45,8 @@ def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
         "budget": budget_report(RunDirectory.open(path, damage)),
         "left": left(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
+        "configurations": dict(Counter(each["status"] for each in report["configurations"])),
+        "best_configuration": _best_configuration(report),
         "damaged": [] if damage is None else damage.problems,
     }
 
@@ -60,6 +62,15 @@ def _best(report: RunReport) -> TrialRow | None:
     if not known:
         return None
     return max(known, key=lambda trial: score.sign * trial["metrics"][score.metric])
+
+
+def _best_configuration(report: RunReport) -> ConfigurationRow | None:
+    """Returns the configuration with the best mean, of those whose trials have all ended."""
+    score = Score(**report["search_score"])
+    ended = ("completed", "stopped")
+    known = [each for each in report["configurations"] if each["status"] in ended and each["mean"] is not None]
+    first = [each for each in known if each["status"] == ended[0]] or known
+    return max(first, key=lambda each: score.sign * (each["mean"] or 0.0)) if first else None
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -80,7 +91,13 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         seconds = report["left"]["seconds"]
         remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
         lines.append(line(f"{report['left']['stage']}: {remaining}"))
-    if report["best_trial"]:
+    if report["configurations"]:
+        told = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
+        lines.append(line(f"configurations: {told}"))
+    if best := report["best_configuration"]:
+        mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
+        lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
+    elif report["best_trial"] and not report["configurations"]:
         lines.append(line(f"best so far: trial {report['best_trial']['id']}"))
     if report["status"] not in ("completed", "running"):
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
@@ -185,18 +202,43 @@ def _skips(counts: Mapping[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in counts.items()) or "-"
 
 
-def _swept(trials: Iterable[TrialRow]) -> list[str]:
+def _swept(trials: Iterable[TrialRow | ConfigurationRow]) -> list[str]:
     names = {name: None for trial in trials for name in trial.get("choices") or {}}
     return list(names)
+
+
+def configurations_table(report: RunReport) -> RenderableType | None:
+    """Returns every configuration: its choices, its mean over search seeds. None without replicates."""
+    if not report["configurations"]:
+        return None
+    score = Score(**report["search_score"])
+    names = _swept(report["configurations"])
+    table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
+    choices = [name.removeprefix("search.") for name in names]
+    for column in ("configuration", "status", *choices, score.metric, "n", "trials"):
+        table.add_column(column, overflow="fold")
+    for each in report["configurations"]:
+        table.add_row(
+            each["configuration"],
+            each["status"],
+            *(str(each["choices"].get(name, "-")) for name in names),
+            _spread(each["mean"], each["sd"], score.digits),
+            str(each["n"]),
+            ", ".join(each["trials"]),
+        )
+    return table
 
 
 def trials_table(report: RunReport) -> RenderableType:
     """Returns every search trial: its choices, what it measured, its genotype."""
     score = Score(**report["search_score"])
     names = _swept(report["trials"])
-    table = Table(title="Search trials (one search seed each unless search.seed is swept)")
+    of = ("configuration", "search seed") if report["configurations"] else ()
+    title = "one for each search seed of a configuration" if of else "one search seed each unless search.seed is swept"
+    table = Table(title=f"Search trials ({title})")
     for column in (
         "trial",
+        *of,
         "status",
         *(name.removeprefix("search.") for name in names),
         score.metric,
@@ -208,6 +250,7 @@ def trials_table(report: RunReport) -> RenderableType:
         choices = trial.get("choices") or {}
         table.add_row(
             trial["id"],
+            *(str(trial[key]) for key in ("configuration", "search_seed") if of),
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
             _number(trial["metrics"].get(score.metric), score.digits),
@@ -248,7 +291,14 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
     report = report_of(path, damage)
     question = paragraph(report["question"]) if report["question"] else None
-    parts = [question, trials_table(report), *rankings(report), baselines_text(report), failures(report)]
+    parts = [
+        question,
+        configurations_table(report),
+        trials_table(report),
+        *rankings(report),
+        baselines_text(report),
+        failures(report),
+    ]
     return Group(*(part for part in parts if part is not None))
 
 

@@ -6,20 +6,42 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
 from raydarts.study.objectives import Score
 
+Key = tuple[int, int, int, float]
+"""Orders what a search came to: completed, then stopped by epochs reached, each by score."""
+
 
 def promotion_order(records: Iterable[TrialRecord], score: Score) -> list[TrialRecord]:
-    """Completed trials by score, then stopped ones by epochs reached and score; failed ones never."""
+    """Completed trials by score, then stopped ones by epochs reached and score; failed ones never.
 
-    def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
-        value = record.value(score)
-        stopped = record.status == "stopped"
-        rank = math.inf if value is None else -score.sign * value
-        return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
+    With replicates configurations are ordered so, by their mean over search seeds, and then the trials of each. So a
+    lucky seed brings no configuration to the front.
+    """
+    known = list(records)
+    of_configuration = {
+        record.id: (*_key(each.status, each.epochs, _mean(each), score), each.name)
+        for each in configurations(known, score)
+        for record in each.trials
+    }
 
-    return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
+    def key(record: TrialRecord) -> tuple[Any, ...]:
+        of_trial = _key(record.status, record.epochs, record.value(score), score)
+        return (*of_configuration.get(record.id, ()), *of_trial, record.id)
+
+    return sorted((record for record in known if record.status in ("completed", "stopped")), key=key)
+
+
+def _key(status: str, epochs: int, value: float | None, score: Score) -> Key:
+    stopped = status == "stopped"
+    rank = math.inf if value is None else -score.sign * value
+    return (int(stopped), -epochs if stopped else 0, int(value is None), rank)
+
+
+def _mean(configuration: Configuration) -> float | None:
+    return None if configuration.spread is None else configuration.spread.mean
 
 
 def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
@@ -51,14 +73,24 @@ def _decide(
 
 
 def promotion(records: Sequence[TrialRecord], score: Score, top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
-    """Of the genotypes that searches found, best first by the search's own score."""
+    """Of the genotypes that searches found, best first by the search's own score (`promotion_order`).
+
+    With replicates all genotypes of the best configuration come before those of the next one.
+    """
     ordered = promotion_order(records, score)
+    configuration = {record.id: each for each in configurations(records, score) for record in each.trials}
     first = {record.genotype_id: record for record in reversed(ordered)}
     entries = []
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
-        entries.append(({**entry, **known}, too_many_skips(best.skips, max_skips), ""))
+        told = ""
+        if best.id in configuration:
+            whole = configuration[best.id].to_json()
+            known |= {key: whole[key] for key in ("configuration", "mean", "sd", "n")}
+            mean = "no score" if whole["mean"] is None else f"mean {score.metric} {whole['mean']:.4f}"
+            told = f"; of configuration {whole['configuration']}, {mean} over {whole['n']} search seeds"
+        entries.append(({**entry, **known}, too_many_skips(best.skips, max_skips), told))
     return _decide(entries, top_k, "best")
 
 

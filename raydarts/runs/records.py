@@ -86,6 +86,7 @@ class SweepSection(Record):
     metric: str = ""
     mode: Literal["max", "min"] | None = None
     searcher: Annotated[Any, AfterValidator(_text_or_section)] = "grid"
+    replicates: list[Count] | None = None
     resources: Resources | None = None
 
 
@@ -167,10 +168,15 @@ class SegmentRecord(Record):
 
 
 class TrialRecordFile(Record):
-    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed.
+
+    With replicates a search has its configuration and its search seed too.
+    """
 
     kind: Literal["search", "evaluation"] | None = None
     index: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    configuration: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    replicate: Count | None = None
     config: dict[str, Any] | None = None
     choices: dict[str, Any] | None = None
     segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
@@ -271,6 +277,8 @@ class Outcome(Record):
 class Ask(Record):
     event: Literal["ask"]
     index: Count
+    configuration: Count | None = None
+    replicate: Count | None = None
     choices: dict[str, Any]
     config: dict[str, Any]
 

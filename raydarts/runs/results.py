@@ -8,10 +8,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from raydarts.errors import DamagedError
+from raydarts.runs.configurations import configurations
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
+from raydarts.study.history import name_of
 from raydarts.study.objectives import Score, figure, score_of, search_score_of
 
 
@@ -26,6 +28,19 @@ class TrialRecord:
     result: Mapping[str, Any]
     rows_whole: bool = True
     """Whether `rows` are all that were reported; else the last one's figures are the result's."""
+
+    @property
+    def configuration(self) -> int | None:
+        """The number of its configuration, in a run with replicates."""
+        number = self.description.get("configuration")
+        return None if number is None else int(number)
+
+    @property
+    def search_seed(self) -> int | None:
+        """The seed of a search. None of a retraining."""
+        choices, config = (self.description.get(key) or {} for key in ("choices", "config"))
+        seed = choices.get("search.seed", config.get("seed"))
+        return seed if isinstance(seed, int) else None
 
     @property
     def epochs(self) -> int:
@@ -274,6 +289,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
             {
                 "id": record.id,
                 "status": record.status,
+                "configuration": None if record.configuration is None else name_of(record.configuration),
+                "search_seed": record.search_seed,
                 "config": record.description.get("config"),
                 "choices": record.description.get("choices"),
                 "metrics": record.metrics,
@@ -286,6 +303,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
             }
             for record in searched
         ],
+        "configurations": [each.to_json() for each in configurations(searched, search_score_of(description))],
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,

@@ -20,7 +20,8 @@ from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decided, Decision
 from raydarts.study.objectives import Score
-from raydarts.study.study import Outcome, Proposal, Study
+from raydarts.study.replicates import Replicates
+from raydarts.study.study import Outcome, Proposal, Proposer, Study
 
 
 class Configured:
@@ -73,14 +74,19 @@ class SearchStage:
         self.score: Score = sweep.score
         epochs = longest(loaded.search)
         scheduler: Scheduler = sweep.scheduler.build()
-        decider = scheduler.build(Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed, loaded.search))
+        horizon = Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed, loaded.search)
+        decider = scheduler.build(horizon)
         self.pauses = scheduler.PAUSES
         self._forks = scheduler.FORKS
         self._settled: list[TrialRecord] = []
         kept = run.description().get("earlier")
         earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
         self._news: list[str] = []
-        proposer = Configured(sweep.searcher.build(), loaded, earlier)
+        proposer: Proposer = Configured(sweep.searcher.build(), loaded, earlier)
+        if sweep.replicates is not None:
+            meetings = scheduler.meetings(horizon)
+            self.pauses = self.pauses or bool(meetings)
+            proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
         self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
@@ -129,7 +135,7 @@ class SearchStage:
         while (asked := self.study.ask()) is not None:
             name, proposal = asked
             trial = self._run.trial(int(name))
-            trial.create(_description({"index": int(name), "config": proposal.config, "choices": proposal.choices}))
+            trial.create(_description(proposal.asked(int(name))))
             if proposal.problem is None:
                 return trial
             drive.fail(trial, proposal.problem)
@@ -192,4 +198,5 @@ class SearchStage:
 
 
 def _description(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "search", "index": event["index"], "config": event["config"], "choices": event["choices"]}
+    keys = ("index", "configuration", "replicate", "config", "choices")
+    return {"kind": "search", **{key: event[key] for key in keys if key in event}}
