@@ -102,7 +102,8 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         note = f"; {merged} combinations that act like another are left out" if merged else ""
     else:
         jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
-    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
+    ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
+    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; {ranked}"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
     genotypes = {SEARCH: jobs}
     for each in loaded.stages.chain():

@@ -54,6 +54,9 @@ class Source(Protocol):
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
 
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
+
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
 
@@ -162,14 +165,14 @@ class SourceSearch(TuneSearcher):
                 counted = [entry for entry in trial.failures() if entry["what"] in faults.COUNTED]
                 drive.fail(trial, faults.given_up(counted, self._constants["max_failures"]))
             else:
-                drive.stop(trial, describe_genotype)
+                drive.stop(trial, describe_genotype, self._source.reason(trial))
         record = read_trial(trial)
         self._source.ended(record)
         self._show(record)
         self._show_settled()
 
     def _show(self, record: TrialRecord) -> None:
-        self._display.finished(record.id, record.status, record.value(self._source.score), record.result.get("error"))
+        self._display.finished(record)
 
     def _show_settled(self) -> None:
         for record in self._source.settled():
