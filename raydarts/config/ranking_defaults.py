@@ -25,7 +25,8 @@ def fill_in_objective(sweep: Node, kind: str, problems: list[Problem], begun: bo
 
     `metric` and `mode` were its words before. A new spec is told what to write instead. A run that has them is read.
     """
-    metric, mode = sweep.value.get("metric"), sweep.value.get("mode")
+    metric: Node | None = sweep.value.get("metric")
+    mode: Node | None = sweep.value.get("mode")
     default = f"healthy_{SETTINGS[FOR_KIND[kind]].SCORE.measure}"
     if begun:
         for key in ("metric", "mode"):

@@ -23,6 +23,7 @@ from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.study.objectives import ACCURACY, Score, SearchScore
+from raydarts.study.objectives.base import Objective
 from raydarts.study.rules import Rules
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
@@ -262,8 +263,9 @@ class SweepSettings(TrialsSettings):
     @property
     def score(self) -> SearchScore:
         """What ranks search trials: the objective with its bars."""
+        objective: Objective = self.objective.build()
         return replace(
-            self.objective.build().score(),
+            objective.score(),
             health=self.health.bars(),
             constraints=tuple(each.bar() for each in self.constraints),
         )
