@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from raydarts.genotypes.facts import cell_facts
 from raydarts.report.shapes import Facts
 from raydarts.spaces import Genotype, Space, space_of
 
@@ -43,5 +44,6 @@ def facts(genotype: Genotype, where: str = "") -> Facts:
         "flops": flops,
         "macs": flops // 2,
         "skips": genotype.skips(space.SKIP),
+        **cell_facts(genotype, space.kinds),  # type: ignore[typeddict-item]
         "genotype": genotype.to_json(),
     }

@@ -22,7 +22,7 @@ def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[
         value = record.order(score)
         stopped = record.status == "stopped"
         rank = math.inf if value is None else -score.sign * value
-        against = bool(score.against(record.outcome))
+        against = bool(score.against(record.judged))
         return (int(against), int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
 
     return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
@@ -72,7 +72,7 @@ def promotion(
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
-        against = score.against(best.outcome)
+        against = score.against(best.judged)
         more = {"against": against} if against else {}
         told = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
         whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), told)
@@ -94,7 +94,7 @@ def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[
     """
     kept: list[tuple[tuple[int, float], dict[str, Any], str]] = []
     for record in ordered:
-        if not score.against(record.outcome):
+        if not score.against(record.judged):
             continue
         row = next((row for row in reversed(record.rows) if _usable(row, score)), None)
         if row is None:

@@ -158,7 +158,7 @@ class SearchStage:
             if (value := self.study.shown(row)) is not None and row.get("epoch") is not None
         ]
         halted = record.status == "stopped" and self.study.history.trials[record.id].halted
-        self.study.ended(record.id, Outcome(record.status, self.score.finite(record.outcome), reports, halted))
+        self.study.ended(record.id, Outcome(record.status, self.score.finite(record.judged), reports, halted))
         self._settle()
 
     def reason(self, trial: TrialDirectory) -> str | None:
