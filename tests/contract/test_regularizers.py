@@ -26,7 +26,7 @@ MEMBERS = [
     pytest.param(member, id=f"{family}-{name}") for family in FAMILIES for name, member in members(family).items()
 ]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def refused(estimator: str, changes: dict[str, Any]) -> list[Any]:

@@ -134,6 +134,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     sys.path[:] = path
 
 
+@pytest.mark.ray
 def test_a_space_of_ones_own_goes_through_every_command_beside_files_named_like_libraries(
     project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

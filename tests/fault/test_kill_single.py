@@ -23,6 +23,8 @@ import torch
 from raydarts.registry import members
 from raydarts.runs.identity import differences
 
+pytestmark = pytest.mark.slow
+
 MEASURED = ("seconds", "memory_mb")
 EPOCHS = 3
 SPEC = f"""

@@ -20,6 +20,8 @@ import pytest
 
 from raydarts.storage.files import read_lines
 
+pytestmark = pytest.mark.ray
+
 SPEC = """
 name: tiny
 data: {dataset: digits, limit: 80, validation_fraction: 0.25}

@@ -23,7 +23,7 @@ from raydarts.search.settings import SearchSettings
 ESTIMATORS = list(members("estimator"))
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 class StopAtTwo(Regularizer):

@@ -24,6 +24,8 @@ from raydarts.trackers.wandb.recording import Recording
 from tests.synthetic_run import write_run
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2-of-the-environment"
 FINISH = 5.0
 

@@ -26,7 +26,7 @@ RANDOM.append({"name": "gumbel", "hard": False})
 IDS = [str(one if isinstance(one, str) else "gumbel-soft") for one in RANDOM]
 PASSES = {"first_order": 1, "finite_difference": 4, "exact_hvp": 3}
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 each_relaxation = pytest.mark.parametrize("relaxation", RANDOM, ids=IDS)
 
 
@@ -190,7 +190,7 @@ def gone_on(whole: Search, second: Search, epochs: int, path: Path) -> list[str]
 
 
 @pytest.mark.parametrize(
-    ("relaxation", "estimator"), zip(RANDOM, cycle(["finite_difference", "exact_hvp"]), strict=False), ids=IDS
+    ("relaxation", "estimator"), list(zip(RANDOM, cycle(["finite_difference", "exact_hvp"]), strict=False)), ids=IDS
 )
 def test_killed_search_resumes_bit_identical(relaxation: Any, estimator: str, tmp_path: Path) -> None:
     """The draws are a stream of the relaxation's: it is met by one estimator of several passes, in turn."""
