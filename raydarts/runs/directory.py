@@ -124,9 +124,12 @@ class TrialDirectory:
     def _lines(self, name: str) -> list[dict[str, Any]]:
         return read_records(self.files / name, self.damage)
 
-    def halt(self, reason: str) -> None:
-        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it."""
-        write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows())})
+    def halt(self, reason: str, paused: bool = False) -> None:
+        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it.
+
+        `paused`: a scheduler lets it wait for other trials.
+        """
+        write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows()), "paused": paused})
 
     def halted(self) -> dict[str, Any] | None:
         return self._read("halted.json")

@@ -86,7 +86,30 @@ class SweepSection(Record):
     metric: str = ""
     mode: Literal["max", "min"] | None = None
     searcher: Annotated[Any, AfterValidator(_text_or_section)] = "grid"
+    replicates: list[Count] | None = None
     resources: Resources | None = None
+
+
+class BarRecord(Record):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    column: str
+    most: float | None = None
+    least: float | None = None
+
+
+class RankedRecord(Record):
+    """What search trials are ranked by."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    metric: str
+    mode: Literal["max", "min"]
+    share: bool
+    name: str
+    unit: str
+    healthy: bool
+    health: list[BarRecord]
+    constraints: list[BarRecord]
 
 
 class ScoreRecord(Record):
@@ -111,6 +134,7 @@ class SpecRecord(Record):
     track: dict[str, Any] | None = None
     presets: dict[str, list[str]] | None = None
     score: ScoreRecord | None = None
+    ranked: RankedRecord | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     gpu: bool = False
     checkpoint_every: Annotated[int, Field(ge=1)] = 1
@@ -151,13 +175,34 @@ class RunRecord(Record):
     genotypes: Given | None = None
 
 
+class ParentRecord(Record):
+    """The trial, and after how many epochs, whose checkpoint a segment goes on from."""
+
+    trial: Annotated[int, Field(ge=0, le=10**7)]
+    epoch: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class SegmentRecord(Record):
+    """A part of a search trial with the same settings."""
+
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    parent: ParentRecord | None = None
+
+
 class TrialRecordFile(Record):
-    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed.
+
+    With replicates a search has its configuration and its search seed too.
+    """
 
     kind: Literal["search", "evaluation"] | None = None
     index: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    configuration: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    replicate: Count | None = None
     config: dict[str, Any] | None = None
     choices: dict[str, Any] | None = None
+    segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
     stage: StageName | None = None
     genotype_id: Name | None = None
     genotype: Genotype | None = None
@@ -175,6 +220,7 @@ class Row(Record):
     """A line of metrics.jsonl: what a job measured in an epoch, of which these are known here."""
 
     epoch: Count | None = None
+    segment: Count | None = None
     genotype: Genotype | None = None
     arch_weights: dict[str, CellWeights] | None = None
 
@@ -229,11 +275,14 @@ class Result(Record):
     seconds: Annotated[float, Field(ge=0)] | None = None
     result: Measured | None = None
     error: str | None = None
+    reason: str | None = None
+    """Why a rule of the sweep stopped it."""
 
 
 class Halted(Record):
     reason: str
     epochs: Count = 0
+    paused: bool = False
 
 
 class Owner(Record):
@@ -247,21 +296,42 @@ class Owner(Record):
 class Outcome(Record):
     status: Literal["completed", "stopped", "failed"]
     value: float | None
+    halted: bool = False
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
 class Ask(Record):
     event: Literal["ask"]
     index: Count
+    configuration: Count | None = None
+    replicate: Count | None = None
     choices: dict[str, Any]
     config: dict[str, Any]
+
+
+class ForkRecord(Record):
+    """From whose checkpoint a trial goes on, and with which settings."""
+
+    parent: Annotated[int, Field(ge=0, le=10**7)]
+    epoch: Annotated[int, Field(ge=1, le=10**9)]
+    config: dict[str, Any]
+    choices: dict[str, Any]
+
+
+def _needs_its_fork(value: Any) -> Any:
+    if (value.decision == "fork") != (value.fork is not None):
+        raise PydanticCustomError("fork", "a decision `fork` stands with its `fork`, and no other one does")
+    return value
 
 
 class OnOther(Record):
     """A decision on a trial that waits, which follows from what another trial did."""
 
     index: Count
-    decision: Literal["continue", "stop"]
+    decision: Literal["continue", "stop", "fork"]
+    fork: ForkRecord | None = None
+
+    _check = model_validator(mode="after")(_needs_its_fork)
 
 
 class Tell(Record):
@@ -276,8 +346,15 @@ class Decide(Record):
     index: Count
     epoch: Count
     value: float | None = None
-    decision: Literal["continue", "pause", "stop"]
+    decision: Literal["continue", "pause", "stop", "fork"]
+    fork: ForkRecord | None = None
     others: list[OnOther] = []
+    reason: str | None = None
+    halted: bool = False
+    broken: dict[str, Count] = {}
+    """Consecutive epochs in which a rule of the sweep was broken, by the rule's name."""
+
+    _check = model_validator(mode="after")(_needs_its_fork)
 
 
 class Report(Record):

@@ -9,17 +9,19 @@ from raydarts.config.beforehand import Earlier
 from raydarts.config.distributions import Draw
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest
-from raydarts.errors import SpecError
-from raydarts.execution import drive
+from raydarts.errors import CheckpointError, SpecError
+from raydarts.execution import drive, forking
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.segments import segments_of
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
-from raydarts.study.history import Decision
-from raydarts.study.objectives import Score
-from raydarts.study.study import Outcome, Proposal, Study
+from raydarts.study.history import Decided, Decision
+from raydarts.study.objectives import SearchScore
+from raydarts.study.replicates import Replicates
+from raydarts.study.study import Outcome, Proposal, Proposer, Study
 
 
 class Configured:
@@ -69,28 +71,49 @@ class SearchStage:
     def __init__(self, run: RunDirectory, loaded: LoadedSpec) -> None:
         sweep = loaded.sweep
         self._run = run
-        self.score: Score = sweep.score
+        self.score: SearchScore = sweep.score
         epochs = longest(loaded.search)
         scheduler: Scheduler = sweep.scheduler.build()
-        decider = scheduler.build(Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed))
+        horizon = Horizon(sweep.score, epochs, sweep.seed, loaded.search)
+        decider = scheduler.build(horizon)
         self.pauses = scheduler.PAUSES
+        self._forks = scheduler.FORKS
         self._settled: list[TrialRecord] = []
         kept = run.description().get("earlier")
         earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
-        proposer = Configured(sweep.searcher.build(), loaded, earlier)
-        self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
+        self._news: list[str] = []
+        proposer: Proposer = Configured(sweep.searcher.build(), loaded, earlier)
+        if sweep.replicates is not None:
+            meetings = scheduler.meetings(horizon)
+            self.pauses = self.pauses or bool(meetings)
+            proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
+        self.study = Study(
+            proposer,
+            decider,
+            sweep.score,
+            epochs,
+            self._run.append_event,
+            averages=scheduler.AVERAGES,
+            rules=sweep.rules(),
+        )
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
             self.study.replay(event, lambda name: run.trial(int(name)).rows())
         self._make_good()
         self._settled.clear()
+        self._news.clear()
         self.study.rebuilt()
 
     def _make_good(self) -> None:
-        """Finish what a kill cut off: ends that nobody was told of, stops that were not carried out, and rows that
-        nobody has decided on."""
+        """Finish what a kill cut off: forks that were not carried out, ends that nobody was told of, stops that were
+        not carried out, and rows that nobody has decided on. Forks come first: the checkpoint that a trial goes on from
+        is there until the other trial runs on.
+        """
         study = self.study
+        for each in study.open():
+            if len(each.segments) > len(segments_of(self._run.trial(int(each.name)).description())):
+                self._fork(self._run.trial(int(each.name)))
         for trial in self._open():
             if trial.result() is not None:
                 self.ended(read_trial(trial))
@@ -100,6 +123,8 @@ class SearchStage:
         for trial in self._open():
             for row in trial.rows():
                 epoch = int(row.get("epoch") or 0)
+                if self._forks and not forking.is_kept(trial, epoch):
+                    continue  # it is run again, and decided on then: others may go on from its checkpoint
                 if study.undecided(trial.id, epoch) and self.reported(trial, epoch, row) is Decision.STOP:
                     self._stop(trial)
 
@@ -118,7 +143,7 @@ class SearchStage:
         while (asked := self.study.ask()) is not None:
             name, proposal = asked
             trial = self._run.trial(int(name))
-            trial.create(_description({"index": int(name), "config": proposal.config, "choices": proposal.choices}))
+            trial.create(_description(proposal.asked(int(name))))
             if proposal.problem is None:
                 return trial
             drive.fail(trial, proposal.problem)
@@ -126,7 +151,7 @@ class SearchStage:
         released = self.study.release() if idle else None
         return None if released is None else self._run.trial(int(released))
 
-    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decided:
         """What is decided after an epoch. Of an epoch that is run again the decision stands."""
         decision = self.study.reported(trial.id, epoch, row)
         self._settle()
@@ -136,29 +161,55 @@ class SearchStage:
         reports = [
             (int(row["epoch"]), value)
             for row in record.rows
-            if (value := self.score.of(row)) is not None and row.get("epoch") is not None
+            if (value := self.study.shown(row)) is not None and row.get("epoch") is not None
         ]
-        self.study.ended(record.id, Outcome(record.status, record.value(self.score), reports))
+        halted = record.status == "stopped" and self.study.history.trials[record.id].halted
+        self.study.ended(record.id, Outcome(record.status, self.score.finite(record.judged), reports, halted))
         self._settle()
+
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
+        return self.study.history.trials[trial.id].reason
 
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
         settled, self._settled = self._settled, []
         return settled
 
+    def news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
+
     def _settle(self) -> None:
-        """End the trials that were stopped while they waited."""
+        """Carry out forks, and end the trials that were stopped while they waited."""
+        while self.study.to_fork:
+            self._fork(self._run.trial(int(self.study.to_fork.pop(0))))
         while self.study.to_stop:
             self._settled.append(self._stop(self._run.trial(int(self.study.to_stop.pop(0)))))
+
+    def _fork(self, trial: TrialDirectory) -> None:
+        """Let a trial go on from another's checkpoint. It fails where that is missing or damaged."""
+        segments = self.study.history.trials[trial.id].segments
+        try:
+            forking.fork(trial, segments)
+        except CheckpointError as error:
+            drive.fail(trial, error)
+            record = read_trial(trial)
+            self.ended(record)
+            self._settled.append(record)
+        else:
+            parent = segments[-1].parent
+            self._news.append(f"trial {trial.id} goes on from trial {parent.trial} after epoch {parent.epoch}")
 
     def _stop(self, trial: TrialDirectory) -> TrialRecord:
         """The end of a trial that has no process."""
         trial.claim()
-        drive.stop(trial, describe_genotype)
+        drive.stop(trial, describe_genotype, self.reason(trial))
         record = read_trial(trial)
         self.ended(record)
         return record
 
 
 def _description(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "search", "index": event["index"], "config": event["config"], "choices": event["choices"]}
+    keys = ("index", "configuration", "replicate", "config", "choices")
+    return {"kind": "search", **{key: event[key] for key in keys if key in event}}
