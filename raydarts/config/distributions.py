@@ -15,7 +15,7 @@ option is asked for. So the space is conditional, and one definition serves grid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,12 +112,16 @@ class Draw:
 
 @dataclass(frozen=True)
 class Dimension:
-    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words."""
+    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words.
+
+    `path` leads to its value in a configuration.
+    """
 
     name: str
     distribution: Distribution
     forced: dict[str, int]
     condition: str | None
+    path: Path
 
 
 class FirstChooser:
@@ -149,7 +153,7 @@ class Tree:
 
     def distributions(self) -> list[Dimension]:
         """Returns all distributions in the order of the YAML, each with its condition."""
-        return list(_dimensions(self.root, self.name, {}, []))
+        return list(_dimensions(self.root, self.name, {}, [], ()))
 
     def variations(self) -> Iterator[Draw]:
         """Returns the first values of all, then each option or end of each distribution with the others at their first
@@ -195,16 +199,18 @@ def _build(node: TreeNode, name: str, path: Path, chooser: Chooser | None, draw:
     return _build(option, f"{name}[{label}]", path, chooser, draw)
 
 
-def _dimensions(node: TreeNode, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
+def _dimensions(
+    node: TreeNode, name: str, forced: dict[str, int], reported: list[str], path: Path
+) -> Iterator[Dimension]:
     if isinstance(node, Branch):
-        keys = range(len(node.items)) if node.keys is None else node.keys
+        keys: Iterable[str | int] = range(len(node.items)) if node.keys is None else node.keys
         for key, item in zip(keys, node.items, strict=True):
-            yield from _dimensions(item, f"{name}.{key}", forced, reported)
+            yield from _dimensions(item, f"{name}.{key}", forced, reported, (*path, key))
     elif isinstance(node, Distribution):
-        yield Dimension(name, node, forced, " and ".join(reported) or None)
+        yield Dimension(name, node, forced, " and ".join(reported) or None, path)
         for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
             yield from _dimensions(
-                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"]
+                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"], path
             )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from raydarts import outside
 from raydarts.config import foreign
+from raydarts.config.beforehand import Earlier, read_earlier, read_points
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
     Draw,
@@ -71,6 +72,10 @@ class LoadedSpec:
     track: TrackSettings | None = None
     drawn: tuple[SearchSettings, ...] = ()
     """Every configuration of `search`, or where they are many a sample of them."""
+    points: tuple[Draw, ...] = ()
+    """The draws of `sweep.points`."""
+    earlier: Earlier | None = None
+    """What a new sweep learns from `sweep.from_runs`. A run that has begun keeps it itself."""
 
     @property
     def evaluate(self) -> EvaluateSettings | None:
@@ -206,19 +211,88 @@ def _load(
     }
     if wrong := complaint(loaded["name"]):
         problems.append(Problem(*where_in(sections, "name", root.where), "name", wrong))
+    points: tuple[Draw, ...] = ()
+    earlier: Earlier | None = None
     broken = {problem.path for problem in problems if within(problem.path, "search")}
     consequences: list[Problem] = []
     drawn = check_all(tree, consequences)
     problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
+        points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
             problems += refuse_tuned_seeds(tree, sweep.searcher)
+            earlier = _earlier(sections, root.where, data, sweep, tree, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
     return LoadedSpec(
-        loaded["name"], loaded["question"], data, tree, sweep, stages, file, text, presets, track, tuple(drawn)
+        loaded["name"],
+        loaded["question"],
+        data,
+        tree,
+        sweep,
+        stages,
+        file,
+        text,
+        presets,
+        track,
+        tuple(drawn),
+        points,
+        earlier,
     )
+
+
+def _points(
+    sections: Mapping[str, Node], where: Where, sweep: SweepSettings, tree: Tree, problems: list[Problem]
+) -> tuple[Draw, ...]:
+    """Returns the draws of `sweep.points`. What is no configuration of the space is a problem at its line."""
+    draws: dict[str, Draw] = {}
+    places: dict[str, int] = {}
+    for number, read in read_points(sweep.points, tree):
+        path: tuple[str | int, ...] = (number,)
+        if isinstance(read, Draw):
+            settings = check_draw(read, [])
+            key = str(number) if settings is None else effective_key(settings)
+            if key not in draws:
+                draws[key], places[key] = read, number
+                continue
+            message = f"acts like points.{places[key]}; leave one of them out"
+        else:
+            path, message = (number, *read.path), read.message
+        place = ".".join(map(str, ("sweep", "points", *path)))
+        problems.append(Problem(*where_in(sections, place, where), place, message))
+    most = getattr(sweep.searcher.settings, "trials", None)
+    if isinstance(most, int) and len(sweep.points) > most:
+        message = f"has {len(sweep.points)} configurations, and sweep.searcher tries {most} in all; raise its trials"
+        problems.append(Problem(*where_in(sections, "sweep.points", where), "sweep.points", message))
+    return tuple(draws.values())
+
+
+def _earlier(
+    sections: Mapping[str, Node],
+    where: Where,
+    data: DataSettings,
+    sweep: SweepSettings,
+    tree: Tree,
+    problems: list[Problem],
+) -> Earlier | None:
+    """Returns what a new sweep learns from `sweep.from_runs`. None: nothing is asked for, or it is refused."""
+    if not sweep.from_runs:
+        return None
+
+    def add(place: str, message: str) -> None:
+        problems.append(Problem(*where_in(sections, place, where), place, message))
+
+    searcher = sweep.searcher.build()
+    if why := searcher.refuses_earlier():
+        add("sweep.from_runs", why)
+        return None
+    earlier, refused = read_earlier(sweep.from_runs, tree, data, sweep.score)
+    for number, why in refused:
+        add(f"sweep.from_runs.{number}", why)
+    if not refused and (why := searcher.refuses_earlier(len(earlier.known))):
+        add("sweep.from_runs", why)
+    return earlier
 
 
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
@@ -250,6 +324,8 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    for key, why in sweep.scheduler.build().refusals(tree, sweep):
+        add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:
         data.dataset.build().check()
     except DataError as error:

@@ -14,6 +14,7 @@ from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
+from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
@@ -36,7 +37,7 @@ class Searched:
     genotype_id: str | None
     epochs: int
     rows: Sequence[Mapping[str, object]] = ()
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
 
@@ -57,7 +58,7 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None

@@ -67,6 +67,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
+    columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
     table.add_column("stage", overflow="fold", min_width=19)
     for column in columns:

@@ -30,7 +30,8 @@ class Refused(Exception):  # noqa: N818 - a verdict on a file, not a failure of 
         self.damaged = damaged
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """What a checkpoint's name says of its bytes."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -71,7 +72,7 @@ class CheckpointStore:
         content = buffer.getvalue()
         self._guard()
         make_folder(self.folder)
-        path = self.folder / f"epoch-{epoch:04d}-{_digest(content)}.pt"
+        path = self.folder / f"epoch-{epoch:04d}-{digest(content)}.pt"
         write_bytes(path, content)
         files = self.files()
         later = [old for old in files if old != path and self.epoch(old) >= epoch]
@@ -103,7 +104,7 @@ class CheckpointStore:
         except DamagedError as error:  # a link, or no file
             raise Refused(str(error), damaged=True) from None
         match = _NAME.match(path.name)
-        if match is None or _digest(content) != match[2]:
+        if match is None or digest(content) != match[2]:
             raise Refused("damaged or cut short (its digest does not match)", damaged=True)
         try:
             saved = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")

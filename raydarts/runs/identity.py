@@ -7,14 +7,18 @@ from collections.abc import Iterator, Mapping
 
 from raydarts.json_types import Json, section
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.segments import number_at, segments_of
 from raydarts.runs.stages import data_of, run_of, section_of, stage_of
 from raydarts.storage.files import plain
 
 _PLACES = frozenset({"root", "file", "download", "workers"})
 
 
-def identity(trial: TrialDirectory) -> dict[str, Json]:
+def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Json]:
     """The settings that decide every bit of a trial, with JSON's types only.
+
+    A search that was forked has several: each segment has its settings, and the checkpoint from which it goes on. The
+    last segment is meant, or the one in which `epoch` was run.
 
     A search's resolved settings (its seed among them), or an evaluation's genotype, seed and training; and the
     data. Left out is what changes no bit: a trial's number, where the data lie (`root`, `file`, `download`) and
@@ -28,7 +32,10 @@ def identity(trial: TrialDirectory) -> dict[str, Json]:
         found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
         found |= {"training": stage.get("training"), "table": stage.get("table")}
     else:
-        found = {"kind": "search", "search": what.get("config")}
+        segments = segments_of(what)
+        segment = segments[-1 if epoch is None else number_at(segments, epoch)]
+        found = {"kind": "search", "search": what.get("config") if len(segments) == 1 else segment.config}
+        found |= {} if segment.parent is None else {"parent": segment.parent._asdict()}
     return dict(plain(found | {"data": _without_places(data_of(spec, name))}))
 
 

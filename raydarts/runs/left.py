@@ -60,7 +60,7 @@ def left(run: RunDirectory, now: float | None = None) -> Left | None:
         open_ones = [trial for trial in trials if trial not in ended]
         total = _total(run, stage, len(trials))
         if len(ended) < total:
-            running = [trial for trial in open_ones if trial.owner() is not None]
+            running = [trial for trial in open_ones if trial.owner() is not None and trial.halted() is None]
             waiting = max(total - len(ended) - len(running), 0)
             ages = [_age(trial, begun, now) for trial in running]
             return {"stage": stage, "seconds": seconds_left([seconds_of(trial) for trial in ended], ages, waiting)}

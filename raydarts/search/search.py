@@ -22,6 +22,7 @@ from raydarts.search.measuring import Measuring, recorded
 from raydarts.search.model import Parts, SearchModel, copied
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
+from raydarts.search.restating import restated
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces import Genotype, Space
@@ -291,6 +292,10 @@ class Search:
             "metrics": self.metrics,
             "stop": None if self.stop is None else {"reason": self.stop.reason, "epoch": self.stop.epoch},
         }
+
+    def restated(self, state: State, before: Mapping[str, object]) -> State:
+        """Returns the state of a search with the settings `before` for this one. See `execution.job.ForkableJob`."""
+        return restated(state, SearchSettings.model_validate(before), self.settings)
 
     def load_state_dict(self, state: State) -> None:
         self.epoch, self.position = state["epoch"], state["position"]

@@ -88,6 +88,9 @@ class UnrolledSettings(registry.Settings):
         0.0, ge=0, description="Largest L2 norm of dL_train/dw in the virtual step. 0 does not clip."
     )
 
+    def may_change(self) -> tuple[str, ...]:
+        return ("xi", "grad_clip")
+
     @property
     def is_first_order(self) -> bool:
         return self.xi == 0

@@ -42,6 +42,8 @@ class Regularizer(Member):
 
     REMEDY = True
     OVERRIDES: ClassVar[tuple[str, ...]] = ()
+    KEEPS: ClassVar[tuple[str, ...]] = ()
+    """Search settings that the remedy changes itself while the search goes on, so that nobody else may."""
 
     @property
     def from_zero(self) -> bool:

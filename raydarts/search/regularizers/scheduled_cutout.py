@@ -39,6 +39,9 @@ class ScheduledCutout(Regularizer):
             1.0, ge=0, le=1, description="Probability of the square in the last epoch. It rises from 0."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("length", "probability")
+
     @property
     def from_zero(self) -> bool:
         return True

@@ -15,6 +15,7 @@ from raydarts.errors import InputError
 from raydarts.json_types import section
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.segments import newest_folder
 from raydarts.storage.inside import Inside
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import entries, read_bytes, write_bytes
@@ -208,7 +209,7 @@ class WandbRun:
             and result.get("status") == "completed"
             and payload.best_so_far(self._run, self._trial.id, self._what, self._description)
         ):
-            newest = CheckpointStore(self._trial.files / "checkpoints", {}).files()[:1]
+            newest = CheckpointStore(newest_folder(self._trial), {}).files()[:1]
             for place in newest:
                 path = self._folder / place.name
                 if isinstance(place, Inside):
