@@ -15,6 +15,7 @@ from raydarts.runs import results
 from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
+from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
@@ -40,7 +41,7 @@ class Searched:
     genotype_id: str | None
     epochs: int
     rows: Sequence[Mapping[str, object]] = ()
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     configuration: int | None = None
@@ -68,7 +69,7 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None
