@@ -25,7 +25,7 @@ from raydarts.study.objectives import Score, SearchScore, score_of, search_score
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the objective's figure, at the last epoch. `skips` counts all cell types together.
+    """One search trial. `metric` is the objective's figure at its end. `skips` counts all cell types together.
 
     `configuration` is its configuration's number, in a run with replicates.
     """
