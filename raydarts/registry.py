@@ -63,7 +63,7 @@ class Around:
 class Settings(BaseModel):
     """Base of all typed settings. They are frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def idle(self, around: Around) -> Iterator[Idle]:
         """Yields the settings that do nothing, with the reason. Nested settings are asked separately."""

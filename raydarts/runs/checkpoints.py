@@ -11,10 +11,10 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from raydarts.errors import DamagedError
 from raydarts.runs.identity import differences
+from raydarts.states import State
 from raydarts.storage.place import FilePlace, delete, entries, make_folder, read_bytes, rename, write_bytes
 
 logger = logging.getLogger("raydarts")
@@ -55,7 +55,7 @@ class CheckpointStore:
     def __init__(
         self,
         folder: FilePlace,
-        identity: Mapping[str, Any],
+        identity: Mapping[str, object],
         keep: int = 2,
         guard: Callable[[], None] | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class CheckpointStore:
         self.keep = keep
         self._guard = guard or (lambda: None)
 
-    def save(self, epoch: int, state: dict[str, Any]) -> FilePlace:
+    def save(self, epoch: int, state: State) -> FilePlace:
         import torch  # noqa: PLC0415 - reading results needs no torch
 
         buffer = io.BytesIO()
@@ -92,7 +92,7 @@ class CheckpointStore:
         match = _NAME.match(path.name)
         return int(match[1]) if match else -1
 
-    def read(self, path: FilePlace) -> dict[str, Any]:
+    def read(self, path: FilePlace) -> State:
         """The job's state. Raises `Refused` where the file is damaged, unreadable or another job's.
 
         Only tensors and plain values are read (`torch.load(weights_only=True)`): nothing in it is executed.
@@ -117,7 +117,7 @@ class CheckpointStore:
         places = list(itertools.islice(differences(saved["identity"], self.identity), 4))
         if places:
             raise Refused(f"is another job's, which differs in {named(places)}")
-        state: dict[str, Any] = saved["state"]
+        state: State = saved["state"]
         return state
 
     def tidy(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from raydarts.json_types import Json, section
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.segments import number_at, segments_of
 from raydarts.runs.stages import data_of, run_of, section_of, stage_of
@@ -14,7 +14,7 @@ from raydarts.storage.files import plain
 _PLACES = frozenset({"root", "file", "download", "workers"})
 
 
-def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Any]:
+def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Json]:
     """The settings that decide every bit of a trial, with JSON's types only.
 
     A search that was forked has several: each segment has its settings, and the checkpoint from which it goes on. The
@@ -26,7 +26,7 @@ def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Any]:
     """
     what = trial.description()
     run, name = run_of(trial).read("run.json"), stage_of(trial)
-    spec: Mapping[str, Any] = (run or {}).get("spec") or {}
+    spec = section(section(run).get("spec"))
     if "genotype" in what:
         stage = section_of(spec, name)
         found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
@@ -39,13 +39,13 @@ def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Any]:
     return dict(plain(found | {"data": _without_places(data_of(spec, name))}))
 
 
-def _without_places(value: Any) -> Any:
+def _without_places(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
     return value
 
 
-def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+def differences(one: object, other: object, at: str = "") -> Iterator[str]:
     """Where two nested values differ, tensors to the last bit (NaN equals NaN)."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in [*one, *(key for key in other if key not in one)]:
@@ -64,19 +64,21 @@ def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
         yield at
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     if hasattr(one, "dtype") and hasattr(other, "dtype"):
         return _same_tensors(one, other)
     return type(one) is type(other) and (bool(one == other) or (_is_nan(one) and _is_nan(other)))
 
 
-def _is_nan(value: Any) -> bool:
+def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _same_tensors(one: Any, other: Any) -> bool:
+def _same_tensors(one: object, other: object) -> bool:
     import torch  # noqa: PLC0415 - reading results needs no torch
 
+    if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return False
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     pair = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]

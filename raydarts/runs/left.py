@@ -6,7 +6,7 @@ import heapq
 import time
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import TypedDict
 
 from raydarts.runs.budget import drivers, planned, seconds_of
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
@@ -36,7 +36,14 @@ def seconds_left(durations: Sequence[float], ages: Sequence[float], waiting: int
     return max(places)
 
 
-def left(run: RunDirectory, now: float | None = None) -> dict[str, Any] | None:
+class Left(TypedDict):
+    """How many seconds the stage at work still takes. None: not known yet."""
+
+    stage: str
+    seconds: float | None
+
+
+def left(run: RunDirectory, now: float | None = None) -> Left | None:
     """The stage that a run is in, and the `seconds` that it still takes (None: not known yet), from files alone.
 
     None for a run of a single job, where no driver is at work, or where nothing is known to be left. A trial's time is

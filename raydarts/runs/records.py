@@ -55,7 +55,7 @@ def _primitives(value: Any) -> Any:
 class Record(BaseModel):
     """What is asked of a file. Types are exact: a text is no number, true no 1."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 class Resources(Record):

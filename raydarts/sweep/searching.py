@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raydarts.config.beforehand import Earlier
 from raydarts.config.distributions import Draw
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest
@@ -23,18 +24,28 @@ from raydarts.study.study import Outcome, Proposal, Study
 
 
 class Configured:
-    """A searcher whose draws are configurations. A draw that no search can be built from has a `problem`."""
+    """A searcher whose draws are configurations. A draw that no search can be built from has a `problem`.
 
-    def __init__(self, searcher: Searcher, loaded: LoadedSpec) -> None:
+    `earlier`: results of earlier runs that the searcher learns from first. The configurations of `sweep.points` are the
+    first trials.
+    """
+
+    def __init__(self, searcher: Searcher, loaded: LoadedSpec, earlier: Earlier | None = None) -> None:
         self._searcher = searcher
         self._loaded = loaded
         searcher.start(loaded)
+        if earlier is not None:
+            searcher.learn(earlier.known)
 
     def total(self) -> int:
         return self._searcher.total()
 
     def propose(self, index: int) -> Proposal | None:
-        draw = self._searcher.propose(index)
+        if index < len(self._loaded.points):
+            draw: Draw | None = self._loaded.points[index]
+            self._searcher.accept(index, self._loaded.points[index])
+        else:
+            draw = self._searcher.propose(index)
         return None if draw is None else self._proposal(draw)
 
     def _proposal(self, draw: Draw) -> Proposal:
@@ -67,9 +78,10 @@ class SearchStage:
         self._forks = scheduler.FORKS
         self._settled: list[TrialRecord] = []
         self._news: list[str] = []
-        self.study = Study(
-            Configured(sweep.searcher.build(), loaded), decider, sweep.score, epochs, self._run.append_event
-        )
+        kept = run.description().get("earlier")
+        earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
+        proposer = Configured(sweep.searcher.build(), loaded, earlier)
+        self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))

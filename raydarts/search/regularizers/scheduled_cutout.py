@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.search.moments import Moment
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.regularizers.base import EpochOverrides, Regularizer
 from raydarts.units import Pixels
 
 _SIDE = 32  # side of the images that `length` refers to
@@ -48,7 +46,7 @@ class ScheduledCutout(Regularizer):
     def from_zero(self) -> bool:
         return True
 
-    def epoch_overrides(self, now: Moment) -> dict[str, Any]:
+    def epoch_overrides(self, now: Moment) -> EpochOverrides:
         if self.settings.probability == 0:
             return {}
         return {"cutout": (self.settings.length / _SIDE, self.settings.probability * now.progress)}
