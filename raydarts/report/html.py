@@ -187,6 +187,8 @@ def trials(run: Run) -> Table:
     names = [setting.name for setting in run.settings]
     headers = ["trial", "status", "search seed", *(setting.label for setting in run.settings)]
     headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "genotype", "epochs", "time"]
+    copied = any(search.lineage for search in run.searches)
+    headers += ["went on as a copy"] if copied else []
     rows = [
         [
             search.id,
@@ -198,6 +200,7 @@ def trials(run: Run) -> Table:
             search.genotype_id or "-",
             str(search.epochs),
             "-" if search.seconds is None else duration(search.seconds),
+            *([search.lineage or "-"] if copied else []),
         ]
         for search in run.searches
     ]

@@ -109,6 +109,13 @@ def cautions(run: Run) -> list[str]:
             f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not "
             "independent draws: p-values and intervals of settings are approximate."
         )
+    copied = sum(bool(search.lineage) for search in run.searches)
+    if copied:
+        lines.append(
+            f"{_many(copied, 'search', 'searches')} went on as a copy of another search, with other settings, "
+            "and so had several. They are in no finding, figure or test about settings. The table of searches says "
+            "what each comes from. Searches that were copied and their copies are not independent of one another."
+        )
     stopped = sum(search.status == "stopped" for search in run.searches)
     if stopped:
         lines.append(

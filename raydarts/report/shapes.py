@@ -8,6 +8,7 @@ from typing import Literal, NotRequired, TypedDict
 from raydarts.json_types import Json
 from raydarts.runs.budget import BudgetReport
 from raydarts.runs.left import Left
+from raydarts.runs.segments import Part
 
 
 class ScoreShape(TypedDict):
@@ -23,6 +24,7 @@ class TrialRow(TypedDict):
     status: str
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
+    lineage: Sequence[Part]
     metrics: Mapping[str, float]
     genotype: Mapping[str, object] | None
     genotype_id: str | None
@@ -188,4 +190,5 @@ class Facts(TypedDict):
     macs: int
     skips: Mapping[str, int]
     genotype: Mapping[str, object]
+    lineage: NotRequired[str]
     drawing: NotRequired[str]

@@ -16,6 +16,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
+from raydarts.runs.segments import told
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
 from raydarts.study.objectives import Score
@@ -217,6 +218,17 @@ def trials_table(report: RunReport) -> RenderableType:
     return table
 
 
+def forks(report: RunReport) -> RenderableType | None:
+    """Returns what each trial that went on as a copy of another comes from. None: no trial did.
+
+    The table of trials shows the settings that such a trial had last.
+    """
+    lines = [f"trial {trial['id']}: {told(trial['lineage'])}" for trial in report["trials"] if trial["lineage"]]
+    return (
+        in_lines(["Went on as a copy of another trial (settings above are the last ones):", *lines]) if lines else None
+    )
+
+
 def failures(report: RunReport) -> RenderableType | None:
     """Returns what failed and why, and the faults of trials that were retried. None: nothing."""
     rows = [(trial["id"], trial["status"], trial["error"]) for trial in report["trials"]]
@@ -248,7 +260,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
     report = report_of(path, damage)
     question = paragraph(report["question"]) if report["question"] else None
-    parts = [question, trials_table(report), *rankings(report), baselines_text(report), failures(report)]
+    parts = [question, trials_table(report), forks(report), *rankings(report), baselines_text(report), failures(report)]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -262,6 +274,8 @@ def facts_table(known: Facts) -> RenderableType:
     table.add_row("parameters", f"{known['parameters']:,} (standard evaluation network, auxiliary head not counted)")
     table.add_row("FLOPs", f"{known['flops']:,} (2 per multiply-add; {known['macs']:,} multiply-adds)")
     table.add_row("skips", _skips(known["skips"]))
+    if "lineage" in known:
+        table.add_row("searched in", known["lineage"])
     if "drawing" in known:
         table.add_row("drawing", known["drawing"])
     return table

@@ -246,6 +246,7 @@ class Result(Record):
     seconds: Annotated[float, Field(ge=0)] | None = None
     result: Measured | None = None
     error: str | None = None
+    lineage: str | None = None
 
 
 class Halted(Record):

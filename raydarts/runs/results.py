@@ -9,6 +9,7 @@ from typing import Any
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
+from raydarts.runs.segments import lineage
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
@@ -262,6 +263,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
+    described = {record.id: record.description for record in searched}
     score, done = score_of(description), evaluations(run)
     evaluated = evaluation_rows(done, score)
     report = {
@@ -276,6 +278,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
                 "status": record.status,
                 "config": record.description.get("config"),
                 "choices": record.description.get("choices"),
+                "lineage": lineage(record.id, record.epochs, lambda name: described.get(name, {})),
                 "metrics": record.metrics,
                 "genotype": record.genotype,
                 "genotype_id": record.genotype_id,

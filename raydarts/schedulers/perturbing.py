@@ -25,9 +25,11 @@ def may_change(search: Tree, dimension: Dimension) -> bool:
     distribution = dimension.distribution
     if any(Tree(option, "").distributions() for option in distribution.options):
         return False
-    chosen = FirstChooser({**dimension.forced, dimension.name: distribution.ends()[0]})
-    settings = check_draw(search.materialise(chosen), [])
-    return settings is not None and _is_live(settings, dimension.path) and not _is_taken_over(settings, dimension.path)
+    for end in distribution.ends():
+        settings = check_draw(search.materialise(FirstChooser({**dimension.forced, dimension.name: end})), [])
+        if settings is None or not _is_live(settings, dimension.path) or _is_taken_over(settings, dimension.path):
+            return False
+    return True
 
 
 def _is_live(settings: Settings, path: Path) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from raydarts import cli
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.data.splits import load_splits
 from raydarts.execution import drive
+from raydarts.report.gather import gather
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.identity import differences, identity
@@ -25,7 +25,9 @@ from raydarts.search.model import copied
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.sweep.runner import resume_sweep, start_sweep
+from raydarts.trackers.wandb import payload
 from tests import here
+from tests.commands import run_here
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -147,7 +149,7 @@ def taken_up(parent: Search, **changes: Any) -> Search:
 def spec_data() -> Any:
     from raydarts.data.settings import DataSettings
 
-    return DataSettings(limit=64)
+    return DataSettings(limit=40)
 
 
 RATE = ["weight_optimizer.param_groups[0].lr", "weight_optimizer.param_groups[0].initial_lr"]
@@ -220,9 +222,59 @@ def test_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path
     assert {read_trial(trial).status for trial in cut.trials() if trial.id != record.id} <= {"completed", "failed"}
 
 
-def command(*words: str) -> int:
-    try:
-        cli.main(list(words))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+def test_a_report_says_what_a_forked_trial_comes_from(run: RunDirectory) -> None:
+    trial = forked(run)[0]
+    parent = segments_of(trial.description())[-1].parent
+    assert parent is not None
+    whole = json.loads(run_here("report", str(run.path), "--json").out)
+    parts = next(each["lineage"] for each in whole["trials"] if each["id"] == trial.id)
+    assert [(part["trial"], part["first"], part["last"]) for part in parts] == [(parent.trial, 1, 2), (trial.id, 3, 4)]
+    assert parts[0]["choices"] == run.trial(int(parent.trial)).description()["choices"]
+    assert parts[1]["choices"] == trial.description()["choices"]
+    assert [each["id"] for each in whole["trials"] if each["lineage"]] == [each.id for each in forked(run)]
+    text = " ".join(run_here("report", str(run.path)).out.split())
+    assert f"trial {trial.id}: epochs 1-2 by trial {parent.trial} with seed" in text
+    assert f"epochs 3-4 by trial {trial.id} with lr" in text
+
+
+def test_a_result_says_what_its_genotype_comes_from(run: RunDirectory) -> None:
+    trial = forked(run)[0]
+    shown = json.loads(run_here("show", str(trial.path / "result.json"), "--json").out)
+    assert shown["lineage"].startswith("epochs 1-2 by trial 0")
+    assert f"epochs 3-4 by trial {trial.id}" in shown["lineage"]
+    other = next(each for each in run.trials() if len(segments_of(each.description())) == 1)
+    assert "lineage" not in json.loads(run_here("show", str(other.path / "result.json"), "--json").out)
+
+
+def test_an_export_has_the_settings_of_each_epoch(run: RunDirectory, tmp_path: Path) -> None:
+    trial = forked(run)[0]
+    first, last = segments_of(trial.description())
+    assert last.parent is not None
+    for words, expected in ((["--epochs"], [first, first, last, last]), ([], [last])):
+        run_here("export", str(run.path), "--to", str(tmp_path / "all.csv"), *words)
+        with (tmp_path / "all.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["id"] == trial.id]
+        assert [float(row["choice.search.lr"]) for row in rows] == [each.choices["search.lr"] for each in expected]
+        origin = f"{last.parent.trial} after epoch 2"
+        assert [row["forked_from"] for row in rows] == [origin if each is last else "" for each in expected]
+
+
+def test_a_forked_trial_is_in_no_finding_about_settings(run: RunDirectory) -> None:
+    whole = gather(run.path)
+    copies = {trial.id for trial in forked(run)}
+    assert {search.id for search in whole.searches if not search.choices} == copies
+    assert {search.id for search in whole.searches if search.lineage} == copies
+    page = run_here("report", str(run.path), "--html", "--out", str(run.path.parent / "page.html"))
+    assert page.code == 0
+    text = (run.path.parent / "page.html").read_text()  # type: ignore[union-attr]
+    assert "went on as a copy of another search" in text
+    assert f"epochs 3-4 by trial {min(copies)} with" in text
+
+
+def test_trackers_are_given_the_settings_of_the_last_segment_and_its_parent(run: RunDirectory) -> None:
+    trial = forked(run)[0]
+    last = segments_of(trial.description())[-1]
+    assert last.parent is not None
+    config: Any = payload.config(run, run.description(), trial.description())
+    assert config["lr"] == last.config["lr"]
+    assert config["forked_from"] == {"trial": last.parent.trial, "epoch": 2}
