@@ -13,7 +13,7 @@ from itertools import islice, product
 from typing import Any
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, to_plain
+from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, TreeNode, to_plain
 from raydarts.errors import shortened
 from raydarts.registry import nearest
 
@@ -145,7 +145,8 @@ def _fit_branch(node: Branch, name: str, value: Any, path: Path) -> _Fits:
             wanted = f"a list of {len(node.items)}"
             return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
         parts: list[tuple[str | int, Any, Any]] = [
-            (index, item, value if value is _ABSENT else value[index]) for index, item in enumerate(node.items)
+            (index, item, _ABSENT if isinstance(value, _Absent) else value[index])
+            for index, item in enumerate(node.items)
         ]
     else:
         if isinstance(value, str) and "name" in node.keys:
@@ -179,7 +180,7 @@ def _fit_option(node: Distribution, name: str, value: Any, path: Path) -> _Fits:
     return _Fits([], near or [Misfit(path, f"is {_shown(value)}, which is no option; {allowed}")])
 
 
-def _same_name(option: object, value: Any) -> bool:
+def _same_name(option: TreeNode, value: Any) -> bool:
     """Whether an option is of the member that the configuration names. Its misfits are then the ones to report."""
     plain, named = to_plain(option), value.get("name") if isinstance(value, Mapping) else value
     return isinstance(plain, Mapping) and isinstance(named, str) and plain.get("name") == named

@@ -11,6 +11,7 @@ from typing import Any
 
 from raydarts.errors import CheckpointError
 from raydarts.execution.job import ForkableJob, Job
+from raydarts.json_types import section
 from raydarts.runs.checkpoints import CheckpointStore, Refused, digest
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.identity import identity
@@ -60,7 +61,7 @@ def begin(build: Callable[[], Job], trial: TrialDirectory, parent: Parent) -> tu
     job = build()
     if not isinstance(job, ForkableJob):
         raise Refused(f"{type(job).__name__} has no method restated, so it cannot go on with other settings")
-    return job, job.restated(state, before["search"])
+    return job, job.restated(state, section(before["search"]))
 
 
 def _of_epoch(folder: FilePlace, parent: Parent) -> FilePlace:

@@ -17,6 +17,23 @@ class ScoreShape(TypedDict):
     share: bool
 
 
+class BarShape(TypedDict):
+    name: str
+    column: str
+    most: float | None
+    least: float | None
+
+
+class SearchScoreShape(ScoreShape):
+    """The objective: what search trials are ranked by."""
+
+    name: str
+    unit: str
+    healthy: bool
+    health: Sequence[BarShape]
+    constraints: Sequence[BarShape]
+
+
 class TrialRow(TypedDict):
     """A search trial."""
 
@@ -25,6 +42,8 @@ class TrialRow(TypedDict):
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
     lineage: Sequence[Part]
+    configuration: str | None
+    search_seed: int | None
     metrics: Mapping[str, float]
     genotype: Mapping[str, object] | None
     genotype_id: str | None
@@ -32,6 +51,25 @@ class TrialRow(TypedDict):
     epochs: int
     seconds: float | None
     error: str | None
+    unhealthy: Sequence[str] | None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None
+    """Why a rule of the sweep stopped it."""
+    order: float | None
+    """The number that it is ranked by."""
+
+
+class ConfigurationRow(TypedDict):
+    """A configuration of a sweep with replicates, over its search seeds."""
+
+    configuration: str
+    status: str
+    choices: Mapping[str, object]
+    trials: Sequence[str]
+    mean: float | None
+    sd: float | None
+    n: int
+    order: float | None
 
 
 class RetrainedRow(TypedDict):
@@ -80,11 +118,12 @@ class RunReport(TypedDict):
     status: str
     spec: Mapping[str, object]
     trials: Sequence[TrialRow]
+    configurations: Sequence[ConfigurationRow]
     genotypes: Sequence[GenotypeRow]
     promotion: Json
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
-    search_score: ScoreShape
+    search_score: SearchScoreShape
     ranking: Sequence[RankedRow]
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
@@ -103,6 +142,8 @@ class StatusReport(TypedDict):
     budget: BudgetReport
     left: Left | None
     best_trial: Mapping[str, object] | None
+    configurations: Mapping[str, int]
+    best_configuration: ConfigurationRow | None
     damaged: Sequence[str]
 
 
@@ -189,6 +230,10 @@ class Facts(TypedDict):
     flops: int
     macs: int
     skips: Mapping[str, int]
+    skip_share: float
+    parameter_free_share: float
+    noise_edges: float
+    disconnected: float
     genotype: Mapping[str, object]
     lineage: NotRequired[str]
     drawing: NotRequired[str]

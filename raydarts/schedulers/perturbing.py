@@ -37,7 +37,7 @@ def _is_live(settings: Settings, path: Path) -> bool:
     node: Any = settings
     for key in path:
         owner = node.settings if isinstance(node, Component) else node
-        node = getattr(owner, key) if isinstance(owner, Settings) else owner[key]
+        node = getattr(owner, str(key)) if isinstance(owner, Settings) else owner[key]
         if isinstance(node, Settings | Component):
             continue
         if isinstance(owner, Settings) and not (
@@ -74,7 +74,7 @@ class Perturbed:
             for name, each in self._dimensions.items()
         }
 
-    def mutations(self) -> dict[str, list[Any] | Callable[[], Any]]:
+    def mutations(self) -> dict[str, Any]:
         """What Ray Tune's schedulers take: a list of values, or a function that draws one."""
         return {name: _mutation(each.distribution) for name, each in self._dimensions.items()}
 

@@ -45,7 +45,7 @@ def config(run: RunDirectory, description: Mapping[str, object], what: Mapping[s
     if not is_evaluation(what):
         parent = segments_of(what)[-1].parent
         copied = {} if parent is None else {"forked_from": {"trial": parent.trial, "epoch": parent.epoch}}
-        flat = names.flat_config({**section(what.get("config")), **copied, **versions})
+        flat = names.flat_config({**names.search_config(what), **copied, **versions})
         return names.nested(flat | _dataset(spec.get("data")))
     score = search_score_of(description)
     flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
