@@ -95,8 +95,8 @@ class PopulationBased(Scheduler):
         if sweep.replicates is not None:
             yield (
                 "",
-                "pbt copies one trial over another, and with sweep.replicates a configuration has several trials, whose "
-                "copies would no longer have the same settings and different seeds; leave replicates out, or write "
+                "pbt copies one trial over another, and with sweep.replicates a configuration has several trials, "
+                "whose copies would no longer have the same settings and different seeds; leave replicates out, or write "
                 "another scheduler",
             )
         swept = search.distributions()

@@ -80,6 +80,12 @@ def test_meetings_without_a_checkpoint_are_refused(tmp_path: Path, change: str, 
     assert "sweep.checkpoint_every is 2" in text
 
 
+def test_replicates_are_refused_by_name(tmp_path: Path) -> None:
+    code, text = validated(tmp_path, ("  seed: {grid: [0, 1]}\n", ""), ("sweep:", "sweep:\n  replicates: [0, 1]"))
+    assert code == 2
+    assert "sweep.scheduler: pbt copies one trial over another, and with sweep.replicates" in text
+
+
 def test_darts_ada_keeps_the_weight_decay_to_itself(tmp_path: Path) -> None:
     ada = ("{name: beta_decay, strength: {uniform: [0, 60]}}", "darts_ada")
     decay = ("  epochs: 8", "  epochs: 8\n  weight_decay: {loguniform: [0.0001, 0.001]}")
@@ -102,7 +108,7 @@ def test_settings_that_do_nothing_are_told(tmp_path: Path, change: str, told: st
 
 
 def test_a_model_based_searcher_that_proposes_all_at_once_is_told(tmp_path: Path) -> None:
-    searcher = ("{name: random, trials: 8}", "{name: tpe, trials: 8, startup_trials: 2}")
+    searcher = ("{name: random, trials: 8}", "{name: optuna, trials: 8, startup_trials: 2}")
     code, text = validated(tmp_path, searcher, ("{grid: [0, 1]}", "0"))
     assert code == 0
-    assert "searcher tpe proposes none by a model of results" in text
+    assert "searcher optuna proposes none by a model of results" in text
