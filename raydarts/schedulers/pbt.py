@@ -96,7 +96,7 @@ class PopulationBased(Scheduler):
             yield (
                 "",
                 "pbt copies one trial over another, and with sweep.replicates a configuration has several trials, "
-                "whose copies would no longer have the same settings and different seeds; leave replicates out, or write "
+                "whose copies would no longer have the same settings; leave replicates out, or write "
                 "another scheduler",
             )
         swept = search.distributions()
