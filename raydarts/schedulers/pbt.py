@@ -92,6 +92,13 @@ class PopulationBased(Scheduler):
                 "pbt copies a trial's weights and settings to another one, so the search seeds of a configuration "
                 "would no longer have the same settings; leave sweep.replicates out, or write scheduler: asha",
             )
+        if sweep.replicates is not None:
+            yield (
+                "",
+                "pbt copies one trial over another, and with sweep.replicates a configuration has several trials, "
+                "whose copies would no longer have the same settings; leave replicates out, or write "
+                "another scheduler",
+            )
         swept = search.distributions()
         allowed = [each.name for each in swept if may_change(search, each)]
         listed = f"allowed here: {', '.join(allowed)}" if allowed else "no swept setting of this search may"
@@ -162,6 +169,9 @@ class PopulationBased(Scheduler):
                     trial.set_status(waited)
 
             def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
+                states = (self._trial_state[each] for each in (trial, trial_to_clone))
+                if len({state.last_train_time for state in states}) > 1:
+                    return  # a trial only goes on from an epoch that it has run itself
                 super()._exploit(tune_controller, trial, trial_to_clone)
                 tune_controller.fork(trial, trial.checkpoint)
 
@@ -170,7 +180,8 @@ class PopulationBased(Scheduler):
                 trial.set_status(trial.TERMINATED)
                 waiting = [each for each in tune_controller.get_trials() if each.status == each.PAUSED]
                 if waiting:
-                    self.on_trial_result(tune_controller, waiting[0], self._trial_state[waiting[0]].last_result)
+                    last: Any = self._trial_state[waiting[0]].last_result
+                    self.on_trial_result(tune_controller, waiting[0], last)
 
             def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
                 self._leave(tune_controller, trial)
