@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from raydarts.report.shapes import Facts
 from raydarts.spaces import Genotype, space_of
 
 
@@ -16,7 +15,7 @@ def _unchanged(x: Tensor, *_: object) -> Tensor:
     return x
 
 
-def facts(genotype: Genotype, where: str = "") -> dict[str, Any]:
+def facts(genotype: Genotype, where: str = "") -> Facts:
     """Parameters and FLOPs of the space's standard evaluation network, auxiliary head not counted.
 
     `flops` counts two per multiply-add, of convolutions and linear layers, for one input (an image, a token); `macs` is

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from raydarts.data.paths import DataPath
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
@@ -194,6 +195,15 @@ class SweepSettings(TrialsSettings):
 
     searcher: Annotated[Component, Choose("searcher")] = Field(
         default_factory=lambda: _component("searcher", "grid"), description="How configurations are chosen."
+    )
+    points: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="Configurations that are tried first, in this order. Each is written as under `search`, with one "
+        "value for each open setting.",
+    )
+    from_runs: tuple[DataPath, ...] = Field(
+        (),
+        description="Earlier runs. The searcher's model learns from their completed trials before its first proposal.",
     )
     scheduler: Annotated[Component, Choose("scheduler")] = Field(
         default_factory=lambda: _component("scheduler", "fifo"), description="Which trials stop early."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from raydarts.errors import InputError
 from raydarts.runs import results
@@ -38,7 +37,7 @@ def export_run(path: Place, to: Path, *, epochs: bool = False, damage: Damage | 
     return len(rows)
 
 
-def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, Any]]:
+def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
     """Returns the rows.
 
     - `stage`: search, evaluation, or another stage's name.
@@ -120,7 +119,7 @@ def _write_parquet(rows: Sequence[Mapping[str, object]], to: Path) -> None:
     parquet.write_table(pyarrow.table(columns), to)
 
 
-def _one_type(values: list[Any]) -> list[object]:
+def _one_type(values: list[object]) -> list[object]:
     """Gives a Parquet column one type. Numbers beside text become text, whole numbers beside others floats."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) < 2:

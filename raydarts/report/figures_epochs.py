@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TypeVar
 
 from markupsafe import Markup
 
+from raydarts.json_types import items, section
+from raydarts.json_types import number as plain_number
 from raydarts.report import stats
 from raydarts.report.axes import plot_area
 from raydarts.report.figures import Figure, is_share, missing
@@ -17,7 +19,8 @@ from raydarts.report.svg import COLOURS, DASHES, Chart
 from raydarts.report.swept import is_number
 from raydarts.report.wording import number, percent
 
-Series = Callable[[Mapping[str, Any]], float | None]
+Item = TypeVar("Item")
+Series = Callable[[Mapping[str, object]], float | None]
 _GROUPS = 6
 _LINES = 120  # single trials drawn faintly behind the means
 NOT_RECORDED = "not recorded in this run"
@@ -97,7 +100,7 @@ def _row(label: str, name: str, epoch: int, mean: stats.Mean, share: bool) -> li
     return [label, name, str(epoch), show(mean.value), show(mean.std), str(mean.n), interval]
 
 
-def _thinned(items: list[Any], most: int = 12) -> list[Any]:
+def _thinned(items: list[Item], most: int = 12) -> list[Item]:
     """Returns at most about `most` of the epochs. The last one is among them."""
     step = max(1, len(items) // most)
     return items[step - 1 :: step] if (len(items) - step) % step == 0 else [*items[step - 1 :: step], items[-1]]
@@ -106,7 +109,9 @@ def _thinned(items: list[Any], most: int = 12) -> list[Any]:
 _HEADERS = ("of", "group", "epoch", "mean", "std", "n", "95 % interval")
 
 
-def _figure(run: Run, name: str, title: str, pictures: Sequence[Any], caption: str, why: str) -> Figure:
+def _figure(
+    run: Run, name: str, title: str, pictures: Sequence[tuple[Markup, list[list[str]]] | None], caption: str, why: str
+) -> Figure:
     drawn = [each for each in pictures if each is not None]
     if not drawn:
         return missing(name, title, why)
@@ -130,7 +135,7 @@ def skips(run: Run) -> Figure:
 
 
 def eigenvalue(run: Run) -> Figure:
-    lines = curves(run, lambda row: _number(row.get("eigenvalue")), "dominant eigenvalue")
+    lines = curves(run, lambda row: plain_number(row.get("eigenvalue")), "dominant eigenvalue")
     caption = (
         "Largest eigenvalue of the Hessian of the validation loss in alpha; its rise foretells collapse (RobustDARTS)."
     )
@@ -140,14 +145,10 @@ def eigenvalue(run: Run) -> Figure:
 
 def score(run: Run) -> Figure:
     lines = curves(
-        run, lambda row: _number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
+        run, lambda row: plain_number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
     )
     caption = "The supernet's score, which promotion goes by and which may mislead."
     return _figure(run, "score", "Supernet score over epochs", [lines], caption, "no completed trial has rows")
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if is_number(value) else None
 
 
 def arch_weights(run: Run) -> Figure:
@@ -157,7 +158,7 @@ def arch_weights(run: Run) -> Figure:
     if search is None:
         return missing("arch-weights", title, f"arch weights over epochs are {NOT_RECORDED}")
     pictures, rows = [], []
-    last = next(row["arch_weights"] for row in reversed(search.rows) if row.get("arch_weights"))
+    last = next(section(row["arch_weights"]) for row in reversed(search.rows) if row.get("arch_weights"))
     for cell in last:
         lines = _by_primitive(search, cell)
         every = [value for line in lines.values() for _, value in line]
@@ -196,16 +197,16 @@ def _by_primitive(search: Searched, cell: str) -> dict[str, list[tuple[int, floa
     """
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in search.rows:
-        record = (row.get("arch_weights") or {}).get(cell)
+        record = section(section(row.get("arch_weights")).get(cell))
         if not record:
             continue
-        names = record["primitives"]
+        names = items(record["primitives"])
         sums: dict[str, list[float]] = {}
-        for edge, weights in enumerate(record["weights"]):
-            primitives = names if names and isinstance(names[0], str) else names[edge]
-            for name, weight in zip(primitives, weights, strict=False):
+        for edge, weights in enumerate(items(record["weights"])):
+            primitives = names if names and isinstance(names[0], str) else items(names[edge])
+            for name, weight in zip(primitives, items(weights), strict=False):
                 if is_number(weight):
-                    sums.setdefault(name, []).append(float(weight))
+                    sums.setdefault(str(name), []).append(float(weight))
         for name, values in sums.items():
-            lines.setdefault(name, []).append((int(row["epoch"]), fmean(values)))
+            lines.setdefault(name, []).append((int(plain_number(row["epoch"]) or 0), fmean(values)))
     return lines

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from raydarts.report import stats
 from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
 from raydarts.report.gather import Run, Searched
-from raydarts.report.swept import Setting, short
+from raydarts.report.swept import Setting, is_number, short
 from raydarts.report.wording import Outcome, amount, listed, number, score_text
 
 _FEWEST = 6  # trials; with fewer nothing is tested
@@ -86,12 +86,13 @@ def _setting(
     known = [unit for unit in run.units(value) if setting.name in unit[0].choices]
     units, y = [search for search, _ in known], [score for _, score in known]
     levels = [search.choices[setting.name] for search in units]
+    numbers = [level for level in levels if is_number(level)]
     if len(units) < _FEWEST or len(set(map(repr, levels))) < 2 or len(set(y)) < 2:
         return None
     blocks = blocks_for(run, setting, units)
     within = f"{len(units)} {run.unit}" + (f" in {blocks.count} {blocks.words}" if blocks.count > 1 else "")
     if setting.trend:
-        return _trend(setting, outcome, levels, y, blocks, within, draws)
+        return _trend(setting, outcome, numbers, y, blocks, within, draws)
     return _levels(setting, outcome, [str(level) for level in levels], y, blocks, within, draws)
 
 

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
+from raydarts.json_types import number, section
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.configurations import Configuration, configurations
@@ -31,15 +32,15 @@ class Searched:
     id: str
     status: str
     seed: int | None
-    choices: Mapping[str, Any]
+    choices: Mapping[str, object]
     metric: float | None
     skips: int | None
     skips_by_cell: Mapping[str, int]
-    genotype: Mapping[str, Any] | None
+    genotype: Mapping[str, object] | None
     genotype_id: str | None
     epochs: int
-    rows: Sequence[Mapping[str, Any]] = ()
-    times: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Mapping[str, object]] = ()
+    times: Sequence[Mapping[str, object]] = ()
     seconds: float | None = None
     error: str | None = None
     configuration: int | None = None
@@ -61,17 +62,17 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, Any]] = ()
+    times: Sequence[Mapping[str, object]] = ()
     seconds: float | None = None
     error: str | None = None
-    genotype: Mapping[str, Any] | None = None
+    genotype: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
 class Run:
     """Everything that a report is made from."""
 
-    description: Mapping[str, Any]
+    description: Mapping[str, object]
     searches: Sequence[Searched]
     retrainings: Sequence[Retrained]
     status: str = "completed"
@@ -80,7 +81,7 @@ class Run:
     spec_text: str = ""
     promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    faults: Sequence[Mapping[str, Any]] = ()
+    faults: Sequence[Mapping[str, str]] = ()
     """What befell trials from outside, those retried too (`results.faults`)."""
     configurations: Sequence[Configuration] = ()
     """What the search seeds of each configuration came to together. Empty without replicates."""
@@ -99,9 +100,8 @@ class Run:
         return pairs + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
-    def spec(self) -> Mapping[str, Any]:
-        spec: Mapping[str, Any] = self.description.get("spec") or {}
-        return spec
+    def spec(self) -> Mapping[str, object]:
+        return section(self.description.get("spec"))
 
     @property
     def metric(self) -> str:
@@ -124,7 +124,7 @@ class Run:
     @property
     def table(self) -> str | None:
         """The file in which the genotypes' accuracies were looked up, if nothing was retrained."""
-        file = ((self.spec.get("evaluate") or {}).get("table") or {}).get("file")
+        file = section(section(self.spec.get("evaluate")).get("table")).get("file")
         return None if file is None else str(file)
 
     @property
@@ -233,12 +233,11 @@ def count_skips(genotype: Mapping[str, object]) -> dict[str, int]:
     }
 
 
-def skips_of(row: Mapping[str, Any]) -> dict[str, int]:
+def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     """Returns skip connections for each cell type in one epoch's row: the probe's, else counted in its genotype."""
-    probed = {key[len("skips_") :]: int(value) for key, value in row.items() if key.startswith("skips_") and value}
-    zeros = {key[len("skips_") :]: 0 for key, value in row.items() if key.startswith("skips_") and not value}
-    if probed or zeros:
-        return {**zeros, **probed}
+    probed = {key[len("skips_") :]: int(number(row[key]) or 0) for key in row if key.startswith("skips_")}
+    if probed:
+        return probed
     genotype = row.get("genotype")
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 

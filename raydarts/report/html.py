@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raydarts import __version__
 from raydarts.errors import InputError
+from raydarts.json_types import items, section
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
@@ -102,10 +103,10 @@ def context(run: Run) -> dict[str, object]:
         "spec": run.spec_text or json.dumps(run.spec, indent=2),
         "resolved": json.dumps(run.spec, indent=2),
         "versions": [
-            (name, value or "not installed") for name, value in (run.description.get("versions") or {}).items()
+            (name, value or "not installed") for name, value in section(run.description.get("versions")).items()
         ],
         "commit": run.description.get("git_commit") or "not in a git checkout",
-        "command": command(run.description.get("command") or []),
+        "command": command(list(map(str, items(run.description.get("command"))))),
     }
 
 

@@ -138,7 +138,7 @@ def cautions(run: Run) -> list[str]:
             f"{_many(len(run.damaged), 'part of this run is', 'parts of this run are')} damaged. What is damaged is in "
             f"no number here: {'; '.join(run.damaged[:_NAMED])}{' ...' if len(run.damaged) > _NAMED else ''}."
         )
-    open_trials = sum(search.status in ("running", "pending", "halted") for search in run.searches)
+    open_trials = sum(search.status in ("running", "pending", "paused", "halted") for search in run.searches)
     if open_trials:
         lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")
     return lines

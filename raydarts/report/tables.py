@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from raydarts.report.shapes import ConfigurationRow, Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
-from raydarts.runs.budget import UNITS, budget_report
+from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.left import clock, left
@@ -21,15 +22,15 @@ from raydarts.study.objectives import Score
 from raydarts.terminal import in_lines, line, paragraph
 
 
-def report_of(path: Place, damage: Damage | None = None) -> dict[str, Any]:
+def report_of(path: Place, damage: Damage | None = None) -> RunReport:
     """Returns the report of a run directory as JSON data. Raises `RunError` if `path` is no run.
 
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
-    return results.report_json(RunDirectory.open(path, damage))
+    return cast(RunReport, results.report_json(RunDirectory.open(path, damage)))
 
 
-def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
+def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
     """Returns trials and evaluations by status, the best trial so far, and in a running run the time its stage still
     needs.
     """
@@ -50,26 +51,26 @@ def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
     }
 
 
-def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _statuses(rows: Iterable[TrialRow | RetrainedRow]) -> dict[str, int]:
     return dict(Counter(row["status"] for row in rows))
 
 
-def _best(report: Mapping[str, Any]) -> dict[str, Any] | None:
+def _best(report: RunReport) -> TrialRow | None:
     score = Score(**report["search_score"])
     whole = [trial for trial in report["trials"] if trial["status"] != "damaged"]
     known = [trial for trial in whole if score.of(trial["metrics"]) is not None]
     if not known:
         return None
-    return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
+    return max(known, key=lambda trial: score.sign * trial["metrics"][score.metric])
 
 
-def _best_configuration(report: Mapping[str, Any]) -> dict[str, Any] | None:
+def _best_configuration(report: RunReport) -> ConfigurationRow | None:
     """Returns the configuration with the best mean, of those whose trials have all ended."""
     score = Score(**report["search_score"])
     ended = ("completed", "stopped")
     known = [each for each in report["configurations"] if each["status"] in ended and each["mean"] is not None]
     first = [each for each in known if each["status"] == ended[0]] or known
-    return dict(max(first, key=lambda each: score.sign * each["mean"])) if first else None
+    return max(first, key=lambda each: score.sign * (each["mean"] or 0.0)) if first else None
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -77,6 +78,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
+    columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
     table.add_column("stage", overflow="fold", min_width=19)
     for column in columns:
@@ -90,8 +92,8 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
         lines.append(line(f"{report['left']['stage']}: {remaining}"))
     if report["configurations"]:
-        counts = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
-        lines.append(line(f"configurations: {counts}"))
+        told = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
+        lines.append(line(f"configurations: {told}"))
     if best := report["best_configuration"]:
         mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
         lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
@@ -103,7 +105,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     return Group(*lines)
 
 
-def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
+def budget_lines(budget: BudgetReport) -> list[RenderableType]:
     """Returns what is used, of what, and what is still needed at most. Only if there is a budget."""
     if not budget["limits"]:
         return []
@@ -113,9 +115,8 @@ def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
     lines: list[RenderableType] = [line(f"budget spent: {spent}")]
     for stage in budget["needed"]:
         if stage["epochs"]:
-            parts = [
-                f"{stage[unit]:.4g} {UNITS[unit]}" for unit in ("gpu_hours", "cpu_hours") if stage[unit] is not None
-            ]
+            needed = {"gpu_hours": stage["gpu_hours"], "cpu_hours": stage["cpu_hours"]}
+            parts = [f"{amount:.4g} {UNITS[unit]}" for unit, amount in needed.items() if amount is not None]
             hours = ", ".join(parts) or "hours unknown until an epoch of it has run"
             lines.append(line(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
     return lines
@@ -132,7 +133,7 @@ def _spread(mean: object, std: object, digits: int) -> str:
     return f"{text} ± {std:.{digits}f}" if isinstance(std, int | float) else f"{text} (n=1, no spread)"
 
 
-def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
+def ranking_table(report: RunReport, stage: StageReport | None = None) -> RenderableType:
     """Returns retrained genotypes, best validation mean first: means ± sample standard deviation over evaluation seeds.
 
     `stage` is another of the report's stages instead of `evaluate`.
@@ -150,7 +151,7 @@ def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = N
     evidence = {entry["id"]: entry for entry in report["genotypes"]}
     skips = {trial["genotype_id"]: trial["skips"] for trial in report["trials"] if trial.get("genotype_id")}
     for rank, row in enumerate(ranking, start=1):
-        trials = evidence.get(row["genotype"], {}).get("trials", [])
+        trials = evidence[row["genotype"]]["trials"] if row["genotype"] in evidence else []
         table.add_row(
             str(rank),
             row["genotype"],
@@ -163,19 +164,19 @@ def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = N
     return table
 
 
-def _others(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _others(report: RunReport) -> list[StageReport]:
     """Returns the retraining stages except `evaluate`."""
     return [stage for stage in report["stages"] if stage["name"] != EVALUATE]
 
 
-def rankings(report: Mapping[str, Any]) -> list[RenderableType]:
+def rankings(report: RunReport) -> list[RenderableType]:
     """Returns a table for each retraining stage, in the order of work. Without stages it is `evaluate`'s."""
     if not report["stages"]:
         return [ranking_table(report)]
     return [ranking_table(report, None if stage["name"] == EVALUATE else stage) for stage in report["stages"]]
 
 
-def baselines_text(report: Mapping[str, Any]) -> RenderableType | None:
+def baselines_text(report: RunReport) -> RenderableType | None:
     """Returns what the best genotype must beat and by how much it does, or None if no baseline was measured."""
     if not report["baselines"]:
         return None
@@ -201,12 +202,12 @@ def _skips(counts: Mapping[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in counts.items()) or "-"
 
 
-def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
+def _swept(trials: Iterable[TrialRow | ConfigurationRow]) -> list[str]:
     names = {name: None for trial in trials for name in trial.get("choices") or {}}
     return list(names)
 
 
-def configurations_table(report: Mapping[str, Any]) -> RenderableType | None:
+def configurations_table(report: RunReport) -> RenderableType | None:
     """Returns every configuration: its choices, its mean over search seeds. None without replicates."""
     if not report["configurations"]:
         return None
@@ -228,7 +229,7 @@ def configurations_table(report: Mapping[str, Any]) -> RenderableType | None:
     return table
 
 
-def trials_table(report: Mapping[str, Any]) -> RenderableType:
+def trials_table(report: RunReport) -> RenderableType:
     """Returns every search trial: its choices, what it measured, its genotype."""
     score = Score(**report["search_score"])
     names = _swept(report["trials"])
@@ -259,18 +260,17 @@ def trials_table(report: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def failures(report: Mapping[str, Any]) -> RenderableType | None:
+def failures(report: RunReport) -> RenderableType | None:
     """Returns what failed and why, and the faults of trials that were retried. None: nothing."""
-    others = [
-        {**row, "id": f"{stage['name']} {row['genotype']} seed {row['seed']}"}
-        for stage in _others(report)
-        for row in stage["evaluations"]
-    ]
-    rows = [row for row in [*report["trials"], *report["evaluations"], *others] if row["status"] == "failed"]
-    names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
-    lines = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
-    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report.get("faults", ())]
-    lines += [f"left out: {problem}" for problem in report.get("damaged", ())]
+    rows = [(trial["id"], trial["status"], trial["error"]) for trial in report["trials"]]
+    for stage, evaluations in [
+        ("", report["evaluations"]),
+        *((f"{stage['name']} ", stage["evaluations"]) for stage in _others(report)),
+    ]:
+        rows += [(f"{stage}{row['genotype']} seed {row['seed']}", row["status"], row["error"]) for row in evaluations]
+    lines = [f"failed: {name}: {error}" for name, status, error in rows if status == "failed"]
+    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report["faults"]]
+    lines += [f"left out: {problem}" for problem in report["damaged"]]
     return in_lines(lines) if lines else None
 
 
@@ -302,7 +302,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     return Group(*(part for part in parts if part is not None))
 
 
-def facts_table(known: Mapping[str, Any]) -> RenderableType:
+def facts_table(known: Facts) -> RenderableType:
     """Returns what `show` prints beside the drawing."""
     table = Table(show_header=False)
     table.add_column()

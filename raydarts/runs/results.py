@@ -86,7 +86,7 @@ class TrialRecord:
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
-    """One trial's record. Without a result it is running while a driver holds the run, else pending or halted.
+    """One trial's record. Without a result it is running while a driver holds the run, else pending, halted or paused.
 
     Where damage is noted, not raised: a trial whose trial.json or result.json is damaged is `damaged` and counts for
     nothing. So is one without a result whose rows are damaged. One that ended keeps its result.
@@ -102,8 +102,8 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
         status = "damaged"
     elif result is not None:
         status = str(result["status"])
-    elif trial.halted() is not None:
-        status = "halted"
+    elif (halted := trial.halted()) is not None:
+        status = "paused" if halted.get("paused") else "halted"
     else:
         status = "running" if in_use and trial.owner() is not None else "pending"
     return TrialRecord(trial.id, status, description, rows, result or {}, rows_whole)
@@ -262,7 +262,7 @@ def run_status(run: RunDirectory) -> str:
     if not any(record.rows or record.result for record in everything):
         return "pending"
     statuses = {record.status for record in everything}
-    if statuses & {"pending", "halted", "damaged"}:
+    if statuses & {"pending", "halted", "paused", "damaged"}:
         return "interrupted"
     return "failed" if statuses == {"failed"} else "completed"
 

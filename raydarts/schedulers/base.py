@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from raydarts.config.distributions import Tree
 from raydarts.registry import Member
 from raydarts.study.scheduling import Decider
 
@@ -17,20 +19,36 @@ class Horizon:
     mode: str
     epochs: int
     seed: int
+    search: Tree | None = None
+    """What the trials' settings are drawn from."""
 
 
 class Scheduler(Member):
     """Decides after each epoch of a trial whether it goes on.
 
-    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on.
+    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a
+    trial go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
     """
 
     PAUSES: ClassVar[bool] = False
+    FORKS: ClassVar[bool] = False
 
     @property
     def draws(self) -> bool:
         """Whether it draws at random, by the seed of its `Horizon`."""
         return False
+
+    def refusals(self, search: Tree, sweep: Any) -> Iterator[tuple[str, str]]:
+        """Why it cannot do its work in this sweep. Asked when a spec is read.
+
+        Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the
+        section's settings.
+        """
+        yield from ()
+
+    def changes(self, search: Tree) -> tuple[str, ...]:
+        """The names of the settings that it changes while trials run."""
+        return ()
 
     def meetings(self, horizon: Horizon) -> frozenset[int]:
         """The epochs after which the search seeds of a configuration wait for one another (`sweep.replicates`).

@@ -13,8 +13,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from raydarts.json_types import section
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord
@@ -80,22 +80,22 @@ def _components(prefix: str, components: Sequence[object], flat: dict[str, objec
     flat[f"{prefix}.names"] = ", ".join(names) or "none"
 
 
-def search_config(what: Mapping[str, Any]) -> dict[str, object]:
+def search_config(what: Mapping[str, object]) -> dict[str, object]:
     """A search's config, of its trial.json: its settings, and with replicates its configuration."""
     of = {} if what.get(CONFIGURATION) is None else {CONFIGURATION: what[CONFIGURATION]}
-    return {**(what.get("config") or {}), **of}
+    return {**section(what.get("config")), **of}
 
 
 def nested(flat: Mapping[str, object]) -> dict[str, object]:
     """`flat` as `wandb.init(config=...)` is to have it: W&B then shows it under exactly these names."""
-    whole: dict[str, Any] = {}
+    below: dict[str, dict[str, object]] = {}
+    whole: dict[str, object] = {}
     for name, value in flat.items():
-        *above, last = name.split(".")
-        inner = whole
-        for part in above:
-            inner = inner.setdefault(part, {})
-        inner[last] = value
-    return whole
+        first, _, rest = name.partition(".")
+        if rest:
+            below.setdefault(first, {})[rest] = value
+        whole[first] = None if rest else value  # in the order of the names
+    return whole | {first: nested(inner) for first, inner in below.items()}
 
 
 def supernet_key(metric: str) -> str:
