@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 
 import pytest
 
+from raydarts.schedulers.pbt import PopulationBased
 from tests.commands import Outcome, run_here
 from tests.here import sweeps_run_here
 
@@ -172,6 +173,22 @@ def test_one_search_seed_has_no_spread_and_says_so(tmp_path: Path) -> None:
     assert done.code == 0
     assert "does nothing: sweep.replicates has one search seed, of which no spread is known" in done.out
     assert "write two or more, or search.seed: 4" in done.out
+
+
+class Forking(PopulationBased):
+    """A scheduler from outside that copies trials."""
+
+    NAME = "forking"
+
+
+@pytest.mark.parametrize("scheduler", ["pbt", f"{__name__}:Forking"])
+def test_a_scheduler_that_copies_trials_is_refused_with_replicates(tmp_path: Path, scheduler: str) -> None:
+    text = re.sub(r"scheduler: .*", f"scheduler: '{scheduler}'", SPEC)
+    (tmp_path / "spec.yaml").write_text(text)
+    done = run_here("validate", "spec.yaml", cwd=tmp_path)
+    assert done.code == 2
+    assert f"spec.yaml:11: sweep.scheduler: {scheduler} copies a trial's weights and settings" in done.err
+    assert "leave sweep.replicates out" in done.err
 
 
 def test_an_open_seed_under_a_model_is_told_of_replicates(tmp_path: Path) -> None:
