@@ -16,7 +16,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord, trials
 from raydarts.storage.place import place_of
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import SearchScore
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def read_points(points: Sequence[Mapping[str, Any]], tree: Tree) -> Iterator[tup
 
 
 def read_earlier(
-    sources: Sequence[str], tree: Tree, data: DataSettings, score: Score
+    sources: Sequence[str], tree: Tree, data: DataSettings, score: SearchScore
 ) -> tuple[Earlier, list[tuple[int, str]]]:
     """Reads earlier runs. Returns what is usable, and the number of each source that cannot be used with the reason.
 
@@ -97,14 +97,14 @@ def _comparable(run: RunDirectory, data: DataSettings) -> tuple[list[TrialRecord
     return records, []
 
 
-def _value(record: TrialRecord, score: Score) -> float:
-    value = record.value(score)
+def _value(record: TrialRecord, score: SearchScore) -> float:
+    value = score.finite(record.judged)
     if value is None:
         raise ValueError(record.id)
     return value
 
 
-def _draw_of(record: TrialRecord, tree: Tree, score: Score) -> Draw | Misfit:
+def _draw_of(record: TrialRecord, tree: Tree, score: SearchScore) -> Draw | Misfit:
     if record.status != "completed":
         return Misfit((), f"{record.status}")
     if record.value(score) is None:

@@ -17,7 +17,7 @@ from raydarts.report.figures import Figure, is_share, missing
 from raydarts.report.gather import Run, Searched, skips_of
 from raydarts.report.svg import COLOURS, DASHES, Chart
 from raydarts.report.swept import is_number
-from raydarts.report.wording import number, percent
+from raydarts.report.wording import listed, number, percent
 
 Item = TypeVar("Item")
 Series = Callable[[Mapping[str, object]], float | None]
@@ -134,6 +134,27 @@ def skips(run: Run) -> Figure:
     return _figure(run, "skips", "Skip connections over epochs", counts, caption, f"genotypes are {NOT_RECORDED}")
 
 
+def health(run: Run) -> Figure:
+    """Shows what health checks judge."""
+    bars = {bar.column: bar for bar in run.supernet.health}
+
+    def of(column: str) -> Series:
+        return lambda row: plain_number(row.get(column))
+
+    shares = [
+        curves(run, of(column), words, share=True)
+        for column, words in (
+            ("skip_share", "share of skip connections"),
+            ("parameter_free_share", "share of edges without parameters"),
+        )
+    ]
+    told = [f"{bar.name} at most {bar.most:g}" for bar in bars.values() if bar.most is not None]
+    caption = "Of the judged cell of the genotype after each epoch."
+    caption += f" A healthy cell has {listed(told)}." if told else ""
+    why = f"{NOT_RECORDED}: add the probe 'cell_facts' to search.probes"
+    return _figure(run, "health", "Health over epochs", shares, caption, why)
+
+
 def eigenvalue(run: Run) -> Figure:
     lines = curves(run, lambda row: plain_number(row.get("eigenvalue")), "dominant eigenvalue")
     caption = (
@@ -147,7 +168,8 @@ def score(run: Run) -> Figure:
     lines = curves(
         run, lambda row: plain_number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
     )
-    caption = "The supernet's score, which promotion goes by and which may mislead."
+    how = f"Trials are ranked by {run.supernet.name or run.metric}."
+    caption = f"The supernet's score. {run.supernet.warning or how}"
     return _figure(run, "score", "Supernet score over epochs", [lines], caption, "no completed trial has rows")
 
 
@@ -186,7 +208,7 @@ def _shown(run: Run) -> Searched | None:
     """Returns the trial behind the best retrained genotype with recorded arch weights, else the best by the metric."""
     first = [search for name in run.ranked for search in run.searches_by_genotype.get(name, [])]
     sign = -run.supernet.sign
-    rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
+    rest = sorted(run.completed, key=lambda s: math.inf if s.order is None else sign * s.order)
     return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)
 
 

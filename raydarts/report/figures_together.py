@@ -155,7 +155,7 @@ def parallel(run: Run) -> Figure:
     at = [70 + index * (_WIDE - 190) / (len(names) - 1) for index in range(len(names))]
     alt = f"Parallel coordinates of {len(units)} completed trials over {', '.join(names)}"
     chart = Chart(alt, NoAxis(), NoAxis(), width=_WIDE, height=380, left=0, right=0, bottom=38, base=False)
-    ranked = sorted(units, key=lambda s: (s.metric or 0) * run.supernet.sign)
+    ranked = sorted(units, key=lambda s: (s.order or 0) * run.supernet.sign)
     best = ranked[-max(1, len(units) // 10) :]
     for search in ranked:
         _trial_line(run, chart, settings, axes, at, search, any(search is other for other in best))

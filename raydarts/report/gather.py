@@ -19,12 +19,12 @@ from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
-from raydarts.study.objectives import Score, score_of, search_score_of
+from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
 
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the sweep's, at the last epoch. `skips` counts all cell types together.
+    """One search trial. `metric` is the objective's figure, at the last epoch. `skips` counts all cell types together.
 
     `configuration` is its configuration's number, in a run with replicates.
     """
@@ -44,6 +44,12 @@ class Searched:
     seconds: float | None = None
     error: str | None = None
     configuration: int | None = None
+    unhealthy: Sequence[str] | None = None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None = None
+    """Why a rule of the sweep stopped it."""
+    order: float | None = None
+    """The number that it is ranked by."""
 
     @property
     def completed(self) -> bool:
@@ -117,8 +123,8 @@ class Run:
         return score_of(self.description)
 
     @property
-    def supernet(self) -> Score:
-        """The score that decided promotion: the sweep's metric."""
+    def supernet(self) -> SearchScore:
+        """The score that decided promotion: the sweep's objective."""
         return search_score_of(self.description)
 
     @property
@@ -242,7 +248,7 @@ def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searched:
+def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
     seed = choices.get(SEED, config.get("seed"))
@@ -261,6 +267,9 @@ def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searc
         rows=record.rows,
         times=trial.times(),
         seconds=record.result.get("seconds"),
+        unhealthy=score.unhealthy(record.judged) if record.genotype is not None else None,
+        reason=record.result.get("reason"),
+        order=record.order(score),
         error=record.result.get("error"),
         configuration=record.configuration,
     )

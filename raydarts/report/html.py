@@ -17,7 +17,7 @@ from raydarts.json_types import items, section
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
-from raydarts.report.tables import fault_name
+from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
 from raydarts.runs.reading import Damage
@@ -133,6 +133,7 @@ def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
             "Over the epochs of search",
             [
                 figures_epochs.skips(run),
+                figures_epochs.health(run),
                 figures_epochs.eigenvalue(run),
                 figures_epochs.score(run),
                 figures_epochs.arch_weights(run),
@@ -215,7 +216,7 @@ def trials(run: Run) -> Table:
     names = [setting.name for setting in run.settings]
     of = ["configuration"] if run.configurations else []
     headers = ["trial", *of, "status", "search seed", *(setting.label for setting in run.settings)]
-    headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "genotype", "epochs", "time"]
+    headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "health", "genotype", "epochs", "time"]
     rows = [
         [
             search.id,
@@ -225,6 +226,7 @@ def trials(run: Run) -> Table:
             *(number(search.choices[name]) if name in search.choices else "-" for name in names),
             "-" if search.metric is None else figures.show_metric(run, search.metric),
             _skips(search.skips_by_cell),
+            health_text(search.unhealthy, search.reason, bool(run.supernet.health)),
             search.genotype_id or "-",
             str(search.epochs),
             "-" if search.seconds is None else duration(search.seconds),

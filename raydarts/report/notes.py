@@ -117,7 +117,20 @@ def cautions(run: Run) -> list[str]:
             f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not "
             "independent draws: p-values and intervals of settings are approximate."
         )
-    stopped = sum(search.status == "stopped" for search in run.searches)
+    if run.supernet.warning and run.searches and run.description.get("kind") == "sweep":
+        lines.append(run.supernet.warning)
+    halted = [search.id for search in run.searches if (search.reason or "").startswith("collapsed")]
+    if halted:
+        lines.append(
+            f"{_many(len(halted), 'search was', 'searches were')} halted because the cell had collapsed: "
+            f"{', '.join(halted[:_NAMED])}{' ...' if len(halted) > _NAMED else ''}."
+        )
+    lines += [
+        f"Genotype {each['id']} is retrained though no healthy search ended with it: {each['reason']}."
+        for each in run.promotion
+        if each["promoted"] and (each.get("fallback") or each.get("against"))
+    ]
+    stopped = sum(search.status == "stopped" and search.reason is None for search in run.searches)
     if stopped:
         lines.append(
             f"{_many(stopped, 'search was', 'searches were')} stopped early by the scheduler. Means and tests leave "

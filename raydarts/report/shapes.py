@@ -16,6 +16,23 @@ class ScoreShape(TypedDict):
     share: bool
 
 
+class BarShape(TypedDict):
+    name: str
+    column: str
+    most: float | None
+    least: float | None
+
+
+class SearchScoreShape(ScoreShape):
+    """The objective: what search trials are ranked by."""
+
+    name: str
+    unit: str
+    healthy: bool
+    health: Sequence[BarShape]
+    constraints: Sequence[BarShape]
+
+
 class TrialRow(TypedDict):
     """A search trial."""
 
@@ -32,6 +49,12 @@ class TrialRow(TypedDict):
     epochs: int
     seconds: float | None
     error: str | None
+    unhealthy: Sequence[str] | None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None
+    """Why a rule of the sweep stopped it."""
+    order: float | None
+    """The number that it is ranked by."""
 
 
 class ConfigurationRow(TypedDict):
@@ -44,6 +67,7 @@ class ConfigurationRow(TypedDict):
     mean: float | None
     sd: float | None
     n: int
+    order: float | None
 
 
 class RetrainedRow(TypedDict):
@@ -97,7 +121,7 @@ class RunReport(TypedDict):
     promotion: Json
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
-    search_score: ScoreShape
+    search_score: SearchScoreShape
     ranking: Sequence[RankedRow]
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
@@ -204,5 +228,9 @@ class Facts(TypedDict):
     flops: int
     macs: int
     skips: Mapping[str, int]
+    skip_share: float
+    parameter_free_share: float
+    noise_edges: float
+    disconnected: float
     genotype: Mapping[str, object]
     drawing: NotRequired[str]

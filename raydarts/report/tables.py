@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from raydarts.genotypes.facts import FACTS
+from raydarts.json_types import items, section
 from raydarts.report.shapes import ConfigurationRow, Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, BudgetReport, budget_report
@@ -18,7 +20,7 @@ from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
 from raydarts.terminal import in_lines, line, paragraph
 
 
@@ -56,21 +58,21 @@ def _statuses(rows: Iterable[TrialRow | RetrainedRow]) -> dict[str, int]:
 
 
 def _best(report: RunReport) -> TrialRow | None:
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     whole = [trial for trial in report["trials"] if trial["status"] != "damaged"]
-    known = [trial for trial in whole if score.of(trial["metrics"]) is not None]
+    known = [(trial["order"], trial) for trial in whole if trial["order"] is not None]
     if not known:
         return None
-    return max(known, key=lambda trial: score.sign * trial["metrics"][score.metric])
+    return max(known, key=lambda pair: score.sign * pair[0])[1]
 
 
 def _best_configuration(report: RunReport) -> ConfigurationRow | None:
     """Returns the configuration with the best mean, of those whose trials have all ended."""
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     ended = ("completed", "stopped")
-    known = [each for each in report["configurations"] if each["status"] in ended and each["mean"] is not None]
+    known = [each for each in report["configurations"] if each["status"] in ended and each["order"] is not None]
     first = [each for each in known if each["status"] == ended[0]] or known
-    return max(first, key=lambda each: score.sign * (each["mean"] or 0.0)) if first else None
+    return max(first, key=lambda each: score.sign * (each["order"] or 0.0)) if first else None
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -211,7 +213,7 @@ def configurations_table(report: RunReport) -> RenderableType | None:
     """Returns every configuration: its choices, its mean over search seeds. None without replicates."""
     if not report["configurations"]:
         return None
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     names = _swept(report["configurations"])
     table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
     choices = [name.removeprefix("search.") for name in names]
@@ -231,7 +233,7 @@ def configurations_table(report: RunReport) -> RenderableType | None:
 
 def trials_table(report: RunReport) -> RenderableType:
     """Returns every search trial: its choices, what it measured, its genotype."""
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     names = _swept(report["trials"])
     of = ("configuration", "search seed") if report["configurations"] else ()
     title = "one for each search seed of a configuration" if of else "one search seed each unless search.seed is swept"
@@ -243,6 +245,7 @@ def trials_table(report: RunReport) -> RenderableType:
         *(name.removeprefix("search.") for name in names),
         score.metric,
         "skips",
+        "health",
         "genotype",
     ):
         table.add_column(column, overflow="fold")
@@ -255,9 +258,35 @@ def trials_table(report: RunReport) -> RenderableType:
             *(str(choices.get(name, "-")) for name in names),
             _number(trial["metrics"].get(score.metric), score.digits),
             _skips(trial["skips"]),
+            health_text(trial["unhealthy"], trial["reason"], bool(score.health)),
             str(trial.get("genotype_id") or "-"),
         )
     return table
+
+
+def health_text(unhealthy: Sequence[str] | None, reason: str | None, judged: bool = True) -> str:
+    """Returns what is wrong with a trial's genotype, and why a rule of the sweep stopped it."""
+    words = "-" if unhealthy is None or not judged else "; ".join(unhealthy) or "healthy"
+    return f"{reason}; now {words}" if reason else words
+
+
+def ranked_by(report: RunReport) -> list[RenderableType]:
+    """Returns what search trials are ranked by, and what became of collapsed ones. Nothing of a single search."""
+    if report["kind"] != "sweep" or not report["trials"]:
+        return []
+    score = SearchScore.from_json(report["search_score"])
+    lines = [f"trials are ranked by {score.name or score.metric} ({score.direction})"]
+    if score.warning:
+        lines = [f"warning: {score.warning}"]
+    halted = [trial for trial in report["trials"] if (trial["reason"] or "").startswith("collapsed")]
+    if halted:
+        named = ", ".join(f"{trial['id']} after epoch {trial['epochs']}" for trial in halted)
+        lines.append(f"halted because they had collapsed: {named}")
+    for entry in items(report["promotion"]):
+        told = section(entry)
+        if told.get("promoted") and (told.get("fallback") or told.get("against")):
+            lines.append(f"genotype {told['id']} is retrained though no healthy search ended with it: {told['reason']}")
+    return [in_lines(lines)]
 
 
 def failures(report: RunReport) -> RenderableType | None:
@@ -283,7 +312,13 @@ def fault_name(fault: Mapping[str, object]) -> str:
 def summary(path: Place) -> RenderableType:
     """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
     report = report_of(path, Damage())
-    parts = [*rankings(report), baselines_text(report), failures(report), line(f"all of it: raydarts report {path}")]
+    parts = [
+        *rankings(report),
+        *ranked_by(report),
+        baselines_text(report),
+        failures(report),
+        line(f"all of it: raydarts report {path}"),
+    ]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -295,6 +330,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
         question,
         configurations_table(report),
         trials_table(report),
+        *ranked_by(report),
         *rankings(report),
         baselines_text(report),
         failures(report),
@@ -312,6 +348,8 @@ def facts_table(known: Facts) -> RenderableType:
     table.add_row("parameters", f"{known['parameters']:,} (standard evaluation network, auxiliary head not counted)")
     table.add_row("FLOPs", f"{known['flops']:,} (2 per multiply-add; {known['macs']:,} multiply-adds)")
     table.add_row("skips", _skips(known["skips"]))
+    for name in FACTS:
+        table.add_row(name.replace("_", " "), f"{known[name]:.4g}")  # type: ignore[literal-required]
     if "drawing" in known:
         table.add_row("drawing", known["drawing"])
     return table

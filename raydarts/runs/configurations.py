@@ -26,6 +26,8 @@ class Configuration:
     choices: Mapping[str, Any]
     trials: tuple[TrialRecord, ...]
     spread: Spread | None
+    order: float | None
+    """The mean of the numbers that its trials are ranked by."""
 
     @property
     def epochs(self) -> int:
@@ -42,6 +44,7 @@ class Configuration:
             "mean": None if known is None else known.mean,
             "sd": None if known is None else known.sd,
             "n": 0 if known is None else known.n,
+            "order": self.order,
         }
 
 
@@ -55,7 +58,15 @@ def configurations(records: Iterable[TrialRecord], score: Score) -> list[Configu
 
 
 def _configuration(number: int, records: list[TrialRecord], score: Score) -> Configuration:
-    counted = [record.value(score) for record in records if record.status in ("completed", "stopped")]
+    counted = [record for record in records if record.status in ("completed", "stopped")]
+    ranked = spread(record.order(score) for record in counted)
     status = status_of({record.status for record in records})
     choices = records[0].description.get("choices") or {}
-    return Configuration(name_of(number), status, choices, tuple(records), spread(counted))
+    return Configuration(
+        name_of(number),
+        status,
+        choices,
+        tuple(records),
+        spread(record.value(score) for record in counted),
+        None if ranked is None else ranked.mean,
+    )

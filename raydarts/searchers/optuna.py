@@ -172,7 +172,7 @@ class Optuna(Searcher):
             warnings.simplefilter("ignore")
             sampler = self._sampler(optuna.samplers, self.loaded.sweep.seed, self.settings.startup_trials, known)
         directions = optuna.study.StudyDirection
-        direction = directions.MAXIMIZE if self.loaded.sweep.mode == "max" else directions.MINIMIZE
+        direction = directions.MAXIMIZE if self.loaded.sweep.score.mode == "max" else directions.MINIMIZE
         return optuna.create_study(sampler=sampler, direction=direction)
 
     def _sampler(self, samplers: Any, seed: int, startup: int, known: Sequence[Any]) -> Any:
@@ -239,7 +239,10 @@ class Optuna(Searcher):
         if outcome.status == "completed" and outcome.value is not None:
             self._study.tell(trial, outcome.value)
         elif outcome.status == "stopped":
-            for epoch, value in outcome.reports:
+            reports = (
+                () if outcome.halted else outcome.reports
+            )  # without any it is the worst of those that were stopped
+            for epoch, value in reports:
                 trial.report(value, epoch)
             self._study.tell(trial, state=states.PRUNED)
         else:

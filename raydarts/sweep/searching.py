@@ -19,7 +19,7 @@ from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decided, Decision
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import SearchScore
 from raydarts.study.replicates import Replicates
 from raydarts.study.study import Outcome, Proposal, Proposer, Study
 
@@ -71,10 +71,10 @@ class SearchStage:
     def __init__(self, run: RunDirectory, loaded: LoadedSpec) -> None:
         sweep = loaded.sweep
         self._run = run
-        self.score: Score = sweep.score
+        self.score: SearchScore = sweep.score
         epochs = longest(loaded.search)
         scheduler: Scheduler = sweep.scheduler.build()
-        horizon = Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed, loaded.search)
+        horizon = Horizon(sweep.score, epochs, sweep.seed, loaded.search)
         decider = scheduler.build(horizon)
         self.pauses = scheduler.PAUSES
         self._forks = scheduler.FORKS
@@ -87,7 +87,15 @@ class SearchStage:
             meetings = scheduler.meetings(horizon)
             self.pauses = self.pauses or bool(meetings)
             proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
-        self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
+        self.study = Study(
+            proposer,
+            decider,
+            sweep.score,
+            epochs,
+            self._run.append_event,
+            averages=scheduler.AVERAGES,
+            rules=sweep.rules(),
+        )
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
@@ -153,10 +161,15 @@ class SearchStage:
         reports = [
             (int(row["epoch"]), value)
             for row in record.rows
-            if (value := self.score.of(row)) is not None and row.get("epoch") is not None
+            if (value := self.study.shown(row)) is not None and row.get("epoch") is not None
         ]
-        self.study.ended(record.id, Outcome(record.status, record.value(self.score), reports))
+        halted = record.status == "stopped" and self.study.history.trials[record.id].halted
+        self.study.ended(record.id, Outcome(record.status, self.score.finite(record.judged), reports, halted))
         self._settle()
+
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
+        return self.study.history.trials[trial.id].reason
 
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
@@ -191,7 +204,7 @@ class SearchStage:
     def _stop(self, trial: TrialDirectory) -> TrialRecord:
         """The end of a trial that has no process."""
         trial.claim()
-        drive.stop(trial, describe_genotype)
+        drive.stop(trial, describe_genotype, self.reason(trial))
         record = read_trial(trial)
         self.ended(record)
         return record
