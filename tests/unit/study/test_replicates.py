@@ -20,10 +20,10 @@ from raydarts.study.objectives import score_named
 from raydarts.study.replicates import Replicates, together
 from raydarts.study.scheduling import Verdict
 from raydarts.study.study import Outcome, Proposal
-from tests.unit.schedulers import scripted
 from tests.unit.schedulers.scripted import (
     EPOCHS,
     METRIC,
+    SCHEDULERS,
     Engine,
     Killed,
     dying,
@@ -33,8 +33,8 @@ from tests.unit.schedulers.scripted import (
 )
 
 SEEDS = (3, 5, 8)
-SCHEDULERS = {name: settings for name, settings in scripted.SCHEDULERS.items() if name != "pbt"}
-"""pbt forks trials, and is refused with replicates."""
+NAMES = [name for name in SCHEDULERS if name != "pbt"]
+"""All but the one that copies trials, which is refused with replicates."""
 
 
 @pytest.fixture(autouse=True)
@@ -251,7 +251,7 @@ def ends(run: RunDirectory) -> list[tuple[str, int]]:
     return [((trial.result() or {})["status"], len(trial.rows())) for trial in run.trials()]
 
 
-@pytest.mark.parametrize("name", list(SCHEDULERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_one_seed_decides_as_a_sweep_without_replicates(tmp_path: Path, name: str) -> None:
     """Meetings of one trial with itself pause nothing."""
     plain = undisturbed(tmp_path / "plain", SCHEDULERS[name], 1, places=3)
@@ -260,7 +260,7 @@ def test_one_seed_decides_as_a_sweep_without_replicates(tmp_path: Path, name: st
     assert ends(one) == ends(plain)
 
 
-@pytest.mark.parametrize("name", list(SCHEDULERS))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("places", [1, 4])
 def test_a_configuration_is_stopped_as_a_whole_and_no_seed_runs_far_ahead(
     tmp_path: Path, name: str, places: int, caplog: pytest.LogCaptureFixture
@@ -306,7 +306,7 @@ def test_the_scheduler_sees_means_of_configurations(tmp_path: Path, name: str) -
     assert compared > 20
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, seed) for seed, name in enumerate(SCHEDULERS)])
+@pytest.mark.parametrize(("name", "seed"), [(name, seed) for seed, name in enumerate(NAMES)])
 def test_a_study_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path, name: str, seed: int) -> None:
     fails = ("0004", "0009", "0010", "0011")
     whole = undisturbed(tmp_path / "whole", SCHEDULERS[name], seed, trials=6, replicates=SEEDS, fails=fails)
@@ -328,7 +328,7 @@ def test_a_study_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path,
     assert (description["configuration"], description["replicate"], description["config"]["seed"]) == (2, 5, 5)
 
 
-@pytest.mark.parametrize("name", list(SCHEDULERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_decision_is_made_twice_where_trials_run_side_by_side(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
