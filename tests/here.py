@@ -1,4 +1,4 @@
-"""Sweeps without Ray: `raydarts.execution.local` takes the place of Tune. What is tested is the logic of sweeps.
+"""Sweeps without Ray: the local executor takes the place of Tune. What is tested is the logic of sweeps.
 
 Inside `sweeps_run_here` time is a number that `sleep` adds to, so that budgets are spent to the second.
 """
@@ -63,15 +63,13 @@ def given_gpus() -> float:
 @contextmanager
 def sweeps_run_here() -> Iterator[None]:
     """Inside, a sweep's trials run in this process, two in turn: no Ray is started. A GPU is there that is not used."""
-    from ray import tune
-
-    from raydarts.sweep import runner
+    from raydarts.sweep import engine, runner
 
     def no_ray(*_: Any) -> Any:
         return nullcontext()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tune, "run", local.run)
+        patch.setattr(engine, "TuneExecutor", local.LocalExecutor)
         patch.setattr(local, "SweepTrial", _Trial)
         patch.setattr(runner, "connected", no_ray)
         patch.setattr(runner, "watched", no_ray)

@@ -206,8 +206,8 @@ def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
 
 
 def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
+    from raydarts.sweep.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
     from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
-    from raydarts.sweep.tuning import run_stage  # noqa: PLC0415 - imports Ray, after the environment
 
     sweep = loaded.sweep
     stage = SearchStage(run, loaded)
@@ -236,8 +236,8 @@ def _retrain(
     ledger: Ledger,
     given: _Given,
 ) -> None:
+    from raydarts.sweep.engine import run_stage  # noqa: PLC0415
     from raydarts.sweep.retraining import RetrainingStage, promote  # noqa: PLC0415
-    from raydarts.sweep.tuning import run_stage  # noqa: PLC0415
 
     source = RetrainingStage(run, stage, promote(run, loaded, stage))
     if source.total() == 0:

@@ -106,8 +106,8 @@ for found in pkgutil.walk_packages(raydarts.__path__, "raydarts."):
 print(*sorted(behind))
 """
     )
-    of_execution = ["execution.failures", "execution.process_group", "execution.trainable"]
-    assert run(program, tmp_path).split() == [*of_execution, "sweep.tuning"]
+    of_execution = ["execution.process_group", "execution.trainable", "execution.tune"]
+    assert run(program, tmp_path).split() == [*of_execution, "sweep.engine"]
 
 
 def test_ray_imported_before_with_other_settings_is_refused(tmp_path: Path) -> None:

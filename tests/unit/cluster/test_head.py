@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -20,7 +19,9 @@ from raydarts.cluster import deadline, head
 from raydarts.cluster.head import HEAD_LOST, Part, Watch
 from raydarts.errors import ClusterError
 from raydarts.execution import failures
+from raydarts.execution.executor import Loss
 from raydarts.runs import faults
+from raydarts.runs.directory import TrialDirectory
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -108,13 +109,9 @@ def test_a_process_lost_with_ray_is_no_fault_of_its_trial(
     monkeypatch.setattr(faults, "note", lambda directory, what, message: noted.append(what))
     watching = watch(listener)
     monkeypatch.setattr(head, "_watches", [watching])
-    error = tmp_path / "error.txt"
-    error.write_text("Failure # 1 (occurred at now)\nThe actor died unexpectedly before finishing this task.\n")
-    failed = failures.Failures()
-    config = {"directory": str(tmp_path), "workers": 1}
-    failed.on_trial_start(0, [], SimpleNamespace(trial_id="a", error_file=str(error), config=config))
+    loss = Loss(faults.LOST, "The actor died unexpectedly before finishing this task.")
     listener.close()
-    thread = threading.Thread(target=failed.note, args=("a",))
+    thread = threading.Thread(target=failures.note, args=(TrialDirectory(tmp_path), loss, 1))
     thread.start()
     thread.join(0.5)
     assert thread.is_alive()

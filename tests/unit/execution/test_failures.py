@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raydarts.execution.failures import read_failure
+from raydarts.execution.executor import Loss
+from raydarts.execution.tune import read_failure
 from raydarts.runs import faults
 
 DIED = """The actor died unexpectedly before finishing this task.
@@ -39,4 +40,4 @@ def written(*failures: tuple[int, str]) -> str:
     ],
 )
 def test_the_last_failure_is_known(failures: list[tuple[int, str]], what: str) -> None:
-    assert read_failure(written(*failures)) == (what, failures[-1][1].splitlines()[-1])
+    assert read_failure(written(*failures)) == Loss(what, failures[-1][1].splitlines()[-1])

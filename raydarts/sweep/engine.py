@@ -1,0 +1,203 @@
+"""One stage of a sweep: an executor runs the trials of a source, which decides on them and is told how each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from raydarts.config.spec import TrialsSettings
+from raydarts.errors import StorageError
+from raydarts.execution import drive, failures
+from raydarts.execution.executor import Loss, NotNow
+from raydarts.execution.gpu_memory import share_of, waits_for_more
+from raydarts.execution.tune import TuneExecutor
+from raydarts.genotypes.genotype import describe_genotype
+from raydarts.runs import faults
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.storage.place import Place
+from raydarts.study.history import Decision
+from raydarts.study.objectives import Score
+from raydarts.sweep.budget import BudgetSpentError, Ledger
+from raydarts.sweep.display import Display
+
+PAUSED = "paused by the scheduler: it waits for other trials"
+
+
+class Source(Protocol):
+    """Where a stage's trials come from."""
+
+    score: Score
+    pauses: bool
+    """Whether `reported` may say that a trial is to wait. `next_trial` gives it again when it may go on."""
+
+    def remaining(self) -> int:
+        """How many trials are still to be run, or wait."""
+
+    def next_trial(self, idle: bool) -> TrialDirectory | None:
+        """The next one to run, its trial.json written; None: there is none now. `idle`: no other trial runs."""
+
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
+        """A trial has ended an epoch with the figures in `row`. Returns what is decided on it, which is on disk."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial that `next_trial` gave has its result."""
+
+    def settled(self) -> list[TrialRecord]:
+        """The trials that were stopped while they waited, each once."""
+
+
+class StageHandler:
+    """Gives a source's trials to an executor, and writes the result of those that are stopped or lost for good."""
+
+    def __init__(self, source: Source, display: Display, ledger: Ledger, constants: dict[str, Any]) -> None:
+        self._ledger = ledger
+        self._halted: dict[str, str] = {}
+        self._paused: set[str] = set()
+        self._source = source
+        self._display = display
+        self._constants = constants
+        self._live: dict[str, TrialDirectory] = {}
+        self._growing = constants["out_of_memory"] is not None
+        self._again: list[TrialDirectory] = []
+        self.stranded: list[str] = []
+        """Trials that the storage failed more often than `max_failures` allows. They have no result."""
+
+    def start(self, key: str) -> dict[str, Any] | NotNow:
+        spent = (self._again or self._source.remaining() > 0) and self._ledger.deny()
+        trial = None
+        if not spent:
+            trial = self._again.pop(0) if self._again else self._source.next_trial(not self._live)
+        self._show_settled()
+        if trial is None:
+            more = self._growing or self._source.pauses  # a trial that runs now may have to be given again
+            return NotNow.LATER if more and self._live else NotNow.NEVER
+        self._live[key] = trial
+        self._display.started(trial.id)
+        given = (
+            {**self._constants, "gpus": share_of(trial, self._constants["gpus"])} if self._growing else self._constants
+        )
+        return {"id": trial.id, "directory": str(trial.path), **given}
+
+    def reported(self, key: str, row: Mapping[str, Any]) -> bool:
+        """A trial does not go on if the budget is spent, if the epoch was its last one, or if the source says so."""
+        trial, epoch = self._live.get(key), int(row.get("epoch", 0))
+        if trial is None:
+            return True
+        if self._halts(key, trial) or row["done"]:
+            return False
+        if epoch == 0:
+            return True
+        self._display.epoch(trial.id, epoch)
+        decision = self._source.reported(trial, epoch, row)
+        if decision is Decision.PAUSE:
+            self._paused.add(key)
+        self._show_settled()
+        return decision is Decision.CONTINUE
+
+    def _halts(self, key: str, trial: TrialDirectory) -> bool:
+        """Charges an epoch. Returns whether the trial must not go on, the budget being spent."""
+        self._ledger.charge(trial)
+        reason = None if trial.result() is not None else self._ledger.deny()
+        if reason is not None:
+            self._halted[key] = reason
+        return reason is not None
+
+    def lost(self, key: str, loss: Loss, again: bool) -> None:
+        trial = self._live.get(key)
+        if trial is None:
+            return
+        what = failures.note(trial, loss, self._constants["workers"])
+        if again:
+            return
+        self._live.pop(key)
+        if trial.result() is None:
+            if what == faults.STORAGE:
+                self.stranded.append(trial.id)
+                return
+            trial.claim()
+            counted = [entry for entry in trial.failures() if entry["what"] in faults.COUNTED]
+            drive.fail(trial, faults.given_up(counted, self._constants["max_failures"]))
+        self._concluded(trial)
+
+    def ended(self, key: str) -> None:
+        trial = self._live.pop(key, None)
+        if trial is None:
+            return
+        if key in self._paused:
+            self._paused.remove(key)
+            trial.claim()
+            trial.halt(PAUSED)
+            self._display.paused(trial.id)
+            return
+        if key in self._halted and trial.result() is None:
+            trial.halt(self._halted[key])
+            self._display.halted(trial.id)
+            return
+        if self._growing and waits_for_more(trial):
+            self._again.append(trial)
+            return
+        if trial.result() is None:
+            trial.claim()
+            drive.stop(trial, describe_genotype)
+        self._concluded(trial)
+
+    def _concluded(self, trial: TrialDirectory) -> None:
+        """A trial has its result."""
+        record = read_trial(trial)
+        self._source.ended(record)
+        self._show(record)
+        self._show_settled()
+
+    def _show(self, record: TrialRecord) -> None:
+        self._display.finished(record.id, record.status, record.value(self._source.score), record.result.get("error"))
+
+    def _show_settled(self) -> None:
+        for record in self._source.settled():
+            self._show(record)
+
+
+def common_config(settings: TrialsSettings) -> dict[str, Any]:
+    """What the `SweepTrial` config of all trials of a stage has in common."""
+    resources, rule = settings.resources, settings.out_of_memory
+    return {
+        "cpus": resources.cpus,
+        "gpus": resources.gpus,
+        "custom": resources.custom,
+        "workers": resources.processes,
+        "max_failures": settings.max_failures,
+        "epoch_timeout": settings.epoch_timeout,
+        "out_of_memory": None if rule is None else rule.model_dump(),
+        "checkpoint_every": settings.checkpoint_every,
+    }
+
+
+def run_stage(
+    source: Source,
+    display: Display,
+    ledger: Ledger,
+    folder: Place,
+    settings: TrialsSettings,
+    concurrent: int,
+    own_code: Sequence[str] = (),
+) -> None:
+    """Run a source's trials to their ends, at most `concurrent` at a time. Their processes load no code but `own_code`
+    from outside raydarts.
+
+    Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
+    """
+    remaining = source.remaining()
+    if remaining == 0:
+        return
+    rule = settings.out_of_memory
+    handler = StageHandler(source, display, ledger, {**common_config(settings), "own_code": list(own_code)})
+    most = None if source.pauses else remaining * (1 if rule is None else 1 + rule.retries)
+    TuneExecutor(folder).run(handler, concurrent, most, settings.max_failures)
+    if handler.stranded:
+        raise StorageError(
+            f"{folder.parent.parent}: the storage failed {len(handler.stranded)} trial(s) on their nodes more often "
+            f"than max_failures allows: {', '.join(handler.stranded)}. They keep what they reported; when it is "
+            "mended, go on with: raydarts resume RUN"
+        )
+    if ledger.denied:
+        raise BudgetSpentError(ledger.over())
