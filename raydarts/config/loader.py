@@ -22,7 +22,7 @@ from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
-from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds, tries_all
+from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import (
     BudgetSettings,
@@ -208,7 +208,9 @@ def _load(
     if not broken and data is not None and sweep is not None:
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
         if not begun:
-            problems += refuse_tuned_seeds(tree, sweep.searcher)
+            twice = refuse_second_seeds(tree, sweep.replicates)
+            tuned = refuse_tuned_seeds(tree, sweep.searcher)
+            problems += [*twice, *(each for each in tuned if not twice or each.path != SEED)]
     if problems or data is None or sweep is None:
         raise SpecError(problems)
     return LoadedSpec(

@@ -86,6 +86,7 @@ class SweepSection(Record):
     metric: str = ""
     mode: Literal["max", "min"] | None = None
     searcher: Annotated[Any, AfterValidator(_text_or_section)] = "grid"
+    replicates: list[Count] | None = None
     resources: Resources | None = None
 
 
@@ -152,10 +153,14 @@ class RunRecord(Record):
 
 
 class TrialRecordFile(Record):
-    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
+    """trial.json: of a search its index, config and choices, and with replicates its configuration and search seed; of a
+    retraining the genotype and the seed.
+    """
 
     kind: Literal["search", "evaluation"] | None = None
     index: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    configuration: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    replicate: Count | None = None
     config: dict[str, Any] | None = None
     choices: dict[str, Any] | None = None
     stage: StageName | None = None
@@ -253,6 +258,8 @@ class Outcome(Record):
 class Ask(Record):
     event: Literal["ask"]
     index: Count
+    configuration: Count | None = None
+    replicate: Count | None = None
     choices: dict[str, Any]
     config: dict[str, Any]
 

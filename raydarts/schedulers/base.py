@@ -32,6 +32,14 @@ class Scheduler(Member):
         """Whether it draws at random, by the seed of its `Horizon`."""
         return False
 
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The epochs after which the search seeds of a configuration wait for one another (`sweep.replicates`).
+
+        They are the epochs at which it may stop a configuration, or some of them where it may at any. None by default:
+        a seed may then run to its end before the others of its configuration have begun.
+        """
+        return frozenset()
+
     def build(self, horizon: Horizon) -> Decider:
         """The scheduler at work; `driving.Driven` makes one of any scheduler of Ray Tune's."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pydantic import Field
@@ -12,6 +13,9 @@ from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs, Trials
+
+MEETINGS = 10
+"""How often the search seeds of a configuration wait for one another, at most."""
 
 
 class Median(Scheduler):
@@ -47,6 +51,10 @@ class Median(Scheduler):
                 f"is {grace}, and trials run at most {around.epochs} epochs: median stops none before its last epoch; "
                 "lower grace_period, or write scheduler: fifo",
             )
+
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The grace period, and from there on every tenth of the epochs: it may stop at any, and waiting costs time."""
+        return frozenset(range(self.settings.grace_period, horizon.epochs, math.ceil(horizon.epochs / MEETINGS)))
 
     def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import MedianStoppingRule  # noqa: PLC0415 - listing needs no Ray

@@ -18,7 +18,8 @@ from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decision
 from raydarts.study.objectives import Score
-from raydarts.study.study import Outcome, Proposal, Study
+from raydarts.study.replicates import Replicates
+from raydarts.study.study import Outcome, Proposal, Proposer, Study
 
 
 class Configured:
@@ -61,12 +62,16 @@ class SearchStage:
         self.score: Score = sweep.score
         epochs = longest(loaded.search)
         scheduler: Scheduler = sweep.scheduler.build()
-        decider = scheduler.build(Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed))
+        horizon = Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed)
+        proposer: Proposer = Configured(sweep.searcher.build(), loaded)
+        decider = scheduler.build(horizon)
         self.pauses = scheduler.PAUSES
+        if sweep.replicates is not None:
+            meetings = scheduler.meetings(horizon)
+            self.pauses = self.pauses or bool(meetings)
+            proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
         self._settled: list[TrialRecord] = []
-        self.study = Study(
-            Configured(sweep.searcher.build(), loaded), decider, sweep.score, epochs, self._run.append_event
-        )
+        self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
@@ -106,7 +111,7 @@ class SearchStage:
         while (asked := self.study.ask()) is not None:
             name, proposal = asked
             trial = self._run.trial(int(name))
-            trial.create(_description({"index": int(name), "config": proposal.config, "choices": proposal.choices}))
+            trial.create(_description(proposal.asked(int(name))))
             if proposal.problem is None:
                 return trial
             drive.fail(trial, proposal.problem)
@@ -149,4 +154,5 @@ class SearchStage:
 
 
 def _description(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "search", "index": event["index"], "config": event["config"], "choices": event["choices"]}
+    keys = ("index", "configuration", "replicate", "config", "choices")
+    return {"kind": "search", **{key: event[key] for key in keys if key in event}}
