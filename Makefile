@@ -3,7 +3,14 @@ REF ?= HEAD
 
 .PHONY: check format lint types layers test wheel token onprem
 
-check: lint types layers test
+# Types and layers are checked beside the tests, which wait for processes now and then. Their output comes last.
+check: lint
+	@mkdir -p build
+	@$(MAKE) --no-print-directory types layers > build/types.log 2>&1 & beside=$$!; \
+	$(MAKE) --no-print-directory test; tested=$$?; \
+	wait $$beside; typed=$$?; \
+	cat build/types.log; \
+	exit $$(( tested || typed ))
 
 format:
 	$(PYTHON) -m ruff format .

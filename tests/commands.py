@@ -46,11 +46,13 @@ def run_here(*arguments: object, cwd: Path | None = None, columns: int = WIDE) -
     # Files with an encoding, not StringIO: a terminal refuses half a surrogate pair, and so must these.
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code, failure, threads, began = 0, "", torch.get_num_threads(), time.monotonic()
+    torch.set_num_threads(1)
     with (
         nullcontext() if cwd is None else chdir(cwd),
         mock.patch.object(sys, "argv", command),
         mock.patch.object(sys, "path", list(sys.path)),
         mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),
+        mock.patch.object(torch, "set_num_threads"),  # networks of tests are the fastest on one thread
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -60,8 +62,7 @@ def run_here(*arguments: object, cwd: Path | None = None, columns: int = WIDE) -
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:  # what would end a process with a traceback
             failure = traceback.format_exc()
-        finally:
-            torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     seconds = time.monotonic() - began
     written = [stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err)]  # type: ignore[attr-defined]
     if not failure and any("Traceback (most recent call last)" in text for text in written):

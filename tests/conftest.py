@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from raydarts.cluster import authentication
+
+# Before torch is imported. Networks this small are slower on several threads, and the other workers need the CPUs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.here import sweeps_run_here
 from tests.objects import S3, use
 

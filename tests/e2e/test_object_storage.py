@@ -1,4 +1,7 @@
-"""A sweep whose run lies in an object store: killed, resumed, cut off from the store, reported."""
+"""A sweep whose run lies in an object store: cut off from the store, killed, resumed, reported.
+
+Two drivers run under real Ray. The third one, which has nothing to endure, runs its trials in this process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from raydarts import cli
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.place import place_of, read_bytes
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweep.runner import run_sweep, start_sweep
 from tests.fault import fakes
 from tests.here import sweeps_run_here
 from tests.objects import S3, SECRET
@@ -78,38 +81,42 @@ def everything(place: Any) -> list[bytes]:
     return [place.filesystem.open_input_stream(info.path).readall() for info in listed if info.is_file]
 
 
-def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(local: Any, own_s3: S3, tmp_path: Path) -> None:
+def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(
+    local: Any, own_s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage = place_of("s3://bucket/runs")
     run = RunDirectory(storage / "fake")
-    first = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
+    first = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.4")
     until(lambda: run.trial(0).rows())
+    own_s3.stop()
+    time.sleep(2)
+    own_s3.start()
+    until(lambda: run.trial(1).rows())  # it went on by itself
+    first.send_signal(signal.SIGKILL)
+    first.wait(timeout=30)
+    assert [trial.id for trial in run.trials() if trial.result()] == ["0000"]
+    assert (tmp_path / "log").read_text().split() == ["0", "1"]  # none was begun twice
+    assert not run.in_use()
+    reported = run.trial(1).rows()
+
+    second = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
+    until(lambda: run.trial(2).rows())
     own_s3.stop()  # for good, as far as this driver waits
-    code = first.wait(timeout=240)
+    code = second.wait(timeout=240)
     own_s3.start()
     output = (tmp_path / "output").read_text()
     assert code == 4, output
     assert "the storage does not answer as it should" in output
     assert "raydarts resume" in output
     assert "failed" not in [trial["status"] for trial in results.report_json(run)["trials"]]
-    reported = run.trial(0).rows()
-
-    second = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.4")
-    until(lambda: run.trial(1).rows())
-    second.send_signal(signal.SIGKILL)
-    second.wait(timeout=30)
-    assert [trial.id for trial in run.trials() if trial.result()] == ["0000"]
-    assert not run.in_use()
 
     (tmp_path / "log").unlink()
-    third = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2")
-    until(lambda: run.trial(2).rows())
-    own_s3.stop()
-    time.sleep(2)
-    own_s3.start()
-    assert third.wait(timeout=240) == 0, (tmp_path / "output").read_text()
+    monkeypatch.setenv("RAYDARTS_TEST_LOG", str(tmp_path / "log"))
+    with sweeps_run_here():
+        assert run_sweep(run, fakes.slow_optuna(), display=False) == 0
     assert summary(run) == local
-    assert run.trial(0).rows()[: len(reported)] == reported
-    assert (tmp_path / "log").read_text().split() == ["1", "2", "evaluation"]  # 0 is not run again, none begun twice
+    assert run.trial(1).rows()[: len(reported)] == reported
+    assert (tmp_path / "log").read_text().split() == ["2", "evaluation"]  # 0 and 1 are not run again
     _commands_read_it(run, tmp_path)
     held = everything(storage)
     assert len(held) > 30

@@ -16,6 +16,7 @@ import pytest
 from raydarts import cli, outside
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.trust import remember
+from tests.here import sweeps_run_here
 from tests.synthetic_run import write_run
 
 OWN = """
@@ -136,7 +137,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 def test_a_space_of_ones_own_goes_through_every_command_beside_files_named_like_libraries(
     project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What starts Ray or must find libraries anew is a process of its own; the rest runs in this one."""
+    """The sweep under real Ray must find libraries anew, and is a process of its own; the rest runs in this one."""
     done = raydarts("sweep", "spec.yaml", "--name", "run", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(next((project / "runs/run/evaluations").glob("*/result.json")).read_text())
@@ -158,12 +159,16 @@ def test_a_space_of_ones_own_goes_through_every_command_beside_files_named_like_
         code, out, err = command(*arguments)
         assert code == 0, f"{arguments}: {out}{err}"
     monkeypatch.delitem(sys.modules, "own_space", raising=False)
-    arguments = ["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", "runs/run", "--name", "stage"]
-    done = raydarts(*arguments, cwd=project)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with sweeps_run_here():
+        for arguments in (
+            ["sweep", "spec.yaml", "--stage", "evaluate", "--genotypes", "runs/run", "--name", "stage"],
+            ["resume", "runs/stage"],
+        ):
+            code, out, err = command(*arguments)
+            assert code == 0, f"{arguments}: {out}{err}"
     assert json.loads((project / "runs/stage/promotion.json").read_text())[0]["genotype"] == genotype
-    done = raydarts("resume", "runs/stage", cwd=project)
-    assert done.returncode == 0, done.stderr
+    (staged,) = (project / "runs/stage/evaluations").glob("*/result.json")
+    assert json.loads(staged.read_text())["status"] == "completed"
     monkeypatch.setenv("XDG_STATE_HOME", str(project / "another"))  # as on another machine
     code, _, err = command("resume", "runs/one")
     assert code == 2

@@ -1,4 +1,7 @@
-"""The head of a running cluster is lost: the driver says so and ends, and the run goes on on another head."""
+"""The head of a running cluster is lost: the driver says so and ends, and the run goes on elsewhere.
+
+Elsewhere is this process. A resume under real Ray: test_local_ray_lost.py. One on a cluster: cluster/test_submit.py.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from raydarts.cluster.head import HEAD_LOST
+from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
+from raydarts.sweep.runner import run_sweep
 from tests.cluster.head import free_port
 from tests.fault import fakes
+from tests.here import sweeps_run_here
 
 ROOT = Path(__file__).parent.parent.parent
 DRIVER = """
 import sys
 from pathlib import Path
-from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
+from tests.fault.test_head_lost import sweep
 
-folder, address = Path(sys.argv[1]), sys.argv[2]
-loaded = fakes.loaded({"name": "random", "trials": 2}, base={"epochs": 8, "sleep": 0.5})
-if (folder / "fake").exists():
-    sys.exit(run_sweep(RunDirectory.open(folder / "fake"), loaded, address))
-sys.exit(start_sweep(loaded, folder, builder=fakes.BUILDER, address=address))
+sys.exit(start_sweep(sweep(), Path(sys.argv[1]), builder=fakes.BUILDER, address=sys.argv[2]))
 """
+
+
+def sweep() -> LoadedSpec:
+    return fakes.loaded({"name": "random", "trials": 2}, base={"epochs": 8, "sleep": 0.5})
 
 
 def environment() -> dict[str, str]:
@@ -85,11 +91,9 @@ def test_a_lost_head_ends_the_driver_with_words_and_the_run_goes_on_elsewhere(tm
     assert driver.returncode == HEAD_LOST, told[-3000:]
     assert "has not answered for 20 s" in told
     assert f"raydarts resume {tmp_path / 'fake'} --address ADDRESS" in told
-    with head(Path("/tmp") / f"rd{os.getpid()}b") as (address, _):
-        driver = drive(tmp_path, address)
-        _, told = driver.communicate(timeout=120)
-    assert driver.returncode == 0, told[-3000:]
     run = RunDirectory.open(tmp_path / "fake")
+    with sweeps_run_here():
+        assert run_sweep(run, sweep(), display=False) == 0
     for trial in run.trials():
         job = fakes.search_job(trial.description(), run.description(), sleep=0)
         assert [row["trace"] for row in trial.rows()] == [job.run_epoch()["trace"] for _ in range(8)]

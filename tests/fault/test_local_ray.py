@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
+
+from raydarts.storage.files import read_lines
 
 SPEC = """
 name: tiny
@@ -40,9 +44,14 @@ class Machine:
         self.started: set[psutil.Process] = set()
         self.listening: dict[str, set[str]] = {}
 
-    def raydarts(self, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command, and keep which processes it started and where each listened."""
-        command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
+    def raydarts(
+        self, *arguments: object, program: Sequence[str] = (), **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, and keep which processes it started and where each listened.
+
+        `program`: what starts the command, as `taskset` would.
+        """
+        command = [*program, sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
         with (self.base / "out").open("w") as out, (self.base / "err").open("w") as err:
             process = psutil.Popen(command, cwd=self.base, env=self.variables | variables, stdout=out, stderr=err)
             deadline = time.monotonic() + 250
@@ -69,6 +78,11 @@ class Machine:
                     continue
                 self.listening.setdefault(name, set()).add(found.laddr.ip)
 
+    def check_loopback(self) -> None:
+        assert {"gcs_server", "raylet"} <= set(self.listening)  # the check saw them
+        assert any(name.startswith("ray::") for name in self.listening)
+        assert {name: places for name, places in self.listening.items() if places - LOOPBACK} == {}
+
     def check_nothing_stays(self) -> None:
         _, living = psutil.wait_procs(self.started, timeout=5)
         assert [each for each in living if each.status() != psutil.STATUS_ZOMBIE] == []
@@ -83,36 +97,49 @@ def machine() -> Iterator[Machine]:
 
 
 def test_while_trials_run_nothing_listens_but_on_loopback(machine: Machine) -> None:
-    """A sweep with W&B and several workers, a stage alone, and a resume; of none anything stays.
+    """A sweep with W&B and several workers, and one on one CPU: of neither anything stays."""
+    (machine.base / "spec.yaml").write_text(SPEC + "track: {wandb: {mode: offline, project: tiny}}\n")
+    several = ["--set", "evaluate.resources.workers=2"] if (os.cpu_count() or 1) > 1 else []
+    # RAY_ADDRESS and this Windows variable would make Ray listen elsewhere.
+    variables = {"RAY_ADDRESS": "10.9.9.9:6379", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", *several, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "RAY_ADDRESS=10.9.9.9:6379 is set, and not used without --address" in done.stderr
+    machine.check_nothing_stays()
+    machine.check_loopback()
+    token = machine.base / "home" / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600  # nobody else reads it
 
-    The resume has a TMPDIR that is too long for sockets, as under Slurm, and a home directory that takes no token.
-    """
+
+BOUND = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execv(sys.argv[2], sys.argv[2:])"  # taskset -c
+
+
+def test_bound_to_one_cpu_a_sweep_runs_one_trial_at_a_time(machine: Machine) -> None:
+    """As under `taskset -c 0` or Slurm. TMPDIR is too long for sockets, and the home directory takes no token."""
     long, home = machine.base / ("x" * 80), machine.base / "another-home"
     long.mkdir()
     home.mkdir()
     (home / ".ray").touch()  # no folder
-    (machine.base / "spec.yaml").write_text(SPEC + "track: {wandb: {mode: offline, project: tiny}}\n")
-    several = ["--set", "evaluate.resources.workers=2"] if (os.cpu_count() or 1) > 1 else []
-    for command in (
-        ["sweep", "spec.yaml", "--name", "a", *several],
-        ["sweep", "spec.yaml", "--name", "b", "--stage", "evaluate", "--genotypes", "runs/a"],
-        ["resume", "runs/b"],
-    ):
-        variables = {"RAY_ADDRESS": "10.9.9.9:6379", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
-        if command[0] == "resume":
-            (result,) = machine.runs.glob("b/evaluations/*/result.json")
-            shutil.rmtree(result.parent)
-            variables |= {"TMPDIR": str(long), "HOME": str(home)}
-        done = machine.raydarts(*command, **variables)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "RAY_ADDRESS=10.9.9.9:6379 is set, and not used without --address" in done.stderr
-        if command[0] == "resume":
-            assert f"TMPDIR={long}: too long for the sockets of Ray" in done.stderr
-            assert not Path(done.stderr.split("Ray's files are in ")[1].split(" ")[0]).exists()
-        machine.check_nothing_stays()
-    assert {"gcs_server", "raylet"} <= set(machine.listening)
-    assert any(name.startswith("ray::") for name in machine.listening)
-    assert {name: places for name, places in machine.listening.items() if places - LOOPBACK} == {}
+    # What Ray itself would count, and what a pod of a Ray cluster tells it, must not matter.
+    misleading = {"RAY_USE_MULTIPROCESSING_CPU_COUNT": "1", "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 2})}
+    program: tuple[str, ...] = ()
+    if hasattr(os, "sched_setaffinity"):
+        program = (sys.executable, "-c", BOUND, str(min(os.sched_getaffinity(0))))
+    two = ["--set", "search.seed={grid: [0, 1]}", "--set", "search.epochs=2", "--set", "sweep.searcher=grid"]
+    variables = {"TMPDIR": str(long), "HOME": str(home), **misleading}
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "b", *two, program=program, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"TMPDIR={long}: too long for the sockets of Ray" in done.stderr
+    assert not Path(done.stderr.split("Ray's files are in ")[1].split(" ")[0]).exists()
+    machine.check_nothing_stays()
+    machine.check_loopback()
+    if program and (os.cpu_count() or 1) > 1:
+        assert f"1 of {os.cpu_count()} CPUs (by this process's CPU affinity)" in done.stdout
+        assert "trials at a time: sweep 1" in done.stdout
+        times = [read_lines(machine.runs / "b" / "trials" / name / "times.jsonl") for name in ("0000", "0001")]
+        spans = [(each[0]["start"], each[-1]["end"]) for each in times]
+        for (_, ended), (began, _) in pairwise(sorted(spans)):
+            assert began >= ended, f"two trials ran at once: {spans}"
 
 
 WORKER = "import sys\nif 'default_worker' in ' '.join(sys.orig_argv):\n    "

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
+from tests.here import sweeps_run_here
 
 ROOT = Path(__file__).parent.parent.parent
 HYPERBAND = {"name": "hyperband", "reduction_factor": 2}
@@ -60,34 +62,57 @@ def test_a_paused_trial_frees_its_place_and_goes_on_from_its_checkpoint(tmp_path
     assert last["end"] <= third["start"]
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_a_driver_killed_while_trials_wait_ends_with_the_same_decisions(tmp_path: Path) -> None:
-    def driver(storage: Path, sleep: float) -> subprocess.Popen[bytes]:
-        more = {"SLEEP": str(sleep), "TRIALS": "6", "SCHEDULER": json.dumps(HYPERBAND)}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)} | {f"RAYDARTS_TEST_{key}": more[key] for key in more}
-        return subprocess.Popen([sys.executable, "-m", "tests.fault.fakes", str(storage)], cwd=ROOT, env=environment)
+def driver(storage: Path, sleep: float) -> subprocess.Popen[bytes]:
+    """One that starts, or resumes, the sweep of `fakes.slow_optuna` under real Ray."""
+    more = {"SLEEP": str(sleep), "LOG": str(storage.parent / "log")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | {f"RAYDARTS_TEST_{key}": more[key] for key in more}
+    return subprocess.Popen([sys.executable, "-m", "tests.fault.fakes", str(storage)], cwd=ROOT, env=environment)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYDARTS_TEST_TRIALS", "6")
-        patch.setenv("RAYDARTS_TEST_SCHEDULER", json.dumps(HYPERBAND))
+
+def summary(run: RunDirectory) -> Any:
+    report = results.report_json(run)
+    trials = [(trial["id"], trial["status"], trial["choices"], trial["metrics"]) for trial in report["trials"]]
+    return trials, report["promotion"], report["evaluations"], report["ranking"]
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "the sweep did not get that far"
+        time.sleep(0.05)
+
+
+def test_interrupted_and_killed_while_trials_wait_it_ends_with_the_same_decisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the first driver in order, SIGKILL the second one; the third one goes on to the end."""
+    monkeypatch.setenv("RAYDARTS_TEST_TRIALS", "6")
+    monkeypatch.setenv("RAYDARTS_TEST_SCHEDULER", json.dumps(HYPERBAND))
+    with sweeps_run_here():
         assert start_sweep(fakes.slow_optuna(), tmp_path / "whole", builder=fakes.BUILDER, display=False) == 0
     whole = RunDirectory.open(tmp_path / "whole" / "fake")
+    folder = tmp_path / "cut" / "fake"
 
     first = driver(tmp_path / "cut", 0.4)
-    events = tmp_path / "cut" / "fake" / "events.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (events.exists() and '"pause"' in events.read_text()):
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.wait(timeout=30)
-    run = RunDirectory.open(tmp_path / "cut" / "fake")
-    before = decisions(run)
-    assert before[-1][2] == "pause" or "pause" in {each[2] for each in before}
-    assert len(before) < len(decisions(whole))
+    until((folder / "trials/0000/metrics.jsonl").exists)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(timeout=60) == 130
+    run = RunDirectory.open(folder)
+    assert results.run_status(run) == "interrupted"
 
+    second = driver(tmp_path / "cut", 0.4)
+    until(lambda: '"pause"' in (folder / "events.jsonl").read_text())
+    second.send_signal(signal.SIGKILL)
+    second.wait(timeout=30)
+    before = decisions(run)
+    assert "pause" in {each[2] for each in before}
+    assert len(before) < len(decisions(whole))
+    finished = {str(int(trial.id)) for trial in run.trials() if trial.result()}
+    assert finished == {"0", "1", "2"}
+
+    (tmp_path / "log").unlink()
     assert driver(tmp_path / "cut", 0.0).wait(timeout=240) == 0
+    assert not finished & set((tmp_path / "log").read_text().split()), "a finished trial was run again"
     assert decisions(run)[: len(before)] == before
     assert decisions(run) == decisions(whole)
-    ends = [[(record.id, record.status, record.epochs) for record in results.trials(each)] for each in (run, whole)]
-    assert ends[0] == ends[1]
-    assert results.report_json(run)["ranking"] == results.report_json(whole)["ranking"]
+    assert summary(run) == summary(whole)

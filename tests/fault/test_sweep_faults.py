@@ -1,15 +1,9 @@
-"""Sweeps: whole ones, ones whose trials are lost, and ones whose driver is killed, which are through real Ray."""
+"""Sweeps in this process: whole ones, and ones whose trials are lost. Drivers killed: test_paused_trials.py."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,9 +13,6 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.runner import run_sweep, start_sweep
 from tests.fault import fakes
-from tests.here import sweeps_run_here
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def sweep(folder: Path, loaded: LoadedSpec) -> tuple[int, RunDirectory]:
@@ -98,53 +89,3 @@ def test_a_run_that_exists_is_not_begun_again(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path / "fake", kind="sweep", spec={})
     with pytest.raises(RunError, match="raydarts resume"):
         start_sweep(fakes.loaded(), tmp_path, display=False)
-
-
-def _driver(storage: Path, sleep: float, log: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "RAYDARTS_TEST_SLEEP": str(sleep),
-        "RAYDARTS_TEST_LOG": str(log),
-    }
-    return subprocess.Popen([sys.executable, "-m", "tests.fault.fakes", str(storage)], cwd=ROOT, env=environment)
-
-
-def _summary(run: RunDirectory) -> Any:
-    report = results.report_json(run)
-    trials = [(trial["id"], trial["status"], trial["choices"], trial["metrics"]) for trial in report["trials"]]
-    return trials, report["promotion"], report["evaluations"], report["ranking"]
-
-
-def test_a_killed_driver_resumes_to_the_same_end(tmp_path: Path) -> None:
-    cut = tmp_path / "cut"
-    with sweeps_run_here():
-        code, whole = sweep(tmp_path / "whole", fakes.slow_optuna())
-    assert code == 0
-
-    driver = _driver(cut, 0.4, tmp_path / "first.log")
-    deadline = time.monotonic() + 120
-    begun = cut / "fake" / "trials" / "0003" / "metrics.jsonl"
-    while not begun.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait(timeout=30)
-    run = RunDirectory.open(cut / "fake")
-    finished = [trial.id for trial in run.trials() if trial.result()]
-    assert "0003" not in finished
-    assert len(finished) == 3
-
-    assert _driver(cut, 0.0, tmp_path / "second.log").wait(timeout=240) == 0
-    again = (tmp_path / "second.log").read_text().split()
-    assert not set(again) & {"0", "1", "2"}
-    assert _summary(run) == _summary(whole)
-
-
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
-    driver = _driver(tmp_path, 0.4, tmp_path / "log")
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "fake/trials/0000/metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=60) == 130
-    assert results.run_status(RunDirectory.open(tmp_path / "fake")) == "interrupted"

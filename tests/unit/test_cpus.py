@@ -179,6 +179,7 @@ def test_too_much_is_refused_with_the_reason(one_cpu: None, tmp_path: Path) -> N
 
 def test_a_single_search_trains_on_no_more_threads_than_there_are_cpus(one_cpu: None, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     try:
         spec = tmp_path / "spec.yaml"
         spec.write_text(
