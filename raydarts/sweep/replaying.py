@@ -35,6 +35,14 @@ class Plan:
     def places(self) -> int:
         return min(self.workers, self.sweep.max_concurrent or self.workers)
 
+    def drawn(self, number: int) -> tuple[list[int], list[int]]:
+        """The order of configurations in sweep `number`, and the search seed of each where there are no replicates."""
+        generator = random.Random(f"{self.seed}/{number}")
+        configurations = self.recordings.configurations
+        order = list(range(len(configurations)))
+        generator.shuffle(order)
+        return order, [generator.choice(sorted(each.runs)) for each in configurations]
+
 
 @dataclass
 class ReplayedTrial:
@@ -166,11 +174,8 @@ def replay(plan: Plan, number: int, events: Sequence[Event] = ()) -> Replayed:
 
     `events` is the log of a replay of the same sweep that was cut off: it goes on from there.
     """
-    drawn = random.Random(f"{plan.seed}/{number}")
     configurations = plan.recordings.configurations
-    order = list(range(len(configurations)))
-    drawn.shuffle(order)
-    seeds = [drawn.choice(sorted(each.runs)) for each in configurations]
+    order, seeds = plan.drawn(number)
     sweep = plan.sweep.model_copy(update={"seed": plan.sweep.seed + number})
     proposer = RecordedProposer(chooser(sweep, Settings.of(configurations), order), configurations, seeds)
     log: list[Event] = []
