@@ -169,6 +169,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family("selection", "raydarts.search.selection", "selections", "alpha -> genotype", "Selection"),
         Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch", "Probe"),
+        Family("objective", "raydarts.study.objectives", "objectives", "what search trials are ranked by", "Objective"),
+        Family("health", "raydarts.study.health", "healths", "when a derived cell has collapsed", "HealthCheck"),
         Family("searcher", "raydarts.searchers", "searchers", "which configurations are tried", "Searcher"),
         Family("scheduler", "raydarts.schedulers", "schedulers", "which trials stop early", "Scheduler"),
         Family(

@@ -105,7 +105,8 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
     configurations, jobs = jobs, jobs * sweep.trials_each
     if sweep.replicates is not None:
         note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
-    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
+    ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
+    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; {ranked}"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
     genotypes = {SEARCH: jobs}
     for each in loaded.stages.chain():

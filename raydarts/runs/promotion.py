@@ -6,18 +6,24 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
 
 
-def promotion_order(records: Iterable[TrialRecord], score: Score) -> list[TrialRecord]:
-    """Completed trials by score, then stopped ones by epochs reached and score; failed ones never."""
+def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[TrialRecord]:
+    """Completed trials by the objective, then stopped ones by epochs reached and the objective; failed ones never.
 
-    def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
-        value = record.value(score)
+    Before all that come the trials that nothing speaks against, in the same order: a healthy trial that was stopped
+    comes before a collapsed one that was completed.
+    """
+
+    def key(record: TrialRecord) -> tuple[int, int, int, int, float, str]:
+        value = record.order(score)
         stopped = record.status == "stopped"
         rank = math.inf if value is None else -score.sign * value
-        return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
+        against = bool(score.against(record.outcome))
+        return (int(against), int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
 
     return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
 
@@ -50,16 +56,72 @@ def _decide(
     return decisions
 
 
-def promotion(records: Sequence[TrialRecord], score: Score, top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
-    """Of the genotypes that searches found, best first by the search's own score."""
+def promotion(
+    records: Sequence[TrialRecord], score: SearchScore, top_k: int, max_skips: int | None
+) -> list[dict[str, Any]]:
+    """Of the genotypes that searches ended with, best first by the objective.
+
+    Behind those that nothing speaks against come the fallbacks: the last genotype of each other trial that nothing
+    spoke against, of an earlier epoch. Behind these come the others. What speaks against a genotype stands in its
+    entry (`against`) and its reason.
+    """
     ordered = promotion_order(records, score)
     first = {record.genotype_id: record for record in reversed(ordered)}
-    entries = []
+    entries: list[tuple[Mapping[str, Any], str | None, str]] = []
+    behind: list[tuple[Mapping[str, Any], str | None, str]] = []
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
-        entries.append(({**entry, **known}, too_many_skips(best.skips, max_skips), ""))
-    return _decide(entries, top_k, "best")
+        against = score.against(best.outcome)
+        more = {"against": against} if against else {}
+        told = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
+        whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), told)
+        (behind if against else entries).append(whole)
+    there = {entry["id"] for entry, _, _ in [*entries, *behind]}
+    entries += [
+        (entry, too_many_skips(entry["skips"], max_skips), told)
+        for entry, told in fallbacks(ordered, score)
+        if entry["id"] not in there
+    ]
+    return _decide([*entries, *behind], top_k, "best")
+
+
+def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[dict[str, Any], str]]:
+    """The last genotype of each trial that nothing spoke against, of trials whose result something speaks against.
+
+    Each comes with what its reason tells. Those of later epochs come first, then the better ones. Without health and
+    constraints there are none.
+    """
+    kept: list[tuple[tuple[int, float], dict[str, Any], str]] = []
+    for record in ordered:
+        if not score.against(record.outcome):
+            continue
+        row = next((row for row in reversed(record.rows) if _usable(row, score)), None)
+        if row is None:
+            continue
+        described = describe_genotype(row["genotype"])
+        epoch, value = int(row["epoch"]), score.of(row)
+        entry = {
+            "id": described["genotype_id"],
+            "genotype": row["genotype"],
+            "trials": [record.id],
+            "skips": described["skips"],
+            "best_trial": record.id,
+            "status": record.status,
+            "epochs": epoch,
+            score.metric: value,
+            "fallback": {"trial": record.id, "epoch": epoch},
+        }
+        told = f"; a fallback: the genotype of trial {record.id} at epoch {epoch}, before it collapsed"
+        kept.append(((-epoch, -score.sign * (value or 0.0)), entry, told))
+    ranked = sorted(kept, key=lambda each: (each[0], each[1]["best_trial"]))
+    once = {entry["id"]: (entry, told) for _, entry, told in reversed(ranked)}
+    return list(reversed(once.values()))
+
+
+def _usable(row: Mapping[str, Any], score: SearchScore) -> bool:
+    there = isinstance(row.get("genotype"), Mapping) and row.get("epoch") is not None
+    return there and score.of(row) is not None and not score.against(row)
 
 
 def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:

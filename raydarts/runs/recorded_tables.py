@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raydarts.errors import GenotypeError, InputError, Problem, SpecError, shortened
+from raydarts.errors import GenotypeError, Problem, SpecError, shortened
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.recordings import Recording, Recordings, row_of
 from raydarts.storage.place import Place

@@ -90,6 +90,28 @@ class SweepSection(Record):
     resources: Resources | None = None
 
 
+class BarRecord(Record):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    column: str
+    most: float | None = None
+    least: float | None = None
+
+
+class RankedRecord(Record):
+    """What search trials are ranked by."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    metric: str
+    mode: Literal["max", "min"]
+    share: bool
+    name: str
+    unit: str
+    healthy: bool
+    health: list[BarRecord]
+    constraints: list[BarRecord]
+
+
 class ScoreRecord(Record):
     model_config = ConfigDict(strict=True, extra="forbid")
     metric: str
@@ -112,6 +134,7 @@ class SpecRecord(Record):
     track: dict[str, Any] | None = None
     presets: dict[str, list[str]] | None = None
     score: ScoreRecord | None = None
+    ranked: RankedRecord | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     gpu: bool = False
     checkpoint_every: Annotated[int, Field(ge=1)] = 1
@@ -234,6 +257,8 @@ class Result(Record):
     seconds: Annotated[float, Field(ge=0)] | None = None
     result: Measured | None = None
     error: str | None = None
+    reason: str | None = None
+    """Why a rule of the sweep stopped it."""
 
 
 class Halted(Record):
@@ -252,6 +277,7 @@ class Owner(Record):
 class Outcome(Record):
     status: Literal["completed", "stopped", "failed"]
     value: float | None
+    halted: bool = False
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
@@ -285,6 +311,10 @@ class Decide(Record):
     value: float | None = None
     decision: Literal["continue", "pause", "stop"]
     others: list[OnOther] = []
+    reason: str | None = None
+    halted: bool = False
+    broken: dict[str, Count] = {}
+    """Consecutive epochs in which a rule of the sweep was broken, by the rule's name."""
 
 
 class Report(Record):

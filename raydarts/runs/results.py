@@ -69,6 +69,10 @@ class TrialRecord:
         """What the trial came to in this score, or None where that is absent or not finite."""
         return score.of(self.outcome)
 
+    def order(self, score: Score) -> float | None:
+        """The number that the trial is ranked by: `value`, unless the objective moves it behind others."""
+        return score.order(self.outcome)
+
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
     """One trial's record. Without a result it is running while a driver holds the run, else pending or halted.

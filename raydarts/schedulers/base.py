@@ -6,25 +6,37 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from raydarts.registry import Member
+from raydarts.study.objectives import SearchScore
 from raydarts.study.scheduling import Decider
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """What a scheduler must know of the sweep: its metric, and the most epochs any trial runs."""
+    """What a scheduler must know of the sweep: its objective, and the most epochs any trial runs."""
 
-    metric: str
-    mode: str
+    objective: SearchScore
     epochs: int
     seed: int
+
+    @property
+    def metric(self) -> str:
+        """The key under which a scheduler is shown the objective's number."""
+        return self.objective.name
+
+    @property
+    def mode(self) -> str:
+        """`max` or `min`: which way that number is better."""
+        return self.objective.mode
 
 
 class Scheduler(Member):
     """Decides after each epoch of a trial whether it goes on.
 
-    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on.
+    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `AVERAGES`: it averages
+    what trials report, so it is shown the objective's finite form.
     """
 
+    AVERAGES: ClassVar[bool] = False
     PAUSES: ClassVar[bool] = False
 
     @property

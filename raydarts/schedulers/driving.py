@@ -122,8 +122,8 @@ class Driven:
         if trial not in self._without:
             self._without.add(trial)
             logger.warning(
-                "trial %s: reports no %s that is a finite number, so the scheduler lets it go on (sweep.metric names "
-                "what trials are compared by)",
+                "trial %s: its row gives no finite number of %s, so the scheduler lets it go on (sweep.objective "
+                "names what trials are compared by)",
                 trial,
                 self._metric,
             )

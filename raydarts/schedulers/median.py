@@ -23,6 +23,7 @@ class Median(Scheduler):
 
     NAME = "median"
     SOURCE = "Golovin et al. 2017, KDD (Google Vizier), section 3.2.2; Ray Tune MedianStoppingRule"
+    AVERAGES = True
 
     class Settings(registry.Settings):
         """No trial is stopped before `grace_period` epochs, and means leave earlier epochs out. A trial is stopped only

@@ -109,7 +109,7 @@ class Optuna(Searcher):
             warnings.simplefilter("ignore")
             sampler = self._sampler(optuna.samplers, loaded.sweep.seed, self.settings.startup_trials)
         directions = optuna.study.StudyDirection
-        direction = directions.MAXIMIZE if loaded.sweep.mode == "max" else directions.MINIMIZE
+        direction = directions.MAXIMIZE if loaded.sweep.score.mode == "max" else directions.MINIMIZE
         self._study = optuna.create_study(sampler=sampler, direction=direction)
         self._asked: dict[int, Any] = {}
 
@@ -146,7 +146,10 @@ class Optuna(Searcher):
         if outcome.status == "completed" and outcome.value is not None:
             self._study.tell(trial, outcome.value)
         elif outcome.status == "stopped":
-            for epoch, value in outcome.reports:
+            reports = (
+                () if outcome.halted else outcome.reports
+            )  # without any it is the worst of those that were stopped
+            for epoch, value in reports:
                 trial.report(value, epoch)
             self._study.tell(trial, state=states.PRUNED)
         else:

@@ -38,12 +38,17 @@ class Report:
 
 @dataclass
 class Trial:
-    """One trial. `decisions`: the last one on each of its epochs. `status`: how it ended; None while it has not."""
+    """One trial. `decisions`: the last one on each of its epochs. `status`: how it ended; None while it has not.
+
+    `reason`: why a rule stopped it, in words; None: none did. `halted`: it was stopped because it had collapsed.
+    """
 
     name: str
     config: Mapping[str, Any]
     decisions: dict[int, Decision] = field(default_factory=dict)
     status: str | None = None
+    reason: str | None = None
+    halted: bool = False
 
     @property
     def epoch(self) -> int:
@@ -105,6 +110,8 @@ class History:
             self.trials[name].status = str(event["outcome"]["status"])
         else:
             self._decide(name, int(event["epoch"]), Decision(event.get("decision", Decision.CONTINUE)))
+            if event.get("reason") is not None:
+                self.trials[name].reason, self.trials[name].halted = event["reason"], bool(event.get("halted"))
         return report
 
     def _decide(self, name: str, epoch: int, decision: Decision) -> None:

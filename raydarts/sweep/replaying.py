@@ -12,7 +12,7 @@ from raydarts.execution.executor import Loss, NotNow
 from raydarts.execution.recorded import RecordedExecutor
 from raydarts.runs.recordings import Recording, Recordings
 from raydarts.study.history import Decision, name_of, others_of
-from raydarts.study.study import Outcome, Study
+from raydarts.study.study import Study
 from raydarts.sweep.recorded_searching import RecordedProposer, Settings, chooser
 from raydarts.sweep.strategy import outcome_of, study_of
 
@@ -143,7 +143,7 @@ class ReplayHandler:
 
     def _end(self, trial: ReplayedTrial, status: str) -> None:
         trial.status = status
-        trial.halted = status == "stopped" and getattr(self._study.history.trials[trial.name], "halted", False)
+        trial.halted = status == "stopped" and self._study.history.trials[trial.name].halted
         self._study.ended(trial.name, outcome_of(self._study, trial.name, status, trial.rows))
         self._settle()
 
@@ -218,7 +218,7 @@ def _rebuild(study: Study, trials: _Trials, places: int, events: Sequence[Event]
             running.remove(name)
         if event["event"] == "tell":
             trial.status = str(event["outcome"]["status"])
-            trial.halted = trial.status == "stopped" and getattr(study.history.trials[name], "halted", False)
+            trial.halted = trial.status == "stopped" and study.history.trials[name].halted
             if trial.status != "stopped":
                 trial.epoch = trial.recording.epochs
         else:

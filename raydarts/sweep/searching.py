@@ -13,13 +13,12 @@ from raydarts.execution import drive
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
-from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decision
-from raydarts.study.objectives import Score
-from raydarts.study.replicates import Replicates
-from raydarts.study.study import Outcome, Proposal, Proposer, Study
+from raydarts.study.objectives import SearchScore
+from raydarts.study.study import Outcome, Proposal
+from raydarts.sweep.strategy import outcome_of, study_of
 
 
 class Configured:
@@ -59,19 +58,10 @@ class SearchStage:
     def __init__(self, run: RunDirectory, loaded: LoadedSpec) -> None:
         sweep = loaded.sweep
         self._run = run
-        self.score: Score = sweep.score
-        epochs = longest(loaded.search)
-        scheduler: Scheduler = sweep.scheduler.build()
-        horizon = Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed)
-        proposer: Proposer = Configured(sweep.searcher.build(), loaded)
-        decider = scheduler.build(horizon)
-        self.pauses = scheduler.PAUSES
-        if sweep.replicates is not None:
-            meetings = scheduler.meetings(horizon)
-            self.pauses = self.pauses or bool(meetings)
-            proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
+        self.score: SearchScore = sweep.score
+        configured = Configured(sweep.searcher.build(), loaded)
+        self.study, self.pauses = study_of(sweep, configured, longest(loaded.search), run.append_event)
         self._settled: list[TrialRecord] = []
-        self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
@@ -126,13 +116,13 @@ class SearchStage:
         return decision
 
     def ended(self, record: TrialRecord) -> None:
-        reports = [
-            (int(row["epoch"]), value)
-            for row in record.rows
-            if (value := self.score.of(row)) is not None and row.get("epoch") is not None
-        ]
-        self.study.ended(record.id, Outcome(record.status, record.value(self.score), reports))
+        outcome = outcome_of(self.study, record.id, record.status, record.rows, record.outcome)
+        self.study.ended(record.id, outcome)
         self._settle()
+
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
+        return self.study.history.trials[trial.id].reason
 
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
@@ -147,7 +137,7 @@ class SearchStage:
     def _stop(self, trial: TrialDirectory) -> TrialRecord:
         """The end of a trial that has no process."""
         trial.claim()
-        drive.stop(trial, describe_genotype)
+        drive.stop(trial, describe_genotype, self.reason(trial))
         record = read_trial(trial)
         self.ended(record)
         return record

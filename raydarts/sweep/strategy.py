@@ -1,4 +1,7 @@
-"""The strategy of a sweep out of its settings: searcher, scheduler, objective and replicates as one `Study`."""
+"""The strategy of a sweep out of its settings: searcher, scheduler, objective, halt and replicates as one `Study`.
+
+A real sweep and a replay of recorded ones call these functions alike.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,30 @@ from raydarts.study.study import Outcome, Proposer, Study
 def study_of(
     sweep: SweepSettings, proposer: Proposer, epochs: int, write: Callable[[Mapping[str, Any]], None]
 ) -> tuple[Study, bool]:
-    """Returns the study, and whether it may pause trials. A real sweep and a replay call this alike.
+    """Returns the study, and whether it may pause trials.
 
-    `proposer` proposes configurations. `epochs`: the most that any trial runs.
+    `proposer` proposes configurations. `epochs`: the most that any trial runs. `write` keeps an event.
     """
     scheduler: Scheduler = sweep.scheduler.build()
-    horizon = Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed)
+    horizon = Horizon(sweep.score, epochs, sweep.seed)
     decider, pauses = scheduler.build(horizon), scheduler.PAUSES
     if sweep.replicates is not None:
         meetings = scheduler.meetings(horizon)
         pauses = pauses or bool(meetings)
         proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
-    return Study(proposer, decider, sweep.score, epochs, write), pauses
+    averages, rules = scheduler.AVERAGES, sweep.rules()
+    return Study(proposer, decider, sweep.score, epochs, write, averages=averages, rules=rules), pauses
 
 
-def outcome_of(study: Study, name: str, status: str, rows: Sequence[Mapping[str, Any]]) -> Outcome:
-    """How a trial ended, as the searcher and the scheduler are told, of the rows that it reported."""
-    reports = [(int(row["epoch"]), value) for row in rows if (value := study.score.of(row)) is not None]
-    return Outcome(status, study.score.of(rows[-1]) if rows else None, reports)
+def outcome_of(
+    study: Study, name: str, status: str, rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None = None
+) -> Outcome:
+    """How a trial ended, as the searcher and the scheduler are told. `last`: what it came to; None: its last row."""
+    reports = [
+        (int(row["epoch"]), value)
+        for row in rows
+        if (value := study.shown(row)) is not None and row.get("epoch") is not None
+    ]
+    came_to = last if last is not None else rows[-1] if rows else {}
+    halted = status == "stopped" and study.history.trials[name].halted
+    return Outcome(status, study.score.finite(came_to), reports, halted=halted)

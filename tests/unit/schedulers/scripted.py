@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from raydarts.genotypes.facts import cell_facts
+from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import read_trial
 from raydarts.study.history import Decision
@@ -19,6 +21,7 @@ from tests.fault.fakes import genotype
 
 METRIC = "validation_accuracy"
 EPOCHS = 9
+HEALTHY = cell_facts(Genotype.from_json(genotype(1)))
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "fifo": {"name": "fifo"},
     "asha": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
@@ -80,14 +83,17 @@ class Engine:
             return True
         if epoch <= EPOCHS:
             trial.append_time({"epoch": epoch, "start": 0.0, "end": 1.0, "host": "here", "pid": 1})
-            trial.append_row({"epoch": epoch, METRIC: value(self.seed, trial.id, epoch), "genotype": genotype(1)})
+            trial.append_row({"epoch": epoch, "genotype": genotype(1), **self._figures(trial, epoch)})
         if epoch >= EPOCHS:
             self._end(trial, "completed")
             return True
-        decision = self.stage.reported(trial, epoch, {METRIC: value(self.seed, trial.id, epoch)})
+        decision = self.stage.reported(trial, epoch, self._figures(trial, epoch))
         if decision is Decision.STOP:
             self._end(trial, "stopped")
         return decision is not Decision.CONTINUE
+
+    def _figures(self, trial: TrialDirectory, epoch: int) -> dict[str, float]:
+        return {METRIC: value(self.seed, trial.id, epoch), **HEALTHY}
 
     def _end(self, trial: TrialDirectory, status: str) -> None:
         trial.write_result({"status": status, "epochs": len(trial.rows())})

@@ -224,7 +224,7 @@ def test_a_row_without_the_metric_lets_the_trial_go_on_and_says_so(
     trial = stage.next_trial()
     assert trial is not None
     assert stage.reported(trial, 1, {}) is Decision.CONTINUE
-    assert "reports no validation_accuracy that is a finite number" in caplog.text
+    assert "gives no finite number of healthy_accuracy" in caplog.text
 
 
 def test_a_run_that_recorded_no_decisions_goes_on(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ evaluate: {top_k: 4, seeds: [0], training: {epochs: 1}}
 """
 IMAGES = """
 search: {space: {name: darts-cnn, nodes: 2, channels: 2, layers: 3}, epochs: 1}
-sweep: {metric: validation_loss}
+sweep: {objective: validation_loss}
 rungs: [{top_k: 4, training: {epochs: 1}}]
 evaluate: {top_k: 4, seeds: [0], training: {epochs: 1}}
 """
