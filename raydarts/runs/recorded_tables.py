@@ -59,8 +59,8 @@ def read_table(path: Path) -> Recordings:
     cut = [run for run in finished if not run.whole]
     if cut:
         table.notes.append(
-            f"{path}: {len(cut)} of {len(finished)} runs end before epoch {most} ({_listed(cut)}); in a replay they fail "
-            "where their rows end"
+            f"{path}: {len(cut)} of {len(finished)} runs end before epoch {most} ({_listed(cut)}); in a replay they "
+            "fail where their rows end"
         )
     return Recordings(tuple(finished), tuple(table.notes))
 
@@ -196,10 +196,9 @@ class _Table:
                     "a gap",
                 )
                 return []
-        return [
-            ({key: item for key, item in row.items() if key != "genotype"}, self._genotype(number, place, row.get("genotype")))
-            for place, row in enumerate(rows, start=1)
-        ]
+        figures = [{key: item for key, item in row.items() if key != "genotype"} for row in rows]
+        genotypes = [self._genotype(number, place, row.get("genotype")) for place, row in enumerate(rows, start=1)]
+        return list(zip(figures, genotypes, strict=True))
 
     def _lists(self, number: int, value: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Genotype | None]]:
         """The epochs of RobustDARTS' shape. An epoch counts if its accuracy was written."""
@@ -232,7 +231,7 @@ class _Table:
 
     def _pairs(self, number: int, key: str, items: Any) -> dict[int, Any]:
         pairs = items if isinstance(items, list) else None
-        if pairs is None or not all(isinstance(pair, list) and len(pair) == 2 and _is_number(pair[0]) for pair in pairs):
+        if pairs is None or not all(_is_pair(pair) for pair in pairs):
             if items is not None:
                 self._wrong(number, f"{key} must be a list of [epoch, value], where epochs count from 0")
             return {}
@@ -262,6 +261,10 @@ def _scaled(items: Sequence[Any], scale: float) -> Callable[[int], Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _is_number(value[0])
 
 
 def _is_plain(value: Any) -> bool:

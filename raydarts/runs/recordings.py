@@ -81,6 +81,11 @@ class Recordings:
         """All search seeds that were recorded."""
         return tuple(sorted({run.seed for run in self.runs}))
 
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The columns that any row has."""
+        return frozenset(key for run in self.runs for row in run.rows for key in row)
+
     def of(self, configurations: Iterable[Configuration]) -> Recordings:
         """The recordings of some configurations alone."""
         return Recordings(tuple(run for each in configurations for run in each.runs.values()), self.notes, self.sweeps)
@@ -105,7 +110,7 @@ def facts_of(genotype: Genotype) -> Mapping[str, float] | str:
 
 
 def row_of(epoch: int, figures: Mapping[str, Any], genotype: Genotype | None) -> dict[str, Any]:
-    """A row as a search reports it: its finite figures, and what follows from its genotype. What it says itself wins."""
+    """A row as a search reports it: its finite figures, and what follows from its genotype. What it says wins."""
     row: dict[str, Any] = {"epoch": epoch}
     known = {} if genotype is None else facts_of(genotype)
     if not isinstance(known, str):
@@ -125,10 +130,7 @@ def read(places: Sequence[Place]) -> Recordings:
     problems: list[Problem] = []
     for place in places:
         try:
-            if is_table(place):
-                found = read_table(Path(str(place)))
-            else:
-                found = read_run(place)
+            found = read_table(Path(str(place))) if is_table(place) else read_run(place)
         except SpecError as error:
             problems += error.problems
             continue
@@ -141,7 +143,8 @@ def read(places: Sequence[Place]) -> Recordings:
     if not problems:
         runs, problems = _distinct(runs, notes)
     if not problems and not runs:
-        problems = [Problem(", ".join(map(str, places)), 0, "", "holds no search with an epoch; there is nothing to replay")]
+        named = ", ".join(map(str, places))
+        problems = [Problem(named, 0, "", "holds no search with an epoch; there is nothing to replay")]
     if problems:
         raise SpecError(problems)
     notes += _unknown_health(runs)
@@ -215,7 +218,9 @@ def _unknown_health(runs: Sequence[Recording]) -> list[str]:
     notes = []
     without = sum(None in run.genotypes for run in runs)
     if without:
-        notes.append(f"{without} of {len(runs)} runs have epochs without a genotype: whether they collapsed is not known")
+        notes.append(
+            f"{without} of {len(runs)} runs have epochs without a genotype: whether they collapsed is not known"
+        )
     reasons = dict.fromkeys(
         reason
         for run in runs

@@ -1,4 +1,4 @@
-"""One sweep over recorded searches: a `Study` decides as in any sweep, and trials report the rows that were recorded."""
+"""One sweep over recorded searches: a `Study` decides as in any sweep, and trials report recorded rows."""
 
 from __future__ import annotations
 

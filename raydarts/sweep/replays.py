@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from raydarts.config.ranking import default_checks
+from raydarts.config.ranking_defaults import fill_in_objective
 from raydarts.config.sections import section
 from raydarts.config.source import from_plain, override
 from raydarts.config.spec import SweepSettings
@@ -47,7 +48,8 @@ def settings_of(recordings: Recordings, sets: Iterable[str]) -> SweepSettings:
         path = each.split("=")[0].strip()
         parts = path.split(".")
         if parts[0] != "sweep" or len(parts) < 2:
-            problems.append(Problem(f"--set '{each}'", 0, "", "a replay has a sweep section alone; write sweep.KEY=VALUE"))
+            message = "a replay has a sweep section alone; write sweep.KEY=VALUE"
+            problems.append(Problem(f"--set '{each}'", 0, "", message))
         elif parts[1] not in KEYS and parts[1] not in ("metric", "mode"):
             problems.append(
                 Problem(
@@ -62,10 +64,16 @@ def settings_of(recordings: Recordings, sets: Iterable[str]) -> SweepSettings:
     written = {each.split("=")[0].strip().split(".")[1] for each in given}
     root = from_plain({"sweep": _common(recordings, written)}, "sweep")
     override(root, given)
+    columns = recordings.columns
+    text = "validation_perplexity" in columns and "validation_accuracy" not in columns
+    fill_in_objective(root.value["sweep"], "text" if text else "image", problems, begun=False)
     settings = section(SweepSettings, root.value, "sweep", root.where, problems)
     if settings is None or problems:
         raise SpecError(problems)
-    return settings
+    health = root.value["sweep"].value.get("health")
+    named = health.value if health is not None and isinstance(health.value, dict) else {}
+    checks = {name: check for name, check in default_checks().items() if name not in named} | settings.health.chosen
+    return settings.model_copy(update={"health": type(settings.health).model_validate(checks)})
 
 
 def _common(recordings: Recordings, written: set[str]) -> dict[str, Any]:
@@ -74,13 +82,15 @@ def _common(recordings: Recordings, written: set[str]) -> dict[str, Any]:
         place: {key: value for key, value in sweep.items() if key in KEYS and key not in written}
         for place, sweep in recordings.sweeps.items()
     }
-    differing = sorted({key for one in known.values() for other in known.values() for key in KEYS if one.get(key) != other.get(key)})
-    if differing:
-        names = ", ".join(known)
-        raise SpecError(
-            [Problem(names, 0, f"sweep.{key}", f"differs between the runs; write --set sweep.{key}=VALUE") for key in differing]
-        )
-    return dict(next(iter(known.values()), {}))
+    first = next(iter(known.values()), {})
+    differing = [key for key in KEYS if any(each.get(key) != first.get(key) for each in known.values())]
+    problems = [
+        Problem(", ".join(known), 0, f"sweep.{key}", f"differs between the runs; write --set sweep.{key}=VALUE")
+        for key in differing
+    ]
+    if problems:
+        raise SpecError(problems)
+    return dict(first)
 
 
 def plan_of(recordings: Recordings, sweep: SweepSettings, workers: int, seed: int = 0) -> tuple[Plan, list[str]]:
@@ -94,18 +104,11 @@ def plan_of(recordings: Recordings, sweep: SweepSettings, workers: int, seed: in
 
     if sweep.replicates is not None:
         recordings = _with_replicates(recordings, sweep.replicates, refuse, notes)
-    columns = {key for run in recordings.runs for row in run.rows for key in row}
-    for key, column in _columns(sweep):
-        if column not in columns:
-            figures = sorted(columns - {"epoch"})
-            refuse(key, f"needs the column {column}, which no row has{nearest(column, figures)} (there: {', '.join(figures)})")
-    scheduler = sweep.scheduler.build()
-    if getattr(scheduler, "FORKS", False):
-        refuse(
-            "scheduler",
-            f"{sweep.scheduler.name} lets trials go on under settings that nobody ran, so no record can answer it; "
-            "allowed: schedulers that stop trials or let them wait",
-        )
+    figures = sorted(recordings.columns - {"epoch"})
+    for key, column in _read_columns(sweep):
+        if column not in figures:
+            there = f"{nearest(column, figures)} (there: {', '.join(figures)})"
+            refuse(key, f"needs the column {column}, which no row has{there}")
     if not problems:
         settings = recorded_searching.Settings.of(recordings.configurations)
         for why in recorded_searching.refusals(sweep, settings):
@@ -122,16 +125,24 @@ def _with_replicates(
     if not whole:
         counted = Counter(run.seed for run in recordings.runs)
         there = ", ".join(f"{seed} ({count} runs)" for seed, count in sorted(counted.items())[:20])
-        refuse("replicates", f"no configuration was recorded with all of {', '.join(map(str, seeds))}; recorded: {there}")
+        wanted = ", ".join(map(str, seeds))
+        refuse("replicates", f"no configuration was recorded with all of {wanted}; recorded: {there}")
         return recordings
     if without := len(recordings.configurations) - len(whole):
-        notes.append(f"{without} of {len(recordings.configurations)} configurations were not recorded with every search seed; left out")
+        notes.append(
+            f"{without} of {len(recordings.configurations)} configurations were not recorded with every search seed of "
+            "sweep.replicates and are left out"
+        )
     return recordings.of(whole).with_seeds(seeds)
 
 
-def _columns(sweep: SweepSettings) -> list[tuple[str, str]]:
-    """The columns that a sweep's settings read, by their keys."""
-    return [("objective", sweep.score.metric)]
+def _read_columns(sweep: SweepSettings) -> Iterator[tuple[str, str]]:
+    """The keys of a sweep that read a column, each with that column."""
+    for key, component in sweep.signals:
+        yield key, component.build().column
+    if sweep.halt or sweep.score.healthy:
+        for bar in sweep.health.bars():
+            yield f"health.{bar.name}", bar.column
 
 
 def run(plan: Plan, sweeps: int, tell: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
@@ -161,7 +172,8 @@ def figure_of(values: Iterable[float | None]) -> dict[str, Any] | None:
     known = [float(value) for value in values if value is not None]
     if not known:
         return None
-    return {"mean": fmean(known), "interval": list(interval(known)), "least": min(known), "most": max(known), "n": len(known)}
+    low, high = interval(known)
+    return {"mean": fmean(known), "interval": [low, high], "least": min(known), "most": max(known), "n": len(known)}
 
 
 FIGURES = ("epochs", "epochs_share", "clock", "best_picked", "regret", "below_best", "halts_caught", "halts_false")
@@ -184,14 +196,3 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         {"configuration": json.loads(text), "share": count / len(picks)} for text, count in counted.most_common()
     ]
     return told
-
-
-def with_all_seeds(recordings: Recordings, sweep: SweepSettings) -> SweepSettings:
-    """The sweep with every recorded search seed as a replicate, where there are several."""
-    seeds = recordings.seeds
-    return sweep.model_copy(update={"replicates": seeds if len(seeds) > 1 else None})
-
-
-def subset(plan: Plan, recordings: Recordings) -> Plan:
-    """The same plan on other recordings."""
-    return replace(plan, recordings=recordings)
