@@ -76,7 +76,9 @@ def main() -> None:
         skips, free, edges = counts(search["genotype"])
         settings = ", ".join(f"{key} {search[key]}" for key in SHOWN if key in search)
         accuracy = search["epoch_valid_acc"][-1]
-        print(f"{name}: {settings}; validation accuracy {accuracy:.2f}; {skips} skips, {free} parameter-free of {edges}")
+        print(
+            f"{name}: {settings}; validation accuracy {accuracy:.2f}; {skips} skips, {free} parameter-free of {edges}"
+        )
         lines.append(f"{name} = {search['genotype']}\n")
     arguments.target.write_text("".join(lines), encoding="utf-8")
 

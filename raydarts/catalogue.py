@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from rich.table import Table
 from rich.text import Text
@@ -14,11 +14,31 @@ from raydarts.errors import InputError
 from raydarts.registry import FAMILIES, Member, UnknownNameError, family_named, members
 from raydarts.terminal import line
 
+if TYPE_CHECKING:
+    from raydarts.config.presets import PresetRow
+
 REMEDIES = ("remedies", "remedy")
 """Not a family: the members of all families that are remedies against skip collapse."""
 
 
-def catalogue(family: str | None = None) -> list[dict[str, Any]]:
+class Row(TypedDict):
+    """What `raydarts list --json` prints of a member."""
+
+    family: str
+    name: str
+    about: str
+    source: str
+    defaults: Mapping[str, object]
+    settings: Sequence[Mapping[str, str]]
+    neutral: Mapping[str, object] | None
+    requires: Sequence[str]
+    conflicts: Mapping[str, str]
+    overrides: Sequence[str]
+    formula: NotRequired[str]
+    differs: NotRequired[str]
+
+
+def catalogue(family: str | None = None) -> list[Row]:
     """A row for each member of one family, of `remedies`, or of all families (None).
 
     Keys: `family`, `name`, `about`, `source`, `defaults`, `settings`, `neutral`, `requires`, `conflicts`, `overrides`.
@@ -32,12 +52,12 @@ def catalogue(family: str | None = None) -> list[dict[str, Any]]:
     return [_row(name, member) for name, member in pairs if family not in REMEDIES or member.REMEDY]
 
 
-def _row(family: str, member: type[Member]) -> dict[str, Any]:
+def _row(family: str, member: type[Member]) -> Row:
     defaults = {
         key: None if field.is_required() else field.get_default(call_default_factory=True)
         for key, field in member.Settings.model_fields.items()
     }
-    row: dict[str, Any] = {
+    row: Row = {
         "family": family,
         "name": member.NAME,
         "about": (inspect.getdoc(member) or "").strip().split("\n")[0],
@@ -49,15 +69,17 @@ def _row(family: str, member: type[Member]) -> dict[str, Any]:
         "conflicts": dict(member.CONFLICTS),
         "overrides": list(getattr(member, "OVERRIDES", ())),
     }
-    return row | {"formula": member.FORMULA, "differs": member.DIFFERS} if member.REMEDY else row
+    if member.REMEDY:
+        row["formula"], row["differs"] = member.FORMULA, member.DIFFERS
+    return row
 
 
-def defaults_of(row: Mapping[str, Any]) -> str:
+def defaults_of(row: Row) -> str:
     """`factor 9.0, ramp linear`."""
     return ", ".join(f"{key} {'null' if value is None else value}" for key, value in row["defaults"].items()) or "-"
 
 
-def not_with(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+def not_with(row: Row, rows: Iterable[Row]) -> str:
     """Returns what a remedy needs and what it cannot be combined with, each with the reason.
 
     A conflict is shown at both members.
@@ -76,7 +98,7 @@ def not_with(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(sentences) or "-"
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
+def table(rows: Sequence[Row]) -> Table:
     """Returns the rows for a terminal. One family shows types and sentences of its settings, several only defaults."""
     one_family = len({row["family"] for row in rows}) == 1
     drawn = Table(show_lines=True)
@@ -88,7 +110,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
     return drawn
 
 
-def settings_of(row: Mapping[str, Any]) -> Text:
+def settings_of(row: Row) -> Text:
     """Returns one line for each setting: `epsilon = 0.01 (number > 0): ...`."""
     lines = []
     for each in row["settings"]:
@@ -97,7 +119,7 @@ def settings_of(row: Mapping[str, Any]) -> Text:
     return Text("\n".join(lines) or "-")
 
 
-def remedies_table(rows: list[dict[str, Any]]) -> Table:
+def remedies_table(rows: Sequence[Row]) -> Table:
     """Returns the remedies for a terminal. Differences from paper and authors' code are in the docs and in `--json`."""
     drawn = Table(show_lines=True)
     for column in ("remedy", "what it does", "formula", "defaults", "needs, not with"):
@@ -109,7 +131,7 @@ def remedies_table(rows: list[dict[str, Any]]) -> Table:
     return drawn
 
 
-def presets_table(rows: list[dict[str, Any]]) -> Table:
+def presets_table(rows: Iterable[PresetRow]) -> Table:
     """Returns presets (`config.presets.Preset.to_json`) for a terminal."""
     drawn = Table(show_lines=True)
     for column in ("preset", "for", "what", "source"):

@@ -172,7 +172,7 @@ def sweep(
         address=address,
         stage=stage,
         genotypes=given,
-        planned=planned.to_json()["stages"],
+        planned=[asdict(stage) for stage in planned.stages],
     )
     _finish(code, path)
 
@@ -315,14 +315,16 @@ def list_(
     if family in ("preset", "presets"):
         from raydarts.config.presets import all_presets
 
-        rows = [preset.to_json() for preset in all_presets()]
+        presets = [preset.to_json() for preset in all_presets()]
+        rows, shown = list(map(dict, presets)), presets_table(presets)
     else:
-        rows = catalogue(family)
+        members = catalogue(family)
+        drawn = remedies_table if family in REMEDIES else table
+        rows, shown = list(map(dict, members)), drawn(members)
     if as_json:
         cli_results.print_json(rows)
     else:
-        shown = {"preset": presets_table, "presets": presets_table} | dict.fromkeys(REMEDIES, remedies_table)
-        console().print(shown.get(family or "", table)(rows))
+        console().print(shown)
 
 
 @app.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from raydarts.genotypes.facts import cell_facts
+from raydarts.report.shapes import Facts
 from raydarts.spaces import Genotype, Space, space_of
 
 
@@ -36,7 +36,7 @@ def parameters_of(genotype: Genotype, where: str = "") -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def facts(genotype: Genotype, where: str = "") -> dict[str, Any]:
+def facts(genotype: Genotype, where: str = "") -> Facts:
     """Parameters and FLOPs of the space's standard evaluation network, auxiliary head not counted.
 
     `flops` counts two per multiply-add, of convolutions and linear layers, for one input (an image, a token); `macs` is
@@ -51,5 +51,6 @@ def facts(genotype: Genotype, where: str = "") -> dict[str, Any]:
         "flops": flops,
         "macs": flops // 2,
         "skips": genotype.skips(space.SKIP),
+        **cell_facts(genotype, space.kinds),  # type: ignore[typeddict-item]
         "genotype": genotype.to_json(),
     }

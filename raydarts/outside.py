@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from raydarts.errors import InputError
@@ -46,10 +47,10 @@ def is_outside(name: str) -> bool:
     return bool(colon) and item.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def names_in(value: Any) -> set[str]:
+def names_in(value: object) -> set[str]:
     """All texts and keys of that form in nested lists and mappings: what may be loaded on behalf of `value`."""
     names: set[str] = set()
-    waiting = [value]
+    waiting: list[object] = [value]
     while waiting:  # no recursion: a run's files may be nested deeply
         item = waiting.pop()
         if isinstance(item, str):
@@ -119,7 +120,7 @@ def load(name: str) -> Any:
     return getattr(module, item)
 
 
-def _import(name: str, module_name: str) -> Any:
+def _import(name: str, module_name: str) -> ModuleType:
     places = locate(module_name)
     for place in places:
         if (run := _run_around(place)) is not None:
@@ -193,7 +194,7 @@ def _on_path(name: str, path: Iterable[str]) -> ModuleSpec | None:
     """What Python's own search finds. That search needs the packages around a module to be imported; this does not."""
     folders: list[str] = []
     for entry in path:
-        importer: Any = pkgutil.get_importer(entry or os.getcwd())  # noqa: PTH109
+        importer = pkgutil.get_importer(entry or os.getcwd())  # noqa: PTH109
         spec: ModuleSpec | None = None if importer is None else importer.find_spec(name)
         if spec is not None and spec.loader is not None:
             return spec
@@ -212,7 +213,7 @@ def _extend_path() -> None:
             sys.path.append(place)
 
 
-def _lies(module: Any) -> str:
+def _lies(module: object) -> str:
     return str(getattr(module, "__file__", None) or "a part of Python")
 
 

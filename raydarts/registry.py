@@ -64,7 +64,7 @@ class Around:
 class Settings(BaseModel):
     """Base of all typed settings. They are frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def idle(self, around: Around) -> Iterator[Idle]:
         """Yields the settings that do nothing, with the reason. Nested settings are asked separately."""
@@ -73,6 +73,14 @@ class Settings(BaseModel):
     def written(self, key: str) -> bool:
         """Returns whether this key is in the spec or a preset, so that somebody expects it to act."""
         return key in self.model_fields_set
+
+    def may_change(self) -> tuple[str, ...]:
+        """Returns the keys that may get another value between two epochs of a search. Nested settings say theirs.
+
+        A key belongs here if no tensor has another shape, no part comes or goes, and nothing that the search remembers
+        was made with the old value.
+        """
+        return ()
 
 
 def parse_strictly(model: type[Parsed], value: Any) -> Parsed:

@@ -186,17 +186,17 @@ def device(gpu: bool) -> str:
     return "cuda" if gpu else "cpu"
 
 
-def _job(trial: TrialDirectory, kind: str, spec: dict[str, Any]) -> Job:
+def _job(trial: TrialDirectory, kind: str, spec: Mapping[str, object]) -> Job:
     data = _settings(DataSettings, spec, "data")
     if kind == "search":
-        return build_search(_settings(SearchSettings, spec, "search"), data, device(spec["gpu"]))
+        return build_search(_settings(SearchSettings, spec, "search"), data, device(bool(spec["gpu"])))
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
     stage = _settings(EvaluateSettings, spec, "evaluate")
-    return build_evaluation(stage, data, genotype, what["seed"], device(spec["gpu"]))
+    return build_evaluation(stage, data, genotype, what["seed"], device(bool(spec["gpu"])))
 
 
-def _settings(model: type[Typed], spec: dict[str, Any], section: str) -> Typed:
+def _settings(model: type[Typed], spec: Mapping[str, object], section: str) -> Typed:
     """A section of run.json's spec. Raises `DamagedError` where it is not what a start wrote there."""
     try:
         return model.model_validate(spec.get(section))
@@ -263,12 +263,12 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, object]) -> str:
     shown = ("weight_loss", "alpha_loss", "train_loss", "validation_accuracy", "validation_perplexity", "skips_normal")
     return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 
 
-def _conclude(run: RunDirectory, outcome: dict[str, Any], kind: str, console: Console) -> None:
+def _conclude(run: RunDirectory, outcome: Mapping[str, Any], kind: str, console: Console) -> None:
     result = outcome.get("result", {})
     say(console, [f"{kind} finished: {run.path}"])
     if kind == "search":

@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from raydarts.states import State
 
 
 def derived_seed(seed: int, name: str) -> int:
@@ -103,10 +104,10 @@ class Streams:
         finally:
             self[name].set_state(state)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         for name, value in state.items():
             generator = self._host() if name == "global_cpu" else self[name]
             generator.set_state(value.cpu())

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -111,9 +111,9 @@ class LanguageModelling(Task):
     FIGURE: ClassVar[str] = "perplexity"
 
     def loss(self, network: nn.Module, batch: Batch, *arch_weights: Mapping[str, Tensor]) -> Loss:
-        found: Any = network(batch.inputs, *arch_weights, memory=batch.memory)
-        loss = nn.functional.cross_entropy(found.logits.flatten(0, 1), batch.targets.flatten())
-        return Loss(loss, loss.detach(), None, batch.targets.numel(), found.penalty, found.memory)
+        output = network(batch.inputs, *arch_weights, memory=batch.memory)
+        loss = nn.functional.cross_entropy(output.logits.flatten(0, 1), batch.targets.flatten())
+        return Loss(loss, loss.detach(), None, batch.targets.numel(), output.penalty, output.memory)
 
     def figure(self, meter: Meter) -> float | None:
         return None if meter.loss is None else perplexity(meter.loss)

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
@@ -73,7 +73,7 @@ class CleanConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(clean(text), **options)
 
-    def render(self, renderable: RenderableType, options: Any = None) -> Iterator[Segment]:
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             if segment.control or _HARMLESS.fullmatch(segment.text):
                 yield segment

@@ -9,12 +9,27 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from raydarts.errors import ClusterError
 
 VARIABLE = "RAYDARTS_CLUSTER_MAXIMUM"
 BOOTSTRAP = "ray_bootstrap_config.yaml"
+
+
+class NodeType(TypedDict, total=False):
+    """A kind of machine in a cluster file."""
+
+    resources: Mapping[str, float]
+    max_workers: int
+
+
+class ClusterFile(TypedDict, total=False):
+    """What is read of a cluster file (`ray up`)."""
+
+    available_node_types: Mapping[str, NodeType]
+    head_node_type: str
+    max_workers: int
 
 
 def maximum() -> dict[str, float]:
@@ -26,7 +41,7 @@ def maximum() -> dict[str, float]:
         return {}
     from ruamel.yaml import YAML  # noqa: PLC0415 - on a head only
 
-    config = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    config: ClusterFile | None = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     return of_config(config) if isinstance(config, dict) else {}
 
 
@@ -37,16 +52,16 @@ def _parse(value: str) -> dict[str, float]:
         raise ClusterError(f"{VARIABLE}={value}: is not like CPU=32,GPU=8") from error
 
 
-def of_config(config: Mapping[str, Any]) -> dict[str, float]:
+def of_config(config: ClusterFile) -> dict[str, float]:
     """The most that a cluster file allows: its head, and its workers up to `max_workers`, the largest first."""
-    types: Mapping[str, Any] = config.get("available_node_types") or {}
+    types = config.get("available_node_types") or {}
     head = config.get("head_node_type")
     limit = int(config.get("max_workers", 0))
     names = {name for kind in types.values() for name in (kind.get("resources") or {})}
     return {name: _most(types, head, limit, name) for name in names}
 
 
-def _most(types: Mapping[str, Any], head: str | None, limit: int, name: str) -> float:
+def _most(types: Mapping[str, NodeType], head: str | None, limit: int, name: str) -> float:
     def each(kind: str) -> float:
         return float((types[kind].get("resources") or {}).get(name, 0))
 

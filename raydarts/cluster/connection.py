@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Required, TypedDict
 
 from raydarts import UNINSTALLED, __version__, outside
 from raydarts.cluster import first_worker, local
@@ -24,6 +24,10 @@ from raydarts.digits import whole_number
 from raydarts.errors import ClusterError, StorageError
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import Place
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+    from ray.job_config import JobConfig
 
 _STORAGE_VARIABLES = ("RAYDARTS_STORAGE_RETRY_SECONDS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 
@@ -61,7 +65,7 @@ class _Nowhere(list[str]):
         """Nothing."""
 
 
-def _job_config() -> Any:
+def _job_config() -> JobConfig:
     """Ray puts the driver's working folder and its script's first in the search path of every worker: not so here."""
     from ray.job_config import JobConfig  # noqa: PLC0415 - after the environment
 
@@ -93,7 +97,7 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
     keep_keys_out_of_logs()
     if ray.is_initialized():
         return False
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "job_config": _job_config(),
@@ -216,7 +220,14 @@ def capacity(address: str | None = None) -> dict[str, float]:
     return {kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in names.items()}
 
 
-def ray_storage(folder: Place) -> dict[str, Any]:
+class RayStorage(TypedDict, total=False):
+    """Where Ray keeps its files, in the words of Tune and Train."""
+
+    storage_path: Required[str]
+    storage_filesystem: FileSystem
+
+
+def ray_storage(folder: Place) -> RayStorage:
     """Where Ray keeps its own files, in the words of Tune and Train; several nodes need one that all see."""
     if isinstance(folder, ObjectPlace):
         return {"storage_path": folder.key, "storage_filesystem": folder.filesystem}

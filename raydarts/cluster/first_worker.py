@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -21,6 +21,9 @@ from raydarts.cluster import ray_logs
 from raydarts.cluster.deadline import SECONDS, Deadline
 from raydarts.cluster.hiding import hiding_files
 from raydarts.errors import ClusterError
+
+if TYPE_CHECKING:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _LOOK, _GRACE = 0.5, 3.0
 _LINES = 12
@@ -66,7 +69,7 @@ class _Unanswered(_Problem):
         self.ended = ended
 
 
-def _wait(ray: ModuleType, answer: Any, session: Path, known: int, deadline: Deadline) -> _Problem | None:
+def _wait(ray: ModuleType, answer: object, session: Path, known: int, deadline: Deadline) -> _Problem | None:
     """None where the worker answered that all is well."""
     ended_since: float | None = None
     while True:
@@ -96,7 +99,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def _environment() -> dict[str, Any]:
+def _environment() -> dict[str, dict[str, str]]:
     """The variables that Tune gives a trial's process, so that the first trial takes over the one that starts here."""
     from ray.tune.execution import class_cache  # noqa: PLC0415 - after the gate
 
@@ -104,7 +107,7 @@ def _environment() -> dict[str, Any]:
     return {"env_vars": {**class_cache.DEFAULT_ENV_VARS, **handed_on}}
 
 
-def _this_node(ray: ModuleType) -> Any:
+def _this_node(ray: ModuleType) -> NodeAffinitySchedulingStrategy:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415 - after the gate
 
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)

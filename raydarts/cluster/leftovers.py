@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypedDict
 
 import psutil
 
@@ -40,6 +40,13 @@ _LIMIT, _EVERY = 15.0, 0.2
 
 Named = list[tuple[int, float]]
 """Processes by number and start: a number is given again after the end of a process."""
+
+
+class Word(TypedDict, total=False):
+    """What the driver says: the processes of Ray by pid and start, and how long they have to end."""
+
+    named: list[tuple[int, float]]
+    moment: float
 
 
 class Leftovers:
@@ -87,7 +94,7 @@ class Leftovers:
     def _named(self) -> Named:
         return _named(_with_descendants(set(psutil.Process().children()) - self._before))
 
-    def _say(self, word: dict[str, Any]) -> None:
+    def _say(self, word: Word) -> None:
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.write(json.dumps(word) + "\n")
@@ -127,9 +134,9 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _words(pipe: TextIO) -> queue.Queue[dict[str, Any] | None]:
+def _words(pipe: TextIO) -> queue.Queue[Word | None]:
     """What the driver says; None is the end of it."""
-    words: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    words: queue.Queue[Word | None] = queue.Queue()
 
     def listen() -> None:
         for line in pipe:
@@ -163,8 +170,8 @@ def watch(pipe: TextIO, mark: str, folder: Path, driver: int, seconds: float) ->
         if starts:
             starts, left = False, None
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whoever reads the driver's errors waits for no other
-        named += [(int(pid), float(start)) for pid, start in word.get("named", ())]
-        moment = float(word.get("moment", moment))
+        named += [(pid, start) for pid, start in word.get("named", ())]
+        moment = word.get("moment", moment)
     if starts:
         _complain("raydarts ended while a local Ray started", folder)
         moment = 0.0

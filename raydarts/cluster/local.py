@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from raydarts.cluster import ray_logs
 from raydarts.cluster.authentication import make_token, use_token_of_session
@@ -64,7 +63,7 @@ class LocalRay:
                     os.environ[name] = value
 
 
-def start(ray: ModuleType, options: Mapping[str, Any], deadline: Deadline) -> LocalRay:
+def start(ray: ModuleType, options: Mapping[str, object], deadline: Deadline) -> LocalRay:
     """Start its servers and connect. Raises `ClusterError` where that fails, and leaves nothing behind then.
 
     Where the deadline passes before `LocalRay.started` is called, the process ends with exit code 2 and the reason.

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from raydarts import __version__
@@ -94,7 +94,7 @@ def submit_job(
     client: JobSubmissionClient, job: str, arguments: Sequence[str], spec: tuple[str, str] | None = None
 ) -> None:
     """Submit `raydarts ARGUMENTS` as the job `job`. `spec`: name and text of the one file that lies in its folder."""
-    runtime_env: dict[str, Any] = {"env_vars": dict(_STOP)}
+    runtime_env: dict[str, object] = {"env_vars": dict(_STOP)}
     with tempfile.TemporaryDirectory(prefix="raydarts-submit-") as folder:
         if spec is not None:
             (Path(folder) / spec[0]).write_text(spec[1], encoding="utf-8")

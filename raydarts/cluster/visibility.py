@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from raydarts.cluster.deadline import limit
 from raydarts.cluster.gate import is_connected
@@ -69,7 +68,7 @@ def check_nodes(storage: Place) -> None:
         raise RunError(f"{storage}: not to be used from {len(problems)} of {len(nodes)} nodes:\n{listed}\n{WHAT_TO_DO}")
 
 
-def _ask(nodes: Mapping[str, Mapping[str, Any]], probe: Place) -> list[str]:
+def _ask(nodes: Mapping[str, Mapping[str, object]], probe: Place) -> list[str]:
     import ray  # noqa: PLC0415
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 

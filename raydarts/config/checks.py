@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from itertools import islice
-from typing import Any
 
 from raydarts.config.distributions import Distribution, Draw, Tree, enumerate_draws
 from raydarts.config.validation import check, where_of
@@ -30,7 +29,7 @@ class _EndsChooser:
     def __init__(self, generator: random.Random) -> None:
         self._generator = generator
 
-    def choose(self, name: str, distribution: Distribution) -> Any:
+    def choose(self, name: str, distribution: Distribution) -> int | float:
         return self._generator.choice(distribution.ends())
 
 

@@ -15,12 +15,13 @@ option is asked for. So the space is conditional, and one definition serves grid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from raydarts.config.source import Where
 from raydarts.errors import Problem, SpecError, shortened
+from raydarts.json_types import Json
 
 OPTIONS = ("choice", "grid")
 NUMERIC = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
@@ -31,7 +32,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Leaf:
-    value: Any
+    value: Json
     where: Where
 
 
@@ -40,7 +41,7 @@ class Branch:
     """A mapping (`keys` set) or a list (`keys` None)."""
 
     keys: tuple[str, ...] | None
-    items: tuple[Any, ...]
+    items: tuple[TreeNode, ...]
     where: Where
 
 
@@ -50,7 +51,7 @@ class Distribution:
 
     kind: str
     where: Where
-    options: tuple[object, ...] = ()
+    options: tuple[TreeNode, ...] = ()
     labels: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -68,17 +69,17 @@ class Distribution:
             return int(self.high) - int(self.low) + 1
         return math.floor((self.high - self.low) / self.q + 1e-9) + 1
 
-    def value(self, position: int) -> Any:
+    def value(self, position: int) -> int | float:
         """Returns one value of a finite distribution: the index for options."""
         if self.kind in OPTIONS:
             return position
         return int(self.low) + position if self.kind == "randint" else float(f"{self.low + position * self.q:.12g}")
 
-    def values(self) -> list[Any]:
+    def values(self) -> list[int | float]:
         """Returns every value of a finite distribution, in order."""
         return [self.value(position) for position in range(self.count())]
 
-    def ends(self) -> list[object]:
+    def ends(self) -> list[int | float]:
         """Returns the values that bound all others: every option, or the two ends."""
         if self.kind in OPTIONS:
             return self.values()
@@ -91,8 +92,12 @@ class Distribution:
         return f"{self.kind}: {', '.join(f'{number:g}' for number in numbers)}"
 
 
+TreeNode = Leaf | Branch | Distribution
+"""A part of a parsed section."""
+
+
 class Chooser(Protocol):
-    def choose(self, name: str, distribution: Distribution) -> Any:
+    def choose(self, name: str, distribution: Distribution) -> int | float:
         """Returns the index of an option, or a number."""
 
 
@@ -100,28 +105,32 @@ class Chooser(Protocol):
 class Draw:
     """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path."""
 
-    plain: dict[str, Any]
-    choices: dict[str, object]
+    plain: dict[str, Json]
+    choices: dict[str, Json]
     lines: dict[Path, Where] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words."""
+    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words.
+
+    `path` leads to its value in a configuration.
+    """
 
     name: str
     distribution: Distribution
     forced: dict[str, int]
     condition: str | None
+    path: Path
 
 
 class FirstChooser:
     """Chooses the first option or the low end, except what `fixed` says."""
 
-    def __init__(self, fixed: dict[str, Any] | None = None) -> None:
+    def __init__(self, fixed: Mapping[str, int | float] | None = None) -> None:
         self._fixed = fixed or {}
 
-    def choose(self, name: str, distribution: Distribution) -> Any:
+    def choose(self, name: str, distribution: Distribution) -> int | float:
         return self._fixed.get(name, distribution.ends()[0])
 
 
@@ -129,14 +138,13 @@ class FirstChooser:
 class Tree:
     """A parsed section of a spec. `name` is the section's name."""
 
-    root: Any
+    root: TreeNode
     name: str
 
     def materialise(self, chooser: Chooser | None) -> Draw:
         """Returns one configuration. `chooser` may be None if nothing is open."""
         draw = Draw({}, {}, {})
-        plain = _build(self.root, self.name, (), chooser, draw)
-        draw.plain.update(plain)
+        draw.plain.update(_section(_build(self.root, self.name, (), chooser, draw)))
         return draw
 
     @property
@@ -145,7 +153,7 @@ class Tree:
 
     def distributions(self) -> list[Dimension]:
         """Returns all distributions in the order of the YAML, each with its condition."""
-        return list(_dimensions(self.root, self.name, {}, []))
+        return list(_dimensions(self.root, self.name, {}, [], ()))
 
     def variations(self) -> Iterator[Draw]:
         """Returns the first values of all, then each option or end of each distribution with the others at their first
@@ -156,52 +164,57 @@ class Tree:
             for value in dimension.distribution.ends():
                 yield self.materialise(FirstChooser({**dimension.forced, dimension.name: value}))
 
-    def to_plain(self) -> Any:
+    def to_plain(self) -> dict[str, Json]:
         """Returns the YAML form. It parses to the same tree."""
-        return to_plain(self.root)
+        return _section(to_plain(self.root))
 
 
-def _is_subtree(node: object) -> bool:
-    return not isinstance(node, Leaf)
+def _section(plain: Json) -> dict[str, Json]:
+    """Returns the plain form of a section: `parse_tree` makes trees of mappings only."""
+    if not isinstance(plain, Mapping):
+        raise TypeError("a section is a mapping of keys")
+    return dict(plain)
 
 
-def _build(node: Any, name: str, path: Path, chooser: Chooser | None, draw: Draw) -> Any:
+def _build(node: TreeNode, name: str, path: Path, chooser: Chooser | None, draw: Draw) -> Json:
     draw.lines.setdefault(path, node.where)
     if isinstance(node, Leaf):
         return node.value
     if isinstance(node, Branch):
         keys: tuple[str | int, ...] = tuple(range(len(node.items))) if node.keys is None else node.keys
-        built = {
-            key: _build(item, f"{name}.{key}", (*path, key), chooser, draw)
+        built = [
+            _build(item, f"{name}.{key}", (*path, key), chooser, draw)
             for key, item in zip(keys, node.items, strict=True)
-        }
-        return list(built.values()) if node.keys is None else built
+        ]
+        return built if node.keys is None else dict(zip(node.keys, built, strict=True))
     if chooser is None:
         raise ValueError(f"{name} is left open, and nobody is there to choose")
     chosen = chooser.choose(name, node)
     if node.kind not in OPTIONS:
         draw.choices[name] = chosen
         return chosen
-    option, label = node.options[chosen], node.labels[chosen]
-    draw.choices[name] = label if _is_subtree(option) else option.value
+    option, label = node.options[int(chosen)], node.labels[int(chosen)]
+    draw.choices[name] = option.value if isinstance(option, Leaf) else label
     draw.lines[path] = option.where
     return _build(option, f"{name}[{label}]", path, chooser, draw)
 
 
-def _dimensions(node: object, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
+def _dimensions(
+    node: TreeNode, name: str, forced: dict[str, int], reported: list[str], path: Path
+) -> Iterator[Dimension]:
     if isinstance(node, Branch):
-        keys = range(len(node.items)) if node.keys is None else node.keys
+        keys: Iterable[str | int] = range(len(node.items)) if node.keys is None else node.keys
         for key, item in zip(keys, node.items, strict=True):
-            yield from _dimensions(item, f"{name}.{key}", forced, reported)
+            yield from _dimensions(item, f"{name}.{key}", forced, reported, (*path, key))
     elif isinstance(node, Distribution):
-        yield Dimension(name, node, forced, " and ".join(reported) or None)
+        yield Dimension(name, node, forced, " and ".join(reported) or None, path)
         for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
             yield from _dimensions(
-                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"]
+                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"], path
             )
 
 
-def to_plain(node: Any) -> Any:
+def to_plain(node: TreeNode) -> Json:
     if isinstance(node, Leaf):
         return node.value
     if isinstance(node, Branch):
@@ -224,7 +237,7 @@ def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
         def __init__(self) -> None:
             self.depth = 0
 
-        def choose(self, name: str, distribution: Distribution) -> Any:
+        def choose(self, name: str, distribution: Distribution) -> int | float:
             if self.depth == len(script):
                 script.append((0, len(distribution.ends()) if ends else distribution.count()))
             position = script[self.depth][0]

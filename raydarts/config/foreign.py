@@ -9,9 +9,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeGuard
 
 from raydarts.errors import shortened
+from raydarts.json_types import Json, JsonObject
 
 _LOW = ("min", "low", "lower", "minval", "lower_bound")
 _HIGH = ("max", "high", "upper", "maxval", "upper_bound")
@@ -73,7 +74,7 @@ SECTIONS = {
 """Top-level keys of other tools' files, and what to write here."""
 
 
-def hint_for_mapping(value: Mapping[str, Any]) -> str | None:
+def hint_for_mapping(value: JsonObject) -> str | None:
     """Returns what to write for a mapping that is a distribution elsewhere. None: it is no such mapping."""
     keys = set(value)
     if len(keys) == 1 and isinstance(only := next(iter(value.values())), list):
@@ -85,8 +86,9 @@ def hint_for_mapping(value: Mapping[str, Any]) -> str | None:
     kind = next((str(value[key]).lower() for key in _TYPE if isinstance(value.get(key), str)), None)
     options = next((value[key] for key in _OPTIONS if isinstance(value.get(key), list)), None)
     low, high = (next((value[key] for key in names if key in value), None) for names in (_LOW, _HIGH))
-    if isinstance(value.get("bounds"), list) and len(value["bounds"]) == 2:
-        low, high = value["bounds"]
+    bounds = value.get("bounds")
+    if isinstance(bounds, list) and len(bounds) == 2:
+        low, high = bounds
     if kind is not None and "_value" in value:
         return _written(_NAMES.get(kind, "none"), value["_value"])
     if options is not None:
@@ -94,9 +96,9 @@ def hint_for_mapping(value: Mapping[str, Any]) -> str | None:
     if "value" in value and keys <= {"value", *_TYPE}:
         return _written("value", [value["value"]])
     step = next((value[key] for key in _STEP if key in value), None)
-    if _is_number(low) and _is_number(high):
+    if is_number(low) and is_number(high):
         return _written(*_between(kind, low, high, step, any(value.get(key) is True for key in _LOG)))
-    if (kind in _NAMES and keys & {*_TYPE}) or _is_number(low) or _is_number(high):
+    if (kind in _NAMES and keys & {*_TYPE}) or is_number(low) or is_number(high):
         return _written(_NAMES.get(kind or "uniform", "none"), None)
     return None
 
@@ -115,30 +117,32 @@ def hint_for_text(text: str) -> str | None:
     except ValueError:
         numbers = None  # keywords, lambdas
     if numbers and kind not in ("choice", "grid", "value"):
-        numbers = [number for number in numbers if _is_number(number)]  # hp and trial say the name first
+        numbers = [number for number in numbers if is_number(number)]  # hp and trial say the name first
     return _written(kind, numbers)
 
 
-def numbers_of(value: Mapping[str, object]) -> list[Any] | None:
+def numbers_of(value: Mapping[str, object]) -> list[int | float] | None:
     """Returns the list to write for `{low: 0, high: 1}` under one of our names."""
     low, high, step = (next((value[key] for key in keys if key in value), None) for keys in (_LOW, _HIGH, _STEP))
-    if not (_is_number(low) and _is_number(high)):
+    ends = [end for end in (low, high) if is_number(end)]
+    if len(ends) < 2 or (step is not None and not is_number(step)):
         return None
-    return [low, high] if step is None else [low, high, step]
+    return ends if step is None else [*ends, step]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Returns whether a value is a finite number. True and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _between(kind: str | None, low: Any, high: Any, step: Any, log: bool) -> tuple[str, list[object]]:
+def _between(kind: str | None, low: float, high: float, step: Json, log: bool) -> tuple[str, list[int | float]]:
     name = _NAMES.get(kind or "", "uniform" if kind is None else "none")
     whole = all(isinstance(end, int) for end in (low, high))
     if log:
         return "loguniform", [low, high]
     if kind is None and whole:
         name = "randint"
-    if _is_number(step) and step > 0 and name in ("uniform", "quniform", "randint") and not (whole and step == 1):
+    if is_number(step) and step > 0 and name in ("uniform", "quniform", "randint") and not (whole and step == 1):
         return "quniform", [low, high, step]
     return name, [low, high]
 
@@ -151,7 +155,7 @@ def _written(kind: str, values: Sequence[object] | object) -> str:
     if kind == "none":
         return f"this is another tool's distribution, which has no like here; write one of {_ALL}"
     if kind == "exponents":
-        if isinstance(values, list) and len(values) == 2 and all(_is_number(end) and abs(end) < 300 for end in values):
+        if isinstance(values, list) and len(values) == 2 and all(is_number(end) and abs(end) < 300 for end in values):
             values = [float(f"{math.exp(end):.3g}") for end in values]
         kind = "loguniform"
     form = {"uniform": "[low, high]", "loguniform": "[low, high]", "quniform": "[low, high, q]"}

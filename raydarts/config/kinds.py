@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from raydarts.config.ranking_defaults import fill_in_objective, switch_on_probes
 from raydarts.config.source import Node
@@ -20,10 +19,10 @@ def fill_in(root: Node, problems: list[Problem], begun: bool = False) -> None:
     A training for data of another kind is a problem. For an unknown data set it does nothing: that error is reported
     elsewhere. `begun`: a run has this spec, so that nothing is switched on that its searches do not have.
     """
-    kind = _kind_of(root.value.get("data"), "image")
+    kind = _kind_of(root.keys.get("data"), "image")
     if kind is None:
         return
-    sweep = root.value.setdefault("sweep", Node({}, root.where))
+    sweep = root.keys.setdefault("sweep", Node({}, root.where))
     if sweep.value is None:
         sweep.value = {}
     if isinstance(sweep.value, dict):
@@ -31,8 +30,8 @@ def fill_in(root: Node, problems: list[Problem], begun: bool = False) -> None:
         if not begun:
             switch_on_probes(root)
     for stage, path in _stages(root):
-        stage_kind = _kind_of(stage.value.get("data"), kind)
-        if stage_kind is not None and _is_none(stage.value.get("table")):
+        stage_kind = _kind_of(stage.keys.get("data"), kind)
+        if stage_kind is not None and _is_none(stage.keys.get("table")):
             _name(stage, f"{path}.training", FOR_KIND[stage_kind], problems)
 
 
@@ -49,16 +48,17 @@ def _kind_of(data: Node | None, default: str) -> str | None:
         return default if isinstance(data.value, dict) else None
     name = dataset.value.get("name") if isinstance(dataset.value, dict) else dataset
     try:
-        member: Any = resolve("dataset", str(None if name is None else name.value))
+        member = resolve("dataset", str(None if name is None else name.value))
     except UnknownNameError:
         return None
-    return member.KIND if member.KIND in FOR_KIND else None
+    kind = getattr(member, "KIND", None)
+    return kind if kind in FOR_KIND else None
 
 
 def _stages(root: Node) -> Iterator[tuple[Node, str]]:
     """Returns every stage of retraining that is a mapping, with its dotted path."""
     for key in _STAGES:
-        node = root.value.get(key)
+        node = root.keys.get(key)
         if node is not None and isinstance(node.value, dict):
             yield node, key
         elif node is not None and isinstance(node.value, list):
@@ -66,9 +66,9 @@ def _stages(root: Node) -> Iterator[tuple[Node, str]]:
 
 
 def _name(stage: Node, path: str, wanted: str, problems: list[Problem]) -> None:
-    training = stage.value.get("training")
+    training = stage.keys.get("training")
     if training is None or training.value is None:
-        stage.value["training"] = Node({"name": Node(wanted, stage.where)}, stage.where)
+        stage.keys["training"] = Node({"name": Node(wanted, stage.where)}, stage.where)
     elif isinstance(training.value, dict):
         named: Node = training.value.setdefault("name", Node(wanted, training.where))
         if named.value != wanted:

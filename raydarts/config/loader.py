@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from raydarts import outside
 from raydarts.config import foreign
+from raydarts.config.beforehand import Earlier, read_earlier, read_points
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
     Draw,
@@ -38,6 +38,7 @@ from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, Problem, SpecError
 from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
+from raydarts.json_types import Json
 from raydarts.registry import Component, nearest
 from raydarts.runs.naming import complaint, derived
 from raydarts.runs.trust import spec_names
@@ -72,12 +73,16 @@ class LoadedSpec:
     track: TrackSettings | None = None
     drawn: tuple[SearchSettings, ...] = ()
     """Every configuration of `search`, or where they are many a sample of them."""
+    points: tuple[Draw, ...] = ()
+    """The draws of `sweep.points`."""
+    earlier: Earlier | None = None
+    """What a new sweep learns from `sweep.from_runs`. A run that has begun keeps it itself."""
 
     @property
     def evaluate(self) -> EvaluateSettings | None:
         return self.stages.evaluate
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Json]:
         """Returns JSON data that `load_plain` reads back.
 
         Every default is written out, except those of the search. Of these only the one that decides how numbers are
@@ -142,10 +147,15 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     return loaded
 
 
-def load_plain(value: Mapping[str, Any], file: str) -> LoadedSpec:
+def load_plain(value: Mapping[str, object], file: str) -> LoadedSpec:
     """Reads what `LoadedSpec.to_plain` returned (a run's run.json)."""
     stored = {key: item for key, item in value.items() if key not in _FOLLOWING}
-    presets = {section: tuple(names) for section, names in stored.pop("presets", {}).items()}
+    named = stored.pop("presets", None)
+    presets = {
+        str(section): tuple(map(str, names))
+        for section, names in (named.items() if isinstance(named, Mapping) else ())
+        if isinstance(names, list | tuple)
+    }
     return _load(from_plain(stored, file), file, "", "run", presets, [], begun=True)
 
 
@@ -164,7 +174,7 @@ def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> Bu
     root = from_plain({"budget": dict(limits)}, "budget")
     override(root, given)
     problems: list[Problem] = []
-    settings = section(BudgetSettings, root.value, "budget", root.where, problems)
+    settings = section(BudgetSettings, root.keys, "budget", root.where, problems)
     if settings is None:
         raise SpecError(problems)
     return settings
@@ -185,7 +195,7 @@ def _load(
     `begun` says that a run has this spec already. It may continue with what a new spec is refused.
     """
     fill_in(root, problems, begun)
-    sections: dict[str, Node] = root.value
+    sections = root.keys
     for key, node in sections.items():
         if key not in SECTIONS:
             hint = f"; {foreign.SECTIONS[key]}" if key in foreign.SECTIONS else nearest(key, list(SECTIONS))
@@ -203,24 +213,93 @@ def _load(
     }
     if wrong := complaint(loaded["name"]):
         problems.append(Problem(*where_in(sections, "name", root.where), "name", wrong))
+    points: tuple[Draw, ...] = ()
+    earlier: Earlier | None = None
     broken = {problem.path for problem in problems if within(problem.path, "search")}
     consequences: list[Problem] = []
     drawn = check_all(tree, consequences)
     problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
-        node = sections["sweep"].value.get("health")
-        if not (begun and node is not None):
-            sweep = with_health(sweep, node, drawn, partial(_add, problems, sections, root.where))
+        written = sections["sweep"].keys.get("health")
+        if not (begun and written is not None):
+            sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
+        points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
             twice = refuse_second_seeds(tree, sweep.replicates)
             tuned = refuse_tuned_seeds(tree, sweep.searcher)
             problems += [*twice, *(each for each in tuned if not twice or each.path != SEED)]
+            earlier = _earlier(sections, root.where, data, sweep, tree, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
     return LoadedSpec(
-        loaded["name"], loaded["question"], data, tree, sweep, stages, file, text, presets, track, tuple(drawn)
+        loaded["name"],
+        loaded["question"],
+        data,
+        tree,
+        sweep,
+        stages,
+        file,
+        text,
+        presets,
+        track,
+        tuple(drawn),
+        points,
+        earlier,
     )
+
+
+def _points(
+    sections: Mapping[str, Node], where: Where, sweep: SweepSettings, tree: Tree, problems: list[Problem]
+) -> tuple[Draw, ...]:
+    """Returns the draws of `sweep.points`. What is no configuration of the space is a problem at its line."""
+    draws: dict[str, Draw] = {}
+    places: dict[str, int] = {}
+    for number, read in read_points(sweep.points, tree):
+        path: tuple[str | int, ...] = (number,)
+        if isinstance(read, Draw):
+            settings = check_draw(read, [])
+            key = str(number) if settings is None else effective_key(settings)
+            if key not in draws:
+                draws[key], places[key] = read, number
+                continue
+            message = f"acts like points.{places[key]}; leave one of them out"
+        else:
+            path, message = (number, *read.path), read.message
+        place = ".".join(map(str, ("sweep", "points", *path)))
+        problems.append(Problem(*where_in(sections, place, where), place, message))
+    most = getattr(sweep.searcher.settings, "trials", None)
+    if isinstance(most, int) and len(sweep.points) > most:
+        message = f"has {len(sweep.points)} configurations, and sweep.searcher tries {most} in all; raise its trials"
+        problems.append(Problem(*where_in(sections, "sweep.points", where), "sweep.points", message))
+    return tuple(draws.values())
+
+
+def _earlier(
+    sections: Mapping[str, Node],
+    where: Where,
+    data: DataSettings,
+    sweep: SweepSettings,
+    tree: Tree,
+    problems: list[Problem],
+) -> Earlier | None:
+    """Returns what a new sweep learns from `sweep.from_runs`. None: nothing is asked for, or it is refused."""
+    if not sweep.from_runs:
+        return None
+
+    def add(place: str, message: str) -> None:
+        problems.append(Problem(*where_in(sections, place, where), place, message))
+
+    searcher = sweep.searcher.build()
+    if why := searcher.refuses_earlier():
+        add("sweep.from_runs", why)
+        return None
+    earlier, refused = read_earlier(sweep.from_runs, tree, data, sweep.score)
+    for number, why in refused:
+        add(f"sweep.from_runs.{number}", why)
+    if not refused and (why := searcher.refuses_earlier(len(earlier.known))):
+        add("sweep.from_runs", why)
+    return earlier
 
 
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
@@ -254,6 +333,8 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    for key, why in sweep.scheduler.build().refusals(tree, sweep):
+        add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:
         data.dataset.build().check()
     except DataError as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, to_plain
-from raydarts.config.foreign import hint_for_mapping, hint_for_text, numbers_of
+from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, TreeNode, to_plain
+from raydarts.config.foreign import hint_for_mapping, hint_for_text, is_number, numbers_of
 from raydarts.config.source import Node, Where
 from raydarts.errors import Problem, shortened
+from raydarts.json_types import Json
 from raydarts.outside import is_outside
 from raydarts.registry import nearest
 
@@ -27,7 +26,7 @@ def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
     return Tree(root, name)
 
 
-def _no_mappings(node: object) -> Iterator[Any]:
+def _no_mappings(node: TreeNode) -> Iterator[TreeNode]:
     """Returns what a section could become that is no mapping of keys."""
     if isinstance(node, Distribution) and node.options:
         for option in node.options:
@@ -36,7 +35,7 @@ def _no_mappings(node: object) -> Iterator[Any]:
         yield node
 
 
-def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Any:
+def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> TreeNode:
     """Parses one node.
 
     `foreign` says whether to look for other tools' forms of a distribution. The settings of a class from outside
@@ -78,10 +77,12 @@ def _problem(problems: list[Problem], node: Node, path: str, message: str) -> No
     problems.append(Problem(*node.where, path, message))
 
 
-def _distribution(kind: str, node: Node, where: Where, path: str, problems: list[Problem], foreign: bool) -> Any:
+def _distribution(
+    kind: str, node: Node, where: Where, path: str, problems: list[Problem], foreign: bool
+) -> Leaf | Distribution:
     if not isinstance(node.value, list) or not node.value:
         wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
-        numbers = numbers_of(node.plain()) if kind in NUMERIC and isinstance(node.value, dict) else None
+        numbers = numbers_of({key: item.plain() for key, item in node.parts.items()}) if kind in NUMERIC else None
         write = f": write {{{kind}: {json.dumps(numbers)}}}" if numbers else ", with at least one in it"
         _problem(problems, node, path, f"{kind} needs {wanted}{write}")
         return Leaf(None, where)
@@ -89,10 +90,8 @@ def _distribution(kind: str, node: Node, where: Where, path: str, problems: list
         options = tuple(_parse(item, path, problems, foreign) for item in node.value)
         return Distribution(kind, where, options, _unique(_labels(options)))
     wanted_form = {"quniform": "[low, high, q]"}.get(kind, "[low, high]")
-    numbers = [item.value for item in node.value]
-    if len(numbers) != NUMERIC[kind] or not all(
-        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) for number in numbers
-    ):
+    numbers = [item.value for item in node.value if is_number(item.value)]
+    if len(numbers) != NUMERIC[kind] or len(numbers) != len(node.value):
         _problem(
             problems,
             node,
@@ -116,18 +115,20 @@ def _distribution(kind: str, node: Node, where: Where, path: str, problems: list
     return Distribution(kind, where, low=float(low), high=float(high), q=float(q))
 
 
-def _labels(options: Sequence[Any]) -> list[str]:
+def _labels(options: Sequence[TreeNode]) -> list[str]:
     """Returns a word for each option. A mapping without a name is described by how it differs from the first one."""
     nameless = [
-        isinstance(option, Branch) and option.keys is not None and "name" not in option.keys for option in options
+        option
+        for option in options
+        if isinstance(option, Branch) and option.keys is not None and "name" not in option.keys
     ]
-    if len(options) < 2 or not all(nameless):
+    if len(options) < 2 or len(nameless) < len(options):
         return [_label(option) for option in options]
-    first = dict(zip(options[0].keys, map(to_plain, options[0].items), strict=True))
-    return ["first", *(_told_by(option, first) for option in options[1:])]
+    first = dict(zip(nameless[0].keys or (), map(to_plain, nameless[0].items), strict=True))
+    return ["first", *(_difference(option, first) for option in nameless[1:])]
 
 
-def _told_by(option: Branch, first: dict[str, Any]) -> str:
+def _difference(option: Branch, first: Mapping[str, Json]) -> str:
     words = []
     for key, item in zip(option.keys or (), option.items, strict=True):
         if key not in first or first[key] != to_plain(item):
@@ -137,7 +138,7 @@ def _told_by(option: Branch, first: dict[str, Any]) -> str:
     return "+".join(words) or "first"
 
 
-def _label(option: object) -> str:
+def _label(option: TreeNode) -> str:
     if isinstance(option, Leaf):
         return option.value if isinstance(option.value, str) else json.dumps(option.value)
     if isinstance(option, Distribution):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -52,8 +51,14 @@ class Plan:
     budget: dict[str, float]
     idle: tuple[str, ...]
     """Settings that do nothing in this spec, why, and what to write instead."""
+    warnings: tuple[str, ...] = ()
+    """What has come of it when others asked for the same."""
+    earlier: tuple[str, ...] = ()
+    """What of each earlier run the searcher learns from, and what it does not."""
+    changing: tuple[str, ...] = ()
+    """Swept settings that the scheduler changes while trials run."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -102,6 +107,8 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         note = f"; {merged} combinations that act like another are left out" if merged else ""
     else:
         jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
+    if loaded.points:
+        note += f"; sweep.points first ({len(loaded.points)})"
     configurations, jobs = jobs, jobs * sweep.trials_each
     if sweep.replicates is not None:
         note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
@@ -132,6 +139,9 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
         tuple(_idle(loaded, only, genotypes, given)),
+        (sweep.score.warning,) if sweep.score.warning and only in (None, SEARCH) else (),
+        () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
+        sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
     )
 
 
@@ -202,5 +212,8 @@ def render(planned: Plan) -> RenderableType:
     parts: list[RenderableType] = [paragraph(planned.question)] if planned.question else []
     parts += [line(f"{section}: preset {', '.join(names)}") for section, names in planned.presets.items()]
     shown = [swept] if any(stage.name == SEARCH for stage in planned.stages) and planned.dimensions else []
+    changing = [line(f"changes while trials run: {', '.join(planned.changing)}")] if planned.changing else []
     idle = [line(f"does nothing: {why}") for why in planned.idle]
-    return Group(*parts, stages, *_budget(planned), *shown, *idle)
+    idle += [line(f"warning: {text}") for text in planned.warnings]
+    earlier = [line(f"learns from {each}") for each in planned.earlier]
+    return Group(*parts, stages, *_budget(planned), *shown, *changing, *earlier, *idle)

@@ -15,12 +15,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from raydarts.config.distributions import KINDS, OPTIONS
 from raydarts.config.source import Node, read_file
 from raydarts.digits import whole_number
 from raydarts.errors import Problem, shortened
+from raydarts.json_types import Json
 from raydarts.registry import nearest
 
 FOLDER = Path(__file__).parent.parent / "presets"
@@ -29,6 +30,20 @@ KINDS_OF = {"data": "data", "search": "search", "evaluate.training": "training"}
 IN_LISTS = {"rungs.*.training": "training", "transfer.*.training": "training", "transfer.*.data": "data"}
 """The same for listed stages. `*` is an item's number."""
 ORIGINS = ("paper", "code", "ours")
+
+
+PresetRow = TypedDict(
+    "PresetRow",
+    {
+        "name": str,
+        "for": str,
+        "about": str,
+        "source": Mapping[str, str],
+        "values": Json,
+        "origins": Mapping[str, str],
+    },
+)
+"""A preset as JSON."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class Preset:
     values: Node
     origins: Mapping[str, str]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> PresetRow:
         return {
             "name": self.name,
             "for": self.kind,
@@ -62,13 +77,20 @@ def names(kind: str) -> list[str]:
 
 def read_preset(kind: str, name: str) -> Preset:
     """Reads a shipped preset. Errors in its values name the preset."""
-    root = read_file(FOLDER / kind / f"{name}.yaml", shown=f"preset {name}")[0].value
+    root = read_file(FOLDER / kind / f"{name}.yaml", shown=f"preset {name}")[0].keys
     values = Node({}, root["values"].where)
     origins: dict[str, str] = {}
-    for origin, block in root["values"].value.items():
+    for origin, block in root["values"].keys.items():
         values = merge(block, values)  # no value stands in two blocks; the first block's keys stand first
         origins |= dict.fromkeys(_leaves(block, ""), origin)
-    return Preset(name, kind, root["about"].value, root["source"].plain(), values, origins)
+    return Preset(
+        name,
+        kind,
+        str(root["about"].value),
+        {origin: str(text.value) for origin, text in root["source"].keys.items()},
+        values,
+        origins,
+    )
 
 
 def all_presets() -> list[Preset]:
@@ -84,7 +106,7 @@ def _leaves(node: Node, path: str) -> Iterator[str]:
     if not _merges(node):
         yield path
         return
-    for key, item in node.value.items():
+    for key, item in node.keys.items():
         yield from _leaves(item, f"{path}.{key}" if path else key)
 
 
@@ -95,15 +117,16 @@ def merge(under: Node, over: Node, *, section: bool = False) -> Node:
     """
     if not (section or (_merges(under) and _merges(over))):
         return over
-    merged = {key: merge(under.value[key], item) if key in under.value else item for key, item in over.value.items()}
-    return Node(merged | {key: item for key, item in under.value.items() if key not in over.value}, over.where)
+    below, above = under.keys, over.keys
+    merged = {key: merge(below[key], item) if key in below else item for key, item in above.items()}
+    return Node(merged | {key: item for key, item in below.items() if key not in above}, over.where)
 
 
 def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
     """Puts the presets named in a spec below its sections, in place. Returns their names by section."""
     named: dict[str, tuple[str, ...]] = {}
-    if "search" in root.value:
-        _refuse_under_distributions(root.value["search"], "search", problems)
+    if "search" in root.keys:
+        _refuse_under_distributions(root.keys["search"], "search", problems)
     for section, kind in _places(root):
         node = _at(root, section)
         if node is None or not isinstance(node.value, dict):
@@ -128,10 +151,7 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
 def _at(root: Node, section: str) -> Node | None:
     node: Node | None = root
     for part in section.split("."):
-        items: Any = None if node is None else node.value
-        if isinstance(items, list):
-            items = {str(index): item for index, item in enumerate(items)}
-        node = items.get(part) if isinstance(items, dict) else None
+        node = None if node is None else node.parts.get(part)
     return node
 
 
@@ -140,8 +160,8 @@ def _places(root: Node) -> Iterator[tuple[str, str]]:
     yield from KINDS_OF.items()
     for pattern, kind in IN_LISTS.items():
         stages, _, inside = pattern.partition(".*.")
-        listed = root.value.get(stages)
-        for index in range(len(listed.value) if listed is not None and isinstance(listed.value, list) else 0):
+        listed = root.keys.get(stages)
+        for index in range(0 if listed is None else len(listed.items)):
             yield f"{stages}.{index}.{inside}", kind
 
 

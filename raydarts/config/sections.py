@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from raydarts.config.distributions import KINDS
 from raydarts.config.parsing import parse_tree
@@ -25,16 +24,12 @@ def no_consequences(problems: Iterable[Problem], broken: Iterable[str]) -> list[
 
 def where_in(sections: Mapping[str, Node], key: str, default: Where) -> Where:
     """Returns the place of the dotted `key`, or of the nearest section above it."""
-    node: Node | None = None
-    place = default
-    items: Any = sections
+    place, parts = default, sections
     for part in key.split("."):
-        if isinstance(items, list):
-            items = {str(index): item for index, item in enumerate(items)}
-        node = items.get(part) if isinstance(items, Mapping) else None
+        node = parts.get(part)
         if node is None:
             break
-        place, items = node.where, node.value
+        place, parts = node.where, node.parts
     return place
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from raydarts.config import yaml_text
 from raydarts.config.yaml_text import LARGEST_TEXT, MAX_DEPTH, MAX_NODES, YamlTextError
 from raydarts.digits import whole_number
 from raydarts.errors import Problem, SpecError, shortened
+from raydarts.json_types import Json
 
 Where = tuple[str, int]
+Scalar = None | bool | int | float | str
 _LARGEST_NUMBER = 2**63
 _KINDS = {
     "TaggedScalar": "value with a tag (!...)",
@@ -27,10 +29,29 @@ _KINDS = {
 class Node:
     """A YAML value: a dict of nodes, a list of nodes, or a scalar. `where` is its (file, line)."""
 
-    value: Any
+    value: dict[str, Node] | list[Node] | Scalar
     where: Where
 
-    def plain(self) -> Any:
+    @property
+    def keys(self) -> dict[str, Node]:
+        """The keys of a node that is a mapping. Raises `TypeError` for any other."""
+        if not isinstance(self.value, dict):
+            raise TypeError(f"{self.where}: not a mapping")
+        return self.value
+
+    @property
+    def items(self) -> list[Node]:
+        """The items of a node that is a list; of any other none."""
+        return self.value if isinstance(self.value, list) else []
+
+    @property
+    def parts(self) -> dict[str, Node]:
+        """Returns the nodes below this one: by key, or by an item's number. A scalar has none."""
+        if isinstance(self.value, list):
+            return {str(index): item for index, item in enumerate(self.value)}
+        return self.value if isinstance(self.value, dict) else {}
+
+    def plain(self) -> Json:
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -42,7 +63,7 @@ def _refuse(file: str, line: int, message: str, path: str = "") -> NoReturn:
     raise SpecError([Problem(file, line, path, message)])
 
 
-def _parse(text: str, file: str) -> Any:
+def _parse(text: str, file: str) -> object:
     try:
         loaded = yaml_text.load(text)
     except YamlTextError as error:
@@ -52,7 +73,7 @@ def _parse(text: str, file: str) -> Any:
     return loaded
 
 
-def _scalar(value: object, where: Where, path: str) -> object:
+def _scalar(value: object, where: Where, path: str) -> Scalar:
     """Returns plain scalars. ruamel's keep their spelling."""
     if value is None or isinstance(value, bool):
         return value
@@ -115,7 +136,7 @@ def _size(value: object, known: dict[int, int]) -> int:
 def _line(container: object, key: object, default: int) -> int:
     """Returns the line (from 1) of a key or item, or its container's line if ruamel does not know it (merged keys)."""
     try:
-        marks: Any = getattr(container, "lc", None)
+        marks = container.lc  # type: ignore[attr-defined] # of ruamel's containers
         mark = marks.key(key) if isinstance(container, Mapping) else marks.item(key)
         return int(mark[0]) + 1
     except (AttributeError, KeyError, TypeError, IndexError):

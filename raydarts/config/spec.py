@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from raydarts.config.ranking import (
     StopSettings,
     refuse_worst_first,
 )
+from raydarts.data.paths import DataPath
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
@@ -23,6 +24,7 @@ from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.study.objectives import ACCURACY, Score, SearchScore
+from raydarts.study.objectives.base import Objective
 from raydarts.study.rules import Rules
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
@@ -204,6 +206,15 @@ class SweepSettings(TrialsSettings):
     searcher: Annotated[Component, Choose("searcher")] = Field(
         default_factory=lambda: _component("searcher", "grid"), description="How configurations are chosen."
     )
+    points: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="Configurations that are tried first, in this order. Each is written as under `search`, with one "
+        "value for each open setting.",
+    )
+    from_runs: tuple[DataPath, ...] = Field(
+        (),
+        description="Earlier runs. The searcher's model learns from their completed trials before its first proposal.",
+    )
     scheduler: Annotated[Component, Choose("scheduler")] = Field(
         default_factory=lambda: _component("scheduler", "fifo"), description="Which trials stop early."
     )
@@ -222,13 +233,13 @@ class SweepSettings(TrialsSettings):
         description="When a collapsed trial is halted. `null`: by the defaults if the objective is healthy first, "
         "else never. `false`: never.",
     )
+    constraints: tuple[ConstraintSettings, ...] = Field(
+        (), description="Bars on other figures. A trial that does not keep them ranks behind all that do."
+    )
     replicates: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None,
         description="Search seeds. Each configuration is searched once with each, and judged by their mean. `null`: "
         "once, with `search.seed`.",
-    )
-    constraints: tuple[ConstraintSettings, ...] = Field(
-        (), description="Bars on other figures. A trial that does not keep them ranks behind all that do."
     )
     stop: tuple[StopSettings, ...] = Field((), description="Figures by which a trial is stopped.")
     seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
@@ -289,8 +300,9 @@ class SweepSettings(TrialsSettings):
     @property
     def score(self) -> SearchScore:
         """What ranks search trials: the objective with its bars."""
+        objective: Objective = self.objective.build()
         return replace(
-            self.objective.build().score(),
+            objective.score(),
             health=self.health.bars(),
             constraints=tuple(each.bar() for each in self.constraints),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.config.presets import merge
 from raydarts.config.source import Node
@@ -14,6 +13,7 @@ from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, InputError
 from raydarts.evaluation.lookup import check_table
+from raydarts.json_types import Json
 from raydarts.runs.stages import SEARCH, Stage, chain
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
@@ -32,11 +32,11 @@ class Stages:
     transfer: tuple[TransferSettings, ...] = ()
     budget: BudgetSettings | None = None
 
-    def chain(self) -> list[Stage[Any]]:
+    def chain(self) -> list[Stage[EvaluateSettings]]:
         """Returns the retraining stages in the order of work. Their settings are `EvaluateSettings`."""
-        return chain(self.rungs, self.evaluate, self.transfer, lambda settings: str(settings.name))
+        return chain(self.rungs, self.evaluate, self.transfer, lambda settings: str(getattr(settings, "name", "")))
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Json]:
         return {
             "evaluate": None if self.evaluate is None else self.evaluate.model_dump(mode="json"),
             "rungs": [rung.model_dump(mode="json") for rung in self.rungs],
@@ -45,7 +45,7 @@ class Stages:
         }
 
 
-def data_of(stage: Stage[Any], data: DataSettings) -> DataSettings:
+def data_of(stage: Stage[EvaluateSettings], data: DataSettings) -> DataSettings:
     """Returns the data of a stage: its own, else the sweep's."""
     data_here: DataSettings | None = getattr(stage.settings, "data", None)
     return data if data_here is None else data_here
@@ -56,12 +56,12 @@ def inherit(root: Node) -> None:
 
     A rung that reads a table trains nothing and inherits no training.
     """
-    evaluate = root.value.get("evaluate")
+    evaluate = root.keys.get("evaluate")
     if evaluate is None or not isinstance(evaluate.value, dict):
         return
     for stages, keys in INHERITED.items():
-        listed = root.value.get(stages)
-        for item in listed.value if listed is not None and isinstance(listed.value, list) else ():
+        listed = root.keys.get(stages)
+        for item in () if listed is None else listed.items:
             if not isinstance(item.value, dict):
                 continue
             table = item.value.get("table")
@@ -80,7 +80,7 @@ def _trained_like(under: Node, here: Node) -> Node:
     """Merges a training onto `evaluate`'s, key by key. A training of another kind inherits nothing."""
     if not (isinstance(under.value, dict) and isinstance(here.value, dict)):
         return here
-    names = [node.value["name"] for node in (here, under) if "name" in node.value]
+    names = [node.keys["name"] for node in (here, under) if "name" in node.keys]
     if len({name.value for name in names}) > 1:
         return here
     return merge(under, here, section=True)
@@ -98,7 +98,7 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
     for index, name in enumerate(names):
         if name in names[:index]:
             add(f"transfer.{index}.name", f"'{name}' is taken by an earlier transfer: each needs a name of its own")
-    before: Stage[Any] | None = None
+    before: Stage[EvaluateSettings] | None = None
     for stage in stages.chain():
         _check_stage(stage, data, drawn, add)
         if before is not None and stage.settings.top_k > before.settings.top_k:
@@ -110,7 +110,7 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
         before = before if stage.is_transfer else stage
 
 
-def _check_stage(stage: Stage[Any], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
+def _check_stage(stage: Stage[EvaluateSettings], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
     stage_data = data_of(stage, data)
     where = "data" if stage_data is data else f"{stage.section}.data"
     if stage_data.kind != data.kind:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,6 +13,7 @@ from raydarts.config.distributions import Path
 from raydarts.config.source import Where
 from raydarts.errors import Problem, shortened
 from raydarts.evaluation.trainings import ChooseTraining
+from raydarts.json_types import section
 from raydarts.registry import ByName, Choose, UnknownNameError, members, nearest, parse_strictly, resolve
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -79,19 +80,17 @@ def _unfold(error: ValidationError, prefix: Path) -> list[ErrorDetails]:
     return flat
 
 
-def _existing(loc: Path, plain: Any, kind: str) -> Path:
+def _existing(loc: Path, plain: object, kind: str) -> Path:
     """Returns `loc` without the tags that pydantic adds for unions: only what exists in the data."""
     path: list[str | int] = []
     for part in loc:
-        known = (isinstance(plain, Mapping) and part in plain) or (
-            isinstance(plain, list) and isinstance(part, int) and part < len(plain)
-        )
-        if not known:
+        in_list = isinstance(plain, list) and isinstance(part, int) and part < len(plain)
+        if not in_list and part not in section(plain):
             if kind == "missing" and part == loc[-1]:
                 path.append(part)
             break
+        plain = _part(plain, part)
         path.append(part)
-        plain = plain[part]
     return tuple(path)
 
 
@@ -155,12 +154,19 @@ def _unknown_key(model: type[BaseModel], plain: object, path: Path) -> str:
     return message
 
 
-def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseModel], str | None, str]:
+def _part(plain: object, part: str | int) -> object:
+    """Returns what a mapping has under a key, or a list at a place."""
+    if isinstance(plain, list) and isinstance(part, int):
+        return plain[part]
+    return plain[part] if isinstance(plain, Mapping) else None
+
+
+def _holder(model: type[BaseModel], plain: object, path: Path) -> tuple[type[BaseModel], str | None, str]:
     """Returns the settings class at `path`, with the family and name of its component."""
     family: str | None = None
     name = ""
     for part in path:
-        plain = plain[part]
+        plain = _part(plain, part)
         if isinstance(part, int):
             continue_family = family
         elif issubclass(model, ByName) and part not in model.model_fields:
@@ -172,7 +178,7 @@ def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseMo
             nested = info.annotation
             choice = next((item for item in info.metadata if isinstance(item, ChooseTraining)), None)
             if choice is not None:
-                nested = choice.settings_for(plain)
+                nested = choice.settings_for(section(plain))
             if continue_family is None and isinstance(nested, type) and issubclass(nested, BaseModel):
                 model, family = nested, None
                 continue
@@ -187,7 +193,7 @@ def _holder(model: type[BaseModel], plain: Any, path: Path) -> tuple[type[BaseMo
     return model, family, name
 
 
-def _family(metadata: list[Any], annotation: object) -> str | None:
+def _family(metadata: Sequence[object], annotation: object) -> str | None:
     for item in metadata:
         if isinstance(item, Choose):
             return item.family

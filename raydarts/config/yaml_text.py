@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scanner import RoundTripScanner
 
@@ -83,7 +84,7 @@ class _Composer(Composer):
 class _Constructor(RoundTripConstructor):
     """Gives a line to a value that cannot be built (a date with month 13, a number of 5,000 digits)."""
 
-    def construct_object(self, node: Any, deep: bool = False) -> object:
+    def construct_object(self, node: Node, deep: bool = False) -> object:
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, OverflowError, TypeError, AttributeError, KeyError, IndexError) as error:

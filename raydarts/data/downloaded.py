@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from raydarts import registry
 from raydarts.data.base import Dataset, ImageArrays
 from raydarts.data.paths import DataPath, is_there
 from raydarts.errors import DataError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images, uint8 NHWC, and labels, int64."""
@@ -85,7 +88,7 @@ def one_at_a_time(root: Path) -> Iterator[None]:
         yield
 
 
-def cifar(dataset: Any, root: str, download: bool) -> tuple[Part, Part]:
+def cifar(dataset: type[CIFAR10], root: str, download: bool) -> tuple[Part, Part]:
     """Returns both parts of torchvision's CIFAR10 or CIFAR100."""
     train, test = (dataset(root, train=train, download=download) for train in (True, False))
     return ((train.data, np.asarray(train.targets, np.int64)), (test.data, np.asarray(test.targets, np.int64)))

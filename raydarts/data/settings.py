@@ -62,6 +62,9 @@ class AugmentSettings(Settings):
     )
     cutout_probability: float = Field(1.0, ge=0, le=1, description="Probability that an image gets the square.")
 
+    def may_change(self) -> tuple[str, ...]:
+        return ("crop_padding", "cutout_length", "cutout_probability")
+
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.cutout_length > 0 and self.cutout_probability == 0:
             yield Idle("cutout_length", f"is {self.cutout_length}, and cutout_probability is 0; raise it, or write 0")

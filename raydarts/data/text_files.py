@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -72,7 +72,7 @@ class TextDataset(Dataset):
 
     def load(self) -> TextTokens:
         texts = self.read()
-        settings: Any = self.settings
+        settings = self.settings
         if settings.vocabulary is not None:
             vocabulary = read_vocabulary(Path(settings.vocabulary))
         elif settings.vocabulary_size is not None:

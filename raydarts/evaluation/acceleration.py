@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,10 @@ from raydarts.evaluation.settings import Amp
 from raydarts.spaces.ahead import Ahead
 
 logger = logging.getLogger("raydarts")
+
+
+Passed = tuple[Tensor, Tensor | None]
+"""What a pass of a discrete network gives: logits, and those of the auxiliary head if it has one."""
 
 
 class Accelerated(Protocol):
@@ -40,17 +45,17 @@ class Compiled:
         self.ahead = Ahead(network)
         self.run = torch.compile(network, fullgraph=True)
 
-    def __call__(self, inputs: Tensor) -> object:
+    def __call__(self, inputs: Tensor) -> Passed:
         with self.ahead.drawn(inputs):
             try:
-                return self.run(inputs)
+                return cast(Passed, self.run(inputs))
             except torch._dynamo.exc.Unsupported as reason:
                 first = str(reason).strip().partition("\n")[0]
                 logger.warning(
                     "compile: the network is compiled in pieces, as torch makes no one graph of it: %s", first
                 )
                 self.run = torch.compile(self.network)
-                return self.run(inputs)
+                return cast(Passed, self.run(inputs))
 
 
 class Acceleration:
@@ -75,7 +80,7 @@ class Acceleration:
         placed: nn.Module = network.to(self.device, dtype, memory_format=layout)  # type: ignore[call-overload]
         return placed
 
-    def runner(self, network: nn.Module) -> Any:
+    def runner(self, network: nn.Module) -> Callable[[Tensor], Passed]:
         """Returns what training calls instead of the network."""
         return Compiled(network) if self.settings.compile else network
 

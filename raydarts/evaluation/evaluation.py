@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class Evaluation:
     def finished(self) -> bool:
         return self.epoch >= self.epochs
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> dict[str, object]:
         """Runs one epoch. All its random draws come from this job's streams."""
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
@@ -166,7 +166,7 @@ class Evaluation:
                 meter.add(loss, (logits.argmax(1) == batch.targets).sum(), len(batch.targets))
         return self.team.total(meter, self.device)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """Returns the last epoch's metrics, the test metrics, and the number of parameters.
 
         The auxiliary head is not counted.

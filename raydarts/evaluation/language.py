@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ class LanguageEvaluation:
     def averaging(self) -> bool:
         return isinstance(self.optimizer, torch.optim.ASGD)
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> dict[str, object]:
         """Runs one epoch. All its random draws come from this job's streams."""
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
@@ -186,7 +185,7 @@ class LanguageEvaluation:
             "untrained": {"validation": perplexity(self._measure("validation"))},
         }
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """Returns the metrics of the weights with the best validation loss, with test metrics and the baselines'."""
         now = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.best["network"])

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from raydarts.errors import DataError, GenotypeError, TrialError
 from raydarts.evaluation.settings import TableSettings
@@ -105,14 +105,14 @@ class Lookup:
             raise TrialError(f"{self.settings.file}: has no row for genotype {self.genotype.id}")
         return row
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> dict[str, object]:
         started = time.perf_counter()
         validation, _ = self._accuracies()
         self.epoch = 1
         self.metrics = {"epoch": 1, "validation_accuracy": validation, "seconds": time.perf_counter() - started}
         return dict(self.metrics)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """Returns validation and test accuracy, and their source."""
         columns = {"validation": self.settings.validation, "test": self.settings.test}
         source = {"file": self.settings.file, **columns}

@@ -9,7 +9,7 @@ DistributedDataParallel does that, and the order of its sums changes after its f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -139,7 +139,7 @@ def _synchronise(network: nn.Module) -> None:
 
 
 def _synced(norm: nn.BatchNorm2d) -> SyncedNorm:
-    like: dict[str, Any] = {"device": cast(Tensor, norm.running_mean).device, "dtype": norm.running_mean.dtype}  # type: ignore[union-attr]
-    made = SyncedNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, **like)
+    mean = cast(Tensor, norm.running_mean)
+    made = SyncedNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, device=mean.device, dtype=mean.dtype)
     made.load_state_dict(norm.state_dict())
     return made.train(norm.training)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
@@ -22,7 +21,7 @@ FOR_KIND = {"image": "image", "text": "language"}
 class ChooseTraining:
     """Annotation of a field that holds the settings of a training. Their `name` selects the class (absent: `image`)."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self.parse,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json")),
@@ -36,9 +35,9 @@ class ChooseTraining:
             raise PydanticCustomError("training", "must be a mapping of keys")
         return parse_strictly(self.settings_for(value), value)
 
-    def settings_for(self, value: Mapping[str, Any]) -> type[TrainingSettings]:
+    def settings_for(self, value: Mapping[str, object]) -> type[TrainingSettings]:
         """Returns the settings class of this plain value."""
-        name = value.get("name", "image")
+        name = str(value.get("name", "image"))
         if name not in SETTINGS:
             message = f"unknown training '{name}'{nearest(name, list(SETTINGS))} (allowed: {', '.join(SETTINGS)})"
             raise PydanticCustomError("training_name", "{message}", {"message": message})

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raydarts.errors import CheckpointError
+from raydarts.execution import forking
 from raydarts.execution.job import Job
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.identity import differences, identity
+from raydarts.runs.segments import newest_folder, segments_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
+from raydarts.study.history import Parent
 
 logger = logging.getLogger("raydarts")
 
@@ -26,7 +29,7 @@ Describe = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def _store(trial: TrialDirectory) -> CheckpointStore:
-    return CheckpointStore(trial.files / "checkpoints", identity(trial), guard=trial.check)
+    return CheckpointStore(newest_folder(trial), identity(trial), guard=trial.check)
 
 
 def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
@@ -42,13 +45,19 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
     equal bits. But where rows are there and a refused checkpoint is whole (made by another spec or version, put
     there by hand), beginning anew would throw away rows and work that may still be of use: then nothing on disk is
     touched, and `CheckpointError` names each file.
+
+    A trial that was forked has a folder of checkpoints for each segment. Where none of the last segment can be used it
+    begins with the other trial's, under its own settings.
     """
     trial.goes_on()
     store = _store(trial)
     store.tidy()
+    parent = segments_of(trial.description())[-1].parent
     refused: dict[FilePlace, Refused] = {}
     job: Job | None = None
     for path in store.files():
+        if parent is not None and store.epoch(path) <= parent.epoch:
+            continue  # the other trial's
         try:
             state = store.read(path)
             job = build() if job is None else job
@@ -60,6 +69,9 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
             job = None  # let go before another is built: two may not fit in memory
         else:
             return _go_on(job, trial, refused, store)
+    if parent is not None:
+        job = None
+        return _go_on(_begin_as_fork(build, trial, parent), trial, refused, store)
     if any(not reason.damaged for reason in refused.values()) and trial.rows():
         listed = "; ".join(f"{path}: {reason}" for path, reason in refused.items())
         raise CheckpointError(
@@ -67,6 +79,21 @@ def open_job(build: Callable[[], Job], trial: TrialDirectory) -> Job:
             f"version that made them, or move {trial.checkpoints} away to begin anew"
         )
     return _go_on(build() if job is None else job, trial, refused, store)
+
+
+def _begin_as_fork(build: Callable[[], Job], trial: TrialDirectory, parent: Parent) -> Job:
+    """The job of a segment of which no epoch was kept: with the other trial's state, to the last bit.
+
+    Raises `CheckpointError` where that cannot be used. There is nothing else to begin with.
+    """
+    try:
+        job, state = forking.begin(build, trial, parent)
+        _take_up(job, parent.epoch, state)
+    except Refused as reason:
+        raise CheckpointError(
+            f"{trial.id} cannot go on from trial {parent.trial} after epoch {parent.epoch}: its checkpoint {reason}"
+        ) from reason
+    return job
 
 
 def follow_job(build: Callable[[], Job], trial: TrialDirectory, epoch: int) -> Job:
@@ -111,6 +138,8 @@ def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[
     """Run one epoch and keep it. Returns the metrics row."""
     started = time.time()
     row = dict(plain(job.run_epoch()))
+    if (segment := len(segments_of(trial.description())) - 1) > 0:
+        row["segment"] = segment
     trial.append_row(row)
     place = {"host": platform.node(), "pid": os.getpid()}
     trial.append_time({"epoch": row.get("epoch"), "start": started, "end": time.time(), **place})

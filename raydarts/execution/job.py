@@ -6,7 +6,8 @@ this one protocol, so neither knows which it has.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 
 class Job(Protocol):
@@ -37,4 +38,15 @@ class Job(Protocol):
         """Take up from `state_dict()`'s value; `state_dict()` then gives it back to the last bit.
 
         May raise anything on a state that is not this job's: the job is then thrown away.
+        """
+
+
+@runtime_checkable
+class ForkableJob(Job, Protocol):
+    """A job that can go on from the state of another one, which had other settings. A search is one."""
+
+    def restated(self, state: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+        """The state of a job with the settings `before`, changed so that this job's settings count from now on.
+
+        What does not follow from the settings stays to the last bit. `load_state_dict` takes what is returned.
         """

@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 
 class BrokenCallError(ValueError):
@@ -41,7 +40,7 @@ class Candidate:
     names: tuple[str, ...]
     unit: str
     number: int
-    value: Any
+    value: object
     key: str
     first_line: int = 1
 
@@ -57,7 +56,7 @@ def in_json(value: object) -> list[Candidate] | None:
 
     None means that the value is one genotype.
     """
-    items: list[tuple[str | None, Any]] = []
+    items: list[tuple[str | None, object]] = []
     if isinstance(value, Mapping) and not any(key in value for key in _KEYS):
         items = list(value.items())
     elif isinstance(value, list):

@@ -29,11 +29,12 @@ import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import NoReturn, TypeGuard
 
 from raydarts.errors import GenotypeError
 from raydarts.genotypes import text as genotype_text
 from raydarts.genotypes.source import GenotypeFile, NamedGenotype
+from raydarts.json_types import Json, items
 from raydarts.outside import is_outside, names_in
 
 CONVOLUTIONAL = ("normal", "reduce")
@@ -92,11 +93,11 @@ class OwnSpace:
             )
         return cls.of(name, settings)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Json]:
         """Returns the settings."""
         return dict(json.loads(self.settings))
 
-    def to_json(self) -> Any:
+    def to_json(self) -> Json:
         settings = self.values()
         return {"name": self.name, **settings} if settings else self.name
 
@@ -148,16 +149,17 @@ class Genotype:
         """Returns the names of the user's own code that the genotype's network needs."""
         return names_in(self.to_json())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Returns the published form, with lists only."""
-        plain: dict[str, Any] = {}
+        plain: dict[str, Json] = {}
         for name, cell in self.cells:
-            nested = [[list(edge) for edge in node] for node in cell.nodes]
+            nested: list[list[list[str | int]]] = [[[*edge] for edge in node] for node in cell.nodes]
             # Flat only if it reads back correctly: as many edges a node as published, the last node concatenated.
             usual = {len(node) for node in cell.nodes} == {_PER_NODE[name]}
             last = _INPUTS[name] + len(cell.nodes) - 1
             flat = usual and max(cell.concat) == last
-            plain[name] = [edge for node in nested for edge in node] if flat else nested
+            edges = [edge for node in nested for edge in node]
+            plain[name] = edges if flat else [*nested]
             plain[_concat_key(name)] = list(cell.concat)
         if self.space is not None:
             plain["space"] = self.space.to_json()
@@ -218,19 +220,20 @@ def describe_genotype(genotype: Mapping[str, object]) -> dict[str, object]:
     return {"genotype_id": parsed.id, "skips": parsed.skips()}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_edge(value: object) -> bool:
+def _is_edge(value: object) -> TypeGuard[tuple[str, int]]:
+    """Returns whether a value is `[primitive, src]`, as a list or a tuple."""
     return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str) and _is_number(value[1])
 
 
-def _is_triple(value: object) -> bool:
+def _is_triple(value: object) -> TypeGuard[tuple[str, int, int]]:
     return isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and _is_number(value[2])
 
 
-def _without_strength(value: object) -> Any:
+def _without_strength(value: object) -> object:
     """Returns `[primitive, src, strength]` as a pair, and anything else unchanged."""
     if isinstance(value, list | tuple) and len(value) == 3 and _is_edge(value[:2]) and isinstance(value[2], float):
         return value[:2]
@@ -264,24 +267,25 @@ class _Reader:
     def _refuse(self, what: str) -> NoReturn:
         raise GenotypeError(f"{self.where}: {self.cell_type}{what}")
 
-    def _concat(self, concat: Any) -> tuple[int, ...]:
-        ok = isinstance(concat, list | tuple) and all(_is_number(node) for node in concat)
-        if not ok or not concat or len(set(concat)) != len(concat):
+    def _concat(self, concat: object) -> tuple[int, ...]:
+        nodes = [node for node in items(concat) if _is_number(node)]
+        if not nodes or len(nodes) != len(items(concat)) or len(set(nodes)) != len(nodes):
             raise GenotypeError(
                 f"{self.where}: {_concat_key(self.cell_type)} must be a list of distinct node numbers, "
                 f"not {reprlib.repr(concat)}"
             )
-        if max(concat) > _MOST_NODES:
-            self._refuse(f" is to have node {reprlib.repr(max(concat))}; at most {_MOST_NODES} are read")
-        return tuple(concat)
+        if max(nodes) > _MOST_NODES:
+            self._refuse(f" is to have node {reprlib.repr(max(nodes))}; at most {_MOST_NODES} are read")
+        return tuple(nodes)
 
     def _nodes(self, edges: Sequence[object], concat: tuple[int, ...]) -> tuple[Sequence[object], tuple[int, ...]]:
         """Returns one entry for each node, for all forms of edges, and the nodes to concatenate."""
         if len(edges) > _MOST_EDGES:
             self._refuse(f" has {len(edges)} entries; at most {_MOST_EDGES} are read")
         edges = [_without_strength(edge) for edge in edges]
-        if all(_is_triple(edge) for edge in edges):
-            return self._from_triples(edges, concat)
+        triples = [edge for edge in edges if _is_triple(edge)]
+        if len(triples) == len(edges):
+            return self._from_triples(triples, concat)
         if not any(isinstance(edge, list | tuple) and edge and isinstance(edge[0], str) for edge in edges):
             return edges, concat
         for number, edge in enumerate(edges):
@@ -289,7 +293,9 @@ class _Reader:
                 self._refuse(f", edge {number}: each edge is a pair [primitive, src], not {reprlib.repr(edge)}")
         return self._grouped(edges, concat), concat
 
-    def _from_triples(self, edges: Sequence[Any], concat: tuple[int, ...]) -> tuple[Sequence[object], tuple[int, ...]]:
+    def _from_triples(
+        self, edges: Sequence[tuple[str, int, int]], concat: tuple[int, ...]
+    ) -> tuple[Sequence[object], tuple[int, ...]]:
         """Turns `[primitive, a, b]` into one list for each node. The edge ends in the larger number.
 
         Nodes without edges are not concatenated, as in FairDARTS' code, whatever `concat` says.
@@ -321,8 +327,9 @@ class _Reader:
             per_node = len(edges) // named
         return [edges[start : start + per_node] for start in range(0, len(edges), per_node)]
 
-    def _node(self, number: int, node: Any) -> tuple[Choice, ...]:
+    def _node(self, number: int, node: object) -> tuple[Choice, ...]:
         edges = [_without_strength(edge) for edge in node] if isinstance(node, list | tuple) else [node]
+        choices: list[Choice] = []
         for edge in edges:
             if not _is_edge(edge):
                 self._refuse(f", node {number}: each edge is a pair [primitive, src], not {reprlib.repr(edge)}")
@@ -334,4 +341,5 @@ class _Reader:
                     f", node {number}: {primitive} comes from node {reprlib.repr(src)}; "
                     f"only 0..{number - 1} come before it"
                 )
-        return tuple((primitive, src) for primitive, src in edges)
+            choices.append((primitive, src))
+        return tuple(choices)

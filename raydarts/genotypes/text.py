@@ -11,11 +11,13 @@ from __future__ import annotations
 import ast
 import json
 import re
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 from raydarts.errors import GenotypeError, shortened
 from raydarts.genotypes.candidates import CALL, BrokenCallError, Candidate, called, in_json, in_text
 from raydarts.genotypes.source import GenotypeFile, NamedGenotype
+from raydarts.json_types import Json
 
 _LARGEST_FILE = 1_000_000  # bytes; a genotype has hundreds
 _LARGEST_RANGE = 1000
@@ -73,7 +75,7 @@ def _calls(text: str, where: str) -> list[Candidate]:
         raise GenotypeError(f"{where}:{error.line}: not Python's form of a genotype: {error}") from error
 
 
-def _chosen(candidates: list[Candidate], where: str, name: str | None) -> Any:
+def _chosen(candidates: list[Candidate], where: str, name: str | None) -> object:
     """Returns the only candidate, or the one with the name, line or position `name`."""
     if not candidates:
         raise GenotypeError(f"{where}: holds no whole Genotype(...)")
@@ -111,14 +113,13 @@ def _listed(candidates: list[Candidate]) -> str:
     return ", ".join(names) + (f" and {len(candidates) - _SHOWN:,} more" if len(candidates) > _SHOWN else "")
 
 
-def read_text(text: str, where: str) -> dict[str, Any]:
+def read_text(text: str, where: str) -> object:
     """Reads a genotype that is one text: the authors' `Genotype(...)`, or NAS-Bench-201's `|nor_conv_3x3~0|+|...|`."""
     if len(text) > _LARGEST_FILE:
         raise GenotypeError(f"{where}: a text of {len(text):,} characters is no genotype")
     if not CALL.search(text):
         return _from_arch_string(text, where)
-    call: dict[str, object] = _chosen(_calls(text, where), where, None)
-    return call
+    return _chosen(_calls(text, where), where, None)
 
 
 def lines_of(text: str, primitives: set[str]) -> dict[str, int]:
@@ -143,7 +144,7 @@ def _from_json(text: str, where: str) -> object:
         raise GenotypeError(f"{where}: not a JSON text of a genotype: {reason}") from error
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, object]:
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -169,6 +170,12 @@ def _from_arch_string(text: str, where: str) -> dict[str, object]:
     return {"cell": nodes, "cell_concat": [len(nodes)]}
 
 
+def _ends_of_range(arguments: Sequence[object]) -> list[int]:
+    """Returns the one or two arguments of a `range(...)` that is read here. Of any other none."""
+    ends = [value for value in arguments if isinstance(value, int) and 0 <= value <= _LARGEST_RANGE]
+    return ends if len(ends) == len(arguments) and len(ends) in (1, 2) else []
+
+
 class _Call:
     """Reads one `Genotype(...)`. Errors start with `where`. `first_line` is the file's line of the tree's line 1."""
 
@@ -191,7 +198,7 @@ class _Call:
             values[keyword.arg] = self._value(keyword.value)
         return {name: value for name, value in values.items() if value is not None}
 
-    def _value(self, node: ast.expr) -> Any:
+    def _value(self, node: ast.expr) -> Json:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
             if isinstance(node.value, int) and abs(node.value) > _LARGEST_NUMBER:
                 self._refuse(node, f"a number above {_LARGEST_NUMBER:,} is no node of a cell")
@@ -200,17 +207,11 @@ class _Call:
             return [self._value(item) for item in node.elts]
         if isinstance(node, ast.Call) and not node.keywords:
             arguments = [self._value(item) for item in node.args]
-            if called(node) == "range" and self._makes_a_range(arguments):
-                return list(range(*arguments))
+            if called(node) == "range" and (ends := _ends_of_range(arguments)):
+                return list(range(*ends))
             if called(node) in ("list", "tuple") and len(arguments) == 1 and isinstance(arguments[0], list):
                 return arguments[0]
         self._refuse(node, "only texts, numbers, lists, tuples and range(first, after_last) are read here")
-
-    @staticmethod
-    def _makes_a_range(arguments: list[Any]) -> bool:
-        return 1 <= len(arguments) <= 2 and all(
-            isinstance(value, int) and 0 <= value <= _LARGEST_RANGE for value in arguments
-        )
 
     def _refuse(self, node: ast.expr | ast.keyword, reason: str) -> NoReturn:
         raise GenotypeError(f"{self.where}:{self.first_line + node.lineno - 1}: {reason}")

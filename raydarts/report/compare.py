@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from raydarts.json_types import items, section
 from raydarts.report import stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
+from raydarts.report.shapes import (
+    Best,
+    Changed,
+    Comparison,
+    MeanShape,
+    Paired,
+    SharedGenotype,
+    SharedStage,
+    Summary,
+)
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import data_of, section_of
 from raydarts.storage.files import plain
@@ -18,7 +30,7 @@ from raydarts.storage.place import Place
 from raydarts.terminal import line
 
 
-def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> dict[str, Any]:
+def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> Comparison:
     """Returns JSON data. Means have n, sample standard deviation and Student's 95 % interval.
 
     - `paired`: second minus first over searches with the same choices and search seed in both.
@@ -27,35 +39,37 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> d
     `damage` is as in `gather`. Raises `RunError` if a path is no run.
     """
     runs = [gather(path, damage) for path in (first, second)]
-    comparison = {
+    comparison: Comparison = {
         "runs": [_summary(run) for run in runs],
         "spec": _differences(runs[0].spec, runs[1].spec),
-        "versions": _differences(*(run.description.get("versions") or {} for run in runs)),
+        "versions": _differences(*(section(run.description.get("versions")) for run in runs)),
         "warnings": _warnings(runs),
         "paired": _paired(runs),
         "genotypes": _shared(runs),
         "stages": _stages(runs),
     }
-    return dict(plain(comparison))
+    return cast(Comparison, plain(comparison))
 
 
-def _mean(values: Sequence[float]) -> dict[str, object] | None:
+def _mean(values: Sequence[float]) -> MeanShape | None:
     mean = stats.mean_of(values)
-    return None if mean is None else {**vars(mean)}
+    if mean is None:
+        return None
+    return {"value": mean.value, "std": mean.std, "n": mean.n, "low": mean.low, "high": mean.high}
 
 
-def _summary(run: Run) -> dict[str, object]:
+def _summary(run: Run) -> Summary:
     statuses = [search.status for search in run.searches]
     best = next(iter(run.ranked), None)
     return {
         "name": run.name,
         "status": run.status,
-        "command": command(run.description.get("command") or []),
+        "command": command(list(map(str, items(run.description.get("command"))))),
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
         "score": run.score.metric,
-        "supernet": _mean([s.metric for s in run.completed if s.metric is not None]),
-        "skips": _mean([float(s.skips) for s in run.completed if s.skips is not None]),
+        "supernet": _mean([score for _, score in run.units(lambda search: search.metric)]),
+        "skips": _mean([count for _, count in run.units(lambda search: search.skips)]),
         "retrained_genotypes": len(run.retrained_mean),
         "retrained": _mean(list(run.retrained_mean.values())),
         "best_genotype": best,
@@ -69,7 +83,7 @@ def _flat(value: object, name: str = "") -> dict[str, object]:
     return {name: value}
 
 
-def _differences(first: Mapping[str, object], second: Mapping[str, object]) -> list[dict[str, object]]:
+def _differences(first: Mapping[str, object], second: Mapping[str, object]) -> list[Changed]:
     a, b = _flat(first), _flat(second)
     names = list(dict.fromkeys([*a, *b]))
     return [{"key": name, "first": a.get(name), "second": b.get(name)} for name in names if a.get(name) != b.get(name)]
@@ -84,7 +98,7 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
         lines.append(f"The retrained figures differ ({first.score.metric}, {second.score.metric}).")
     if first.metric != second.metric:
         lines.append(f"The supernet's metrics differ ({first.metric}, {second.metric}).")
-    training = [(run.spec.get("evaluate") or {}).get("training") for run in runs]
+    training = [section(run.spec.get("evaluate")).get("training") for run in runs]
     if training[0] != training[1]:
         lines.append("The retrainings differ in their settings: retrained figures compare these too.")
     return lines
@@ -94,17 +108,27 @@ def _key(search: Searched) -> tuple[object, ...]:
     return (search.seed, *sorted((name, repr(value)) for name, value in search.choices.items()))
 
 
-def _paired(runs: Sequence[Run]) -> dict[str, object]:
+def _paired(runs: Sequence[Run]) -> Paired:
     """Returns differences over searches with the same configuration in both runs."""
     first, second = ({_key(search): search for search in run.completed} for run in runs)
     same = [(first[key], second[key]) for key in first if key in second]
-    metric = [b.metric - a.metric for a, b in same if a.metric is not None and b.metric is not None]
-    skips = [float(b.skips - a.skips) for a, b in same if a.skips is not None and b.skips is not None]
+    metric = [(a, b.metric - a.metric) for a, b in same if a.metric is not None and b.metric is not None]
+    skips = [(a, float(b.skips - a.skips)) for a, b in same if a.skips is not None and b.skips is not None]
     comparable = runs[0].metric == runs[1].metric
-    return {"pairs": len(same), "supernet": _mean(metric) if comparable else None, "skips": _mean(skips)}
+    supernet = _mean(_by_configuration(metric)) if comparable else None
+    return {"pairs": len(same), "supernet": supernet, "skips": _mean(_by_configuration(skips))}
 
 
-def _shared(runs: Sequence[Run]) -> list[dict[str, object]]:
+def _by_configuration(differences: Sequence[tuple[Searched, float]]) -> list[float]:
+    """Returns one difference for each search, with replicates one for each configuration: the mean of its searches."""
+    groups: dict[object, list[float]] = {}
+    for search, difference in differences:
+        of = search.id if search.configuration is None else search.configuration
+        groups.setdefault(of, []).append(difference)
+    return [fmean(group) for group in groups.values()]
+
+
+def _shared(runs: Sequence[Run]) -> list[SharedGenotype]:
     """Returns genotypes that both runs retrained."""
     both = [name for name in runs[0].validation if name in runs[1].validation]
     return [
@@ -113,21 +137,26 @@ def _shared(runs: Sequence[Run]) -> list[dict[str, object]]:
     ]
 
 
-def _stages(runs: Sequence[Run]) -> list[dict[str, object]]:
+def _stages(runs: Sequence[Run]) -> list[SharedStage]:
     """Returns the other retraining stages of both runs: the best genotype of each, and whether they can be compared."""
-    stages = []
+    stages: list[SharedStage] = []
     for name in (name for name in runs[0].stages if name in runs[1].stages):
-        summaries = [_summary(run.stages[name]) for run in runs]
+        first, second = (_side(_summary(run.stages[name])) for run in runs)
         sections = [(section_of(run.spec, name).get("training"), data_of(run.spec, name)) for run in runs]
-        sides = {
-            side: {key: each[key] for key in ("best_genotype", "best", "retrained_genotypes")}
-            for side, each in zip(("first", "second"), summaries, strict=True)
-        }
-        stages.append({"name": name, "comparable": sections[0] == sections[1], **sides})
+        comparable = sections[0] == sections[1]
+        stages.append({"name": name, "comparable": comparable, "first": first, "second": second})
     return stages
 
 
-def _mean_text(mean: Mapping[str, object] | None) -> str:
+def _side(summary: Summary) -> Best:
+    return {
+        "best_genotype": summary["best_genotype"],
+        "best": summary["best"],
+        "retrained_genotypes": summary["retrained_genotypes"],
+    }
+
+
+def _mean_text(mean: MeanShape | None) -> str:
     if mean is None:
         return "-"
     if mean["low"] is None:
@@ -135,14 +164,14 @@ def _mean_text(mean: Mapping[str, object] | None) -> str:
     return f"{mean['value']:.4f} ± {mean['std']:.4f} (n={mean['n']}, 95 %: {mean['low']:.4f} to {mean['high']:.4f})"
 
 
-def comparison_table(comparison: Mapping[str, Any]) -> RenderableType:
+def comparison_table(comparison: Comparison) -> RenderableType:
     """Returns the comparison for a terminal."""
     names = [run["name"] for run in comparison["runs"]]
     parts: list[RenderableType] = [line(warning, "bold") for warning in comparison["warnings"]]
     table = Table(title="Results: mean ± sample standard deviation (n, 95 % interval of the mean)")
     for column in ("", *names):
         table.add_column(column, overflow="fold")
-    rows = (
+    rows: tuple[tuple[str, Callable[[Summary], str]], ...] = (
         ("status", lambda run: run["status"]),
         ("search trials", lambda run: ", ".join(f"{count} {name}" for name, count in run["trials"].items()) or "-"),
         ("supernet metric, over completed searches", lambda run: f"{run['metric']} {_mean_text(run['supernet'])}"),
@@ -171,18 +200,18 @@ def comparison_table(comparison: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _best(run: Mapping[str, Any]) -> str:
+def _best(run: Best | Summary) -> str:
     if run["best"] is None:
         return "-"
     return f"{run['best_genotype']} {_mean_text(run['best'])}; the best of {run['retrained_genotypes']}"
 
 
-def _changes(title: str, rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> RenderableType:
+def _changes(title: str, rows: Sequence[Changed], names: Sequence[str]) -> RenderableType:
     if not rows:
         return line(f"{title}: no difference")
     table = Table(title=f"{title}: differences")
     for column in ("key", *names):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(line(row["key"]), *(line(row[side]) for side in ("first", "second")))
+        table.add_row(line(row["key"]), *(line(value) for value in (row["first"], row["second"])))
     return table

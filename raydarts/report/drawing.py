@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
@@ -88,7 +89,7 @@ def _colour(label: str) -> str:
     return next((c for kind, c in _COLOURS.items() if label.startswith(kind)), _OTHER)
 
 
-def _draw_edge(axes: Any, drawn: Drawn) -> None:
+def _draw_edge(axes: Axes, drawn: Drawn) -> None:
     label = drawn.edge.label
     colour = _GREY if label is None else _colour(label)
     curve = Curve(drawn.control, [Curve.MOVETO] + [Curve.CURVE4] * 3)
@@ -104,11 +105,21 @@ def _draw_edge(axes: Any, drawn: Drawn) -> None:
     axes.add_patch(arrow)
     if label is not None:
         box = {"boxstyle": "round,pad=0.22", "fc": "white", "ec": colour, "lw": 0.7}
-        style = {"ha": "center", "va": "center", "fontproperties": FONT, "color": _INK}
-        axes.text(*drawn.label_at, label, bbox=box, zorder=4, parse_math=False, **style)
+        axes.text(
+            drawn.label_at[0],
+            drawn.label_at[1],
+            label,
+            bbox=box,
+            zorder=4,
+            parse_math=False,
+            ha="center",
+            va="center",
+            fontproperties=FONT,
+            color=_INK,
+        )
 
 
-def _draw_node(axes: Any, cell: Cell, node: int, at: Array) -> None:
+def _draw_node(axes: Axes, cell: Cell, node: int, at: Array) -> None:
     radius, last = cell.radius(node), len(cell.names) - 1
     fill = _FILLS[0 if node < cell.inputs else 2 if node == last else 1]
     style: dict[str, Any] = {"fc": fill, "ec": _INK, "lw": 1.1, "zorder": 3}
@@ -119,8 +130,18 @@ def _draw_node(axes: Any, cell: Cell, node: int, at: Array) -> None:
         shape = FancyBboxPatch((corner[0], corner[1]), side, side, boxstyle=round_box, **style)
     axes.add_patch(shape)
     size = 13 if cell.names[node].startswith("$c") or node == last else 10
-    text = {"ha": "center", "va": "center", "color": _INK, "family": "DejaVu Sans"}
-    axes.text(*at, cell.names[node], size=size, zorder=5, math_fontfamily="cm", **text)
+    axes.text(
+        at[0],
+        at[1],
+        cell.names[node],
+        size=size,
+        zorder=5,
+        math_fontfamily="cm",
+        ha="center",
+        va="center",
+        color=_INK,
+        family="DejaVu Sans",
+    )
 
 
 def build_figure(genotype: Mapping[str, object], title: str | None = None) -> Figure:

@@ -6,11 +6,11 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from markupsafe import Markup, escape
 
 from raydarts.errors import GenotypeError
+from raydarts.json_types import number as plain_number
 from raydarts.report.axes import Bands, Scale
 from raydarts.report.figures import Figure, missing
 from raydarts.report.gather import Retrained, Run, Searched
@@ -22,12 +22,17 @@ _DRAWN = 4
 _GAP = 60.0  # seconds without an epoch after which a bar is broken
 
 
-def _bars(times: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, int, int]]:
+Bar = tuple[str, float, float, int, int]
+"""A stretch of work: process, start, end, first and last epoch."""
+
+
+def _bars(times: Sequence[Mapping[str, object]]) -> list[Bar]:
     """Returns unbroken stretches of work: process, start, end, first and last epoch."""
-    bars: list[tuple[str, float, float, int, int]] = []
+    bars: list[Bar] = []
     for entry in times:
         place = f"{entry.get('host', 'unknown')} {entry.get('pid', '')}".strip()
-        start, end, epoch = float(entry["start"]), float(entry["end"]), int(entry.get("epoch") or 0)
+        start, end = plain_number(entry["start"]) or 0.0, plain_number(entry["end"]) or 0.0
+        epoch = int(plain_number(entry.get("epoch")) or 0)
         limit = max(_GAP, 2 * (end - start))
         if bars and bars[-1][0] == place and start - bars[-1][2] < limit and epoch > bars[-1][4]:
             bars[-1] = (place, bars[-1][1], end, bars[-1][3], epoch)
@@ -80,7 +85,7 @@ def timeline(run: Run) -> Figure:
     return Figure("timeline", title, caption, [chart.svg()], ["stage", "stretches", "process time"], rows, wide=True)
 
 
-def _lanes(stretches: Sequence[Any], places: Sequence[str]) -> list[str]:
+def _lanes(stretches: Sequence[tuple[str, str, Bar]], places: Sequence[str]) -> list[str]:
     """Returns the processes in the order of their first work, those of one host together."""
     first = {place: min(bar[1] for *_, bar in stretches if bar[0] == place) for place in places}
     return sorted(places, key=lambda place: (place.rsplit(" ", 1)[0], first[place]))
@@ -94,8 +99,8 @@ def drawings(run: Run) -> Figure:
     known |= {r.genotype_id: r.genotype for r in run.retrainings if r.genotype}
     if not ranked:
         sign = -run.supernet.sign
-        scored = [s for s in run.completed if s.genotype_id and s.metric is not None]
-        ranked = list(dict.fromkeys(str(s.genotype_id) for s in sorted(scored, key=lambda s: sign * (s.metric or 0))))
+        scored = [s for s in run.completed if s.genotype_id and s.order is not None]
+        ranked = list(dict.fromkeys(str(s.genotype_id) for s in sorted(scored, key=lambda s: sign * (s.order or 0))))
     chosen = [name for name in ranked if known.get(name)][:_DRAWN]
     if not chosen:
         return missing("genotypes", title, "no genotype is known yet")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TypeVar
 
 from markupsafe import Markup
 
+from raydarts.json_types import items, section
+from raydarts.json_types import number as plain_number
 from raydarts.report import stats
 from raydarts.report.axes import plot_area
 from raydarts.report.figures import Figure, is_share, missing
 from raydarts.report.gather import Run, Searched, skips_of
 from raydarts.report.svg import COLOURS, DASHES, Chart
 from raydarts.report.swept import is_number
-from raydarts.report.wording import number, percent
+from raydarts.report.wording import listed, number, percent
 
-Series = Callable[[Mapping[str, Any]], float | None]
+Item = TypeVar("Item")
+Series = Callable[[Mapping[str, object]], float | None]
 _GROUPS = 6
 _LINES = 120  # single trials drawn faintly behind the means
 NOT_RECORDED = "not recorded in this run"
@@ -38,13 +41,15 @@ def groups(run: Run) -> tuple[str, dict[str, list[Searched]]]:
 
 
 def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[float]]:
-    values: dict[int, list[float]] = {}
+    """Returns the values of each epoch: one a trial, with replicates one a configuration, the mean of its trials."""
+    values: dict[int, dict[str, list[float]]] = {}
     for search in searches:
+        of = search.id if search.configuration is None else f"configuration {search.configuration}"
         for row in search.rows:
             value, epoch = series(row), row.get("epoch")
             if value is not None and math.isfinite(value) and isinstance(epoch, int):
-                values.setdefault(epoch, []).append(value)
-    return dict(sorted(values.items()))
+                values.setdefault(epoch, {}).setdefault(of, []).append(value)
+    return {epoch: [fmean(each) for each in values[epoch].values()] for epoch in sorted(values)}
 
 
 def curves(
@@ -95,7 +100,7 @@ def _row(label: str, name: str, epoch: int, mean: stats.Mean, share: bool) -> li
     return [label, name, str(epoch), show(mean.value), show(mean.std), str(mean.n), interval]
 
 
-def _thinned(items: list[Any], most: int = 12) -> list[Any]:
+def _thinned(items: list[Item], most: int = 12) -> list[Item]:
     """Returns at most about `most` of the epochs. The last one is among them."""
     step = max(1, len(items) // most)
     return items[step - 1 :: step] if (len(items) - step) % step == 0 else [*items[step - 1 :: step], items[-1]]
@@ -104,13 +109,17 @@ def _thinned(items: list[Any], most: int = 12) -> list[Any]:
 _HEADERS = ("of", "group", "epoch", "mean", "std", "n", "95 % interval")
 
 
-def _figure(run: Run, name: str, title: str, pictures: Sequence[Any], caption: str, why: str) -> Figure:
+def _figure(
+    run: Run, name: str, title: str, pictures: Sequence[tuple[Markup, list[list[str]]] | None], caption: str, why: str
+) -> Figure:
     drawn = [each for each in pictures if each is not None]
     if not drawn:
         return missing(name, title, why)
     by, _ = groups(run)
-    text = f"{caption} Lines: means over completed trials{f', grouped by {by}' if by else ''}; "
-    text += "shaded: Student's 95 % interval of the mean over trials; faint: single trials."
+    over = "configurations" if run.configurations else "trials"
+    completed = "configurations (each the mean of its completed trials)" if run.configurations else "completed trials"
+    text = f"{caption} Lines: means over {completed}{f', grouped by {by}' if by else ''}; "
+    text += f"shaded: Student's 95 % interval of the mean over {over}; faint: single trials."
     return Figure(name, title, text, [each[0] for each in drawn], _HEADERS, [row for each in drawn for row in each[1]])
 
 
@@ -125,8 +134,29 @@ def skips(run: Run) -> Figure:
     return _figure(run, "skips", "Skip connections over epochs", counts, caption, f"genotypes are {NOT_RECORDED}")
 
 
+def health(run: Run) -> Figure:
+    """Shows what health checks judge."""
+    bars = {bar.column: bar for bar in run.supernet.health}
+
+    def of(column: str) -> Series:
+        return lambda row: plain_number(row.get(column))
+
+    shares = [
+        curves(run, of(column), words, share=True)
+        for column, words in (
+            ("skip_share", "share of skip connections"),
+            ("parameter_free_share", "share of edges without parameters"),
+        )
+    ]
+    told = [f"{bar.name} at most {bar.most:g}" for bar in bars.values() if bar.most is not None]
+    caption = "Of the judged cell of the genotype after each epoch."
+    caption += f" A healthy cell has {listed(told)}." if told else ""
+    why = f"{NOT_RECORDED}: add the probe 'cell_facts' to search.probes"
+    return _figure(run, "health", "Health over epochs", shares, caption, why)
+
+
 def eigenvalue(run: Run) -> Figure:
-    lines = curves(run, lambda row: _number(row.get("eigenvalue")), "dominant eigenvalue")
+    lines = curves(run, lambda row: plain_number(row.get("eigenvalue")), "dominant eigenvalue")
     caption = (
         "Largest eigenvalue of the Hessian of the validation loss in alpha; its rise foretells collapse (RobustDARTS)."
     )
@@ -136,14 +166,11 @@ def eigenvalue(run: Run) -> Figure:
 
 def score(run: Run) -> Figure:
     lines = curves(
-        run, lambda row: _number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
+        run, lambda row: plain_number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
     )
-    caption = "The supernet's score, which promotion goes by and which may mislead."
+    how = f"Trials are ranked by {run.supernet.name or run.metric}."
+    caption = f"The supernet's score. {run.supernet.warning or how}"
     return _figure(run, "score", "Supernet score over epochs", [lines], caption, "no completed trial has rows")
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if is_number(value) else None
 
 
 def arch_weights(run: Run) -> Figure:
@@ -153,7 +180,7 @@ def arch_weights(run: Run) -> Figure:
     if search is None:
         return missing("arch-weights", title, f"arch weights over epochs are {NOT_RECORDED}")
     pictures, rows = [], []
-    last = next(row["arch_weights"] for row in reversed(search.rows) if row.get("arch_weights"))
+    last = next(section(row["arch_weights"]) for row in reversed(search.rows) if row.get("arch_weights"))
     for cell in last:
         lines = _by_primitive(search, cell)
         every = [value for line in lines.values() for _, value in line]
@@ -181,7 +208,7 @@ def _shown(run: Run) -> Searched | None:
     """Returns the trial behind the best retrained genotype with recorded arch weights, else the best by the metric."""
     first = [search for name in run.ranked for search in run.searches_by_genotype.get(name, [])]
     sign = -run.supernet.sign
-    rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
+    rest = sorted(run.completed, key=lambda s: math.inf if s.order is None else sign * s.order)
     return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)
 
 
@@ -192,16 +219,16 @@ def _by_primitive(search: Searched, cell: str) -> dict[str, list[tuple[int, floa
     """
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in search.rows:
-        record = (row.get("arch_weights") or {}).get(cell)
+        record = section(section(row.get("arch_weights")).get(cell))
         if not record:
             continue
-        names = record["primitives"]
+        names = items(record["primitives"])
         sums: dict[str, list[float]] = {}
-        for edge, weights in enumerate(record["weights"]):
-            primitives = names if names and isinstance(names[0], str) else names[edge]
-            for name, weight in zip(primitives, weights, strict=False):
+        for edge, weights in enumerate(items(record["weights"])):
+            primitives = names if names and isinstance(names[0], str) else items(names[edge])
+            for name, weight in zip(primitives, items(weights), strict=False):
                 if is_number(weight):
-                    sums.setdefault(name, []).append(float(weight))
+                    sums.setdefault(str(name), []).append(float(weight))
         for name, values in sums.items():
-            lines.setdefault(name, []).append((int(row["epoch"]), fmean(values)))
+            lines.setdefault(name, []).append((int(plain_number(row["epoch"]) or 0), fmean(values)))
     return lines

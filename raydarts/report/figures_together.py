@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
@@ -32,25 +31,29 @@ def interaction(run: Run) -> Figure:
         under = xi.name.rsplit(".", 1)[0]
         epsilon = run.setting(f"{under}.epsilon")
         for name, share, value in measured(run):
-            units = [s for s in run.completed if xi.name in s.choices and value(s) is not None]
-            others = [s for s in run.completed if xi.name not in s.choices and value(s) is not None and orders]
+            known = run.units(value)
+            scores = {search.id: score for search, score in known}
+            units = [s for s, _ in known if xi.name in s.choices]
+            others = [s for s, _ in known if xi.name not in s.choices and orders]
             if len(units) < 2:
                 continue
-            picture, numbers = _interaction(xi, epsilon, units, others, (name, share, value))
+            outcome = (name, share, lambda search, scores=scores: scores[search.id])
+            picture, numbers = _interaction(xi, epsilon, units, others, outcome)
             pictures.append(picture)
             rows += numbers
     if not pictures:
         return missing("interaction", title, "fewer than two completed trials have xi")
     caption = (
-        "Means over completed searches with Student's 95 % interval (none where n is 1). Many values of a setting are "
-        "put into ranges with equally many trials. First order has no xi and stands at the left. No test is made here."
+        f"Means over completed {run.unit} with Student's 95 % interval (none where n is 1). Many values of a setting "
+        "are put into ranges with equally many trials. First order has no xi and stands at the left. No test is made "
+        "here."
     )
     return Figure(
         "interaction", title, caption, pictures, ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"], rows
     )
 
 
-def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[object, str]:
+def grouped(setting: Setting, values: Sequence[object], most: int) -> dict[object, str]:
     """Returns value -> the name of its group: itself, or a range with about equally many of `values`."""
     distinct = sorted({v for v in values if is_number(v)})
     if not setting.numeric or len(distinct) <= most:
@@ -60,11 +63,11 @@ def grouped(setting: Setting, values: Sequence[Any], most: int) -> dict[object, 
     bounds = [distinct[0], *edges, distinct[-1]]
     return {
         value: f"{number(bounds[(g := sum(value >= edge for edge in edges))], 2)} to {number(bounds[g + 1], 2)}"
-        for value in values
+        for value in ordered
     }
 
 
-def _in_order(groups: dict[Any, str]) -> list[str]:
+def _in_order(groups: Mapping[object, str]) -> list[str]:
     """Returns the groups' names, numbers first in ascending order."""
     numbers = sorted(value for value in groups if is_number(value))
     others = [value for value in groups if not is_number(value)]
@@ -108,7 +111,7 @@ def _interaction(
 ) -> tuple[Markup, list[list[str]]]:
     name, share, value = outcome
     across = grouped(xi, [s.choices[xi.name] for s in units], 4)
-    lines: dict[Any, str] = {None: "epsilon fixed"}
+    lines: dict[object, str] = {None: "epsilon fixed"}
     if epsilon is not None:
         lines = {v: f"epsilon {g}" for v, g in grouped(epsilon, [s.choices[epsilon.name] for s in units], 3).items()}
     first = ", ".join(dict.fromkeys(str(s.choices.get("search.estimator", "no xi")) for s in others))
@@ -146,13 +149,13 @@ def parallel(run: Run) -> Figure:
         return missing("parallel", title, "nothing was swept, or fewer than two trials completed")
     settings = list(run.settings[:8])
     names = [s.label for s in settings] + ["skips", run.metric.replace("_", " ")]
-    axes: list[Any] = [_upright(s, units) for s in settings]
+    axes: list[Scale | Bands] = [_upright(s, units) for s in settings]
     axes.append(Scale(*span([float(s.skips or 0) for s in units]), _BOTTOM, _TOP))
     axes.append(Scale(*span([float(s.metric or 0) for s in units]), _BOTTOM, _TOP, percent=is_share(run)))
     at = [70 + index * (_WIDE - 190) / (len(names) - 1) for index in range(len(names))]
     alt = f"Parallel coordinates of {len(units)} completed trials over {', '.join(names)}"
     chart = Chart(alt, NoAxis(), NoAxis(), width=_WIDE, height=380, left=0, right=0, bottom=38, base=False)
-    ranked = sorted(units, key=lambda s: (s.metric or 0) * run.supernet.sign)
+    ranked = sorted(units, key=lambda s: (s.order or 0) * run.supernet.sign)
     best = ranked[-max(1, len(units) // 10) :]
     for search in ranked:
         _trial_line(run, chart, settings, axes, at, search, any(search is other for other in best))
@@ -173,7 +176,7 @@ def _trial_line(
     run: Run,
     chart: Chart,
     settings: Sequence[Setting],
-    axes: Sequence[Any],
+    axes: Sequence[Scale | Bands],
     at: Sequence[float],
     search: Searched,
     best: bool,
@@ -187,21 +190,21 @@ def _trial_line(
     chart.line(list(zip(at, heights, strict=True)), colour, "", width, opacity, text)
 
 
-def _upright(setting: Setting, units: Sequence[Searched]) -> object:
+def _upright(setting: Setting, units: Sequence[Searched]) -> Scale | Bands:
     if setting.trend:
-        low, high = span([float(v) for v in setting.values], setting.log)
+        low, high = span([float(v) for v in setting.numbers], setting.log)
         return Scale(low, high, _BOTTOM - 30, _TOP, setting.log)
     absent = ["none"] if any(setting.name not in search.choices for search in units) else []
     return Bands([*absent, *(number(value) for value in setting.values)], _BOTTOM, _TOP)
 
 
-def _held(setting: Setting, value: Any) -> object:
+def _held(setting: Setting, value: object) -> float | str:
     if setting.trend:
-        return float(value) if value is not None else _below(setting)
+        return value if is_number(value) else _below(setting)
     return "none" if value is None else number(value)
 
 
 def _below(setting: Setting) -> float:
     """Returns where a trial without the setting passes the axis: below its lowest value."""
-    low, high = span([float(v) for v in setting.values], setting.log)
+    low, high = span([float(v) for v in setting.numbers], setting.log)
     return low / (high / low) ** 0.08 if setting.log else low - 0.08 * (high - low)

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any
 
 from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
+from raydarts.json_types import number, section
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
+from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
-from raydarts.study.objectives import Score, score_of, search_score_of
+from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
 
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the sweep's, at the last epoch. `skips` counts all cell types together."""
+    """One search trial. `metric` is the objective's figure, at the last epoch. `skips` counts all cell types together.
+
+    `configuration` is its configuration's number, in a run with replicates.
+    """
 
     id: str
     status: str
     seed: int | None
-    choices: Mapping[str, Any]
+    choices: Mapping[str, object]
     metric: float | None
     skips: int | None
     skips_by_cell: Mapping[str, int]
-    genotype: Mapping[str, Any] | None
+    genotype: Mapping[str, object] | None
     genotype_id: str | None
     epochs: int
-    rows: Sequence[Mapping[str, Any]] = ()
-    times: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Mapping[str, object]] = ()
+    times: Sequence[Mapping[str, object]] = ()
     seconds: float | None = None
     error: str | None = None
+    configuration: int | None = None
+    unhealthy: Sequence[str] | None = None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None = None
+    """Why a rule of the sweep stopped it."""
+    order: float | None = None
+    """The number that it is ranked by."""
 
     @property
     def completed(self) -> bool:
@@ -56,17 +68,17 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, Any]] = ()
+    times: Sequence[Mapping[str, object]] = ()
     seconds: float | None = None
     error: str | None = None
-    genotype: Mapping[str, Any] | None = None
+    genotype: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
 class Run:
     """Everything that a report is made from."""
 
-    description: Mapping[str, Any]
+    description: Mapping[str, object]
     searches: Sequence[Searched]
     retrainings: Sequence[Retrained]
     status: str = "completed"
@@ -75,8 +87,10 @@ class Run:
     spec_text: str = ""
     promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    faults: Sequence[Mapping[str, Any]] = ()
+    faults: Sequence[Mapping[str, str]] = ()
     """What befell trials from outside, those retried too (`results.faults`)."""
+    configurations: Sequence[Configuration] = ()
+    """What the search seeds of each configuration came to together. Empty without replicates."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
@@ -92,9 +106,8 @@ class Run:
         return pairs + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
-    def spec(self) -> Mapping[str, Any]:
-        spec: Mapping[str, Any] = self.description.get("spec") or {}
-        return spec
+    def spec(self) -> Mapping[str, object]:
+        return section(self.description.get("spec"))
 
     @property
     def metric(self) -> str:
@@ -110,14 +123,14 @@ class Run:
         return score_of(self.description)
 
     @property
-    def supernet(self) -> Score:
-        """The score that decided promotion: the sweep's metric."""
+    def supernet(self) -> SearchScore:
+        """The score that decided promotion: the sweep's objective."""
         return search_score_of(self.description)
 
     @property
     def table(self) -> str | None:
         """The file in which the genotypes' accuracies were looked up, if nothing was retrained."""
-        file = ((self.spec.get("evaluate") or {}).get("table") or {}).get("file")
+        file = section(section(self.spec.get("evaluate")).get("table")).get("file")
         return None if file is None else str(file)
 
     @property
@@ -132,6 +145,29 @@ class Run:
     @cached_property
     def completed(self) -> list[Searched]:
         return [search for search in self.searches if search.completed]
+
+    @property
+    def unit(self) -> str:
+        """What is compared, in words. Search seeds of a configuration are no independent searches."""
+        return "configurations" if self.configurations else "searches"
+
+    def units(self, value: Callable[[Searched], float | None]) -> list[tuple[Searched, float]]:
+        """Returns the completed searches that have a value, and that value.
+
+        With replicates it returns each configuration once, with the mean over its search seeds: the settings are those
+        of its first search, and it has no seed.
+        """
+        known = [(search, float(score)) for search in self.completed if (score := value(search)) is not None]
+        if not self.configurations:
+            return known
+        groups: dict[int | None, list[tuple[Searched, float]]] = {}
+        for search, score in known:
+            groups.setdefault(search.configuration, []).append((search, score))
+        return [
+            (replace(group[0][0], id=f"configuration {number:04d}", seed=None), fmean(score for _, score in group))
+            for number, group in groups.items()
+            if number is not None
+        ]
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -203,17 +239,16 @@ def count_skips(genotype: Mapping[str, object]) -> dict[str, int]:
     }
 
 
-def skips_of(row: Mapping[str, Any]) -> dict[str, int]:
+def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     """Returns skip connections for each cell type in one epoch's row: the probe's, else counted in its genotype."""
-    probed = {key[len("skips_") :]: int(value) for key, value in row.items() if key.startswith("skips_") and value}
-    zeros = {key[len("skips_") :]: 0 for key, value in row.items() if key.startswith("skips_") and not value}
-    if probed or zeros:
-        return {**zeros, **probed}
+    probed = {key[len("skips_") :]: int(number(row[key]) or 0) for key in row if key.startswith("skips_")}
+    if probed:
+        return probed
     genotype = row.get("genotype")
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searched:
+def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
     seed = choices.get(SEED, config.get("seed"))
@@ -232,7 +267,11 @@ def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searc
         rows=record.rows,
         times=trial.times(),
         seconds=record.result.get("seconds"),
+        unhealthy=score.unhealthy(record.judged) if record.genotype is not None else None,
+        reason=record.result.get("reason"),
+        order=record.order(score),
         error=record.result.get("error"),
+        configuration=record.configuration,
     )
 
 
@@ -276,6 +315,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=results.baselines(results.evaluations(run)),
         faults=results.faults(run),
+        configurations=configurations(searched, draft.supernet),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {

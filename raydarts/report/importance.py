@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raydarts.json_types import number
 from raydarts.report.gather import Run
 from raydarts.report.swept import SEED, Setting, is_number, short
 
@@ -114,16 +115,16 @@ def _distribution(setting: Setting) -> Any:
     import optuna  # noqa: PLC0415
 
     if setting.trend and setting.name != SEED:
-        low, high = float(setting.values[0]), float(setting.values[-1])
+        low, high = float(setting.numbers[0]), float(setting.numbers[-1])
         return optuna.distributions.FloatDistribution(low, high, log=setting.log)
     return optuna.distributions.CategoricalDistribution([_plain(value) for value in setting.values])
 
 
-def _shown(distribution: Any, value: Any) -> object:
-    return float(value) if hasattr(distribution, "low") else _plain(value)
+def _shown(distribution: object, value: object) -> object:
+    return number(value) if hasattr(distribution, "low") else _plain(value)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> str | None:
     """Returns a category as Optuna takes it. It keeps apart values that are equal in Python (1, 1.0, True)."""
     return value if isinstance(value, str) or value is None else f"{type(value).__name__} {value!r}"
 

@@ -49,7 +49,9 @@ def table(told: Mapping[str, Any], recordings: Recordings, score: SearchScore, w
         known = told[key]
         if known is not None:
             low, high = known["interval"]
-            rows.add_row(words, text(known["mean"]), f"{text(low)} to {text(high)}", text(known["least"]), text(known["most"]))
+            rows.add_row(
+                words, text(known["mean"]), f"{text(low)} to {text(high)}", text(known["least"]), text(known["most"])
+            )
     picks = Table(title="Picked configurations")
     picks.add_column("share", justify="right")
     picks.add_column("settings")

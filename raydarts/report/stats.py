@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +73,7 @@ def _within(values: Array, block: npt.NDArray[np.int64]) -> Array:
     return np.asarray(values - (sums / np.bincount(block))[block], dtype=np.float64)
 
 
-def _permutations(values: Array, block: npt.NDArray[np.int64], draws: int) -> Any:
+def _permutations(values: Array, block: npt.NDArray[np.int64], draws: int) -> Iterator[Array]:
     """Yields chunks of `values` permuted within blocks, one permutation for each row."""
     rng = np.random.default_rng(_SEED)
     base = np.argsort(block, kind="stable")

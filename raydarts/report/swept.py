@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TypeGuard
 
 SEED = "search.seed"
 _MANY = 5  # a numeric setting with more distinct values than this is treated as continuous
@@ -18,11 +18,16 @@ class Setting:
 
     name: str
     label: str
-    values: tuple[Any, ...]
+    values: tuple[object, ...]
 
     @property
     def numeric(self) -> bool:
-        return all(is_number(value) for value in self.values)
+        return len(self.numbers) == len(self.values)
+
+    @property
+    def numbers(self) -> list[int | float]:
+        """Those of the values that are numbers, ascending."""
+        return [value for value in self.values if is_number(value)]
 
     @property
     def trend(self) -> bool:
@@ -31,12 +36,12 @@ class Setting:
     @property
     def log(self) -> bool:
         """Whether a logarithmic axis shows the values better."""
-        if not self.numeric or min(self.values) <= 0 or max(self.values) / min(self.values) < 30:
+        if not self.numeric or self.numbers[0] <= 0 or self.numbers[-1] / self.numbers[0] < 30:
             return False
-        return bool(median(self.values) < (min(self.values) + max(self.values)) / 4)  # most lie near the low end
+        return median(self.numbers) < (self.numbers[0] + self.numbers[-1]) / 4  # most lie near the low end
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -44,7 +49,7 @@ def swept(choices: Iterable[Mapping[str, object]]) -> list[Setting]:
     """Returns the settings that differ between these choices. One with a single value is included if others depend on
     it.
     """
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, object]] = {}
     for chosen in choices:
         for name, value in chosen.items():
             if name != SEED:
@@ -72,6 +77,6 @@ def short(name: str) -> str:
     return f"{last} [{', '.join(options)}]" if options else last
 
 
-def _ordered(values: list[Any]) -> tuple[object, ...]:
+def _ordered(values: list[object]) -> tuple[object, ...]:
     numbers = sorted(value for value in values if is_number(value))
     return (*numbers, *(value for value in values if not is_number(value)))

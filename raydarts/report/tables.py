@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from raydarts.genotypes.facts import FACTS
+from raydarts.json_types import items, section
+from raydarts.report.shapes import ConfigurationRow, Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
-from raydarts.runs.budget import UNITS, budget_report
+from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
 from raydarts.terminal import in_lines, line, paragraph
 
 
-def report_of(path: Place, damage: Damage | None = None) -> dict[str, Any]:
+def report_of(path: Place, damage: Damage | None = None) -> RunReport:
     """Returns the report of a run directory as JSON data. Raises `RunError` if `path` is no run.
 
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
-    return results.report_json(RunDirectory.open(path, damage))
+    return cast(RunReport, results.report_json(RunDirectory.open(path, damage)))
 
 
-def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
+def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
     """Returns trials and evaluations by status, the best trial so far, and in a running run the time its stage still
     needs.
     """
@@ -44,21 +47,32 @@ def status_json(path: Place, damage: Damage | None = None) -> dict[str, Any]:
         "budget": budget_report(RunDirectory.open(path, damage)),
         "left": left(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
+        "configurations": dict(Counter(each["status"] for each in report["configurations"])),
+        "best_configuration": _best_configuration(report),
         "damaged": [] if damage is None else damage.problems,
     }
 
 
-def _statuses(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _statuses(rows: Iterable[TrialRow | RetrainedRow]) -> dict[str, int]:
     return dict(Counter(row["status"] for row in rows))
 
 
-def _best(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    score = Score(**report["search_score"])
+def _best(report: RunReport) -> TrialRow | None:
+    score = SearchScore.from_json(report["search_score"])
     whole = [trial for trial in report["trials"] if trial["status"] != "damaged"]
-    known = [trial for trial in whole if score.of(trial["metrics"]) is not None]
+    known = [(trial["order"], trial) for trial in whole if trial["order"] is not None]
     if not known:
         return None
-    return dict(max(known, key=lambda trial: score.sign * trial["metrics"][score.metric]))
+    return max(known, key=lambda pair: score.sign * pair[0])[1]
+
+
+def _best_configuration(report: RunReport) -> ConfigurationRow | None:
+    """Returns the configuration with the best mean, of those whose trials have all ended."""
+    score = SearchScore.from_json(report["search_score"])
+    ended = ("completed", "stopped")
+    known = [each for each in report["configurations"] if each["status"] in ended and each["order"] is not None]
+    first = [each for each in known if each["status"] == ended[0]] or known
+    return max(first, key=lambda each: score.sign * (each["order"] or 0.0)) if first else None
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -66,6 +80,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
+    columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
     table.add_column("stage", overflow="fold", min_width=19)
     for column in columns:
@@ -78,7 +93,13 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         seconds = report["left"]["seconds"]
         remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
         lines.append(line(f"{report['left']['stage']}: {remaining}"))
-    if report["best_trial"]:
+    if report["configurations"]:
+        told = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
+        lines.append(line(f"configurations: {told}"))
+    if best := report["best_configuration"]:
+        mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
+        lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
+    elif report["best_trial"] and not report["configurations"]:
         lines.append(line(f"best so far: trial {report['best_trial']['id']}"))
     if report["status"] not in ("completed", "running"):
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
@@ -86,7 +107,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     return Group(*lines)
 
 
-def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
+def budget_lines(budget: BudgetReport) -> list[RenderableType]:
     """Returns what is used, of what, and what is still needed at most. Only if there is a budget."""
     if not budget["limits"]:
         return []
@@ -96,9 +117,8 @@ def budget_lines(budget: Mapping[str, Any]) -> list[RenderableType]:
     lines: list[RenderableType] = [line(f"budget spent: {spent}")]
     for stage in budget["needed"]:
         if stage["epochs"]:
-            parts = [
-                f"{stage[unit]:.4g} {UNITS[unit]}" for unit in ("gpu_hours", "cpu_hours") if stage[unit] is not None
-            ]
+            needed = {"gpu_hours": stage["gpu_hours"], "cpu_hours": stage["cpu_hours"]}
+            parts = [f"{amount:.4g} {UNITS[unit]}" for unit, amount in needed.items() if amount is not None]
             hours = ", ".join(parts) or "hours unknown until an epoch of it has run"
             lines.append(line(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
     return lines
@@ -115,7 +135,7 @@ def _spread(mean: object, std: object, digits: int) -> str:
     return f"{text} ± {std:.{digits}f}" if isinstance(std, int | float) else f"{text} (n=1, no spread)"
 
 
-def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> RenderableType:
+def ranking_table(report: RunReport, stage: StageReport | None = None) -> RenderableType:
     """Returns retrained genotypes, best validation mean first: means ± sample standard deviation over evaluation seeds.
 
     `stage` is another of the report's stages instead of `evaluate`.
@@ -133,7 +153,7 @@ def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = N
     evidence = {entry["id"]: entry for entry in report["genotypes"]}
     skips = {trial["genotype_id"]: trial["skips"] for trial in report["trials"] if trial.get("genotype_id")}
     for rank, row in enumerate(ranking, start=1):
-        trials = evidence.get(row["genotype"], {}).get("trials", [])
+        trials = evidence[row["genotype"]]["trials"] if row["genotype"] in evidence else []
         table.add_row(
             str(rank),
             row["genotype"],
@@ -146,19 +166,19 @@ def ranking_table(report: Mapping[str, Any], stage: Mapping[str, Any] | None = N
     return table
 
 
-def _others(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _others(report: RunReport) -> list[StageReport]:
     """Returns the retraining stages except `evaluate`."""
     return [stage for stage in report["stages"] if stage["name"] != EVALUATE]
 
 
-def rankings(report: Mapping[str, Any]) -> list[RenderableType]:
+def rankings(report: RunReport) -> list[RenderableType]:
     """Returns a table for each retraining stage, in the order of work. Without stages it is `evaluate`'s."""
     if not report["stages"]:
         return [ranking_table(report)]
     return [ranking_table(report, None if stage["name"] == EVALUATE else stage) for stage in report["stages"]]
 
 
-def baselines_text(report: Mapping[str, Any]) -> RenderableType | None:
+def baselines_text(report: RunReport) -> RenderableType | None:
     """Returns what the best genotype must beat and by how much it does, or None if no baseline was measured."""
     if not report["baselines"]:
         return None
@@ -184,22 +204,48 @@ def _skips(counts: Mapping[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in counts.items()) or "-"
 
 
-def _swept(trials: Iterable[Mapping[str, Any]]) -> list[str]:
+def _swept(trials: Iterable[TrialRow | ConfigurationRow]) -> list[str]:
     names = {name: None for trial in trials for name in trial.get("choices") or {}}
     return list(names)
 
 
-def trials_table(report: Mapping[str, Any]) -> RenderableType:
+def configurations_table(report: RunReport) -> RenderableType | None:
+    """Returns every configuration: its choices, its mean over search seeds. None without replicates."""
+    if not report["configurations"]:
+        return None
+    score = SearchScore.from_json(report["search_score"])
+    names = _swept(report["configurations"])
+    table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
+    choices = [name.removeprefix("search.") for name in names]
+    for column in ("configuration", "status", *choices, score.metric, "n", "trials"):
+        table.add_column(column, overflow="fold")
+    for each in report["configurations"]:
+        table.add_row(
+            each["configuration"],
+            each["status"],
+            *(str(each["choices"].get(name, "-")) for name in names),
+            _spread(each["mean"], each["sd"], score.digits),
+            str(each["n"]),
+            ", ".join(each["trials"]),
+        )
+    return table
+
+
+def trials_table(report: RunReport) -> RenderableType:
     """Returns every search trial: its choices, what it measured, its genotype."""
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     names = _swept(report["trials"])
-    table = Table(title="Search trials (one search seed each unless search.seed is swept)")
+    of = ("configuration", "search seed") if report["configurations"] else ()
+    title = "one for each search seed of a configuration" if of else "one search seed each unless search.seed is swept"
+    table = Table(title=f"Search trials ({title})")
     for column in (
         "trial",
+        *of,
         "status",
         *(name.removeprefix("search.") for name in names),
         score.metric,
         "skips",
+        "health",
         "genotype",
     ):
         table.add_column(column, overflow="fold")
@@ -207,27 +253,53 @@ def trials_table(report: Mapping[str, Any]) -> RenderableType:
         choices = trial.get("choices") or {}
         table.add_row(
             trial["id"],
+            *(str(trial[key]) for key in ("configuration", "search_seed") if of),
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
             _number(trial["metrics"].get(score.metric), score.digits),
             _skips(trial["skips"]),
+            health_text(trial["unhealthy"], trial["reason"], bool(score.health)),
             str(trial.get("genotype_id") or "-"),
         )
     return table
 
 
-def failures(report: Mapping[str, Any]) -> RenderableType | None:
+def health_text(unhealthy: Sequence[str] | None, reason: str | None, judged: bool = True) -> str:
+    """Returns what is wrong with a trial's genotype, and why a rule of the sweep stopped it."""
+    words = "-" if unhealthy is None or not judged else "; ".join(unhealthy) or "healthy"
+    return f"{reason}; now {words}" if reason else words
+
+
+def ranked_by(report: RunReport) -> list[RenderableType]:
+    """Returns what search trials are ranked by, and what became of collapsed ones. Nothing of a single search."""
+    if report["kind"] != "sweep" or not report["trials"]:
+        return []
+    score = SearchScore.from_json(report["search_score"])
+    lines = [f"trials are ranked by {score.name or score.metric} ({score.direction})"]
+    if score.warning:
+        lines = [f"warning: {score.warning}"]
+    halted = [trial for trial in report["trials"] if (trial["reason"] or "").startswith("collapsed")]
+    if halted:
+        named = ", ".join(f"{trial['id']} after epoch {trial['epochs']}" for trial in halted)
+        lines.append(f"halted because they had collapsed: {named}")
+    for entry in items(report["promotion"]):
+        told = section(entry)
+        if told.get("promoted") and (told.get("fallback") or told.get("against")):
+            lines.append(f"genotype {told['id']} is retrained though no healthy search ended with it: {told['reason']}")
+    return [in_lines(lines)]
+
+
+def failures(report: RunReport) -> RenderableType | None:
     """Returns what failed and why, and the faults of trials that were retried. None: nothing."""
-    others = [
-        {**row, "id": f"{stage['name']} {row['genotype']} seed {row['seed']}"}
-        for stage in _others(report)
-        for row in stage["evaluations"]
-    ]
-    rows = [row for row in [*report["trials"], *report["evaluations"], *others] if row["status"] == "failed"]
-    names = [row.get("id") or f"{row['genotype']} seed {row['seed']}" for row in rows]
-    lines = [f"failed: {name}: {row.get('error')}" for name, row in zip(names, rows, strict=True)]
-    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report.get("faults", ())]
-    lines += [f"left out: {problem}" for problem in report.get("damaged", ())]
+    rows = [(trial["id"], trial["status"], trial["error"]) for trial in report["trials"]]
+    for stage, evaluations in [
+        ("", report["evaluations"]),
+        *((f"{stage['name']} ", stage["evaluations"]) for stage in _others(report)),
+    ]:
+        rows += [(f"{stage}{row['genotype']} seed {row['seed']}", row["status"], row["error"]) for row in evaluations]
+    lines = [f"failed: {name}: {error}" for name, status, error in rows if status == "failed"]
+    lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report["faults"]]
+    lines += [f"left out: {problem}" for problem in report["damaged"]]
     return in_lines(lines) if lines else None
 
 
@@ -240,7 +312,13 @@ def fault_name(fault: Mapping[str, object]) -> str:
 def summary(path: Place) -> RenderableType:
     """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
     report = report_of(path, Damage())
-    parts = [*rankings(report), baselines_text(report), failures(report), line(f"all of it: raydarts report {path}")]
+    parts = [
+        *rankings(report),
+        *ranked_by(report),
+        baselines_text(report),
+        failures(report),
+        line(f"all of it: raydarts report {path}"),
+    ]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -248,11 +326,19 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
     report = report_of(path, damage)
     question = paragraph(report["question"]) if report["question"] else None
-    parts = [question, trials_table(report), *rankings(report), baselines_text(report), failures(report)]
+    parts = [
+        question,
+        configurations_table(report),
+        trials_table(report),
+        *ranked_by(report),
+        *rankings(report),
+        baselines_text(report),
+        failures(report),
+    ]
     return Group(*(part for part in parts if part is not None))
 
 
-def facts_table(known: Mapping[str, Any]) -> RenderableType:
+def facts_table(known: Facts) -> RenderableType:
     """Returns what `show` prints beside the drawing."""
     table = Table(show_header=False)
     table.add_column()
@@ -262,6 +348,8 @@ def facts_table(known: Mapping[str, Any]) -> RenderableType:
     table.add_row("parameters", f"{known['parameters']:,} (standard evaluation network, auxiliary head not counted)")
     table.add_row("FLOPs", f"{known['flops']:,} (2 per multiply-add; {known['macs']:,} multiply-adds)")
     table.add_row("skips", _skips(known["skips"]))
+    for name in FACTS:
+        table.add_row(name.replace("_", " "), f"{known[name]:.4g}")  # type: ignore[literal-required]
     if "drawing" in known:
         table.add_row("drawing", known["drawing"])
     return table

@@ -7,9 +7,10 @@ Wall hours: the time drivers were at work, all drivers of the run together, idle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
+from raydarts.json_types import number, section
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
 from raydarts.runs.faults import shares
 from raydarts.runs.stages import SEARCH, jobs, section_of, stage_of
@@ -33,18 +34,22 @@ def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float)
     run.write(_FILE, {"limits": kept, "earlier": [*earlier, {"limits": limits(run), "until": at}]})
 
 
-def _settings(spec: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
-    return (spec.get("sweep") or {}) if stage == SEARCH else section_of(spec, stage)
+def _settings(spec: Mapping[str, object], stage: str) -> Mapping[str, object]:
+    return section(spec.get("sweep")) if stage == SEARCH else section_of(spec, stage)
 
 
-def given(spec: Mapping[str, Any], stage: str) -> dict[str, float]:
+def given(spec: Mapping[str, object], stage: str) -> dict[str, float]:
     """The GPUs and CPUs that each trial of a stage is given."""
-    resources = _settings(spec, stage).get("resources") or {}
-    workers = int(resources.get("workers", 1))
-    return {
-        "gpu_hours": workers * float(resources.get("gpus", 0)),
-        "cpu_hours": workers * float(resources.get("cpus", 1)),
-    }
+    workers, cpus, gpus = _resources(spec, stage)
+    return {"gpu_hours": workers * gpus, "cpu_hours": workers * cpus}
+
+
+def _resources(spec: Mapping[str, object], stage: str) -> tuple[float, float, float]:
+    """Returns the workers of each trial, and the CPUs and GPUs of each worker."""
+    usual: dict[str, object] = {"workers": 1, "cpus": 1, "gpus": 0}
+    given = {**usual, **section(_settings(spec, stage).get("resources"))}
+    workers, cpus, gpus = (number(given[key]) or 0.0 for key in ("workers", "cpus", "gpus"))
+    return workers, cpus, gpus
 
 
 def seconds_of(trial: TrialDirectory) -> float:
@@ -52,7 +57,7 @@ def seconds_of(trial: TrialDirectory) -> float:
     return sum(max(0.0, float(entry["end"]) - float(entry["start"])) for entry in trial.times())
 
 
-def hours_of(trial: TrialDirectory, spec: Mapping[str, Any]) -> dict[str, float]:
+def hours_of(trial: TrialDirectory, spec: Mapping[str, object]) -> dict[str, float]:
     """A trial's GPU-hours and CPU-hours."""
     stage = stage_of(trial)
     hours = seconds_of(trial) / _HOUR
@@ -62,10 +67,9 @@ def hours_of(trial: TrialDirectory, spec: Mapping[str, Any]) -> dict[str, float]
     return found
 
 
-def _grown_hours(trial: TrialDirectory, spec: Mapping[str, Any], stage: str) -> float:
+def _grown_hours(trial: TrialDirectory, spec: Mapping[str, object], stage: str) -> float:
     """GPU-hours of a trial beyond its stage's share, since it was given a larger one."""
-    resources = _settings(spec, stage).get("resources") or {}
-    workers, planned, grown = int(resources.get("workers", 1)), float(resources.get("gpus", 0)), shares(trial)
+    (workers, _, planned), grown = _resources(spec, stage), shares(trial)
     found = 0.0
     for entry in trial.times():
         given_then = [share for since, share in grown if since <= float(entry["start"])]
@@ -97,7 +101,7 @@ def spent(run: RunDirectory) -> dict[str, float]:
     return {**found, "wall_hours": wall_hours(run)}
 
 
-def write_plan(run: RunDirectory, stages: list[Mapping[str, Any]]) -> None:
+def write_plan(run: RunDirectory, stages: list[Mapping[str, object]]) -> None:
     """Keep what the stages amount to at most: `name`, `jobs`, `epochs` each."""
     run.write(_PLAN, stages)
 
@@ -107,7 +111,25 @@ def planned(run: RunDirectory) -> dict[str, int]:
     return {stage["name"]: stage["jobs"] for stage in run.read(_PLAN) or ()}
 
 
-def needed(run: RunDirectory) -> list[dict[str, Any]]:
+class Needed(TypedDict):
+    """What a stage still needs at most."""
+
+    stage: str
+    epochs: int
+    seconds_per_epoch: float | None
+    gpu_hours: float | None
+    cpu_hours: float | None
+
+
+class BudgetReport(TypedDict):
+    """Hours by unit."""
+
+    limits: Mapping[str, float]
+    spent: Mapping[str, float]
+    needed: Sequence[Needed]
+
+
+def needed(run: RunDirectory) -> list[Needed]:
     """For each stage what it still needs at most, in GPU-hours and CPU-hours; None where no epoch of it was timed.
 
     The mean time of the stage's epochs so far, times the epochs that the plan still has. Trials that end early or
@@ -115,7 +137,7 @@ def needed(run: RunDirectory) -> list[dict[str, Any]]:
     """
     description = run.description()
     spec, everyone = description["spec"], jobs(run, description)
-    found = []
+    found: list[Needed] = []
     for stage in run.read(_PLAN) or ():
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
@@ -130,12 +152,13 @@ def needed(run: RunDirectory) -> list[dict[str, Any]]:
                 "stage": stage["name"],
                 "epochs": epochs,
                 "seconds_per_epoch": seconds,
-                **{unit: None if hours is None else hours * share for unit, share in shares.items()},
+                "gpu_hours": None if hours is None else hours * shares["gpu_hours"],
+                "cpu_hours": None if hours is None else hours * shares["cpu_hours"],
             }
         )
     return found
 
 
-def budget_report(run: RunDirectory) -> dict[str, Any]:
+def budget_report(run: RunDirectory) -> BudgetReport:
     """Limits, what is spent, and what is still needed at most."""
     return {"limits": limits(run), "spent": spent(run), "needed": needed(run)}

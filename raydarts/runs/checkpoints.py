@@ -11,10 +11,10 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from raydarts.errors import DamagedError
 from raydarts.runs.identity import differences
+from raydarts.states import State
 from raydarts.storage.place import FilePlace, delete, entries, make_folder, read_bytes, rename, write_bytes
 
 logger = logging.getLogger("raydarts")
@@ -30,7 +30,8 @@ class Refused(Exception):  # noqa: N818 - a verdict on a file, not a failure of 
         self.damaged = damaged
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """What a checkpoint's name says of its bytes."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -54,7 +55,7 @@ class CheckpointStore:
     def __init__(
         self,
         folder: FilePlace,
-        identity: Mapping[str, Any],
+        identity: Mapping[str, object],
         keep: int = 2,
         guard: Callable[[], None] | None = None,
     ) -> None:
@@ -63,7 +64,7 @@ class CheckpointStore:
         self.keep = keep
         self._guard = guard or (lambda: None)
 
-    def save(self, epoch: int, state: dict[str, Any]) -> FilePlace:
+    def save(self, epoch: int, state: State) -> FilePlace:
         import torch  # noqa: PLC0415 - reading results needs no torch
 
         buffer = io.BytesIO()
@@ -71,7 +72,7 @@ class CheckpointStore:
         content = buffer.getvalue()
         self._guard()
         make_folder(self.folder)
-        path = self.folder / f"epoch-{epoch:04d}-{_digest(content)}.pt"
+        path = self.folder / f"epoch-{epoch:04d}-{digest(content)}.pt"
         write_bytes(path, content)
         files = self.files()
         later = [old for old in files if old != path and self.epoch(old) >= epoch]
@@ -91,7 +92,7 @@ class CheckpointStore:
         match = _NAME.match(path.name)
         return int(match[1]) if match else -1
 
-    def read(self, path: FilePlace) -> dict[str, Any]:
+    def read(self, path: FilePlace) -> State:
         """The job's state. Raises `Refused` where the file is damaged, unreadable or another job's.
 
         Only tensors and plain values are read (`torch.load(weights_only=True)`): nothing in it is executed.
@@ -103,7 +104,7 @@ class CheckpointStore:
         except DamagedError as error:  # a link, or no file
             raise Refused(str(error), damaged=True) from None
         match = _NAME.match(path.name)
-        if match is None or _digest(content) != match[2]:
+        if match is None or digest(content) != match[2]:
             raise Refused("damaged or cut short (its digest does not match)", damaged=True)
         try:
             saved = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
@@ -116,7 +117,7 @@ class CheckpointStore:
         places = list(itertools.islice(differences(saved["identity"], self.identity), 4))
         if places:
             raise Refused(f"is another job's, which differs in {named(places)}")
-        state: dict[str, Any] = saved["state"]
+        state: State = saved["state"]
         return state
 
     def tidy(self) -> None:

@@ -80,7 +80,7 @@ class TrialDirectory:
             self.damage.note(self.files, error)
             return False
 
-    def create(self, description: Mapping[str, Any]) -> None:
+    def create(self, description: Mapping[str, object]) -> None:
         """Write trial.json: what is to be run."""
         make_folder(self.files)
         write_json(self.files / "trial.json", description)
@@ -124,9 +124,12 @@ class TrialDirectory:
     def _lines(self, name: str) -> list[dict[str, Any]]:
         return read_records(self.files / name, self.damage)
 
-    def halt(self, reason: str) -> None:
-        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it."""
-        write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows())})
+    def halt(self, reason: str, paused: bool = False) -> None:
+        """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it.
+
+        `paused`: a scheduler lets it wait for other trials.
+        """
+        write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows()), "paused": paused})
 
     def halted(self) -> dict[str, Any] | None:
         return self._read("halted.json")
@@ -136,7 +139,7 @@ class TrialDirectory:
         self.check()
         delete(self.files / "halted.json")
 
-    def append_row(self, row: Mapping[str, Any]) -> None:
+    def append_row(self, row: Mapping[str, object]) -> None:
         self.check()
         append_line(self.files / "metrics.jsonl", row)
 
@@ -144,7 +147,7 @@ class TrialDirectory:
         """The metrics, one row an epoch; of an epoch met twice the last."""
         return list({row.get("epoch"): row for row in self._lines("metrics.jsonl")}.values())
 
-    def append_time(self, entry: Mapping[str, Any]) -> None:
+    def append_time(self, entry: Mapping[str, object]) -> None:
         """Note when and where an epoch ran. Epochs that are run again stay: that time was spent too."""
         self.check()
         append_line(self.files / "times.jsonl", entry)
@@ -153,7 +156,7 @@ class TrialDirectory:
         """An entry for each epoch run, `epoch`, `start` and `end` (seconds since 1970), `host`, `pid`."""
         return self._lines("times.jsonl")
 
-    def append_failure(self, entry: Mapping[str, Any]) -> None:
+    def append_failure(self, entry: Mapping[str, object]) -> None:
         """Note what befell the trial from outside: see `faults.py`."""
         self.check()
         append_line(self.files / "failures.jsonl", entry)
@@ -169,7 +172,7 @@ class TrialDirectory:
         if exists(path):
             write_lines(path, [row for row in self.rows() if row.get("epoch", 0) <= epoch])
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
+    def write_result(self, result: Mapping[str, object]) -> None:
         self.check()
         write_json(self.files / "result.json", result)
 
@@ -195,12 +198,12 @@ class RunDirectory:
         path: str | Place,
         *,
         kind: str,
-        spec: Mapping[str, Any],
+        spec: Mapping[str, object],
         text: str = "",
         question: str = "",
         command: Sequence[str] = (),
         builder: str | None = None,
-        more: Mapping[str, Any] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> RunDirectory:
         """Make a new run; one that is already there is never touched. `more` is kept in run.json too."""
         path = place_of(path).absolute()
@@ -274,14 +277,14 @@ class RunDirectory:
     def evaluations(self) -> list[TrialDirectory]:
         return self.folders("evaluations")
 
-    def append_event(self, event: Mapping[str, Any]) -> None:
+    def append_event(self, event: Mapping[str, object]) -> None:
         self._check()
         append_line(self.files / "events.jsonl", event)
 
     def events(self) -> list[dict[str, Any]]:
         return read_records(self.files / "events.jsonl", self.damage)
 
-    def write(self, name: str, value: Any) -> None:
+    def write(self, name: str, value: object) -> None:
         """A file of the run's own, such as promotion.json."""
         self._check()
         write_json(self.files / name, value)
@@ -337,7 +340,7 @@ class RunDirectory:
         return [trial for trial, is_there in zip(found, there, strict=True) if is_there]
 
 
-def _elsewhere(trial: TrialDirectory, found: Mapping[str, Any]) -> str | None:
+def _elsewhere(trial: TrialDirectory, found: Mapping[str, object]) -> str | None:
     """What is wrong with a trial.json that is none of this folder's."""
     name, of_search = trial.path.name, trial.path.parent.name == "trials"
     if not of_search and not _RETRAINING.fullmatch(name):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from raydarts.json_types import Json, section
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.segments import number_at, segments_of
 from raydarts.runs.stages import data_of, run_of, section_of, stage_of
 from raydarts.storage.files import plain
 
 _PLACES = frozenset({"root", "file", "download", "workers"})
 
 
-def identity(trial: TrialDirectory) -> dict[str, Any]:
+def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Json]:
     """The settings that decide every bit of a trial, with JSON's types only.
+
+    A search that was forked has several: each segment has its settings, and the checkpoint from which it goes on. The
+    last segment is meant, or the one in which `epoch` was run.
 
     A search's resolved settings (its seed among them), or an evaluation's genotype, seed and training; and the
     data. Left out is what changes no bit: a trial's number, where the data lie (`root`, `file`, `download`) and
@@ -22,23 +26,26 @@ def identity(trial: TrialDirectory) -> dict[str, Any]:
     """
     what = trial.description()
     run, name = run_of(trial).read("run.json"), stage_of(trial)
-    spec: Mapping[str, Any] = (run or {}).get("spec") or {}
+    spec = section(section(run).get("spec"))
     if "genotype" in what:
         stage = section_of(spec, name)
         found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
         found |= {"training": stage.get("training"), "table": stage.get("table")}
     else:
-        found = {"kind": "search", "search": what.get("config")}
+        segments = segments_of(what)
+        segment = segments[-1 if epoch is None else number_at(segments, epoch)]
+        found = {"kind": "search", "search": what.get("config") if len(segments) == 1 else segment.config}
+        found |= {} if segment.parent is None else {"parent": segment.parent._asdict()}
     return dict(plain(found | {"data": _without_places(data_of(spec, name))}))
 
 
-def _without_places(value: Any) -> Any:
+def _without_places(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
     return value
 
 
-def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+def differences(one: object, other: object, at: str = "") -> Iterator[str]:
     """Where two nested values differ, tensors to the last bit (NaN equals NaN)."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in [*one, *(key for key in other if key not in one)]:
@@ -57,19 +64,21 @@ def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
         yield at
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     if hasattr(one, "dtype") and hasattr(other, "dtype"):
         return _same_tensors(one, other)
     return type(one) is type(other) and (bool(one == other) or (_is_nan(one) and _is_nan(other)))
 
 
-def _is_nan(value: Any) -> bool:
+def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _same_tensors(one: Any, other: Any) -> bool:
+def _same_tensors(one: object, other: object) -> bool:
     import torch  # noqa: PLC0415 - reading results needs no torch
 
+    if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return False
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     pair = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)]

@@ -6,7 +6,7 @@ import heapq
 import time
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import TypedDict
 
 from raydarts.runs.budget import drivers, planned, seconds_of
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
@@ -36,7 +36,14 @@ def seconds_left(durations: Sequence[float], ages: Sequence[float], waiting: int
     return max(places)
 
 
-def left(run: RunDirectory, now: float | None = None) -> dict[str, Any] | None:
+class Left(TypedDict):
+    """How many seconds the stage at work still takes. None: not known yet."""
+
+    stage: str
+    seconds: float | None
+
+
+def left(run: RunDirectory, now: float | None = None) -> Left | None:
     """The stage that a run is in, and the `seconds` that it still takes (None: not known yet), from files alone.
 
     None for a run of a single job, where no driver is at work, or where nothing is known to be left. A trial's time is
@@ -53,7 +60,7 @@ def left(run: RunDirectory, now: float | None = None) -> dict[str, Any] | None:
         open_ones = [trial for trial in trials if trial not in ended]
         total = _total(run, stage, len(trials))
         if len(ended) < total:
-            running = [trial for trial in open_ones if trial.owner() is not None]
+            running = [trial for trial in open_ones if trial.owner() is not None and trial.halted() is None]
             waiting = max(total - len(ended) - len(running), 0)
             ages = [_age(trial, begun, now) for trial in running]
             return {"stage": stage, "seconds": seconds_left([seconds_of(trial) for trial in ended], ages, waiting)}

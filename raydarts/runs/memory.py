@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import Any
 
 from raydarts.errors import MemoryFullError
+from raydarts.json_types import section
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.stages import SEARCH, data_of, place_of_section, run_of, section_of, stage_of
 
@@ -33,9 +33,8 @@ def machine_is_full(error: BaseException) -> bool:
     return any(words in str(error) for words in _OF_THE_MACHINE)
 
 
-def spec_of(trial: TrialDirectory) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = run_of(trial).description().get("spec") or {}
-    return found
+def spec_of(trial: TrialDirectory) -> Mapping[str, object]:
+    return section(run_of(trial).description().get("spec"))
 
 
 def place_of(trial: TrialDirectory) -> str:
@@ -48,8 +47,8 @@ def lower(trial: TrialDirectory) -> str:
     return f"Lower {' or '.join(_sizes(trial))}{_mixed(trial)}"
 
 
-def _training(trial: TrialDirectory) -> Mapping[str, Any]:
-    return section_of(spec_of(trial), stage_of(trial)).get("training") or {}
+def _training(trial: TrialDirectory) -> Mapping[str, object]:
+    return section(section_of(spec_of(trial), stage_of(trial)).get("training"))
 
 
 def _sizes(trial: TrialDirectory) -> list[str]:
@@ -60,7 +59,7 @@ def _sizes(trial: TrialDirectory) -> list[str]:
         within = "search.space"
     else:
         place = f"{place_of(trial)}.training"
-        network, within = _training(trial).get("network") or {}, f"{place}.network"
+        network, within = dict(section(_training(trial).get("network"))), f"{place}.network"
     return [f"{place}.batch_size", *(f"{within}.{key}" for key in ("channels", "layers", "units") if network.get(key))]
 
 
@@ -73,8 +72,7 @@ def _mixed(trial: TrialDirectory) -> str:
 
 def _ways(trial: TrialDirectory) -> list[str]:
     """What to change so that a trial needs less of the machine's memory."""
-    dataset = (data_of(spec_of(trial), stage_of(trial)) or {}).get("dataset") or {}
-    workers = isinstance(dataset, Mapping) and dataset.get("workers")
+    workers = section(section(data_of(spec_of(trial), stage_of(trial))).get("dataset")).get("workers")
     return [f"lower {_sizes(trial)[0]}", *(["lower data.dataset.workers"] if workers else [])]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 logger = logging.getLogger("raydarts")
 
@@ -12,10 +12,10 @@ logger = logging.getLogger("raydarts")
 class Observer(Protocol):
     """Told what already lies on disk. No call takes longer than the observer's own bound."""
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: Mapping[str, object]) -> None:
         """A metrics row was written."""
 
-    def finished(self, result: Mapping[str, Any]) -> None:
+    def finished(self, result: Mapping[str, object]) -> None:
         """The trial's result.json was written by this process: completed or failed."""
 
     def close(self) -> None:
@@ -28,10 +28,10 @@ class Observers:
     def __init__(self, each: Sequence[Observer] = ()) -> None:
         self._each = list(each)
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: Mapping[str, object]) -> None:
         self._tell(lambda one: one.epoch(row))
 
-    def finished(self, result: Mapping[str, Any]) -> None:
+    def finished(self, result: Mapping[str, object]) -> None:
         self._tell(lambda one: one.finished(result))
 
     def close(self) -> None:

@@ -8,9 +8,8 @@ on as it stands.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -68,7 +67,7 @@ def read_records(place: FilePlace, damage: Damage | None = None) -> list[Any]:
     except (DamagedError, OSError) as error:
         _note(place, error, damage)
         return []
-    found: list[Any] = []
+    found: list[object] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip() or _is_torn(line):
             continue
@@ -141,7 +140,7 @@ def parse(content: bytes, where: str) -> Any:
     return value
 
 
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
@@ -149,11 +148,11 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _constant(name: str) -> Any:
+def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def _unsound(value: Any) -> str | None:
+def _unsound(value: object) -> str | None:
     """What no record may hold, at any depth."""
     waiting = [(value, 1)]
     while waiting:
@@ -161,16 +160,15 @@ def _unsound(value: Any) -> str | None:
         if depth > _DEEPEST:
             return f"is nested more than {_DEEPEST} deep"
         for item in inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else (inner,):
-            kind = type(item)
-            if kind is float or kind is int:
-                if not (-_LARGEST <= item <= _LARGEST) or (kind is float and math.isnan(item)):
+            if isinstance(item, int | float):
+                if not -_LARGEST <= item <= _LARGEST:  # of NaN neither holds
                     return f"holds a number beyond {_LARGEST:g}"
-            elif kind is dict or kind is list:
+            elif isinstance(item, dict | list):
                 waiting.append((item, depth + 1))
     return None
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     told = ascii(value)
     return told if len(told) <= 60 else f"{told[:57]}..."
 

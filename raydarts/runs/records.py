@@ -55,7 +55,7 @@ def _primitives(value: Any) -> Any:
 class Record(BaseModel):
     """What is asked of a file. Types are exact: a text is no number, true no 1."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 class Resources(Record):
@@ -175,9 +175,25 @@ class RunRecord(Record):
     genotypes: Given | None = None
 
 
+class ParentRecord(Record):
+    """The trial, and after how many epochs, whose checkpoint a segment goes on from."""
+
+    trial: Annotated[int, Field(ge=0, le=10**7)]
+    epoch: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class SegmentRecord(Record):
+    """A part of a search trial with the same settings."""
+
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    parent: ParentRecord | None = None
+
+
 class TrialRecordFile(Record):
-    """trial.json: of a search its index, config and choices, and with replicates its configuration and search seed; of a
-    retraining the genotype and the seed.
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed.
+
+    With replicates a search has its configuration and its search seed too.
     """
 
     kind: Literal["search", "evaluation"] | None = None
@@ -186,6 +202,7 @@ class TrialRecordFile(Record):
     replicate: Count | None = None
     config: dict[str, Any] | None = None
     choices: dict[str, Any] | None = None
+    segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
     stage: StageName | None = None
     genotype_id: Name | None = None
     genotype: Genotype | None = None
@@ -203,6 +220,7 @@ class Row(Record):
     """A line of metrics.jsonl: what a job measured in an epoch, of which these are known here."""
 
     epoch: Count | None = None
+    segment: Count | None = None
     genotype: Genotype | None = None
     arch_weights: dict[str, CellWeights] | None = None
 
@@ -264,6 +282,7 @@ class Result(Record):
 class Halted(Record):
     reason: str
     epochs: Count = 0
+    paused: bool = False
 
 
 class Owner(Record):
@@ -290,11 +309,29 @@ class Ask(Record):
     config: dict[str, Any]
 
 
+class ForkRecord(Record):
+    """From whose checkpoint a trial goes on, and with which settings."""
+
+    parent: Annotated[int, Field(ge=0, le=10**7)]
+    epoch: Annotated[int, Field(ge=1, le=10**9)]
+    config: dict[str, Any]
+    choices: dict[str, Any]
+
+
+def _needs_its_fork(value: Any) -> Any:
+    if (value.decision == "fork") != (value.fork is not None):
+        raise PydanticCustomError("fork", "a decision `fork` stands with its `fork`, and no other one does")
+    return value
+
+
 class OnOther(Record):
     """A decision on a trial that waits, which follows from what another trial did."""
 
     index: Count
-    decision: Literal["continue", "stop"]
+    decision: Literal["continue", "stop", "fork"]
+    fork: ForkRecord | None = None
+
+    _check = model_validator(mode="after")(_needs_its_fork)
 
 
 class Tell(Record):
@@ -309,12 +346,15 @@ class Decide(Record):
     index: Count
     epoch: Count
     value: float | None = None
-    decision: Literal["continue", "pause", "stop"]
+    decision: Literal["continue", "pause", "stop", "fork"]
+    fork: ForkRecord | None = None
     others: list[OnOther] = []
     reason: str | None = None
     halted: bool = False
     broken: dict[str, Count] = {}
     """Consecutive epochs in which a rule of the sweep was broken, by the rule's name."""
+
+    _check = model_validator(mode="after")(_needs_its_fork)
 
 
 class Report(Record):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from raydarts.json_types import section
 from raydarts.registry import members
 
 
-def searcher_of(description: Mapping[str, Any]) -> str:
+def searcher_of(description: Mapping[str, object]) -> str:
     """The searcher's name."""
-    sweep = (description.get("spec") or {}).get("sweep") or {}
-    named = sweep.get("searcher") or "grid"
+    named = section(section(description.get("spec")).get("sweep")).get("searcher") or "grid"
     return str(named.get("name", "grid") if isinstance(named, Mapping) else named)
 
 
-def is_model_based(description: Mapping[str, Any]) -> bool:
+def is_model_based(description: Mapping[str, object]) -> bool:
     """Whether it fitted a model to earlier results, so that the trials are no independent draws.
 
     A run made before this was kept is answered by the shipped searcher of that name; nothing outside is imported.
     """
-    kept = (description.get("spec") or {}).get("model_based")
+    kept = section(description.get("spec")).get("model_based")
     if kept is None:
         kept = getattr(members("searcher").get(searcher_of(description)), "MODEL_BASED", False)
     return bool(kept)

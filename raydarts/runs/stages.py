@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from raydarts.json_types import items, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.storage.place import make_folder
 
@@ -45,19 +46,21 @@ def chain(
     found: list[Stage[Settings]] = []
     listed = [(f"rung-{number}", f"rungs.{number - 1}", rung) for number, rung in enumerate(rungs, start=1)]
     listed += [] if evaluate is None else [(EVALUATE, EVALUATE, evaluate)]
-    for name, section, settings in listed:
-        found.append(Stage(name, section, found[-1].name if found else SEARCH, settings))
+    for name, place, settings in listed:
+        found.append(Stage(name, place, found[-1].name if found else SEARCH, settings))
     last = found[-1].name if found else SEARCH
     for index, settings in enumerate(transfer):
         found.append(Stage(f"transfer-{label(settings)}", f"transfer.{index}", last, settings))
     return found
 
 
-def stages_of(description: Mapping[str, Any]) -> list[Stage[Mapping[str, Any]]]:
+def stages_of(description: Mapping[str, object]) -> list[Stage[Mapping[str, object]]]:
     """The retraining stages of a run.json, each with its section of the spec; the one alone where it runs alone."""
-    spec = description.get("spec") or {}
+    spec = section(description.get("spec"))
+    evaluate = spec.get("evaluate")
+    rungs, transfer = ([section(each) for each in items(spec.get(key))] for key in ("rungs", "transfer"))
     found = chain(
-        spec.get("rungs") or (), spec.get("evaluate"), spec.get("transfer") or (), lambda section: str(section["name"])
+        rungs, None if evaluate is None else section(evaluate), transfer, lambda settings: str(settings["name"])
     )
     alone = description.get("stage")
     if alone is None:
@@ -65,19 +68,19 @@ def stages_of(description: Mapping[str, Any]) -> list[Stage[Mapping[str, Any]]]:
     return [Stage(each.name, each.section, GIVEN, each.settings) for each in found if each.name == alone]
 
 
-def section_of(spec: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+def section_of(spec: Mapping[str, object], stage: str) -> Mapping[str, object]:
     """A retraining stage's section of a run.json's spec; empty where it has none of that name."""
     return next((each.settings for each in stages_of({"spec": spec}) if each.name == stage), {})
 
 
-def place_of_section(spec: Mapping[str, Any], stage: str) -> str:
+def place_of_section(spec: Mapping[str, object], stage: str) -> str:
     """The dotted path of a stage's section in a spec: `sweep`, `evaluate`, `rungs.0`."""
     if stage == SEARCH:
         return "sweep"
     return next((each.section for each in stages_of({"spec": spec}) if each.name == stage), EVALUATE)
 
 
-def data_of(spec: Mapping[str, Any], stage: str) -> Any:
+def data_of(spec: Mapping[str, object], stage: str) -> object:
     """The `data` section that a stage is run on, of a run.json's spec."""
     own = None if stage == SEARCH else section_of(spec, stage).get("data")
     return spec.get("data") if own is None else own
@@ -108,7 +111,7 @@ def retrainings(run: RunDirectory, stage: str) -> list[TrialDirectory]:
     return run.folders(_folder(stage))
 
 
-def jobs(run: RunDirectory, description: Mapping[str, Any] | None = None) -> list[TrialDirectory]:
+def jobs(run: RunDirectory, description: Mapping[str, object] | None = None) -> list[TrialDirectory]:
     """Every trial of every stage, in the order of work."""
     names = [stage.name for stage in stages_of(run.description() if description is None else description)]
     others = [trial for name in names if name != EVALUATE for trial in retrainings(run, name)]
@@ -126,6 +129,6 @@ def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, Any]] | None
     return found
 
 
-def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, Any]]) -> None:
+def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, object]]) -> None:
     make_folder((run.files / _promotion_file(stage)).parent)
     run.write(_promotion_file(stage), list(decisions))

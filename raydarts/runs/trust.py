@@ -20,11 +20,11 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from raydarts import outside
 from raydarts.errors import InputError, RunError
 from raydarts.runs.directory import RunDirectory
+from raydarts.storage.place import Place
 
 logger = logging.getLogger("raydarts")
 
@@ -40,7 +40,7 @@ def never(text: str) -> bool:
     return False
 
 
-def spec_names(spec: Mapping[str, Any]) -> set[str]:
+def spec_names(spec: Mapping[str, object]) -> set[str]:
     """The names of outside code in the sections of a spec that choose members. Texts for people are left out.
 
     Of `track` only the keys choose: its values hold texts for people, such as tags.
@@ -50,14 +50,14 @@ def spec_names(spec: Mapping[str, Any]) -> set[str]:
     return outside.names_in([*(spec[key] for key in _NAMING if key in spec), trackers])
 
 
-def names_of(description: Mapping[str, Any]) -> set[str]:
+def names_of(description: Mapping[str, object]) -> set[str]:
     """The names of outside code in a run.json."""
     spec = description.get("spec")
     inside = spec_names(spec) if isinstance(spec, Mapping) else set()
     return inside | spec_names({key: value for key, value in description.items() if key != "spec"})
 
 
-def kept_names(names: Iterable[str]) -> dict[str, Any]:
+def kept_names(names: Iterable[str]) -> dict[str, object]:
     """What a new run.json keeps of code from outside raydarts; nothing where there is none."""
     listed = sorted(names)
     return {"outside": listed} if listed else {}
@@ -130,14 +130,14 @@ def _listed(origins: Origins) -> str:
     return "\n".join(f"  {name}, from {places[-1]}" for name, places in origins.items())
 
 
-def _lying(origins: Origins, folder: Any) -> list[str]:
+def _lying(origins: Origins, folder: Place) -> list[str]:
     """The names of code that lies in this folder; nothing can lie in an object store."""
     if not isinstance(folder, Path):
         return []
     return [name for name, places in origins.items() if any(outside.lies_in(place, folder) for place in places)]
 
 
-def _refused(run: Any, names: list[str], where: str) -> str:
+def _refused(run: Place, names: list[str], where: str) -> str:
     return (
         f"{run}: names {', '.join(names)}, whose code lies {where}. A run holds data, so this code is never run; if it "
         "is yours, put it beside your spec or install it"
@@ -155,11 +155,11 @@ def _folder() -> Path:
         raise OSError(str(error)) from error
 
 
-def _digest(description: Mapping[str, Any]) -> str:
+def _digest(description: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def _note(run: RunDirectory, description: Mapping[str, Any], origins: Origins) -> None:
+def _note(run: RunDirectory, description: Mapping[str, object], origins: Origins) -> None:
     try:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -179,7 +179,7 @@ def _read(file: Path) -> Origins | None:
     return found if isinstance(found, dict) else None
 
 
-def _record(description: Mapping[str, Any]) -> Origins | None:
+def _record(description: Mapping[str, object]) -> Origins | None:
     """What is noted of a run: the file of each name; None where nothing is."""
     try:
         return _read(_folder() / f"{_digest(description)}.json")

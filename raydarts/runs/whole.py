@@ -6,6 +6,9 @@ is run, stopped or counted, and nobody would see it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage
@@ -80,19 +83,47 @@ def _check_events(run: RunDirectory, damage: Damage) -> None:
     events = run.events()
     asked = {event["index"]: event for event in events if event["event"] == "ask"}
     others = {other["index"] for event in events for other in event.get("others", ())}
-    unknown = sorted(({event["index"] for event in events} | others) - set(asked))
+    parents = {each["fork"]["parent"] for event in events for each in _decided(event) if each.get("fork")}
+    unknown = sorted(({event["index"] for event in events} | others | parents) - set(asked))
     missing = sorted(set(range(max(asked, default=-1) + 1)) - set(asked))
     missing += [index for trial in trials if (index := int(trial.id)) not in asked and index not in missing]
     for index in sorted({*unknown, *missing}):
         damage.note(file, DamagedError(f"{file}: damaged: says nowhere what was asked of trial {index:04d}"))
+    forks: dict[int, list[Mapping[str, Any]]] = {}
+    for each in (each for event in events for each in _decided(event) if each.get("fork")):
+        forks.setdefault(each["index"], []).append(each["fork"])
     for trial in trials:
         event = asked.get(int(trial.id))
         if event is None or not trial.exists:
             continue
         found = trial.description()
-        if found and any(found.get(key) != event[key] for key in ("config", "choices")):
+        if found and not _is_asked_for(found, event, forks.get(int(trial.id), [])):
             told = f"{trial.path / 'trial.json'}: damaged: is not what events.jsonl says was asked of this trial"
             damage.note(trial.files / "trial.json", DamagedError(told))
+
+
+def _decided(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """An event, and what it holds on other trials."""
+    return [event, *event.get("others", ())]
+
+
+def _is_asked_for(found: Mapping[str, Any], ask: Mapping[str, Any], forks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a trial.json holds the settings that were asked of the trial, first and after each of its forks.
+
+    It may lack the last fork: that is an event before it is in trial.json.
+    """
+    wanted = [{"config": ask["config"], "choices": ask["choices"], "parent": None}]
+    wanted += [
+        {
+            "config": fork["config"],
+            "choices": fork["choices"],
+            "parent": {"trial": fork["parent"], "epoch": fork["epoch"]},
+        }
+        for fork in forks
+    ]
+    segments = found.get("segments") or [{key: found.get(key) for key in ("config", "choices", "parent")}]
+    newest = segments[-1]
+    return segments == wanted[: len(segments)] and all(found.get(key) == newest[key] for key in ("config", "choices"))
 
 
 def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Damage) -> None:

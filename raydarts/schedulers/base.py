@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from raydarts.config.distributions import Tree
 from raydarts.registry import Member
 from raydarts.study.objectives import SearchScore
 from raydarts.study.scheduling import Decider
@@ -17,6 +19,8 @@ class Horizon:
     objective: SearchScore
     epochs: int
     seed: int
+    search: Tree | None = None
+    """What the trials' settings are drawn from."""
 
     @property
     def metric(self) -> str:
@@ -32,17 +36,31 @@ class Horizon:
 class Scheduler(Member):
     """Decides after each epoch of a trial whether it goes on.
 
-    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `AVERAGES`: it averages
-    what trials report, so it is shown the objective's finite form.
+    `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a
+    trial go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
+    `AVERAGES`: it averages what trials report, so it is shown the objective's finite form.
     """
 
     AVERAGES: ClassVar[bool] = False
     PAUSES: ClassVar[bool] = False
+    FORKS: ClassVar[bool] = False
 
     @property
     def draws(self) -> bool:
         """Whether it draws at random, by the seed of its `Horizon`."""
         return False
+
+    def refusals(self, search: Tree, sweep: Any) -> Iterator[tuple[str, str]]:
+        """Why it cannot do its work in this sweep. Asked when a spec is read.
+
+        Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the
+        section's settings.
+        """
+        yield from ()
+
+    def changes(self, search: Tree) -> tuple[str, ...]:
+        """The names of the settings that it changes while trials run."""
+        return ()
 
     def meetings(self, horizon: Horizon) -> frozenset[int]:
         """The epochs after which the search seeds of a configuration wait for one another (`sweep.replicates`).

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from raydarts.errors import InputError
-from raydarts.registry import Component, members
+from raydarts.registry import Component, Member, members
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.settings import SearchSettings
 from raydarts.search.stages import plan_stages
+from raydarts.tasks import Task
 
 _OF_KIND = {"augment": "image", "text": "text"}
 """Settings for only one kind of data."""
@@ -44,9 +44,10 @@ def refusals_of_data(settings: SearchSettings, kind: str, name: str) -> list[Ref
     return problems
 
 
-def _kind(space: Any) -> str:
+def _kind(space: type[Member]) -> str:
     """Returns the kind of data that a space is for."""
-    return str(space.TASK.KIND)
+    task: type[Task] = getattr(space, "TASK")  # noqa: B009 - every space has one
+    return task.KIND
 
 
 def require_composable(settings: SearchSettings) -> None:
@@ -111,7 +112,7 @@ def _of_the_space(settings: SearchSettings) -> Iterator[Refusal]:
     space = settings.space.build()
     remedies: list[Regularizer] = [component.build() for component in settings.regularizers]
 
-    def asked(check: Callable[..., Any], *arguments: object) -> str | None:
+    def asked(check: Callable[..., object], *arguments: object) -> str | None:
         try:
             check(*arguments)
         except InputError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,13 +100,13 @@ def discretised(space: Space, genotype: Genotype, arch_weights: Mapping[str, Ten
     return chosen
 
 
-def recorded(space: Space, arch_weights: Mapping[str, Tensor]) -> dict[str, Any]:
+def recorded(space: Space, arch_weights: Mapping[str, Tensor]) -> dict[str, object]:
     """Returns arch weights for a metrics row, with the names of their edges and primitives. Layers are averaged.
 
     Each cell type has `edges` as [src, dst], `primitives` (one list, or one list for each edge if they differ), and
     `weights` with five digits.
     """
-    record = {}
+    record: dict[str, object] = {}
     for name, weights in arch_weights.items():
         cell = space.cells[name]
         alike = len(set(cell.candidates)) == 1

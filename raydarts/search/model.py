@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -182,10 +181,14 @@ class SearchModel:
         self.schedule.load_state_dict(state["schedule"])
 
 
-def copied(value: object) -> Any:
-    """Returns a nested state with its tensors copied to the CPU."""
+def copied(state: State) -> State:
+    """Returns a state with its tensors copied to the CPU."""
+    return {key: _copied(value) for key, value in state.items()}
+
+
+def _copied(value: object) -> object:
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if isinstance(value, list) else value
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value

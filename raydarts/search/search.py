@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from raydarts.search.measuring import Measuring, recorded
 from raydarts.search.model import Parts, SearchModel, copied
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
+from raydarts.search.restating import restated
 from raydarts.search.settings import SearchSettings
 from raydarts.search.short_training import trained_shortly
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
@@ -123,7 +123,7 @@ class Search:
         """Returns the genotype of the current alpha."""
         return self.space.marked(self.selection(self.model.space, self.model.arch_weights()))
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> dict[str, object]:
         """Runs one epoch. All its random draws come from this job's streams."""
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             return self._run_epoch()
@@ -266,7 +266,7 @@ class Search:
         self.model.override(stop.go_on_with or {})
         self.metrics |= {"returned_to": to, "returned_because": stop.reason}
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """Returns the last epoch's metrics with the chosen genotype, its skip connections and alpha.
 
         If the search stopped early, the result says why.
@@ -298,6 +298,10 @@ class Search:
             "metrics": self.metrics,
             "stop": None if self.stop is None else {"reason": self.stop.reason, "epoch": self.stop.epoch},
         }
+
+    def restated(self, state: State, before: Mapping[str, object]) -> State:
+        """Returns the state of a search with the settings `before` for this one. See `execution.job.ForkableJob`."""
+        return restated(state, SearchSettings.model_validate(before), self.settings)
 
     def load_state_dict(self, state: State) -> None:
         self.epoch, self.position = state["epoch"], state["position"]

@@ -78,6 +78,9 @@ class SearchSettings(Settings):
         default_factory=_default_probes, description="What is measured after each epoch."
     )
 
+    def may_change(self) -> tuple[str, ...]:
+        return ("lr", "lr_min", "momentum", "weight_decay", "grad_clip", "arch_lr", "arch_betas", "arch_weight_decay")
+
     @field_validator("tf32")
     @classmethod
     def _rounds_float32(cls, value: bool, info: ValidationInfo) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from raydarts.config.distributions import Draw, Tree
@@ -14,7 +14,8 @@ from raydarts.study.study import Outcome
 class Searcher(Member):
     """Proposes a draw of the search space for each trial, and is told how trials end.
 
-    `start` comes first. `propose` is called with 0, 1, 2, ... in order; None: there are no more.
+    `start` comes first, then `learn` if there are results of earlier runs. For each trial 0, 1, 2, ... in order either
+    `accept` is called, with a configuration that the spec gives, or `propose`; None: there are no more.
     The calls are recorded and made again in the same order when a run is resumed, so the same
     calls must give the same draws.
 
@@ -48,9 +49,29 @@ class Searcher(Member):
         """Why it cannot search this space, in sentences with what to write instead. Asked when a spec is read."""
         yield from ()
 
+    def refuses_earlier(self, configurations: int | None = None) -> str | None:
+        """Why it cannot use results of earlier runs (`sweep.from_runs`), with what to write instead. None: it can.
+
+        Asked when a spec is read, without `configurations`, and again with the number of usable ones.
+        """
+        if not self.MODEL_BASED:
+            what = "fits no model, so results of earlier runs would do nothing"
+        elif type(self).learn is Searcher.learn:
+            what = f"learns nothing from earlier runs: its class {type(self).__name__} defines no learn"
+        else:
+            return None
+        return f"searcher {self.registered} {what}; leave from_runs out, or write sweep.searcher: optuna"
+
     def start(self, loaded: LoadedSpec) -> None:
         """Take the `LoadedSpec` of the sweep."""
         self.loaded = loaded
+
+    def learn(self, known: Sequence[tuple[Draw, float]]) -> None:
+        """Results of earlier runs: draws of this space, each with its value. It comes after `start`, once."""
+        raise NotImplementedError
+
+    def accept(self, index: int, draw: Draw) -> None:
+        """Trial `index` is a configuration of `sweep.points`. It takes the place of a proposal, and `tell` follows."""
 
     def total(self) -> int:
         """How many trials there will be."""

@@ -8,7 +8,7 @@ from raydarts.searchers.base import Searcher
 
 
 class Grid(Searcher):
-    """Every combination of the choices and grids, equal ones once, in the order of the YAML."""
+    """Every combination of the choices and grids, equal ones once, in the order of the YAML; `sweep.points` first."""
 
     NAME = "grid"
     SOURCE = "exhaustive"
@@ -22,6 +22,14 @@ class Grid(Searcher):
 
     def total(self) -> int:
         return len(self._draws)
+
+    def accept(self, index: int, draw: Draw) -> None:
+        """The configuration moves to the front: it is not tried a second time."""
+        from raydarts.config.loader import effective_key  # noqa: PLC0415
+
+        key = effective_key(self.loaded.settings_of(draw))
+        self._draws = [each for each in self._draws if effective_key(self.loaded.settings_of(each)) != key]
+        self._draws.insert(index, draw)
 
     def propose(self, index: int) -> Draw | None:
         return self._draws[index] if index < len(self._draws) else None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from raydarts import registry
-from raydarts.config.distributions import Draw, Tree
+from raydarts.config.distributions import OPTIONS, Distribution, Draw, Tree
 from raydarts.config.loader import LoadedSpec
+from raydarts.config.located import AsDrawn
 from raydarts.registry import Around, Idle
 from raydarts.searchers.base import Searcher
 from raydarts.study.study import Outcome
 from raydarts.units import Trials
+
+_NUMBERS_ALONE = ("cmaes", "qmc")
+_LEAST_FOR_CMAES = 10
 
 
 class _Chooser:
@@ -36,6 +41,34 @@ class _Chooser:
         return self._trial.suggest_float(name, low, high, log=kind == "loguniform")
 
 
+class _Recorder:
+    """Repeats a draw, and keeps Optuna's parameters and distributions of it."""
+
+    def __init__(self, choices: Mapping[str, Any]) -> None:
+        self._drawn = AsDrawn(choices)
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, Any] = {}
+
+    def choose(self, name: str, distribution: Distribution) -> Any:
+        chosen = self._drawn.choose(name, distribution)
+        self.distributions[name] = _as_optunas(distribution)
+        self.params[name] = distribution.labels[chosen] if distribution.kind in OPTIONS else chosen
+        return chosen
+
+
+def _as_optunas(distribution: Distribution) -> Any:
+    """Optuna's form of a distribution, the same as `_Chooser` asks for."""
+    from optuna import distributions  # noqa: PLC0415
+
+    low, high, kind = distribution.low, distribution.high, distribution.kind
+    if kind in OPTIONS:
+        return distributions.CategoricalDistribution(list(distribution.labels))
+    if kind == "randint":
+        return distributions.IntDistribution(int(low), int(high))
+    step = distribution.q if kind == "quniform" else None
+    return distributions.FloatDistribution(low, high, log=kind == "loguniform", step=step)
+
+
 class Optuna(Searcher):
     """One of Optuna's samplers, told the truth about stopped trials; by default multivariate, grouped TPE."""
 
@@ -45,21 +78,23 @@ class Optuna(Searcher):
 
     class Settings(registry.Settings):
         """`trials`: how many configurations. `sampler`: `tpe` (tree-structured Parzen estimators), `gp` (a Gaussian
-        process), `nsga2` (a genetic algorithm), or `qmc` (a scrambled Sobol sequence, which fits no model). The first
-        `startup_trials` are drawn at random; of `nsga2` that is also the size of a generation.
+        process), `cmaes` (evolution with an adapted covariance), `nsga2` (a genetic algorithm), or `qmc` (a scrambled
+        Sobol sequence, which fits no model). The first `startup_trials` are drawn at random; of `nsga2` that is also
+        the size of a generation.
         """
 
         trials: Trials = Field(20, ge=1, description="How many configurations are tried.")
-        sampler: Literal["tpe", "gp", "nsga2", "qmc"] = Field(
+        sampler: Literal["tpe", "gp", "cmaes", "nsga2", "qmc"] = Field(
             "tpe",
-            description="Optuna's sampler: `tpe` (Parzen estimators), `gp` (a Gaussian process), `nsga2` (a "
-            "genetic algorithm), `qmc` (a Sobol sequence, which fits no model).",
+            description="Optuna's sampler: `tpe` (Parzen estimators), `gp` (a Gaussian process), `cmaes` (evolution "
+            "with an adapted covariance), `nsga2` (a genetic algorithm), `qmc` (a Sobol sequence, which fits no "
+            "model).",
         )
         startup_trials: Trials = Field(
             10,
             ge=0,
             description="How many of the first configurations are drawn at random. For `nsga2` it is also the "
-            "size of a generation.",
+            "size of a generation. Configurations of earlier runs count among them.",
         )
 
         @model_validator(mode="after")
@@ -85,51 +120,109 @@ class Optuna(Searcher):
             )
 
     def refusals(self, tree: Tree) -> Iterator[str]:
-        """`gp` and `qmc` would draw at random, and say nothing, what they cannot handle."""
+        """`gp`, `cmaes` and `qmc` would draw at random, and say nothing, what they cannot handle."""
         sampler, dimensions = self.settings.sampler, tree.distributions()
+        if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
+            yield "sampler cmaes needs the package cmaes, which is not installed: run pip install cmaes"
         conditional = [each.name for each in dimensions if each.condition is not None]
-        if sampler in ("gp", "qmc") and conditional:
+        if sampler in ("gp", *_NUMBERS_ALONE) and conditional:
             yield (
                 f"sampler {sampler} handles no setting that only some configurations have ({conditional[0]}); write "
                 "sampler: tpe or nsga2, or give every configuration the same settings"
             )
-        choices = [each.name for each in dimensions if each.distribution.kind in ("choice", "grid")]
-        if sampler == "qmc" and choices:
+        choices = [each.name for each in dimensions if each.distribution.kind in OPTIONS]
+        if sampler in _NUMBERS_ALONE and choices:
             yield (
-                f"sampler qmc handles numbers alone, and {choices[0]} is a choice; write sampler: tpe, gp or nsga2, "
-                "or a distribution of numbers in its place"
+                f"sampler {sampler} handles numbers alone, and {choices[0]} is a choice; write sampler: tpe, gp or "
+                "nsga2, or a distribution of numbers in its place"
+            )
+        elif sampler == "cmaes" and len(dimensions) < 2:
+            yield (
+                f"sampler cmaes adapts how settings vary together, and {len(dimensions)} is open; write sampler: tpe "
+                "or gp, or leave two or more numbers open"
             )
 
+    def refuses_earlier(self, configurations: int | None = None) -> str | None:
+        sampler = self.settings.sampler
+        if sampler == "qmc":
+            return "sampler qmc fits no model, so results of earlier runs would do nothing; leave from_runs out"
+        if sampler == "nsga2":
+            return (
+                "sampler nsga2 crosses trials of its own generations alone, so results of earlier runs would do "
+                "nothing; leave from_runs out, or write sampler: tpe or gp"
+            )
+        if sampler == "cmaes" and configurations is not None and configurations < _LEAST_FOR_CMAES:
+            return (
+                f"has {configurations} usable configurations, and sampler cmaes learns from the best tenth of "
+                f"{_LEAST_FOR_CMAES} or more; leave from_runs out, or write sampler: tpe or gp"
+            )
+        return super().refuses_earlier(configurations)
+
     def start(self, loaded: LoadedSpec) -> None:
+        super().start(loaded)
+        self._study = self._new_study()
+        self._asked: dict[int, Any] = {}
+
+    def _new_study(self, known: Sequence[Any] = ()) -> Any:
+        """A study that has proposed nothing. `known`: earlier trials, as Optuna's."""
         import optuna  # noqa: PLC0415 - listing the searchers needs no Optuna
 
-        super().start(loaded)
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a sampler cannot handle was refused
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sampler = self._sampler(optuna.samplers, loaded.sweep.seed, self.settings.startup_trials)
+            sampler = self._sampler(optuna.samplers, self.loaded.sweep.seed, self.settings.startup_trials, known)
         directions = optuna.study.StudyDirection
-        direction = directions.MAXIMIZE if loaded.sweep.score.mode == "max" else directions.MINIMIZE
-        self._study = optuna.create_study(sampler=sampler, direction=direction)
-        self._asked: dict[int, Any] = {}
+        direction = directions.MAXIMIZE if self.loaded.sweep.score.mode == "max" else directions.MINIMIZE
+        return optuna.create_study(sampler=sampler, direction=direction)
 
-    def _sampler(self, samplers: Any, seed: int, startup: int) -> Any:
+    def _sampler(self, samplers: Any, seed: int, startup: int, known: Sequence[Any]) -> Any:
         match self.settings.sampler:
             case "gp":
                 # It estimates one noise from all values. Those of search seeds differ by luck alone.
                 return samplers.GPSampler(seed=seed, n_startup_trials=startup, deterministic_objective=False)
+            case "cmaes":
+                drawn = max(1, startup - len(known))  # Optuna learns from a trial of its own which numbers are open
+                source = list(known) or None
+                return samplers.CmaEsSampler(
+                    seed=seed, n_startup_trials=drawn, source_trials=source, warn_independent_sampling=False
+                )
             case "nsga2":
                 return samplers.NSGAIISampler(seed=seed, population_size=startup)
             case "qmc":
                 return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
         return samplers.TPESampler(multivariate=True, group=True, seed=seed, n_startup_trials=startup)
 
+    def learn(self, known: Sequence[tuple[Draw, float]]) -> None:
+        """CMA-ES begins at the best tenth of them. The other models count them as trials."""
+        import optuna  # noqa: PLC0415
+
+        trials = []
+        for draw, value in known:
+            recorder = self._recorded(draw)
+            trials.append(
+                optuna.trial.create_trial(params=recorder.params, distributions=recorder.distributions, value=value)
+            )
+        if self.settings.sampler == "cmaes":
+            self._study = self._new_study(trials)
+        else:
+            self._study.add_trials(trials)
+
+    def accept(self, index: int, draw: Draw) -> None:
+        self._study.enqueue_trial(self._recorded(draw).params)
+        self._ask(index)
+
+    def _recorded(self, draw: Draw) -> _Recorder:
+        recorder = _Recorder(draw.choices)
+        self.loaded.search.materialise(recorder)
+        return recorder
+
     def total(self) -> int:
         return int(self.settings.trials)
 
     def propose(self, index: int) -> Draw | None:
-        if index >= self.total():
-            return None
+        return None if index >= self.total() else self._ask(index)
+
+    def _ask(self, index: int) -> Draw:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._asked[index] = self._study.ask()

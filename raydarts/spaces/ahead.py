@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ class Ahead:
         self.network = network
         self.graphs = [module for module in network.modules() if isinstance(module, DiscreteGraph)]
         self.noises = [module for module in network.modules() if isinstance(module, Noise)]
-        self._noise_like: tuple[torch.Size, dict[Noise, Tensor]] | None = None
+        self._noise_like: tuple[torch.Size, dict[nn.Module, Tensor]] | None = None
 
     @contextmanager
     def drawn(self, inputs: Tensor) -> Iterator[None]:
@@ -59,12 +58,12 @@ class Ahead:
         """Returns the network's drop-path, which all its cells share."""
         return self.graphs[0].drop_path if self.graphs else None
 
-    def _like(self, inputs: Tensor) -> dict[Noise, Tensor]:
+    def _like(self, inputs: Tensor) -> dict[nn.Module, Tensor]:
         """Returns, for each noise, a tensor with its shape, layout and type in a pass on `inputs`."""
         if self._noise_like is None or self._noise_like[0] != inputs.shape:
-            examples: dict[Noise, Tensor] = {}
+            examples: dict[nn.Module, Tensor] = {}
 
-            def keep(noise: Any, _inputs: Any, output: Tensor) -> None:
+            def keep(noise: nn.Module, _inputs: object, output: Tensor) -> None:
                 examples[noise] = torch.empty_like(output, device="meta")
 
             hooks = [noise.register_forward_hook(keep) for noise in self.noises]

@@ -205,9 +205,9 @@ def space_of(genotype: Genotype, where: str = "") -> Space:
     if genotype.space is not None:
         return _named_space(genotype, genotype.space, f"{where}: " if where else "")
     for member in members("space").values():
-        space: Any = member(member.Settings())
-        if space.owns(genotype):
-            return space  # type: ignore[no-any-return]
+        space = member(member.Settings())
+        if isinstance(space, Space) and space.owns(genotype):
+            return space
     primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
     begin = f"{where}: " if where else ""
     if unknown := unknown_primitive(genotype, where):
@@ -225,8 +225,12 @@ def unknown_primitive(genotype: Genotype, where: str) -> str | None:
 
     None means that all are known, or that no space has these cell types.
     """
-    spaces: list[Any] = [member(member.Settings()) for member in members("space").values()]
-    known = {space.NAME: space.known_primitives() for space in spaces if set(space.cells) == set(genotype.cell_types)}
+    spaces = [member(member.Settings()) for member in members("space").values()]
+    known = {
+        space.NAME: space.known_primitives()
+        for space in spaces
+        if isinstance(space, Space) and set(space.cells) == set(genotype.cell_types)
+    }
     primitives = sorted({primitive for _, cell in genotype.cells for primitive, _ in cell.edges()})
     allowed = list(dict.fromkeys(name for names in known.values() for name in names))
     unknown = [name for name in primitives if name not in allowed and ":" not in name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -65,7 +65,7 @@ class DartsRnn(Space):
         )
         return Genotype(((CELL_TYPE, CellGenotype(nodes, numbers)),))
 
-    def network(self, genotype: Genotype, task: Task, settings: Any) -> nn.Module:
+    def network(self, genotype: Genotype, task: Task, settings: RecurrentNetworkSettings) -> nn.Module:
         if not self.owns(genotype):
             raise GenotypeError(f"the genotype is not of space {self.registered} (primitives: {', '.join(PRIMITIVES)})")
         vocabulary = required(task, LanguageModelling).vocabulary_size

@@ -10,10 +10,10 @@ dL/dw three columns at a time.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from raydarts.spaces.context import Context
 
 _WIDTH = 3  # the widest kernel for which oneDNN's weight gradient is fast
 
@@ -44,7 +44,7 @@ class _Convolution(torch.autograd.Function):
     """`(n, C, H, W)`, `(C, 1, k, k)` -> `(n, C, H, W)`; differentiable any number of times."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    def forward(ctx: Context, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
         to_x, to_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if to_weight else None, weight if to_x else None)
         ctx.dilation, ctx.kernel = dilation, weight.shape[-1]
@@ -52,7 +52,7 @@ class _Convolution(torch.autograd.Function):
         return torch.conv2d(x, weight, None, 1, padding, dilation, weight.shape[0])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         (dy,) = gradients
         dx = dw = None
@@ -67,13 +67,13 @@ class _WeightGradient(torch.autograd.Function):
     """dw[c, 0, i, j] = sum over images and pixels of x[:, c, h + d (i - k/2), w + d (j - k/2)] dy[:, c, h, w]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
+    def forward(ctx: Context, x: Tensor, dy: Tensor, kernel: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, dy)
         ctx.dilation = dilation
         return _correlation(x, dy, kernel, dilation)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, dy = ctx.saved_tensors
         (dw,) = gradients
         to_x = to_dy = None

@@ -8,10 +8,11 @@ channels-last layout (torch 2.14.1; docs/benchmarks.md). The values are torch's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from raydarts.spaces.context import Context
 
 
 def layout(x: Tensor) -> torch.memory_format:
@@ -27,13 +28,13 @@ def concatenate(tensors: Sequence[Tensor]) -> Tensor:
 
 class _Concatenation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Context, *tensors: Tensor) -> Tensor:
         y = torch.cat(tensors, dim=1)
         ctx.sizes, ctx.layout = [x.shape[1] for x in tensors], layout(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, ...]:
         (dy,) = gradients
         return tuple(part.contiguous(memory_format=ctx.layout) for part in torch.split(dy, ctx.sizes, dim=1))
 
@@ -47,12 +48,12 @@ class _Part(torch.autograd.Function):
     """`x[index]` of a `(batch, C, H, W)` tensor, dense. `index` holds slices."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: tuple[slice, ...]) -> Tensor:
+    def forward(ctx: Context, x: Tensor, index: tuple[slice, ...]) -> Tensor:
         ctx.shape, ctx.index = x.shape, index
         return x[index].contiguous(memory_format=layout(x))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
         return _Placed.apply(gradients[0], ctx.shape, ctx.index), None
 
 
@@ -60,14 +61,14 @@ class _Placed(torch.autograd.Function):
     """The transpose of `_Part`: the values in their places and zeros between them."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, shape: torch.Size, index: tuple[slice, ...]) -> Tensor:
+    def forward(ctx: Context, y: Tensor, shape: torch.Size, index: tuple[slice, ...]) -> Tensor:
         ctx.index = index
         x = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=layout(y)).zero_()
         x[index] = y
         return x
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return _Part.apply(gradients[0], ctx.index), None, None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -271,7 +271,7 @@ def build_operation(primitive: str, channels: int, stride: int, *, affine: bool,
     or any module that takes only its input and does not change it.
     """
     if outside.is_outside(primitive):
-        made: Any = outside.load(primitive)(channels, stride, affine)
+        made: object = outside.load(primitive)(channels, stride, affine)
         if not isinstance(made, nn.Module):
             raise InputError(f"primitive {primitive} is not a torch.nn.Module")
         return made if isinstance(made, Operation) else Weighted(made)

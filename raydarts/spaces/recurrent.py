@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ def activation(primitive: str) -> Callable[[Tensor], Tensor]:
     if not outside.is_outside(primitive):
         raise InputError(f"{primitive} is no activation (allowed: {', '.join(ACTIVATIONS)}, or module:Name)")
     loaded: object = outside.load(primitive)
-    made: Any = loaded() if inspect.isclass(loaded) else loaded
+    made: object = loaded() if inspect.isclass(loaded) else loaded
     if not callable(made) or any(True for _ in getattr(made, "parameters", tuple)()):
         raise InputError(f"activation {primitive} must be a function without weights")
     function: Callable[[Tensor], Tensor] = made

@@ -8,12 +8,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import overload
 
+from raydarts.json_types import Json
 from raydarts.storage.place import FilePlace, append, read_appended, read_bytes, replace_appended, write_bytes
 
 
-def plain(value: object) -> Any:
+@overload
+def plain(value: Mapping[str, object]) -> dict[str, Json]: ...
+@overload
+def plain(value: object) -> Json: ...
+def plain(value: object) -> Json:
     """Returns `value` with JSON types only: tuples become lists, NaN and infinities None, numpy scalars numbers."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -24,7 +29,8 @@ def plain(value: object) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if hasattr(value, "item"):
-        return plain(value.item())
+        number: object = value.item()
+        return plain(number)
     return str(value)
 
 

@@ -21,11 +21,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from raydarts.errors import DamagedError, RunError, StorageError
+from raydarts.json_types import number
 from raydarts.storage.inside import Inside
 from raydarts.storage.objects import Entry, ObjectPlace
 from raydarts.storage.place import Place
@@ -179,7 +179,7 @@ def _started(pid: int) -> float | None:
         return None
 
 
-def _holder(entry: Entry) -> dict[str, Any]:
+def _holder(entry: Entry) -> dict[str, object]:
     try:
         record = json.loads(entry.place.read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
@@ -202,7 +202,8 @@ def _alive(entry: Entry, now_ns: int) -> bool:
         return False  # gone since it was listed
     if not _here(entry):
         return True
-    started, known = _started(holder["pid"]), holder.get("started")
+    pid, known = holder["pid"], number(holder.get("started"))
+    started = _started(pid) if isinstance(pid, int) else None
     return started is not None and known is not None and abs(started - known) < 1
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Decision(StrEnum):
     """What a scheduler decides on a trial after one of its epochs.
 
-    A paused trial frees its place. It waits without a process until `CONTINUE` is decided on it.
+    A paused trial frees its place. It waits without a process until `CONTINUE` or a `Fork` is decided on it.
     """
 
     CONTINUE = "continue"
@@ -23,7 +23,51 @@ class Decision(StrEnum):
     STOP = "stop"
 
 
-Decisions = dict[str, Decision]
+class Parent(NamedTuple):
+    """The trial whose checkpoint after `epoch` another trial goes on from."""
+
+    trial: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a trial with the same settings. `parent`: where it goes on from; None: it begins anew.
+
+    `choices` are the swept settings among `config`, by name.
+    """
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, Any]
+    parent: Parent | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        parent = None if self.parent is None else {"trial": int(self.parent.trial), "epoch": self.parent.epoch}
+        return {"config": self.config, "choices": self.choices, "parent": parent}
+
+
+@dataclass(frozen=True)
+class Fork:
+    """The decision that a trial gives up what it has learned, and goes on from another trial's checkpoint.
+
+    Its settings are `config` from then on. Both trials have run `epoch` epochs.
+    """
+
+    parent: str
+    epoch: int
+    config: Mapping[str, Any]
+    choices: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"fork of trial {self.parent} after epoch {self.epoch}"
+
+    @property
+    def segment(self) -> Segment:
+        return Segment(self.config, self.choices, Parent(self.parent, self.epoch))
+
+
+Decided = Decision | Fork
+Decisions = dict[str, Decided]
 """Decisions by the trial's name."""
 
 
@@ -38,17 +82,28 @@ class Report:
 
 @dataclass
 class Trial:
-    """One trial. `decisions`: the last one on each of its epochs. `status`: how it ended; None while it has not.
+    """One trial. `segments`: one, and a further one for each fork. `decisions`: the last one on each of its epochs.
+    `status`: how it ended; None while it has not.
 
     `reason`: why a rule stopped it, in words; None: none did. `halted`: it was stopped because it had collapsed.
     """
 
     name: str
-    config: Mapping[str, Any]
-    decisions: dict[int, Decision] = field(default_factory=dict)
+    segments: list[Segment]
+    decisions: dict[int, Decided] = field(default_factory=dict)
     status: str | None = None
     reason: str | None = None
     halted: bool = False
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The settings it has now."""
+        return self.segments[-1].config
+
+    @property
+    def own_epochs(self) -> int | None:
+        """How many epochs it ran with the settings that were proposed; None: all."""
+        return None if len(self.segments) == 1 or self.segments[1].parent is None else self.segments[1].parent.epoch
 
     @property
     def epoch(self) -> int:
@@ -56,7 +111,7 @@ class Trial:
         return max(self.decisions, default=0)
 
     @property
-    def last(self) -> Decision:
+    def last(self) -> Decided:
         """The decision on its last epoch. A trial that has reported nothing goes on."""
         return self.decisions.get(self.epoch, Decision.CONTINUE)
 
@@ -70,8 +125,8 @@ def name_of(index: int) -> str:
 class History:
     """All trials by name, and all reports in the order in which they came.
 
-    `released`: trials that waited and may go on, but have reported nothing since. `stopped`: trials on which a stop was
-    decided. Both are in the order of the decisions.
+    `released`: trials that waited or were forked and may go on, but have reported nothing since. `stopped`: trials on
+    which a stop was decided. Both are in the order of the decisions.
     """
 
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -96,7 +151,7 @@ class History:
         """
         kind, name, report = event["event"], name_of(int(event["index"])), None
         if kind == "ask":
-            self.trials[name] = Trial(name, event["config"])
+            self.trials[name] = Trial(name, [Segment(event["config"], event.get("choices") or {})])
             return None
         if kind != "tell" and (name, int(event["epoch"])) not in self._decided:
             report = Report(name, int(event["epoch"]), event.get("value"))
@@ -109,20 +164,23 @@ class History:
         if kind == "tell":
             self.trials[name].status = str(event["outcome"]["status"])
         else:
-            self._decide(name, int(event["epoch"]), Decision(event.get("decision", Decision.CONTINUE)))
+            self._decide(name, int(event["epoch"]), decided_in(event))
             if event.get("reason") is not None:
                 self.trials[name].reason, self.trials[name].halted = event["reason"], bool(event.get("halted"))
         return report
 
-    def _decide(self, name: str, epoch: int, decision: Decision) -> None:
+    def _decide(self, name: str, epoch: int, decision: Decided) -> None:
         trial = self.trials[name]
         if decision is Decision.STOP:
             self.stopped.append(name)
+        elif isinstance(decision, Fork):
+            trial.segments.append(decision.segment)
+            self.released.append(name)
         elif decision is Decision.CONTINUE and trial.decisions.get(epoch) is Decision.PAUSE:
             self.released.append(name)
         trial.decisions[epoch] = decision
 
-    def decision(self, trial: str, epoch: int) -> Decision | None:
+    def decision(self, trial: str, epoch: int) -> Decided | None:
         """What is recorded on an epoch of a trial; None: nothing yet."""
         return self.trials[trial].decisions.get(epoch)
 
@@ -133,11 +191,27 @@ class History:
         return sorted(paused, key=lambda trial: order[(trial.name, trial.epoch)])
 
 
+def decided_in(event: Mapping[str, Any]) -> Decided:
+    """The decision that an event, or an entry of its `others`, holds on its own trial."""
+    fork = event.get("fork")
+    if fork is not None:
+        return Fork(name_of(int(fork["parent"])), int(fork["epoch"]), fork["config"], fork["choices"])
+    return Decision(event.get("decision", Decision.CONTINUE))
+
+
+def as_event(decision: Decided) -> dict[str, Any]:
+    """The keys by which an event holds a decision."""
+    if isinstance(decision, Decision):
+        return {"decision": str(decision)}
+    fork = {"parent": int(decision.parent), "epoch": decision.epoch}
+    return {"decision": "fork", "fork": {**fork, "config": decision.config, "choices": decision.choices}}
+
+
 def others_of(event: Mapping[str, Any]) -> Decisions:
     """The decisions on other trials that an event holds."""
-    return {name_of(int(each["index"])): Decision(each["decision"]) for each in event.get("others", ())}
+    return {name_of(int(each["index"])): decided_in(each) for each in event.get("others", ())}
 
 
-def written(decisions: Mapping[str, Decision]) -> list[dict[str, Any]]:
+def written(decisions: Mapping[str, Decided]) -> list[dict[str, Any]]:
     """The decisions on other trials, as an event holds them."""
-    return [{"index": int(name), "decision": str(decision)} for name, decision in decisions.items()]
+    return [{"index": int(name), **as_event(decision)} for name, decision in decisions.items()]

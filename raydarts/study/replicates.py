@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from raydarts.study.history import Decision, Decisions, Report, name_of
+from raydarts.study.history import Decided, Decision, Decisions, Fork, Report, name_of
 from raydarts.study.scheduling import Decider, Verdict
 from raydarts.study.study import Outcome, Proposal, Proposer
 
@@ -139,8 +139,10 @@ class _Configuration:
         known = [value for trial in self.counted if (value := trial.at(epoch)) is not None]
         return Report(self.name, epoch, fmean(known) if known else None)
 
-    def take(self, decision: Decision) -> None:
-        """What the scheduler decided on it."""
+    def take(self, decision: Decided) -> None:
+        """What the scheduler decided on it. A spec with replicates has no scheduler that forks."""
+        if isinstance(decision, Fork):
+            raise ValueError("a scheduler that forks trials works on no configurations with replicates")
         self.held = decision is Decision.PAUSE
         self.stopped = self.stopped or decision is Decision.STOP
 
@@ -198,10 +200,10 @@ class Replicates:
     def expect(self, total: int) -> None:
         self._decider.expect(total // len(self._seeds))
 
-    def add(self, trial: str, config: Mapping[str, Any]) -> None:
+    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         configuration = self._of(trial)
         if trial == next(iter(configuration.trials)):
-            self._decider.add(configuration.name, config)
+            self._decider.add(configuration.name, config, choices)
 
     def decide(self, report: Report) -> Verdict:
         configuration = self._of(report.trial)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from raydarts.study.history import Decision, Decisions, Report
+from raydarts.study.history import Decided, Decisions, Report
 
 
 class Verdict(NamedTuple):
-    """The decision on the trial that reported, and those on others, which wait: they go on or are stopped."""
+    """The decision on the trial that reported, and those on others, which wait: they go on, are forked or stopped."""
 
-    decision: Decision
+    decision: Decided
     others: Decisions
 
 
@@ -25,8 +25,8 @@ class Decider(Protocol):
     def expect(self, total: int) -> None:
         """The study comes to at most `total` trials, named `0000`, `0001`, ... This is called first."""
 
-    def add(self, trial: str, config: Mapping[str, Any]) -> None:
-        """A trial was asked for."""
+    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+        """A trial was asked for, or it goes on with these settings after a fork. `choices`: those that are swept."""
 
     def decide(self, report: Report) -> Verdict:
         """What follows from a trial's report."""

@@ -10,10 +10,23 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from raydarts.study.history import Decision, Decisions, History, Report, Trial, name_of, written
+from raydarts.study.history import (
+    Decided,
+    Decision,
+    Decisions,
+    Fork,
+    History,
+    Report,
+    Trial,
+    as_event,
+    decided_in,
+    name_of,
+    others_of,
+    written,
+)
 from raydarts.study.objectives import SearchScore
 from raydarts.study.rules import Rules
 from raydarts.study.scheduling import Decider, Verdict
@@ -32,9 +45,9 @@ class Outcome:
     status: str
     value: float | None = None
     reports: Sequence[tuple[int, float]] = field(default_factory=tuple)
+    halted: bool = False
     n: int = 1
     sd: float | None = None
-    halted: bool = False
 
     @property
     def noise(self) -> float | None:
@@ -48,7 +61,7 @@ class Outcome:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
         reports = tuple((int(epoch), float(score)) for epoch, score in value["reports"])
-        return cls(value["status"], value["value"], reports, halted=bool(value.get("halted", False)))
+        return cls(value["status"], value["value"], reports, bool(value.get("halted", False)))
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,10 @@ class Study:
         self.epochs = epochs
         self.to_stop: list[str] = []
         """Trials that wait and on which a stop was decided. Whoever runs trials ends each, then calls `ended`."""
+        self.to_fork: list[str] = []
+        """Trials that go on from another trial's checkpoint. Whoever runs trials puts it there before any trial runs
+        on: the other trial keeps only its newest checkpoints.
+        """
         self._proposer = proposer
         self._decider = decider
         self._append = write
@@ -129,25 +146,27 @@ class Study:
             proposal = self._proposer.propose(index)
             if proposal is None or proposal.choices != event["choices"]:
                 logger.warning("trial %s: the searcher now proposes otherwise; the recorded one is kept", name)
-            self._decider.add(name, event["config"])
+            self._decider.add(name, event["config"], event.get("choices") or {})
         elif event["event"] == "tell":
             outcome = Outcome.from_json(event["outcome"])
-            self._proposer.tell(index, outcome)
+            self._proposer.tell(index, self._of_proposal(name, outcome))
             self._close(name, outcome)
+            self._tell_of_forks(others_of(event))
         elif report is not None:
             if event["event"] == "report":
                 value = next((self.shown(row) for row in rows(name) if row.get("epoch") == report.epoch), None)
                 report = Report(name, report.epoch, value)
             self._rules.set(name, event.get("broken", {}))
             answer = self._verdict(report, stopped=event.get("reason") is not None, halted=bool(event.get("halted")))
-            recorded = Decision(event.get("decision", Decision.CONTINUE)), list(event.get("others", ()))
-            if (answer.decision, written(answer.others)) != recorded:
+            others = others_of(event)
+            if (answer.decision, answer.others) != (decided_in(event), others):
                 logger.warning(
                     "trial %s, epoch %d: the scheduler would now decide otherwise (%s); the recorded decision is kept",
                     name,
                     report.epoch,
                     answer.decision,
                 )
+            self._tell_of_forks({**others, name: decided_in(event)})
 
     def rebuilt(self) -> None:
         """All events of the log were replayed and what they left undone was made good: trials that run go on."""
@@ -181,7 +200,7 @@ class Study:
         if proposal is None:
             return None
         self._write({"event": "ask", **proposal.asked(index)})
-        self._decider.add(name_of(index), proposal.config)
+        self._decider.add(name_of(index), proposal.config, proposal.choices)
         return name_of(index), proposal
 
     def release(self) -> str | None:
@@ -194,7 +213,7 @@ class Study:
         self._write({"event": "decide", "index": int(name), "epoch": epoch, "decision": str(Decision.CONTINUE)})
         return name
 
-    def reported(self, name: str, epoch: int, row: Mapping[str, Any]) -> Decision:
+    def reported(self, name: str, epoch: int, row: Mapping[str, Any]) -> Decided:
         """A trial has ended an epoch with the figures in `row`. Returns the decision on it.
 
         A decision that is recorded stands, also where the epoch is run again.
@@ -213,8 +232,10 @@ class Study:
         verdict = self._verdict(
             Report(name, epoch, value), stopped=rule is not None, halted=rule is not None and rule.halts
         )
-        self._write({**event, "decision": str(verdict.decision)}, verdict.others)
+        self._write({**event, **as_event(verdict.decision)}, verdict.others)
         self._act(verdict.others)
+        if isinstance(verdict.decision, Fork):
+            self._act({name: verdict.decision})
         return verdict.decision
 
     def shown(self, row: Mapping[str, Any]) -> float | None:
@@ -243,7 +264,9 @@ class Study:
 
     def ended(self, name: str, outcome: Outcome) -> None:
         """A trial has ended. The searcher and the scheduler are told."""
-        self._proposer.tell(int(name), outcome)
+        if name in self._ready:
+            self._ready.remove(name)
+        self._proposer.tell(int(name), self._of_proposal(name, outcome))
         others = self._close(name, outcome)
         self._write({"event": "tell", "index": int(name), "outcome": outcome.to_json()}, others)
         self._act(others)
@@ -259,16 +282,37 @@ class Study:
                 others |= self._decider.decide(report).others
         return others | self._decider.ended(name, reports[-1] if reports else None)
 
-    def _write(self, event: Mapping[str, Any], others: Mapping[str, Decision] | None = None) -> None:
+    def _of_proposal(self, name: str, outcome: Outcome) -> Outcome:
+        """What the searcher is told of a trial.
+
+        A forked trial ended with other settings than it proposed, and with what another trial had learned. The searcher
+        is told that its configuration was stopped when it was given up, with the reports up to then.
+        """
+        own = self.history.trials[name].own_epochs
+        if own is None:
+            return outcome
+        reports = [(epoch, value) for epoch, value in outcome.reports if epoch <= own]
+        return replace(outcome, status="stopped", value=reports[-1][1] if reports else None, reports=reports)
+
+    def _tell_of_forks(self, decisions: Mapping[str, Decided]) -> None:
+        """The scheduler learns what settings forked trials have: they are recorded, and it may now decide otherwise."""
+        for name, decision in decisions.items():
+            if isinstance(decision, Fork):
+                self._decider.add(name, decision.config, decision.choices)
+
+    def _write(self, event: Mapping[str, Any], others: Mapping[str, Decided] | None = None) -> None:
         """An event in the log, and then in the history."""
         whole = {**event, "others": written(others)} if others else event
         self._append(whole)
         self.history.add(whole)
 
-    def _act(self, others: Mapping[str, Decision]) -> None:
-        """Keep what was decided on trials that wait until it is carried out."""
+    def _act(self, others: Mapping[str, Decided]) -> None:
+        """Keep what was decided on trials until it is carried out."""
+        self._tell_of_forks(others)
         for name, decision in others.items():
             if decision is Decision.STOP:
                 self.to_stop.append(name)
-            elif decision is Decision.CONTINUE:
+            elif decision is not Decision.PAUSE:
+                if isinstance(decision, Fork):
+                    self.to_fork.append(name)
                 self._ready.append(name)

@@ -88,6 +88,15 @@ class Display:
         """A scheduler lets a trial wait."""
         self._set_aside(trial, "paused")
 
+    def forked(self, trial: str) -> None:
+        """A trial goes on as a copy of another, when a place is free."""
+        self._running.pop(trial, None)
+        self._since.pop(trial, None)
+
+    def tell(self, sentence: str) -> None:
+        """Say something on a trial."""
+        self.say(f"[{self._stage} {self._ended}/{self._total}] {sentence}")
+
     def _set_aside(self, trial: str, why: str) -> None:
         epoch = self._running.pop(trial, 0)
         self._since.pop(trial, None)

@@ -16,7 +16,7 @@ from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.storage.place import Place
-from raydarts.study.history import Decision
+from raydarts.study.history import Decided, Decision, Fork
 from raydarts.study.objectives import Score
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
@@ -27,9 +27,12 @@ PAUSED = "paused by the scheduler: it waits for other trials"
 class Source(Protocol):
     """Where a stage's trials come from."""
 
-    score: Score
     pauses: bool
     """Whether `reported` may say that a trial is to wait. `next_trial` gives it again when it may go on."""
+
+    @property
+    def score(self) -> Score:
+        """What its trials are ranked by."""
 
     def remaining(self) -> int:
         """How many trials are still to be run, or wait."""
@@ -37,14 +40,23 @@ class Source(Protocol):
     def next_trial(self, idle: bool) -> TrialDirectory | None:
         """The next one to run, its trial.json written; None: there is none now. `idle`: no other trial runs."""
 
-    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
-        """A trial has ended an epoch with the figures in `row`. Returns what is decided on it, which is on disk."""
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decided:
+        """A trial has ended an epoch with the figures in `row`. Returns what is decided on it, which is on disk.
+
+        A trial that is to wait, or was forked, lets its place go. `next_trial` gives it again.
+        """
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
 
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
+
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
+
+    def news(self) -> list[str]:
+        """Sentences on what else was decided on trials, each once."""
 
 
 class StageHandler:
@@ -54,6 +66,7 @@ class StageHandler:
         self._ledger = ledger
         self._halted: dict[str, str] = {}
         self._paused: set[str] = set()
+        self._forked: set[str] = set()
         self._source = source
         self._display = display
         self._constants = constants
@@ -92,6 +105,8 @@ class StageHandler:
         decision = self._source.reported(trial, epoch, row)
         if decision is Decision.PAUSE:
             self._paused.add(key)
+        elif isinstance(decision, Fork):
+            self._forked.add(key)
         self._show_settled()
         return decision is Decision.CONTINUE
 
@@ -127,8 +142,12 @@ class StageHandler:
         if key in self._paused:
             self._paused.remove(key)
             trial.claim()
-            trial.halt(PAUSED)
+            trial.halt(PAUSED, paused=True)
             self._display.paused(trial.id)
+            return
+        if key in self._forked:
+            self._forked.remove(key)
+            self._display.forked(trial.id)
             return
         if key in self._halted and trial.result() is None:
             trial.halt(self._halted[key])
@@ -139,7 +158,7 @@ class StageHandler:
             return
         if trial.result() is None:
             trial.claim()
-            drive.stop(trial, describe_genotype)
+            drive.stop(trial, describe_genotype, self._source.reason(trial))
         self._concluded(trial)
 
     def _concluded(self, trial: TrialDirectory) -> None:
@@ -150,9 +169,11 @@ class StageHandler:
         self._show_settled()
 
     def _show(self, record: TrialRecord) -> None:
-        self._display.finished(record.id, record.status, record.value(self._source.score), record.result.get("error"))
+        self._display.finished(record)
 
     def _show_settled(self) -> None:
+        for sentence in self._source.news():
+            self._display.tell(sentence)
         for record in self._source.settled():
             self._show(record)
 

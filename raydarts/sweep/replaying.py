@@ -179,7 +179,7 @@ def replay(plan: Plan, number: int, events: Sequence[Event] = ()) -> Replayed:
     sweep = plan.sweep.model_copy(update={"seed": plan.sweep.seed + number})
     proposer = RecordedProposer(chooser(sweep, Settings.of(configurations), order), configurations, seeds)
     log: list[Event] = []
-    study, pauses = study_of(sweep, proposer, plan.recordings.epochs, log.append)
+    study, pauses = study_of(sweep, proposer, None, plan.recordings.epochs, log.append)
     trials = _Trials(plan, proposer)
     log += events
     ready = _rebuild(study, trials, plan.places, events)

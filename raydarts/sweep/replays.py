@@ -109,6 +109,12 @@ def plan_of(recordings: Recordings, sweep: SweepSettings, workers: int, seed: in
         if column not in figures:
             there = f"{nearest(column, figures)} (there: {', '.join(figures)})"
             refuse(key, f"needs the column {column}, which no row has{there}")
+    if sweep.scheduler.member.FORKS:
+        refuse(
+            "scheduler",
+            f"{sweep.scheduler.name} lets trials go on under settings that nobody ran, so no record can answer it; "
+            "allowed: schedulers that stop trials or let them wait",
+        )
     if not problems:
         settings = recorded_searching.Settings.of(recordings.configurations)
         for why in recorded_searching.refusals(sweep, settings):

@@ -101,6 +101,10 @@ class RetrainingStage:
         """None: no retraining waits."""
         return []
 
+    def news(self) -> list[str]:
+        """None: nothing is decided on retrainings."""
+        return []
+
     def ended(self, record: TrialRecord) -> None:
         """What a completed retraining measured counts in the order of the others."""
         value = record.value(self.score)

@@ -65,6 +65,7 @@ def start_sweep(
             command=sys.argv if command is None else command,
             builder=builder,
             more=({} if stage is None else {"stage": stage, "genotypes": genotypes})
+            | ({} if loaded.earlier is None else {"earlier": loaded.earlier.to_json()})
             | kept_names(loaded.outside_names()),
         )
         remember(run)

@@ -5,35 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raydarts.config.beforehand import Earlier
 from raydarts.config.distributions import Draw
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest
-from raydarts.errors import SpecError
-from raydarts.execution import drive
+from raydarts.errors import CheckpointError, SpecError
+from raydarts.execution import drive, forking
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.segments import segments_of
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
-from raydarts.study.history import Decision
+from raydarts.study.history import Decided, Decision
 from raydarts.study.objectives import SearchScore
 from raydarts.study.study import Outcome, Proposal
 from raydarts.sweep.strategy import outcome_of, study_of
 
 
 class Configured:
-    """A searcher whose draws are configurations. A draw that no search can be built from has a `problem`."""
+    """A searcher whose draws are configurations. A draw that no search can be built from has a `problem`.
 
-    def __init__(self, searcher: Searcher, loaded: LoadedSpec) -> None:
+    `earlier`: results of earlier runs that the searcher learns from first. The configurations of `sweep.points` are the
+    first trials.
+    """
+
+    def __init__(self, searcher: Searcher, loaded: LoadedSpec, earlier: Earlier | None = None) -> None:
         self._searcher = searcher
         self._loaded = loaded
         searcher.start(loaded)
+        if earlier is not None:
+            searcher.learn(earlier.known)
 
     def total(self) -> int:
         return self._searcher.total()
 
     def propose(self, index: int) -> Proposal | None:
-        draw = self._searcher.propose(index)
+        if index < len(self._loaded.points):
+            draw: Draw | None = self._loaded.points[index]
+            self._searcher.accept(index, self._loaded.points[index])
+        else:
+            draw = self._searcher.propose(index)
         return None if draw is None else self._proposal(draw)
 
     def _proposal(self, draw: Draw) -> Proposal:
@@ -59,21 +71,31 @@ class SearchStage:
         sweep = loaded.sweep
         self._run = run
         self.score: SearchScore = sweep.score
-        configured = Configured(sweep.searcher.build(), loaded)
-        self.study, self.pauses = study_of(sweep, configured, longest(loaded.search), run.append_event)
+        self._forks = sweep.scheduler.member.FORKS
         self._settled: list[TrialRecord] = []
+        kept = run.description().get("earlier")
+        earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
+        self._news: list[str] = []
+        configured = Configured(sweep.searcher.build(), loaded, earlier)
+        self.study, self.pauses = study_of(sweep, configured, loaded.search, longest(loaded.search), run.append_event)
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
             self.study.replay(event, lambda name: run.trial(int(name)).rows())
         self._make_good()
         self._settled.clear()
+        self._news.clear()
         self.study.rebuilt()
 
     def _make_good(self) -> None:
-        """Finish what a kill cut off: ends that nobody was told of, stops that were not carried out, and rows that
-        nobody has decided on."""
+        """Finish what a kill cut off: forks that were not carried out, ends that nobody was told of, stops that were
+        not carried out, and rows that nobody has decided on. Forks come first: the checkpoint that a trial goes on from
+        is there until the other trial runs on.
+        """
         study = self.study
+        for each in study.open():
+            if len(each.segments) > len(segments_of(self._run.trial(int(each.name)).description())):
+                self._fork(self._run.trial(int(each.name)))
         for trial in self._open():
             if trial.result() is not None:
                 self.ended(read_trial(trial))
@@ -83,6 +105,8 @@ class SearchStage:
         for trial in self._open():
             for row in trial.rows():
                 epoch = int(row.get("epoch") or 0)
+                if self._forks and not forking.is_kept(trial, epoch):
+                    continue  # it is run again, and decided on then: others may go on from its checkpoint
                 if study.undecided(trial.id, epoch) and self.reported(trial, epoch, row) is Decision.STOP:
                     self._stop(trial)
 
@@ -109,14 +133,14 @@ class SearchStage:
         released = self.study.release() if idle else None
         return None if released is None else self._run.trial(int(released))
 
-    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decided:
         """What is decided after an epoch. Of an epoch that is run again the decision stands."""
         decision = self.study.reported(trial.id, epoch, row)
         self._settle()
         return decision
 
     def ended(self, record: TrialRecord) -> None:
-        outcome = outcome_of(self.study, record.id, record.status, record.rows, record.outcome)
+        outcome = outcome_of(self.study, record.id, record.status, record.rows, record.judged)
         self.study.ended(record.id, outcome)
         self._settle()
 
@@ -129,10 +153,30 @@ class SearchStage:
         settled, self._settled = self._settled, []
         return settled
 
+    def news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
+
     def _settle(self) -> None:
-        """End the trials that were stopped while they waited."""
+        """Carry out forks, and end the trials that were stopped while they waited."""
+        while self.study.to_fork:
+            self._fork(self._run.trial(int(self.study.to_fork.pop(0))))
         while self.study.to_stop:
             self._settled.append(self._stop(self._run.trial(int(self.study.to_stop.pop(0)))))
+
+    def _fork(self, trial: TrialDirectory) -> None:
+        """Let a trial go on from another's checkpoint. It fails where that is missing or damaged."""
+        segments = self.study.history.trials[trial.id].segments
+        try:
+            forking.fork(trial, segments)
+        except CheckpointError as error:
+            drive.fail(trial, error)
+            record = read_trial(trial)
+            self.ended(record)
+            self._settled.append(record)
+        else:
+            parent = segments[-1].parent
+            self._news.append(f"trial {trial.id} goes on from trial {parent.trial} after epoch {parent.epoch}")
 
     def _stop(self, trial: TrialDirectory) -> TrialRecord:
         """The end of a trial that has no process."""

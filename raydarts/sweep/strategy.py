@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from raydarts.config.distributions import Tree
 from raydarts.config.spec import SweepSettings
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.study.replicates import Replicates
@@ -15,14 +16,19 @@ from raydarts.study.study import Outcome, Proposer, Study
 
 
 def study_of(
-    sweep: SweepSettings, proposer: Proposer, epochs: int, write: Callable[[Mapping[str, Any]], None]
+    sweep: SweepSettings,
+    proposer: Proposer,
+    search: Tree | None,
+    epochs: int,
+    write: Callable[[Mapping[str, Any]], None],
 ) -> tuple[Study, bool]:
     """Returns the study, and whether it may pause trials.
 
-    `proposer` proposes configurations. `epochs`: the most that any trial runs. `write` keeps an event.
+    `proposer` proposes configurations, drawn from `search`. `epochs`: the most that any trial runs. `write` keeps an
+    event.
     """
     scheduler: Scheduler = sweep.scheduler.build()
-    horizon = Horizon(sweep.score, epochs, sweep.seed)
+    horizon = Horizon(sweep.score, epochs, sweep.seed, search)
     decider, pauses = scheduler.build(horizon), scheduler.PAUSES
     if sweep.replicates is not None:
         meetings = scheduler.meetings(horizon)
@@ -43,4 +49,4 @@ def outcome_of(
     ]
     came_to = last if last is not None else rows[-1] if rows else {}
     halted = status == "stopped" and study.history.trials[name].halted
-    return Outcome(status, study.score.finite(came_to), reports, halted=halted)
+    return Outcome(status, study.score.finite(came_to), reports, halted)

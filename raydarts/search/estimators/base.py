@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from raydarts import registry
@@ -88,6 +88,9 @@ class UnrolledSettings(registry.Settings):
         0.0, ge=0, description="Largest L2 norm of dL_train/dw in the virtual step. 0 does not clip."
     )
 
+    def may_change(self) -> tuple[str, ...]:
+        return ("xi", "grad_clip")
+
     @property
     def is_first_order(self) -> bool:
         return self.xi == 0
@@ -112,12 +115,13 @@ class UnrolledEstimator(Estimator):
     class Settings(UnrolledSettings):
         pass
 
-    FIRST_ORDER: ClassVar[dict[str, Any]] = {"name": "first_order"}
+    FIRST_ORDER: ClassVar[dict[str, str]] = {"name": "first_order"}
 
     @classmethod
-    def effective(cls, settings: Any) -> dict[str, object] | None:
+    def effective(cls, settings: BaseModel) -> dict[str, object] | None:
         """Returns `first_order` if xi is 0. Both give the same bits then."""
-        return dict(cls.FIRST_ORDER) if settings.is_first_order else super().effective(settings)
+        first_order = isinstance(settings, cls.Settings) and settings.is_first_order
+        return dict(cls.FIRST_ORDER) if first_order else super().effective(settings)
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)

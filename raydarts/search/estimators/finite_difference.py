@@ -40,6 +40,9 @@ class FiniteDifference(UnrolledEstimator):
             0.01, gt=0, description="The weights move by epsilon / norm(dL_val/dw') in the finite difference."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return (*super().may_change(), "epsilon")
+
     def unrolled(
         self,
         objective: BilevelObjective,

@@ -28,6 +28,9 @@ class AlphaL2(Regularizer):
     class Settings(registry.Settings):
         factor: float = Field(9.0, ge=0, description="Factor on `search.arch_weight_decay`.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("factor",)
+
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
         if around.section.arch_weight_decay == 0 and self.settings.factor != 1:

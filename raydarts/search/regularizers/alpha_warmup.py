@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from raydarts import registry
 from raydarts.errors import InputError
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, SearchStage
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.regularizers.base import EpochOverrides, Regularizer
 from raydarts.spaces import Space
 from raydarts.units import Epochs
 
@@ -63,6 +63,6 @@ class AlphaWarmup(Regularizer):
         if self.settings.written("each_stage") and around.stretch == around.epochs:
             yield Idle("each_stage", "is for a search in stages, and this has one; leave it out")
 
-    def epoch_overrides(self, now: Moment) -> dict[str, Any]:
+    def epoch_overrides(self, now: Moment) -> EpochOverrides:
         epoch = now.stage_epoch if self.settings.each_stage else now.epoch
         return {"train_alpha": False} if epoch < self.settings.epochs else {}

@@ -33,5 +33,8 @@ class ArchL1(RampedPenalty):
         strength: float = Field(0.1, ge=0, description="Factor on the penalty.")
         ramp: Ramp = Field("constant", description="How the strength changes over the epochs.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength", "ramp")
+
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         return torch.cat([alpha.abs().sum(-1) for alpha in alphas.values()]).mean()

@@ -81,6 +81,9 @@ class AuxiliarySkip(Regularizer):
             "identity.",
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("start",) if self.operation == "skip" else ()  # at 0 there is no convolution
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._coefficient = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 Alphas = Mapping[str, Tensor]
 
 
+class EpochOverrides(TypedDict, total=False):
+    """What a remedy changes in one epoch.
+
+    - `train_alpha` false: alpha is not trained.
+    - `cutout`: (length as a share of the image's shorter side, probability) for both halves, in place of `augment`'s.
+    """
+
+    train_alpha: bool
+    cutout: tuple[float, float]
+
+
 class Regularizer(Member):
     """A remedy against skip collapse (family `regularizer`). A trial can have any number of them.
 
@@ -31,6 +42,8 @@ class Regularizer(Member):
 
     REMEDY = True
     OVERRIDES: ClassVar[tuple[str, ...]] = ()
+    KEEPS: ClassVar[tuple[str, ...]] = ()
+    """Search settings that the remedy changes itself while the search goes on, so that nobody else may."""
 
     @property
     def from_zero(self) -> bool:
@@ -139,12 +152,10 @@ class Regularizer(Member):
     def on_epoch_start(self, now: Moment) -> None:
         """Receives the position of the search, for annealing. Called in list order."""
 
-    def epoch_overrides(self, now: Moment) -> dict[str, Any]:
+    def epoch_overrides(self, now: Moment) -> EpochOverrides:
         """Returns what this epoch changes.
 
-        - `train_alpha` false: alpha is not trained. One remedy is enough.
-        - `cutout`: (length as a share of the image's shorter side, probability) for both halves. It replaces
-          `augment`'s cutout. Two remedies that set it are an error.
+        Alpha is not trained if one remedy says so. Two remedies that set `cutout` are an error.
         """
         return {}
 

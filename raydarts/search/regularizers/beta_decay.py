@@ -32,6 +32,9 @@ class BetaDecay(Regularizer):
     class Settings(registry.Settings):
         strength: float = Field(50.0, ge=0, description="Factor on the penalty in the last epoch. It rises from 0.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength",)
+
     @property
     def from_zero(self) -> bool:
         return True

@@ -39,6 +39,7 @@ class DartsAda(Regularizer):
     ) + sharpness.DIFFERS
     NEUTRAL = {"ratio": None}
     OVERRIDES = ("weight_decay",)
+    KEEPS = ("weight_decay",)
     # The default compares epochs that are 12 apart. These settings return from the second epoch to the first.
     CONTRACT: ClassVar[Mapping[str, object]] = {"every": 1, "window": 1, "lag": 1, "min_epochs": 1, "ratio": 1e-9}
 

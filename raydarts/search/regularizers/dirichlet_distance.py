@@ -47,6 +47,9 @@ class DirichletDistance(Regularizer):
             "l2", description="`l2` is |alpha|^2 / 2. `kl` is the divergence from the flat Dirichlet distribution."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength",)
+
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self.settings.strength == 0.0:
             return None

@@ -50,6 +50,9 @@ class DropPath(Regularizer):
             0.2, ge=0, lt=1, description="Probability that an edge is dropped in the last epoch. It rises from 0."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("probability",)
+
     @property
     def from_zero(self) -> bool:
         return True

@@ -51,5 +51,8 @@ class EntropyPenalty(RampedPenalty):
         strength: float = Field(2.8, ge=0, description="Factor on the penalty.")
         ramp: Ramp = Field("linear", description="How the strength changes over the epochs.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength", "ramp")
+
     def term(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         return mean_entropy(arch_weights)

@@ -62,6 +62,9 @@ class LambdaAlignment(Regularizer):
         measure: Literal["cosine", "sign"] = Field("cosine", description="How two layers' gradients are compared.")
         reduction: bool = Field(False, description="Whether reduction cells are aligned too.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength", "epsilon")
+
     @property
     def from_zero(self) -> bool:
         return True

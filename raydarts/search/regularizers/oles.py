@@ -59,6 +59,9 @@ class Oles(Regularizer):
             "output channel.",
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("threshold",)
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._candidates: list[list[int]] = []  # positions among the weights, for each candidate

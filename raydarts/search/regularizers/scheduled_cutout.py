@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from raydarts import registry
 from raydarts.search.moments import Moment
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.regularizers.base import EpochOverrides, Regularizer
 from raydarts.units import Pixels
 
 _SIDE = 32  # side of the images that `length` refers to
@@ -41,11 +39,14 @@ class ScheduledCutout(Regularizer):
             1.0, ge=0, le=1, description="Probability of the square in the last epoch. It rises from 0."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("length", "probability")
+
     @property
     def from_zero(self) -> bool:
         return True
 
-    def epoch_overrides(self, now: Moment) -> dict[str, Any]:
+    def epoch_overrides(self, now: Moment) -> EpochOverrides:
         if self.settings.probability == 0:
             return {}
         return {"cutout": (self.settings.length / _SIDE, self.settings.probability * now.progress)}

@@ -87,6 +87,9 @@ class Sdarts(Regularizer):
         radius: float = Field(0.3, ge=0, description="Radius that the ball approaches.")
         projection: Projection = Field("nearest", description="How perturbed arch weights are made valid.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("radius_start", "radius")
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._radius = 0.0

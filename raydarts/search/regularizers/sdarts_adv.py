@@ -45,6 +45,9 @@ class SdartsAdv(Sdarts):
         moves: int = Field(7, ge=1, description="Moves of the attack in each weight step.")
         reach: float = Field(2.0, gt=0, description="Length of all moves together, as a multiple of the radius.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return (*super().may_change(), "moves", "reach")
+
     def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
         objective = step.objective
 

@@ -74,6 +74,9 @@ class SkipDropout(Regularizer):
         )
         strided: bool = Field(False, description="Whether skip connections of stride 2 are dropped too.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("rate", "decay")
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._drop = _DropSkips(settings.strided)  # type: ignore[attr-defined]

@@ -44,6 +44,9 @@ class SkipShare(RampedPenalty):
         strength: float = Field(1.0, ge=0, description="Factor on the penalty.")
         ramp: Ramp = Field("constant", description="How the strength changes over the epochs.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength", "ramp")
+
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)
         self._skips: Mapping[str, list[tuple[int, int]]] = {}

@@ -27,6 +27,9 @@ class WeightL2(Regularizer):
     class Settings(registry.Settings):
         factor: float = Field(9.0, ge=0, description="Factor on `search.weight_decay`.")
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("factor",)
+
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
         if around.section.weight_decay == 0 and self.settings.factor != 1:

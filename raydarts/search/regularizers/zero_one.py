@@ -35,6 +35,9 @@ class ZeroOne(Regularizer):
             "l2", description="Whether the distance from 1/2 is squared (`l2`) or absolute (`l1`)."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("strength",)
+
     def penalty(self, alphas: Alphas, arch_weights: Alphas) -> Tensor | None:
         if self.settings.strength == 0.0:
             return None

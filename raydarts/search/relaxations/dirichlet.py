@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from raydarts.search.relaxations.base import Relaxation
+from raydarts.spaces.context import Context
 
 
 def concentration(alpha: Tensor) -> Tensor:
@@ -24,14 +25,14 @@ class _Draw(torch.autograd.Function):
     """Draws x ~ Dirichlet(c) for each row of c, with the pathwise gradient in c. It has no second derivative."""
 
     @staticmethod
-    def forward(ctx: Any, c: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(ctx: Context, c: Tensor, generator: torch.Generator | None) -> Tensor:
         x = torch._sample_dirichlet(c, generator)
         ctx.save_for_backward(x, c)
         return x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor, None]:
         x, c = ctx.saved_tensors
         along = torch._dirichlet_grad(x, c, c.sum(-1, keepdim=True).expand_as(c))
         return along * (gradient - (x * gradient).sum(-1, keepdim=True)), None

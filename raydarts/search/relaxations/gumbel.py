@@ -43,6 +43,9 @@ class Gumbel(Relaxation):
             True, description="Whether one candidate is drawn for each edge. `false` mixes all candidates."
         )
 
+        def may_change(self) -> tuple[str, ...]:
+            return ("tau_start", "tau_end")
+
         @model_validator(mode="after")
         def _cools(self) -> Gumbel.Settings:
             if self.tau_end > self.tau_start:

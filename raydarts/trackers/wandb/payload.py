@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from raydarts.json_types import items, number, section
 from raydarts.report.drawing import build_figure, short_name
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
@@ -37,37 +37,37 @@ def job_type(what: Mapping[str, object]) -> str:
     return str(what.get("stage", EVALUATE)) if is_evaluation(what) else SEARCH
 
 
-def config(run: RunDirectory, description: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, object]:
+def config(run: RunDirectory, description: Mapping[str, object], what: Mapping[str, object]) -> dict[str, object]:
     """A trial's config as `wandb.init` takes it: every setting with its own type, and the versions that ran it."""
-    spec = description.get("spec") or {}
+    spec = section(description.get("spec"))
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
     if not is_evaluation(what):
-        flat = names.flat_config({**(what.get("config") or {}), **versions})
+        flat = names.flat_config({**names.search_config(what), **versions})
         return names.nested(flat | _dataset(spec.get("data")))
     score = search_score_of(description)
     flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
-    flat["searches_by_genotype"] = list(what.get("trials") or [])
+    flat["searches_by_genotype"] = list(items(what.get("trials")))
     training = section_of(spec, job_type(what)).get("training") or {}
     flat |= names.flat_config({"training": training, **versions})
     return names.nested(flat | _dataset(data_of(spec, job_type(what))))
 
 
-def _dataset(data: Mapping[str, object] | None) -> dict[str, object]:
+def _dataset(data: object) -> dict[str, object]:
     """The data set's name; its paths are nobody's business."""
-    found = (data or {}).get("dataset")
-    name = found.get("name") if isinstance(found, Mapping) else found
+    dataset = section(data).get("dataset")
+    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
     return {} if name is None else {"data.dataset": name}
 
 
-def _supernet(run: RunDirectory, what: Mapping[str, Any], score: Score) -> float | None:
+def _supernet(run: RunDirectory, what: Mapping[str, object], score: Score) -> float | None:
     """What the supernet said of a genotype: the score's mean over the searches that found it."""
-    found = [results.read_trial(trial) for trial in run.trials() if trial.id in (what.get("trials") or ())]
+    found = [results.read_trial(trial) for trial in run.trials() if trial.id in items(what.get("trials"))]
     values = [value for record in found if (value := record.value(score)) is not None]
     return fmean(values) if values else None
 
 
 def summary(
-    what: Mapping[str, object], rows: Sequence[Mapping[str, object]], result: Mapping[str, Any]
+    what: Mapping[str, object], rows: Sequence[Mapping[str, object]], result: Mapping[str, object]
 ) -> dict[str, object]:
     """Each metric's last, min and max over all epochs, whatever part of them this process saw; and the outcome.
 
@@ -76,17 +76,17 @@ def summary(
     """
     found: dict[str, object] = dict(extremes(rows))
     found["status"] = result.get("status", "running")
-    if isinstance(result.get("error"), str):
-        found["error"] = scrub(result["error"])[:_LONGEST_ERROR]
+    if isinstance(error := result.get("error"), str):
+        found["error"] = scrub(error)[:_LONGEST_ERROR]
     if result.get("genotype_id") is not None:
         found["genotype_id"] = result["genotype_id"]
     if result.get("seconds") is not None:
         found["total_seconds"] = result["seconds"]
-    skips = {cell: count for cell, count in (result.get("skips") or {}).items() if is_scalar(count)}
+    skips = {cell: count for cell, count in section(result.get("skips")).items() if is_scalar(count)}
     if skips:
         found["skips"] = skips
     last = rows[-1] if rows else {}
-    outcome = result.get("result") or {}
+    outcome = section(result.get("result"))
     final = {key: value for key, value in scalars(outcome).items() if is_evaluation(what) or key not in last}
     final.pop("genotype_id", None)
     return {**found, "final": final} if final else found
@@ -102,7 +102,9 @@ def extremes(rows: Iterable[Mapping[str, object]]) -> dict[str, dict[str, float]
     return {key: {"last": found[-1], "min": min(found), "max": max(found)} for key, found in values.items()}
 
 
-def best_so_far(run: RunDirectory, trial_id: str, what: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+def best_so_far(
+    run: RunDirectory, trial_id: str, what: Mapping[str, object], description: Mapping[str, object]
+) -> bool:
     """Whether no completed trial of the same stage has a better value. Of equal ones the first counts as better."""
     score = score_of(description) if is_evaluation(what) else search_score_of(description)
     everyone = results.retrained(run, job_type(what)) if is_evaluation(what) else results.trials(run)
@@ -126,17 +128,19 @@ def drawing(genotype: Mapping[str, object], title: str | None = None) -> Picture
     return _picture(build_figure(genotype, title))
 
 
-def heat_maps(arch_weights: Mapping[str, Mapping[str, Any]]) -> dict[str, Picture]:
+def heat_maps(arch_weights: Mapping[str, object]) -> dict[str, Picture]:
     """Cell type -> its arch weights: an edge a row, a primitive a column, blank where an edge has no such candidate.
 
     Colours go from 0 to the largest weight, since early in a search all are close to 1 / candidates; the numbers
     are written in.
     """
-    return {cell: _heat_map(found, cell) for cell, found in arch_weights.items() if found.get("weights")}
+    return {
+        cell: _heat_map(found, cell) for cell in arch_weights if (found := section(arch_weights[cell])).get("weights")
+    }
 
 
-def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
-    columns, table = _table(found["primitives"], found["weights"])
+def _heat_map(found: Mapping[str, object], cell: str) -> Picture:
+    columns, table = _table(items(found["primitives"]), items(found["weights"]))
     figure = Figure(
         figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained"
     )
@@ -149,19 +153,22 @@ def _heat_map(found: Mapping[str, Any], cell: str) -> Picture:
             shade = "black" if weight > 0.6 * largest else "white"
             axes.text(column, row, f"{weight:.3f}", ha="center", va="center", size=7, color=shade)
     axes.set_xticks(range(len(columns)), [short_name(name) for name in columns], rotation=45, ha="right")
-    axes.set_yticks(range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in found["edges"]])
+    axes.set_yticks(
+        range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in map(items, items(found["edges"]))]
+    )
     axes.set_title(f"arch weights, {cell} cell")
     axes.set_ylabel("edge")
     figure.colorbar(image, ax=axes)
     return _picture(figure)
 
 
-def _table(primitives: Sequence[Any], weights: Sequence[Sequence[float]]) -> tuple[list[str], NDArray[np.float64]]:
+def _table(primitives: Sequence[object], weights: Sequence[object]) -> tuple[list[str], NDArray[np.float64]]:
     """Primitives may differ from edge to edge: every name met is a column, NaN where an edge lacks it."""
-    each = [primitives] * len(weights) if all(isinstance(name, str) for name in primitives) else primitives
+    shared = all(isinstance(name, str) for name in primitives)
+    each = [list(map(str, primitives if shared else items(primitives[edge]))) for edge in range(len(weights))]
     columns = list(dict.fromkeys(name for edge in each for name in edge))
     table = np.full((len(weights), len(columns)), np.nan)
     for index, (edge, values) in enumerate(zip(each, weights, strict=True)):
-        for name, value in zip(edge, values, strict=True):
-            table[index, columns.index(name)] = np.nan if value is None else value
+        for name, value in zip(edge, items(values), strict=True):
+            table[index, columns.index(name)] = np.nan if value is None else number(value)
     return columns, table

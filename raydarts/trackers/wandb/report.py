@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from raydarts import __version__
 from raydarts.errors import InputError
+from raydarts.json_types import section
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import EVALUATE, SEARCH
@@ -128,7 +129,7 @@ def _grid(wr: ModuleType, runs: tuple[str, str, str], panels: Sequence[Panel]) -
 
 def _versions(run: Run) -> str:
     """What ran it. The command line and the spec's text stay on disk: they may hold what is nobody's business."""
-    versions = run.description.get("versions") or {}
+    versions = section(run.description.get("versions"))
     facts = [f"commit {run.description.get('git_commit') or 'unknown: not in a git checkout'}"]
     facts += [f"{name} {version or 'not installed'}" for name, version in versions.items()]
     note = "The command line and the spec are in the run's directory; raydarts report RUN --html shows them."

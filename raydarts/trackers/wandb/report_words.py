@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from raydarts.errors import GenotypeError
+from raydarts.json_types import number as plain_number
 from raydarts.report import notes, stats
 from raydarts.report.figures import supernet_against_retrained
 from raydarts.report.findings import Finding, findings, undecided
-from raydarts.report.gather import Run, Searched
+from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.html import ranking as ranking_table
 from raydarts.report.importance import FANOVA, PED, importances, reasons
 from raydarts.report.wording import duration, number
@@ -110,16 +110,16 @@ def importance(run: Run) -> str:
     return f"{table(headers, rows)}\n\n{escape(caption)}"
 
 
-def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[str, Any]]) -> str:
+def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[str, object]]) -> str:
     """Skip connections (all cell types together) by the strength of each remedy; `configs`: trial id to flat config."""
     rows = []
     for key in strengths:
         units = [
-            (float(configs[search.id][key]), search)
+            (plain_number(configs[search.id][key]) or 0.0, search)
             for search in run.completed
             if search.skips is not None and key in configs.get(search.id, {})
         ]
-        rows += [[key, told, *_mean_of_skips(part)] for told, part in _parts(units)]
+        rows += [[key, told, *_mean_of_skips(run, part)] for told, part in _parts(units)]
     if not rows:
         return (
             "No numeric setting of a remedy was swept, or no completed search tells its skip connections: there is no "
@@ -127,10 +127,10 @@ def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[s
         )
     caption = (
         "Skip connections of all cell types together, completed searches; mean, sample standard deviation, n and "
-        "Student's 95 % interval over searches, whose search seeds and other settings differ. The sentences above "
+        f"Student's 95 % interval over {run.unit}, whose search seeds and other settings differ. The sentences above "
         "compare at equal seeds and settings instead."
     )
-    headers = ["remedy", "strength", "mean skips", "std", "n searches", "95 % interval"]
+    headers = ["remedy", "strength", "mean skips", "std", f"n {run.unit}", "95 % interval"]
     return f"{table(headers, rows)}\n\n{escape(caption)}"
 
 
@@ -149,8 +149,9 @@ def _parts(units: Sequence[tuple[float, Searched]]) -> list[tuple[str, list[Sear
     ]
 
 
-def _mean_of_skips(searches: Sequence[Searched]) -> list[str]:
-    mean = stats.mean_of([float(search.skips or 0) for search in searches])
+def _mean_of_skips(run: Run, searches: Sequence[Searched]) -> list[str]:
+    ids = {search.id for search in searches}
+    mean = stats.mean_of([count for _, count in run.units(lambda search: search.skips if search.id in ids else None)])
     if mean is None:
         return ["-", "-", "0", "-"]
     interval = "none: n is 1" if mean.low is None or mean.high is None else f"{mean.low:.2f} to {mean.high:.2f}"
@@ -228,11 +229,11 @@ def cost(run: Run) -> str:
     """Time by stage: sum, mean with spread, and what was run again."""
     rows = []
     hosts = set()
-    clock = []
+    clock: list[float] = []
     for stage, jobs in (("search", run.searches), ("retraining", run.retrainings)):
-        spent = [sum(entry["end"] - entry["start"] for entry in job.times) for job in jobs if job.times]
+        spent = [sum(end - start for start, end in _spans(job)) for job in jobs if job.times]
         hosts |= {str(entry.get("host")) for job in jobs for entry in job.times}
-        clock += [at for job in jobs for entry in job.times for at in (entry["start"], entry["end"])]
+        clock += [at for job in jobs for span in _spans(job) for at in span]
         mean = stats.mean_of(spent)
         if mean is None:
             continue
@@ -250,6 +251,11 @@ def cost(run: Run) -> str:
         f"{len(hosts)} {'machine' if len(hosts) == 1 else 'machines'}. Times include epochs that were run again."
     )
     return f"{table([*headers, 'epochs run again'], rows)}\n\n{escape(caption)}"
+
+
+def _spans(job: Searched | Retrained) -> list[tuple[float, float]]:
+    """Returns the start and the end of each epoch of a job, in seconds since 1970."""
+    return [(plain_number(entry["start"]) or 0.0, plain_number(entry["end"]) or 0.0) for entry in job.times]
 
 
 def configs_by_trial(run: Run, names: Names) -> dict[str, Mapping[str, object]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Tree
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import from_plain
 from raydarts.digits import whole_number
+from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.study.objectives import search_score_of
@@ -17,13 +18,22 @@ from raydarts.trackers.aside import Call, words
 from raydarts.trackers.wandb import WandbSettings, names, state
 from raydarts.trackers.wandb.writer import wandb_module
 
-Parameter = dict[str, Any]
+
+class Parameter(TypedDict, total=False):
+    """A parameter of a W&B sweep: its values, or a distribution between two ends."""
+
+    values: list[object]
+    distribution: str
+    min: float
+    max: float
+
+
 """A distribution in W&B's words: `values`, or `distribution`, `min` and `max`."""
 _HERE = "\0here"
 _GOALS = {"max": "maximize", "min": "minimize"}
 
 
-def sweep_config(run: RunDirectory, description: Mapping[str, Any]) -> dict[str, object]:
+def sweep_config(run: RunDirectory, description: Mapping[str, object]) -> dict[str, object]:
     """The sweep as W&B describes one. Its parameters have the names and values that the trials' configs have.
 
     `method` is what the searcher amounts to in W&B's words; nobody at W&B proposes anything.
@@ -35,7 +45,7 @@ def sweep_config(run: RunDirectory, description: Mapping[str, Any]) -> dict[str,
         "description": str(description.get("question") or ""),
         "method": "bayes" if is_model_based(description) else others,
         "metric": {"name": names.last(score.metric), "goal": _GOALS[score.mode]},
-        "parameters": _nested(parameters((description.get("spec") or {}).get("search") or {})),
+        "parameters": _nested(parameters(section(section(description.get("spec")).get("search")))),
     }
 
 
@@ -44,7 +54,7 @@ def parameters(search: object) -> dict[str, Parameter]:
 
     A key that hangs under several options of a choice has all of their values.
     """
-    tree = parse_tree(from_plain({"search": search}, "run.json").value["search"], "search", [])
+    tree = parse_tree(from_plain({"search": search}, "run.json").keys["search"], "search", [])
     found: dict[str, Parameter] = {}
     for dimension in tree.distributions():
         met = _options(tree, dimension) if dimension.distribution.kind in OPTIONS else _numbers(tree, dimension)
@@ -106,28 +116,33 @@ def _path(name: str) -> list[str | int]:
     return [part if (index := whole_number(part)) is None else index for part in parts]
 
 
-def _key_at(plain: Any, name: str) -> str:
+def _key_at(plain: object, name: str) -> str:
     """The config key under which the value at a distribution's place is found."""
-    *above, last = _path(name)
-    inner = plain
-    for part in above:
-        inner = inner[part]
-    before, inner[last] = inner[last], _HERE
-    flat = names.flat_config(plain)
-    inner[last] = before
+    flat = names.flat_config(section(_with(plain, _path(name), _HERE)))
     return next((key for key, value in flat.items() if value == _HERE), "")
+
+
+def _with(plain: object, path: Sequence[str | int], value: object) -> object:
+    """Returns nested plain data with another value at a place."""
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(plain, list) and isinstance(first, int):
+        return [_with(item, rest, value) if index == first else item for index, item in enumerate(plain)]
+    inner = section(plain)
+    return {**inner, str(first): _with(inner[str(first)], rest, value)}
 
 
 def _nested(flat: Mapping[str, Parameter]) -> dict[str, object]:
     """As W&B writes nested parameters: `{estimator: {parameters: {xi: ...}}}`."""
-    whole: dict[str, Any] = {}
+    inner: dict[str, dict[str, Parameter]] = {}
+    whole: dict[str, object] = {}
     for name, parameter in flat.items():
-        *above, last = name.split(".")
-        inner = whole
-        for part in above:
-            inner = inner.setdefault(part, {"parameters": {}})["parameters"]
-        inner[last] = dict(parameter)
-    return whole
+        first, _, rest = name.partition(".")
+        if rest:
+            inner.setdefault(first, {})[rest] = parameter
+        whole[first] = None if rest else dict(parameter)  # in the order of the spec
+    return whole | {first: {"parameters": _nested(below)} for first, below in inner.items()}
 
 
 def create(run: RunDirectory, settings: WandbSettings, prior: Sequence[str]) -> str:

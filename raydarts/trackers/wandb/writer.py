@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from raydarts.errors import InputError
+from raydarts.json_types import section
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.segments import newest_folder
 from raydarts.storage.inside import Inside
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import entries, read_bytes, write_bytes
@@ -146,8 +148,8 @@ class WandbRun:
         self._handle.log(found, step=number)
         self._newest, self._next = number, number + 1
 
-    def _heat_maps(self, row: Mapping[str, Any]) -> dict[str, wandb.Image]:
-        maps = payload.heat_maps(row.get("arch_weights") or {})
+    def _heat_maps(self, row: Mapping[str, object]) -> dict[str, wandb.Image]:
+        maps = payload.heat_maps(section(row.get("arch_weights")))
         return {f"arch_weights/{cell}": self._wandb.Image(picture) for cell, picture in maps.items()}
 
     def finish(self, result: Mapping[str, object]) -> None:
@@ -207,7 +209,7 @@ class WandbRun:
             and result.get("status") == "completed"
             and payload.best_so_far(self._run, self._trial.id, self._what, self._description)
         ):
-            newest = CheckpointStore(self._trial.files / "checkpoints", {}).files()[:1]
+            newest = CheckpointStore(newest_folder(self._trial), {}).files()[:1]
             for place in newest:
                 path = self._folder / place.name
                 if isinstance(place, Inside):

@@ -13,6 +13,7 @@ from raydarts.search.moments import EpochReport
 from raydarts.search.probes.base import Probe
 from tests.commands import run_here
 
+
 class Mine(Probe):
     """A probe of the user's own."""
 

@@ -28,7 +28,7 @@ class Threshold(Scheduler):
     def expect(self, total: int) -> None:
         """It needs no number of trials."""
 
-    def add(self, trial: str, config: Mapping[str, Any]) -> None:
+    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         """It looks at reports alone."""
 
     def decide(self, report: Report) -> Verdict:

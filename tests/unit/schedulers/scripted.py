@@ -12,8 +12,10 @@ import pytest
 
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
+from raydarts.runs.checkpoints import CheckpointStore, digest
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import read_trial
+from raydarts.runs.segments import newest_folder
 from raydarts.study.history import Decision
 from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes
@@ -28,6 +30,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "asha, brackets": {"name": "asha", "grace_period": 1, "reduction_factor": 2, "brackets": 2},
     "median": {"name": "median", "grace_period": 2, "min_trials": 2},
     "hyperband": {"name": "hyperband"},
+    "pbt": {"name": "pbt", "every": 2},
 }
 
 
@@ -44,6 +47,21 @@ def value(seed: int, trial: str, epoch: int) -> float:
 def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18, **sweep: Any) -> SearchStage:
     loaded = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS}, **sweep)
     return SearchStage(run, loaded)
+
+
+def checkpoint(trial: TrialDirectory, epoch: int) -> None:
+    """The checkpoint of an epoch: nothing that a job could read. The last two are kept, as a job's are."""
+    content = f"{trial.id} {epoch}".encode()
+    folder = Path(trial.path) / Path(str(newest_folder(trial))).name
+    folder.mkdir(exist_ok=True)
+    (folder / f"epoch-{epoch:04d}-{digest(content)}.pt").write_bytes(content)
+    for old in sorted(folder.iterdir())[:-2]:
+        old.unlink()
+
+
+def kept(trial: TrialDirectory) -> int:
+    """The epoch of the newest checkpoint."""
+    return max(map(CheckpointStore.epoch, CheckpointStore(newest_folder(trial), {}).files()), default=0)
 
 
 class Engine:
@@ -77,13 +95,14 @@ class Engine:
 
     def _epoch(self, trial: TrialDirectory) -> bool:
         """One epoch; whether the trial has let its place go."""
-        epoch = len(trial.rows()) + 1
+        epoch = kept(trial) + 1
         if trial.id in self.fails and epoch == 3:
             self._end(trial, "failed")
             return True
         if epoch <= EPOCHS:
             trial.append_time({"epoch": epoch, "start": 0.0, "end": 1.0, "host": "here", "pid": 1})
             trial.append_row({"epoch": epoch, "genotype": genotype(1), **self._figures(trial, epoch)})
+            checkpoint(trial, epoch)
         if epoch >= EPOCHS:
             self._end(trial, "completed")
             return True

@@ -21,9 +21,7 @@ EPOCHS = 12
 def test_it_answers_as_ray_tunes_own_rule(seed: int, mode: str) -> None:
     horizon = Horizon(score_named("figure", mode), EPOCHS, 0)
     ours = Choose("scheduler").parse({"name": "median", "grace_period": 3, "min_trials": 2}).build().build(horizon)
-    rule = MedianStoppingRule(
-        time_attr=TIME, metric=horizon.metric, mode=mode, grace_period=3, min_samples_required=2
-    )
+    rule = MedianStoppingRule(time_attr=TIME, metric=horizon.metric, mode=mode, grace_period=3, min_samples_required=2)
     theirs, drawn = Driven(rule, horizon), random.Random(seed)
     trials = [name_of(index) for index in range(20)]
     for each in (ours, theirs):

@@ -67,8 +67,8 @@ def test_a_line_of_a_run_without_decisions_says_that_the_trial_went_on() -> None
     ("event", "problem"),
     [
         (decide(0, 1, "continue", **others(t7="stop")), "says nowhere what was asked of trial 0007"),
-        (decide(0, 1, "perhaps"), "'continue', 'pause' or 'stop'"),
-        (decide(0, 1, "continue", **others(t1="pause")), "'continue' or 'stop'"),
+        (decide(0, 1, "perhaps"), "'continue', 'pause', 'stop' or 'fork'"),
+        (decide(0, 1, "continue", **others(t1="pause")), "'continue', 'stop' or 'fork'"),
         (decide(0, -1, "stop"), "epoch"),
     ],
 )

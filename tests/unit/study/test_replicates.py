@@ -87,7 +87,7 @@ class Trials:
         for index in range(6):
             proposal = self.replicates.propose(index)
             assert proposal is not None
-            self.replicates.add(f"{index:04d}", proposal.config)
+            self.replicates.add(f"{index:04d}", proposal.config, proposal.choices)
 
     def report(self, trial: int, epoch: int, score: float) -> Verdict:
         name = f"{trial:04d}"

@@ -88,7 +88,7 @@ CHOICE = ", estimator: {choice: [first_order, finite_difference]}"
         ("gp", XI, "sampler gp handles no setting that only some configurations have"),
         ("qmc", XI, "sampler qmc handles no setting that only some configurations have"),
         ("qmc", CHOICE, "sampler qmc handles numbers alone, and search.estimator is a choice"),
-        ("cmaes", "", "'tpe', 'gp', 'nsga2' or 'qmc'"),
+        ("random", "", "'tpe', 'gp', 'cmaes', 'nsga2' or 'qmc'"),
     ],
 )
 def test_a_sampler_is_refused_a_space_that_it_cannot_handle(

@@ -1,0 +1,128 @@
+"""What a sweep knows before its first proposal: configurations to try first, and results of earlier runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from raydarts.config.distributions import Draw, Path, Tree
+from raydarts.config.located import AsDrawn, Misfit, differences, located
+from raydarts.data.settings import DataSettings
+from raydarts.errors import InputError, RunError
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.reading import Damage
+from raydarts.runs.results import TrialRecord, trials
+from raydarts.storage.place import place_of
+from raydarts.study.objectives import SearchScore
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Results of earlier runs, by their draws of this space. `lines` say what of each run is used and what is not."""
+
+    known: tuple[tuple[Draw, float], ...]
+    lines: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a run keeps, so that its resume does not need the earlier runs."""
+        known = [{"choices": draw.choices, "value": value} for draw, value in self.known]
+        return {"known": known, "lines": list(self.lines)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], tree: Tree) -> Earlier:
+        known = [(tree.materialise(AsDrawn(each["choices"])), float(each["value"])) for each in value["known"]]
+        return cls(tuple(known), tuple(value["lines"]))
+
+
+def read_points(points: Sequence[Mapping[str, Any]], tree: Tree) -> Iterator[tuple[int, Draw | Misfit]]:
+    """Yields each point's number with its draw, or with each reason why it is no configuration of the space."""
+    for number, point in enumerate(points):
+        draw = located(tree, point)
+        if isinstance(draw, Draw):
+            yield number, draw
+        else:
+            yield from ((number, misfit) for misfit in draw)
+
+
+def read_earlier(
+    sources: Sequence[str], tree: Tree, data: DataSettings, score: SearchScore
+) -> tuple[Earlier, list[tuple[int, str]]]:
+    """Reads earlier runs. Returns what is usable, and the number of each source that cannot be used with the reason.
+
+    A configuration that several trials ran, with other search seeds or in other runs, counts once, with their mean.
+    """
+    values: dict[str, list[float]] = {}
+    draws: dict[str, Draw] = {}
+    lines: list[str] = []
+    problems: list[tuple[int, str]] = []
+    for number, source in enumerate(sources):
+        try:
+            run = RunDirectory.open(place_of(source), Damage())
+            records, unusable = _comparable(run, data)
+        except (RunError, InputError, OSError) as error:
+            problems.append((number, str(error)))
+            continue
+        used = 0
+        for record in records:
+            draw = _draw_of(record, tree, score)
+            if isinstance(draw, Draw):
+                key = json.dumps(draw.choices, sort_keys=True)
+                draws.setdefault(key, draw)
+                values.setdefault(key, []).append(_value(record, score))
+                used += 1
+            else:
+                unusable.append(draw)
+        why = "; ".join(_reasons(unusable))
+        if not used:
+            problems.append(
+                (number, f"{source}: nothing in it can be used{f': {why}' if why else ', it has no trial'}")
+            )
+        lines.append(f"{source}: {used} trials are used" + (f", {len(unusable)} are not: {why}" if why else ""))
+    return Earlier(tuple((draws[key], fmean(values[key])) for key in draws), tuple(lines)), problems
+
+
+def _comparable(run: RunDirectory, data: DataSettings) -> tuple[list[TrialRecord], list[Misfit]]:
+    """Returns the trials whose figures can be compared with this sweep's, and why the others' cannot."""
+    description = run.description()
+    if description["kind"] != "sweep":
+        raise RunError(f"{run.path}: is a {description['kind']}, not a sweep")
+    records = trials(run)
+    theirs = (description.get("spec") or {}).get("data") or {}
+    if other := next(iter(differences(theirs, data.model_dump(mode="json"))), None):
+        place = ".".join(map(str, ("data", *other.path)))
+        return [], [Misfit((place,), other.message.replace("in this space", "in this sweep"))] * len(records)
+    return records, []
+
+
+def _value(record: TrialRecord, score: SearchScore) -> float:
+    value = score.finite(record.judged)
+    if value is None:
+        raise ValueError(record.id)
+    return value
+
+
+def _draw_of(record: TrialRecord, tree: Tree, score: SearchScore) -> Draw | Misfit:
+    if record.status != "completed":
+        return Misfit((), f"{record.status}")
+    if record.value(score) is None:
+        return Misfit((), f"without {score.metric}")
+    config = {key: value for key, value in (record.description.get("config") or {}).items() if key != "seed"}
+    draw = located(tree, config)
+    if isinstance(draw, Draw):
+        return draw
+    first = draw[0]
+    return Misfit((".".join(map(str, (tree.name, *first.path))),), first.message)
+
+
+def _reasons(unusable: Sequence[Misfit]) -> Iterator[str]:
+    """Yields a phrase for each kind of reason, with the number of trials and one example."""
+    kinds: dict[tuple[Path, str], list[str]] = {}
+    for misfit in unusable:
+        kinds.setdefault((misfit.path, "" if misfit.path else misfit.message), []).append(misfit.message)
+    for (path, message), messages in kinds.items():
+        several = len(set(messages)) > 1
+        what = message if not path else f"{path[0]} {'for example ' if several else ''}{messages[0]}"
+        yield f"{len(messages)} {what}"

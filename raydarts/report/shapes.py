@@ -1,0 +1,236 @@
+"""The JSON of a report, of a comparison and of `show`: which keys it has, and of which types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NotRequired, TypedDict
+
+from raydarts.json_types import Json
+from raydarts.runs.budget import BudgetReport
+from raydarts.runs.left import Left
+
+
+class ScoreShape(TypedDict):
+    metric: str
+    mode: Literal["max", "min"]
+    share: bool
+
+
+class BarShape(TypedDict):
+    name: str
+    column: str
+    most: float | None
+    least: float | None
+
+
+class SearchScoreShape(ScoreShape):
+    """The objective: what search trials are ranked by."""
+
+    name: str
+    unit: str
+    healthy: bool
+    health: Sequence[BarShape]
+    constraints: Sequence[BarShape]
+
+
+class TrialRow(TypedDict):
+    """A search trial."""
+
+    id: str
+    status: str
+    config: Mapping[str, object] | None
+    choices: Mapping[str, object] | None
+    configuration: str | None
+    search_seed: int | None
+    metrics: Mapping[str, float]
+    genotype: Mapping[str, object] | None
+    genotype_id: str | None
+    skips: Mapping[str, int]
+    epochs: int
+    seconds: float | None
+    error: str | None
+    unhealthy: Sequence[str] | None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None
+    """Why a rule of the sweep stopped it."""
+    order: float | None
+    """The number that it is ranked by."""
+
+
+class ConfigurationRow(TypedDict):
+    """A configuration of a sweep with replicates, over its search seeds."""
+
+    configuration: str
+    status: str
+    choices: Mapping[str, object]
+    trials: Sequence[str]
+    mean: float | None
+    sd: float | None
+    n: int
+    order: float | None
+
+
+class RetrainedRow(TypedDict):
+    """A retraining. Its figures have the names of the run's score."""
+
+    genotype: str
+    seed: int
+    status: str
+    epochs: int
+    error: str | None
+
+
+class RankedRow(TypedDict):
+    genotype: str
+    validation_mean: float | None
+    validation_std: float | None
+    test_mean: float | None
+    test_std: float | None
+    n: int
+
+
+class GenotypeRow(TypedDict):
+    """A genotype that differs from the others as an architecture."""
+
+    id: str
+    genotype: Mapping[str, object]
+    trials: Sequence[str]
+    skips: Mapping[str, int]
+
+
+class StageReport(TypedDict):
+    """A retraining stage by itself."""
+
+    name: str
+    promotion: Json
+    evaluations: Sequence[RetrainedRow]
+    ranking: Sequence[RankedRow]
+
+
+class RunReport(TypedDict):
+    """What `raydarts report --json` prints."""
+
+    name: str
+    kind: str
+    question: str
+    status: str
+    spec: Mapping[str, object]
+    trials: Sequence[TrialRow]
+    configurations: Sequence[ConfigurationRow]
+    genotypes: Sequence[GenotypeRow]
+    promotion: Json
+    evaluations: Sequence[RetrainedRow]
+    score: ScoreShape
+    search_score: SearchScoreShape
+    ranking: Sequence[RankedRow]
+    baselines: Mapping[str, Mapping[str, float]]
+    faults: Sequence[Mapping[str, str]]
+    stages: Sequence[StageReport]
+    damaged: Sequence[str]
+
+
+class StatusReport(TypedDict):
+    """What `raydarts status --json` prints."""
+
+    name: str
+    status: str
+    trials: Mapping[str, int]
+    evaluations: Mapping[str, int]
+    stages: Mapping[str, Mapping[str, int]]
+    budget: BudgetReport
+    left: Left | None
+    best_trial: Mapping[str, object] | None
+    configurations: Mapping[str, int]
+    best_configuration: ConfigurationRow | None
+    damaged: Sequence[str]
+
+
+class MeanShape(TypedDict):
+    """A mean with its sample standard deviation and the ends of its 95 % interval. None where n is 1."""
+
+    value: float
+    std: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+
+class Summary(TypedDict):
+    """One of the two compared runs."""
+
+    name: str
+    status: str
+    command: str
+    trials: Mapping[str, int]
+    metric: str
+    supernet: MeanShape | None
+    skips: MeanShape | None
+    score: str
+    retrained: MeanShape | None
+    retrained_genotypes: int
+    best_genotype: str | None
+    best: MeanShape | None
+
+
+class Best(TypedDict):
+    best_genotype: str | None
+    best: MeanShape | None
+    retrained_genotypes: int
+
+
+class Changed(TypedDict):
+    """A key whose values differ."""
+
+    key: str
+    first: object
+    second: object
+
+
+class Paired(TypedDict):
+    """Searches with equal settings and seed in both runs."""
+
+    pairs: int
+    supernet: MeanShape | None
+    skips: MeanShape | None
+
+
+class SharedGenotype(TypedDict):
+    id: str
+    first: MeanShape | None
+    second: MeanShape | None
+
+
+class SharedStage(TypedDict):
+    name: str
+    comparable: bool
+    first: Best
+    second: Best
+
+
+class Comparison(TypedDict):
+    """What `raydarts compare --json` prints."""
+
+    runs: Sequence[Summary]
+    warnings: Sequence[str]
+    spec: Sequence[Changed]
+    versions: Sequence[Changed]
+    paired: Paired
+    genotypes: Sequence[SharedGenotype]
+    stages: Sequence[SharedStage]
+
+
+class Facts(TypedDict):
+    """What `raydarts show --json` prints."""
+
+    id: str
+    space: str
+    parameters: int
+    flops: int
+    macs: int
+    skips: Mapping[str, int]
+    skip_share: float
+    parameter_free_share: float
+    noise_edges: float
+    disconnected: float
+    genotype: Mapping[str, object]
+    drawing: NotRequired[str]

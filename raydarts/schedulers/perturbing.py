@@ -1,0 +1,142 @@
+"""Which settings of a search a scheduler may change while its trials run, and what values they may get.
+
+A setting may change if it is swept, and if whoever owns it says so (`Settings.may_change`). A scheduler of Ray Tune's
+sees the values of these settings alone, by their names.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from raydarts.config.checks import check_draw
+from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Leaf, Path, Tree, to_plain
+from raydarts.registry import Component, Settings
+
+LISTED = 1000
+"""A distribution of at most so many numbers is a list of values: a change is to the next one."""
+
+
+def may_change(search: Tree, dimension: Dimension) -> bool:
+    """Whether a swept setting may get another of its values between two epochs of a search."""
+    distribution = dimension.distribution
+    if any(Tree(option, "").distributions() for option in distribution.options):
+        return False
+    chosen = FirstChooser({**dimension.forced, dimension.name: distribution.ends()[0]})
+    settings = check_draw(search.materialise(chosen), [])
+    return settings is not None and _is_live(settings, dimension.path) and not _is_taken_over(settings, dimension.path)
+
+
+def _is_live(settings: Settings, path: Path) -> bool:
+    """Whether the owner of the setting at `path` says that it may change."""
+    node: Any = settings
+    for key in path:
+        owner = node.settings if isinstance(node, Component) else node
+        node = getattr(owner, key) if isinstance(owner, Settings) else owner[key]
+        if isinstance(node, Settings | Component):
+            continue
+        if isinstance(owner, Settings) and not (
+            isinstance(node, tuple) and any(isinstance(i, Component) for i in node)
+        ):
+            return key in owner.may_change()
+    return False  # a whole section or member
+
+
+def _is_taken_over(settings: Any, path: Path) -> bool:
+    """Whether a remedy of the search sets the setting itself while the search goes on."""
+    acting = [each for each in settings.regularizers if each.effective() is not None]
+    return any(path[0] in getattr(each.member, "KEEPS", ()) for each in acting)
+
+
+class Perturbed:
+    """Swept settings that a scheduler changes, each with its name and the values it may have.
+
+    A value of `choice` or `grid` is the number of its option. What a configuration does not have, because it hangs
+    under an option that was not chosen, is carried along without effect.
+    """
+
+    def __init__(self, dimensions: Iterable[Dimension]) -> None:
+        self._dimensions = {each.name: each for each in dimensions}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._dimensions)
+
+    def values(self, choices: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a trial with these choices."""
+        return {
+            name: _value(each.distribution, choices[name]) if name in choices else each.distribution.ends()[0]
+            for name, each in self._dimensions.items()
+        }
+
+    def mutations(self) -> dict[str, list[Any] | Callable[[], Any]]:
+        """What Ray Tune's schedulers take: a list of values, or a function that draws one."""
+        return {name: _mutation(each.distribution) for name, each in self._dimensions.items()}
+
+    def inside(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The nearest values that the distributions allow."""
+        return {name: _inside(self._dimensions[name].distribution, value) for name, value in values.items()}
+
+    def applied(
+        self, config: Mapping[str, Any], choices: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A trial's configuration and choices with these values in place of its own."""
+        changed, chosen = copy.deepcopy(dict(config)), dict(choices)
+        for name, each in self._dimensions.items():
+            if name not in choices:
+                continue
+            plain, chosen[name] = _told(each.distribution, values[name])
+            node: Any = changed
+            for key in each.path[:-1]:
+                node = node[key]
+            node[each.path[-1]] = plain
+        return changed, chosen
+
+
+def _value(distribution: Distribution, choice: Any) -> Any:
+    """A recorded choice as a value."""
+    if distribution.kind not in OPTIONS:
+        return choice
+    told = [_told(distribution, index)[1] for index in range(len(distribution.options))]
+    return told.index(choice)
+
+
+def _told(distribution: Distribution, value: Any) -> tuple[Any, Any]:
+    """A value as it stands in a configuration, and among the choices."""
+    if distribution.kind not in OPTIONS:
+        return value, value
+    option = distribution.options[value]
+    plain = to_plain(option)
+    return plain, plain if isinstance(option, Leaf) else distribution.labels[value]
+
+
+def _mutation(distribution: Distribution) -> list[Any] | Callable[[], Any]:
+    if distribution.is_finite and distribution.count() <= LISTED:
+        return distribution.values()
+    return lambda: _drawn(distribution)
+
+
+def _drawn(distribution: Distribution) -> Any:
+    low, high = distribution.low, distribution.high
+    if distribution.kind == "loguniform":
+        return _inside(distribution, math.exp(random.uniform(math.log(low), math.log(high))))
+    return _inside(distribution, random.uniform(low, high))
+
+
+def _inside(distribution: Distribution, value: Any) -> Any:
+    if distribution.kind in OPTIONS:
+        return value
+    if not distribution.is_finite:
+        return min(max(value, distribution.low), distribution.high)
+    step = 1.0 if distribution.kind == "randint" else distribution.q
+    position = round((value - distribution.low) / step)
+    return distribution.value(min(max(position, 0), distribution.count() - 1))
+
+
+def chosen(search: Tree, names: Sequence[str]) -> list[Dimension]:
+    """The swept settings of these names; without names all that may change."""
+    swept = search.distributions()
+    return [each for each in swept if each.name in names] if names else [e for e in swept if may_change(search, e)]

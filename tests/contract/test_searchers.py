@@ -1,0 +1,155 @@
+"""What every searcher does: proposes within the space, repeats itself, tries given configurations first, is resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.config.beforehand import Earlier
+from raydarts.config.distributions import Draw
+from raydarts.config.loader import LoadedSpec, load_plain
+from raydarts.config.located import located
+from raydarts.errors import SpecError
+from raydarts.registry import members
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.results import read_trial
+from raydarts.sweep.searching import SearchStage
+from tests.fault import fakes
+
+NUMBERS = {"epochs": 4, "lr": {"loguniform": [0.01, 0.5]}, "arch_lr": {"loguniform": [0.001, 0.1]}}
+FINITE = {"epochs": 4, "lr": {"grid": [0.1, 0.2, 0.3, 0.4, 0.5]}, "batch_size": {"grid": [8, 16]}}
+TRIALS = 12
+
+SPACES: dict[str, Mapping[str, Any]] = {"grid": FINITE}
+SEARCHERS: dict[str, Any] = {
+    "grid": "grid",
+    "random": {"name": "random", "trials": TRIALS},
+    **{
+        sampler: {"name": "optuna", "sampler": sampler, "trials": TRIALS, "startup_trials": 4}
+        for sampler in ("tpe", "gp", "cmaes", "nsga2", "qmc")
+    },
+}
+LEARNING = ("tpe", "gp", "cmaes")
+each_searcher = pytest.mark.parametrize("name", list(SEARCHERS))
+
+
+def spec(name: str, **sweep: Any) -> LoadedSpec:
+    return fakes.loaded(SEARCHERS[name], search=SPACES.get(name, NUMBERS), **sweep)
+
+
+def points(name: str) -> list[dict[str, Any]]:
+    if name == "grid":
+        return [{"lr": 0.3, "batch_size": 16}, {"lr": 0.5, "batch_size": 8}]
+    return [{"lr": 0.025, "arch_lr": 0.003}, {"lr": 0.5, "arch_lr": 0.001}]
+
+
+def run_trials(stage: SearchStage, count: int) -> list[dict[str, Any]]:
+    """Runs trials whose value is best at lr 0.2. Returns their configurations."""
+    configs = []
+    for _ in range(count):
+        trial = stage.next_trial()
+        if trial is None:
+            break
+        configs.append(trial.description()["config"])
+        trial.append_row({"epoch": 1, "validation_accuracy": 1 - abs(configs[-1]["lr"] - 0.2)})
+        trial.write_result({"status": "completed"})
+        stage.ended(read_trial(trial))
+    return configs
+
+
+def begun(folder: Path, loaded: LoadedSpec) -> RunDirectory:
+    """A run as `raydarts sweep` makes it, without Ray."""
+    more = {} if loaded.earlier is None else {"earlier": loaded.earlier.to_json()}
+    return RunDirectory.create(folder, kind="sweep", spec=loaded.to_plain(), more=more)
+
+
+def test_every_shipped_searcher_is_under_this_contract() -> None:
+    assert set(members("searcher")) == {each["name"] if isinstance(each, dict) else each for each in SEARCHERS.values()}
+    samplers = members("searcher")["optuna"].Settings.model_json_schema()["properties"]["sampler"]["enum"]
+    assert set(samplers) <= set(SEARCHERS)
+
+
+@each_searcher
+def test_proposals_lie_in_the_space_and_are_as_many_as_announced(tmp_path: Path, name: str) -> None:
+    loaded = spec(name)
+    stage = SearchStage(begun(tmp_path / "run", loaded), loaded)
+    total = stage.total()
+    configs = run_trials(stage, total + 1)
+    assert len(configs) == total
+    for config in configs:
+        draw = located(loaded.search, config)
+        assert isinstance(draw, Draw), draw
+        assert loaded.settings_of(draw).model_dump(mode="json") == config
+
+
+@each_searcher
+def test_given_points_are_the_first_trials_and_count(tmp_path: Path, name: str) -> None:
+    plain, loaded = spec(name), spec(name, points=points(name))
+    stage = SearchStage(begun(tmp_path / "run", loaded), loaded)
+    assert stage.total() == SearchStage(begun(tmp_path / "plain", plain), plain).total()
+    configs = run_trials(stage, 20)
+    for point, config in zip(points(name), configs, strict=False):
+        assert {key: config[key] for key in point} == point
+    assert len(configs) == stage.total()
+    if name == "grid":
+        assert len({json.dumps(config) for config in configs}) == len(configs), "no combination is tried twice"
+
+
+@each_searcher
+def test_a_resumed_searcher_goes_on_as_one_never_cut(tmp_path: Path, name: str) -> None:
+    loaded = spec(name, points=points(name))
+    whole, cut = begun(tmp_path / "whole", loaded), begun(tmp_path / "cut", loaded)
+    run_trials(SearchStage(whole, loaded), 99)
+    run_trials(SearchStage(cut, loaded), 1)  # a given point
+    run_trials(SearchStage(cut, loaded), 6)  # and what the searcher proposes
+    again = load_plain(cut.description()["spec"], "run.json")
+    run_trials(SearchStage(cut, again), 99)
+    assert cut.events() == whole.events()
+
+
+@pytest.fixture(scope="module")
+def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of 12 random configurations; the best has lr near 0.2."""
+    folder = tmp_path_factory.mktemp("earlier") / "random"
+    loaded = spec("random")
+    run_trials(SearchStage(begun(folder, loaded), loaded), 99)
+    return folder
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_model_learns_from_an_earlier_run_and_resumes_without_it(
+    tmp_path: Path, earlier_run: Path, name: str
+) -> None:
+    copy = tmp_path / "earlier"
+    copy.symlink_to(earlier_run)
+    loaded = spec(name, from_runs=[str(copy)], points=points(name))
+    assert loaded.earlier is not None
+    assert len(loaded.earlier.known) == TRIALS
+    whole, cut = begun(tmp_path / "whole", loaded), begun(tmp_path / "cut", loaded)
+    warm = run_trials(SearchStage(whole, loaded), 99)
+    run_trials(SearchStage(cut, loaded), 5)
+    copy.unlink()
+    again = load_plain(cut.description()["spec"], "run.json")
+    run_trials(SearchStage(cut, again), 99)
+    assert cut.events() == whole.events()
+    cold = spec(name, points=points(name))
+    configs = run_trials(SearchStage(begun(tmp_path / "cold", cold), cold), 99)
+    assert configs[:2] == warm[:2], "the given points come first in both"
+    assert configs[2:] != warm[2:], "what was learned changes what is proposed"
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHERS if name not in LEARNING])
+def test_a_searcher_that_learns_nothing_refuses_earlier_runs(earlier_run: Path, name: str) -> None:
+    with pytest.raises(SpecError, match=r"fake\.yaml:1: sweep\.from_runs: .*do nothing; leave from_runs out"):
+        spec(name, from_runs=[str(earlier_run)])
+
+
+def test_what_was_learned_survives_json(earlier_run: Path) -> None:
+    loaded = spec("tpe", from_runs=[str(earlier_run)])
+    assert loaded.earlier is not None
+    kept = json.loads(json.dumps(loaded.earlier.to_json()))
+    assert Earlier.from_json(kept, loaded.search).to_json() == kept
