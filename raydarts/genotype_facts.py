@@ -7,12 +7,25 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from raydarts.report.shapes import Facts
-from raydarts.spaces import Genotype, space_of
+from raydarts.genotypes.facts import Facts, cell_facts
+from raydarts.spaces import Genotype, Space, space_of
 
 
 def _unchanged(x: Tensor, *_: object) -> Tensor:
     return x
+
+
+def network_cost(space: Space, genotype: Genotype) -> tuple[int, int]:
+    """Returns parameters and FLOPs of the space's standard evaluation network. See `facts`. Nothing is drawn."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network, example = space.standard_network(genotype)
+        network.eval()
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):  # half of the time, for nothing: it has no multiply-add that is counted
+                setattr(module, "forward", _unchanged)  # noqa: B010 - to mypy a method cannot be assigned
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(example)
+    return sum(parameter.numel() for parameter in network.parameters()), int(counter.get_total_flops())
 
 
 def facts(genotype: Genotype, where: str = "") -> Facts:
@@ -22,21 +35,14 @@ def facts(genotype: Genotype, where: str = "") -> Facts:
     half of it (what papers call FLOPs or multi-adds). Built on torch's meta device: nothing is computed.
     """
     space = space_of(genotype, where)
-    with torch.device("meta"):
-        network, example = space.standard_network(genotype)
-        network.eval()
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):  # half of the time, for nothing: it has no multiply-add that is counted
-                setattr(module, "forward", _unchanged)  # noqa: B010 - to mypy a method cannot be assigned
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(example)
-    flops = counter.get_total_flops()
+    parameters, flops = network_cost(space, genotype)
     return {
         "id": genotype.id,
         "space": space.registered,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": parameters,
         "flops": flops,
         "macs": flops // 2,
         "skips": genotype.skips(space.SKIP),
+        **cell_facts(genotype, space.kinds),  # type: ignore[typeddict-item]
         "genotype": genotype.to_json(),
     }

@@ -45,7 +45,8 @@ class Around:
     - `section`: the settings of the whole section (`SearchSettings`, `SweepSettings`, a stage's).
     - `epochs`: the most epochs of a trial of the section.
     - `stretch`: the most epochs with one network. They are fewer than `epochs` in a search in stages.
-    - `jobs`: the number of trials. For a stage of retraining, the most genotypes it can get.
+    - `jobs`: the number of trials. For the section `sweep` that of configurations: each has a trial for each search
+      seed. For a stage of retraining, the most genotypes it can get.
     - `gpus`: the GPUs of each trial.
     - `distinct`: the number of different configurations of the search. None if they cannot be counted.
     - `onward`: the number of genotypes that the next stage takes. None if there is no next stage.
@@ -176,6 +177,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family("selection", "raydarts.search.selection", "selections", "alpha -> genotype", "Selection"),
         Family("probe", "raydarts.search.probes", "probes", "what is measured each epoch", "Probe"),
+        Family("objective", "raydarts.study.objectives", "objectives", "what search trials are ranked by", "Objective"),
+        Family("health", "raydarts.study.health", "healths", "when a derived cell has collapsed", "HealthCheck"),
         Family("searcher", "raydarts.searchers", "searchers", "which configurations are tried", "Searcher"),
         Family("scheduler", "raydarts.schedulers", "schedulers", "which trials stop early", "Scheduler"),
         Family(

@@ -63,7 +63,7 @@ SECTIONS = {
         ("parameters", "param_space", "params", "config", "search_space"), "what is swept stands under search"
     ),
     **dict.fromkeys(("method", "algorithm", "search_alg"), "write sweep: {searcher: grid}, random or optuna"),
-    "metric": "write sweep: {metric: NAME, mode: max}",
+    **dict.fromkeys(("metric", "objective"), "write sweep: {objective: NAME}"),
     **dict.fromkeys(("early_terminate", "pruner"), "write sweep: {scheduler: asha}"),
     **dict.fromkeys(("num_samples", "n_trials", "run_cap"), "write sweep: {searcher: {name: random, trials: 20}}"),
     **dict.fromkeys(("program", "command"), "no program is named: raydarts runs the search itself"),

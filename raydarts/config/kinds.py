@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from raydarts.config.ranking_defaults import fill_in_objective, switch_on_probes
 from raydarts.config.source import Node
 from raydarts.errors import Problem
-from raydarts.evaluation.trainings import FOR_KIND, SETTINGS
+from raydarts.evaluation.trainings import FOR_KIND
 from raydarts.registry import UnknownNameError, resolve
 
 _STAGES = ("evaluate", "rungs", "transfer")
 
 
-def fill_in(root: Node, problems: list[Problem]) -> None:
-    """Names each training after the data it is for, and sets the sweep's metric by the data's kind, in place.
+def fill_in(root: Node, problems: list[Problem], begun: bool = False) -> None:
+    """Names each training after the data it is for, and the sweep's objective by the data's kind, in place.
 
     A training for data of another kind is a problem. For an unknown data set it does nothing: that error is reported
-    elsewhere.
+    elsewhere. `begun`: a run has this spec, so that nothing is switched on that its searches do not have.
     """
     kind = _kind_of(root.keys.get("data"), "image")
     if kind is None:
         return
-    _metric(root, kind)
+    sweep = root.keys.setdefault("sweep", Node({}, root.where))
+    if sweep.value is None:
+        sweep.value = {}
+    if isinstance(sweep.value, dict):
+        fill_in_objective(sweep, kind, problems, begun)
+        if not begun:
+            switch_on_probes(root)
     for stage, path in _stages(root):
         stage_kind = _kind_of(stage.keys.get("data"), kind)
         if stage_kind is not None and _is_none(stage.keys.get("table")):
@@ -67,11 +74,3 @@ def _name(stage: Node, path: str, wanted: str, problems: list[Problem]) -> None:
         if named.value != wanted:
             message = f"the data are for training {wanted}; write name: {wanted}, or leave name out"
             problems.append(Problem(*named.where, f"{path}.name", message))
-
-
-def _metric(root: Node, kind: str) -> None:
-    sweep = root.keys.setdefault("sweep", Node({}, root.where))
-    if sweep.value is None:
-        sweep.value = {}
-    if isinstance(sweep.value, dict):
-        sweep.value.setdefault("metric", Node(SETTINGS[FOR_KIND[kind]].SCORE.metric, sweep.where))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from raydarts import outside
@@ -21,8 +21,9 @@ from raydarts.config.distributions import (
 from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
+from raydarts.config.ranking_defaults import check_columns, with_health
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
-from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds, tries_all
+from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import (
     BudgetSettings,
@@ -48,7 +49,7 @@ from raydarts.study.objectives import Score
 from raydarts.tasks import TASKS
 
 SECTIONS = ("name", "question", "data", "search", "sweep", "rungs", "evaluate", "transfer", "budget", "track")
-_FOLLOWING = ("score", "model_based")
+_FOLLOWING = ("score", "ranked", "model_based")
 """Keys that `LoadedSpec.to_plain` adds for readers. They follow from the rest."""
 LARGEST_GRID = 100_000
 
@@ -97,6 +98,7 @@ class LoadedSpec:
             "track": None if self.track is None else self.track.model_dump(mode="json"),
             "presets": self.presets_of(*SECTIONS),
             "score": self.score.to_json(),
+            "ranked": self.sweep.score.to_json(),
             "model_based": fits_a_model(self.sweep.searcher),
         }
 
@@ -192,7 +194,7 @@ def _load(
 
     `begun` says that a run has this spec already. It may continue with what a new spec is refused.
     """
-    fill_in(root, problems)
+    fill_in(root, problems, begun)
     sections = root.keys
     for key, node in sections.items():
         if key not in SECTIONS:
@@ -218,10 +220,15 @@ def _load(
     drawn = check_all(tree, consequences)
     problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
+        written = sections["sweep"].keys.get("health")
+        if not (begun and written is not None):
+            sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
-            problems += refuse_tuned_seeds(tree, sweep.searcher)
+            twice = refuse_second_seeds(tree, sweep.replicates)
+            tuned = refuse_tuned_seeds(tree, sweep.searcher)
+            problems += [*twice, *(each for each in tuned if not twice or each.path != SEED)]
             earlier = _earlier(sections, root.where, data, sweep, tree, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)
@@ -307,6 +314,10 @@ def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem])
     return Stages(evaluate, rungs, transfer, optional(BudgetSettings, sections, "budget", where, problems))
 
 
+def _add(problems: list[Problem], sections: Mapping[str, Node], where: Where, path: str, message: str) -> None:
+    problems.append(Problem(*where_in(sections, path, where), path, message))
+
+
 def _cross_checks(
     sections: Mapping[str, Node],
     where: Where,
@@ -317,9 +328,7 @@ def _cross_checks(
     drawn: list[SearchSettings],
     problems: list[Problem],
 ) -> None:
-    def add(path: str, message: str) -> None:
-        problems.append(Problem(*where_in(sections, path, where), path, message))
-
+    add = partial(_add, problems, sections, where)
     if tries_all(sweep.searcher):
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
@@ -339,18 +348,12 @@ def _cross_checks(
             add(".".join(map(str, ("search", *place))), message)
         if refusals:
             return
-    metrics = TASKS[data.kind].metrics()
+    metrics = [name for name in TASKS[data.kind].metrics() if data.holds_out or not name.startswith("validation")]
     reported = [
-        tuple(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())) for settings in drawn
+        (*metrics, "seconds", *(name for probe in settings.probes for name in getattr(probe.member, "METRICS", ())))
+        for settings in drawn
     ]
-    for probes in dict.fromkeys(reported):
-        allowed = [name for name in metrics if data.holds_out or not name.startswith("validation")]
-        if not any(fnmatchcase(sweep.metric, pattern) for pattern in [*allowed, *probes]):
-            hint = nearest(sweep.metric, [*allowed, *probes])
-            if sweep.metric in metrics:
-                hint = "; with data.validation_fraction 0 nothing is held out, use alpha_accuracy"
-            add("sweep.metric", f"'{sweep.metric}' is not reported{hint} (allowed: {', '.join([*allowed, *probes])})")
-            break
+    check_columns(sweep, reported, data.holds_out, add)
 
 
 def effective_key(settings: SearchSettings) -> str:

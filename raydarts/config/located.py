@@ -182,9 +182,17 @@ def _fit_option(node: Distribution, name: str, value: object, path: Path) -> _Fi
 
 
 def _same_name(option: TreeNode, value: object) -> bool:
-    """Whether an option is of the member that the configuration names. Its misfits are then the ones to report."""
-    plain, named = to_plain(option), value.get("name") if isinstance(value, Mapping) else value
-    return isinstance(plain, Mapping) and isinstance(named, str) and plain.get("name") == named
+    """Whether an option is of the members that the configuration names. Its misfits are then the ones to report."""
+    names = _names(to_plain(option))
+    return bool(names) and names == _names(value)
+
+
+def _names(value: object) -> Any:
+    """The name of a member, or the names of a list of them; empty if there is none."""
+    if isinstance(value, list | tuple):
+        return tuple(_names(item) for item in value)
+    name = value.get("name") if isinstance(value, Mapping) else value
+    return name if isinstance(name, str) else ""
 
 
 def _fit_number(node: Distribution, name: str, value: object, path: Path) -> _Fits:

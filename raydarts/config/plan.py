@@ -13,7 +13,7 @@ from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
-from raydarts.config.seeds import tries_all
+from raydarts.config.seeds import idle_seed, tries_all
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
@@ -51,6 +51,8 @@ class Plan:
     budget: dict[str, float]
     idle: tuple[str, ...]
     """Settings that do nothing in this spec, why, and what to write instead."""
+    warnings: tuple[str, ...] = ()
+    """What has come of it when others asked for the same."""
     earlier: tuple[str, ...] = ()
     """What of each earlier run the searcher learns from, and what it does not."""
     changing: tuple[str, ...] = ()
@@ -107,7 +109,11 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
     if loaded.points:
         note += f"; sweep.points first ({len(loaded.points)})"
-    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; metric {sweep.metric} ({sweep.mode})"
+    configurations, jobs = jobs, jobs * sweep.trials_each
+    if sweep.replicates is not None:
+        note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
+    ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
+    note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; {ranked}"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
     genotypes = {SEARCH: jobs}
     for each in loaded.stages.chain():
@@ -133,6 +139,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
         tuple(_idle(loaded, only, genotypes, given)),
+        (sweep.score.warning,) if sweep.score.warning and only in (None, SEARCH) else (),
         () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
         sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
     )
@@ -153,7 +160,9 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], gi
         if not tries_all(sweep.searcher):
             count = distinct(loaded.search, len({effective_key(settings) for settings in loaded.drawn}))
         epochs = longest(loaded.search)
-        yield from idle_in(sweep, "sweep", Around(sweep, epochs, epochs, jobs, gpus, count))
+        around = Around(sweep, epochs, epochs, jobs // sweep.trials_each, gpus, count)
+        yield from idle_in(sweep, "sweep", around)
+        yield from idle_seed(loaded.search, sweep.replicates)
     chain = loaded.stages.chain()
     after = {stage.source: stage.settings.top_k for stage in chain if not stage.is_transfer}
     for stage in chain:
@@ -205,5 +214,6 @@ def render(planned: Plan) -> RenderableType:
     shown = [swept] if any(stage.name == SEARCH for stage in planned.stages) and planned.dimensions else []
     changing = [line(f"changes while trials run: {', '.join(planned.changing)}")] if planned.changing else []
     idle = [line(f"does nothing: {why}") for why in planned.idle]
+    idle += [line(f"warning: {text}") for text in planned.warnings]
     earlier = [line(f"learns from {each}") for each in planned.earlier]
     return Group(*parts, stages, *_budget(planned), *shown, *changing, *earlier, *idle)

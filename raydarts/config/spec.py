@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from raydarts.config.ranking import (
+    ConstraintSettings,
+    HaltSettings,
+    HealthSettings,
+    StopSettings,
+    refuse_worst_first,
+)
 from raydarts.data.paths import DataPath
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, shortened
@@ -15,7 +23,9 @@ from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
 from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
-from raydarts.study.objectives import ACCURACY, MEASURES, Score, mode_of, score_named
+from raydarts.study.objectives import ACCURACY, Score, SearchScore
+from raydarts.study.objectives.base import Objective
+from raydarts.study.rules import Rules
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
@@ -208,16 +218,30 @@ class SweepSettings(TrialsSettings):
     scheduler: Annotated[Component, Choose("scheduler")] = Field(
         default_factory=lambda: _component("scheduler", "fifo"), description="Which trials stop early."
     )
-    metric: str = Field(
-        "validation_accuracy",
-        description="Reported figure that trials are compared by. On text it is `validation_perplexity` by default.",
+    objective: Annotated[Component, Choose("objective")] = Field(
+        default_factory=lambda: _component("objective", "healthy_accuracy"),
+        description="What trials are ranked by. On text it is `healthy_perplexity` by default.",
     )
-    mode: Literal["max", "min"] | None = Field(
+    health: HealthSettings = Field(
+        default_factory=HealthSettings,
+        description="Bars of the health checks, beside the space's: `{skip_share: {most: 0.4}}`. `false` leaves a "
+        "check out.",
+    )
+    halt: HaltSettings | Literal[False] | None = Field(
         None,
         validate_default=True,
-        description="Whether a larger or a smaller metric is better. `null` is `min` for losses and "
-        "perplexities, else `max`.",
+        description="When a collapsed trial is halted. `null`: by the defaults if the objective is healthy first, "
+        "else never. `false`: never.",
     )
+    constraints: tuple[ConstraintSettings, ...] = Field(
+        (), description="Bars on other figures. A trial that does not keep them ranks behind all that do."
+    )
+    replicates: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        description="Search seeds. Each configuration is searched once with each, and judged by their mean. `null`: "
+        "once, with `search.seed`.",
+    )
+    stop: tuple[StopSettings, ...] = Field((), description="Figures by which a trial is stopped.")
     seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
     max_concurrent: Trials | None = Field(
         None, ge=1, description="Most trials that run at the same time. `null`: as many as fit."
@@ -225,10 +249,18 @@ class SweepSettings(TrialsSettings):
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
-        if self.max_concurrent is not None and self.max_concurrent > around.jobs > 0:
+        trials = around.jobs * self.trials_each
+        if self.max_concurrent is not None and self.max_concurrent > trials > 0:
             yield Idle(
                 "max_concurrent",
-                f"is {self.max_concurrent}, and there are {around.jobs} trials in all; lower it, or leave it out",
+                f"is {self.max_concurrent}, and there are {trials} trials in all; lower it, or leave it out",
+            )
+        if self.replicates is not None and len(self.replicates) == 1:
+            seed = self.replicates[0]
+            yield Idle(
+                "replicates",
+                f"has one search seed, of which no spread is known; write two or more, or search.seed: {seed} in its "
+                "place",
             )
         exhaustive = getattr(self.searcher.member, "EXHAUSTIVE", False)
         if self.written("seed") and exhaustive and not self.scheduler.build().draws:
@@ -238,21 +270,54 @@ class SweepSettings(TrialsSettings):
                 "at random; leave it out (the searches' own seed is search.seed)",
             )
 
-    @field_validator("mode")
+    @property
+    def trials_each(self) -> int:
+        """Returns the number of trials of each configuration."""
+        return 1 if self.replicates is None else len(self.replicates)
+
+    @field_validator("replicates")
     @classmethod
-    def _the_better_way(cls, value: str | None, info: ValidationInfo) -> str | None:
-        metric = info.data.get("metric")
-        if metric is None:
-            return value
-        wanted = mode_of(metric)
-        if value is not None and value != wanted and metric.rsplit("_", maxsplit=1)[-1] in MEASURES:
-            raise ValueError(f"must be {wanted} with {metric}: {value} would promote the worst; or leave mode out")
-        return value or wanted
+    def _distinct_seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and not value:
+            raise ValueError("needs at least one search seed, for example [0, 1, 2]; or leave it out")
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("search seeds must be distinct: the same seed twice is one search, not two")
+        return value
+
+    @field_validator("objective", mode="after")
+    @classmethod
+    def _names_a_figure(cls, value: Component) -> Component:
+        return refuse_worst_first(value)
+
+    @field_validator("halt")
+    @classmethod
+    def _by_the_objective(cls, value: HaltSettings | bool | None, info: ValidationInfo) -> HaltSettings | bool:
+        objective = info.data.get("objective")
+        if value is not None or objective is None:
+            return False if value is None else value
+        return HaltSettings() if objective.build().HEALTHY else False
 
     @property
-    def score(self) -> Score:
-        """What orders search trials."""
-        return score_named(self.metric, self.mode or mode_of(self.metric))
+    def score(self) -> SearchScore:
+        """What ranks search trials: the objective with its bars."""
+        objective: Objective = self.objective.build()
+        return replace(
+            objective.score(),
+            health=self.health.bars(),
+            constraints=tuple(each.bar() for each in self.constraints),
+        )
+
+    @property
+    def signals(self) -> list[tuple[str, Component]]:
+        """Every figure that is named here, with its place below `sweep`."""
+        named = [("objective", self.objective)]
+        named += [(f"constraints.{number}.signal", each.signal) for number, each in enumerate(self.constraints)]
+        return named + [(f"stop.{number}.signal", each.signal) for number, each in enumerate(self.stop)]
+
+    def rules(self) -> Rules:
+        """What stops a trial whatever the scheduler says."""
+        halt = (self.halt.rule(self.health.bars()),) if self.halt else ()
+        return Rules((*halt, *(each.rule(number) for number, each in enumerate(self.stop))))
 
 
 class EvaluateSettings(TrialsSettings):

@@ -157,11 +157,12 @@ def finish(job: Job, trial: TrialDirectory, describe: Describe | None = None) ->
     return _write(trial, "completed", job.epoch, metrics, genotype=genotype, describe=describe, result=outcome)
 
 
-def stop(trial: TrialDirectory, describe: Describe | None = None) -> dict[str, Any]:
-    """Write the result.json of a trial that a scheduler stopped early."""
+def stop(trial: TrialDirectory, describe: Describe | None = None, reason: str | None = None) -> dict[str, Any]:
+    """Write the result.json of a trial that was stopped early: by a scheduler, or by a rule for this reason."""
     rows = trial.rows()
     metrics = rows[-1] if rows else {}
-    return _write(trial, "stopped", len(rows), metrics, genotype=metrics.get("genotype"), describe=describe)
+    more = {} if reason is None else {"reason": reason}
+    return _write(trial, "stopped", len(rows), metrics, genotype=metrics.get("genotype"), describe=describe, **more)
 
 
 def fail(trial: TrialDirectory, error: BaseException | str) -> dict[str, Any]:

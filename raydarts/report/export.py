@@ -13,6 +13,7 @@ from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.stages import EVALUATE, stages_of
 from raydarts.storage.place import Place
+from raydarts.study.objectives import SearchScore, search_score_of
 
 FORMATS = (".csv", ".parquet")
 
@@ -41,11 +42,14 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
     """Returns the rows.
 
     - `stage`: search, evaluation, or another stage's name.
+    - `configuration`: its number in a run with replicates. `search_seed`: its replicate.
     - `choice.*`: the swept settings.
+    - `unhealthy`: of a search, what is wrong with its genotype. `reason`: why a rule of the sweep stopped it.
     - `metric.*`: what was measured, accuracies in [0, 1]. What an evaluation measured beside its network is
       `metric.baseline.NAME.PART`.
     """
     rows = []
+    score = search_score_of(run.description())
     others = [stage.name for stage in stages_of(run.description()) if stage.name != EVALUATE]
     stages = [("search", results.trials(run)), ("evaluation", results.evaluations(run))]
     stages += [(name, results.retrained(run, name)) for name in others]
@@ -53,26 +57,34 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
         for record in records:
             head = _head(run.name, stage, record)
             if epochs:
-                rows += [{**head, **_measured(row)} for row in record.rows]
+                rows += [{**head, **_measured(row), **_health(stage, row, score)} for row in record.rows]
             else:
-                rows.append({**head, **_ended(record)})
+                rows.append({**head, **_health(stage, record.judged, score), **_ended(record)})
     return rows
 
 
 def _head(name: str, stage: str, record: TrialRecord) -> dict[str, object]:
     description, choices = record.description, record.description.get("choices") or {}
-    config = description.get("config") or {}
     searching = stage == "search"
     return {
         "run": name,
         "stage": stage,
         "id": record.id,
         "status": record.status,
-        "search_seed": choices.get("search.seed", config.get("seed")) if searching else None,
+        "configuration": record.configuration,
+        "search_seed": record.search_seed if searching else None,
         "evaluation_seed": None if searching else description.get("seed"),
         "genotype_id": record.genotype_id if searching else description.get("genotype_id"),
         **{f"choice.{name}": value for name, value in choices.items()},
     }
+
+
+def _health(stage: str, row: Mapping[str, object], score: SearchScore) -> dict[str, object]:
+    """Returns the bars that a search's genotype does not keep. Null where the row does not say it."""
+    if stage != "search":
+        return {}
+    judged = any(bar.known(row) for bar in score.health)
+    return {"unhealthy": "; ".join(score.unhealthy(row)) if judged else None}
 
 
 def _measured(row: Mapping[str, object]) -> dict[str, object]:
@@ -87,6 +99,7 @@ def _ended(record: TrialRecord) -> dict[str, object]:
         "seconds": record.result.get("seconds"),
         **{f"skips.{cell}": count for cell, count in record.skips.items()},
         **_measured({**record.metrics, **known, **_baselines(outcome.get("baselines") or {})}),
+        "reason": record.result.get("reason"),
         "error": record.result.get("error"),
     }
 

@@ -98,8 +98,8 @@ def drawings(run: Run) -> Figure:
     known |= {r.genotype_id: r.genotype for r in run.retrainings if r.genotype}
     if not ranked:
         sign = -run.supernet.sign
-        scored = [s for s in run.completed if s.genotype_id and s.metric is not None]
-        ranked = list(dict.fromkeys(str(s.genotype_id) for s in sorted(scored, key=lambda s: sign * (s.metric or 0))))
+        scored = [s for s in run.completed if s.genotype_id and s.order is not None]
+        ranked = list(dict.fromkeys(str(s.genotype_id) for s in sorted(scored, key=lambda s: sign * (s.order or 0))))
     chosen = [name for name in ranked if known.get(name)][:_DRAWN]
     if not chosen:
         return missing("genotypes", title, "no genotype is known yet")

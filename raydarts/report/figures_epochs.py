@@ -17,7 +17,7 @@ from raydarts.report.figures import Figure, is_share, missing
 from raydarts.report.gather import Run, Searched, skips_of
 from raydarts.report.svg import COLOURS, DASHES, Chart
 from raydarts.report.swept import is_number
-from raydarts.report.wording import number, percent
+from raydarts.report.wording import listed, number, percent
 
 Item = TypeVar("Item")
 Series = Callable[[Mapping[str, object]], float | None]
@@ -41,13 +41,15 @@ def groups(run: Run) -> tuple[str, dict[str, list[Searched]]]:
 
 
 def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[float]]:
-    values: dict[int, list[float]] = {}
+    """Returns the values of each epoch: one a trial, with replicates one a configuration, the mean of its trials."""
+    values: dict[int, dict[str, list[float]]] = {}
     for search in searches:
+        of = search.id if search.configuration is None else f"configuration {search.configuration}"
         for row in search.rows:
             value, epoch = series(row), row.get("epoch")
             if value is not None and math.isfinite(value) and isinstance(epoch, int):
-                values.setdefault(epoch, []).append(value)
-    return dict(sorted(values.items()))
+                values.setdefault(epoch, {}).setdefault(of, []).append(value)
+    return {epoch: [fmean(each) for each in values[epoch].values()] for epoch in sorted(values)}
 
 
 def curves(
@@ -114,8 +116,10 @@ def _figure(
     if not drawn:
         return missing(name, title, why)
     by, _ = groups(run)
-    text = f"{caption} Lines: means over completed trials{f', grouped by {by}' if by else ''}; "
-    text += "shaded: Student's 95 % interval of the mean over trials; faint: single trials."
+    over = "configurations" if run.configurations else "trials"
+    completed = "configurations (each the mean of its completed trials)" if run.configurations else "completed trials"
+    text = f"{caption} Lines: means over {completed}{f', grouped by {by}' if by else ''}; "
+    text += f"shaded: Student's 95 % interval of the mean over {over}; faint: single trials."
     return Figure(name, title, text, [each[0] for each in drawn], _HEADERS, [row for each in drawn for row in each[1]])
 
 
@@ -128,6 +132,27 @@ def skips(run: Run) -> Figure:
     counts = [curves(run, of(cell), f"skip connections, {cell} cell", count=True) for cell in skips_of(first)]
     caption = "Skip connections in the genotype that would be chosen after each epoch."
     return _figure(run, "skips", "Skip connections over epochs", counts, caption, f"genotypes are {NOT_RECORDED}")
+
+
+def health(run: Run) -> Figure:
+    """Shows what health checks judge."""
+    bars = {bar.column: bar for bar in run.supernet.health}
+
+    def of(column: str) -> Series:
+        return lambda row: plain_number(row.get(column))
+
+    shares = [
+        curves(run, of(column), words, share=True)
+        for column, words in (
+            ("skip_share", "share of skip connections"),
+            ("parameter_free_share", "share of edges without parameters"),
+        )
+    ]
+    told = [f"{bar.name} at most {bar.most:g}" for bar in bars.values() if bar.most is not None]
+    caption = "Of the judged cell of the genotype after each epoch."
+    caption += f" A healthy cell has {listed(told)}." if told else ""
+    why = f"{NOT_RECORDED}: add the probe 'cell_facts' to search.probes"
+    return _figure(run, "health", "Health over epochs", shares, caption, why)
 
 
 def eigenvalue(run: Run) -> Figure:
@@ -143,7 +168,8 @@ def score(run: Run) -> Figure:
     lines = curves(
         run, lambda row: plain_number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
     )
-    caption = "The supernet's score, which promotion goes by and which may mislead."
+    how = f"Trials are ranked by {run.supernet.name or run.metric}."
+    caption = f"The supernet's score. {run.supernet.warning or how}"
     return _figure(run, "score", "Supernet score over epochs", [lines], caption, "no completed trial has rows")
 
 
@@ -182,7 +208,7 @@ def _shown(run: Run) -> Searched | None:
     """Returns the trial behind the best retrained genotype with recorded arch weights, else the best by the metric."""
     first = [search for name in run.ranked for search in run.searches_by_genotype.get(name, [])]
     sign = -run.supernet.sign
-    rest = sorted(run.completed, key=lambda s: math.inf if s.metric is None else sign * s.metric)
+    rest = sorted(run.completed, key=lambda s: math.inf if s.order is None else sign * s.order)
     return next((s for s in [*first, *rest] if any(row.get("arch_weights") for row in s.rows)), None)
 
 

@@ -60,9 +60,9 @@ def effects(run: Run) -> Figure:
     for setting in run.settings:
         for name, share, value in measured(run):
             units = [
-                (search.choices[setting.name], float(score), search.id)
-                for search in run.completed
-                if setting.name in search.choices and (score := value(search)) is not None
+                (search.choices[setting.name], score, search.id if run.configurations else f"trial {search.id}")
+                for search, score in run.units(value)
+                if setting.name in search.choices
             ]
             if len(units) < 2:
                 continue
@@ -79,6 +79,12 @@ def effects(run: Run) -> Figure:
         "other settings differ) with Student's 95 % interval. The sentences above compare at equal seeds and settings "
         "instead."
     )
+    if run.configurations:
+        caption = (
+            "Points are configurations, each the mean over its completed search seeds; a bar with a cap is a mean over "
+            "configurations (other settings differ) with Student's 95 % interval. n counts configurations. The "
+            "sentences above compare at equal settings instead."
+        )
     headers = ["hyperparameter", "value", "of", "mean", "std", "n", "95 % interval"]
     return Figure("effects", title, caption, pictures, headers, rows)
 
@@ -92,12 +98,12 @@ def _points(setting: Setting, units: Sequence[tuple[object, float, str]], name: 
         whole_x=all(isinstance(value, int) for value in setting.values),
     )
     label = f"{setting.label}{' (logarithmic)' if setting.log else ''}"
-    chart = Chart(f"{name} against {setting.label}, {len(units)} trials", x, y, label, name + (", %" if share else ""))
+    chart = Chart(f"{name} against {setting.label}, {len(units)} points", x, y, label, name + (", %" if share else ""))
     for at, value, trial in units:
         chart.mark(
             (x(at), y(value)),
             COLOURS[0],
-            title=f"trial {trial}: {number(at)}, {number(value, 4)}",
+            title=f"{trial}: {number(at)}, {number(value, 4)}",
             size=3.4,
             opacity=0.55,
         )
@@ -119,9 +125,7 @@ def _means(
             continue
         for index, (value, trial) in enumerate(here):
             shift = ((index * 7) % 11 - 5) * 1.6
-            chart.mark(
-                (x(level) + shift, y(value)), SOFT, title=f"trial {trial}: {number(value, 4)}", size=2.4, opacity=0.35
-            )
+            chart.mark((x(level) + shift, y(value)), SOFT, title=f"{trial}: {number(value, 4)}", size=2.4, opacity=0.35)
         whisker(chart, x(level) + 22, mean, y, COLOURS[0])
         shown = [percent(v) if share else number(v) for v in (mean.value, mean.std or 0.0)]
         interval = "none: n is 1"

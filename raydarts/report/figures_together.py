@@ -31,18 +31,22 @@ def interaction(run: Run) -> Figure:
         under = xi.name.rsplit(".", 1)[0]
         epsilon = run.setting(f"{under}.epsilon")
         for name, share, value in measured(run):
-            units = [s for s in run.completed if xi.name in s.choices and value(s) is not None]
-            others = [s for s in run.completed if xi.name not in s.choices and value(s) is not None and orders]
+            known = run.units(value)
+            scores = {search.id: score for search, score in known}
+            units = [s for s, _ in known if xi.name in s.choices]
+            others = [s for s, _ in known if xi.name not in s.choices and orders]
             if len(units) < 2:
                 continue
-            picture, numbers = _interaction(xi, epsilon, units, others, (name, share, value))
+            outcome = (name, share, lambda search, scores=scores: scores[search.id])
+            picture, numbers = _interaction(xi, epsilon, units, others, outcome)
             pictures.append(picture)
             rows += numbers
     if not pictures:
         return missing("interaction", title, "fewer than two completed trials have xi")
     caption = (
-        "Means over completed searches with Student's 95 % interval (none where n is 1). Many values of a setting are "
-        "put into ranges with equally many trials. First order has no xi and stands at the left. No test is made here."
+        f"Means over completed {run.unit} with Student's 95 % interval (none where n is 1). Many values of a setting "
+        "are put into ranges with equally many trials. First order has no xi and stands at the left. No test is made "
+        "here."
     )
     return Figure(
         "interaction", title, caption, pictures, ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"], rows
@@ -151,7 +155,7 @@ def parallel(run: Run) -> Figure:
     at = [70 + index * (_WIDE - 190) / (len(names) - 1) for index in range(len(names))]
     alt = f"Parallel coordinates of {len(units)} completed trials over {', '.join(names)}"
     chart = Chart(alt, NoAxis(), NoAxis(), width=_WIDE, height=380, left=0, right=0, bottom=38, base=False)
-    ranked = sorted(units, key=lambda s: (s.metric or 0) * run.supernet.sign)
+    ranked = sorted(units, key=lambda s: (s.order or 0) * run.supernet.sign)
     best = ranked[-max(1, len(units) // 10) :]
     for search in ranked:
         _trial_line(run, chart, settings, axes, at, search, any(search is other for other in best))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -12,6 +12,7 @@ from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
+from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.records import TimeEntry
@@ -19,12 +20,15 @@ from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
-from raydarts.study.objectives import Score, score_of, search_score_of
+from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
 
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the sweep's, at the last epoch. `skips` counts all cell types together."""
+    """One search trial. `metric` is the objective's figure at its end. `skips` counts all cell types together.
+
+    `configuration` is its configuration's number, in a run with replicates.
+    """
 
     id: str
     status: str
@@ -40,6 +44,13 @@ class Searched:
     times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
+    configuration: int | None = None
+    unhealthy: Sequence[str] | None = None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None = None
+    """Why a rule of the sweep stopped it."""
+    order: float | None = None
+    """The number that it is ranked by."""
 
     @property
     def completed(self) -> bool:
@@ -79,6 +90,8 @@ class Run:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     faults: Sequence[Mapping[str, str]] = ()
     """What befell trials from outside, those retried too (`results.faults`)."""
+    configurations: Sequence[Configuration] = ()
+    """What the search seeds of each configuration came to together. Empty without replicates."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
@@ -111,8 +124,8 @@ class Run:
         return score_of(self.description)
 
     @property
-    def supernet(self) -> Score:
-        """The score that decided promotion: the sweep's metric."""
+    def supernet(self) -> SearchScore:
+        """The score that decided promotion: the sweep's objective."""
         return search_score_of(self.description)
 
     @property
@@ -133,6 +146,29 @@ class Run:
     @cached_property
     def completed(self) -> list[Searched]:
         return [search for search in self.searches if search.completed]
+
+    @property
+    def unit(self) -> str:
+        """What is compared, in words. Search seeds of a configuration are no independent searches."""
+        return "configurations" if self.configurations else "searches"
+
+    def units(self, value: Callable[[Searched], float | None]) -> list[tuple[Searched, float]]:
+        """Returns the completed searches that have a value, and that value.
+
+        With replicates it returns each configuration once, with the mean over its search seeds: the settings are those
+        of its first search, and it has no seed.
+        """
+        known = [(search, float(score)) for search in self.completed if (score := value(search)) is not None]
+        if not self.configurations:
+            return known
+        groups: dict[int | None, list[tuple[Searched, float]]] = {}
+        for search, score in known:
+            groups.setdefault(search.configuration, []).append((search, score))
+        return [
+            (replace(group[0][0], id=f"configuration {number:04d}", seed=None), fmean(score for _, score in group))
+            for number, group in groups.items()
+            if number is not None
+        ]
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -213,7 +249,7 @@ def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searched:
+def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
     seed = choices.get(SEED, config.get("seed"))
@@ -232,7 +268,11 @@ def _searched(record: TrialRecord, trial: TrialDirectory, score: Score) -> Searc
         rows=record.rows,
         times=trial.times(),
         seconds=record.result.get("seconds"),
+        unhealthy=score.unhealthy(record.judged) if record.genotype is not None else None,
+        reason=record.result.get("reason"),
+        order=record.order(score),
         error=record.result.get("error"),
+        configuration=record.configuration,
     )
 
 
@@ -276,6 +316,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=results.baselines(results.evaluations(run)),
         faults=results.faults(run),
+        configurations=configurations(searched, draft.supernet),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {

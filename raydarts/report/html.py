@@ -17,7 +17,7 @@ from raydarts.json_types import items, section
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
-from raydarts.report.tables import fault_name
+from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
 from raydarts.runs.reading import Damage
@@ -95,6 +95,7 @@ def context(run: Run) -> dict[str, object]:
         ),
         "ranking": ranking(run),
         "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
+        "configurations": configurations(run),
         "trials": trials(run),
         "promotion": promotion(run),
         "failures": failures(run),
@@ -132,6 +133,7 @@ def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
             "Over the epochs of search",
             [
                 figures_epochs.skips(run),
+                figures_epochs.health(run),
                 figures_epochs.eigenvalue(run),
                 figures_epochs.score(run),
                 figures_epochs.arch_weights(run),
@@ -182,19 +184,49 @@ def ranking(run: Run) -> Table:
     return Table([*headers, "search seeds"], rows)
 
 
+def configurations(run: Run) -> Table:
+    """Returns every configuration with its mean over search seeds. Empty without replicates."""
+    score = run.supernet
+    headers = ["configuration", "status", *(setting.label for setting in run.settings)]
+    headers += [f"{_supernet(run)}, mean{' %' if score.share else ''}", "std", "n search seeds", "trials"]
+    rows = []
+    for each in run.configurations:
+        known = each.spread
+        deviation = None if known is None else known.sd
+        rows.append(
+            [
+                each.name,
+                each.status,
+                *(number(each.choices[s.name]) if s.name in each.choices else "-" for s in run.settings),
+                "-" if known is None else score_text(score, known.mean),
+                "-" if deviation is None else score_text(score, deviation),
+                "0" if known is None else str(known.n),
+                ", ".join(record.id for record in each.trials),
+            ]
+        )
+    return Table(headers, rows)
+
+
+def _supernet(run: Run) -> str:
+    return f"supernet {run.metric.replace('_', ' ')}"
+
+
 def trials(run: Run) -> Table:
     """Returns every search trial."""
     names = [setting.name for setting in run.settings]
-    headers = ["trial", "status", "search seed", *(setting.label for setting in run.settings)]
-    headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "genotype", "epochs", "time"]
+    of = ["configuration"] if run.configurations else []
+    headers = ["trial", *of, "status", "search seed", *(setting.label for setting in run.settings)]
+    headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "health", "genotype", "epochs", "time"]
     rows = [
         [
             search.id,
+            *("-" if search.configuration is None else f"{search.configuration:04d}" for _ in of),
             search.status,
             "-" if search.seed is None else str(search.seed),
             *(number(search.choices[name]) if name in search.choices else "-" for name in names),
             "-" if search.metric is None else figures.show_metric(run, search.metric),
             _skips(search.skips_by_cell),
+            health_text(search.unhealthy, search.reason, bool(run.supernet.health)),
             search.genotype_id or "-",
             str(search.epochs),
             "-" if search.seconds is None else duration(search.seconds),

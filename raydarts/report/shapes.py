@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
 from raydarts.runs.budget import BudgetReport
@@ -16,6 +16,23 @@ class ScoreShape(TypedDict):
     share: bool
 
 
+class BarShape(TypedDict):
+    name: str
+    column: str
+    most: float | None
+    least: float | None
+
+
+class SearchScoreShape(ScoreShape):
+    """The objective: what search trials are ranked by."""
+
+    name: str
+    unit: str
+    healthy: bool
+    health: Sequence[BarShape]
+    constraints: Sequence[BarShape]
+
+
 class TrialRow(TypedDict):
     """A search trial."""
 
@@ -23,6 +40,8 @@ class TrialRow(TypedDict):
     status: str
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
+    configuration: str | None
+    search_seed: int | None
     metrics: Mapping[str, float]
     genotype: Mapping[str, object] | None
     genotype_id: str | None
@@ -30,6 +49,25 @@ class TrialRow(TypedDict):
     epochs: int
     seconds: float | None
     error: str | None
+    unhealthy: Sequence[str] | None
+    """What is wrong with its genotype, in words. None: it has none."""
+    reason: str | None
+    """Why a rule of the sweep stopped it."""
+    order: float | None
+    """The number that it is ranked by."""
+
+
+class ConfigurationRow(TypedDict):
+    """A configuration of a sweep with replicates, over its search seeds."""
+
+    configuration: str
+    status: str
+    choices: Mapping[str, object]
+    trials: Sequence[str]
+    mean: float | None
+    sd: float | None
+    n: int
+    order: float | None
 
 
 class RetrainedRow(TypedDict):
@@ -78,11 +116,12 @@ class RunReport(TypedDict):
     status: str
     spec: Mapping[str, object]
     trials: Sequence[TrialRow]
+    configurations: Sequence[ConfigurationRow]
     genotypes: Sequence[GenotypeRow]
     promotion: Json
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
-    search_score: ScoreShape
+    search_score: SearchScoreShape
     ranking: Sequence[RankedRow]
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
@@ -101,6 +140,8 @@ class StatusReport(TypedDict):
     budget: BudgetReport
     left: Left | None
     best_trial: Mapping[str, object] | None
+    configurations: Mapping[str, int]
+    best_configuration: ConfigurationRow | None
     damaged: Sequence[str]
 
 
@@ -176,16 +217,3 @@ class Comparison(TypedDict):
     paired: Paired
     genotypes: Sequence[SharedGenotype]
     stages: Sequence[SharedStage]
-
-
-class Facts(TypedDict):
-    """What `raydarts show --json` prints."""
-
-    id: str
-    space: str
-    parameters: int
-    flops: int
-    macs: int
-    skips: Mapping[str, int]
-    genotype: Mapping[str, object]
-    drawing: NotRequired[str]

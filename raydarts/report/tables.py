@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from raydarts.report.shapes import Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.genotypes.facts import FACTS, Facts
+from raydarts.json_types import items, section
+from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
@@ -18,7 +20,7 @@ from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
 from raydarts.terminal import in_lines, line, paragraph
 
 
@@ -45,6 +47,8 @@ def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
         "budget": budget_report(RunDirectory.open(path, damage)),
         "left": left(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
+        "configurations": dict(Counter(each["status"] for each in report["configurations"])),
+        "best_configuration": _best_configuration(report),
         "damaged": [] if damage is None else damage.problems,
     }
 
@@ -54,12 +58,21 @@ def _statuses(rows: Iterable[TrialRow | RetrainedRow]) -> dict[str, int]:
 
 
 def _best(report: RunReport) -> TrialRow | None:
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     whole = [trial for trial in report["trials"] if trial["status"] != "damaged"]
-    known = [trial for trial in whole if score.of(trial["metrics"]) is not None]
+    known = [(trial["order"], trial) for trial in whole if trial["order"] is not None]
     if not known:
         return None
-    return max(known, key=lambda trial: score.sign * trial["metrics"][score.metric])
+    return max(known, key=lambda pair: score.sign * pair[0])[1]
+
+
+def _best_configuration(report: RunReport) -> ConfigurationRow | None:
+    """Returns the configuration with the best mean, of those whose trials have all ended."""
+    score = SearchScore.from_json(report["search_score"])
+    ended = ("completed", "stopped")
+    known = [each for each in report["configurations"] if each["status"] in ended and each["order"] is not None]
+    first = [each for each in known if each["status"] == ended[0]] or known
+    return max(first, key=lambda each: score.sign * (each["order"] or 0.0)) if first else None
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -80,7 +93,13 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         seconds = report["left"]["seconds"]
         remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
         lines.append(line(f"{report['left']['stage']}: {remaining}"))
-    if report["best_trial"]:
+    if report["configurations"]:
+        told = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
+        lines.append(line(f"configurations: {told}"))
+    if best := report["best_configuration"]:
+        mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
+        lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
+    elif report["best_trial"] and not report["configurations"]:
         lines.append(line(f"best so far: trial {report['best_trial']['id']}"))
     if report["status"] not in ("completed", "running"):
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
@@ -185,22 +204,48 @@ def _skips(counts: Mapping[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in counts.items()) or "-"
 
 
-def _swept(trials: Iterable[TrialRow]) -> list[str]:
+def _swept(trials: Iterable[TrialRow | ConfigurationRow]) -> list[str]:
     names = {name: None for trial in trials for name in trial.get("choices") or {}}
     return list(names)
 
 
+def configurations_table(report: RunReport) -> RenderableType | None:
+    """Returns every configuration: its choices, its mean over search seeds. None without replicates."""
+    if not report["configurations"]:
+        return None
+    score = SearchScore.from_json(report["search_score"])
+    names = _swept(report["configurations"])
+    table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
+    choices = [name.removeprefix("search.") for name in names]
+    for column in ("configuration", "status", *choices, score.metric, "n", "trials"):
+        table.add_column(column, overflow="fold")
+    for each in report["configurations"]:
+        table.add_row(
+            each["configuration"],
+            each["status"],
+            *(str(each["choices"].get(name, "-")) for name in names),
+            _spread(each["mean"], each["sd"], score.digits),
+            str(each["n"]),
+            ", ".join(each["trials"]),
+        )
+    return table
+
+
 def trials_table(report: RunReport) -> RenderableType:
     """Returns every search trial: its choices, what it measured, its genotype."""
-    score = Score(**report["search_score"])
+    score = SearchScore.from_json(report["search_score"])
     names = _swept(report["trials"])
-    table = Table(title="Search trials (one search seed each unless search.seed is swept)")
+    of = ("configuration", "search seed") if report["configurations"] else ()
+    title = "one for each search seed of a configuration" if of else "one search seed each unless search.seed is swept"
+    table = Table(title=f"Search trials ({title})")
     for column in (
         "trial",
+        *of,
         "status",
         *(name.removeprefix("search.") for name in names),
         score.metric,
         "skips",
+        "health",
         "genotype",
     ):
         table.add_column(column, overflow="fold")
@@ -208,13 +253,40 @@ def trials_table(report: RunReport) -> RenderableType:
         choices = trial.get("choices") or {}
         table.add_row(
             trial["id"],
+            *(str(trial[key]) for key in ("configuration", "search_seed") if of),
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
             _number(trial["metrics"].get(score.metric), score.digits),
             _skips(trial["skips"]),
+            health_text(trial["unhealthy"], trial["reason"], bool(score.health)),
             str(trial.get("genotype_id") or "-"),
         )
     return table
+
+
+def health_text(unhealthy: Sequence[str] | None, reason: str | None, judged: bool = True) -> str:
+    """Returns what is wrong with a trial's genotype, and why a rule of the sweep stopped it."""
+    words = "-" if unhealthy is None or not judged else "; ".join(unhealthy) or "healthy"
+    return f"{reason}; now {words}" if reason else words
+
+
+def ranked_by(report: RunReport) -> list[RenderableType]:
+    """Returns what search trials are ranked by, and what became of collapsed ones. Nothing of a single search."""
+    if report["kind"] != "sweep" or not report["trials"]:
+        return []
+    score = SearchScore.from_json(report["search_score"])
+    lines = [f"trials are ranked by {score.name or score.metric} ({score.direction})"]
+    if score.warning:
+        lines = [f"warning: {score.warning}"]
+    halted = [trial for trial in report["trials"] if (trial["reason"] or "").startswith("collapsed")]
+    if halted:
+        named = ", ".join(f"{trial['id']} after epoch {trial['epochs']}" for trial in halted)
+        lines.append(f"halted because they had collapsed: {named}")
+    for entry in items(report["promotion"]):
+        told = section(entry)
+        if told.get("promoted") and (told.get("fallback") or told.get("against")):
+            lines.append(f"genotype {told['id']} is retrained though no healthy search ended with it: {told['reason']}")
+    return [in_lines(lines)]
 
 
 def failures(report: RunReport) -> RenderableType | None:
@@ -240,7 +312,13 @@ def fault_name(fault: Mapping[str, object]) -> str:
 def summary(path: Place) -> RenderableType:
     """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
     report = report_of(path, Damage())
-    parts = [*rankings(report), baselines_text(report), failures(report), line(f"all of it: raydarts report {path}")]
+    parts = [
+        *rankings(report),
+        *ranked_by(report),
+        baselines_text(report),
+        failures(report),
+        line(f"all of it: raydarts report {path}"),
+    ]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -248,7 +326,15 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
     report = report_of(path, damage)
     question = paragraph(report["question"]) if report["question"] else None
-    parts = [question, trials_table(report), *rankings(report), baselines_text(report), failures(report)]
+    parts = [
+        question,
+        configurations_table(report),
+        trials_table(report),
+        *ranked_by(report),
+        *rankings(report),
+        baselines_text(report),
+        failures(report),
+    ]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -262,6 +348,8 @@ def facts_table(known: Facts) -> RenderableType:
     table.add_row("parameters", f"{known['parameters']:,} (standard evaluation network, auxiliary head not counted)")
     table.add_row("FLOPs", f"{known['flops']:,} (2 per multiply-add; {known['macs']:,} multiply-adds)")
     table.add_row("skips", _skips(known["skips"]))
+    for name in FACTS:
+        table.add_row(name.replace("_", " "), f"{known[name]:.4g}")  # type: ignore[literal-required]
     if "drawing" in known:
         table.add_row("drawing", known["drawing"])
     return table

@@ -6,20 +6,40 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from raydarts.genotypes.genotype import describe_genotype
+from raydarts.runs.configurations import configurations
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
+
+Key = tuple[int, int, int, float]
+"""Orders what a search came to: completed, then stopped by epochs reached, each by score."""
 
 
-def promotion_order(records: Iterable[TrialRecord], score: Score) -> list[TrialRecord]:
-    """Completed trials by score, then stopped ones by epochs reached and score; failed ones never."""
+def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[TrialRecord]:
+    """Completed trials by the objective, then stopped ones by epochs reached and the objective; failed ones never.
 
-    def key(record: TrialRecord) -> tuple[int, int, int, float, str]:
-        value = record.value(score)
-        stopped = record.status == "stopped"
-        rank = math.inf if value is None else -score.sign * value
-        return (int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
+    Before all that come the trials that nothing speaks against, in the same order: a healthy trial that was stopped
+    comes before a collapsed one that was completed. With replicates configurations are ordered so, by the mean over
+    their search seeds, and then the trials of each. So a lucky seed brings no configuration to the front.
+    """
+    known = list(records)
+    of_configuration = {
+        record.id: (*_key(each.status, each.epochs, each.order, score), each.name)
+        for each in configurations(known, score)
+        for record in each.trials
+    }
 
-    return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
+    def key(record: TrialRecord) -> tuple[Any, ...]:
+        of_trial = _key(record.status, record.epochs, record.order(score), score)
+        return (bool(score.against(record.judged)), *of_configuration.get(record.id, ()), *of_trial, record.id)
+
+    return sorted((record for record in known if record.status in ("completed", "stopped")), key=key)
+
+
+def _key(status: str, epochs: int, value: float | None, score: SearchScore) -> Key:
+    stopped = status == "stopped"
+    rank = math.inf if value is None else -score.sign * value
+    return (int(stopped), -epochs if stopped else 0, int(value is None), rank)
 
 
 def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
@@ -50,16 +70,79 @@ def _decide(
     return decisions
 
 
-def promotion(records: Sequence[TrialRecord], score: Score, top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
-    """Of the genotypes that searches found, best first by the search's own score."""
+def promotion(
+    records: Sequence[TrialRecord], score: SearchScore, top_k: int, max_skips: int | None
+) -> list[dict[str, Any]]:
+    """Of the genotypes that searches ended with, best first by the objective.
+
+    Behind those that nothing speaks against come the fallbacks: the last genotype of each other trial that nothing
+    spoke against, of an earlier epoch. Behind these come the others. What speaks against a genotype stands in its
+    entry (`against`) and its reason. With replicates all genotypes of the best configuration come before those of the
+    next one.
+    """
     ordered = promotion_order(records, score)
+    configuration = {record.id: each for each in configurations(records, score) for record in each.trials}
     first = {record.genotype_id: record for record in reversed(ordered)}
-    entries = []
+    entries: list[tuple[Mapping[str, Any], str | None, str]] = []
+    behind: list[tuple[Mapping[str, Any], str | None, str]] = []
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
-        entries.append(({**entry, **known}, too_many_skips(best.skips, max_skips), ""))
-    return _decide(entries, top_k, "best")
+        against = score.against(best.judged)
+        more: dict[str, Any] = {"against": against} if against else {}
+        told = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
+        if best.id in configuration:
+            of = configuration[best.id].to_json()
+            more |= {key: of[key] for key in ("configuration", "mean", "sd", "n")}
+            mean = "no score" if of["mean"] is None else f"mean {score.metric} {of['mean']:.4f}"
+            told += f"; of configuration {of['configuration']}, {mean} over {of['n']} search seeds"
+        whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), told)
+        (behind if against else entries).append(whole)
+    there = {entry["id"] for entry, _, _ in [*entries, *behind]}
+    entries += [
+        (entry, too_many_skips(entry["skips"], max_skips), told)
+        for entry, told in fallbacks(ordered, score)
+        if entry["id"] not in there
+    ]
+    return _decide([*entries, *behind], top_k, "best")
+
+
+def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[dict[str, Any], str]]:
+    """The last genotype of each trial that nothing spoke against, of trials whose result something speaks against.
+
+    Each comes with what its reason tells. Those of later epochs come first, then the better ones. Without health and
+    constraints there are none.
+    """
+    kept: list[tuple[tuple[int, float], dict[str, Any], str]] = []
+    for record in ordered:
+        if not score.against(record.judged):
+            continue
+        row = next((row for row in reversed(record.rows) if _usable(row, score)), None)
+        if row is None:
+            continue
+        described = describe_genotype(row["genotype"])
+        epoch, value = int(row["epoch"]), score.of(row)
+        entry = {
+            "id": described["genotype_id"],
+            "genotype": row["genotype"],
+            "trials": [record.id],
+            "skips": described["skips"],
+            "best_trial": record.id,
+            "status": record.status,
+            "epochs": epoch,
+            score.metric: value,
+            "fallback": {"trial": record.id, "epoch": epoch},
+        }
+        told = f"; a fallback: the genotype of trial {record.id} at epoch {epoch}, before it collapsed"
+        kept.append(((-epoch, -score.sign * (value or 0.0)), entry, told))
+    ranked = sorted(kept, key=lambda each: (each[0], each[1]["best_trial"]))
+    once = {entry["id"]: (entry, told) for _, entry, told in reversed(ranked)}
+    return list(reversed(once.values()))
+
+
+def _usable(row: Mapping[str, Any], score: SearchScore) -> bool:
+    there = isinstance(row.get("genotype"), Mapping) and row.get("epoch") is not None
+    return there and score.of(row) is not None and not score.against(row)
 
 
 def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:

@@ -88,7 +88,30 @@ class SweepSection(Record):
     metric: str = ""
     mode: Literal["max", "min"] | None = None
     searcher: Annotated[object, AfterValidator(_text_or_section)] = "grid"
+    replicates: list[Count] | None = None
     resources: Resources | None = None
+
+
+class BarRecord(Record):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    column: str
+    most: float | None = None
+    least: float | None = None
+
+
+class RankedRecord(Record):
+    """What search trials are ranked by."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    metric: str
+    mode: Literal["max", "min"]
+    share: bool
+    name: str
+    unit: str
+    healthy: bool
+    health: list[BarRecord]
+    constraints: list[BarRecord]
 
 
 class ScoreRecord(Record):
@@ -113,6 +136,7 @@ class SpecRecord(Record):
     track: Section | None = None
     presets: dict[str, list[str]] | None = None
     score: ScoreRecord | None = None
+    ranked: RankedRecord | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     gpu: bool = False
     checkpoint_every: Annotated[int, Field(ge=1)] = 1
@@ -169,10 +193,15 @@ class SegmentRecord(Record):
 
 
 class TrialRecordFile(Record):
-    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed.
+
+    With replicates a search has its configuration and its search seed too.
+    """
 
     kind: Literal["search", "evaluation"] | None = None
     index: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    configuration: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    replicate: Count | None = None
     config: Section | None = None
     choices: Section | None = None
     segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
@@ -248,6 +277,8 @@ class Result(Record):
     seconds: Annotated[float, Field(ge=0)] | None = None
     result: Measured | None = None
     error: str | None = None
+    reason: str | None = None
+    """Why a rule of the sweep stopped it."""
 
 
 class Halted(Record):
@@ -267,12 +298,15 @@ class Owner(Record):
 class Outcome(Record):
     status: Literal["completed", "stopped", "failed"]
     value: float | None
+    halted: bool = False
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
 class Ask(Record):
     event: Literal["ask"]
     index: Count
+    configuration: Count | None = None
+    replicate: Count | None = None
     choices: Section
     config: Section
 
@@ -317,6 +351,10 @@ class Decide(Record):
     decision: Literal["continue", "pause", "stop", "fork"]
     fork: ForkRecord | None = None
     others: list[OnOther] = []
+    reason: str | None = None
+    halted: bool = False
+    broken: dict[str, Count] = {}
+    """Consecutive epochs in which a rule of the sweep was broken, by the rule's name."""
 
     _check = model_validator(mode="after")(_needs_its_fork)
 

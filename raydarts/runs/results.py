@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from raydarts.errors import DamagedError
+from raydarts.errors import DamagedError, GenotypeError
+from raydarts.genotypes.facts import FACTS, cell_facts
+from raydarts.genotypes.genotype import Genotype
+from raydarts.runs.configurations import configurations
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
+from raydarts.study.history import name_of
 from raydarts.study.objectives import Score, figure, score_of, search_score_of
 
 
@@ -26,6 +30,19 @@ class TrialRecord:
     result: Mapping[str, Any]
     rows_whole: bool = True
     """Whether `rows` are all that were reported; else the last one's figures are the result's."""
+
+    @property
+    def configuration(self) -> int | None:
+        """The number of its configuration, in a run with replicates."""
+        number = self.description.get("configuration")
+        return None if number is None else int(number)
+
+    @property
+    def search_seed(self) -> int | None:
+        """The seed of a search. None of a retraining."""
+        choices, config = (self.description.get(key) or {} for key in ("choices", "config"))
+        seed = choices.get("search.seed", config.get("seed"))
+        return seed if isinstance(seed, int) else None
 
     @property
     def epochs(self) -> int:
@@ -65,9 +82,24 @@ class TrialRecord:
         more = self.result.get("result") if self.status == "completed" else None
         return {**self.metrics, **(more or {})}
 
+    @property
+    def judged(self) -> dict[str, Any]:
+        """`outcome` with the facts of the genotype, where a search did not report them and its genotype says them."""
+        outcome = self.outcome
+        if self.genotype is None or all(name in outcome for name in FACTS):
+            return outcome
+        try:
+            return {**cell_facts(Genotype.from_json(self.genotype)), **outcome}
+        except GenotypeError:
+            return outcome
+
     def value(self, score: Score) -> float | None:
         """What the trial came to in this score, or None where that is absent or not finite."""
         return score.of(self.outcome)
+
+    def order(self, score: Score) -> float | None:
+        """The number that the trial is ranked by: `value`, unless the objective moves it behind others."""
+        return score.order(self.judged)
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
@@ -263,6 +295,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     description = run.description()
     searched = trials(run)
     score, done = score_of(description), evaluations(run)
+    search_score = search_score_of(description)
     evaluated = evaluation_rows(done, score)
     report = {
         "name": run.name,
@@ -274,6 +307,8 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
             {
                 "id": record.id,
                 "status": record.status,
+                "configuration": None if record.configuration is None else name_of(record.configuration),
+                "search_seed": record.search_seed,
                 "config": record.description.get("config"),
                 "choices": record.description.get("choices"),
                 "metrics": record.metrics,
@@ -283,14 +318,18 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
                 "epochs": record.epochs,
                 "seconds": record.result.get("seconds"),
                 "error": record.result.get("error"),
+                "unhealthy": search_score.unhealthy(record.judged) if record.genotype is not None else None,
+                "reason": record.result.get("reason"),
+                "order": record.order(search_score),
             }
             for record in searched
         ],
+        "configurations": [each.to_json() for each in configurations(searched, search_score_of(description))],
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,
         "score": score.to_json(),
-        "search_score": search_score_of(description).to_json(),
+        "search_score": search_score.to_json(),
         "ranking": ranking(evaluated, score),
         "baselines": baselines(done),
         "faults": faults(run),

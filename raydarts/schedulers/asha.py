@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,6 +77,16 @@ class Asha(Scheduler):
         """How many brackets have a rung before `last`: bracket s begins at grace_period * reduction_factor^s."""
         first = [self.settings.grace_period * self.settings.reduction_factor**s for s in range(self.settings.brackets)]
         return sum(rung < last for rung in first)
+
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The rungs of all brackets, and `max_epochs`, after which it stops all."""
+        grace, factor = self.settings.grace_period, self.settings.reduction_factor
+        last = max(self.settings.max_epochs or horizon.epochs, grace)
+        rungs, rung = {last}, float(grace)
+        while rung <= last and rung < horizon.epochs:
+            rungs.add(math.ceil(rung))
+            rung *= factor
+        return frozenset(epoch for epoch in rungs if epoch < horizon.epochs)
 
     def build(self, horizon: Horizon) -> Decider:
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray

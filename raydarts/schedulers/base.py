@@ -8,19 +8,29 @@ from typing import Any, ClassVar
 
 from raydarts.config.distributions import Tree
 from raydarts.registry import Member
+from raydarts.study.objectives import SearchScore
 from raydarts.study.scheduling import Decider
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """What a scheduler must know of the sweep: its metric, and the most epochs any trial runs."""
+    """What a scheduler must know of the sweep: its objective, and the most epochs any trial runs."""
 
-    metric: str
-    mode: str
+    objective: SearchScore
     epochs: int
     seed: int
     search: Tree | None = None
     """What the trials' settings are drawn from."""
+
+    @property
+    def metric(self) -> str:
+        """The key under which a scheduler is shown the objective's number."""
+        return self.objective.name
+
+    @property
+    def mode(self) -> str:
+        """`max` or `min`: which way that number is better."""
+        return self.objective.mode
 
 
 class Scheduler(Member):
@@ -28,8 +38,10 @@ class Scheduler(Member):
 
     `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a
     trial go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
+    `AVERAGES`: it averages what trials report, so it is shown the objective's finite form.
     """
 
+    AVERAGES: ClassVar[bool] = False
     PAUSES: ClassVar[bool] = False
     FORKS: ClassVar[bool] = False
 
@@ -49,6 +61,14 @@ class Scheduler(Member):
     def changes(self, search: Tree) -> tuple[str, ...]:
         """The names of the settings that it changes while trials run."""
         return ()
+
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The epochs after which the search seeds of a configuration wait for one another (`sweep.replicates`).
+
+        They are the epochs at which it may stop a configuration, or some of them where it may at any. None by default:
+        a seed may then run to its end before the others of its configuration have begun.
+        """
+        return frozenset()
 
     def build(self, horizon: Horizon) -> Decider:
         """The scheduler at work; `driving.Driven` makes one of any scheduler of Ray Tune's."""

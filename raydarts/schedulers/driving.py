@@ -166,7 +166,7 @@ class Driven:
         if trial not in self._without:
             self._without.add(trial)
             logger.warning(
-                "trial %s: reports no %s that is a finite number, so the scheduler %s (sweep.metric names "
+                "trial %s: its row gives no finite number of %s, so the scheduler %s (sweep.objective names "
                 "what trials are compared by)",
                 trial,
                 self._metric,

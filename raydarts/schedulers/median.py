@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pydantic import Field
@@ -13,12 +14,16 @@ from raydarts.schedulers.driving import TIME, Driven
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs, Trials
 
+MEETINGS = 10
+"""How often the search seeds of a configuration wait for one another, at most."""
+
 
 class Median(Scheduler):
     """A trial is stopped where its best value is worse than the median of the other trials' means up to its epoch."""
 
     NAME = "median"
     SOURCE = "Golovin et al. 2017, KDD (Google Vizier), section 3.2.2; Ray Tune MedianStoppingRule"
+    AVERAGES = True
 
     class Settings(registry.Settings):
         """No trial is stopped before `grace_period` epochs, and means leave earlier epochs out. A trial is stopped only
@@ -47,6 +52,10 @@ class Median(Scheduler):
                 f"is {grace}, and trials run at most {around.epochs} epochs: median stops none before its last epoch; "
                 "lower grace_period, or write scheduler: fifo",
             )
+
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The grace period, and from there on every tenth of the epochs: it may stop at any, and waiting costs time."""
+        return frozenset(range(self.settings.grace_period, horizon.epochs, math.ceil(horizon.epochs / MEETINGS)))
 
     def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import MedianStoppingRule  # noqa: PLC0415 - listing needs no Ray

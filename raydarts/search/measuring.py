@@ -11,7 +11,7 @@ from raydarts.data.batches import Batches
 from raydarts.measure import Meter
 from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.model import SearchModel
-from raydarts.spaces import Space
+from raydarts.spaces import Genotype, Space
 from raydarts.tasks import Batch, Loss
 
 
@@ -56,10 +56,48 @@ class Measuring:
             meter = self._passed("alpha", lambda batch: model.objective.data_loss(batch, arch_weights), size)
         return model.parts.task.score(meter)
 
+    @torch.no_grad()
+    def discretisation_gap(self, model: SearchModel, genotype: Genotype) -> float:
+        """Returns the loss of the genotype's cell with the supernet's weights, minus the supernet's loss.
+
+        Both are measured in the same way, on held-out data (the alpha half if nothing is held out), in evaluation mode.
+        Batch norms of images use each batch's statistics: running ones belong to the mixture.
+        """
+        part = "validation" if "validation" in self.data else "alpha"
+        objective, data = model.objective, self.data[part]
+        size = data.batch_statistics_size(self.batch_size)
+        mixed = objective.arch_weights(expected=True)
+        losses = []
+        for weights in (mixed, discretised(model.space, genotype, mixed)):
+
+            def measure(batch: Batch, weights: Mapping[str, Tensor] = weights) -> Loss:
+                return objective.data_loss(batch, weights)
+
+            with objective.virtual(), objective.evaluating() if size is None else objective.batch_statistics():
+                loss = self._passed(part, measure, size or data.measured_size(self.batch_size)).loss
+            losses.append(float("nan") if loss is None else loss)
+        return losses[1] - losses[0]
+
     def eigenvalue(self, model: SearchModel) -> float:
         """Returns the dominant eigenvalue of the alpha Hessian on the first batch of the alpha half."""
         batch = next(iter(self.data["alpha"].sequential(self.batch_size)))
         return dominant_eigenvalue(model.objective, batch)
+
+
+def discretised(space: Space, genotype: Genotype, arch_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns arch weights in which each edge of the genotype's cells has its primitive alone, at weight 1.
+
+    Edges that the genotype leaves out have only zeros.
+    """
+    chosen = {}
+    for name, weights in arch_weights.items():
+        spec, discrete = space.cells[name], torch.zeros_like(weights)
+        for number, node in enumerate(genotype[name].nodes, spec.num_inputs):
+            for primitive, src in node:
+                edge = next(index for index in spec.incoming(number) if spec.edges[index].src == src)
+                discrete[..., edge, spec.candidates[edge].index(primitive)] = 1
+        chosen[name] = discrete
+    return chosen
 
 
 def recorded(space: Space, arch_weights: Mapping[str, Tensor]) -> dict[str, object]:

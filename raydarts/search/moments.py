@@ -13,6 +13,7 @@ from raydarts.tasks import Batch
 
 if TYPE_CHECKING:
     from raydarts.search.objective import Objective
+    from raydarts.search.short_training import ShortTraining
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ class Stop:
 class EpochReport:
     """A finished epoch, for probes and stopping rules.
 
+    `measure_eigenvalue`, `measure_discretisation` and `train_shortly` cost passes over data. They change nothing of the
+    search, and draw from streams of their own. `seconds` is the time that the epoch has taken so far.
+
     `epoch` starts at 1. `metrics` are those of this epoch so far. `genotypes` are those of all epochs up to this one.
     `arch_weights` are by cell type, and are the expected ones if the relaxation draws. `simplex` says whether the arch
     weights of an edge are a distribution.
@@ -104,6 +108,9 @@ class EpochReport:
     genotypes: Sequence[Genotype] = field(default_factory=tuple)
     measure_eigenvalue: Callable[[], float] | None = None
     simplex: bool = True
+    seconds: float = 0.0
+    measure_discretisation: Callable[[], float] | None = None
+    train_shortly: Callable[[ShortTraining], float] | None = None
     _eigenvalue: float | None = None
 
     @property

@@ -24,6 +24,7 @@ from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
 from raydarts.search.restating import restated
 from raydarts.search.settings import SearchSettings
+from raydarts.search.short_training import trained_shortly
 from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces import Genotype, Space
 from raydarts.states import State
@@ -138,7 +139,7 @@ class Search:
         self.position += 1
         if not searching and self.position == self._last:
             self._decide(self.selection.epochs(self.space))
-        self._measure(meters)
+        self._measure(meters, started)
         self.metrics |= {"lr": lr, "memory_mb": peak_memory_mb(self.device)}
         self.metrics["seconds"] = time.perf_counter() - started
         return dict(self.metrics)
@@ -196,7 +197,7 @@ class Search:
     def _judge(self, arch_weights: Mapping[str, Tensor]) -> float:
         return self.measuring.judged(self.model, arch_weights)
 
-    def _measure(self, meters: Mapping[str, Meter]) -> None:
+    def _measure(self, meters: Mapping[str, Meter], started: float) -> None:
         """Computes the epoch's metrics, then asks the remedies whether to stop or go back."""
         self.genotypes.append(self.genotype)
         self.metrics = {"epoch": self.epoch}
@@ -214,6 +215,11 @@ class Search:
             tuple(self.genotypes),
             self._eigenvalue,
             self.parts.relaxation.SIMPLEX,
+            time.perf_counter() - started,
+            lambda: self.measuring.discretisation_gap(self.model, self.genotypes[-1]),
+            lambda settings: trained_shortly(
+                settings, self.space, self.genotypes[-1], self.parts, self.data, self.settings.batch_size
+            ),
         )
         for probe in self.probes:
             self.metrics |= probe.measure(report)

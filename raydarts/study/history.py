@@ -84,12 +84,16 @@ class Report:
 class Trial:
     """One trial. `segments`: one, and a further one for each fork. `decisions`: the last one on each of its epochs.
     `status`: how it ended; None while it has not.
+
+    `reason`: why a rule stopped it, in words; None: none did. `halted`: it was stopped because it had collapsed.
     """
 
     name: str
     segments: list[Segment]
     decisions: dict[int, Decided] = field(default_factory=dict)
     status: str | None = None
+    reason: str | None = None
+    halted: bool = False
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -161,6 +165,8 @@ class History:
             self.trials[name].status = str(event["outcome"]["status"])
         else:
             self._decide(name, int(event["epoch"]), decided_in(event))
+            if event.get("reason") is not None:
+                self.trials[name].reason, self.trials[name].halted = event["reason"], bool(event.get("halted"))
         return report
 
     def _decide(self, name: str, epoch: int, decision: Decided) -> None:

@@ -8,6 +8,7 @@ sweep in this process and a replay of recorded runs drive the same class.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -26,40 +27,62 @@ from raydarts.study.history import (
     others_of,
     written,
 )
-from raydarts.study.objectives import Score
-from raydarts.study.scheduling import Decider
+from raydarts.study.objectives import SearchScore
+from raydarts.study.rules import Rules
+from raydarts.study.scheduling import Decider, Verdict
 
 logger = logging.getLogger("raydarts")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. `value` is its score; `reports` are its `(epoch, value)` pairs so far."""
+    """How a trial ended, or a configuration. `value` is its objective's finite form; `reports` are the `(epoch, value)`
+    pairs that the scheduler was shown so far. `halted`: it was stopped because it had collapsed.
+
+    A configuration with replicates has the mean of `n` search seeds as its value, with their standard deviation `sd`.
+    """
 
     status: str
     value: float | None = None
     reports: Sequence[tuple[int, float]] = field(default_factory=tuple)
+    halted: bool = False
+    n: int = 1
+    sd: float | None = None
+
+    @property
+    def noise(self) -> float | None:
+        """The standard error of `value`. None where there is one search seed, of which no spread is known."""
+        return None if self.sd is None else self.sd / math.sqrt(self.n)
 
     def to_json(self) -> dict[str, Any]:
-        return {"status": self.status, "value": self.value, "reports": [list(pair) for pair in self.reports]}
+        plain = {"status": self.status, "value": self.value, "reports": [list(pair) for pair in self.reports]}
+        return plain | ({"halted": True} if self.halted else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outcome:
-        return cls(
-            value["status"], value["value"], tuple((int(epoch), float(score)) for epoch, score in value["reports"])
-        )
+        reports = tuple((int(epoch), float(score)) for epoch, score in value["reports"])
+        return cls(value["status"], value["value"], reports, bool(value.get("halted", False)))
 
 
 @dataclass(frozen=True)
 class Proposal:
     """A configuration that a searcher proposes. `choices` are its draws by name.
 
-    `problem` says why no trial can be made of it; None: one can.
+    `problem` says why no trial can be made of it; None: one can. With replicates `configuration` is its number, and
+    `replicate` the search seed of the trial.
     """
 
     choices: Mapping[str, Any]
     config: Mapping[str, Any]
     problem: Exception | None = None
+    configuration: int | None = None
+    replicate: int | None = None
+
+    def asked(self, index: int) -> dict[str, Any]:
+        """What an event and a trial.json say of the trial `index` that is made of it."""
+        of = {"configuration": self.configuration, "replicate": self.replicate}
+        known = {key: value for key, value in of.items() if value is not None}
+        return {"index": index, **known, "choices": self.choices, "config": self.config}
 
 
 class Proposer(Protocol):
@@ -78,17 +101,23 @@ class Proposer(Protocol):
 class Study:
     """Trials of one search. Every proposal, decision and end is an event; `write` puts it on disk before it acts.
 
-    `epochs`: the most epochs that any trial runs. Nothing is decided on a trial that has run them.
+    `epochs`: the most epochs that any trial runs. Nothing is decided on a trial that has run them. `averages`: the
+    scheduler averages what it is shown. `rules` stop a trial whatever the scheduler says.
     """
 
     def __init__(
         self,
         proposer: Proposer,
         decider: Decider,
-        score: Score,
+        score: SearchScore,
         epochs: int,
         write: Callable[[Mapping[str, Any]], None],
+        *,
+        averages: bool = False,
+        rules: Rules | None = None,
     ) -> None:
+        self._averages = averages
+        self._rules = rules or Rules()
         self.history = History()
         self.score = score
         self.epochs = epochs
@@ -125,9 +154,10 @@ class Study:
             self._tell_of_forks(others_of(event))
         elif report is not None:
             if event["event"] == "report":
-                value = next((self.score.of(row) for row in rows(name) if row.get("epoch") == report.epoch), None)
+                value = next((self.shown(row) for row in rows(name) if row.get("epoch") == report.epoch), None)
                 report = Report(name, report.epoch, value)
-            answer = self._decider.decide(report)
+            self._rules.set(name, event.get("broken", {}))
+            answer = self._verdict(report, stopped=event.get("reason") is not None, halted=bool(event.get("halted")))
             others = others_of(event)
             if (answer.decision, answer.others) != (decided_in(event), others):
                 logger.warning(
@@ -169,7 +199,7 @@ class Study:
         proposal = self._proposer.propose(index)
         if proposal is None:
             return None
-        self._write({"event": "ask", "index": index, "choices": proposal.choices, "config": proposal.config})
+        self._write({"event": "ask", **proposal.asked(index)})
         self._decider.add(name_of(index), proposal.config, proposal.choices)
         return name_of(index), proposal
 
@@ -190,14 +220,42 @@ class Study:
         """
         if (known := self.history.decision(name, epoch)) is not None:
             return known
-        value = self.score.of(row)
-        verdict = self._decider.decide(Report(name, epoch, value))
+        value = self.shown(row)
         event = {"event": "decide", "index": int(name), "epoch": epoch, "value": value}
+        rule = None
+        if epoch < self.epochs:
+            own_epochs = int(self.history.trials[name].config.get("epochs", self.epochs))
+            judged = self._rules.judge(name, epoch, own_epochs, row)
+            rule = judged.stops
+            event |= {"broken": dict(judged.counts)} if judged.counts else {}
+            event |= {} if rule is None else {"reason": rule.why(row), "halted": rule.halts}
+        verdict = self._verdict(
+            Report(name, epoch, value), stopped=rule is not None, halted=rule is not None and rule.halts
+        )
         self._write({**event, **as_event(verdict.decision)}, verdict.others)
         self._act(verdict.others)
         if isinstance(verdict.decision, Fork):
             self._act({name: verdict.decision})
         return verdict.decision
+
+    def shown(self, row: Mapping[str, Any]) -> float | None:
+        """The number of a row that the scheduler is shown: the objective's order, or its finite form for averages."""
+        return self.score.finite(row) if self._averages else self.score.order(row)
+
+    def _verdict(self, report: Report, *, stopped: bool, halted: bool) -> Verdict:
+        """What is decided after a report: a rule's stop, else the scheduler's answer.
+
+        The scheduler is shown a halted trial as the worst at the epochs that follow, until it decides on it.
+        """
+        verdict = self._decider.decide(report)
+        if not stopped:
+            return verdict
+        decision, others = verdict
+        epoch = report.epoch + 1
+        while halted and decision is Decision.CONTINUE and epoch < self.epochs:
+            decision, more = self._decider.decide(Report(report.trial, epoch, self.score.worst))
+            others, epoch = others | more, epoch + 1
+        return Verdict(Decision.STOP, {name: each for name, each in others.items() if name != report.trial})
 
     def undecided(self, name: str, epoch: int) -> bool:
         """Whether a decision on this epoch of a trial is still to be made."""

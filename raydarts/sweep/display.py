@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from raydarts.runs.left import clock, seconds_left
+from raydarts.runs.results import TrialRecord
 from raydarts.runs.stages import SEARCH
 from raydarts.study.objectives import Score
 from raydarts.terminal import CleanConsole
@@ -61,18 +62,21 @@ class Display:
     def epoch(self, trial: str, epoch: int) -> None:
         self._running[trial] = epoch
 
-    def known(self, trial: str, status: str, value: float | None) -> None:
+    def known(self, record: TrialRecord) -> None:
         """A trial that an earlier driver finished."""
-        self._counts[status] += 1
-        self._consider(trial, value)
+        self._counts[record.status] += 1
+        self._consider(record)
 
-    def finished(self, trial: str, status: str, value: float | None, error: str | None = None) -> None:
+    def finished(self, record: TrialRecord) -> None:
+        trial, status, value = record.id, record.status, record.value(self._score)
+        error, reason = record.result.get("error"), record.result.get("reason")
         self._running.pop(trial, None)
         if trial in self._since:
             self._durations.append(time.monotonic() - self._since.pop(trial))
         self._counts[status] += 1
-        self._consider(trial, value)
+        self._consider(record)
         shown = error if error else f"{self._score.metric} {'unknown' if value is None else f'{value:.4f}'}"
+        shown += f"; {reason}" if reason and not error else ""
         if self._live is None or status == "failed":
             self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} {status}: {shown}")
 
@@ -102,11 +106,12 @@ class Display:
     def _ended(self) -> int:
         return sum(self._counts.values())
 
-    def _consider(self, trial: str, value: float | None) -> None:
-        if value is None:
+    def _consider(self, record: TrialRecord) -> None:
+        order = record.order(self._score)
+        if order is None:
             return
-        if self._best is None or self._score.better(value, self._best[0]):
-            self._best = (value, trial)
+        if self._best is None or self._score.better(order, self._best[0]):
+            self._best = (order, f"{self._score.metric} {record.value(self._score):.4f} (trial {record.id})")
 
     def _panel(self) -> Table:
         now = time.monotonic()
@@ -124,7 +129,7 @@ class Display:
         )
         running = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in self._running.items())
         table.add_row("running", running or "none")
-        best = "none yet" if self._best is None else f"{self._score.metric} {self._best[0]:.4f} (trial {self._best[1]})"
+        best = "none yet" if self._best is None else self._best[1]
         table.add_row("best so far", best)
         if spent := self.spent():
             table.add_row("budget", spent)

@@ -27,9 +27,12 @@ PAUSED = "paused by the scheduler: it waits for other trials"
 class Source(Protocol):
     """Where a stage's trials come from."""
 
-    score: Score
     pauses: bool
     """Whether `reported` may say that a trial is to wait. `next_trial` gives it again when it may go on."""
+
+    @property
+    def score(self) -> Score:
+        """What its trials are ranked by."""
 
     def remaining(self) -> int:
         """How many trials are still to be run, or wait."""
@@ -45,6 +48,9 @@ class Source(Protocol):
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that `next_trial` gave has its result."""
+
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
 
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
@@ -152,7 +158,7 @@ class StageHandler:
             return
         if trial.result() is None:
             trial.claim()
-            drive.stop(trial, describe_genotype)
+            drive.stop(trial, describe_genotype, self._source.reason(trial))
         self._concluded(trial)
 
     def _concluded(self, trial: TrialDirectory) -> None:
@@ -163,7 +169,7 @@ class StageHandler:
         self._show_settled()
 
     def _show(self, record: TrialRecord) -> None:
-        self._display.finished(record.id, record.status, record.value(self._source.score), record.result.get("error"))
+        self._display.finished(record)
 
     def _show_settled(self) -> None:
         for sentence in self._source.news():

@@ -93,6 +93,10 @@ class RetrainingStage:
         """Every retraining runs to its end."""
         return Decision.CONTINUE
 
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """None: no rule stops a retraining."""
+        return None
+
     def settled(self) -> list[TrialRecord]:
         """None: no retraining waits."""
         return []

@@ -215,7 +215,7 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
     shown.begin(SEARCH, stage.total(), sweep.score)
     for record in results.trials(run):
         if record.result:
-            shown.known(record.id, record.status, record.value(sweep.score))
+            shown.known(record)
     if stage.remaining():
         given.ray.start()
     run_stage(
@@ -247,7 +247,7 @@ def _retrain(
     shown.begin(stage.name, source.total(), source.score)
     for record in results.retrained(run, stage.name):
         if record.result:
-            shown.known(record.id, record.status, record.value(source.score))
+            shown.known(record)
     settings = stage.settings
     if source.remaining():
         given.ray.start()

@@ -19,8 +19,9 @@ from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decided, Decision
-from raydarts.study.objectives import Score
-from raydarts.study.study import Outcome, Proposal, Study
+from raydarts.study.objectives import SearchScore
+from raydarts.study.replicates import Replicates
+from raydarts.study.study import Outcome, Proposal, Proposer, Study
 
 
 class Configured:
@@ -70,18 +71,31 @@ class SearchStage:
     def __init__(self, run: RunDirectory, loaded: LoadedSpec) -> None:
         sweep = loaded.sweep
         self._run = run
-        self.score: Score = sweep.score
+        self.score: SearchScore = sweep.score
         epochs = longest(loaded.search)
         scheduler: Scheduler = sweep.scheduler.build()
-        decider = scheduler.build(Horizon(sweep.metric, sweep.score.mode, epochs, sweep.seed, loaded.search))
+        horizon = Horizon(sweep.score, epochs, sweep.seed, loaded.search)
+        decider = scheduler.build(horizon)
         self.pauses = scheduler.PAUSES
         self._forks = scheduler.FORKS
         self._settled: list[TrialRecord] = []
         kept = run.description().get("earlier")
         earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
         self._news: list[str] = []
-        proposer = Configured(sweep.searcher.build(), loaded, earlier)
-        self.study = Study(proposer, decider, sweep.score, epochs, self._run.append_event)
+        proposer: Proposer = Configured(sweep.searcher.build(), loaded, earlier)
+        if sweep.replicates is not None:
+            meetings = scheduler.meetings(horizon)
+            self.pauses = self.pauses or bool(meetings)
+            proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
+        self.study = Study(
+            proposer,
+            decider,
+            sweep.score,
+            epochs,
+            self._run.append_event,
+            averages=scheduler.AVERAGES,
+            rules=sweep.rules(),
+        )
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
@@ -129,7 +143,7 @@ class SearchStage:
         while (asked := self.study.ask()) is not None:
             name, proposal = asked
             trial = self._run.trial(int(name))
-            trial.create(_description({"index": int(name), "config": proposal.config, "choices": proposal.choices}))
+            trial.create(_description(proposal.asked(int(name))))
             if proposal.problem is None:
                 return trial
             drive.fail(trial, proposal.problem)
@@ -147,10 +161,15 @@ class SearchStage:
         reports = [
             (int(row["epoch"]), value)
             for row in record.rows
-            if (value := self.score.of(row)) is not None and row.get("epoch") is not None
+            if (value := self.study.shown(row)) is not None and row.get("epoch") is not None
         ]
-        self.study.ended(record.id, Outcome(record.status, record.value(self.score), reports))
+        halted = record.status == "stopped" and self.study.history.trials[record.id].halted
+        self.study.ended(record.id, Outcome(record.status, self.score.finite(record.judged), reports, halted))
         self._settle()
+
+    def reason(self, trial: TrialDirectory) -> str | None:
+        """Why a rule of the sweep stopped a trial; None: none did."""
+        return self.study.history.trials[trial.id].reason
 
     def settled(self) -> list[TrialRecord]:
         """The trials that were stopped while they waited, each once."""
@@ -185,11 +204,12 @@ class SearchStage:
     def _stop(self, trial: TrialDirectory) -> TrialRecord:
         """The end of a trial that has no process."""
         trial.claim()
-        drive.stop(trial, describe_genotype)
+        drive.stop(trial, describe_genotype, self.reason(trial))
         record = read_trial(trial)
         self.ended(record)
         return record
 
 
 def _description(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "search", "index": event["index"], "config": event["config"], "choices": event["choices"]}
+    keys = ("index", "configuration", "replicate", "config", "choices")
+    return {"kind": "search", **{key: event[key] for key in keys if key in event}}

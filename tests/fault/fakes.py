@@ -20,6 +20,8 @@ import torch
 
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import StorageError
+from raydarts.genotypes.facts import cell_facts
+from raydarts.genotypes.genotype import Genotype
 from raydarts.runs import faults
 from raydarts.search.settings import SearchSettings
 from raydarts.sweep.runner import run_sweep, start_sweep
@@ -84,7 +86,8 @@ class FakeJob:
         accuracy = float(self.settings["lr"]) + 0.001 * self.epoch
         row: dict[str, Any] = {"epoch": self.epoch, "validation_accuracy": accuracy, "trace": float(self._total)}
         if self.kind == "search":
-            row["genotype"] = genotype(int(self.settings.get("skips", 1)))
+            row["genotype"] = genotype(self._skips())
+            row |= cell_facts(Genotype.from_json(row["genotype"]))
         return row
 
     def _trouble(self) -> None:
@@ -128,8 +131,13 @@ class FakeJob:
         accuracy = float(self.settings["lr"])
         found: dict[str, Any] = {"validation_accuracy": accuracy, "test_accuracy": accuracy - 0.01}
         if self.kind == "search":
-            found["genotype"] = genotype(int(self.settings.get("skips", 1)))
+            found["genotype"] = genotype(self._skips())
         return found
+
+    def _skips(self) -> int:
+        """Skip connections of the current genotype: one number for all epochs, or a list with one for each."""
+        skips = self.settings.get("skips", 1)
+        return int(skips[min(self.epoch, len(skips)) - 1] if isinstance(skips, list) else skips)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "total": self._total, "generator": self._generator.get_state()}

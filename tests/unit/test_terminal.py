@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from raydarts import cli
 from raydarts.errors import InputError, Problem, SpecError
+from raydarts.runs.results import TrialRecord
 from raydarts.sweep.display import Display
 from raydarts.terminal import CleanConsole, clean, complain, in_lines, line, paragraph
 from tests.commands import run_here
@@ -66,7 +67,7 @@ def test_the_display_of_a_sweep_is_clean() -> None:
     file = io.StringIO()
     display = Display("metric\x9b", "max", console=None)
     display._console = type(display._console)(file=file, width=200)
-    display.finished("0001", "failed", None, f"{HOSTILE}\nraydarts: all is well")
+    display.finished(TrialRecord("0001", "failed", {}, [], {"error": f"{HOSTILE}\nraydarts: all is well"}))
     assert is_harmless(file.getvalue())
     assert len(file.getvalue().splitlines()) == 1
 

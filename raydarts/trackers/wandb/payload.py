@@ -42,7 +42,7 @@ def config(run: RunDirectory, description: Mapping[str, object], what: Mapping[s
     spec = section(description.get("spec"))
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
     if not is_evaluation(what):
-        flat = names.flat_config({**section(what.get("config")), **versions})
+        flat = names.flat_config({**names.search_config(what), **versions})
         return names.nested(flat | _dataset(spec.get("data")))
     score = search_score_of(description)
     flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))

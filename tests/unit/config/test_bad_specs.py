@@ -125,20 +125,26 @@ BAD: dict[str, tuple[str, int, str, list[str]]] = {
         "search.lr",
         ["greater than 0", "-0.5"],
     ),
-    "unknown metric": (
-        "sweep:\n  metric: validation_acuracy\n",
+    "unknown objective": (
+        "sweep:\n  objective: validation_acuracy\n",
         2,
-        "sweep.metric",
-        ["'validation_acuracy' is not reported", "did you mean 'validation_accuracy'"],
+        "sweep.objective",
+        ["unknown objective 'validation_acuracy'", "did you mean 'validation_accuracy'"],
     ),
-    "metric of held-out images, none held out": (
-        "data: {validation_fraction: 0}\nsweep:\n  metric: validation_accuracy\n",
+    "unknown column": (
+        "sweep:\n  objective: {name: column, column: validation_acuracy, direction: max}\n",
+        2,
+        "sweep.objective",
+        ["'validation_acuracy', which is not reported", "did you mean 'validation_accuracy'"],
+    ),
+    "objective of held-out images, none held out": (
+        "data: {validation_fraction: 0}\nsweep:\n  objective: healthy_accuracy\n",
         3,
-        "sweep.metric",
+        "sweep.objective",
         ["nothing is held out", "alpha_accuracy"],
     ),
     "evaluate without held-out images": (
-        "data:\n  validation_fraction: 0\nsweep: {metric: alpha_accuracy}\nevaluate:\n  top_k: 1\n",
+        "data:\n  validation_fraction: 0\nsweep: {objective: alpha_accuracy}\nevaluate:\n  top_k: 1\n",
         2,
         "data.validation_fraction",
         ["evaluate ranks by held-out images"],
@@ -176,11 +182,12 @@ BAD: dict[str, tuple[str, int, str, list[str]]] = {
         ["must be a mapping"],
     ),
     "a section that is a number left open": ("search:\n  uniform: [0, 1]\n", 1, "search", ["must be a mapping"]),
-    "metric that not all configurations report": (
-        "search:\n  probes: {choice: [[entropy], []]}\nsweep:\n  metric: entropy_normal\n",
+    "column that not all configurations report": (
+        "search:\n  probes: {choice: [[entropy], []]}\n"
+        "sweep:\n  objective: {name: column, column: entropy_normal, direction: min}\n",
         4,
-        "sweep.metric",
-        ["'entropy_normal' is not reported"],
+        "sweep.objective",
+        ["'entropy_normal', which is not reported"],
     ),
     "unknown distribution outside search": (
         "data:\n  validation_fraction:\n    unifrom: [0, 1]\n",

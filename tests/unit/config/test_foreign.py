@@ -65,7 +65,7 @@ def test_the_keys_of_a_wandb_sweep_file_are_each_answered(tmp_path: Path) -> Non
     told = answer(
         "program: t.py\nmethod: bayes\nmetric: {name: x}\nparameters: {lr: {min: 0}}\nearly_terminate: {}\n", tmp_path
     ).splitlines()
-    for line, words in zip(told, ("no program", "searcher:", "metric: NAME", "under search", "asha"), strict=True):
+    for line, words in zip(told, ("no program", "searcher:", "objective: NAME", "under search", "asha"), strict=True):
         assert words in line
 
 

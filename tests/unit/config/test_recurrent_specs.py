@@ -9,7 +9,7 @@ import pytest
 from raydarts.config.loader import load_spec
 from raydarts.errors import SpecError
 
-TEXT = "data: {dataset: pydoc_topics}\nsweep: {metric: validation_perplexity, mode: min}\nsearch:\n  space: darts-rnn\n"
+TEXT = "data: {dataset: pydoc_topics}\nsweep: {objective: healthy_perplexity}\nsearch:\n  space: darts-rnn\n"
 
 # name: (the spec, the line, the dotted path, what the message must hold)
 BAD: dict[str, tuple[str, int, str, list[str]]] = {
@@ -34,15 +34,15 @@ BAD: dict[str, tuple[str, int, str, list[str]]] = {
     "augmented text": (TEXT + "  augment: {flip: true}\n", 5, "search.augment", ["is for image", "leave augment out"]),
     "bptt of images": ("search:\n  text:\n    bptt: 20\n", 2, "search.text", ["is for text", "leave text out"]),
     "an accuracy of text": (
-        TEXT.replace("perplexity", "accuracy").replace("min", "max"),
+        TEXT.replace("perplexity", "accuracy"),
         2,
-        "sweep.metric",
-        ["'validation_accuracy' is not reported", "validation_perplexity"],
+        "sweep.objective",
+        ["healthy_accuracy reads 'validation_accuracy', which is not reported", "validation_perplexity"],
     ),
     "a perplexity of images": (
-        "sweep: {metric: validation_perplexity}\n",
+        "sweep: {objective: validation_perplexity}\n",
         1,
-        "sweep.metric",
+        "sweep.objective",
         ["is not reported", "validation_accuracy"],
     ),
     "channels of a vector": (

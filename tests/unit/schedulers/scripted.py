@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raydarts.genotypes.facts import cell_facts
+from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.checkpoints import CheckpointStore, digest
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import read_trial
@@ -21,6 +23,7 @@ from tests.fault.fakes import genotype
 
 METRIC = "validation_accuracy"
 EPOCHS = 9
+HEALTHY = cell_facts(Genotype.from_json(genotype(1)))
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "fifo": {"name": "fifo"},
     "asha": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
@@ -41,8 +44,8 @@ def value(seed: int, trial: str, epoch: int) -> float:
     return random.Random(f"{seed}/{trial}").random() * epoch / (epoch + 2) + 0.1 * draw.random()
 
 
-def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18) -> SearchStage:
-    loaded: Any = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS})
+def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18, **sweep: Any) -> SearchStage:
+    loaded = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS}, **sweep)
     return SearchStage(run, loaded)
 
 
@@ -98,24 +101,34 @@ class Engine:
             return True
         if epoch <= EPOCHS:
             trial.append_time({"epoch": epoch, "start": 0.0, "end": 1.0, "host": "here", "pid": 1})
-            trial.append_row({"epoch": epoch, METRIC: value(self.seed, trial.id, epoch), "genotype": genotype(1)})
+            trial.append_row({"epoch": epoch, "genotype": genotype(1), **self._figures(trial, epoch)})
             checkpoint(trial, epoch)
         if epoch >= EPOCHS:
             self._end(trial, "completed")
             return True
-        decision = self.stage.reported(trial, epoch, {METRIC: value(self.seed, trial.id, epoch)})
+        decision = self.stage.reported(trial, epoch, self._figures(trial, epoch))
         if decision is Decision.STOP:
             self._end(trial, "stopped")
         return decision is not Decision.CONTINUE
+
+    def _figures(self, trial: TrialDirectory, epoch: int) -> dict[str, float]:
+        return {METRIC: value(self.seed, trial.id, epoch), **HEALTHY}
 
     def _end(self, trial: TrialDirectory, status: str) -> None:
         trial.write_result({"status": status, "epochs": len(trial.rows())})
         self.stage.ended(read_trial(trial))
 
 
-def undisturbed(path: Path, scheduler: dict[str, Any], seed: int, trials: int = 18, **engine: Any) -> RunDirectory:
+def undisturbed(
+    path: Path,
+    scheduler: dict[str, Any],
+    seed: int,
+    trials: int = 18,
+    replicates: Sequence[int] | None = None,
+    **engine: Any,
+) -> RunDirectory:
     run = RunDirectory.create(path, kind="sweep", spec={})
-    Engine(open_stage(run, scheduler, trials), seed, **engine).run()
+    Engine(open_stage(run, scheduler, trials, replicates=replicates), seed, **engine).run()
     return run
 
 

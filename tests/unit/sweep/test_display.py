@@ -8,18 +8,24 @@ import pytest
 from rich.console import Console
 
 from raydarts.runs.left import seconds_left
+from raydarts.runs.results import TrialRecord
 from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.display import Display
+
+
+def record(trial: str, status: str, value: float | None = None, **result: object) -> TrialRecord:
+    rows = [] if value is None else [{"epoch": 1, "validation_accuracy": value}]
+    return TrialRecord(trial, status, {}, rows, result)
 
 
 def told(console: Console, enabled: bool = True) -> str:
     with Display(ACCURACY, enabled, console) as shown:
         shown.begin("search", 3, ACCURACY)
-        shown.known("0000", "completed", 0.25)
+        shown.known(record("0000", "completed", 0.25))
         shown.started("0001")
         shown.started("0002")
         shown.epoch("0002", 7)
-        shown.finished("0001", "failed", None, "NonFiniteError: the loss [epoch 1] became nan")
+        shown.finished(record("0001", "failed", error="NonFiniteError: the loss [epoch 1] became nan"))
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()
@@ -56,7 +62,7 @@ def test_near_the_end_of_a_stage_the_panel_tells_what_is_left_of_its_last_trial(
     shown = Display(ACCURACY, True, console)
     shown.begin("search", 2, ACCURACY)
     shown.started("0000")
-    shown.finished("0000", "completed", 0.5)
+    shown.finished(record("0000", "completed", 0.5))
     shown.started("0001")
     monkeypatch.setattr("raydarts.sweep.display.time.monotonic", lambda: 156.0)
     console.print(shown._panel())

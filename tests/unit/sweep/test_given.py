@@ -22,7 +22,7 @@ evaluate: {top_k: 4, seeds: [0], training: {epochs: 1}}
 """
 IMAGES = """
 search: {space: {name: darts-cnn, nodes: 2, channels: 2, layers: 3}, epochs: 1}
-sweep: {metric: validation_loss}
+sweep: {objective: validation_loss}
 rungs: [{top_k: 4, training: {epochs: 1}}]
 evaluate: {top_k: 4, seeds: [0], training: {epochs: 1}}
 """
@@ -79,7 +79,10 @@ def test_cells_of_a_run_ranked_by_perplexity_come_least_perplexity_first(
 ) -> None:
     figures = {name: {"validation_perplexity": value} for name, value in PERPLEXITY.items()}
     run = finished_run(tmp_path, TEXT, where, figures)
-    assert retrained_first(tmp_path, run, monkeypatch) == list(PERPLEXITY)
+    wanted = list(PERPLEXITY)
+    if where == "search":  # its objective ranks a cell of skips alone behind the others
+        wanted = ["tanh", "sigmoid", "relu", "identity"]
+    assert retrained_first(tmp_path, run, monkeypatch) == wanted
 
 
 def test_cells_of_searches_ordered_by_loss_come_least_loss_first(

@@ -1,0 +1,50 @@
+"""Bars on figures of a row: the most or the least that a column may hold. Health checks and constraints are bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LARGEST = 1e150
+"""A figure above this is taken for infinite: its square is no finite number."""
+
+
+def figure(value: Any) -> float | None:
+    """A number; None where a job of somebody's own gave something else, or one so large that its square is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        return None
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The column `column` is at most `most` and at least `least` (None: no limit). `name` is what messages call it."""
+
+    name: str
+    column: str
+    most: float | None = None
+    least: float | None = None
+
+    def against(self, row: Mapping[str, Any]) -> str | None:
+        """What speaks against a row, in words; None: nothing. A figure that is not there speaks against it too."""
+        value = figure(row.get(self.column))
+        if value is None:
+            return f"{self.name} is not known"
+        if self.most is not None and value > self.most:
+            return f"{self.name} is {value:.4g}, at most {self.most:.4g} is allowed"
+        if self.least is not None and value < self.least:
+            return f"{self.name} is {value:.4g}, at least {self.least:.4g} is allowed"
+        return None
+
+    def known(self, row: Mapping[str, Any]) -> bool:
+        """Whether the row has the figure."""
+        return figure(row.get(self.column)) is not None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "column": self.column, "most": self.most, "least": self.least}
+
+
+def complaints(bars: Iterable[Bar], row: Mapping[str, Any]) -> list[str]:
+    """What speaks against a row, a sentence for each bar that it does not keep."""
+    return [words for bar in bars if (words := bar.against(row)) is not None]

@@ -1,0 +1,1 @@
+"""Health checks of a derived cell (family `health`): bars on the facts in a search's rows."""
