@@ -22,7 +22,7 @@ def fill_in(root: Node, problems: list[Problem], begun: bool = False) -> None:
     kind = _kind_of(root.keys.get("data"), "image")
     if kind is None:
         return
-    sweep = root.value.setdefault("sweep", Node({}, root.where))
+    sweep = root.keys.setdefault("sweep", Node({}, root.where))
     if sweep.value is None:
         sweep.value = {}
     if isinstance(sweep.value, dict):

@@ -220,9 +220,9 @@ def _load(
     drawn = check_all(tree, consequences)
     problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
-        node = sections["sweep"].value.get("health")
-        if not (begun and node is not None):
-            sweep = with_health(sweep, node, drawn, partial(_add, problems, sections, root.where))
+        health = sections["sweep"].keys.get("health")
+        if not (begun and health is not None):
+            sweep = with_health(sweep, health, drawn, partial(_add, problems, sections, root.where))
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:

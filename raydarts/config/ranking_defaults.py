@@ -25,21 +25,21 @@ def fill_in_objective(sweep: Node, kind: str, problems: list[Problem], begun: bo
 
     `metric` and `mode` were its words before. A new spec is told what to write instead. A run that has them is read.
     """
-    metric: Node | None = sweep.value.get("metric")
-    mode: Node | None = sweep.value.get("mode")
+    metric: Node | None = sweep.keys.get("metric")
+    mode: Node | None = sweep.keys.get("mode")
     default = f"healthy_{SETTINGS[FOR_KIND[kind]].SCORE.measure}"
     if begun:
         for key in ("metric", "mode"):
-            sweep.value.pop(key, None)
+            sweep.keys.pop(key, None)
         if metric is not None:
-            sweep.value.setdefault("objective", from_plain(_plain_objective(metric.plain(), mode), metric.where[0]))
-            sweep.value.setdefault("halt", Node(False, metric.where))
+            sweep.keys.setdefault("objective", from_plain(_plain_objective(metric.plain(), mode), metric.where[0]))
+            sweep.keys.setdefault("halt", Node(False, metric.where))
     else:
         for key, node in (("metric", metric), ("mode", mode)):
             if node is not None:
                 problems.append(Problem(*node.where, f"sweep.{key}", _instead(key, metric, mode, default)))
-                del sweep.value[key]
-    sweep.value.setdefault("objective", Node(default, sweep.where))
+                del sweep.keys[key]
+    sweep.keys.setdefault("objective", Node(default, sweep.where))
 
 
 def _plain_objective(metric: object, mode: Node | None) -> Any:
@@ -79,13 +79,13 @@ def _members(family: str, names: Iterable[str]) -> Iterator[type[Member]]:
 
 def _wanted_probes(sweep: Node) -> list[str]:
     """Returns the probes that write what a sweep ranks, bounds or stops by."""
-    named = list(_named(sweep.value.get("objective")))
+    named = list(_named(sweep.keys.get("objective")))
     for key in ("constraints", "stop"):
-        listed = sweep.value.get(key)
-        for item in listed.value if listed is not None and isinstance(listed.value, list) else ():
+        listed = sweep.keys.get(key)
+        for item in () if listed is None else listed.items:
             named += _named(item.value.get("signal")) if isinstance(item.value, dict) else ()
     wanted = [getattr(member, "PROBE", None) for member in _members("objective", named)]
-    health = sweep.value.get("health")
+    health = sweep.keys.get("health")
     written = health.value if health is not None and isinstance(health.value, dict) else {}
     off = {name for name, node in written.items() if node.value is False}
     checks = [name for name in (*members("health"), *written) if name not in off]
@@ -95,7 +95,7 @@ def _wanted_probes(sweep: Node) -> list[str]:
 
 def switch_on_probes(root: Node) -> None:
     """Adds the probes that the sweep needs to `search.probes`, in place. A distribution of probes is left as it is."""
-    sweep, search = root.value.get("sweep"), root.value.setdefault("search", Node({}, root.where))
+    sweep, search = root.keys.get("sweep"), root.keys.setdefault("search", Node({}, root.where))
     if search.value is None:
         search.value = {}
     if not isinstance(search.value, dict) or sweep is None or not isinstance(sweep.value, dict):
