@@ -153,7 +153,8 @@ def main() -> None:
         differ = 0
         for name in arguments.only:
             then, now = (results(folder / "runs" / name) for folder in (before, after))
-            files = [file for file in sorted({*then, *now}) if then.get(file) != as_before(then.get(file), now.get(file))]
+            now = {file: as_before(then.get(file), value) for file, value in now.items()}
+            files = [file for file in sorted({*then, *now}) if then.get(file) != now.get(file)]
             differ += bool(files)
             rows = sum(len(value) for file, value in now.items() if file.endswith(".jsonl"))
             print(f"{name}: {'DIFFERS in ' + ', '.join(files) if files else f'same, {len(now)} files, {rows} rows'}")
