@@ -23,7 +23,7 @@ from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.ranking_defaults import check_columns, with_health
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
-from raydarts.config.seeds import fits_a_model, refuse_tuned_seeds, tries_all
+from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file
 from raydarts.config.spec import (
     BudgetSettings,
@@ -220,13 +220,15 @@ def _load(
     drawn = check_all(tree, consequences)
     problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
-        health = sections["sweep"].keys.get("health")
-        if not (begun and health is not None):
-            sweep = with_health(sweep, health, drawn, partial(_add, problems, sections, root.where))
+        written = sections["sweep"].keys.get("health")
+        if not (begun and written is not None):
+            sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
-            problems += refuse_tuned_seeds(tree, sweep.searcher)
+            twice = refuse_second_seeds(tree, sweep.replicates)
+            tuned = refuse_tuned_seeds(tree, sweep.searcher)
+            problems += [*twice, *(each for each in tuned if not twice or each.path != SEED)]
             earlier = _earlier(sections, root.where, data, sweep, tree, problems)
     if problems or data is None or sweep is None:
         raise SpecError(problems)

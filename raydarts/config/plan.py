@@ -13,7 +13,7 @@ from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
-from raydarts.config.seeds import tries_all
+from raydarts.config.seeds import idle_seed, tries_all
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
@@ -109,6 +109,9 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
     if loaded.points:
         note += f"; sweep.points first ({len(loaded.points)})"
+    configurations, jobs = jobs, jobs * sweep.trials_each
+    if sweep.replicates is not None:
+        note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
     ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
     note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; {ranked}"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
@@ -157,7 +160,9 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], gi
         if not tries_all(sweep.searcher):
             count = distinct(loaded.search, len({effective_key(settings) for settings in loaded.drawn}))
         epochs = longest(loaded.search)
-        yield from idle_in(sweep, "sweep", Around(sweep, epochs, epochs, jobs, gpus, count))
+        around = Around(sweep, epochs, epochs, jobs // sweep.trials_each, gpus, count)
+        yield from idle_in(sweep, "sweep", around)
+        yield from idle_seed(loaded.search, sweep.replicates)
     chain = loaded.stages.chain()
     after = {stage.source: stage.settings.top_k for stage in chain if not stage.is_transfer}
     for stage in chain:

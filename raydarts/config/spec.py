@@ -236,6 +236,11 @@ class SweepSettings(TrialsSettings):
     constraints: tuple[ConstraintSettings, ...] = Field(
         (), description="Bars on other figures. A trial that does not keep them ranks behind all that do."
     )
+    replicates: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        description="Search seeds. Each configuration is searched once with each, and judged by their mean. `null`: "
+        "once, with `search.seed`.",
+    )
     stop: tuple[StopSettings, ...] = Field((), description="Figures by which a trial is stopped.")
     seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
     max_concurrent: Trials | None = Field(
@@ -244,10 +249,18 @@ class SweepSettings(TrialsSettings):
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
-        if self.max_concurrent is not None and self.max_concurrent > around.jobs > 0:
+        trials = around.jobs * self.trials_each
+        if self.max_concurrent is not None and self.max_concurrent > trials > 0:
             yield Idle(
                 "max_concurrent",
-                f"is {self.max_concurrent}, and there are {around.jobs} trials in all; lower it, or leave it out",
+                f"is {self.max_concurrent}, and there are {trials} trials in all; lower it, or leave it out",
+            )
+        if self.replicates is not None and len(self.replicates) == 1:
+            seed = self.replicates[0]
+            yield Idle(
+                "replicates",
+                f"has one search seed, of which no spread is known; write two or more, or search.seed: {seed} in its "
+                "place",
             )
         exhaustive = getattr(self.searcher.member, "EXHAUSTIVE", False)
         if self.written("seed") and exhaustive and not self.scheduler.build().draws:
@@ -256,6 +269,20 @@ class SweepSettings(TrialsSettings):
                 f"is {self.seed}, and neither searcher {self.searcher.name} nor scheduler {self.scheduler.name} draws "
                 "at random; leave it out (the searches' own seed is search.seed)",
             )
+
+    @property
+    def trials_each(self) -> int:
+        """Returns the number of trials of each configuration."""
+        return 1 if self.replicates is None else len(self.replicates)
+
+    @field_validator("replicates")
+    @classmethod
+    def _distinct_seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and not value:
+            raise ValueError("needs at least one search seed, for example [0, 1, 2]; or leave it out")
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("search seeds must be distinct: the same seed twice is one search, not two")
+        return value
 
     @field_validator("objective", mode="after")
     @classmethod

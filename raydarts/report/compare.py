@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import cast
 
 from rich.console import Group, RenderableType
@@ -67,8 +68,8 @@ def _summary(run: Run) -> Summary:
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
         "score": run.score.metric,
-        "supernet": _mean([s.metric for s in run.completed if s.metric is not None]),
-        "skips": _mean([float(s.skips) for s in run.completed if s.skips is not None]),
+        "supernet": _mean([score for _, score in run.units(lambda search: search.metric)]),
+        "skips": _mean([count for _, count in run.units(lambda search: search.skips)]),
         "retrained_genotypes": len(run.retrained_mean),
         "retrained": _mean(list(run.retrained_mean.values())),
         "best_genotype": best,
@@ -104,6 +105,8 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
 
 
 def _key(search: Searched) -> tuple[object, ...]:
+    if search.lineage:  # it had several settings, so no other trial has the same
+        return (search.id, search.lineage)
     return (search.seed, *sorted((name, repr(value)) for name, value in search.choices.items()))
 
 
@@ -111,10 +114,20 @@ def _paired(runs: Sequence[Run]) -> Paired:
     """Returns differences over searches with the same configuration in both runs."""
     first, second = ({_key(search): search for search in run.completed} for run in runs)
     same = [(first[key], second[key]) for key in first if key in second]
-    metric = [b.metric - a.metric for a, b in same if a.metric is not None and b.metric is not None]
-    skips = [float(b.skips - a.skips) for a, b in same if a.skips is not None and b.skips is not None]
+    metric = [(a, b.metric - a.metric) for a, b in same if a.metric is not None and b.metric is not None]
+    skips = [(a, float(b.skips - a.skips)) for a, b in same if a.skips is not None and b.skips is not None]
     comparable = runs[0].metric == runs[1].metric
-    return {"pairs": len(same), "supernet": _mean(metric) if comparable else None, "skips": _mean(skips)}
+    supernet = _mean(_by_configuration(metric)) if comparable else None
+    return {"pairs": len(same), "supernet": supernet, "skips": _mean(_by_configuration(skips))}
+
+
+def _by_configuration(differences: Sequence[tuple[Searched, float]]) -> list[float]:
+    """Returns one difference for each search, with replicates one for each configuration: the mean of its searches."""
+    groups: dict[object, list[float]] = {}
+    for search, difference in differences:
+        of = search.id if search.configuration is None else search.configuration
+        groups.setdefault(of, []).append(difference)
+    return [fmean(group) for group in groups.values()]
 
 
 def _shared(runs: Sequence[Run]) -> list[SharedGenotype]:

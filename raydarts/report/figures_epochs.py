@@ -41,13 +41,15 @@ def groups(run: Run) -> tuple[str, dict[str, list[Searched]]]:
 
 
 def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[float]]:
-    values: dict[int, list[float]] = {}
+    """Returns the values of each epoch: one a trial, with replicates one a configuration, the mean of its trials."""
+    values: dict[int, dict[str, list[float]]] = {}
     for search in searches:
+        of = search.id if search.configuration is None else f"configuration {search.configuration}"
         for row in search.rows:
             value, epoch = series(row), row.get("epoch")
             if value is not None and math.isfinite(value) and isinstance(epoch, int):
-                values.setdefault(epoch, []).append(value)
-    return dict(sorted(values.items()))
+                values.setdefault(epoch, {}).setdefault(of, []).append(value)
+    return {epoch: [fmean(each) for each in values[epoch].values()] for epoch in sorted(values)}
 
 
 def curves(
@@ -114,8 +116,10 @@ def _figure(
     if not drawn:
         return missing(name, title, why)
     by, _ = groups(run)
-    text = f"{caption} Lines: means over completed trials{f', grouped by {by}' if by else ''}; "
-    text += "shaded: Student's 95 % interval of the mean over trials; faint: single trials."
+    over = "configurations" if run.configurations else "trials"
+    completed = "configurations (each the mean of its completed trials)" if run.configurations else "completed trials"
+    text = f"{caption} Lines: means over {completed}{f', grouped by {by}' if by else ''}; "
+    text += f"shaded: Student's 95 % interval of the mean over {over}; faint: single trials."
     return Figure(name, title, text, [each[0] for each in drawn], _HEADERS, [row for each in drawn for row in each[1]])
 
 

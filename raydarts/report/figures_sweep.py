@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -13,7 +12,7 @@ from raydarts.report.figures import Figure, bars, is_share, missing
 from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
 from raydarts.report.svg import COLOURS, SOFT, Chart
-from raydarts.report.swept import Setting
+from raydarts.report.swept import Setting, is_number
 from raydarts.report.wording import number, percent
 
 Value = Callable[[Searched], float | None]
@@ -61,9 +60,9 @@ def effects(run: Run) -> Figure:
     for setting in run.settings:
         for name, share, value in measured(run):
             units = [
-                (search.choices[setting.name], float(score), search.id)
-                for search in run.completed
-                if setting.name in search.choices and (score := value(search)) is not None
+                (search.choices[setting.name], score, search.id if run.configurations else f"trial {search.id}")
+                for search, score in run.units(value)
+                if setting.name in search.choices
             ]
             if len(units) < 2:
                 continue
@@ -80,25 +79,31 @@ def effects(run: Run) -> Figure:
         "other settings differ) with Student's 95 % interval. The sentences above compare at equal seeds and settings "
         "instead."
     )
+    if run.configurations:
+        caption = (
+            "Points are configurations, each the mean over its completed search seeds; a bar with a cap is a mean over "
+            "configurations (other settings differ) with Student's 95 % interval. n counts configurations. The "
+            "sentences above compare at equal settings instead."
+        )
     headers = ["hyperparameter", "value", "of", "mean", "std", "n", "95 % interval"]
     return Figure("effects", title, caption, pictures, headers, rows)
 
 
-def _points(setting: Setting, units: Sequence[tuple[Any, float, str]], name: str, share: bool) -> Markup:
+def _points(setting: Setting, units: Sequence[tuple[object, float, str]], name: str, share: bool) -> Markup:
     x, y = plot_area(
-        [unit[0] for unit in units],
+        [value for value, _, _ in units if is_number(value)],
         [unit[1] for unit in units],
         log_x=setting.log,
         percent_y=share,
         whole_x=all(isinstance(value, int) for value in setting.values),
     )
     label = f"{setting.label}{' (logarithmic)' if setting.log else ''}"
-    chart = Chart(f"{name} against {setting.label}, {len(units)} trials", x, y, label, name + (", %" if share else ""))
+    chart = Chart(f"{name} against {setting.label}, {len(units)} points", x, y, label, name + (", %" if share else ""))
     for at, value, trial in units:
         chart.mark(
             (x(at), y(value)),
             COLOURS[0],
-            title=f"trial {trial}: {number(at)}, {number(value, 4)}",
+            title=f"{trial}: {number(at)}, {number(value, 4)}",
             size=3.4,
             opacity=0.55,
         )
@@ -120,9 +125,7 @@ def _means(
             continue
         for index, (value, trial) in enumerate(here):
             shift = ((index * 7) % 11 - 5) * 1.6
-            chart.mark(
-                (x(level) + shift, y(value)), SOFT, title=f"trial {trial}: {number(value, 4)}", size=2.4, opacity=0.35
-            )
+            chart.mark((x(level) + shift, y(value)), SOFT, title=f"{trial}: {number(value, 4)}", size=2.4, opacity=0.35)
         whisker(chart, x(level) + 22, mean, y, COLOURS[0])
         shown = [percent(v) if share else number(v) for v in (mean.value, mean.std or 0.0)]
         interval = "none: n is 1"
@@ -133,7 +136,13 @@ def _means(
 
 
 def whisker(
-    chart: Chart, at: float, mean: stats.Mean, y: Any, colour: str, shape: str = "square", cap: float = 5
+    chart: Chart,
+    at: float,
+    mean: stats.Mean,
+    y: Callable[[float], float],
+    colour: str,
+    shape: str = "square",
+    cap: float = 5,
 ) -> None:
     """Draws a mean with its interval. The line is cut off at the axis's end."""
     if mean.low is not None and mean.high is not None:

@@ -31,18 +31,22 @@ def interaction(run: Run) -> Figure:
         under = xi.name.rsplit(".", 1)[0]
         epsilon = run.setting(f"{under}.epsilon")
         for name, share, value in measured(run):
-            units = [s for s in run.completed if xi.name in s.choices and value(s) is not None]
-            others = [s for s in run.completed if xi.name not in s.choices and value(s) is not None and orders]
+            known = run.units(value)
+            scores = {search.id: score for search, score in known}
+            units = [s for s, _ in known if xi.name in s.choices]
+            others = [s for s, _ in known if xi.name not in s.choices and orders]
             if len(units) < 2:
                 continue
-            picture, numbers = _interaction(xi, epsilon, units, others, (name, share, value))
+            outcome = (name, share, lambda search, scores=scores: scores[search.id])
+            picture, numbers = _interaction(xi, epsilon, units, others, outcome)
             pictures.append(picture)
             rows += numbers
     if not pictures:
         return missing("interaction", title, "fewer than two completed trials have xi")
     caption = (
-        "Means over completed searches with Student's 95 % interval (none where n is 1). Many values of a setting are "
-        "put into ranges with equally many trials. First order has no xi and stands at the left. No test is made here."
+        f"Means over completed {run.unit} with Student's 95 % interval (none where n is 1). Many values of a setting "
+        "are put into ranges with equally many trials. First order has no xi and stands at the left. No test is made "
+        "here."
     )
     return Figure(
         "interaction", title, caption, pictures, ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"], rows

@@ -83,14 +83,14 @@ def findings(run: Run, draws: int = stats.DRAWS) -> list[Finding]:
 def _setting(
     run: Run, setting: Setting, outcome: Outcome, value: Callable[[Searched], float | None], draws: int
 ) -> Finding | None:
-    units = [search for search in run.completed if setting.name in search.choices and value(search) is not None]
-    y = [float(value(search) or 0.0) for search in units]
+    known = [unit for unit in run.units(value) if setting.name in unit[0].choices]
+    units, y = [search for search, _ in known], [score for _, score in known]
     levels = [search.choices[setting.name] for search in units]
     numbers = [level for level in levels if is_number(level)]
     if len(units) < _FEWEST or len(set(map(repr, levels))) < 2 or len(set(y)) < 2:
         return None
     blocks = blocks_for(run, setting, units)
-    within = f"{len(units)} searches" + (f" in {blocks.count} {blocks.words}" if blocks.count > 1 else "")
+    within = f"{len(units)} {run.unit}" + (f" in {blocks.count} {blocks.words}" if blocks.count > 1 else "")
     if setting.trend:
         return _trend(setting, outcome, numbers, y, blocks, within, draws)
     return _levels(setting, outcome, [str(level) for level in levels], y, blocks, within, draws)
@@ -207,16 +207,14 @@ def _correlated(
 
 def _reward(run: Run, draws: int) -> Finding | None:
     """Tests whether the supernet's score rewards skip connections."""
-    units = [search for search in run.completed if search.metric is not None and search.skips is not None]
-    if len(units) < _FEWEST:
+    skips = run.units(lambda search: None if search.metric is None else search.skips)
+    scores = run.units(lambda search: None if search.skips is None else search.metric)
+    if len(skips) < _FEWEST:
         return None
     sign = run.supernet.sign
-    blocks = seed_blocks(units)
+    blocks = seed_blocks([search for search, _ in skips])
     correlation = stats.correlation(
-        [float(search.skips or 0) for search in units],
-        [sign * float(search.metric or 0.0) for search in units],
-        blocks.block,
-        draws,
+        [count for _, count in skips], [sign * score for _, score in scores], blocks.block, draws
     )
     if correlation is None:
         return None
@@ -225,7 +223,7 @@ def _reward(run: Run, draws: int) -> Finding | None:
     sentence = (
         f"Cells with more skip connections have the {'better' if correlation.value > 0 else 'worse'} {score}: "
         f"rank correlation {correlation.value:.2f} (95 % interval {correlation.low:.2f} to "
-        f"{correlation.high:.2f}; {correlation.n} searches): "
+        f"{correlation.high:.2f}; {correlation.n} {run.unit}): "
         f"{verdict}."
     )
     test = f"permutation test of Spearman's correlation, {blocks.words}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -12,10 +12,13 @@ from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
+from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
+from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
+from raydarts.runs.segments import lineage, told
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
@@ -23,7 +26,10 @@ from raydarts.study.objectives import Score, SearchScore, score_of, search_score
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the objective's figure at its end. `skips` counts all cell types together."""
+    """One search trial. `metric` is the objective's figure at its end. `skips` counts all cell types together.
+
+    `configuration` is its configuration's number, in a run with replicates.
+    """
 
     id: str
     status: str
@@ -36,15 +42,20 @@ class Searched:
     genotype_id: str | None
     epochs: int
     rows: Sequence[Mapping[str, object]] = ()
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
+    configuration: int | None = None
     unhealthy: Sequence[str] | None = None
     """What is wrong with its genotype, in words. None: it has none."""
     reason: str | None = None
     """Why a rule of the sweep stopped it."""
     order: float | None = None
     """The number that it is ranked by."""
+    lineage: str = ""
+    """What a trial comes from that went on as a copy of another. Its `choices` are empty then: it had several settings,
+    and what it came to follows from none of them alone.
+    """
 
     @property
     def completed(self) -> bool:
@@ -63,7 +74,7 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None
@@ -84,6 +95,8 @@ class Run:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     faults: Sequence[Mapping[str, str]] = ()
     """What befell trials from outside, those retried too (`results.faults`)."""
+    configurations: Sequence[Configuration] = ()
+    """What the search seeds of each configuration came to together. Empty without replicates."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
@@ -138,6 +151,29 @@ class Run:
     @cached_property
     def completed(self) -> list[Searched]:
         return [search for search in self.searches if search.completed]
+
+    @property
+    def unit(self) -> str:
+        """What is compared, in words. Search seeds of a configuration are no independent searches."""
+        return "configurations" if self.configurations else "searches"
+
+    def units(self, value: Callable[[Searched], float | None]) -> list[tuple[Searched, float]]:
+        """Returns the completed searches that have a value, and that value.
+
+        With replicates it returns each configuration once, with the mean over its search seeds: the settings are those
+        of its first search, and it has no seed.
+        """
+        known = [(search, float(score)) for search in self.completed if (score := value(search)) is not None]
+        if not self.configurations:
+            return known
+        groups: dict[int | None, list[tuple[Searched, float]]] = {}
+        for search, score in known:
+            groups.setdefault(search.configuration, []).append((search, score))
+        return [
+            (replace(group[0][0], id=f"configuration {number:04d}", seed=None), fmean(score for _, score in group))
+            for number, group in groups.items()
+            if number is not None
+        ]
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -218,16 +254,19 @@ def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) -> Searched:
+def _searched(
+    record: TrialRecord, trial: TrialDirectory, score: SearchScore, described: Mapping[str, Mapping[str, Any]]
+) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
+    parts = lineage(record.id, record.epochs, lambda name: described.get(name, {}))
     seed = choices.get(SEED, config.get("seed"))
     skips = record.skips or (count_skips(record.genotype) if record.genotype else {})
     return Searched(
         id=record.id,
         status=record.status,
         seed=None if seed is None else int(seed),
-        choices=choices,
+        choices={} if parts else choices,
         metric=record.value(score),
         skips=sum(skips.values()) if skips else None,
         skips_by_cell=skips,
@@ -241,6 +280,8 @@ def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) ->
         reason=record.result.get("reason"),
         order=record.order(score),
         error=record.result.get("error"),
+        lineage=told(parts),
+        configuration=record.configuration,
     )
 
 
@@ -271,10 +312,12 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     description = run.description()
     draft = Run(description, (), ())
     searched = results.trials(run)
+    described = {record.id: record.description for record in searched}
     whole = Run(
         description=description,
         searches=[
-            _searched(record, trial, draft.supernet) for record, trial in zip(searched, run.trials(), strict=True)
+            _searched(record, trial, draft.supernet, described)
+            for record, trial in zip(searched, run.trials(), strict=True)
         ],
         retrainings=_retrainings(run, EVALUATE, draft.score),
         status=results.run_status(run),
@@ -284,6 +327,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=results.baselines(results.evaluations(run)),
         faults=results.faults(run),
+        configurations=configurations(searched, draft.supernet),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {

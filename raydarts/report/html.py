@@ -95,6 +95,7 @@ def context(run: Run) -> dict[str, object]:
         ),
         "ranking": ranking(run),
         "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
+        "configurations": configurations(run),
         "trials": trials(run),
         "promotion": promotion(run),
         "failures": failures(run),
@@ -183,14 +184,45 @@ def ranking(run: Run) -> Table:
     return Table([*headers, "search seeds"], rows)
 
 
+def configurations(run: Run) -> Table:
+    """Returns every configuration with its mean over search seeds. Empty without replicates."""
+    score = run.supernet
+    headers = ["configuration", "status", *(setting.label for setting in run.settings)]
+    headers += [f"{_supernet(run)}, mean{' %' if score.share else ''}", "std", "n search seeds", "trials"]
+    rows = []
+    for each in run.configurations:
+        known = each.spread
+        deviation = None if known is None else known.sd
+        rows.append(
+            [
+                each.name,
+                each.status,
+                *(number(each.choices[s.name]) if s.name in each.choices else "-" for s in run.settings),
+                "-" if known is None else score_text(score, known.mean),
+                "-" if deviation is None else score_text(score, deviation),
+                "0" if known is None else str(known.n),
+                ", ".join(record.id for record in each.trials),
+            ]
+        )
+    return Table(headers, rows)
+
+
+def _supernet(run: Run) -> str:
+    return f"supernet {run.metric.replace('_', ' ')}"
+
+
 def trials(run: Run) -> Table:
     """Returns every search trial."""
     names = [setting.name for setting in run.settings]
-    headers = ["trial", "status", "search seed", *(setting.label for setting in run.settings)]
+    of = ["configuration"] if run.configurations else []
+    headers = ["trial", *of, "status", "search seed", *(setting.label for setting in run.settings)]
     headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "health", "genotype", "epochs", "time"]
+    copied = any(search.lineage for search in run.searches)
+    headers += ["went on as a copy"] if copied else []
     rows = [
         [
             search.id,
+            *("-" if search.configuration is None else f"{search.configuration:04d}" for _ in of),
             search.status,
             "-" if search.seed is None else str(search.seed),
             *(number(search.choices[name]) if name in search.choices else "-" for name in names),
@@ -200,6 +232,7 @@ def trials(run: Run) -> Table:
             search.genotype_id or "-",
             str(search.epochs),
             "-" if search.seconds is None else duration(search.seconds),
+            *([search.lineage or "-"] if copied else []),
         ]
         for search in run.searches
     ]

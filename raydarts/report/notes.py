@@ -17,7 +17,9 @@ def counts(run: Run) -> list[tuple[str, str]]:
     statuses = [search.status for search in run.searches]
     ended = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
     evaluation_seeds = sorted({each.seed for each in run.retrainings})
+    replicated = [("Configurations", f"{len(run.configurations)}, each with the same search seeds")]
     return [
+        *(replicated if run.configurations else []),
         ("Search trials", f"{len(run.searches)}" + (f" ({', '.join(ended)})" if ended else "")),
         ("Search seeds", ", ".join(map(str, run.seeds[:12])) + (" ..." if len(run.seeds) > 12 else "") or "none"),
         ("Settings swept", listed([setting.label for setting in run.settings]) if run.settings else "none"),
@@ -83,10 +85,16 @@ def cautions(run: Run) -> list[str]:
     """Returns what the design of this run does not allow to conclude."""
     lines = []
     if len(run.seeds) == 1 and run.searches:
-        more = "Run it again with another search.seed" if run.model_based else "Sweep search.seed"
+        more = "Give sweep.replicates several search seeds"
         lines.append(
             f"All searches share search seed {run.seeds[0]}: what is found holds for that seed, and nothing is known "
             f"of others. {more} to know more."
+        )
+    if run.configurations:
+        lines.append(
+            "Each configuration was searched with several search seeds, which are no independent searches of other "
+            "settings. Effects, their means and their tests are over configurations. Counts, such as that of collapsed "
+            "searches, are over searches."
         )
     if run.table is not None and run.validation:
         lines.append(
@@ -109,6 +117,7 @@ def cautions(run: Run) -> list[str]:
             f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not "
             "independent draws: p-values and intervals of settings are approximate."
         )
+    lines += _copies(run)
     if run.supernet.warning and run.searches and run.description.get("kind") == "sweep":
         lines.append(run.supernet.warning)
     halted = [search.id for search in run.searches if (search.reason or "").startswith("collapsed")]
@@ -147,6 +156,18 @@ def cautions(run: Run) -> list[str]:
     if open_trials:
         lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")
     return lines
+
+
+def _copies(run: Run) -> list[str]:
+    """Returns what searches that went on as a copy of another do not allow to conclude."""
+    copied = sum(bool(search.lineage) for search in run.searches)
+    if not copied:
+        return []
+    return [
+        f"{_many(copied, 'search', 'searches')} went on as a copy of another search, with other settings, and so had "
+        "several. They are in no finding, figure or test about settings. The table of searches says what each comes "
+        "from. Searches that were copied and their copies are not independent of one another."
+    ]
 
 
 def _many(count: int, one: str, several: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
 from raydarts.runs.budget import BudgetReport
 from raydarts.runs.left import Left
+from raydarts.runs.segments import Part
 
 
 class ScoreShape(TypedDict):
@@ -40,6 +41,9 @@ class TrialRow(TypedDict):
     status: str
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
+    lineage: Sequence[Part]
+    configuration: str | None
+    search_seed: int | None
     metrics: Mapping[str, float]
     genotype: Mapping[str, object] | None
     genotype_id: str | None
@@ -53,6 +57,19 @@ class TrialRow(TypedDict):
     """Why a rule of the sweep stopped it."""
     order: float | None
     """The number that it is ranked by."""
+
+
+class ConfigurationRow(TypedDict):
+    """A configuration of a sweep with replicates, over its search seeds."""
+
+    configuration: str
+    status: str
+    choices: Mapping[str, object]
+    trials: Sequence[str]
+    mean: float | None
+    sd: float | None
+    n: int
+    order: float | None
 
 
 class RetrainedRow(TypedDict):
@@ -101,6 +118,7 @@ class RunReport(TypedDict):
     status: str
     spec: Mapping[str, object]
     trials: Sequence[TrialRow]
+    configurations: Sequence[ConfigurationRow]
     genotypes: Sequence[GenotypeRow]
     promotion: Json
     evaluations: Sequence[RetrainedRow]
@@ -124,6 +142,8 @@ class StatusReport(TypedDict):
     budget: BudgetReport
     left: Left | None
     best_trial: Mapping[str, object] | None
+    configurations: Mapping[str, int]
+    best_configuration: ConfigurationRow | None
     damaged: Sequence[str]
 
 
@@ -199,20 +219,3 @@ class Comparison(TypedDict):
     paired: Paired
     genotypes: Sequence[SharedGenotype]
     stages: Sequence[SharedStage]
-
-
-class Facts(TypedDict):
-    """What `raydarts show --json` prints."""
-
-    id: str
-    space: str
-    parameters: int
-    flops: int
-    macs: int
-    skips: Mapping[str, int]
-    skip_share: float
-    parameter_free_share: float
-    noise_edges: float
-    disconnected: float
-    genotype: Mapping[str, object]
-    drawing: NotRequired[str]

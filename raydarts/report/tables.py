@@ -9,15 +9,16 @@ from typing import cast
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from raydarts.genotypes.facts import FACTS
+from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
-from raydarts.report.shapes import Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
+from raydarts.runs.segments import told
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
 from raydarts.study.objectives import Score, SearchScore
@@ -47,6 +48,8 @@ def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
         "budget": budget_report(RunDirectory.open(path, damage)),
         "left": left(RunDirectory.open(path, damage)),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
+        "configurations": dict(Counter(each["status"] for each in report["configurations"])),
+        "best_configuration": _best_configuration(report),
         "damaged": [] if damage is None else damage.problems,
     }
 
@@ -62,6 +65,15 @@ def _best(report: RunReport) -> TrialRow | None:
     if not known:
         return None
     return max(known, key=lambda pair: score.sign * pair[0])[1]
+
+
+def _best_configuration(report: RunReport) -> ConfigurationRow | None:
+    """Returns the configuration with the best mean, of those whose trials have all ended."""
+    score = SearchScore.from_json(report["search_score"])
+    ended = ("completed", "stopped")
+    known = [each for each in report["configurations"] if each["status"] in ended and each["order"] is not None]
+    first = [each for each in known if each["status"] == ended[0]] or known
+    return max(first, key=lambda each: score.sign * (each["order"] or 0.0)) if first else None
 
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -82,7 +94,13 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         seconds = report["left"]["seconds"]
         remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
         lines.append(line(f"{report['left']['stage']}: {remaining}"))
-    if report["best_trial"]:
+    if report["configurations"]:
+        told = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
+        lines.append(line(f"configurations: {told}"))
+    if best := report["best_configuration"]:
+        mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
+        lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
+    elif report["best_trial"] and not report["configurations"]:
         lines.append(line(f"best so far: trial {report['best_trial']['id']}"))
     if report["status"] not in ("completed", "running"):
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
@@ -187,18 +205,43 @@ def _skips(counts: Mapping[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in counts.items()) or "-"
 
 
-def _swept(trials: Iterable[TrialRow]) -> list[str]:
+def _swept(trials: Iterable[TrialRow | ConfigurationRow]) -> list[str]:
     names = {name: None for trial in trials for name in trial.get("choices") or {}}
     return list(names)
+
+
+def configurations_table(report: RunReport) -> RenderableType | None:
+    """Returns every configuration: its choices, its mean over search seeds. None without replicates."""
+    if not report["configurations"]:
+        return None
+    score = SearchScore.from_json(report["search_score"])
+    names = _swept(report["configurations"])
+    table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
+    choices = [name.removeprefix("search.") for name in names]
+    for column in ("configuration", "status", *choices, score.metric, "n", "trials"):
+        table.add_column(column, overflow="fold")
+    for each in report["configurations"]:
+        table.add_row(
+            each["configuration"],
+            each["status"],
+            *(str(each["choices"].get(name, "-")) for name in names),
+            _spread(each["mean"], each["sd"], score.digits),
+            str(each["n"]),
+            ", ".join(each["trials"]),
+        )
+    return table
 
 
 def trials_table(report: RunReport) -> RenderableType:
     """Returns every search trial: its choices, what it measured, its genotype."""
     score = SearchScore.from_json(report["search_score"])
     names = _swept(report["trials"])
-    table = Table(title="Search trials (one search seed each unless search.seed is swept)")
+    of = ("configuration", "search seed") if report["configurations"] else ()
+    title = "one for each search seed of a configuration" if of else "one search seed each unless search.seed is swept"
+    table = Table(title=f"Search trials ({title})")
     for column in (
         "trial",
+        *of,
         "status",
         *(name.removeprefix("search.") for name in names),
         score.metric,
@@ -211,6 +254,7 @@ def trials_table(report: RunReport) -> RenderableType:
         choices = trial.get("choices") or {}
         table.add_row(
             trial["id"],
+            *(str(trial[key]) for key in ("configuration", "search_seed") if of),
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
             _number(trial["metrics"].get(score.metric), score.digits),
@@ -219,6 +263,17 @@ def trials_table(report: RunReport) -> RenderableType:
             str(trial.get("genotype_id") or "-"),
         )
     return table
+
+
+def forks(report: RunReport) -> RenderableType | None:
+    """Returns what each trial that went on as a copy of another comes from. None: no trial did.
+
+    The table of trials shows the settings that such a trial had last.
+    """
+    lines = [f"trial {trial['id']}: {told(trial['lineage'])}" for trial in report["trials"] if trial["lineage"]]
+    return (
+        in_lines(["Went on as a copy of another trial (settings above are the last ones):", *lines]) if lines else None
+    )
 
 
 def health_text(unhealthy: Sequence[str] | None, reason: str | None, judged: bool = True) -> str:
@@ -285,7 +340,9 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     question = paragraph(report["question"]) if report["question"] else None
     parts = [
         question,
+        configurations_table(report),
         trials_table(report),
+        forks(report),
         *ranked_by(report),
         *rankings(report),
         baselines_text(report),
@@ -306,6 +363,8 @@ def facts_table(known: Facts) -> RenderableType:
     table.add_row("skips", _skips(known["skips"]))
     for name in FACTS:
         table.add_row(name.replace("_", " "), f"{known[name]:.4g}")  # type: ignore[literal-required]
+    if "lineage" in known:
+        table.add_row("searched in", known["lineage"])
     if "drawing" in known:
         table.add_row("drawing", known["drawing"])
     return table

@@ -7,25 +7,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raydarts.genotypes.genotype import describe_genotype
+from raydarts.runs.configurations import configurations
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
 from raydarts.study.objectives import Score, SearchScore
+
+Key = tuple[int, int, int, float]
+"""Orders what a search came to: completed, then stopped by epochs reached, each by score."""
 
 
 def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[TrialRecord]:
     """Completed trials by the objective, then stopped ones by epochs reached and the objective; failed ones never.
 
     Before all that come the trials that nothing speaks against, in the same order: a healthy trial that was stopped
-    comes before a collapsed one that was completed.
+    comes before a collapsed one that was completed. With replicates configurations are ordered so, by the mean over
+    their search seeds, and then the trials of each. So a lucky seed brings no configuration to the front.
     """
+    known = list(records)
+    of_configuration = {
+        record.id: (*_key(each.status, each.epochs, each.order, score), each.name)
+        for each in configurations(known, score)
+        for record in each.trials
+    }
 
-    def key(record: TrialRecord) -> tuple[int, int, int, int, float, str]:
-        value = record.order(score)
-        stopped = record.status == "stopped"
-        rank = math.inf if value is None else -score.sign * value
-        against = bool(score.against(record.judged))
-        return (int(against), int(stopped), -record.epochs if stopped else 0, int(value is None), rank, record.id)
+    def key(record: TrialRecord) -> tuple[Any, ...]:
+        of_trial = _key(record.status, record.epochs, record.order(score), score)
+        return (bool(score.against(record.judged)), *of_configuration.get(record.id, ()), *of_trial, record.id)
 
-    return sorted((record for record in records if record.status in ("completed", "stopped")), key=key)
+    return sorted((record for record in known if record.status in ("completed", "stopped")), key=key)
+
+
+def _key(status: str, epochs: int, value: float | None, score: SearchScore) -> Key:
+    stopped = status == "stopped"
+    rank = math.inf if value is None else -score.sign * value
+    return (int(stopped), -epochs if stopped else 0, int(value is None), rank)
 
 
 def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
@@ -63,9 +77,11 @@ def promotion(
 
     Behind those that nothing speaks against come the fallbacks: the last genotype of each other trial that nothing
     spoke against, of an earlier epoch. Behind these come the others. What speaks against a genotype stands in its
-    entry (`against`) and its reason.
+    entry (`against`) and its reason. With replicates all genotypes of the best configuration come before those of the
+    next one.
     """
     ordered = promotion_order(records, score)
+    configuration = {record.id: each for each in configurations(records, score) for record in each.trials}
     first = {record.genotype_id: record for record in reversed(ordered)}
     entries: list[tuple[Mapping[str, Any], str | None, str]] = []
     behind: list[tuple[Mapping[str, Any], str | None, str]] = []
@@ -73,8 +89,13 @@ def promotion(
         best = first[entry["id"]]
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
         against = score.against(best.judged)
-        more = {"against": against} if against else {}
+        more: dict[str, Any] = {"against": against} if against else {}
         told = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
+        if best.id in configuration:
+            of = configuration[best.id].to_json()
+            more |= {key: of[key] for key in ("configuration", "mean", "sd", "n")}
+            mean = "no score" if of["mean"] is None else f"mean {score.metric} {of['mean']:.4f}"
+            told += f"; of configuration {of['configuration']}, {mean} over {of['n']} search seeds"
         whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), told)
         (behind if against else entries).append(whole)
     there = {entry["id"] for entry, _, _ in [*entries, *behind]}

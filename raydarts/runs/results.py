@@ -10,10 +10,13 @@ from typing import Any
 from raydarts.errors import DamagedError, GenotypeError
 from raydarts.genotypes.facts import FACTS, cell_facts
 from raydarts.genotypes.genotype import Genotype
+from raydarts.runs.configurations import configurations
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
+from raydarts.runs.segments import lineage
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
+from raydarts.study.history import name_of
 from raydarts.study.objectives import Score, figure, score_of, search_score_of
 
 
@@ -28,6 +31,19 @@ class TrialRecord:
     result: Mapping[str, Any]
     rows_whole: bool = True
     """Whether `rows` are all that were reported; else the last one's figures are the result's."""
+
+    @property
+    def configuration(self) -> int | None:
+        """The number of its configuration, in a run with replicates."""
+        number = self.description.get("configuration")
+        return None if number is None else int(number)
+
+    @property
+    def search_seed(self) -> int | None:
+        """The seed of a search. None of a retraining."""
+        choices, config = (self.description.get(key) or {} for key in ("choices", "config"))
+        seed = choices.get("search.seed", config.get("seed"))
+        return seed if isinstance(seed, int) else None
 
     @property
     def epochs(self) -> int:
@@ -279,6 +295,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
+    described = {record.id: record.description for record in searched}
     score, done = score_of(description), evaluations(run)
     search_score = search_score_of(description)
     evaluated = evaluation_rows(done, score)
@@ -292,8 +309,11 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
             {
                 "id": record.id,
                 "status": record.status,
+                "configuration": None if record.configuration is None else name_of(record.configuration),
+                "search_seed": record.search_seed,
                 "config": record.description.get("config"),
                 "choices": record.description.get("choices"),
+                "lineage": lineage(record.id, record.epochs, lambda name: described.get(name, {})),
                 "metrics": record.metrics,
                 "genotype": record.genotype,
                 "genotype_id": record.genotype_id,
@@ -307,6 +327,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
             }
             for record in searched
         ],
+        "configurations": [each.to_json() for each in configurations(searched, search_score_of(description))],
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,

@@ -56,11 +56,25 @@ class Scheduler(Member):
         Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the
         section's settings.
         """
-        yield from ()
+        if self.FORKS and sweep.replicates is not None:
+            yield (
+                "",
+                f"{self.registered} copies a trial's weights and settings to another one, so the search seeds of a "
+                "configuration would no longer have the same settings; leave sweep.replicates out, or write scheduler: "
+                "asha",
+            )
 
     def changes(self, search: Tree) -> tuple[str, ...]:
         """The names of the settings that it changes while trials run."""
         return ()
+
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The epochs after which the search seeds of a configuration wait for one another (`sweep.replicates`).
+
+        They are the epochs at which it may stop a configuration, or some of them where it may at any. None by default:
+        a seed may then run to its end before the others of its configuration have begun.
+        """
+        return frozenset()
 
     def build(self, horizon: Horizon) -> Decider:
         """The scheduler at work; `driving.Driven` makes one of any scheduler of Ray Tune's."""

@@ -48,6 +48,16 @@ class HyperBand(Scheduler):
                 f"best {kept} do; write {first + kept + 1} trials or more, or scheduler: asha",
             )
 
+    def meetings(self, horizon: Horizon) -> frozenset[int]:
+        """The milestones of all brackets. Bracket s halves its trials s times."""
+        factor, milestones = self.settings.reduction_factor, set()
+        for halves in range(1 + round(math.log(max(horizon.epochs, 1)) / math.log(factor))):
+            milestone = int(horizon.epochs * factor**-halves)
+            for _ in range(halves):
+                milestones.add(milestone)
+                milestone = int(min(milestone * factor, horizon.epochs))
+        return frozenset(epoch for epoch in milestones if 0 < epoch < horizon.epochs)
+
     def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import HyperBandScheduler  # noqa: PLC0415 - listing needs no Ray
 

@@ -178,7 +178,8 @@ class Optuna(Searcher):
     def _sampler(self, samplers: Any, seed: int, startup: int, known: Sequence[Any]) -> Any:
         match self.settings.sampler:
             case "gp":
-                return samplers.GPSampler(seed=seed, n_startup_trials=startup)
+                # It estimates one noise from all values. Those of search seeds differ by luck alone.
+                return samplers.GPSampler(seed=seed, n_startup_trials=startup, deterministic_objective=False)
             case "cmaes":
                 drawn = max(1, startup - len(known))  # Optuna learns from a trial of its own which numbers are open
                 source = list(known) or None
@@ -232,6 +233,9 @@ class Optuna(Searcher):
 
         states = optuna.trial.TrialState
         trial = self._asked[index]
+        if outcome.noise is not None:  # no sampler reads it: each takes the value for what the configuration is worth
+            trial.set_user_attr("search_seeds", outcome.n)
+            trial.set_user_attr("noise", outcome.noise)
         if outcome.status == "completed" and outcome.value is not None:
             self._study.tell(trial, outcome.value)
         elif outcome.status == "stopped":

@@ -8,6 +8,7 @@ sweep in this process and a replay of recorded runs drive the same class.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -35,14 +36,23 @@ logger = logging.getLogger("raydarts")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. `value` is its objective's finite form; `reports` are the `(epoch, value)` pairs that the
-    scheduler was shown so far. `halted`: it was stopped because it had collapsed.
+    """How a trial ended, or a configuration. `value` is its objective's finite form; `reports` are the `(epoch, value)`
+    pairs that the scheduler was shown so far. `halted`: it was stopped because it had collapsed.
+
+    A configuration with replicates has the mean of `n` search seeds as its value, with their standard deviation `sd`.
     """
 
     status: str
     value: float | None = None
     reports: Sequence[tuple[int, float]] = field(default_factory=tuple)
     halted: bool = False
+    n: int = 1
+    sd: float | None = None
+
+    @property
+    def noise(self) -> float | None:
+        """The standard error of `value`. None where there is one search seed, of which no spread is known."""
+        return None if self.sd is None else self.sd / math.sqrt(self.n)
 
     def to_json(self) -> dict[str, Any]:
         plain = {"status": self.status, "value": self.value, "reports": [list(pair) for pair in self.reports]}
@@ -58,12 +68,21 @@ class Outcome:
 class Proposal:
     """A configuration that a searcher proposes. `choices` are its draws by name.
 
-    `problem` says why no trial can be made of it; None: one can.
+    `problem` says why no trial can be made of it; None: one can. With replicates `configuration` is its number, and
+    `replicate` the search seed of the trial.
     """
 
     choices: Mapping[str, Any]
     config: Mapping[str, Any]
     problem: Exception | None = None
+    configuration: int | None = None
+    replicate: int | None = None
+
+    def asked(self, index: int) -> dict[str, Any]:
+        """What an event and a trial.json say of the trial `index` that is made of it."""
+        of = {"configuration": self.configuration, "replicate": self.replicate}
+        known = {key: value for key, value in of.items() if value is not None}
+        return {"index": index, **known, "choices": self.choices, "config": self.config}
 
 
 class Proposer(Protocol):
@@ -180,7 +199,7 @@ class Study:
         proposal = self._proposer.propose(index)
         if proposal is None:
             return None
-        self._write({"event": "ask", "index": index, "choices": proposal.choices, "config": proposal.config})
+        self._write({"event": "ask", **proposal.asked(index)})
         self._decider.add(name_of(index), proposal.config, proposal.choices)
         return name_of(index), proposal
 

@@ -60,6 +60,10 @@ class EventFile(TrialObserver):
             self._trial.check()
             shutil.rmtree(folder)
         self._writer = SummaryWriter(str(folder))
+        what = self._trial.description()
+        if what.get("configuration") is not None:
+            told = f"{what['configuration']:04d}, search seed {what['replicate']}"
+            self._writer.add_text("configuration", told, 0)
 
     def epoch(self, row: Mapping[str, object]) -> None:
         if self._writer is None:

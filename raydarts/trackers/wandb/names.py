@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from raydarts.json_types import section
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord
@@ -23,6 +24,8 @@ from raydarts.storage.place import read_bytes
 STEP = "epoch"
 """The metric that is every other metric's step axis (`define_metric(name, step_metric=STEP, summary=SUMMARY)`)."""
 SUMMARY = "last,min,max"
+CONFIGURATION = "configuration"
+"""The config key of a search's configuration, in a run with replicates. W&B can group the seeds' runs by it."""
 GENOTYPE = "genotype"
 """The media key under which a search logs the drawing of its genotype; a metrics row's key of the genotype itself."""
 _ONE = ("space", "relaxation", "estimator", "selection")
@@ -77,6 +80,12 @@ def _components(prefix: str, components: Sequence[object], flat: dict[str, objec
     flat[f"{prefix}.names"] = ", ".join(names) or "none"
 
 
+def search_config(what: Mapping[str, object]) -> dict[str, object]:
+    """A search's config, of its trial.json: its settings, and with replicates its configuration."""
+    of = {} if what.get(CONFIGURATION) is None else {CONFIGURATION: what[CONFIGURATION]}
+    return {**section(what.get("config")), **of}
+
+
 def nested(flat: Mapping[str, object]) -> dict[str, object]:
     """`flat` as `wandb.init(config=...)` is to have it: W&B then shows it under exactly these names."""
     below: dict[str, dict[str, object]] = {}
@@ -122,8 +131,11 @@ def run_id(run: RunDirectory, trial: TrialDirectory) -> str:
 
 def title(trial: TrialDirectory) -> str:
     """What a trial's W&B run is called for people."""
-    stage = stage_of(trial)
-    return f"{ {SEARCH: 'trial', EVALUATE: 'evaluation'}.get(stage, stage) } {trial.id}"
+    stage, what = stage_of(trial), trial.description()
+    name = f"{ {SEARCH: 'trial', EVALUATE: 'evaluation'}.get(stage, stage) } {trial.id}"
+    if what.get(CONFIGURATION) is None:
+        return name
+    return f"{name} (configuration {what[CONFIGURATION]:04d}, search seed {what['replicate']})"
 
 
 def sweep_id(run: RunDirectory) -> str:
@@ -184,7 +196,7 @@ def metric_names(records: Iterable[TrialRecord]) -> list[str]:
 def search_names(run: RunDirectory) -> Names:
     """Of the search trials."""
     records = results.trials(run)
-    return Names(metric_names(records), [flat_config(record.description.get("config") or {}) for record in records])
+    return Names(metric_names(records), [flat_config(search_config(record.description)) for record in records])
 
 
 def evaluation_names(run: RunDirectory, metric: str, supernet: Mapping[str, float], stage: str = EVALUATE) -> Names:

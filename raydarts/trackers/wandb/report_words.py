@@ -119,7 +119,7 @@ def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[s
             for search in run.completed
             if search.skips is not None and key in configs.get(search.id, {})
         ]
-        rows += [[key, told, *_mean_of_skips(part)] for told, part in _parts(units)]
+        rows += [[key, told, *_mean_of_skips(run, part)] for told, part in _parts(units)]
     if not rows:
         return (
             "No numeric setting of a remedy was swept, or no completed search tells its skip connections: there is no "
@@ -127,10 +127,10 @@ def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[s
         )
     caption = (
         "Skip connections of all cell types together, completed searches; mean, sample standard deviation, n and "
-        "Student's 95 % interval over searches, whose search seeds and other settings differ. The sentences above "
+        f"Student's 95 % interval over {run.unit}, whose search seeds and other settings differ. The sentences above "
         "compare at equal seeds and settings instead."
     )
-    headers = ["remedy", "strength", "mean skips", "std", "n searches", "95 % interval"]
+    headers = ["remedy", "strength", "mean skips", "std", f"n {run.unit}", "95 % interval"]
     return f"{table(headers, rows)}\n\n{escape(caption)}"
 
 
@@ -149,8 +149,9 @@ def _parts(units: Sequence[tuple[float, Searched]]) -> list[tuple[str, list[Sear
     ]
 
 
-def _mean_of_skips(searches: Sequence[Searched]) -> list[str]:
-    mean = stats.mean_of([float(search.skips or 0) for search in searches])
+def _mean_of_skips(run: Run, searches: Sequence[Searched]) -> list[str]:
+    ids = {search.id for search in searches}
+    mean = stats.mean_of([count for _, count in run.units(lambda search: search.skips if search.id in ids else None)])
     if mean is None:
         return ["-", "-", "0", "-"]
     interval = "none: n is 1" if mean.low is None or mean.high is None else f"{mean.low:.2f} to {mean.high:.2f}"
@@ -254,7 +255,7 @@ def cost(run: Run) -> str:
 
 def _spans(job: Searched | Retrained) -> list[tuple[float, float]]:
     """Returns the start and the end of each epoch of a job, in seconds since 1970."""
-    return [(plain_number(entry["start"]) or 0.0, plain_number(entry["end"]) or 0.0) for entry in job.times]
+    return [(entry["start"], entry["end"]) for entry in job.times]
 
 
 def configs_by_trial(run: Run, names: Names) -> dict[str, Mapping[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ def value(seed: int, trial: str, epoch: int) -> float:
     return random.Random(f"{seed}/{trial}").random() * epoch / (epoch + 2) + 0.1 * draw.random()
 
 
-def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18) -> SearchStage:
-    loaded: Any = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS})
+def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18, **sweep: Any) -> SearchStage:
+    loaded = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS}, **sweep)
     return SearchStage(run, loaded)
 
 
@@ -119,9 +119,16 @@ class Engine:
         self.stage.ended(read_trial(trial))
 
 
-def undisturbed(path: Path, scheduler: dict[str, Any], seed: int, trials: int = 18, **engine: Any) -> RunDirectory:
+def undisturbed(
+    path: Path,
+    scheduler: dict[str, Any],
+    seed: int,
+    trials: int = 18,
+    replicates: Sequence[int] | None = None,
+    **engine: Any,
+) -> RunDirectory:
     run = RunDirectory.create(path, kind="sweep", spec={})
-    Engine(open_stage(run, scheduler, trials), seed, **engine).run()
+    Engine(open_stage(run, scheduler, trials, replicates=replicates), seed, **engine).run()
     return run
 
 
