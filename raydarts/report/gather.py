@@ -15,6 +15,7 @@ from raydarts.runs import results
 from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
+from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.segments import lineage, told
@@ -25,7 +26,7 @@ from raydarts.study.objectives import Score, SearchScore, score_of, search_score
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the objective's figure, at the last epoch. `skips` counts all cell types together.
+    """One search trial. `metric` is the objective's figure at its end. `skips` counts all cell types together.
 
     `configuration` is its configuration's number, in a run with replicates.
     """
@@ -41,7 +42,7 @@ class Searched:
     genotype_id: str | None
     epochs: int
     rows: Sequence[Mapping[str, object]] = ()
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     configuration: int | None = None
@@ -73,7 +74,7 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
 from raydarts.runs.budget import BudgetReport
@@ -219,21 +219,3 @@ class Comparison(TypedDict):
     paired: Paired
     genotypes: Sequence[SharedGenotype]
     stages: Sequence[SharedStage]
-
-
-class Facts(TypedDict):
-    """What `raydarts show --json` prints."""
-
-    id: str
-    space: str
-    parameters: int
-    flops: int
-    macs: int
-    skips: Mapping[str, int]
-    skip_share: float
-    parameter_free_share: float
-    noise_edges: float
-    disconnected: float
-    genotype: Mapping[str, object]
-    lineage: NotRequired[str]
-    drawing: NotRequired[str]

@@ -9,9 +9,9 @@ from typing import cast
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from raydarts.genotypes.facts import FACTS
+from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
-from raydarts.report.shapes import ConfigurationRow, Facts, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
 from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory

@@ -92,13 +92,6 @@ class PopulationBased(Scheduler):
                 "pbt copies a trial's weights and settings to another one, so the search seeds of a configuration "
                 "would no longer have the same settings; leave sweep.replicates out, or write scheduler: asha",
             )
-        if sweep.replicates is not None:
-            yield (
-                "",
-                "pbt copies one trial over another, and with sweep.replicates a configuration has several trials, "
-                "whose copies would no longer have the same settings; leave replicates out, or write "
-                "another scheduler",
-            )
         swept = search.distributions()
         allowed = [each.name for each in swept if may_change(search, each)]
         listed = f"allowed here: {', '.join(allowed)}" if allowed else "no swept setting of this search may"

@@ -16,13 +16,14 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.whole import open_whole
 from raydarts.schedulers.base import Horizon
 from raydarts.study.history import Decision, Decisions, History, Report
+from raydarts.study.objectives import score_named
 from raydarts.study.replicates import Replicates, together
 from raydarts.study.scheduling import Verdict
 from raydarts.study.study import Outcome, Proposal
+from tests.unit.schedulers import scripted
 from tests.unit.schedulers.scripted import (
     EPOCHS,
     METRIC,
-    SCHEDULERS,
     Engine,
     Killed,
     dying,
@@ -32,6 +33,8 @@ from tests.unit.schedulers.scripted import (
 )
 
 SEEDS = (3, 5, 8)
+SCHEDULERS = {name: settings for name, settings in scripted.SCHEDULERS.items() if name != "pbt"}
+"""pbt forks trials, and is refused with replicates."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +65,7 @@ class Configurations:
     def expect(self, total: int) -> None:
         self.expected = total
 
-    def add(self, trial: str, config: Mapping[str, Any]) -> None:
+    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         self.added.append(trial)
 
     def decide(self, report: Report) -> Verdict:
@@ -280,13 +283,13 @@ def test_a_configuration_is_stopped_as_a_whole_and_no_seed_runs_far_ahead(
 def test_the_scheduler_sees_means_of_configurations(tmp_path: Path, name: str) -> None:
     """What replicates decide is what the scheduler decides on the mean curves of as many trials."""
     run = undisturbed(tmp_path / "run", SCHEDULERS[name], 0, trials=9, replicates=SEEDS)
-    horizon = Horizon(METRIC, "max", EPOCHS, 0)
+    horizon = Horizon(score_named(METRIC, "max"), EPOCHS, 0)
     decider = Choose("scheduler").parse(SCHEDULERS[name]).build().build(horizon)
     decider.expect(9)
     history = History.of(run.events())
     seen: dict[tuple[int, int], list[float]] = {}
     for index in range(9):
-        decider.add(f"{index:04d}", {})
+        decider.add(f"{index:04d}", {}, {})
     compared = 0
     for report in history.reports:
         assert report.value is not None
@@ -364,7 +367,7 @@ def test_trials_that_fail_leave_none_waiting(
 
 @pytest.mark.parametrize("name", ["asha", "asha, brackets", "hyperband"])
 def test_the_meetings_are_the_epochs_at_which_the_scheduler_acts(tmp_path: Path, name: str) -> None:
-    horizon = Horizon(METRIC, "max", EPOCHS, 0)
+    horizon = Horizon(score_named(METRIC, "max"), EPOCHS, 0)
     scheduler: Any = Choose("scheduler").parse(SCHEDULERS[name]).build()
     run = undisturbed(tmp_path / "run", SCHEDULERS[name], 0, trials=30)
     acted = {event["epoch"] for event in run.events() if event.get("decision") in ("pause", "stop")}
@@ -380,8 +383,8 @@ def test_the_meetings_are_the_epochs_at_which_the_scheduler_acts(tmp_path: Path,
 
 def test_median_meets_at_its_grace_period_and_at_every_tenth_of_the_epochs() -> None:
     scheduler: Any = Choose("scheduler").parse({"name": "median", "grace_period": 3}).build()
-    assert sorted(scheduler.meetings(Horizon(METRIC, "max", 50, 0))) == list(range(3, 50, 5))
-    assert sorted(scheduler.meetings(Horizon(METRIC, "max", 6, 0))) == [3, 4, 5]
+    assert sorted(scheduler.meetings(Horizon(score_named(METRIC, "max"), 50, 0))) == list(range(3, 50, 5))
+    assert sorted(scheduler.meetings(Horizon(score_named(METRIC, "max"), 6, 0))) == [3, 4, 5]
 
 
 def test_values_differ_between_seeds(tmp_path: Path) -> None:
