@@ -157,6 +157,9 @@ class PopulationBased(Scheduler):
                     trial.set_status(waited)
 
             def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
+                states = (self._trial_state[each] for each in (trial, trial_to_clone))
+                if len({state.last_train_time for state in states}) > 1:
+                    return  # a trial only goes on from an epoch that it has run itself
                 super()._exploit(tune_controller, trial, trial_to_clone)
                 tune_controller.fork(trial, trial.checkpoint)
 
@@ -165,7 +168,8 @@ class PopulationBased(Scheduler):
                 trial.set_status(trial.TERMINATED)
                 waiting = [each for each in tune_controller.get_trials() if each.status == each.PAUSED]
                 if waiting:
-                    self.on_trial_result(tune_controller, waiting[0], self._trial_state[waiting[0]].last_result)
+                    last: Any = self._trial_state[waiting[0]].last_result
+                    self.on_trial_result(tune_controller, waiting[0], last)
 
             def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
                 self._leave(tune_controller, trial)

@@ -137,8 +137,8 @@ class _Configuration:
             self.pending.add(report.epoch)
 
     def report(self, epoch: int) -> Report:
-        known = spread(trial.at(epoch) for trial in self.counted)
-        return Report(self.name, epoch, None if known is None else known.mean)
+        known = [value for trial in self.counted if (value := trial.at(epoch)) is not None]
+        return Report(self.name, epoch, fmean(known) if known else None)
 
     def take(self, decision: Decided) -> None:
         """What the scheduler decided on it. A spec with replicates has no scheduler that forks."""
