@@ -50,7 +50,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Way:
-    """How search seeds are used: as `replicates` of each configuration. None: the seed is a parameter of the searcher."""
+    """How search seeds are used: as `replicates` of each configuration. None: the searcher chooses the seed."""
 
     name: str
     replicates: tuple[int, ...] | None
@@ -249,7 +249,8 @@ def measure(sweeps: int, parts: Sequence[str], say: Callable[[str], None]) -> di
                 say(
                     f"planted {effect}, {space}, {way.name}: nine of ten sweeps are right after "
                     f"{row['trials_until_most_are_right']} trials; a sweep after "
-                    f"{_shown(row['trials_until_right'], 1)}, fewer by {_shown(row['fewer'], 1)}; right at the end {_shown(row['right_at_the_end'], 3)}"
+                    f"{_shown(row['trials_until_right'], 1)}, fewer by {_shown(row['fewer'], 1)}; "
+                    f"right at the end {_shown(row['right_at_the_end'], 3)}"
                 )
     return rows
 

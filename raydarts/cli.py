@@ -274,6 +274,8 @@ def show(
 ) -> None:
     """Draw a genotype's cells; count the parameters and FLOPs of its space's standard network."""
     from raydarts.genotype_facts import facts
+    from raydarts.genotypes.text import read_file
+    from raydarts.json_types import section
     from raydarts.runs.trust import admit_genotype
     from raydarts.spaces import Genotype
 
@@ -282,6 +284,8 @@ def show(
     found = Genotype.from_file(genotype)
     admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))
+    if (origin := section(read_file(genotype)[0]).get("lineage")) and isinstance(origin, str):
+        known["lineage"] = origin
     if not as_json or out is not None:
         from raydarts.report.drawing import draw_genotype, unreadable
 

@@ -6,7 +6,7 @@ import json
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel
@@ -96,7 +96,7 @@ def _type(annotation: object, metadata: Iterable[object]) -> str:
         texts = [_type(part, ()) for part in parts]
         return f"list of {len(texts)}, each {texts[0]}" if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
     if origin is dict:
-        return f"mapping, each value {_type(parts[1], ())}"
+        return "mapping" if parts[1] is Any else f"mapping, each value {_type(parts[1], ())}"
     for mark in marks:
         if isinstance(mark, Choose):
             return f"`{mark.family}` by name"

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from raydarts.genotypes.facts import cell_facts
-from raydarts.report.shapes import Facts
+from raydarts.genotypes.facts import Facts, cell_facts
 from raydarts.spaces import Genotype, Space, space_of
 
 

@@ -15,8 +15,12 @@ from raydarts.errors import InputError, RunError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord, trials
+from raydarts.runs.segments import segments_of
 from raydarts.storage.place import place_of
 from raydarts.study.objectives import SearchScore
+
+_NOT_COMPARED = ("seed", "probes")
+"""Settings in which trials of one configuration may differ: probes measure and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,16 @@ def read_earlier(
             continue
         used = 0
         for record in records:
-            draw = _draw_of(record, tree, score)
-            if isinstance(draw, Draw):
+            value = score.finite(record.judged)
+            draw = _draw_of(record, tree)
+            if isinstance(draw, Draw) and value is None:
+                draw = Misfit((), f"without {score.metric}")
+            if isinstance(draw, Draw) and value is not None:
                 key = json.dumps(draw.choices, sort_keys=True)
                 draws.setdefault(key, draw)
-                values.setdefault(key, []).append(_value(record, score))
+                values.setdefault(key, []).append(value)
                 used += 1
-            else:
+            elif isinstance(draw, Misfit):
                 unusable.append(draw)
         why = "; ".join(_reasons(unusable))
         if not used:
@@ -97,19 +104,14 @@ def _comparable(run: RunDirectory, data: DataSettings) -> tuple[list[TrialRecord
     return records, []
 
 
-def _value(record: TrialRecord, score: SearchScore) -> float:
-    value = score.finite(record.judged)
-    if value is None:
-        raise ValueError(record.id)
-    return value
-
-
-def _draw_of(record: TrialRecord, tree: Tree, score: SearchScore) -> Draw | Misfit:
+def _draw_of(record: TrialRecord, tree: Tree) -> Draw | Misfit:
     if record.status != "completed":
         return Misfit((), f"{record.status}")
-    if record.value(score) is None:
-        return Misfit((), f"without {score.metric}")
-    config = {key: value for key, value in (record.description.get("config") or {}).items() if key != "seed"}
+    if len(segments_of(record.description)) > 1:
+        return Misfit((), "continued another trial")
+    config = dict(record.description.get("config") or {})
+    for key in _NOT_COMPARED:
+        config.pop(key, None)
     draw = located(tree, config)
     if isinstance(draw, Draw):
         return draw

@@ -175,8 +175,7 @@ class SearchStage:
             self.ended(record)
             self._settled.append(record)
         else:
-            parent = segments[-1].parent
-            self._news.append(f"trial {trial.id} goes on from trial {parent.trial} after epoch {parent.epoch}")
+            self._news.append(f"trial {trial.id} {segments[-1].origin}")
 
     def _stop(self, trial: TrialDirectory) -> TrialRecord:
         """The end of a trial that has no process."""

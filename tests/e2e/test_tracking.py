@@ -38,7 +38,7 @@ track:
 """
 
 
-pytestmark = pytest.mark.usefixtures("local_sweeps")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_sweeps")]
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ from tests.unit.schedulers.scripted import (
 )
 
 SEEDS = (3, 5, 8)
+NAMES = [name for name in SCHEDULERS if name != "pbt"]
+"""All but the one that copies trials, which is refused with replicates."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +65,7 @@ class Configurations:
     def expect(self, total: int) -> None:
         self.expected = total
 
-    def add(self, trial: str, config: Mapping[str, Any]) -> None:
+    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         self.added.append(trial)
 
     def decide(self, report: Report) -> Verdict:
@@ -249,7 +251,7 @@ def ends(run: RunDirectory) -> list[tuple[str, int]]:
     return [((trial.result() or {})["status"], len(trial.rows())) for trial in run.trials()]
 
 
-@pytest.mark.parametrize("name", list(SCHEDULERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_one_seed_decides_as_a_sweep_without_replicates(tmp_path: Path, name: str) -> None:
     """Meetings of one trial with itself pause nothing."""
     plain = undisturbed(tmp_path / "plain", SCHEDULERS[name], 1, places=3)
@@ -258,7 +260,7 @@ def test_one_seed_decides_as_a_sweep_without_replicates(tmp_path: Path, name: st
     assert ends(one) == ends(plain)
 
 
-@pytest.mark.parametrize("name", list(SCHEDULERS))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("places", [1, 4])
 def test_a_configuration_is_stopped_as_a_whole_and_no_seed_runs_far_ahead(
     tmp_path: Path, name: str, places: int, caplog: pytest.LogCaptureFixture
@@ -287,7 +289,7 @@ def test_the_scheduler_sees_means_of_configurations(tmp_path: Path, name: str) -
     history = History.of(run.events())
     seen: dict[tuple[int, int], list[float]] = {}
     for index in range(9):
-        decider.add(f"{index:04d}", {})
+        decider.add(f"{index:04d}", {}, {})
     compared = 0
     for report in history.reports:
         assert report.value is not None
@@ -304,7 +306,7 @@ def test_the_scheduler_sees_means_of_configurations(tmp_path: Path, name: str) -
     assert compared > 20
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, seed) for seed, name in enumerate(SCHEDULERS)])
+@pytest.mark.parametrize(("name", "seed"), [(name, seed) for seed, name in enumerate(NAMES)])
 def test_a_study_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path, name: str, seed: int) -> None:
     fails = ("0004", "0009", "0010", "0011")
     whole = undisturbed(tmp_path / "whole", SCHEDULERS[name], seed, trials=6, replicates=SEEDS, fails=fails)
@@ -326,7 +328,7 @@ def test_a_study_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path,
     assert (description["configuration"], description["replicate"], description["config"]["seed"]) == (2, 5, 5)
 
 
-@pytest.mark.parametrize("name", list(SCHEDULERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_decision_is_made_twice_where_trials_run_side_by_side(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,27 @@ SEARCHERS: dict[str, Any] = {
     "grid": "grid",
     "random": {"name": "random", "trials": TRIALS},
     **{
-        sampler: {"name": "optuna", "sampler": sampler, "trials": TRIALS, "startup_trials": 4}
+        sampler: {"name": "optuna", "sampler": sampler, "trials": 7 if sampler == "gp" else TRIALS, "startup_trials": 4}
         for sampler in ("tpe", "gp", "cmaes", "nsga2", "qmc")
     },
+    "from outside": {"name": "nearby:Nearby", "trials": TRIALS},
 }
-LEARNING = ("tpe", "gp", "cmaes")
+LEARNING = ("tpe", "gp", "cmaes", "from outside")
+PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nearby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The searcher of docs/plugins.md, as a module that a user wrote."""
+    (example,) = re.findall(r"### A searcher that fits a model\n.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "nearby.py").write_text(example)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+    sys.modules.pop("nearby", None)
+
+
 each_searcher = pytest.mark.parametrize("name", list(SEARCHERS))
 
 
@@ -68,7 +86,8 @@ def begun(folder: Path, loaded: LoadedSpec) -> RunDirectory:
 
 
 def test_every_shipped_searcher_is_under_this_contract() -> None:
-    assert set(members("searcher")) == {each["name"] if isinstance(each, dict) else each for each in SEARCHERS.values()}
+    named = {each["name"] if isinstance(each, dict) else each for each in SEARCHERS.values()}
+    assert set(members("searcher")) == {name for name in named if ":" not in name}
     samplers = members("searcher")["optuna"].Settings.model_json_schema()["properties"]["sampler"]["enum"]
     assert set(samplers) <= set(SEARCHERS)
 
