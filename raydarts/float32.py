@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
-def _flags() -> tuple[tuple[Any, str], ...]:
+def _flags() -> tuple[tuple[object, str], ...]:
     """Where torch keeps what it does. The last is a CPU's; torch changes it together with the first."""
     import torch  # noqa: PLC0415 - settings ask `require_float32`, and a trial's process reads them before it needs torch
 

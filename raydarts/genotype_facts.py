@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from raydarts.genotypes.facts import cell_facts
-from raydarts.report.shapes import Facts
+from raydarts.genotypes.facts import Facts, cell_facts
 from raydarts.spaces import Genotype, Space, space_of
 
 
@@ -27,6 +26,13 @@ def network_cost(space: Space, genotype: Genotype) -> tuple[int, int]:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(example)
     return sum(parameter.numel() for parameter in network.parameters()), int(counter.get_total_flops())
+
+
+def parameters_of(genotype: Genotype, where: str = "") -> int:
+    """Parameters of the space's standard evaluation network, auxiliary head not counted."""
+    with torch.device("meta"):
+        network, _ = space_of(genotype, where).standard_network(genotype)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def facts(genotype: Genotype, where: str = "") -> Facts:

@@ -83,7 +83,7 @@ class Settings(BaseModel):
         return ()
 
 
-def parse_strictly(model: type[Parsed], value: Any) -> Parsed:
+def parse_strictly(model: type[Parsed], value: object) -> Parsed:
     """Validates without guessing: a text is no number, and `true` is not 1. A list may stand for a tuple, 1 for 1.0."""
     return model.model_validate_json(json.dumps(value), strict=True)
 
@@ -104,7 +104,7 @@ class Member:
 
     NAME: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
-    NEUTRAL: ClassVar[Mapping[str, Any] | None] = None
+    NEUTRAL: ClassVar[Mapping[str, object] | None] = None
     REQUIRES: ClassVar[tuple[str, ...]] = ()
     CONFLICTS: ClassVar[Mapping[str, str]] = {}
     REMEDY: ClassVar[bool] = False
@@ -134,7 +134,7 @@ class Member:
             yield Idle("", f"acts like nothing at {shown}; leave {self.registered} out, or write another value")
 
     @classmethod
-    def effective(cls, settings: BaseModel) -> dict[str, Any] | None:
+    def effective(cls, settings: BaseModel) -> dict[str, object] | None:
         """Returns the simplest component that acts the same, to recognise equal configurations.
 
         None means no effect (a regularizer at its NEUTRAL setting). By default it is the component itself, and None at
@@ -267,11 +267,11 @@ class Component(BaseModel):
     def member(self) -> type[Member]:
         return resolve(self.family, self.name)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Returns the YAML form with every setting."""
         return {"name": self.name, **self.settings.model_dump(mode="json")}
 
-    def effective(self) -> dict[str, Any] | None:
+    def effective(self) -> dict[str, object] | None:
         """See `Member.effective`. A member from outside keeps its `module:Class` name."""
         plain = self.member.effective(self.settings)
         if plain is not None and plain["name"] == self.member.NAME:
@@ -289,13 +289,13 @@ class Choose:
 
     family: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self.parse,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.plain()),
         )
 
-    def parse(self, value: Any) -> Component:
+    def parse(self, value: object) -> Component:
         if isinstance(value, Component):
             return value
         if isinstance(value, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import promotion
-from raydarts.study.objectives import ACCURACY
+from raydarts.study.objectives import ACCURACY, SearchScore
 
 PRIMITIVES = ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
 OPS = ("none", *PRIMITIVES, "skip_connect", "dil_conv_5x5")
@@ -176,7 +176,7 @@ def write_run(
 
 
 def _retrain(run: RunDirectory, planted: Planted, top_k: int, rng: random.Random, clock: float) -> None:
-    decisions = promotion(results.trials(run), ACCURACY, top_k, None)
+    decisions = promotion(results.trials(run), SearchScore(**asdict(ACCURACY)), top_k, None)
     run.write("promotion.json", decisions)
     for number, decision in enumerate(entry for entry in decisions if entry["promoted"]):
         skips = decision["skips"]["normal"]

@@ -13,8 +13,9 @@ from itertools import islice, product
 from typing import Any
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, to_plain
+from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, TreeNode, to_plain
 from raydarts.errors import shortened
+from raydarts.json_types import Json
 from raydarts.registry import nearest
 
 _MOST = 2000
@@ -34,7 +35,7 @@ class _Absent:
 
 
 _ABSENT = _Absent()
-Choices = dict[str, Any]
+Choices = dict[str, int | float]
 """By the name of each distribution: the index of an option, or a number."""
 
 
@@ -49,17 +50,17 @@ class _Fits:
 class Fixed:
     """A chooser that chooses what it is given, by name."""
 
-    def __init__(self, choices: Mapping[str, Any]) -> None:
+    def __init__(self, choices: Choices) -> None:
         self._choices = choices
 
-    def choose(self, name: str, distribution: Distribution) -> Any:
+    def choose(self, name: str, distribution: Distribution) -> int | float:
         return self._choices[name]
 
 
 class AsDrawn:
     """A chooser that repeats a draw. `choices` are `Draw.choices`: labels of options that are mappings, and values."""
 
-    def __init__(self, choices: Mapping[str, Any]) -> None:
+    def __init__(self, choices: Mapping[str, Json]) -> None:
         self._choices = choices
 
     def choose(self, name: str, distribution: Distribution) -> Any:
@@ -72,7 +73,7 @@ class AsDrawn:
         raise KeyError(name)
 
 
-def located(tree: Tree, configuration: Mapping[str, Any]) -> Draw | list[Misfit]:
+def located(tree: Tree, configuration: Mapping[str, object]) -> Draw | list[Misfit]:
     """Returns the draw of the space that is this configuration, or why there is none."""
     fits = _fit(tree.root, tree.name, configuration, ())
     if not fits.ways:
@@ -124,7 +125,7 @@ def _shown(value: object) -> str:
     return "not said" if value is _ABSENT else shortened(json.dumps(value), 80)
 
 
-def _fit(node: Any, name: str, value: Any, path: Path) -> _Fits:
+def _fit(node: TreeNode, name: str, value: object, path: Path) -> _Fits:
     if isinstance(node, Leaf):
         if value is _ABSENT or _equal(value, node.value) or _is_named(value, node.value):
             return _Fits([{}], [])
@@ -139,12 +140,12 @@ def _is_named(value: object, name: object) -> bool:
     return isinstance(value, Mapping) and isinstance(name, str) and value.get("name") == name
 
 
-def _fit_branch(node: Branch, name: str, value: Any, path: Path) -> _Fits:
+def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
     if node.keys is None:
         if value is not _ABSENT and (not isinstance(value, list | tuple) or len(value) != len(node.items)):
             wanted = f"a list of {len(node.items)}"
             return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
-        parts: list[tuple[str | int, Any, Any]] = [
+        parts: list[tuple[str | int, TreeNode, object]] = [
             (index, item, _ABSENT if isinstance(value, _Absent) else value[index])
             for index, item in enumerate(node.items)
         ]
@@ -154,7 +155,7 @@ def _fit_branch(node: Branch, name: str, value: Any, path: Path) -> _Fits:
         if value is not _ABSENT and not isinstance(value, Mapping):
             message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
             return _Fits([], [Misfit(path, message)])
-        given: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
+        given: Mapping[str, object] = value if isinstance(value, Mapping) else {}
         parts = [(key, item, given.get(key, _ABSENT)) for key, item in zip(node.keys, node.items, strict=True)]
     fits = [_fit(item, f"{name}.{key}", each, (*path, key)) for key, item, each in parts]
     misfits = [misfit for each in fits for misfit in each.misfits if not each.ways]
@@ -164,7 +165,7 @@ def _fit_branch(node: Branch, name: str, value: Any, path: Path) -> _Fits:
     return _Fits([{key: way for part in whole for key, way in part.items()} for whole in islice(ways, _MOST)], [])
 
 
-def _fit_option(node: Distribution, name: str, value: Any, path: Path) -> _Fits:
+def _fit_option(node: Distribution, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
     if value is _ABSENT and not any(isinstance(option, Branch) and option.keys for option in node.options):
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])
@@ -180,7 +181,7 @@ def _fit_option(node: Distribution, name: str, value: Any, path: Path) -> _Fits:
     return _Fits([], near or [Misfit(path, f"is {_shown(value)}, which is no option; {allowed}")])
 
 
-def _same_name(option: object, value: object) -> bool:
+def _same_name(option: TreeNode, value: object) -> bool:
     """Whether an option is of the members that the configuration names. Its misfits are then the ones to report."""
     names = _names(to_plain(option))
     return bool(names) and names == _names(value)
@@ -194,7 +195,7 @@ def _names(value: object) -> Any:
     return name if isinstance(name, str) else ""
 
 
-def _fit_number(node: Distribution, name: str, value: Any, path: Path) -> _Fits:
+def _fit_number(node: Distribution, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
     if value is _ABSENT:
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])

@@ -1,4 +1,4 @@
-"""Labels of arrays as class numbers 0, 1, 2, .... Any whole numbers may stand for the classes."""
+"""Labels of arrays as class numbers 0, 1, 2, .... All whole numbers may stand for the classes."""
 
 from __future__ import annotations
 

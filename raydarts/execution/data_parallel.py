@@ -111,7 +111,8 @@ def free_leftover(trial: TrialDirectory) -> None:
         remove_placement_group,
     )
 
-    name = (trial.owner() or {}).get("placement_group")
+    owner = trial.owner()
+    name = None if owner is None else owner.get("placement_group")
     if name is not None and placement_group_table().get(name, {}).get("state", "REMOVED") != "REMOVED":
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
 

@@ -8,9 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 from raydarts.errors import GenotypeError
 from raydarts.genotypes.genotype import CellGenotype, Genotype, inputs_of, usual_skip
+
+
+class Facts(TypedDict):
+    """What `raydarts show --json` prints of a genotype."""
+
+    id: str
+    space: str
+    parameters: int
+    flops: int
+    macs: int
+    skips: Mapping[str, int]
+    skip_share: float
+    parameter_free_share: float
+    noise_edges: float
+    disconnected: float
+    genotype: Mapping[str, object]
+    lineage: NotRequired[str]
+    drawing: NotRequired[str]
+
 
 NOTHING = frozenset({"none", "noise"})
 """Shipped primitives that ignore their input: zeros, and random numbers."""

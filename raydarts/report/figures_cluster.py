@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from markupsafe import Markup, escape
 
 from raydarts.errors import GenotypeError
-from raydarts.json_types import number as plain_number
 from raydarts.report.axes import Bands, Scale
 from raydarts.report.figures import Figure, missing
 from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.svg import COLOURS, Chart
 from raydarts.report.wording import duration, number
+from raydarts.runs.records import TimeEntry
 
 _WIDE = 900
 _DRAWN = 4
@@ -26,13 +26,12 @@ Bar = tuple[str, float, float, int, int]
 """A stretch of work: process, start, end, first and last epoch."""
 
 
-def _bars(times: Sequence[Mapping[str, object]]) -> list[Bar]:
+def _bars(times: Sequence[TimeEntry]) -> list[Bar]:
     """Returns unbroken stretches of work: process, start, end, first and last epoch."""
     bars: list[Bar] = []
     for entry in times:
         place = f"{entry.get('host', 'unknown')} {entry.get('pid', '')}".strip()
-        start, end = plain_number(entry["start"]) or 0.0, plain_number(entry["end"]) or 0.0
-        epoch = int(plain_number(entry.get("epoch")) or 0)
+        start, end, epoch = float(entry["start"]), float(entry["end"]), entry.get("epoch") or 0
         limit = max(_GAP, 2 * (end - start))
         if bars and bars[-1][0] == place and start - bars[-1][2] < limit and epoch > bars[-1][4]:
             bars[-1] = (place, bars[-1][1], end, bars[-1][3], epoch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -13,7 +12,7 @@ from raydarts.report.figures import Figure, bars, is_share, missing
 from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
 from raydarts.report.svg import COLOURS, SOFT, Chart
-from raydarts.report.swept import Setting
+from raydarts.report.swept import Setting, is_number
 from raydarts.report.wording import number, percent
 
 Value = Callable[[Searched], float | None]
@@ -90,9 +89,9 @@ def effects(run: Run) -> Figure:
     return Figure("effects", title, caption, pictures, headers, rows)
 
 
-def _points(setting: Setting, units: Sequence[tuple[Any, float, str]], name: str, share: bool) -> Markup:
+def _points(setting: Setting, units: Sequence[tuple[object, float, str]], name: str, share: bool) -> Markup:
     x, y = plot_area(
-        [unit[0] for unit in units],
+        [value for value, _, _ in units if is_number(value)],
         [unit[1] for unit in units],
         log_x=setting.log,
         percent_y=share,
@@ -137,7 +136,13 @@ def _means(
 
 
 def whisker(
-    chart: Chart, at: float, mean: stats.Mean, y: Any, colour: str, shape: str = "square", cap: float = 5
+    chart: Chart,
+    at: float,
+    mean: stats.Mean,
+    y: Callable[[float], float],
+    colour: str,
+    shape: str = "square",
+    cap: float = 5,
 ) -> None:
     """Draws a mean with its interval. The line is cut off at the axis's end."""
     if mean.low is not None and mean.high is not None:

@@ -15,8 +15,10 @@ from raydarts.runs import results
 from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import Damage, read_text
+from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
+from raydarts.runs.segments import lineage, told
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
@@ -24,7 +26,7 @@ from raydarts.study.objectives import Score, SearchScore, score_of, search_score
 
 @dataclass(frozen=True)
 class Searched:
-    """One search trial. `metric` is the objective's figure, at the last epoch. `skips` counts all cell types together.
+    """One search trial. `metric` is the objective's figure at its end. `skips` counts all cell types together.
 
     `configuration` is its configuration's number, in a run with replicates.
     """
@@ -40,7 +42,7 @@ class Searched:
     genotype_id: str | None
     epochs: int
     rows: Sequence[Mapping[str, object]] = ()
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     configuration: int | None = None
@@ -50,6 +52,10 @@ class Searched:
     """Why a rule of the sweep stopped it."""
     order: float | None = None
     """The number that it is ranked by."""
+    lineage: str = ""
+    """What a trial comes from that went on as a copy of another. Its `choices` are empty then: it had several settings,
+    and what it came to follows from none of them alone.
+    """
 
     @property
     def completed(self) -> bool:
@@ -68,7 +74,7 @@ class Retrained:
     test: float | None
     parameters: int | None
     epochs: int
-    times: Sequence[Mapping[str, object]] = ()
+    times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None
@@ -248,16 +254,19 @@ def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) -> Searched:
+def _searched(
+    record: TrialRecord, trial: TrialDirectory, score: SearchScore, described: Mapping[str, Mapping[str, Any]]
+) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
+    parts = lineage(record.id, record.epochs, lambda name: described.get(name, {}))
     seed = choices.get(SEED, config.get("seed"))
     skips = record.skips or (count_skips(record.genotype) if record.genotype else {})
     return Searched(
         id=record.id,
         status=record.status,
         seed=None if seed is None else int(seed),
-        choices=choices,
+        choices={} if parts else choices,
         metric=record.value(score),
         skips=sum(skips.values()) if skips else None,
         skips_by_cell=skips,
@@ -271,6 +280,7 @@ def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) ->
         reason=record.result.get("reason"),
         order=record.order(score),
         error=record.result.get("error"),
+        lineage=told(parts),
         configuration=record.configuration,
     )
 
@@ -302,10 +312,12 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     description = run.description()
     draft = Run(description, (), ())
     searched = results.trials(run)
+    described = {record.id: record.description for record in searched}
     whole = Run(
         description=description,
         searches=[
-            _searched(record, trial, draft.supernet) for record, trial in zip(searched, run.trials(), strict=True)
+            _searched(record, trial, draft.supernet, described)
+            for record, trial in zip(searched, run.trials(), strict=True)
         ],
         retrainings=_retrainings(run, EVALUATE, draft.score),
         status=results.run_status(run),

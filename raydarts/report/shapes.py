@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
 from raydarts.runs.budget import BudgetReport
 from raydarts.runs.left import Left
+from raydarts.runs.segments import Part
 
 
 class ScoreShape(TypedDict):
@@ -40,6 +41,7 @@ class TrialRow(TypedDict):
     status: str
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
+    lineage: Sequence[Part]
     configuration: str | None
     search_seed: int | None
     metrics: Mapping[str, float]
@@ -217,20 +219,3 @@ class Comparison(TypedDict):
     paired: Paired
     genotypes: Sequence[SharedGenotype]
     stages: Sequence[SharedStage]
-
-
-class Facts(TypedDict):
-    """What `raydarts show --json` prints."""
-
-    id: str
-    space: str
-    parameters: int
-    flops: int
-    macs: int
-    skips: Mapping[str, int]
-    skip_share: float
-    parameter_free_share: float
-    noise_edges: float
-    disconnected: float
-    genotype: Mapping[str, object]
-    drawing: NotRequired[str]

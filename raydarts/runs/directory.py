@@ -15,6 +15,7 @@ from typing import Any
 
 from raydarts.errors import DamagedError, RunError
 from raydarts.runs.reading import Damage, read_record, read_records
+from raydarts.runs.records import FaultEntry, HaltedEntry, OwnerEntry, TimeEntry
 from raydarts.storage import lock
 from raydarts.storage.files import append_line, plain, write_json, write_lines
 from raydarts.storage.inside import Inside
@@ -98,7 +99,7 @@ class TrialDirectory:
             self.damage.note(file, DamagedError(problem))
         return {}
 
-    def claim(self, **about: Any) -> None:
+    def claim(self, **about: object) -> None:
         """Take the trial over: attempts that claimed it before can no longer write. `about` is kept with who did."""
         token = uuid.uuid4().hex
         owner = {"token": token, "pid": os.getpid(), "host": platform.node(), **about}
@@ -114,15 +115,9 @@ class TrialDirectory:
         if owner is None or owner["token"] != self._token:
             raise SupersededError(self.id)
 
-    def owner(self) -> dict[str, Any] | None:
-        return self._read("owner.json")
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = read_record(self.files / name, self.damage)
-        return found
-
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        return read_records(self.files / name, self.damage)
+    def owner(self) -> OwnerEntry | None:
+        owner: OwnerEntry | None = read_record(self.files / "owner.json", self.damage)
+        return owner
 
     def halt(self, reason: str, paused: bool = False) -> None:
         """Note why the trial was stopped for now. That is no result: whoever opens its job goes on with it.
@@ -131,8 +126,9 @@ class TrialDirectory:
         """
         write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows()), "paused": paused})
 
-    def halted(self) -> dict[str, Any] | None:
-        return self._read("halted.json")
+    def halted(self) -> HaltedEntry | None:
+        halted: HaltedEntry | None = read_record(self.files / "halted.json", self.damage)
+        return halted
 
     def goes_on(self) -> None:
         """A halted trial is halted no more."""
@@ -145,25 +141,25 @@ class TrialDirectory:
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics, one row an epoch; of an epoch met twice the last."""
-        return list({row.get("epoch"): row for row in self._lines("metrics.jsonl")}.values())
+        return list({row.get("epoch"): row for row in read_records(self.files / "metrics.jsonl", self.damage)}.values())
 
     def append_time(self, entry: Mapping[str, object]) -> None:
         """Note when and where an epoch ran. Epochs that are run again stay: that time was spent too."""
         self.check()
         append_line(self.files / "times.jsonl", entry)
 
-    def times(self) -> list[dict[str, Any]]:
+    def times(self) -> list[TimeEntry]:
         """An entry for each epoch run, `epoch`, `start` and `end` (seconds since 1970), `host`, `pid`."""
-        return self._lines("times.jsonl")
+        return read_records(self.files / "times.jsonl", self.damage)
 
     def append_failure(self, entry: Mapping[str, object]) -> None:
         """Note what befell the trial from outside: see `faults.py`."""
         self.check()
         append_line(self.files / "failures.jsonl", entry)
 
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[FaultEntry]:
         """Those notes, in the order of time."""
-        return self._lines("failures.jsonl")
+        return read_records(self.files / "failures.jsonl", self.damage)
 
     def keep_rows(self, epoch: int) -> None:
         """Drop the rows of epochs after `epoch`: they will be run again."""
@@ -177,7 +173,8 @@ class TrialDirectory:
         write_json(self.files / "result.json", result)
 
     def result(self) -> dict[str, Any] | None:
-        return self._read("result.json")
+        result: dict[str, Any] | None = read_record(self.files / "result.json", self.damage)
+        return result
 
 
 class RunDirectory:
@@ -317,8 +314,8 @@ class RunDirectory:
     def folders(self, name: str) -> list[TrialDirectory]:
         """The trials that lie in one of the run's folders, by name: `trials`, `evaluations`, `stages/NAME`.
 
-        A folder with nothing in it but what a kill left half-written is one that was about to be made. Any other
-        without a trial.json is damage.
+        A folder with nothing in it but what a kill left half-written is one that was about to be made. Every other
+        folder without a trial.json is damage.
         """
         try:
             listed = entries(self.files / name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.records import FaultEntry
 
 LOST, FILES, TIMEOUT = "lost", "files", "timeout"
 PREEMPTED, STORAGE, GPU_MEMORY = "preempted", "storage", "gpu_memory"
@@ -24,19 +25,19 @@ WORDS = {
 }
 
 
-def note(trial: TrialDirectory, what: str, message: str, **more: Any) -> None:
+def note(trial: TrialDirectory, what: str, message: str, **more: object) -> None:
     """Add a line: `what`, `message`, `at` (seconds since 1970), `host`, `epochs` reported by then, `attempt` from 1.
 
     `host` and `token` are those of the attempt that claimed the trial last.
     """
-    owner = trial.owner() or {}
+    owner = trial.owner()
     entry = {
         "what": what,
         "at": time.time(),
-        "host": owner.get("host", platform.node()),
+        "host": platform.node() if owner is None else owner.get("host", platform.node()),
         "epochs": len(trial.rows()),
         "attempt": len(trial.failures()) + 1,
-        "token": owner.get("token"),
+        "token": None if owner is None else owner["token"],
         "message": message,
         **more,
     }
@@ -48,11 +49,11 @@ def note_timeout(trial: TrialDirectory, limit: float) -> None:
     note(trial, TIMEOUT, f"no new epoch for {limit:g} s")
 
 
-def of_this_attempt(trial: TrialDirectory, what: str) -> dict[str, Any] | None:
+def of_this_attempt(trial: TrialDirectory, what: str) -> FaultEntry | None:
     """The newest line, where it is about the attempt that claimed the trial last, and about `what`."""
     found = trial.failures()
     owner = trial.owner()
-    if not found or owner is None or found[-1]["what"] != what or found[-1]["token"] != owner["token"]:
+    if not found or owner is None or found[-1]["what"] != what or found[-1].get("token") != owner["token"]:
         return None
     return found[-1]
 
@@ -63,7 +64,7 @@ def too_many(trial: TrialDirectory, most: int) -> str | None:
     return given_up(counted, most) if len(counted) > most else None
 
 
-def given_up(entries: list[dict[str, Any]], most: int) -> str:
+def given_up(entries: Sequence[FaultEntry], most: int) -> str:
     """The error of a trial that failed for these faults."""
     times = Counter(entry["what"] for entry in entries)
     told = ", ".join(f"{WORDS[what]} ({count} x)" for what, count in times.items())
@@ -74,7 +75,7 @@ def given_up(entries: list[dict[str, Any]], most: int) -> str:
 def shares(trial: TrialDirectory) -> list[tuple[float, float]]:
     """Since when (seconds since 1970) a trial was given which larger share of a GPU, in the order of time."""
     return [
-        (float(entry["at"]), float(entry["next_gpus"]))
+        (float(entry["at"]), float(larger))
         for entry in trial.failures()
-        if entry["what"] == GPU_MEMORY and entry.get("next_gpus") is not None
+        if entry["what"] == GPU_MEMORY and (larger := entry.get("next_gpus")) is not None
     ]

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from raydarts.errors import DamagedError, StorageError
-from raydarts.runs.records import FILES
+from raydarts.runs.records import kind_of
 from raydarts.storage.place import FilePlace, read_appended, read_bytes
 
 _DEEPEST = 64
@@ -43,10 +43,10 @@ class Damage:
         return sorted({told for each in self._met.values() for told in each})
 
 
-def read_record(place: FilePlace, damage: Damage | None = None, kind: TypeAdapter[Any] | None = None) -> Any:
+def read_record(place: FilePlace, damage: Damage | None = None, kind: TypeAdapter[object] | None = None) -> Any:
     """What a file holds, or None where it is absent. A damaged one is noted in `damage`, else raises `DamagedError`.
 
-    `kind`: what the file must hold, where it is none of the files of every run (`records.FILES`).
+    `kind`: what the file must hold, where it is none of the files of every run (`records.kind_of`).
     """
     try:
         return _checked(read_bytes(place), place, str(place), kind)
@@ -111,10 +111,10 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[Any] | None = None) -> Any:
+def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[object] | None = None) -> Any:
     value = parse(content, where)
     try:
-        (kind or FILES[place.name]).validate_python(value)
+        (kind or kind_of(place.name)).validate_python(value)
     except ValidationError as error:
         told = "; ".join(_problems(error))
         raise DamagedError(f"{where}: damaged: {told}") from None

@@ -6,8 +6,8 @@ Keys that are not named here may hold anything: they are shown, and nothing is c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
@@ -34,17 +34,19 @@ Time = Annotated[float, Field(ge=0, le=253402300799)]
 """Seconds since 1970, up to the year 9999."""
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Hours = Annotated[float, Field(ge=0)]
-Genotype = dict[str, Any]
+Genotype = dict[str, object]
+Section = dict[str, object]
+"""A part of a file that is shown or handed on, and checked by whoever uses it."""
 Skips = dict[str, float]
 
 
-def _text_or_section(value: Any) -> Any:
+def _text_or_section(value: object) -> object:
     if not isinstance(value, str | dict):
         raise PydanticCustomError("component", "must be a name or a section")
     return value
 
 
-def _primitives(value: Any) -> Any:
+def _primitives(value: object) -> object:
     """The names of all edges, or of each edge its own."""
     lists = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
@@ -74,8 +76,8 @@ class StageSection(Record):
     seeds: list[Count] = []
     resources: Resources | None = None
     table: Table | None = None
-    training: dict[str, Any] | None = None
-    data: dict[str, Any] | None = None
+    training: Section | None = None
+    data: Section | None = None
 
 
 class TransferSection(StageSection):
@@ -85,7 +87,7 @@ class TransferSection(StageSection):
 class SweepSection(Record):
     metric: str = ""
     mode: Literal["max", "min"] | None = None
-    searcher: Annotated[Any, AfterValidator(_text_or_section)] = "grid"
+    searcher: Annotated[object, AfterValidator(_text_or_section)] = "grid"
     replicates: list[Count] | None = None
     resources: Resources | None = None
 
@@ -125,13 +127,13 @@ Limits = dict[Literal["gpu_hours", "cpu_hours", "wall_hours"], Hours | None]
 class SpecRecord(Record):
     """The resolved spec. What is to be trained is checked by `config` when it is to be trained."""
 
-    data: dict[str, Any] | None = None
+    data: Section | None = None
     sweep: SweepSection | None = None
     rungs: list[StageSection] | None = None
     evaluate: StageSection | None = None
     transfer: list[TransferSection] | None = None
     budget: Limits | None = None
-    track: dict[str, Any] | None = None
+    track: Section | None = None
     presets: dict[str, list[str]] | None = None
     score: ScoreRecord | None = None
     ranked: RankedRecord | None = None
@@ -185,8 +187,8 @@ class ParentRecord(Record):
 class SegmentRecord(Record):
     """A part of a search trial with the same settings."""
 
-    config: dict[str, Any]
-    choices: dict[str, Any]
+    config: Section
+    choices: Section
     parent: ParentRecord | None = None
 
 
@@ -200,8 +202,8 @@ class TrialRecordFile(Record):
     index: Annotated[int, Field(ge=0, le=10**7)] | None = None
     configuration: Annotated[int, Field(ge=0, le=10**7)] | None = None
     replicate: Count | None = None
-    config: dict[str, Any] | None = None
-    choices: dict[str, Any] | None = None
+    config: Section | None = None
+    choices: Section | None = None
     segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
     stage: StageName | None = None
     genotype_id: Name | None = None
@@ -212,7 +214,7 @@ class TrialRecordFile(Record):
 
 class CellWeights(Record):
     edges: list[list[int]]
-    primitives: Annotated[Any, AfterValidator(_primitives)]
+    primitives: Annotated[object, AfterValidator(_primitives)]
     weights: list[list[float]]
 
 
@@ -268,7 +270,7 @@ class Result(Record):
 
     status: Literal["completed", "stopped", "failed"]
     epochs: Count = 0
-    metrics: dict[str, Any] = {}
+    metrics: Section = {}
     genotype: Genotype | None = None
     genotype_id: Name | None = None
     skips: Skips | None = None
@@ -277,6 +279,7 @@ class Result(Record):
     error: str | None = None
     reason: str | None = None
     """Why a rule of the sweep stopped it."""
+    lineage: str | None = None
 
 
 class Halted(Record):
@@ -305,8 +308,8 @@ class Ask(Record):
     index: Count
     configuration: Count | None = None
     replicate: Count | None = None
-    choices: dict[str, Any]
-    config: dict[str, Any]
+    choices: Section
+    config: Section
 
 
 class ForkRecord(Record):
@@ -314,11 +317,11 @@ class ForkRecord(Record):
 
     parent: Annotated[int, Field(ge=0, le=10**7)]
     epoch: Annotated[int, Field(ge=1, le=10**9)]
-    config: dict[str, Any]
-    choices: dict[str, Any]
+    config: Section
+    choices: Section
 
 
-def _needs_its_fork(value: Any) -> Any:
+def _needs_its_fork(value: Decide) -> Decide:
     if (value.decision == "fork") != (value.fork is not None):
         raise PydanticCustomError("fork", "a decision `fork` stands with its `fork`, and no other one does")
     return value
@@ -419,5 +422,48 @@ _KINDS: dict[str, Any] = {
     "drivers.json": dict[str, Driver],
     "genotype.json": Genotype,
 }
-FILES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
-"""Each file of a run by its name."""
+
+
+@cache
+def kind_of(name: str) -> TypeAdapter[object]:
+    """Returns what a file of a run must hold, by the file's name. Made when the first file of the name is read."""
+    return TypeAdapter(_KINDS[name])
+
+
+class TimeEntry(TypedDict):
+    """A line of times.jsonl as it is read. Times are in seconds since 1970."""
+
+    epoch: NotRequired[int | None]
+    start: float
+    end: float
+    host: NotRequired[str]
+    pid: NotRequired[int]
+
+
+class FaultEntry(TypedDict):
+    """A line of failures.jsonl as it is read."""
+
+    what: str
+    message: str
+    at: float
+    host: str
+    epochs: int
+    attempt: int
+    token: NotRequired[str | None]
+    gpus: NotRequired[float | None]
+    next_gpus: NotRequired[float | None]
+
+
+class HaltedEntry(TypedDict):
+    """halted.json as it is read."""
+
+    reason: str
+    epochs: NotRequired[int]
+
+
+class OwnerEntry(TypedDict):
+    """owner.json as it is read."""
+
+    token: str
+    host: NotRequired[str]
+    placement_group: NotRequired[str | None]

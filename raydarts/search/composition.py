@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from raydarts import outside
 from raydarts.errors import InputError
 from raydarts.registry import Component, Member, members
 from raydarts.search.regularizers.base import Regularizer
@@ -110,6 +111,8 @@ def _of_companions(settings: SearchSettings) -> Iterator[Refusal]:
 
 def _of_the_space(settings: SearchSettings) -> Iterator[Refusal]:
     space = settings.space.build()
+    if space.outside_name is not None:  # who allows a space allows the primitives that its code names
+        outside.allow(space.outside_primitives())
     remedies: list[Regularizer] = [component.build() for component in settings.regularizers]
 
     def asked(check: Callable[..., object], *arguments: object) -> str | None:

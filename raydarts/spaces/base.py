@@ -93,7 +93,7 @@ class Space(Member):
     PARAMETER_FREE: ClassVar[frozenset[str] | None] = None
     NOTHING: ClassVar[frozenset[str]] = NOTHING
     JUDGED: ClassVar[tuple[str, ...] | None] = None
-    HEALTH: ClassVar[Mapping[str, Any]] = {}
+    HEALTH: ClassVar[Mapping[str, object]] = {}
 
     @property
     @abstractmethod

@@ -61,6 +61,7 @@ def ask(head: Head, path: str, method: str = "GET") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.ray
 def test_a_job_outlives_its_submitter_is_stopped_in_order_and_goes_on(head: Head) -> None:
     run = head.folder / "runs" / "tiny"
     options = ("--address", head.dashboard)
@@ -89,6 +90,7 @@ def test_a_job_outlives_its_submitter_is_stopped_in_order_and_goes_on(head: Head
         assert holding(logs, value) == []
 
 
+@pytest.mark.ray
 def test_a_sweep_from_this_machine_runs_on_the_cluster(head: Head) -> None:
     place = ("--storage", head.folder / "runs", "--name", "direct")
     done = head.raydarts("sweep", "tiny.yaml", "--set", "search.epochs=1", *place, "--address", head.gcs)
@@ -96,6 +98,7 @@ def test_a_sweep_from_this_machine_runs_on_the_cluster(head: Head) -> None:
     assert len(list((head.folder / "runs" / "direct").glob("trials/*/result.json"))) == 1
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("variables", "told"),
     [

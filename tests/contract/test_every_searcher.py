@@ -37,13 +37,13 @@ SEARCHERS: dict[str, Any] = {
     "from outside": {"name": "nearby:Nearby", "trials": TRIALS},
 }
 LEARNING = ("tpe", "gp", "cmaes", "from outside")
-PAGE = Path(__file__).parents[2] / "docs" / "own-code.md"
+PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nearby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The searcher of docs/own-code.md, as a module that a user wrote."""
-    (example,) = re.findall(r"## A searcher\n.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    """The searcher of docs/plugins.md, as a module that a user wrote."""
+    (example,) = re.findall(r"### A searcher that fits a model\n.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     folder = tmp_path_factory.mktemp("outside")
     (folder / "nearby.py").write_text(example)
     with pytest.MonkeyPatch.context() as patch:

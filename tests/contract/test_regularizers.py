@@ -26,7 +26,7 @@ MEMBERS = [
     pytest.param(member, id=f"{family}-{name}") for family in FAMILIES for name, member in members(family).items()
 ]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def refused(estimator: str, changes: dict[str, Any]) -> list[Any]:
@@ -79,13 +79,45 @@ def test_neutral_is_declared_of_settings_and_not_the_default(key: str) -> None:
     assert member.effective(member.Settings()) is not None
 
 
+def neutral(keys: Sequence[str]) -> dict[str, Any]:
+    """Search settings with these remedies, each at its neutral setting."""
+    return spec([chosen(key, **(REMEDIES[key].NEUTRAL or {})) for key in keys], keys)
+
+
+@cache
+def neutral_groups() -> list[list[str]]:
+    """Each remedy is in one group: of those with the same companion which may stand in one spec."""
+    made: list[list[str]] = []
+    for key in REGULARIZERS:
+        fitting = (
+            group
+            for group in made
+            if companion(group[0]) == companion(key) and not refused("first_order", neutral([*group, key]))
+        )
+        group = next(fitting, None)
+        if group is None:
+            made.append([key])
+        else:
+            group.append(key)
+    return made
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("key", REGULARIZERS)
-def test_neutral_remedy_equals_no_remedy_bit_for_bit(key: str, estimator: str) -> None:
-    changes = spec([chosen(key, **(REMEDIES[key].NEUTRAL or {}))], [key])
-    if any("estimator" in message for _, message in refused(estimator, changes)):
-        pytest.skip(f"{companion(key)} refuses {estimator}")
-    assert equal(learned(search(estimator, changes)), without(estimator, companion(key)))
+@pytest.mark.parametrize("number", range(len(neutral_groups())))
+def test_neutral_remedies_equal_no_remedy_bit_for_bit(number: int, estimator: str) -> None:
+    """Together they change no bit, so none of them does. Where one does, it is named."""
+    group = neutral_groups()[number]
+    if any("estimator" in message for _, message in refused(estimator, neutral(group))):
+        pytest.skip(f"{companion(group[0])} refuses {estimator}")
+    plain = without(estimator, companion(group[0]))
+    if not equal(learned(search(estimator, neutral(group))), plain):
+        guilty_ones = [key for key in group if not equal(learned(search(estimator, neutral([key]))), plain)]
+        pytest.fail(f"not neutral: {', '.join(guilty_ones) or group}")
+
+
+def test_every_remedy_is_in_one_neutral_group() -> None:
+    assert sorted(key for group in neutral_groups() for key in group) == sorted(REGULARIZERS)
+    assert len(neutral_groups()) < len(REGULARIZERS) / 3
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

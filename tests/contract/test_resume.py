@@ -23,7 +23,7 @@ AUGMENT = {"crop_padding": 1, "flip": True, "cutout_length": 3, "cutout_probabil
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["dil_conv_3x3", 2]]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def splits() -> Splits:

@@ -21,6 +21,8 @@ from tests.contract.faulty_tracker import PATIENCE
 from tests.synthetic_run import write_run
 from tests.unit.trackers.reading import event_file, history
 
+pytestmark = pytest.mark.slow
+
 OWN = "tests.contract.faulty_tracker:Faulty"
 
 

@@ -81,6 +81,7 @@ def everything(place: Any) -> list[bytes]:
     return [place.filesystem.open_input_stream(info.path).readall() for info in listed if info.is_file]
 
 
+@pytest.mark.ray
 def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(
     local: Any, own_s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

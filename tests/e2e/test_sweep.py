@@ -13,6 +13,8 @@ from raydarts.spaces.darts_cnn import PRIMITIVES
 from tests.commands import run_here
 from tests.here import sweeps_run_here
 
+pytestmark = pytest.mark.slow
+
 SPEC = """
 data: {dataset: digits, limit: 160, validation_fraction: 0.25}
 search:

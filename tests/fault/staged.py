@@ -21,6 +21,7 @@ def staged(pause: float = 0.0, **more: Any) -> LoadedSpec:
     """
     searcher = more.pop("searcher", {"name": "random", "trials": 8})
     base = {**more.pop("base", {}), "pause": pause}
+    more.setdefault("objective", "validation_accuracy")
     return loaded(searcher, search=SEARCH, max_concurrent=1, base=base, **more)
 
 

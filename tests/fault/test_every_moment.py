@@ -26,7 +26,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.identity import differences, identity
 from tests.unit.data.folder_of_images import write_images
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 EPOCHS = 5
 MEASURED = ("seconds", "memory_mb")

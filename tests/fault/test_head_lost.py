@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from raydarts.cluster.head import HEAD_LOST
 from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
@@ -76,6 +78,7 @@ def drive(folder: Path, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.ray
 def test_a_lost_head_ends_the_driver_with_words_and_the_run_goes_on_elsewhere(tmp_path: Path) -> None:
     rows = tmp_path / "fake" / "trials" / "0000" / "metrics.jsonl"
     with head(Path("/tmp") / f"rd{os.getpid()}a") as (address, process):

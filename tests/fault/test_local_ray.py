@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ import psutil
 import pytest
 
 from raydarts.storage.files import read_lines
+
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: tiny
@@ -57,7 +60,7 @@ class Machine:
             deadline = time.monotonic() + 250
             while process.poll() is None and time.monotonic() < deadline:
                 self._look(process)
-                time.sleep(0.5)
+                time.sleep(1)
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.wait(30)
@@ -70,13 +73,14 @@ class Machine:
         except psutil.NoSuchProcess:
             return
         self.started |= set(family.values())
-        for found in psutil.net_connections("inet"):
-            if found.pid in family and (found.status == psutil.CONN_LISTEN or (found.type == 2 and not found.raddr)):
-                try:
-                    name = family[found.pid].name()
-                except psutil.NoSuchProcess:
-                    continue
-                self.listening.setdefault(name, set()).add(found.laddr.ip)
+        for process in family.values():
+            try:
+                name, connections = process.name(), process.net_connections("inet")
+            except psutil.NoSuchProcess:
+                continue
+            for each in connections:
+                if each.status == psutil.CONN_LISTEN or (each.type == socket.SOCK_DGRAM and not each.raddr):
+                    self.listening.setdefault(name, set()).add(each.laddr.ip)
 
     def check_loopback(self) -> None:
         assert {"gcs_server", "raylet"} <= set(self.listening)  # the check saw them

@@ -28,6 +28,8 @@ from tests import commands
 from tests.here import sweeps_run_here
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parent.parent.parent
 SPEC = """
 data: {dataset: digits, limit: 120, validation_fraction: 0.25}

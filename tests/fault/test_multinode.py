@@ -44,6 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     return json.loads((folder / "found.json").read_text()), folder
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("kind", ["search", "evaluation"])
 def test_a_node_removed_in_mid_run_changes_no_bit_and_loses_nothing_reported(
     found: tuple[dict[str, Any], Path], kind: str
@@ -72,6 +73,7 @@ def at_once(times: dict[str, list[dict[str, float]]]) -> int:
     return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
 
 
+@pytest.mark.ray
 def test_each_trial_is_given_what_it_asked_for(found: tuple[dict[str, Any], Path]) -> None:
     assert {each["given"]["accel"] for each in found[0]["places"]} == {1.0}
     halves, both = found[0]["halves"], found[0]["both"]

@@ -82,6 +82,7 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.ray
 def test_interrupted_and_killed_while_trials_wait_it_ends_with_the_same_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

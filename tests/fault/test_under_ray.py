@@ -68,7 +68,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         return sweep(tmp_path_factory.mktemp("here") / "run")
 
 
-@pytest.fixture(params=["under_ray", "here"])
+@pytest.fixture(params=[pytest.param("under_ray", marks=pytest.mark.ray), "here"])
 def run(request: pytest.FixtureRequest) -> RunDirectory:
     found: RunDirectory = request.getfixturevalue(request.param)
     return found

@@ -27,6 +27,7 @@ def may_unshare() -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(not may_unshare(), reason="a mount namespace of its own needs root on Linux")
 def test_a_node_that_does_not_see_the_storage_is_named_before_anything_is_made(tmp_path: Path) -> None:
     # Other tests' Ray in this process may have made the environment one of a machine without a cluster.

@@ -111,19 +111,14 @@ class SearchScore(Score):
             return ""
         measure = self.metric.rsplit("_", maxsplit=1)[-1]
         default = "healthy_perplexity" if measure == "perplexity" else "healthy_accuracy"
-        if measure in MEASURES:
-            done = (
-                f"Ranked by {self.name} alone, 92 to 100 % of simulated sweeps over published searches crowned a "
-                "collapsed cell, whatever the scheduler"
-                if measure == "accuracy"
-                else f"Trials are ranked by {self.name} alone. Accuracy alone crowned a collapsed cell in 92 to 100 % "
-                "of simulated sweeps over published searches, and no record shows that this figure does better"
-            )
+        alone = f"Trials are ranked by {self.name} alone"
+        crowned = "crowned a collapsed cell in 92 to 100 % of simulated sweeps over published searches"
+        if measure == "accuracy":
+            done = f"{alone}. This {crowned}, whatever the scheduler"
+        elif measure in MEASURES:
+            done = f"{alone}. Accuracy alone {crowned}, and no record shows that this figure does better"
         else:
-            done = (
-                f"Trials are ranked by {self.name} alone, and a collapsed or broken cell may be first: over published "
-                "searches no single signal has ranked cells well"
-            )
+            done = f"{alone}, and a collapsed or broken cell may be first: no single signal has ranked cells well"
         return f"{done} (docs/method.md). objective: {default} ranks healthy cells first."
 
     @property

@@ -255,7 +255,7 @@ def cost(run: Run) -> str:
 
 def _spans(job: Searched | Retrained) -> list[tuple[float, float]]:
     """Returns the start and the end of each epoch of a job, in seconds since 1970."""
-    return [(plain_number(entry["start"]) or 0.0, plain_number(entry["end"]) or 0.0) for entry in job.times]
+    return [(entry["start"], entry["end"]) for entry in job.times]
 
 
 def configs_by_trial(run: Run, names: Names) -> dict[str, Mapping[str, object]]:

@@ -16,7 +16,7 @@ from raydarts.runs.identity import differences
 from raydarts.spaces.primitives import STRIDED
 from tests.unit.evaluation.test_parallel import GENOTYPE, NOISY, made
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def types_seen(job: Evaluation) -> set[torch.dtype]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from raydarts.runs import promotion, results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import TrialRecord
-from raydarts.study.objectives import ACCURACY, PERPLEXITY, Score
+from raydarts.study.objectives import ACCURACY, PERPLEXITY, SearchScore
 
 
 def record(
@@ -37,14 +38,14 @@ RECORDS = [
 
 
 def test_completed_come_first_then_stopped_by_epochs_and_failed_never() -> None:
-    ordered = promotion.promotion_order(RECORDS, ACCURACY)
+    ordered = promotion.promotion_order(RECORDS, SearchScore(**asdict(ACCURACY)))
     assert [found.id for found in ordered] == ["g", "d", "a", "f", "h", "e", "b"]
-    ordered = promotion.promotion_order(RECORDS, Score("validation_accuracy", "min", True))
+    ordered = promotion.promotion_order(RECORDS, SearchScore("validation_accuracy", "min", True))
     assert [found.id for found in ordered] == ["f", "a", "d", "g", "h", "e", "b"]
 
 
 def test_promotion_takes_distinct_genotypes_that_did_not_collapse() -> None:
-    decisions = promotion.promotion(RECORDS, ACCURACY, top_k=2, max_skips=3)
+    decisions = promotion.promotion(RECORDS, SearchScore(**asdict(ACCURACY)), top_k=2, max_skips=3)
     assert [found["id"] for found in decisions if found["promoted"]] == ["same", "a"]
     collapsed = decisions[0]
     assert (collapsed["id"], collapsed["promoted"]) == ("g", False)

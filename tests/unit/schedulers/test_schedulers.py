@@ -16,7 +16,17 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.whole import open_whole
 from raydarts.study.history import Decision, History
 from tests.unit.schedulers import scripted
-from tests.unit.schedulers.scripted import EPOCHS, METRIC, SCHEDULERS, Engine, Killed, dying, open_stage, undisturbed
+from tests.unit.schedulers.scripted import (
+    EPOCHS,
+    HEALTHY,
+    METRIC,
+    SCHEDULERS,
+    Engine,
+    Killed,
+    dying,
+    open_stage,
+    undisturbed,
+)
 
 COMMON: dict[str, Any] = {"time_attr": "epoch", "metric": METRIC, "mode": "max"}
 
@@ -234,7 +244,7 @@ def test_a_run_that_recorded_no_decisions_goes_on(tmp_path: Path) -> None:
         run.append_event({"event": "ask", "index": index, "choices": {}, "config": {}})
         run.trial(index).create({"index": index, "config": {}, "choices": {}})
         for epoch, score in enumerate(scores, start=1):
-            run.trial(index).append_row({"epoch": epoch, METRIC: score, "alpha_loss": None})
+            run.trial(index).append_row({"epoch": epoch, METRIC: score, "alpha_loss": None, **HEALTHY})
             run.trial(index).append_time({"epoch": epoch, "start": 0.0, "end": 1.0, "host": "here", "pid": 1})
     for index, epoch in [(0, 1), (0, 2), (1, 1), (0, 3), (1, 2)]:
         run.append_event({"event": "report", "index": index, "epoch": epoch})

@@ -23,7 +23,7 @@ from raydarts.search.settings import SearchSettings
 ESTIMATORS = list(members("estimator"))
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 class StopAtTwo(Regularizer):
@@ -105,7 +105,7 @@ def search(**changes: Any) -> Search:
         "estimator": "first_order",
         **changes,
     }
-    return Search(SearchSettings.model_validate(plain), load_splits(DataSettings(limit=96)))
+    return Search(SearchSettings.model_validate(plain), load_splits(DataSettings(limit=64)))
 
 
 def run(job: Search) -> Search:
@@ -149,8 +149,8 @@ def test_equal_settings_give_equal_alpha_and_any_other_estimator_setting_another
         "exact": {"name": "exact_hvp", "xi": 0.5},
         "first": {"name": "first_order"},
     }
-    found = {name: alpha_of(run(search(estimator=estimator))) for name, estimator in settings.items()}
-    assert torch.equal(found["base"], alpha_of(run(search(estimator=finite))))
+    found = {name: alpha_of(run(search(estimator=each, epochs=1))) for name, each in settings.items()}
+    assert torch.equal(found["base"], alpha_of(run(search(estimator=finite, epochs=1))))
     names = list(found)
     for number, one in enumerate(names):
         for other in names[number + 1 :]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from raydarts.cluster import resources
+from raydarts.config.spec import Resources
 from raydarts.sweep.runner import start_sweep
 from tests.fault import fakes
 
@@ -34,13 +35,17 @@ def demand(most: list[int]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize(("limit", "asked"), [(None, 6), (3, 3)])
-def test_as_many_places_are_asked_for_as_trials_may_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, asked: int
-) -> None:
-    monkeypatch.setattr(resources, "capacity", lambda address: {"cpus": 6.0, "gpus": 0.0})  # two are there
-    loaded = fakes.loaded({"name": "random", "trials": 8}, max_concurrent=limit, base={"epochs": 2, "sleep": 0.2})
+def test_as_many_places_are_asked_for_as_trials_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two CPUs are there, and four trials are left to run: three may run at a time."""
+    monkeypatch.setattr(resources, "capacity", lambda address: {"cpus": 6.0, "gpus": 0.0})
+    loaded = fakes.loaded({"name": "random", "trials": 4}, max_concurrent=3, base={"epochs": 2, "sleep": 0.2})
     most: list[int] = []
     with demand(most):
         assert start_sweep(loaded, tmp_path, builder=fakes.BUILDER, display=False) == 0
-    assert max(most) == asked
+    assert max(most) == 3
+
+
+def test_without_a_limit_as_many_trials_may_run_as_the_cluster_will_hold() -> None:
+    there = {"cpus": 6.0, "gpus": 0.0}
+    assert resources.concurrency(Resources(cpus=1), None, there) == 6
+    assert resources.concurrency(Resources(cpus=1), 3, there) == 3

@@ -27,6 +27,7 @@ def scale() -> ModuleType:
     return module
 
 
+@pytest.mark.ray
 def test_the_benchmark_runs_both_stages_and_counts_them(tmp_path: Path) -> None:
     size = "--gpus 2 --trials 6 --epochs 4 --grace 1 --top-k 2 --seeds 1 --evaluation-epochs 2 --compression 2400"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

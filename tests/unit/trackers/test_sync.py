@@ -18,6 +18,8 @@ from raydarts.trackers.wandb.sync import sync
 from tests.synthetic_run import write_run
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
+pytestmark = pytest.mark.slow
+
 SEARCH = {
     "seed": {"grid": [0, 1]},
     "epochs": 6,

@@ -24,6 +24,8 @@ from raydarts.trackers.wandb.recording import Recording
 from tests.synthetic_run import write_run
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2-of-the-environment"
 FINISH = 5.0
 
@@ -184,13 +186,12 @@ def test_a_restored_trial_continues_its_run_with_each_epoch_once(tmp_path: Path,
     assert server.runs[only]["summary"]["status"] == result["status"]
 
 
-@pytest.mark.parametrize("trouble", ["refused", "slow", "expired", "later slow", "later expired"])
+@pytest.mark.parametrize("trouble", ["slow", "expired", "later slow", "later expired"])
 def test_an_outage_costs_one_wait_and_no_data(
-    trouble: str, tmp_path: Path, server: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    trouble: str, tmp_path: Path, server: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if trouble == "refused":
-        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
-    elif trouble.startswith("later"):
+    """Where nobody listens at all: tests/contract/test_trackers.py."""
+    if trouble.startswith("later"):
         server.trouble_later = trouble.split()[1]
     else:
         server.trouble = trouble
