@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raydarts import __version__, cli_cluster, cli_results, cli_wandb, outside
+from raydarts import __version__, cli_cluster, cli_replay, cli_results, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.runs.naming import derived
@@ -48,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (*cli_results.COMMANDS, *cli_cluster.COMMANDS):
+for command in (*cli_results.COMMANDS, *cli_replay.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
 
@@ -288,6 +288,8 @@ def show(
 ) -> None:
     """Draw a genotype's cells; count the parameters and FLOPs of its space's standard network."""
     from raydarts.genotype_facts import facts
+    from raydarts.genotypes.text import read_file
+    from raydarts.json_types import section
     from raydarts.runs.trust import admit_genotype
     from raydarts.spaces import Genotype
 
@@ -296,6 +298,8 @@ def show(
     found = Genotype.from_file(genotype)
     admit_genotype(found.outside_names(), str(genotype), asking(trust))
     known = facts(found, str(genotype))
+    if (origin := section(read_file(genotype)[0]).get("lineage")) and isinstance(origin, str):
+        known["lineage"] = origin
     if not as_json or out is not None:
         from raydarts.report.drawing import draw_genotype, unreadable
 

@@ -17,7 +17,8 @@ from raydarts.execution.job import Job
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
 from raydarts.runs.identity import differences, identity
-from raydarts.runs.segments import newest_folder, segments_of
+from raydarts.runs.segments import lineage, newest_folder, segments_of, told
+from raydarts.runs.stages import run_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent
@@ -194,5 +195,11 @@ def _write(
         **(describe(genotype) if describe is not None and genotype else {}),
         **more,
     }
+
+    def described_as(name: str) -> dict[str, Any]:
+        return trial.description() if name == trial.id else run_of(trial).trial(int(name)).description()
+
+    if parts := lineage(trial.id, epochs, described_as):
+        result["lineage"] = told(parts)
     trial.write_result(result)
     return result

@@ -28,6 +28,7 @@ class Facts(TypedDict):
     noise_edges: float
     disconnected: float
     genotype: Mapping[str, object]
+    lineage: NotRequired[str]
     drawing: NotRequired[str]
 
 

@@ -105,6 +105,8 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
 
 
 def _key(search: Searched) -> tuple[object, ...]:
+    if search.lineage:  # it had several settings, so no other trial has the same
+        return (search.id, search.lineage)
     return (search.seed, *sorted((name, repr(value)) for name, value in search.choices.items()))
 
 

@@ -11,6 +11,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord
+from raydarts.runs.segments import segments_of
 from raydarts.runs.stages import EVALUATE, stages_of
 from raydarts.storage.place import Place
 from raydarts.study.objectives import SearchScore, search_score_of
@@ -43,7 +44,8 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
 
     - `stage`: search, evaluation, or another stage's name.
     - `configuration`: its number in a run with replicates. `search_seed`: its replicate.
-    - `choice.*`: the swept settings.
+    - `choice.*`: the swept settings. A trial that went on as a copy of another has several: those of the epoch, or
+      without `epochs` the last ones. `forked_from` is the other trial.
     - `unhealthy`: of a search, what is wrong with its genotype. `reason`: why a rule of the sweep stopped it.
     - `metric.*`: what was measured, accuracies in [0, 1]. What an evaluation measured beside its network is
       `metric.baseline.NAME.PART`.
@@ -55,16 +57,23 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
     stages += [(name, results.retrained(run, name)) for name in others]
     for stage, records in stages:
         for record in records:
-            head = _head(run.name, stage, record)
             if epochs:
-                rows += [{**head, **_measured(row), **_health(stage, row, score)} for row in record.rows]
+                rows += [
+                    {**_head(run.name, stage, record, row), **_measured(row), **_health(stage, row, score)}
+                    for row in record.rows
+                ]
             else:
-                rows.append({**head, **_health(stage, record.judged, score), **_ended(record)})
+                rows.append(
+                    {**_head(run.name, stage, record), **_health(stage, record.judged, score), **_ended(record)}
+                )
     return rows
 
 
-def _head(name: str, stage: str, record: TrialRecord) -> dict[str, object]:
-    description, choices = record.description, record.description.get("choices") or {}
+def _head(name: str, stage: str, record: TrialRecord, row: Mapping[str, object] | None = None) -> dict[str, object]:
+    """What a trial is. A trial that was forked has the settings of its last segment, or of the one that `row` is of."""
+    description, segments = record.description, segments_of(record.description)
+    number = -1 if row is None else min(int(str(row.get("segment") or 0)), len(segments) - 1)
+    choices, parent = segments[number].choices, segments[number].parent
     searching = stage == "search"
     return {
         "run": name,
@@ -75,6 +84,7 @@ def _head(name: str, stage: str, record: TrialRecord) -> dict[str, object]:
         "search_seed": record.search_seed if searching else None,
         "evaluation_seed": None if searching else description.get("seed"),
         "genotype_id": record.genotype_id if searching else description.get("genotype_id"),
+        **({} if parent is None else {"forked_from": f"{parent.trial} after epoch {parent.epoch}"}),
         **{f"choice.{name}": value for name, value in choices.items()},
     }
 

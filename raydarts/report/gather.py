@@ -18,6 +18,7 @@ from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
+from raydarts.runs.segments import lineage, told
 from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
 from raydarts.storage.place import Place
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
@@ -51,6 +52,10 @@ class Searched:
     """Why a rule of the sweep stopped it."""
     order: float | None = None
     """The number that it is ranked by."""
+    lineage: str = ""
+    """What a trial comes from that went on as a copy of another. Its `choices` are empty then: it had several settings,
+    and what it came to follows from none of them alone.
+    """
 
     @property
     def completed(self) -> bool:
@@ -249,16 +254,19 @@ def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     return count_skips(genotype) if isinstance(genotype, Mapping) else {}
 
 
-def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) -> Searched:
+def _searched(
+    record: TrialRecord, trial: TrialDirectory, score: SearchScore, described: Mapping[str, Mapping[str, Any]]
+) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
+    parts = lineage(record.id, record.epochs, lambda name: described.get(name, {}))
     seed = choices.get(SEED, config.get("seed"))
     skips = record.skips or (count_skips(record.genotype) if record.genotype else {})
     return Searched(
         id=record.id,
         status=record.status,
         seed=None if seed is None else int(seed),
-        choices=choices,
+        choices={} if parts else choices,
         metric=record.value(score),
         skips=sum(skips.values()) if skips else None,
         skips_by_cell=skips,
@@ -272,6 +280,7 @@ def _searched(record: TrialRecord, trial: TrialDirectory, score: SearchScore) ->
         reason=record.result.get("reason"),
         order=record.order(score),
         error=record.result.get("error"),
+        lineage=told(parts),
         configuration=record.configuration,
     )
 
@@ -303,10 +312,12 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     description = run.description()
     draft = Run(description, (), ())
     searched = results.trials(run)
+    described = {record.id: record.description for record in searched}
     whole = Run(
         description=description,
         searches=[
-            _searched(record, trial, draft.supernet) for record, trial in zip(searched, run.trials(), strict=True)
+            _searched(record, trial, draft.supernet, described)
+            for record, trial in zip(searched, run.trials(), strict=True)
         ],
         retrainings=_retrainings(run, EVALUATE, draft.score),
         status=results.run_status(run),

@@ -217,6 +217,8 @@ def trials(run: Run) -> Table:
     of = ["configuration"] if run.configurations else []
     headers = ["trial", *of, "status", "search seed", *(setting.label for setting in run.settings)]
     headers += [f"supernet {run.metric.replace('_', ' ')}", "skips", "health", "genotype", "epochs", "time"]
+    copied = any(search.lineage for search in run.searches)
+    headers += ["went on as a copy"] if copied else []
     rows = [
         [
             search.id,
@@ -230,6 +232,7 @@ def trials(run: Run) -> Table:
             search.genotype_id or "-",
             str(search.epochs),
             "-" if search.seconds is None else duration(search.seconds),
+            *([search.lineage or "-"] if copied else []),
         ]
         for search in run.searches
     ]

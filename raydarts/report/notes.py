@@ -117,6 +117,7 @@ def cautions(run: Run) -> list[str]:
             f"The searcher ({run.searcher}) proposed settings in view of earlier results, so trials are not "
             "independent draws: p-values and intervals of settings are approximate."
         )
+    lines += _copies(run)
     if run.supernet.warning and run.searches and run.description.get("kind") == "sweep":
         lines.append(run.supernet.warning)
     halted = [search.id for search in run.searches if (search.reason or "").startswith("collapsed")]
@@ -155,6 +156,18 @@ def cautions(run: Run) -> list[str]:
     if open_trials:
         lines.append(f"{_many(open_trials, 'search has', 'searches have')} not ended yet: this report will change.")
     return lines
+
+
+def _copies(run: Run) -> list[str]:
+    """Returns what searches that went on as a copy of another do not allow to conclude."""
+    copied = sum(bool(search.lineage) for search in run.searches)
+    if not copied:
+        return []
+    return [
+        f"{_many(copied, 'search', 'searches')} went on as a copy of another search, with other settings, and so had "
+        "several. They are in no finding, figure or test about settings. The table of searches says what each comes "
+        "from. Searches that were copied and their copies are not independent of one another."
+    ]
 
 
 def _many(count: int, one: str, several: str) -> str:

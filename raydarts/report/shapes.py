@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 from raydarts.json_types import Json
 from raydarts.runs.budget import BudgetReport
 from raydarts.runs.left import Left
+from raydarts.runs.segments import Part
 
 
 class ScoreShape(TypedDict):
@@ -40,6 +41,7 @@ class TrialRow(TypedDict):
     status: str
     config: Mapping[str, object] | None
     choices: Mapping[str, object] | None
+    lineage: Sequence[Part]
     configuration: str | None
     search_seed: int | None
     metrics: Mapping[str, float]

@@ -18,6 +18,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
+from raydarts.runs.segments import told
 from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
 from raydarts.study.objectives import Score, SearchScore
@@ -264,6 +265,17 @@ def trials_table(report: RunReport) -> RenderableType:
     return table
 
 
+def forks(report: RunReport) -> RenderableType | None:
+    """Returns what each trial that went on as a copy of another comes from. None: no trial did.
+
+    The table of trials shows the settings that such a trial had last.
+    """
+    lines = [f"trial {trial['id']}: {told(trial['lineage'])}" for trial in report["trials"] if trial["lineage"]]
+    return (
+        in_lines(["Went on as a copy of another trial (settings above are the last ones):", *lines]) if lines else None
+    )
+
+
 def health_text(unhealthy: Sequence[str] | None, reason: str | None, judged: bool = True) -> str:
     """Returns what is wrong with a trial's genotype, and why a rule of the sweep stopped it."""
     words = "-" if unhealthy is None or not judged else "; ".join(unhealthy) or "healthy"
@@ -330,6 +342,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
         question,
         configurations_table(report),
         trials_table(report),
+        forks(report),
         *ranked_by(report),
         *rankings(report),
         baselines_text(report),
@@ -350,6 +363,8 @@ def facts_table(known: Facts) -> RenderableType:
     table.add_row("skips", _skips(known["skips"]))
     for name in FACTS:
         table.add_row(name.replace("_", " "), f"{known[name]:.4g}")  # type: ignore[literal-required]
+    if "lineage" in known:
+        table.add_row("searched in", known["lineage"])
     if "drawing" in known:
         table.add_row("drawing", known["drawing"])
     return table

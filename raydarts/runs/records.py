@@ -279,6 +279,7 @@ class Result(Record):
     error: str | None = None
     reason: str | None = None
     """Why a rule of the sweep stopped it."""
+    lineage: str | None = None
 
 
 class Halted(Record):

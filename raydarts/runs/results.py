@@ -12,6 +12,7 @@ from raydarts.genotypes.facts import FACTS, cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.configurations import configurations
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
+from raydarts.runs.segments import lineage
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
@@ -294,6 +295,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
+    described = {record.id: record.description for record in searched}
     score, done = score_of(description), evaluations(run)
     search_score = search_score_of(description)
     evaluated = evaluation_rows(done, score)
@@ -311,6 +313,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
                 "search_seed": record.search_seed,
                 "config": record.description.get("config"),
                 "choices": record.description.get("choices"),
+                "lineage": lineage(record.id, record.epochs, lambda name: described.get(name, {})),
                 "metrics": record.metrics,
                 "genotype": record.genotype,
                 "genotype_id": record.genotype_id,

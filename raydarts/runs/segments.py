@@ -7,8 +7,8 @@ which the segment goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from raydarts.runs.directory import TrialDirectory
 from raydarts.storage.place import FilePlace
@@ -44,7 +44,54 @@ def described(description: Mapping[str, Any], segments: Sequence[Segment]) -> di
 def number_at(segments: Sequence[Segment], epoch: int) -> int:
     """The number of the segment in which this epoch was run."""
     begun = [number for number, each in enumerate(segments) if each.parent is None or each.parent.epoch < epoch]
-    return begun[-1]
+    return begun[-1] if begun else 0
+
+
+class Part(TypedDict):
+    """Epochs `first` to `last` of what a trial came to: trial `trial` ran them, with these swept settings."""
+
+    trial: str
+    first: int
+    last: int
+    choices: Mapping[str, object]
+
+
+def lineage(name: str, epochs: int, described_as: Callable[[str], Mapping[str, Any]]) -> list[Part]:
+    """What a forked trial's weights and genotype come from, first epoch first. Empty for a trial that has no fork.
+
+    `epochs`: how many it has run. `described_as` gives a trial.json by the trial's name.
+    """
+    segments = segments_of(described_as(name))
+    if len(segments) == 1:
+        return []
+    parts: list[Part] = []
+    number, last = len(segments) - 1, epochs
+    while True:
+        segment = segments[number]
+        first = 1 if segment.parent is None else segment.parent.epoch + 1
+        if last >= first or not parts:
+            parts.insert(0, {"trial": name, "first": first, "last": max(first, last), "choices": segment.choices})
+        if segment.parent is None or segment.parent.epoch > last:
+            return parts
+        name, last = segment.parent
+        segments = segments_of(described_as(name))
+        number = number_at(segments, last)
+
+
+def told(parts: Sequence[Part]) -> str:
+    """A lineage in words. Of each later part only the settings that differ from the part before."""
+    words = []
+    for number, part in enumerate(parts):
+        before = parts[number - 1]["choices"] if number else {}
+        changed = {name: value for name, value in part["choices"].items() if number == 0 or before.get(name) != value}
+        settings = ", ".join(f"{name.removeprefix('search.')} {_short(value)}" for name, value in changed.items())
+        epochs = f"epoch {part['first']}" if part["first"] == part["last"] else f"epochs {part['first']}-{part['last']}"
+        words.append(f"{epochs} by trial {part['trial']} with {settings or 'the same settings'}")
+    return "; ".join(words)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def checkpoint_folder(trial: TrialDirectory, number: int) -> FilePlace:

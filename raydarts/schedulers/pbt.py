@@ -86,12 +86,7 @@ class PopulationBased(Scheduler):
             yield Idle("burn_in", f"is no more than every {self.settings.every}, before which none meet; leave it out")
 
     def refusals(self, search: Tree, sweep: Any) -> Iterator[tuple[str, str]]:
-        if sweep.replicates is not None:
-            yield (
-                "",
-                "pbt copies a trial's weights and settings to another one, so the search seeds of a configuration "
-                "would no longer have the same settings; leave sweep.replicates out, or write scheduler: asha",
-            )
+        yield from super().refusals(search, sweep)
         swept = search.distributions()
         allowed = [each.name for each in swept if may_change(search, each)]
         listed = f"allowed here: {', '.join(allowed)}" if allowed else "no swept setting of this search may"
@@ -162,6 +157,9 @@ class PopulationBased(Scheduler):
                     trial.set_status(waited)
 
             def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
+                states = (self._trial_state[each] for each in (trial, trial_to_clone))
+                if len({state.last_train_time for state in states}) > 1:
+                    return  # a trial only goes on from an epoch that it has run itself
                 super()._exploit(tune_controller, trial, trial_to_clone)
                 tune_controller.fork(trial, trial.checkpoint)
 
@@ -170,7 +168,8 @@ class PopulationBased(Scheduler):
                 trial.set_status(trial.TERMINATED)
                 waiting = [each for each in tune_controller.get_trials() if each.status == each.PAUSED]
                 if waiting:
-                    self.on_trial_result(tune_controller, waiting[0], self._trial_state[waiting[0]].last_result)
+                    last: Any = self._trial_state[waiting[0]].last_result
+                    self.on_trial_result(tune_controller, waiting[0], last)
 
             def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
                 self._leave(tune_controller, trial)

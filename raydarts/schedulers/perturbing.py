@@ -25,9 +25,11 @@ def may_change(search: Tree, dimension: Dimension) -> bool:
     distribution = dimension.distribution
     if any(Tree(option, "").distributions() for option in distribution.options):
         return False
-    chosen = FirstChooser({**dimension.forced, dimension.name: distribution.ends()[0]})
-    settings = check_draw(search.materialise(chosen), [])
-    return settings is not None and _is_live(settings, dimension.path) and not _is_taken_over(settings, dimension.path)
+    for end in distribution.ends():
+        settings = check_draw(search.materialise(FirstChooser({**dimension.forced, dimension.name: end})), [])
+        if settings is None or not _is_live(settings, dimension.path) or _is_taken_over(settings, dimension.path):
+            return False
+    return True
 
 
 def _is_live(settings: Settings, path: Path) -> bool:
@@ -35,7 +37,7 @@ def _is_live(settings: Settings, path: Path) -> bool:
     node: Any = settings
     for key in path:
         owner = node.settings if isinstance(node, Component) else node
-        node = getattr(owner, key) if isinstance(owner, Settings) else owner[key]
+        node = getattr(owner, str(key)) if isinstance(owner, Settings) else owner[key]
         if isinstance(node, Settings | Component):
             continue
         if isinstance(owner, Settings) and not (
@@ -72,7 +74,7 @@ class Perturbed:
             for name, each in self._dimensions.items()
         }
 
-    def mutations(self) -> dict[str, list[Any] | Callable[[], Any]]:
+    def mutations(self) -> dict[str, Any]:
         """What Ray Tune's schedulers take: a list of values, or a function that draws one."""
         return {name: _mutation(each.distribution) for name, each in self._dimensions.items()}
 

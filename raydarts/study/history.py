@@ -41,6 +41,13 @@ class Segment:
     choices: Mapping[str, Any]
     parent: Parent | None = None
 
+    @property
+    def origin(self) -> str:
+        """Where it goes on from, in words."""
+        if self.parent is None:
+            return "begins anew"
+        return f"goes on from trial {self.parent.trial} after epoch {self.parent.epoch}"
+
     def to_json(self) -> dict[str, Any]:
         parent = None if self.parent is None else {"trial": int(self.parent.trial), "epoch": self.parent.epoch}
         return {"config": self.config, "choices": self.choices, "parent": parent}

@@ -134,6 +134,10 @@ class FakeJob:
             found["genotype"] = genotype(self._skips())
         return found
 
+    def restated(self, state: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Its state keeps no setting."""
+        return state
+
     def _skips(self) -> int:
         """Skip connections of the current genotype: one number for all epochs, or a list with one for each."""
         skips = self.settings.get("skips", 1)

@@ -82,7 +82,7 @@ class AuxiliarySkip(Regularizer):
         )
 
         def may_change(self) -> tuple[str, ...]:
-            return ("start",) if self.operation == "skip" else ()  # at 0 there is no convolution
+            return ("start",) if self.start > 0 else ()  # at 0 there is no operation, so it must not come or go
 
     def __init__(self, settings: registry.Settings) -> None:
         super().__init__(settings)

@@ -16,6 +16,7 @@ from raydarts.json_types import items, number, section
 from raydarts.report.drawing import build_figure, short_name
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.segments import segments_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.study.objectives import Score, score_of, search_score_of
 from raydarts.trackers.aside import scrub
@@ -42,7 +43,9 @@ def config(run: RunDirectory, description: Mapping[str, object], what: Mapping[s
     spec = section(description.get("spec"))
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}
     if not is_evaluation(what):
-        flat = names.flat_config({**names.search_config(what), **versions})
+        parent = segments_of(what)[-1].parent
+        copied = {} if parent is None else {"forked_from": {"trial": parent.trial, "epoch": parent.epoch}}
+        flat = names.flat_config({**names.search_config(what), **copied, **versions})
         return names.nested(flat | _dataset(spec.get("data")))
     score = search_score_of(description)
     flat = names.evaluation_config(what, score.metric, _supernet(run, what, score))
