@@ -50,7 +50,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Way:
-    """How search seeds are used: as `replicates` of each configuration. None: the seed is a parameter of the searcher."""
+    """How search seeds are used: as `replicates` of each configuration. None: the searcher chooses the seed."""
 
     name: str
     replicates: tuple[int, ...] | None
@@ -86,7 +86,7 @@ SPACES: dict[str, dict[str, Any]] = {
 def spec(way: Way, trials: int, seed: int, space: str, scheduler: str = "fifo") -> LoadedSpec:
     """The sweep. No spec may leave the seed open to TPE, so that way's searcher is put in after the spec was read."""
     search: dict[str, Any] = {"epochs": EPOCHS, "weight_decay": {"choice": list(DECAYS)}, **SPACES[space]}
-    sweep: dict[str, Any] = {"scheduler": scheduler, "seed": seed}
+    sweep: dict[str, Any] = {"objective": "validation_accuracy", "scheduler": scheduler, "seed": seed}
     each = len(way.replicates or (0,))
     optuna = {"name": "optuna", "trials": trials // each, "startup_trials": -(-AT_RANDOM // each)}
     if way.replicates is None:
@@ -121,12 +121,12 @@ def run(loaded: LoadedSpec, world: World) -> list[Searched]:
     """All searches of a sweep in the order of their ends. They run one after the other."""
     sweep = loaded.sweep
     scheduler: Any = sweep.scheduler.build()
-    horizon = Horizon(sweep.metric, "max", EPOCHS, sweep.seed)
+    horizon = Horizon(sweep.score, EPOCHS, sweep.seed)
     proposer: Proposer = Configured(sweep.searcher.build(), loaded)
     decider = scheduler.build(horizon)
     if sweep.replicates is not None:
         proposer = decider = Replicates(proposer, decider, sweep.replicates, scheduler.meetings(horizon))
-    study = Study(proposer, decider, sweep.score, EPOCHS, lambda event: None)
+    study = Study(proposer, decider, sweep.score, EPOCHS, lambda event: None, averages=scheduler.AVERAGES)
     rows: dict[str, list[tuple[int, float]]] = {}
     ended: list[Searched] = []
 
@@ -149,7 +149,7 @@ def run(loaded: LoadedSpec, world: World) -> list[Searched]:
             epoch = len(reports) + 1
             reports.append((epoch, value * epoch / EPOCHS))
             if epoch < EPOCHS:
-                decision = study.reported(name, epoch, {sweep.metric: reports[-1][1]})
+                decision = study.reported(name, epoch, {sweep.score.metric: reports[-1][1]})
         if decision is Decision.CONTINUE:
             end(name, "completed")
         elif decision is Decision.STOP:
@@ -249,7 +249,8 @@ def measure(sweeps: int, parts: Sequence[str], say: Callable[[str], None]) -> di
                 say(
                     f"planted {effect}, {space}, {way.name}: nine of ten sweeps are right after "
                     f"{row['trials_until_most_are_right']} trials; a sweep after "
-                    f"{_shown(row['trials_until_right'], 1)}, fewer by {_shown(row['fewer'], 1)}; right at the end {_shown(row['right_at_the_end'], 3)}"
+                    f"{_shown(row['trials_until_right'], 1)}, fewer by {_shown(row['fewer'], 1)}; "
+                    f"right at the end {_shown(row['right_at_the_end'], 3)}"
                 )
     return rows
 

@@ -28,6 +28,13 @@ def network_cost(space: Space, genotype: Genotype) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in network.parameters()), int(counter.get_total_flops())
 
 
+def parameters_of(genotype: Genotype, where: str = "") -> int:
+    """Parameters of the space's standard evaluation network, auxiliary head not counted."""
+    with torch.device("meta"):
+        network, _ = space_of(genotype, where).standard_network(genotype)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def facts(genotype: Genotype, where: str = "") -> Facts:
     """Parameters and FLOPs of the space's standard evaluation network, auxiliary head not counted.
 

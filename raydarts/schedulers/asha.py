@@ -16,6 +16,9 @@ from raydarts.streams import derived_seed
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs
 
+GRACE = 0.25
+"""Share of the epochs before the first rung. Earlier cuts lose good configurations: docs/replay.md."""
+
 
 class Asha(Scheduler):
     """At each rung a trial below the best 1/reduction_factor so far is stopped."""
@@ -26,12 +29,16 @@ class Asha(Scheduler):
     class Settings(registry.Settings):
         """`grace_period` epochs before any stop; the rungs lie at grace_period * reduction_factor^k.
 
-        `max_epochs` null: the most epochs any trial of the sweep runs.
+        `grace_period` null: a quarter of the epochs. `max_epochs` null: the most epochs any trial of the sweep runs.
         """
 
-        grace_period: Epochs = Field(1, ge=1, description="No trial is stopped earlier. It is the first rung.")
+        grace_period: Epochs | None = Field(
+            None,
+            ge=1,
+            description="No trial is stopped earlier. It is the first rung. `null` is a quarter of the epochs.",
+        )
         reduction_factor: float = Field(
-            4.0,
+            3.0,
             gt=1,
             description="Each rung is at this many times the epochs of the rung before. The best "
             "1/reduction_factor continue.",
@@ -53,7 +60,7 @@ class Asha(Scheduler):
         yield from super().idle(around)
         if around.jobs == 1:
             yield Idle("", "compares trials with one another, and there is 1; write scheduler: fifo")
-        grace, most, epochs = self.settings.grace_period, self.settings.max_epochs, around.epochs
+        grace, most, epochs = self._grace(around.epochs), self.settings.max_epochs, around.epochs
         if grace >= epochs:
             yield Idle(
                 "grace_period",
@@ -65,7 +72,7 @@ class Asha(Scheduler):
             yield Idle("max_epochs", f"is {most}, and no trial is stopped before grace_period {grace}; lower that")
         if most is not None and most > epochs and self.settings.brackets == 1:
             yield Idle("max_epochs", f"is {most}, and trials run at most {epochs} epochs; leave max_epochs out")
-        useful = self._brackets_that_stop(min(max(most or epochs, grace), epochs))
+        useful = self._brackets_that_stop(grace, min(max(most or epochs, grace), epochs))
         if self.settings.brackets > max(useful, 1):
             yield Idle(
                 "brackets",
@@ -73,14 +80,18 @@ class Asha(Scheduler):
                 f"in the others are never compared; write brackets: {max(useful, 1)}",
             )
 
-    def _brackets_that_stop(self, last: int) -> int:
+    def _grace(self, epochs: int) -> int:
+        """The first rung of trials of so many epochs."""
+        return int(self.settings.grace_period or max(1, math.ceil(GRACE * epochs)))
+
+    def _brackets_that_stop(self, grace: int, last: int) -> int:
         """How many brackets have a rung before `last`: bracket s begins at grace_period * reduction_factor^s."""
-        first = [self.settings.grace_period * self.settings.reduction_factor**s for s in range(self.settings.brackets)]
+        first = [grace * self.settings.reduction_factor**s for s in range(self.settings.brackets)]
         return sum(rung < last for rung in first)
 
     def meetings(self, horizon: Horizon) -> frozenset[int]:
         """The rungs of all brackets, and `max_epochs`, after which it stops all."""
-        grace, factor = self.settings.grace_period, self.settings.reduction_factor
+        grace, factor = self._grace(horizon.epochs), self.settings.reduction_factor
         last = max(self.settings.max_epochs or horizon.epochs, grace)
         rungs, rung = {last}, float(grace)
         while rung <= last and rung < horizon.epochs:
@@ -102,7 +113,7 @@ class Asha(Scheduler):
                 chosen = generator.choice(len(self._brackets), p=weights / weights.sum())
                 self._trial_info[trial.trial_id] = self._brackets[chosen]
 
-        grace, last = self.settings.grace_period, self.settings.max_epochs or horizon.epochs
+        grace, last = self._grace(horizon.epochs), self.settings.max_epochs or horizon.epochs
         scheduler = Halving(
             time_attr=TIME,
             metric=horizon.metric,

@@ -56,7 +56,13 @@ class Scheduler(Member):
         Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the
         section's settings.
         """
-        yield from ()
+        if self.FORKS and sweep.replicates is not None:
+            yield (
+                "",
+                f"{self.registered} copies a trial's weights and settings to another one, so the search seeds of a "
+                "configuration would no longer have the same settings; leave sweep.replicates out, or write scheduler: "
+                "asha",
+            )
 
     def changes(self, search: Tree) -> tuple[str, ...]:
         """The names of the settings that it changes while trials run."""

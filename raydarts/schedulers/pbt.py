@@ -86,12 +86,7 @@ class PopulationBased(Scheduler):
             yield Idle("burn_in", f"is no more than every {self.settings.every}, before which none meet; leave it out")
 
     def refusals(self, search: Tree, sweep: Any) -> Iterator[tuple[str, str]]:
-        if sweep.replicates is not None:
-            yield (
-                "",
-                "pbt copies a trial's weights and settings to another one, so the search seeds of a configuration "
-                "would no longer have the same settings; leave sweep.replicates out, or write scheduler: asha",
-            )
+        yield from super().refusals(search, sweep)
         swept = search.distributions()
         allowed = [each.name for each in swept if may_change(search, each)]
         listed = f"allowed here: {', '.join(allowed)}" if allowed else "no swept setting of this search may"

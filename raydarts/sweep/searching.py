@@ -15,13 +15,12 @@ from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.segments import segments_of
-from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decided, Decision
 from raydarts.study.objectives import SearchScore
-from raydarts.study.replicates import Replicates
-from raydarts.study.study import Outcome, Proposal, Proposer, Study
+from raydarts.study.study import Outcome, Proposal
+from raydarts.sweep.strategy import forks, outcome_of, study_of
 
 
 class Configured:
@@ -72,30 +71,13 @@ class SearchStage:
         sweep = loaded.sweep
         self._run = run
         self.score: SearchScore = sweep.score
-        epochs = longest(loaded.search)
-        scheduler: Scheduler = sweep.scheduler.build()
-        horizon = Horizon(sweep.score, epochs, sweep.seed, loaded.search)
-        decider = scheduler.build(horizon)
-        self.pauses = scheduler.PAUSES
-        self._forks = scheduler.FORKS
+        self._forks = forks(sweep)
         self._settled: list[TrialRecord] = []
         kept = run.description().get("earlier")
         earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
         self._news: list[str] = []
-        proposer: Proposer = Configured(sweep.searcher.build(), loaded, earlier)
-        if sweep.replicates is not None:
-            meetings = scheduler.meetings(horizon)
-            self.pauses = self.pauses or bool(meetings)
-            proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
-        self.study = Study(
-            proposer,
-            decider,
-            sweep.score,
-            epochs,
-            self._run.append_event,
-            averages=scheduler.AVERAGES,
-            rules=sweep.rules(),
-        )
+        configured = Configured(sweep.searcher.build(), loaded, earlier)
+        self.study, self.pauses = study_of(sweep, configured, loaded.search, longest(loaded.search), run.append_event)
         for event in run.events():
             if event["event"] == "ask" and not run.trial(int(event["index"])).exists:
                 run.trial(int(event["index"])).create(_description(event))
@@ -158,13 +140,8 @@ class SearchStage:
         return decision
 
     def ended(self, record: TrialRecord) -> None:
-        reports = [
-            (int(row["epoch"]), value)
-            for row in record.rows
-            if (value := self.study.shown(row)) is not None and row.get("epoch") is not None
-        ]
-        halted = record.status == "stopped" and self.study.history.trials[record.id].halted
-        self.study.ended(record.id, Outcome(record.status, self.score.finite(record.judged), reports, halted))
+        outcome = outcome_of(self.study, record.id, record.status, record.rows, record.judged)
+        self.study.ended(record.id, outcome)
         self._settle()
 
     def reason(self, trial: TrialDirectory) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.stages import jobs, retraining, stage_of
+from raydarts.trackers.tensorboard import EventFile
 from raydarts.trackers.wandb import names, payload
 from tests.synthetic_run import write_run
 
@@ -115,3 +116,21 @@ def test_the_same_genotype_and_seed_in_several_stages_are_several_runs(tmp_path:
     rung = next(trial for trial in found if stage_of(trial) == "rung-1")
     config = payload.config(run, run.description(), rung.description())
     assert config["training"] == {"epochs": 2}
+
+
+def test_a_search_says_its_configuration_and_its_search_seed(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={"data": {"dataset": "digits"}})
+    what = {"kind": "search", "index": 0, "choices": {}, "config": {"seed": 5, "lr": 0.1}}
+    run.trial(0).create({**what, "configuration": 2, "replicate": 5})
+    run.trial(1).create({**what, "index": 1})
+    one, other = run.trials()
+    assert names.title(one) == "trial 0000 (configuration 0002, search seed 5)"
+    assert names.title(other) == "trial 0001"
+    configs = [payload.config(run, run.description(), trial.description()) for trial in (one, other)]
+    assert [config.get("configuration") for config in configs] == [2, None]
+    assert "configuration" in names.search_names(run).varying
+    event_file = EventFile(one)
+    event_file.open()
+    event_file.close()
+    (file,) = (one.path / "tensorboard").glob("events.*")
+    assert b"0002, search seed 5" in file.read_bytes()

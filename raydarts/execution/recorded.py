@@ -1,0 +1,70 @@
+"""An executor that trains nothing: trials report the rows of an earlier run, on a virtual clock.
+
+An epoch takes one unit of time in every trial. Trials that report at the same time do so in the order in which they
+reported before. So a replay depends on nothing but its rows, its order and its number of places.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raydarts.execution.executor import Handler, Loss, NotNow
+
+
+@dataclass
+class _Running:
+    """One giving of a trial. `epoch`: the last one it has run."""
+
+    key: str
+    rows: Sequence[Mapping[str, Any]]
+    epoch: int
+    whole: bool
+
+
+class RecordedExecutor:
+    """Runs trials whose rows are known. Their config holds `rows`, `epoch` (the last one that was run before; 0: none)
+    and `whole`: if it is False, the trial is lost where its rows end.
+
+    `clock`: the time at the end of the run. `epochs`: how many were run in all.
+    """
+
+    def __init__(self) -> None:
+        self.clock = 0
+        self.epochs = 0
+
+    def run(self, handler: Handler, places: int, most: int | None = None, max_failures: int = 0) -> None:
+        queue: list[tuple[int, int, _Running]] = []
+        given, turn, ended = 0, 0, False
+        while True:
+            while not ended and given != most and len(queue) < places:
+                config = handler.start(str(given))
+                if isinstance(config, NotNow):
+                    ended = config is NotNow.NEVER
+                    break
+                running = _Running(str(given), config["rows"], config["epoch"], config["whole"])
+                heapq.heappush(queue, (self.clock + 1, turn, running))
+                given, turn = given + 1, turn + 1
+            if not queue:
+                return
+            self.clock, _, running = heapq.heappop(queue)
+            if self._advance(handler, running):
+                heapq.heappush(queue, (self.clock + 1, turn, running))
+                turn += 1
+
+    def _advance(self, handler: Handler, running: _Running) -> bool:
+        """One epoch of a trial, and what follows from it. Returns whether the trial goes on."""
+        row = running.rows[running.epoch]
+        running.epoch += 1
+        self.epochs += 1
+        last = running.epoch == len(running.rows)
+        goes_on = handler.reported(running.key, {**row, "done": last and running.whole})
+        if goes_on and not last:
+            return True
+        if goes_on and not running.whole:
+            handler.lost(running.key, Loss("lost", f"its record ends after epoch {running.epoch}"), again=False)
+        else:
+            handler.ended(running.key)
+        return False

@@ -1,0 +1,58 @@
+"""The strategy of a sweep out of its settings: searcher, scheduler, objective, halt and replicates as one `Study`.
+
+A real sweep and a replay of recorded ones call these functions alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from raydarts.config.distributions import Tree
+from raydarts.config.spec import SweepSettings
+from raydarts.schedulers.base import Horizon, Scheduler
+from raydarts.study.replicates import Replicates
+from raydarts.study.study import Outcome, Proposer, Study
+
+
+def study_of(
+    sweep: SweepSettings,
+    proposer: Proposer,
+    search: Tree | None,
+    epochs: int,
+    write: Callable[[Mapping[str, Any]], None],
+) -> tuple[Study, bool]:
+    """Returns the study, and whether it may pause trials.
+
+    `proposer` proposes configurations, drawn from `search`. `epochs`: the most that any trial runs. `write` keeps an
+    event.
+    """
+    scheduler: Scheduler = sweep.scheduler.build()
+    horizon = Horizon(sweep.score, epochs, sweep.seed, search)
+    decider, pauses = scheduler.build(horizon), scheduler.PAUSES
+    if sweep.replicates is not None:
+        meetings = scheduler.meetings(horizon)
+        pauses = pauses or bool(meetings)
+        proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
+    averages, rules = scheduler.AVERAGES, sweep.rules()
+    return Study(proposer, decider, sweep.score, epochs, write, averages=averages, rules=rules), pauses
+
+
+def forks(sweep: SweepSettings) -> bool:
+    """Whether the scheduler may let a trial go on from another one's checkpoint."""
+    scheduler: Scheduler = sweep.scheduler.build()
+    return scheduler.FORKS
+
+
+def outcome_of(
+    study: Study, name: str, status: str, rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None = None
+) -> Outcome:
+    """How a trial ended, as the searcher and the scheduler are told. `last`: what it came to; None: its last row."""
+    reports = [
+        (int(row["epoch"]), value)
+        for row in rows
+        if (value := study.shown(row)) is not None and row.get("epoch") is not None
+    ]
+    came_to = last if last is not None else rows[-1] if rows else {}
+    halted = status == "stopped" and study.history.trials[name].halted
+    return Outcome(status, study.score.finite(came_to), reports, halted)
