@@ -82,7 +82,7 @@ def _wanted_probes(sweep: Node) -> list[str]:
     named = list(_named(sweep.keys.get("objective")))
     for key in ("constraints", "stop"):
         listed = sweep.keys.get(key)
-        for item in listed.value if listed is not None and isinstance(listed.value, list) else ():
+        for item in () if listed is None else listed.items:
             named += _named(item.value.get("signal")) if isinstance(item.value, dict) else ()
     wanted = [getattr(member, "PROBE", None) for member in _members("objective", named)]
     health = sweep.keys.get("health")
