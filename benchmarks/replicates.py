@@ -29,11 +29,10 @@ from typing import Any
 import numpy as np
 
 from raydarts.config.loader import LoadedSpec, load_spec
-from raydarts.schedulers.base import Horizon
 from raydarts.study.history import Decision
-from raydarts.study.replicates import Replicates
-from raydarts.study.study import Outcome, Proposer, Study
+from raydarts.study.study import Outcome
 from raydarts.sweep.searching import Configured
+from raydarts.sweep.strategy import study_of
 
 SEEDS = (0, 1, 2, 3, 4)
 LUCKY = 3
@@ -120,13 +119,8 @@ class Searched:
 def run(loaded: LoadedSpec, world: World) -> list[Searched]:
     """All searches of a sweep in the order of their ends. They run one after the other."""
     sweep = loaded.sweep
-    scheduler: Any = sweep.scheduler.build()
-    horizon = Horizon(sweep.score, EPOCHS, sweep.seed)
-    proposer: Proposer = Configured(sweep.searcher.build(), loaded)
-    decider = scheduler.build(horizon)
-    if sweep.replicates is not None:
-        proposer = decider = Replicates(proposer, decider, sweep.replicates, scheduler.meetings(horizon))
-    study = Study(proposer, decider, sweep.score, EPOCHS, lambda event: None, averages=scheduler.AVERAGES)
+    proposer = Configured(sweep.searcher.build(), loaded)
+    study, _ = study_of(sweep, proposer, loaded.search, EPOCHS, lambda event: None)
     rows: dict[str, list[tuple[int, float]]] = {}
     ended: list[Searched] = []
 
