@@ -189,7 +189,7 @@ def test_a_fork_without_a_change_goes_on_as_its_parent_does(parent: Search) -> N
     assert torch.equal(alone.alphas["normal"], copy.alphas["normal"])
 
 
-def test_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path) -> None:
+def test_trials_are_paused_until_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path) -> None:
     """The run is cut off at the fork, the checkpoint is damaged, and the run is resumed."""
     from raydarts.execution import forking
 
@@ -201,6 +201,11 @@ def test_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path
             patch.setattr(forking, "fork", killed)
             assert start_sweep(spec(tmp_path), tmp_path, display=False, command=["test"]) == 130
         cut = RunDirectory.open(tmp_path / "population")
+        waiting = [trial for trial in cut.trials() if read_trial(trial).status == "paused"]
+        assert len(waiting) == 3, "one trial reported last, and waited for nobody"
+        status = run_here("status", str(cut.path))
+        assert "paused" in status.out
+        assert json.loads(run_here("status", str(cut.path), "--json").out)["trials"]["paused"] == 3
         event = cut.events()[-1]
         fork = next(each for each in [event, *event["others"]] if each.get("fork"))
         parent = cut.trial(fork["fork"]["parent"])
