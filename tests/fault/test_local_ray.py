@@ -130,7 +130,7 @@ def test_bound_to_one_cpu_a_sweep_runs_one_trial_at_a_time(machine: Machine) -> 
     if hasattr(os, "sched_setaffinity"):
         program = (sys.executable, "-c", BOUND, str(min(os.sched_getaffinity(0))))
     two = ["--set", "search.seed={grid: [0, 1]}", "--set", "search.epochs=2", "--set", "sweep.searcher=grid"]
-    variables = {"TMPDIR": str(long), "HOME": str(home), **misleading}
+    variables = {"TMPDIR": str(long), "HOME": str(home), "RAYDARTS_START_SECONDS": "150", **misleading}  # one busy CPU
     done = machine.raydarts("sweep", "spec.yaml", "--name", "b", *two, program=program, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"TMPDIR={long}: too long for the sockets of Ray" in done.stderr
@@ -156,7 +156,7 @@ BROKEN = {
     "hangs": (
         WORKER + "import time; time.sleep(600)",
         "does not answer in time",
-        "set RAYDARTS_START_SECONDS (now 15)",
+        "set RAYDARTS_START_SECONDS (now 25)",
     ),
 }
 
@@ -169,7 +169,7 @@ def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Mach
     (machine.base / "path" / "sitecustomize.py").write_text(program)
     variables = {"PYTHONPATH": str(machine.base / "path")}
     if how == "hangs":
-        variables["RAYDARTS_START_SECONDS"] = "15"
+        variables["RAYDARTS_START_SECONDS"] = "25"
     begun = time.monotonic()
     done = machine.raydarts("sweep", "spec.yaml", "--name", "a", **variables)
     assert time.monotonic() - begun < 60
