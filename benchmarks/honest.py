@@ -10,12 +10,13 @@ is its 95 % interval over resampled sweeps (`skips_interval`).
 
 - `scheduler`, `objective`; `default`: True for what raydarts ships as its default, and for that row alone
 - `epochs_share`: epochs that were run, as a share of what FIFO without a halt runs
-- of the genotype that is picked: `skips` and `parameter_free` (edges of the judged cell, of `edges`), `parameters` (of
-  its space's standard network; DARTS: 36 channels, 20 layers), `accuracy_below_best` (points below the best accuracy of
-  any record's end; `accuracy_below_best_worst`: in the worst sweep)
-- `collapsed_share`: of the sweeps, those whose pick has collapsed: more than half of its edges are skips, or three
-  quarters or more have no parameters. `fallback_share`: those whose pick is the last healthy genotype of a search that
-  collapsed later
+- of the configuration that is picked, as means over its search seeds: `skips` and `parameter_free` (edges of the judged
+  cell, of `edges`), `parameters` (of its space's standard network; DARTS: 36 channels, 20 layers),
+  `accuracy_below_best` (points below the configuration with the best accuracy at its end, collapsed or not;
+  `accuracy_below_best_worst`: in the worst sweep)
+- `collapsed_share`: how often a picked cell has collapsed: more than half of its edges are skips, or three quarters or
+  more have no parameters. `fallback_share`: of the sweeps, those whose pick is the last healthy genotype of a search
+  that collapsed later
 - `fifo_pick_share`: of the sweeps, those that pick the configuration that FIFO picks with this objective
 - `finishers_collapsed_share`: of the trials that ran to their end, those that have collapsed
 - `halts_caught`, `halts_false`: trials that were halted and whose record ends collapsed, or does not; `*_of`: how many
@@ -38,6 +39,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from raydarts.config.spec import SweepSettings
@@ -81,7 +83,8 @@ def sweeps_of(planned: Plan, sweeps: int) -> Iterator[dict[str, Any]]:
     for number in range(sweeps):
         replayed = replay(planned, number)
         told, pick = judged(planned, replayed), picked(replayed, planned.sweep.score)
-        yield told | {"parameters": None if pick is None else parameters(pick.genotype)}
+        sizes = [] if pick is None else [size for each in pick.genotypes if (size := parameters(each)) is not None]
+        yield told | {"parameters": fmean(sizes) if sizes else None}
 
 
 def share(part: float, whole: float) -> float | None:

@@ -71,6 +71,8 @@ class Median(Scheduler):
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray
         from ray.tune.schedulers import MedianStoppingRule  # noqa: PLC0415
 
+        better = max if horizon.mode == "max" else min
+
         class Running(MedianStoppingRule):
             """The same answers as Ray Tune's rule in the same time for each report, however many trials there are.
 
@@ -99,7 +101,7 @@ class Median(Scheduler):
                     return means[number + (number >= place)]
 
                 middle = float(np.mean([other((others - 1) // 2), other(others // 2)]))
-                stops = self._compare_op(middle, self._bests[name]) != self._bests[name]
+                stops = better(middle, self._bests[name]) != self._bests[name]
                 return str(self.STOP if stops else self.CONTINUE)
 
             def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -112,7 +114,7 @@ class Median(Scheduler):
 
             def _note(self, name: str, epoch: int, value: float) -> None:
                 """A trial's mean changes with a report. Epochs without a report have the mean of the one before."""
-                self._bests[name] = self._compare_op(self._bests.get(name, value), value)
+                self._bests[name] = better(self._bests.get(name, value), value)
                 if epoch < self._grace_period:
                     return
                 values = self._values.setdefault(name, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -46,33 +46,32 @@ class Searched:
 
 @dataclass(frozen=True)
 class Pick:
-    """The genotype that a sweep ends with: that of `search` at `epoch`.
+    """What a sweep ends with: a configuration with the genotypes of its searches, best first, as `promotion` has it.
 
-    `configuration`: its number among the recorded ones. `fallback`: it is the last healthy genotype of a search that
-    collapsed later, because no search ended healthy.
+    `configuration`: its number among the recorded ones. `fallback`: no configuration ended healthy, and this is the
+    last healthy genotype of one search.
     """
 
     configuration: int
-    search: Searched
-    epoch: int
+    searches: tuple[Searched, ...]
     fallback: bool = False
 
     @property
-    def genotype(self) -> Genotype | None:
-        return self.search.recording.genotypes[self.epoch - 1]
+    def genotypes(self) -> list[Genotype | None]:
+        return [one.genotype for one in self.searches]
 
-    @property
-    def row(self) -> Mapping[str, Any]:
-        return self.search.recording.rows[self.epoch - 1]
+    def mean(self, score: SearchScore, *, end: bool = False) -> float | None:
+        """The mean of the score's figure over the searches, or that of their records' ends."""
+        return _mean(score.of(one.recording.rows[-1] if end else one.row) for one in self.searches)
 
 
 def choose(searches: Mapping[int, Sequence[Searched]], score: SearchScore) -> Pick | None:
     """The pick among configurations, each with its searches (one for each search seed).
 
     A configuration is ranked by the mean over its searches; those that failed do not count. Configurations that nothing
-    speaks against come first, of these the completed ones, then those that came furthest. Of the first one the best
-    search is picked. Where something speaks against every configuration, the last healthy genotype of a search is
-    picked, the latest epoch first; without one the first configuration all the same.
+    speaks against come first, of these the completed ones, then those that came furthest. Where something speaks
+    against every configuration, the last healthy genotype of a search is picked, the latest epoch first; without one
+    the first configuration all the same.
     """
     ranked = sorted(
         (rank, number, counted)
@@ -83,10 +82,8 @@ def choose(searches: Mapping[int, Sequence[Searched]], score: SearchScore) -> Pi
     if not ranked:
         return None
     (against, *_), number, counted = ranked[0]
-    best = max(counted, key=lambda one: one.order(score))
-    if not against:
-        return Pick(number, best, best.epoch)
-    return _fallback(ranked, score) or Pick(number, best, best.epoch)
+    pick = Pick(number, tuple(sorted(counted, key=lambda one: -one.order(score))))
+    return (_fallback(ranked, score) or pick) if against else pick
 
 
 def _rank(counted: Sequence[Searched], score: SearchScore) -> tuple[bool, bool, int, float]:
@@ -106,7 +103,7 @@ def _fallback(ranked: Iterable[tuple[Any, int, Sequence[Searched]]], score: Sear
     if not healthy:
         return None
     _, number, one, epoch = min(healthy, key=lambda each: (each[0], each[1]))
-    return Pick(number, one, epoch, fallback=True)
+    return Pick(number, (replace(one, epoch=epoch),), fallback=True)
 
 
 def _last_healthy(one: Searched, score: SearchScore) -> int:
@@ -208,32 +205,39 @@ def judged(plan: Plan, replayed: Replayed) -> dict[str, Any]:
 
 
 def _told(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, Any]:
-    cell, genotype = cell_of(pick.genotype), pick.genotype
+    """A pick as JSON. Figures are means over the searches of its configuration."""
+    cells = [cell_of(genotype) for genotype in pick.genotypes]
+    known = [cell for cell in cells if cell is not None]
     return {
         "configuration": dict(recordings.configurations[pick.configuration].config),
         "number": pick.configuration,
-        "seed": pick.search.recording.seed,
-        "epoch": pick.epoch,
+        "seeds": [one.recording.seed for one in pick.searches],
+        "epochs": [one.epoch for one in pick.searches],
         "fallback": pick.fallback,
-        "figure": score.of(pick.row),
-        "genotype_id": None if genotype is None else genotype.id,
-        "skips": None if cell is None else cell.skips,
-        "parameter_free": None if cell is None else cell.parameter_free,
-        "edges": None if cell is None else cell.edges,
-        "collapsed": None if cell is None else cell.collapsed,
+        "genotype_ids": [None if genotype is None else genotype.id for genotype in pick.genotypes],
+        "figure": pick.mean(score),
+        "skips": _mean(cell.skips for cell in known),
+        "parameter_free": _mean(cell.parameter_free for cell in known),
+        "edges": _mean(cell.edges for cell in known),
+        "collapsed": _mean(float(cell.collapsed) for cell in known),
     }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _difference(score: SearchScore, best: Pick | None, pick: Pick | None) -> float | None:
     """How much worse the pick's configuration is than the best one, both at the ends of their records."""
     if best is None or pick is None:
         return None
-    one, other = score.of(best.search.recording.rows[-1]), score.of(pick.search.recording.rows[-1])
+    one, other = best.mean(score, end=True), pick.mean(score, end=True)
     return None if one is None or other is None else score.sign * (one - other)
 
 
 def _below(score: SearchScore, all_of: Mapping[int, Sequence[Searched]], pick: Pick | None) -> float | None:
-    """How far the pick's figure lies below the best figure of all records' ends, healthy or not."""
-    figures = [value for each in all_of.values() for one in each if (value := score.of(one.row)) is not None]
-    value = None if pick is None else score.of(pick.row)
+    """How far the pick's figure lies below that of the best configuration at the end, healthy or not."""
+    figures = [value for each in all_of.values() if (value := _mean(score.of(one.row) for one in each)) is not None]
+    value = None if pick is None else pick.mean(score)
     return None if value is None or not figures else score.sign * (score.best(figures) - value)

@@ -149,8 +149,8 @@ class Settings:
         numbers = [value for value in self._recorded(name) if _is_number(value)]
         low, high = numbers[0], numbers[-1]
         if low > 0 and high / low > _LOG_SPAN:
-            return abs(math.log(one / other)) / math.log(high / low)
-        return abs(one - other) / (high - low)
+            return float(abs(math.log(one / other)) / math.log(high / low))
+        return float(abs(one - other) / (high - low))
 
 
 def _flat(value: Any, name: str) -> Any:

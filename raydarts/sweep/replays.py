@@ -10,7 +10,7 @@ from typing import Any
 
 from raydarts.config.ranking import default_checks
 from raydarts.config.ranking_defaults import fill_in_objective
-from raydarts.config.sections import section
+from raydarts.config.sections import mapping, section
 from raydarts.config.source import from_plain, override
 from raydarts.config.spec import SweepSettings
 from raydarts.errors import Problem, SpecError
@@ -19,6 +19,7 @@ from raydarts.runs.recordings import Recordings
 from raydarts.sweep import recorded_searching
 from raydarts.sweep.picks import judged
 from raydarts.sweep.replaying import Plan, replay
+from raydarts.sweep.strategy import forks
 
 KEYS = (
     "searcher",
@@ -64,15 +65,15 @@ def settings_of(recordings: Recordings, sets: Iterable[str]) -> SweepSettings:
     written = {each.split("=")[0].strip().split(".")[1] for each in given}
     root = from_plain({"sweep": _common(recordings, written)}, "sweep")
     override(root, given)
-    columns = recordings.columns
+    sections = root.keys
+    node, columns = sections["sweep"], recordings.columns
     text = "validation_perplexity" in columns and "validation_accuracy" not in columns
-    fill_in_objective(root.value["sweep"], "text" if text else "image", problems, begun=False)
-    settings = section(SweepSettings, root.value, "sweep", root.where, problems)
+    fill_in_objective(node, "text" if text else "image", problems, begun=False)
+    settings = section(SweepSettings, sections, "sweep", root.where, problems)
     if settings is None or problems:
         raise SpecError(problems)
-    health = root.value["sweep"].value.get("health")
-    named = health.value if health is not None and isinstance(health.value, dict) else {}
-    checks = {name: check for name, check in default_checks().items() if name not in named} | settings.health.chosen
+    health: Any = mapping(node.keys, "health", root.where, []).value
+    checks = {name: check for name, check in default_checks().items() if name not in health} | settings.health.chosen
     return settings.model_copy(update={"health": type(settings.health).model_validate(checks)})
 
 
@@ -109,7 +110,7 @@ def plan_of(recordings: Recordings, sweep: SweepSettings, workers: int, seed: in
         if column not in figures:
             there = f"{nearest(column, figures)} (there: {', '.join(figures)})"
             refuse(key, f"needs the column {column}, which no row has{there}")
-    if sweep.scheduler.member.FORKS:
+    if forks(sweep):
         refuse(
             "scheduler",
             f"{sweep.scheduler.name} lets trials go on under settings that nobody ran, so no record can answer it; "

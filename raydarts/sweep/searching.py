@@ -20,7 +20,7 @@ from raydarts.storage.files import plain
 from raydarts.study.history import Decided, Decision
 from raydarts.study.objectives import SearchScore
 from raydarts.study.study import Outcome, Proposal
-from raydarts.sweep.strategy import outcome_of, study_of
+from raydarts.sweep.strategy import forks, outcome_of, study_of
 
 
 class Configured:
@@ -71,7 +71,7 @@ class SearchStage:
         sweep = loaded.sweep
         self._run = run
         self.score: SearchScore = sweep.score
-        self._forks = sweep.scheduler.member.FORKS
+        self._forks = forks(sweep)
         self._settled: list[TrialRecord] = []
         kept = run.description().get("earlier")
         earlier = None if kept is None else Earlier.from_json(kept, loaded.search)

@@ -38,6 +38,12 @@ def study_of(
     return Study(proposer, decider, sweep.score, epochs, write, averages=averages, rules=rules), pauses
 
 
+def forks(sweep: SweepSettings) -> bool:
+    """Whether the scheduler may let a trial go on from another one's checkpoint."""
+    scheduler: Scheduler = sweep.scheduler.build()
+    return scheduler.FORKS
+
+
 def outcome_of(
     study: Study, name: str, status: str, rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None = None
 ) -> Outcome:

@@ -75,7 +75,7 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "asha's grace period is longer": (scheduler(grace_period=12), "grace_period is 12", "lower grace_period"),
     "asha's brackets have no rung": (
-        scheduler(brackets=3, reduction_factor=4),
+        scheduler(brackets=3, reduction_factor=4, grace_period=1),
         "sweep.scheduler.brackets is 3, and 2 of them",
         "write brackets: 2",
     ),
@@ -256,7 +256,7 @@ ACTING: dict[str, dict[str, Any]] = {
     "as it is": {},
     "asha": scheduler(grace_period=9),
     "asha's most epochs below the trials'": scheduler(grace_period=5, max_epochs=5),
-    "asha's brackets": scheduler(brackets=2, reduction_factor=4) | {"sweep__seed": 3},
+    "asha's brackets": scheduler(brackets=2, reduction_factor=4, grace_period=1) | {"sweep__seed": 3},
     "median": {"sweep__scheduler": {"name": "median", "min_trials": 3, "grace_period": 9}},
     "hyperband": {
         "sweep__scheduler": "hyperband",

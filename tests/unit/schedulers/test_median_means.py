@@ -27,7 +27,7 @@ def test_it_answers_as_ray_tunes_own_rule(seed: int, mode: str) -> None:
     for each in (ours, theirs):
         each.expect(len(trials))
         for name in trials:
-            each.add(name, {})
+            each.add(name, {}, {})
     epochs, stopped = dict.fromkeys(trials, 0), 0
     while epochs:
         name = drawn.choice(sorted(epochs))
