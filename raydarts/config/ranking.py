@@ -40,17 +40,23 @@ class HaltSettings(Settings):
         0.2, ge=0, le=1, description="Share of the epochs from which on they count. 0.2 of 50 is epoch 10."
     )
 
+    first: Epochs = Field(
+        5,
+        ge=1,
+        description="No earlier epoch counts, however short the search is: cells of the first epochs are chance.",
+    )
+
     def idle(self, around: Around) -> Iterator[Idle]:
-        last = start_of(self.after, around.epochs) + self.patience - 1
-        if last >= around.epochs and (self.written("patience") or self.written("after")):
+        last = start_of(self.after, around.epochs, self.first) + self.patience - 1
+        if last >= around.epochs and any(map(self.written, ("patience", "after", "first"))):
             yield Idle(
                 "",
                 f"halts after epoch {last} at the earliest, and trials run at most {around.epochs} epochs: it halts "
-                "none; lower patience or after, or write halt: false",
+                "none; lower patience, after or first, or write halt: false",
             )
 
     def rule(self, bars: tuple[Bar, ...]) -> Rule:
-        return Rule("collapse", bars, self.patience, self.after, halts=True)
+        return Rule("collapse", bars, self.patience, self.after, halts=True, first=self.first)
 
 
 class ConstraintSettings(Settings):

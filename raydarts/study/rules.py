@@ -10,16 +10,16 @@ from typing import Any
 from raydarts.study.bars import Bar, complaints
 
 
-def start_of(share: float, epochs: int) -> int:
-    """The first epoch of a rule that begins after this share of the epochs."""
-    return max(1, math.ceil(round(share * epochs, 9)))
+def start_of(share: float, epochs: int, first: int = 1) -> int:
+    """The first epoch of a rule that begins after this share of the epochs, and not before epoch `first`."""
+    return max(first, math.ceil(round(share * epochs, 9)))
 
 
 @dataclass(frozen=True)
 class Rule:
     """A trial is stopped after `patience` consecutive epochs whose rows do not keep `bars`.
 
-    - `after`: the share of a trial's epochs from which on epochs count.
+    - `after`: the share of a trial's epochs from which on epochs count. None before epoch `first` does.
     - `name`: as events have it. Counts of epochs are rebuilt from them.
     - `halts`: the trial has collapsed, and counts as the worst at every later epoch that a scheduler compares.
     """
@@ -29,6 +29,7 @@ class Rule:
     patience: int
     after: float
     halts: bool = False
+    first: int = 1
 
     def against(self, row: Mapping[str, Any]) -> list[str] | None:
         """What speaks against a row. None: the row has none of the figures, so it says nothing."""
@@ -65,7 +66,7 @@ class Rules:
         counts: dict[str, int] = {}
         for rule in self.rules:
             before = self._counts.get((trial, rule.name), 0)
-            against = rule.against(row) if epoch >= start_of(rule.after, epochs) else []
+            against = rule.against(row) if epoch >= start_of(rule.after, epochs, rule.first) else []
             counts[rule.name] = before if against is None else before + 1 if against else 0
         self.set(trial, counts)
         reached = [rule for rule in self.rules if counts[rule.name] >= rule.patience and rule.against(row)]

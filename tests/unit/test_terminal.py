@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from raydarts import cli
 from raydarts.errors import InputError, Problem, SpecError
 from raydarts.runs.results import TrialRecord
+from raydarts.study.objectives import Score
 from raydarts.sweep.display import Display
 from raydarts.terminal import CleanConsole, clean, complain, in_lines, line, paragraph
 from tests.commands import run_here
@@ -65,7 +66,7 @@ def test_nothing_hostile_comes_through_a_live_panel() -> None:
 
 def test_the_display_of_a_sweep_is_clean() -> None:
     file = io.StringIO()
-    display = Display("metric\x9b", "max", console=None)
+    display = Display(Score("metric\x9b", "max", False), console=None)
     display._console = type(display._console)(file=file, width=200)
     display.finished(TrialRecord("0001", "failed", {}, [], {"error": f"{HOSTILE}\nraydarts: all is well"}))
     assert is_harmless(file.getvalue())

@@ -29,6 +29,7 @@ def skips(*shares: float) -> list[dict[str, Any]]:
 )
 def test_a_rule_begins_after_its_share_of_the_epochs(share: float, epochs: int, first: int) -> None:
     assert start_of(share, epochs) == first
+    assert start_of(share, epochs, 5) == max(5, first), "of a short search the first epochs say nothing"
 
 
 def test_it_takes_two_unhealthy_epochs_in_turn_from_a_fifth_of_the_epochs_on() -> None:

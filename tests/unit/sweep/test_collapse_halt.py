@@ -22,8 +22,8 @@ EPOCHS = 10
 EVALUATE = {"top_k": 2, "seeds": [0], "training": {"epochs": 1}}
 SCHEDULERS: list[Any] = [
     "fifo",
-    {"name": "asha", "grace_period": 3, "reduction_factor": 2},
-    {"name": "median", "grace_period": 3, "min_trials": 2},
+    {"name": "asha", "grace_period": 7, "reduction_factor": 2},
+    {"name": "median", "grace_period": 7, "min_trials": 2},
     {"name": "hyperband"},
 ]
 
@@ -53,11 +53,11 @@ def test_a_collapsed_trial_is_halted_with_its_reason_under_every_scheduler(tmp_p
         tmp_path, [GOOD, COLLAPSED, {**GOOD, "lr": 0.3, "skips": 3}, {**GOOD, "lr": 0.1, "skips": 1}], scheduler
     )
     result = run.trial(1).result() or {}
-    assert (result["status"], result["epochs"]) == ("stopped", 3), "epochs 2 and 3 of 10"
+    assert (result["status"], result["epochs"]) == ("stopped", 6), "epochs 5 and 6 of 10"
     assert result["reason"].startswith("collapsed: parameter_free_share is 0.875, at most 0.7 is allowed; skip_share")
     decided = [event for event in run.events() if event.get("reason")]
     assert [(event["index"], event["epoch"], event["decision"], event["halted"]) for event in decided] == [
-        (1, 3, "stop", True)
+        (1, 6, "stop", True)
     ]
     assert promoted(run)[0]["skips"]["normal"] in (2, 3), "a healthy one, though its figure is lower"
     assert all(not each.get("against") for each in promoted(run))
@@ -80,7 +80,7 @@ def test_the_last_healthy_genotype_is_a_flagged_fallback_where_no_healthy_search
     assert (second["skips"]["normal"], bool(second["against"])) == (7, True)
     assert "no genotype is left that nothing speaks against" in second["reason"]
     told = " ".join(run_here("report", run.path).out.split())
-    assert "halted because they had collapsed: 0000 after epoch 3, 0001 after epoch 6" in told
+    assert "halted because they had collapsed: 0000 after epoch 6, 0001 after epoch 6" in told
     assert "is retrained though no healthy search ended with it: number 1 of top_k 2; a fallback" in told
 
 
@@ -143,7 +143,7 @@ def test_the_tables_and_exports_say_what_is_wrong_with_each_cell(tmp_path: Path)
     assert run_here("export", run.path, "--to", file, "--epochs").code == 0
     lines = file.read_text().splitlines()
     assert "unhealthy" in lines[0]
-    assert sum("skip_share is 0.875" in line for line in lines) == 3, "one for each of its epochs"
+    assert sum("skip_share is 0.875" in line for line in lines) == 6, "one for each of its epochs"
     page = tmp_path / "r.html"
     assert run_here("report", run.path, "--html", "--out", page).code == 0
     assert "Health over epochs" in page.read_text()
