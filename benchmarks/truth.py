@@ -7,8 +7,8 @@
 the rows of all epochs, each with the true accuracy of its cell, and what the table says of random cells. `analyse`
 needs neither the run nor the table.
 
-A sweep is drawn from the recorded searches: as many configurations as there are (or `--size`), with replacement, and for
-each as many search seeds as it has, with replacement. The same sweep is given to every way of choosing:
+A sweep is drawn from the recorded searches: as many configurations as there are (or `--size`), with replacement, and
+for each as many search seeds as it has, with replacement. The same sweep is given to every way of choosing:
 
 - `accuracy alone`: the search with the highest validation accuracy of the supernet.
 - `healthy`: healthy cells first, then that accuracy, over all searches.
