@@ -1,14 +1,14 @@
 """What ways of choosing among recorded searches are worth, by the true accuracy of the cells that they pick.
 
-    python benchmarks/truth.py record RUN TABLE.csv.gz OUT.json.gz [--architecture cellstr] [--test c10_test_200ep]
-    python benchmarks/truth.py analyse OUT.json.gz [--sweeps 2000] [--json FIGURES.json]
+    python benchmarks/truth.py record OUT.json.gz TABLE.csv.gz RUN [RUN ...]
+    python benchmarks/truth.py analyse OUT.json.gz [--size N] [--without TEXT] [--json FIGURES.json]
 
-`record` reads a run of searches in NAS-Bench-201 in which nothing was stopped, and a table of trained cells. It writes
+`record` reads runs of searches in NAS-Bench-201 in which nothing was stopped, and a table of trained cells. It writes
 the rows of all epochs, each with the true accuracy of its cell, and what the table says of random cells. `analyse`
 needs neither the run nor the table.
 
-A sweep is drawn from the recorded searches: as many configurations as there are, with replacement, and for each as many
-of its search seeds, with replacement. The same sweep is given to every way of choosing:
+A sweep is drawn from the recorded searches: as many configurations as there are (or `--size`), with replacement, and
+for each as many search seeds as it has, with replacement. The same sweep is given to every way of choosing:
 
 - `accuracy alone`: the search with the highest validation accuracy of the supernet.
 - `healthy`: healthy cells first, then that accuracy, over all searches.
@@ -57,23 +57,25 @@ def notation(genotype: Mapping[str, Any]) -> str:
     return "+".join(f"|{'|'.join(f'{primitive}~{source}' for primitive, source in node)}|" for node in nodes)
 
 
-def record(run: Path, table: TableSettings, out: Path) -> None:
-    directory = RunDirectory.open(run)
-    score = search_score_of(directory.description())
+def record(runs: Sequence[Path], table: TableSettings, out: Path) -> None:
     accuracies = {key: test for key, (_, test) in read_table(table).items() if test is not None}
-    searches = []
-    for each in trials(directory):
-        if each.status != "completed":
-            print(f"trial {each.id} is {each.status}, and left out")
-            continue
-        choices = {name: value for name, value in each.description["choices"].items() if name != "search.seed"}
-        searches.append(
-            {"choices": choices, "seed": each.search_seed, "rows": [_row(row, accuracies) for row in each.rows]}
-        )
+    searches: dict[tuple[str, int | None], dict[str, Any]] = {}
+    for run in runs:
+        directory = RunDirectory.open(run)
+        score = search_score_of(directory.description())
+        for each in trials(directory):
+            if each.status != "completed":
+                print(f"{run}: trial {each.id} is {each.status}, and left out")
+                continue
+            choices = {name: value for name, value in each.description["choices"].items() if name != "search.seed"}
+            rows = [_row(row, accuracies) for row in each.rows]
+            searches.setdefault(
+                (json.dumps(choices), each.search_seed), {"choices": choices, "seed": each.search_seed, "rows": rows}
+            )
     whole = {
         "score": score.to_json(),
         "table": {"test": table.test, "all": _of_cells(accuracies.values()), "healthy": _healthy(table, score)},
-        "searches": searches,
+        "searches": list(searches.values()),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with gzip.GzipFile(out, "wb", mtime=0) as file:  # the same input gives the same bytes
@@ -173,9 +175,9 @@ Sweep = Sequence[tuple[str, Sequence[Search]]]
 """Configurations, each with its searches."""
 
 
-def drawn(records: Records, draws: random.Random) -> Sweep:
+def drawn(records: Records, draws: random.Random, size: int) -> Sweep:
     groups = list(records.configurations.items())
-    chosen = [groups[draws.randrange(len(groups))] for _ in groups]
+    chosen = [groups[draws.randrange(len(groups))] for _ in range(size)]
     return [(name, [group[draws.randrange(len(group))] for _ in group]) for name, group in chosen]
 
 
@@ -197,10 +199,10 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": fmean(values), "low": float(low), "high": float(high)}
 
 
-def choices(records: Records, sweeps: int) -> dict[str, Any]:
-    """What each way of choosing picks, over drawn sweeps, and the differences in the same sweeps."""
+def choices(records: Records, sweeps: int, size: int) -> dict[str, Any]:
+    """What each way of choosing picks, over drawn sweeps of `size` configurations, and the differences in them."""
     draws = random.Random(SEED)
-    samples = [drawn(records, draws) for _ in range(sweeps)]
+    samples = [drawn(records, draws, size) for _ in range(sweeps)]
     of_way = {way: [picked(records, sweep, way) for sweep in samples] for way in (ALONE, HEALTHY, DEFAULT)}
     as_run = list(records.configurations.items())
     random_cell, healthy_cell = (records.table[kind]["mean"] for kind in ("all", "healthy"))
@@ -313,23 +315,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record")
-    recording.add_argument("run", type=Path)
-    recording.add_argument("table")
     recording.add_argument("out", type=Path)
+    recording.add_argument("table")
+    recording.add_argument("runs", type=Path, nargs="+")
     recording.add_argument("--architecture", default="cellstr")
     recording.add_argument("--test", default="c10_test_200ep")
     analysing = commands.add_parser("analyse")
     analysing.add_argument("file", type=Path)
     analysing.add_argument("--sweeps", type=int, default=2000)
+    analysing.add_argument("--size", type=int, help="configurations of a drawn sweep; default: all")
+    analysing.add_argument("--without", metavar="TEXT", help="leave configurations out whose settings hold this text")
     analysing.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "record":
         test = arguments.test
         table = TableSettings(file=arguments.table, architecture=arguments.architecture, validation=test, test=test)
-        record(arguments.run, table, arguments.out)
+        record(arguments.runs, table, arguments.out)
         return
     records = read(arguments.file)
-    figures = {"searches": described(records), **choices(records, arguments.sweeps), "tau": ranks(records, 500)}
+    if arguments.without is not None:
+        kept = {name: group for name, group in records.configurations.items() if arguments.without not in name}
+        records = replace(records, configurations=kept)
+    size = arguments.size or len(records.configurations)
+    figures = {"searches": described(records), **choices(records, arguments.sweeps, size), "tau": ranks(records, 500)}
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(told(figures))

@@ -115,7 +115,7 @@ def test_a_run_and_a_table_are_recorded_so_that_neither_is_needed(
         trial.append_row({**written, "truth": None, "genotype": genotype})
         trial.write_result({"status": status})
     out = tmp_path / "data" / "truth.json.gz"
-    arguments = ["truth.py", "record", str(run.path), str(table), str(out)]
+    arguments = ["truth.py", "record", str(out), str(table), str(run.path), str(run.path)]
     monkeypatch.setattr(sys, "argv", arguments)
     truth.main()
     first = out.read_bytes()
