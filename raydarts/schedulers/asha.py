@@ -38,7 +38,7 @@ class Asha(Scheduler):
             description="No trial is stopped earlier. It is the first rung. `null` is a quarter of the epochs.",
         )
         reduction_factor: float = Field(
-            3.0,
+            2.0,
             gt=1,
             description="Each rung is at this many times the epochs of the rung before. The best "
             "1/reduction_factor continue.",
