@@ -29,11 +29,10 @@ from typing import Any
 import numpy as np
 
 from raydarts.config.loader import LoadedSpec, load_spec
-from raydarts.schedulers.base import Horizon
 from raydarts.study.history import Decision
-from raydarts.study.replicates import Replicates
-from raydarts.study.study import Outcome, Proposer, Study
+from raydarts.study.study import Outcome
 from raydarts.sweep.searching import Configured
+from raydarts.sweep.strategy import study_of
 
 SEEDS = (0, 1, 2, 3, 4)
 LUCKY = 3
@@ -86,7 +85,7 @@ SPACES: dict[str, dict[str, Any]] = {
 def spec(way: Way, trials: int, seed: int, space: str, scheduler: str = "fifo") -> LoadedSpec:
     """The sweep. No spec may leave the seed open to TPE, so that way's searcher is put in after the spec was read."""
     search: dict[str, Any] = {"epochs": EPOCHS, "weight_decay": {"choice": list(DECAYS)}, **SPACES[space]}
-    sweep: dict[str, Any] = {"scheduler": scheduler, "seed": seed}
+    sweep: dict[str, Any] = {"objective": "validation_accuracy", "scheduler": scheduler, "seed": seed}
     each = len(way.replicates or (0,))
     optuna = {"name": "optuna", "trials": trials // each, "startup_trials": -(-AT_RANDOM // each)}
     if way.replicates is None:
@@ -120,13 +119,8 @@ class Searched:
 def run(loaded: LoadedSpec, world: World) -> list[Searched]:
     """All searches of a sweep in the order of their ends. They run one after the other."""
     sweep = loaded.sweep
-    scheduler: Any = sweep.scheduler.build()
-    horizon = Horizon(sweep.metric, "max", EPOCHS, sweep.seed)
-    proposer: Proposer = Configured(sweep.searcher.build(), loaded)
-    decider = scheduler.build(horizon)
-    if sweep.replicates is not None:
-        proposer = decider = Replicates(proposer, decider, sweep.replicates, scheduler.meetings(horizon))
-    study = Study(proposer, decider, sweep.score, EPOCHS, lambda event: None)
+    proposer = Configured(sweep.searcher.build(), loaded)
+    study, _ = study_of(sweep, proposer, loaded.search, EPOCHS, lambda event: None)
     rows: dict[str, list[tuple[int, float]]] = {}
     ended: list[Searched] = []
 
@@ -149,7 +143,7 @@ def run(loaded: LoadedSpec, world: World) -> list[Searched]:
             epoch = len(reports) + 1
             reports.append((epoch, value * epoch / EPOCHS))
             if epoch < EPOCHS:
-                decision = study.reported(name, epoch, {sweep.metric: reports[-1][1]})
+                decision = study.reported(name, epoch, {sweep.score.metric: reports[-1][1]})
         if decision is Decision.CONTINUE:
             end(name, "completed")
         elif decision is Decision.STOP:

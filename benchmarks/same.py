@@ -3,7 +3,8 @@
     python benchmarks/same.py COMMIT [--only NAME ...] [--keep FOLDER]
 
 Runs searches, retrainings and sweeps of digits and of a text through the command line, once with the code of COMMIT and
-once with the code of this folder, on this machine, and compares every row, genotype and ranking. Then the runs of
+once with the code of this folder, on this machine, and compares every row, genotype and ranking. Columns that COMMIT
+does not write are left out. Where COMMIT ranked by a metric, this tree ranks by the same plain figure. Then the runs of
 COMMIT are read by this tree's `report --json`, which must say the same or refuse them by name.
 Exit code 1 where anything differs.
 """
@@ -49,7 +50,6 @@ search:
   text: {bptt: 10}
   space: {name: darts-rnn, nodes: 2, units: 8}
   estimator: {name: finite_difference, xi: lr, epsilon: 0.01, grad_clip: 0.25}
-sweep: {metric: validation_perplexity}
 """
 
 
@@ -104,11 +104,22 @@ def results(run: Path) -> dict[str, Any]:
     return kept
 
 
-def compute(tree: Path, folder: Path, names: list[str]) -> None:
+def as_before(then: Any, now: Any) -> Any:
+    """`now` without the columns that `then` does not have."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return {key: as_before(then[key], value) for key, value in now.items() if key in then}
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        return [as_before(*pair) for pair in zip(then, now, strict=True)]
+    return now
+
+
+def compute(tree: Path, folder: Path, names: list[str], plain: bool = False) -> None:
+    """`plain`: sweeps rank by accuracy alone, which was the default before there were objectives."""
     for name in names:
         command, spec = SPECS[name]
         (folder / f"{name}.yaml").write_text(spec)
-        done = raydarts(tree, folder, command, f"{name}.yaml", "--name", name)
+        more = ["--set", "sweep.objective=validation_accuracy"] if plain and command == "sweep" else []
+        done = raydarts(tree, folder, command, f"{name}.yaml", "--name", name, *more)
         if done.returncode:
             sys.exit(f"{name} failed with the code of {tree}:\n{done.stdout}{done.stderr}")
         print(f"  {name}: computed")
@@ -136,10 +147,13 @@ def main() -> None:
             finally:
                 subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
         print("code of this folder")
-        compute(ROOT, after, arguments.only)
+        earlier = ["git", "cat-file", "-e", f"{arguments.commit}:raydarts/study/objectives/base.py"]
+        plain = subprocess.run(earlier, cwd=ROOT, capture_output=True, check=False).returncode != 0
+        compute(ROOT, after, arguments.only, plain)
         differ = 0
         for name in arguments.only:
             then, now = (results(folder / "runs" / name) for folder in (before, after))
+            now = {file: as_before(then.get(file), value) for file, value in now.items()}
             files = [file for file in sorted({*then, *now}) if then.get(file) != now.get(file)]
             differ += bool(files)
             rows = sum(len(value) for file, value in now.items() if file.endswith(".jsonl"))

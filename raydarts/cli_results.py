@@ -128,11 +128,11 @@ def compare(first: RunPath, second: RunPath, as_json: AsJson = False) -> None:
     from raydarts.report.compare import compare_runs, comparison_table
 
     damage = Damage()
-    found = compare_runs(first, second, damage)
+    comparison = compare_runs(first, second, damage)
     if as_json:
-        print_json(found)
+        print_json(comparison)
     else:
-        console().print(comparison_table(found))
+        console().print(comparison_table(comparison))
     tell_damage(damage)
 
 

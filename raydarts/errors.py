@@ -57,8 +57,8 @@ class Problem:
         """One line. A file's values are in it, so that line feeds are told as `\\n`, and what is long is cut."""
         file = shortened(self.file, 200)
         where = f"{file}:{self.line}" if self.line else file
-        told = f"{where}: {shortened(self.path, 200)}: " if self.path else f"{where}: "
-        return (told + shortened(self.message, 1500)).replace("\r", "\\r").replace("\n", "\\n")
+        place = f"{where}: {shortened(self.path, 200)}: " if self.path else f"{where}: "
+        return (place + shortened(self.message, 1500)).replace("\r", "\\r").replace("\n", "\\n")
 
 
 class SpecError(InputError):

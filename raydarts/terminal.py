@@ -99,12 +99,12 @@ def complain(error: object, before: str = "") -> None:
     feed in a file's value cannot forge a message.
     """
     if isinstance(error, SpecError):
-        told = [str(problem) for problem in error.problems]
+        messages = [str(problem) for problem in error.problems]
     else:
         first, *rest = f"{before}{error}".split("\n")
-        told = [first, *(f"  {line}" for line in rest if line.strip())]
-    more = [f"and {len(told) - MOST_LINES:,} more"] if len(told) > MOST_LINES else []
-    for line in [*told[:MOST_LINES], *more]:
+        messages = [first, *(f"  {line}" for line in rest if line.strip())]
+    more = [f"and {len(messages) - MOST_LINES:,} more"] if len(messages) > MOST_LINES else []
+    for line in [*messages[:MOST_LINES], *more]:
         sys.stderr.write(f"{shortened(clean(line), LONGEST_LINE)}\n")
     sys.stderr.flush()
 

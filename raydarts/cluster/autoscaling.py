@@ -65,8 +65,8 @@ def _most(types: Mapping[str, NodeType], head: str | None, limit: int, name: str
     def each(kind: str) -> float:
         return float((types[kind].get("resources") or {}).get(name, 0))
 
-    found, left = (0.0 if head is None or head not in types else each(head)), limit
+    total, left = (0.0 if head is None or head not in types else each(head)), limit
     for kind in sorted(types, key=each, reverse=True):
         count = min(left, int(types[kind].get("max_workers", 0 if kind == head else limit)))
-        found, left = found + count * each(kind), left - count
-    return found
+        total, left = total + count * each(kind), left - count
+    return total

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from raydarts import outside
+from raydarts.config.distributions import KINDS
 from raydarts.config.source import Node, from_plain
 from raydarts.config.spec import SweepSettings
 from raydarts.errors import Problem
@@ -82,7 +84,7 @@ def _wanted_probes(sweep: Node) -> list[str]:
     named = list(_named(sweep.keys.get("objective")))
     for key in ("constraints", "stop"):
         listed = sweep.keys.get(key)
-        for item in listed.value if listed is not None and isinstance(listed.value, list) else ():
+        for item in () if listed is None else listed.items:
             named += _named(item.value.get("signal")) if isinstance(item.value, dict) else ()
     wanted = [getattr(member, "PROBE", None) for member in _members("objective", named)]
     health = sweep.keys.get("health")
@@ -94,21 +96,40 @@ def _wanted_probes(sweep: Node) -> list[str]:
 
 
 def switch_on_probes(root: Node) -> None:
-    """Adds the probes that the sweep needs to `search.probes`, in place. A distribution of probes is left as it is."""
+    """Adds the probes that the sweep needs to `search.probes`, in place. A distribution of probes is left as it is.
+
+    A probe from outside that a class of the spec names is allowed, because the spec names that class.
+    """
     sweep, search = root.keys.get("sweep"), root.keys.setdefault("search", Node({}, root.where))
     if search.value is None:
         search.value = {}
-    if not isinstance(search.value, dict) or sweep is None or not isinstance(sweep.value, dict):
+    if sweep is None or not isinstance(sweep.value, dict):
         return
-    probes = search.value.get("probes")
+    wanted = _wanted_probes(sweep)
+    outside.allow(outside.names_in(wanted))
+    for each in _options(search):
+        _switch_on(each, wanted, sweep)
+
+
+def _options(search: Node) -> list[Node]:
+    """Returns the mappings that `search` may be: itself, or those of its choice."""
+    if isinstance(search.value, dict) and len(search.value) == 1:
+        (key, listed), *_ = search.value.items()
+        if key in KINDS:
+            return [option for item in listed.items for option in _options(item)]
+    return [search] if isinstance(search.value, dict) else []
+
+
+def _switch_on(search: Node, wanted: Sequence[str], sweep: Node) -> None:
+    probes = search.keys.get("probes")
     if probes is None:
         default = [probe.name for probe in SearchSettings.model_fields["probes"].get_default(call_default_factory=True)]
-        if all(name in default for name in _wanted_probes(sweep)):
+        if all(name in default for name in wanted):
             return
-        probes = search.value["probes"] = Node([Node(name, sweep.where) for name in default], sweep.where)
+        probes = search.keys["probes"] = Node([Node(name, sweep.where) for name in default], sweep.where)
     if isinstance(probes.value, list):
-        there = {name for item in probes.value for name in _named(item)}
-        probes.value.extend(Node(name, sweep.where) for name in _wanted_probes(sweep) if name not in there)
+        there = {name for item in probes.items for name in _named(item)}
+        probes.value.extend(Node(name, sweep.where) for name in wanted if name not in there)
 
 
 def with_health(sweep: SweepSettings, written: Node | None, drawn: Iterable[SearchSettings], add: Add) -> SweepSettings:

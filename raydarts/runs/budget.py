@@ -23,8 +23,8 @@ _HOUR = 3600.0
 def limits(run: RunDirectory) -> dict[str, float]:
     """The hours a run may spend, by unit; those changed at a resume, else the spec's. Empty: no limit."""
     changed = run.read(_FILE)
-    found = changed["limits"] if changed else (run.description().get("spec") or {}).get("budget")
-    return {unit: float(hours) for unit, hours in (found or {}).items() if hours is not None}
+    hours_by_unit = changed["limits"] if changed else (run.description().get("spec") or {}).get("budget")
+    return {unit: float(hours) for unit, hours in (hours_by_unit or {}).items() if hours is not None}
 
 
 def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float) -> None:
@@ -61,27 +61,27 @@ def hours_of(trial: TrialDirectory, spec: Mapping[str, object]) -> dict[str, flo
     """A trial's GPU-hours and CPU-hours."""
     stage = stage_of(trial)
     hours = seconds_of(trial) / _HOUR
-    found = {unit: hours * share for unit, share in given(spec, stage).items()}
+    by_unit = {unit: hours * share for unit, share in given(spec, stage).items()}
     if _settings(spec, stage).get("out_of_memory"):
-        found["gpu_hours"] += _grown_hours(trial, spec, stage)
-    return found
+        by_unit["gpu_hours"] += _grown_hours(trial, spec, stage)
+    return by_unit
 
 
 def _grown_hours(trial: TrialDirectory, spec: Mapping[str, object], stage: str) -> float:
     """GPU-hours of a trial beyond its stage's share, since it was given a larger one."""
     (workers, _, planned), grown = _resources(spec, stage), shares(trial)
-    found = 0.0
+    extra = 0.0
     for entry in trial.times():
         given_then = [share for since, share in grown if since <= float(entry["start"])]
         if given_then:
-            found += max(0.0, float(entry["end"]) - float(entry["start"])) * (given_then[-1] - planned)
-    return workers * found / _HOUR
+            extra += max(0.0, float(entry["end"]) - float(entry["start"])) * (given_then[-1] - planned)
+    return workers * extra / _HOUR
 
 
 def drivers(run: RunDirectory) -> dict[str, dict[str, float]]:
     """When each driver of the run started and was last known to be at work, in seconds since 1970."""
-    found: dict[str, dict[str, float]] = run.read(_DRIVERS) or {}
-    return found
+    times: dict[str, dict[str, float]] = run.read(_DRIVERS) or {}
+    return times
 
 
 def write_driver(run: RunDirectory, token: str, started: float, seen: float) -> None:
@@ -97,8 +97,8 @@ def spent(run: RunDirectory) -> dict[str, float]:
     """Hours by unit."""
     description = run.description()
     each = [hours_of(trial, description["spec"]) for trial in jobs(run, description)]
-    found = {unit: sum(hours[unit] for hours in each) for unit in ("gpu_hours", "cpu_hours")}
-    return {**found, "wall_hours": wall_hours(run)}
+    by_unit = {unit: sum(hours[unit] for hours in each) for unit in ("gpu_hours", "cpu_hours")}
+    return {**by_unit, "wall_hours": wall_hours(run)}
 
 
 def write_plan(run: RunDirectory, stages: list[Mapping[str, object]]) -> None:
@@ -137,7 +137,7 @@ def needed(run: RunDirectory) -> list[Needed]:
     """
     description = run.description()
     spec, everyone = description["spec"], jobs(run, description)
-    found: list[Needed] = []
+    stages: list[Needed] = []
     for stage in run.read(_PLAN) or ():
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
@@ -147,7 +147,7 @@ def needed(run: RunDirectory) -> list[Needed]:
         epochs = max(0, (stage["jobs"] - len(ended)) * stage["epochs"] - begun)
         hours = 0.0 if epochs == 0 else None if seconds is None else epochs * seconds / _HOUR
         shares = given(spec, stage["name"])
-        found.append(
+        stages.append(
             {
                 "stage": stage["name"],
                 "epochs": epochs,
@@ -156,7 +156,7 @@ def needed(run: RunDirectory) -> list[Needed]:
                 "cpu_hours": None if hours is None else hours * shares["cpu_hours"],
             }
         )
-    return found
+    return stages
 
 
 def budget_report(run: RunDirectory) -> BudgetReport:

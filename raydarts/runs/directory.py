@@ -89,10 +89,14 @@ class TrialDirectory:
     def description(self) -> dict[str, Any]:
         """trial.json; empty where it is damaged, and that is noted. It must be of this folder."""
         file = self.files / "trial.json"
-        found = read_record(file, self.damage)
-        problem = f"{self.path}: holds no trial.json, so it is left out" if found is None else _elsewhere(self, found)
+        description = read_record(file, self.damage)
+        problem = (
+            f"{self.path}: holds no trial.json, so it is left out"
+            if description is None
+            else _elsewhere(self, description)
+        )
         if problem is None:
-            return dict(found)
+            return dict(description)
         if self.damage is None:
             raise DamagedError(problem)
         if not self.damage.at(file):
@@ -255,12 +259,14 @@ class RunDirectory:
         """run.json."""
         if not self.path.is_dir():
             raise RunError(f"{self.path}: there is no such run")
-        found = read_record(self.files / "run.json")
-        if found is None:
+        description = read_record(self.files / "run.json")
+        if description is None:
             raise RunError(f"{self.path}: holds no run.json of raydarts, so it is no run")
-        if found.get("format") != FORMAT:
-            raise RunError(f"{self.path}: written in format {found.get('format')}; this raydarts reads format {FORMAT}")
-        return dict(found)
+        if description.get("format") != FORMAT:
+            raise RunError(
+                f"{self.path}: written in format {description.get('format')}; this raydarts reads format {FORMAT}"
+            )
+        return dict(description)
 
     def trial(self, index: int) -> TrialDirectory:
         return TrialDirectory(self.path / "trials" / f"{index:04d}", self.damage)
@@ -325,27 +331,31 @@ class RunDirectory:
             self.damage.note(self.files / name, error)
             return []
         pattern = _INDEX if name == "trials" else _RETRAINING
-        found = []
+        trials = []
         for entry in listed:
             trial = TrialDirectory(self.path / name / entry.place.name, self.damage)
             if pattern.fullmatch(entry.place.name):
-                found.append(trial)
+                trials.append(trial)
             elif entry.is_folder and trial.exists and self.damage is not None:
-                told = f"{trial.path}: is no name of a trial's folder, so it is left out; move it away"
-                self.damage.note(trial.files, DamagedError(told))
-        there = each(lambda trial: trial.exists if self.damage is None else trial.is_begun(), found, self.path)
-        return [trial for trial, is_there in zip(found, there, strict=True) if is_there]
+                problem = f"{trial.path}: is no name of a trial's folder, so it is left out; move it away"
+                self.damage.note(trial.files, DamagedError(problem))
+        there = each(lambda trial: trial.exists if self.damage is None else trial.is_begun(), trials, self.path)
+        return [trial for trial, is_there in zip(trials, there, strict=True) if is_there]
 
 
-def _elsewhere(trial: TrialDirectory, found: Mapping[str, object]) -> str | None:
+def _elsewhere(trial: TrialDirectory, description: Mapping[str, object]) -> str | None:
     """What is wrong with a trial.json that is none of this folder's."""
     name, of_search = trial.path.name, trial.path.parent.name == "trials"
     if not of_search and not _RETRAINING.fullmatch(name):
         return None  # a folder by itself
     needed = () if of_search else ("genotype_id", "genotype", "seed")
-    if missing := [key for key in needed if found.get(key) is None]:
+    if missing := [key for key in needed if description.get(key) is None]:
         return f"{trial.path / 'trial.json'}: damaged: {', '.join(missing)} missing"
-    meant = f"{found.get('index', int(name)):04d}" if of_search else f"{found['genotype_id']}-seed{found['seed']}"
+    meant = (
+        f"{description.get('index', int(name)):04d}"
+        if of_search
+        else f"{description['genotype_id']}-seed{description['seed']}"
+    )
     if meant == name:
         return None
     return f"{trial.path / 'trial.json'}: damaged: is the one of {meant}, and lies in the folder of another trial"

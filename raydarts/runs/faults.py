@@ -51,11 +51,11 @@ def note_timeout(trial: TrialDirectory, limit: float) -> None:
 
 def of_this_attempt(trial: TrialDirectory, what: str) -> FaultEntry | None:
     """The newest line, where it is about the attempt that claimed the trial last, and about `what`."""
-    found = trial.failures()
+    entries = trial.failures()
     owner = trial.owner()
-    if not found or owner is None or found[-1]["what"] != what or found[-1].get("token") != owner["token"]:
+    if not entries or owner is None or entries[-1]["what"] != what or entries[-1].get("token") != owner["token"]:
         return None
-    return found[-1]
+    return entries[-1]
 
 
 def too_many(trial: TrialDirectory, most: int) -> str | None:
@@ -67,9 +67,9 @@ def too_many(trial: TrialDirectory, most: int) -> str | None:
 def given_up(entries: Sequence[FaultEntry], most: int) -> str:
     """The error of a trial that failed for these faults."""
     times = Counter(entry["what"] for entry in entries)
-    told = ", ".join(f"{WORDS[what]} ({count} x)" for what, count in times.items())
+    counts = ", ".join(f"{WORDS[what]} ({count} x)" for what, count in times.items())
     last = f"; the last: {entries[-1]['message']}" if entries else ""
-    return f"failed more often than max_failures ({most}) allows: {told or 'it could not be started'}{last}"
+    return f"failed more often than max_failures ({most}) allows: {counts or 'it could not be started'}{last}"
 
 
 def shares(trial: TrialDirectory) -> list[tuple[float, float]]:

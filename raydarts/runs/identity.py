@@ -29,14 +29,14 @@ def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Json]
     spec = section(section(run).get("spec"))
     if "genotype" in what:
         stage = section_of(spec, name)
-        found = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
-        found |= {"training": stage.get("training"), "table": stage.get("table")}
+        facts = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
+        facts |= {"training": stage.get("training"), "table": stage.get("table")}
     else:
         segments = segments_of(what)
         segment = segments[-1 if epoch is None else number_at(segments, epoch)]
-        found = {"kind": "search", "search": what.get("config") if len(segments) == 1 else segment.config}
-        found |= {} if segment.parent is None else {"parent": segment.parent._asdict()}
-    return dict(plain(found | {"data": _without_places(data_of(spec, name))}))
+        facts = {"kind": "search", "search": what.get("config") if len(segments) == 1 else segment.config}
+        facts |= {} if segment.parent is None else {"parent": segment.parent._asdict()}
+    return dict(plain(facts | {"data": _without_places(data_of(spec, name))}))
 
 
 def _without_places(value: object) -> object:

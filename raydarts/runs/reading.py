@@ -40,7 +40,7 @@ class Damage:
     @property
     def problems(self) -> list[str]:
         """In the order of their names."""
-        return sorted({told for each in self._met.values() for told in each})
+        return sorted({problem for each in self._met.values() for problem in each})
 
 
 def read_record(place: FilePlace, damage: Damage | None = None, kind: TypeAdapter[object] | None = None) -> Any:
@@ -67,15 +67,15 @@ def read_records(place: FilePlace, damage: Damage | None = None) -> list[Any]:
     except (DamagedError, OSError) as error:
         _note(place, error, damage)
         return []
-    found: list[object] = []
+    values: list[object] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip() or _is_torn(line):
             continue
         try:
-            found.append(_checked(line, place, f"{place}:{number}"))
+            values.append(_checked(line, place, f"{place}:{number}"))
         except DamagedError as error:
             _note(place, error, damage)
-    return found
+    return values
 
 
 def read_text(place: FilePlace, damage: Damage | None = None) -> str:
@@ -116,8 +116,8 @@ def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[obj
     try:
         (kind or kind_of(place.name)).validate_python(value)
     except ValidationError as error:
-        told = "; ".join(_problems(error))
-        raise DamagedError(f"{where}: damaged: {told}") from None
+        problems = "; ".join(_problems(error))
+        raise DamagedError(f"{where}: damaged: {problems}") from None
     return value
 
 
@@ -141,11 +141,11 @@ def parse(content: bytes, where: str) -> Any:
 
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
         raise ValueError(f"key {_short(twice)} stands there twice")
-    return found
+    return value
 
 
 def _constant(name: str) -> NoReturn:
@@ -169,20 +169,20 @@ def _unsound(value: object) -> str | None:
 
 
 def _short(value: object) -> str:
-    told = ascii(value)
-    return told if len(told) <= 60 else f"{told[:57]}..."
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
     """The first few problems, each with its place in the file. A value is shown short, and without control codes."""
-    told: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for each in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) if isinstance(part, int) else _short(part)[1:-1] for part in each["loc"])
         message = each["msg"][0].lower() + each["msg"][1:].replace(
             "a valid dictionary or object to extract fields from", "an object"
         )
         shown = "" if each["type"] == "missing" else f", not {_short(each['input'])}"
-        told[f"{place}: {message}{shown}" if place else f"{message}{shown}"] = None
-    yield from list(told)[:_SHOWN]
-    if len(told) > _SHOWN:
-        yield f"and {len(told) - _SHOWN} more"
+        lines[f"{place}: {message}{shown}" if place else f"{message}{shown}"] = None
+    yield from list(lines)[:_SHOWN]
+    if len(lines) > _SHOWN:
+        yield f"and {len(lines) - _SHOWN} more"

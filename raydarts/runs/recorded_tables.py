@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from raydarts.errors import GenotypeError, Problem, SpecError, shortened
 from raydarts.genotypes.genotype import Genotype
@@ -33,8 +33,10 @@ _SHARES = ("epoch_valid_acc", "epoch_train_acc")
 _ACCURACY, _GENOTYPES = "epoch_valid_acc", "epoch_genotype"
 _TASK = ("space", "dataset")
 _LABELS = ("kind", "id", "name", "run", "path", "file", "log", "commit", "host", "date", "time", "status", "genotype")
-_RESULTS = ("acc", "accuracy", "loss", "error", "err", "perplexity", "ppl", "mb", "params", "parameters", "flops")
-_RESULTS += ("time", "seconds", "hours", "epochs", "eigenvalue")
+_RESULTS = (
+    *("acc", "accuracy", "loss", "error", "err", "perplexity", "ppl", "mb", "params", "parameters", "flops"),
+    *("time", "seconds", "hours", "epochs", "eigenvalue"),
+)
 _STATUSES = ("completed", "stopped", "failed", "halted")
 
 
@@ -222,7 +224,7 @@ class _Table:
         if not isinstance(genotypes, list):
             self._wrong(number, f"{_GENOTYPES} must be a list with a genotype for each epoch")
             genotypes = []
-        epochs = []
+        epochs: list[tuple[Mapping[str, Any], Genotype | None]] = []
         for index in range(len(accuracies)):
             figures = {name: item for name, column in columns.items() if _is_number(item := column(index))}
             given = genotypes[index] if index < len(genotypes) else None
@@ -259,7 +261,7 @@ def _scaled(items: Sequence[Any], scale: float) -> Callable[[int], Any]:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

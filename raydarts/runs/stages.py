@@ -43,15 +43,15 @@ def chain(
     label: Callable[[Settings], str],
 ) -> list[Stage[Settings]]:
     """The retraining stages in the order of work; `label` gives a transfer's name."""
-    found: list[Stage[Settings]] = []
+    stages: list[Stage[Settings]] = []
     listed = [(f"rung-{number}", f"rungs.{number - 1}", rung) for number, rung in enumerate(rungs, start=1)]
     listed += [] if evaluate is None else [(EVALUATE, EVALUATE, evaluate)]
     for name, place, settings in listed:
-        found.append(Stage(name, place, found[-1].name if found else SEARCH, settings))
-    last = found[-1].name if found else SEARCH
+        stages.append(Stage(name, place, stages[-1].name if stages else SEARCH, settings))
+    last = stages[-1].name if stages else SEARCH
     for index, settings in enumerate(transfer):
-        found.append(Stage(f"transfer-{label(settings)}", f"transfer.{index}", last, settings))
-    return found
+        stages.append(Stage(f"transfer-{label(settings)}", f"transfer.{index}", last, settings))
+    return stages
 
 
 def stages_of(description: Mapping[str, object]) -> list[Stage[Mapping[str, object]]]:
@@ -59,13 +59,13 @@ def stages_of(description: Mapping[str, object]) -> list[Stage[Mapping[str, obje
     spec = section(description.get("spec"))
     evaluate = spec.get("evaluate")
     rungs, transfer = ([section(each) for each in items(spec.get(key))] for key in ("rungs", "transfer"))
-    found = chain(
+    stages = chain(
         rungs, None if evaluate is None else section(evaluate), transfer, lambda settings: str(settings["name"])
     )
     alone = description.get("stage")
     if alone is None:
-        return found
-    return [Stage(each.name, each.section, GIVEN, each.settings) for each in found if each.name == alone]
+        return stages
+    return [Stage(each.name, each.section, GIVEN, each.settings) for each in stages if each.name == alone]
 
 
 def section_of(spec: Mapping[str, object], stage: str) -> Mapping[str, object]:
@@ -82,8 +82,8 @@ def place_of_section(spec: Mapping[str, object], stage: str) -> str:
 
 def data_of(spec: Mapping[str, object], stage: str) -> object:
     """The `data` section that a stage is run on, of a run.json's spec."""
-    own = None if stage == SEARCH else section_of(spec, stage).get("data")
-    return spec.get("data") if own is None else own
+    data = None if stage == SEARCH else section_of(spec, stage).get("data")
+    return spec.get("data") if data is None else data
 
 
 def stage_of(trial: TrialDirectory) -> str:
@@ -125,8 +125,8 @@ def _promotion_file(stage: str) -> str:
 
 def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, Any]] | None:
     """What was decided on who enters a stage; None: nothing yet."""
-    found: list[dict[str, Any]] | None = run.read(_promotion_file(stage))
-    return found
+    decisions: list[dict[str, Any]] | None = run.read(_promotion_file(stage))
+    return decisions
 
 
 def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, object]]) -> None:

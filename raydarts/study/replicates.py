@@ -57,7 +57,7 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
 
     Its value is the mean over its search seeds. A trial that failed counts for nothing. One that was stopped counts
     with its last value, so that a seed that was ahead when the configuration was stopped is not its score. `reports`
-    are the means of the epochs that all of them reached.
+    are the means of the epochs that all of them reached. It was halted if all of them were.
     """
     counted = [outcome for outcome in outcomes if outcome.status != "failed"]
     status = status_of({outcome.status for outcome in outcomes})
@@ -65,9 +65,10 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     reports = [dict(outcome.reports) for outcome in counted]
     common = sorted(set.intersection(*(set(each) for each in reports))) if reports else []
     means = tuple((epoch, fmean(each[epoch] for each in reports)) for epoch in common)
+    halted = bool(counted) and all(outcome.halted for outcome in counted)
     if known is None:
-        return Outcome(status, None, means, n=0)
-    return Outcome(status, known.mean, means, n=known.n, sd=known.sd)
+        return Outcome(status, None, means, halted, n=0)
+    return Outcome(status, known.mean, means, halted, known.n, known.sd)
 
 
 @dataclass

@@ -255,7 +255,11 @@ class Study:
         while halted and decision is Decision.CONTINUE and epoch < self.epochs:
             decision, more = self._decider.decide(Report(report.trial, epoch, self.score.worst))
             others, epoch = others | more, epoch + 1
-        return Verdict(Decision.STOP, {name: each for name, each in others.items() if name != report.trial})
+        others = {name: each for name, each in others.items() if name != report.trial}
+        for name, each in others.items():
+            if isinstance(each, Fork) and each.parent == report.trial:
+                others[name] = Decision.CONTINUE  # nobody goes on as a copy of a trial that a rule has stopped
+        return Verdict(Decision.STOP, others)
 
     def undecided(self, name: str, epoch: int) -> bool:
         """Whether a decision on this epoch of a trial is still to be made."""

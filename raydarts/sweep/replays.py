@@ -11,7 +11,7 @@ from typing import Any
 from raydarts.config.ranking import default_checks
 from raydarts.config.ranking_defaults import fill_in_objective
 from raydarts.config.sections import mapping, section
-from raydarts.config.source import Node, from_plain, override
+from raydarts.config.source import from_plain, override
 from raydarts.config.spec import SweepSettings
 from raydarts.errors import Problem, SpecError
 from raydarts.registry import nearest
@@ -65,14 +65,14 @@ def settings_of(recordings: Recordings, sets: Iterable[str]) -> SweepSettings:
     written = {each.split("=")[0].strip().split(".")[1] for each in given}
     root = from_plain({"sweep": _common(recordings, written)}, "sweep")
     override(root, given)
-    sections: dict[str, Node] = root.value
+    sections = root.keys
     node, columns = sections["sweep"], recordings.columns
     text = "validation_perplexity" in columns and "validation_accuracy" not in columns
     fill_in_objective(node, "text" if text else "image", problems, begun=False)
     settings = section(SweepSettings, sections, "sweep", root.where, problems)
     if settings is None or problems:
         raise SpecError(problems)
-    health: Any = mapping(node.value, "health", root.where, []).value
+    health: Any = mapping(node.keys, "health", root.where, []).value
     checks = {name: check for name, check in default_checks().items() if name not in health} | settings.health.chosen
     return settings.model_copy(update={"health": type(settings.health).model_validate(checks)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from raydarts.registry import members
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
 from raydarts.sweep.searching import SearchStage
+from tests.commands import run_here
 from tests.fault import fakes
 
 NUMBERS = {"epochs": 4, "lr": {"loguniform": [0.01, 0.5]}, "arch_lr": {"loguniform": [0.001, 0.1]}}
@@ -172,3 +174,38 @@ def test_what_was_learned_survives_json(earlier_run: Path) -> None:
     assert loaded.earlier is not None
     kept = json.loads(json.dumps(loaded.earlier.to_json()))
     assert Earlier.from_json(kept, loaded.search).to_json() == kept
+
+
+COMMANDS = """\
+data: {dataset: digits, limit: 100}
+search:
+  epochs: 1
+  batch_size: 16
+  lr: {loguniform: [0.01, 0.1]}
+  estimator: first_order
+  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
+sweep:
+"""
+
+
+@pytest.mark.usefixtures("local_sweeps")
+def test_through_the_commands_a_sweep_learns_from_an_earlier_one_that_is_then_deleted(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(f"{COMMANDS}  searcher: {{name: random, trials: 2}}\n")
+    second.write_text(
+        f"{COMMANDS}  searcher: {{name: optuna, trials: 3, startup_trials: 1}}\n"
+        f"  points: [{{lr: 0.03}}]\n  from_runs: [{tmp_path}/runs/one]\n"
+    )
+    storage = ("--storage", tmp_path / "runs")
+    assert run_here("sweep", first, *storage, "--name", "one").code == 0
+    outcome = run_here("sweep", second, *storage, "--name", "two")
+    assert outcome.code == 0, outcome.err
+    assert f"learns from {tmp_path}/runs/one: 2 trials are used" in outcome.out
+    run = RunDirectory.open(tmp_path / "runs" / "two")
+    known = run.description()["earlier"]["known"]
+    trained = {trial.description()["config"]["lr"] for trial in RunDirectory.open(tmp_path / "runs" / "one").trials()}
+    assert {each["choices"]["search.lr"] for each in known} == trained
+    assert run.trial(0).description()["config"]["lr"] == 0.03
+    assert len(run.trials()) == 3
+    shutil.rmtree(tmp_path / "runs" / "one")
+    assert run_here("resume", run.path).code == 0

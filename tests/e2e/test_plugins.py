@@ -19,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
 CODE = "\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S))
 (SPEC,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 COMMANDS = re.findall(r"^    raydarts (.+)$", PAGE, re.M)
-FAMILIES = ("remedy", "space", "data set", "searcher", "scheduler", "tracker")
+FAMILIES = ("remedy", "space", "data set", "searcher", "scheduler", "probe", "objective", "health check", "tracker")
 
 
 @pytest.fixture
@@ -75,6 +75,10 @@ def test_every_part_of_the_page_acts_in_the_commands_of_the_page(
         *epochs, end = (trial / "lines.txt").read_text().splitlines()
         assert epochs[0] == "epoch 1"
         assert end == "completed"
+    assert [row["depth"] for row in rows] == [1, 1], "the health check switches its probe on"
+    kept = json.loads((run / "run.json").read_text())["spec"]["ranked"]
+    assert (kept["name"], kept["metric"], kept["healthy"]) == ("my_parts:HealthyAlpha", "alpha_accuracy", True)
+    assert {"name": "my_parts:NotDeep", "column": "depth", "most": 3.0, "least": None} in kept["health"]
     genotype = json.loads((project / "runs/one/genotype.json").read_text())
     assert genotype["space"] == "my_parts:Small"
     assert {edge[0] for cell in ("normal", "reduce") for edge in genotype[cell]} <= {"skip_connect", "sep_conv_3x3"}
@@ -108,4 +112,13 @@ def test_the_table_of_the_page_names_a_class_of_each_family() -> None:
     table = [row.split(" | ")[0].strip("| ") for row in PAGE.splitlines() if row.startswith("| ")][1:]
     assert tuple(table) == FAMILIES
     for family in FAMILIES:
-        assert f"\n## A {family}\n" in PAGE
+        assert re.search(rf"\n## An? {family}\n", PAGE)
+
+
+def test_the_health_check_of_the_page_ranks_a_cell_behind(project: Path) -> None:
+    sets = ["sweep.health={'my_parts:NotDeep': {most: 0}}", "evaluate.top_k=2"]
+    with sweeps_run_here():
+        command = ["sweep", "parts.yaml", "--name", "deep", *(word for each in sets for word in ("--set", each))]
+        assert run_here(*command, cwd=project).code == 0
+    report = run_here("report", "runs/deep", cwd=project)
+    assert "my_parts:NotDeep is 1, at most 0 is allowed" in " ".join(report.out.split())

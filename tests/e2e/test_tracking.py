@@ -90,7 +90,6 @@ def test_a_w_and_b_that_answers_nothing_costs_a_sweep_seconds(
     assert (
         time.monotonic() - begun < 60
     )  # 5 s once for the sweep; then files are written, on a machine that may be busy
-    assert server.seen
     assert f"Filesarewritteninstead;'raydartswandbsync{run.path}'" in "".join(
         (done.out + done.err + caplog.text).split()
     )

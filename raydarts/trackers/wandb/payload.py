@@ -64,8 +64,8 @@ def _dataset(data: object) -> dict[str, object]:
 
 def _supernet(run: RunDirectory, what: Mapping[str, object], score: Score) -> float | None:
     """What the supernet said of a genotype: the score's mean over the searches that found it."""
-    found = [results.read_trial(trial) for trial in run.trials() if trial.id in items(what.get("trials"))]
-    values = [value for record in found if (value := record.value(score)) is not None]
+    records = [results.read_trial(trial) for trial in run.trials() if trial.id in items(what.get("trials"))]
+    values = [value for record in records if (value := record.value(score)) is not None]
     return fmean(values) if values else None
 
 
@@ -77,22 +77,22 @@ def summary(
     The outcome: `status`, `genotype_id`, `skips.CELL`, `total_seconds`, `error`, and `final.*`: what was computed only
     at the end (of an evaluation all of its result, test figures among it).
     """
-    found: dict[str, object] = dict(extremes(rows))
-    found["status"] = result.get("status", "running")
+    entries: dict[str, object] = dict(extremes(rows))
+    entries["status"] = result.get("status", "running")
     if isinstance(error := result.get("error"), str):
-        found["error"] = scrub(error)[:_LONGEST_ERROR]
+        entries["error"] = scrub(error)[:_LONGEST_ERROR]
     if result.get("genotype_id") is not None:
-        found["genotype_id"] = result["genotype_id"]
+        entries["genotype_id"] = result["genotype_id"]
     if result.get("seconds") is not None:
-        found["total_seconds"] = result["seconds"]
+        entries["total_seconds"] = result["seconds"]
     skips = {cell: count for cell, count in section(result.get("skips")).items() if is_scalar(count)}
     if skips:
-        found["skips"] = skips
+        entries["skips"] = skips
     last = rows[-1] if rows else {}
     outcome = section(result.get("result"))
     final = {key: value for key, value in scalars(outcome).items() if is_evaluation(what) or key not in last}
     final.pop("genotype_id", None)
-    return {**found, "final": final} if final else found
+    return {**entries, "final": final} if final else entries
 
 
 def extremes(rows: Iterable[Mapping[str, object]]) -> dict[str, dict[str, float]]:
@@ -102,7 +102,7 @@ def extremes(rows: Iterable[Mapping[str, object]]) -> dict[str, dict[str, float]
         for key, value in scalars(row).items():
             if key != names.STEP and not isinstance(value, str | bool):
                 values.setdefault(key, []).append(value)
-    return {key: {"last": found[-1], "min": min(found), "max": max(found)} for key, found in values.items()}
+    return {key: {"last": numbers[-1], "min": min(numbers), "max": max(numbers)} for key, numbers in values.items()}
 
 
 def best_so_far(
@@ -113,9 +113,9 @@ def best_so_far(
     everyone = results.retrained(run, job_type(what)) if is_evaluation(what) else results.trials(run)
     done = [record for record in everyone if record.status == "completed"]
     values = {record.id: score.sign * value for record in done if (value := record.value(score)) is not None}
-    own = values.get(trial_id)
-    return own is not None and not any(
-        value > own or (value == own and name < trial_id) for name, value in values.items() if name != trial_id
+    this = values.get(trial_id)
+    return this is not None and not any(
+        value > this or (value == this and name < trial_id) for name, value in values.items() if name != trial_id
     )
 
 
@@ -138,12 +138,12 @@ def heat_maps(arch_weights: Mapping[str, object]) -> dict[str, Picture]:
     are written in.
     """
     return {
-        cell: _heat_map(found, cell) for cell in arch_weights if (found := section(arch_weights[cell])).get("weights")
+        cell: _heat_map(record, cell) for cell in arch_weights if (record := section(arch_weights[cell])).get("weights")
     }
 
 
-def _heat_map(found: Mapping[str, object], cell: str) -> Picture:
-    columns, table = _table(items(found["primitives"]), items(found["weights"]))
+def _heat_map(record: Mapping[str, object], cell: str) -> Picture:
+    columns, table = _table(items(record["primitives"]), items(record["weights"]))
     figure = Figure(
         figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained"
     )
@@ -157,7 +157,7 @@ def _heat_map(found: Mapping[str, object], cell: str) -> Picture:
             axes.text(column, row, f"{weight:.3f}", ha="center", va="center", size=7, color=shade)
     axes.set_xticks(range(len(columns)), [short_name(name) for name in columns], rotation=45, ha="right")
     axes.set_yticks(
-        range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in map(items, items(found["edges"]))]
+        range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in map(items, items(record["edges"]))]
     )
     axes.set_title(f"arch weights, {cell} cell")
     axes.set_ylabel("edge")

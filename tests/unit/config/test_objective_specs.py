@@ -132,6 +132,14 @@ def test_a_signal_that_is_not_free_switches_on_its_probe(tmp_path: Path, sweep: 
     assert "entropy" in names
 
 
+def test_each_of_several_searches_gets_the_probe(tmp_path: Path) -> None:
+    text = "search:\n  choice:\n    - &a {epochs: 3}\n"
+    text += "    - {<<: *a, probes: [entropy], lr: {choice: [0.1, 0.2]}}\n    - *a\n"
+    loaded = load(tmp_path, text + "sweep: {searcher: grid, objective: flops}\n")
+    names = [[probe.name for probe in settings.probes] for settings in loaded.drawn]
+    assert [each.count("network_cost") for each in names] == [1] * len(names)
+
+
 def test_every_objective_is_reported_by_some_search(tmp_path: Path) -> None:
     """A signal whose probe does not write its column would be refused here."""
     for name in members("objective"):

@@ -11,6 +11,7 @@ from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.config.plan import plan
 from raydarts.errors import SpecError
 from raydarts.runs.directory import RunDirectory
+from tests.commands import run_here
 
 SPEC = """\
 data: {dataset: digits, limit: 200}
@@ -217,3 +218,26 @@ def test_cmaes_needs_ten_earlier_configurations(tmp_path: Path) -> None:
     run.trial(0).write_result({"status": "completed"})
     said = refused(tmp_path, f"  from_runs: ['{run.path}']\n", text)
     assert "sweep.from_runs: has 1 usable configurations, and sampler cmaes learns from the best tenth of 10" in said
+
+
+def test_validate_and_dry_run_say_what_is_tried_first_and_what_is_learned(tmp_path: Path) -> None:
+    one, two = configs(tmp_path, POINT, POINT.replace("0.02", "0.03"))
+    run = earlier(tmp_path, "old", [one, two, two | {"epochs": 9}])
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"{SPEC}  points: [{{{POINT}}}]\n  from_runs: ['{run.path}']\n")
+    for command in (["validate", file], ["sweep", file, "--dry-run"]):
+        outcome = run_here(*command)
+        assert outcome.code == 0, outcome.err
+        assert f"learns from {run.path}: 2 trials are used, 1 are not: 1 search.epochs is 9" in outcome.out
+        assert "sweep.points first (1)" in outcome.out
+
+
+def test_the_command_line_refuses_points_and_earlier_runs_with_exit_code_2(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"{SPEC}  points: [{{{POINT.replace('0.02', '3')}}}]\n  from_runs: [{tmp_path}/nowhere]\n")
+    for command in (["validate", file], ["sweep", file, "--storage", tmp_path / "runs"]):
+        outcome = run_here(*command)
+        assert outcome.code == 2
+        assert f"{file}:14: sweep.points.0.lr: is 3, which is outside" in outcome.err + outcome.out
+        assert f"{file}:15: sweep.from_runs.0: {tmp_path}/nowhere: there is no such run" in outcome.err + outcome.out
+    assert not (tmp_path / "runs").exists()

@@ -83,7 +83,7 @@ def test_meetings_without_a_checkpoint_are_refused(tmp_path: Path, change: str, 
 def test_replicates_are_refused_by_name(tmp_path: Path) -> None:
     code, text = validated(tmp_path, ("  seed: {grid: [0, 1]}\n", ""), ("sweep:", "sweep:\n  replicates: [0, 1]"))
     assert code == 2
-    assert "sweep.scheduler: pbt copies one trial over another, and with sweep.replicates" in text
+    assert "sweep.scheduler: pbt copies a trial's weights and settings to another one" in text
 
 
 def test_darts_ada_keeps_the_weight_decay_to_itself(tmp_path: Path) -> None:

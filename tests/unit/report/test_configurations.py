@@ -17,9 +17,10 @@ from raydarts.report.gather import Run, Searched
 from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.promotion import promotion, promotion_order
 from raydarts.runs.results import TrialRecord
-from raydarts.study.objectives import ACCURACY
+from raydarts.study.objectives import ACCURACY, score_named
 
 SEEDS = (0, 1, 2)
+SCORE = score_named("validation_accuracy", "max")
 SPEC: dict[str, Any] = {"sweep": {"metric": "validation_accuracy", "mode": "max"}, "score": ACCURACY.to_json()}
 
 
@@ -40,7 +41,10 @@ def searched(configuration: int, seed: int, accuracy: float, status: str = "comp
 def run_of(searches: list[Searched]) -> Run:
     count = len({search.configuration for search in searches})
     return Run(
-        {"spec": SPEC}, searches, (), configurations=[Configuration(f"{n:04d}", "", {}, (), None) for n in range(count)]
+        {"spec": SPEC},
+        searches,
+        (),
+        configurations=[Configuration(f"{n:04d}", "", {}, (), None, None) for n in range(count)],
     )
 
 
@@ -131,8 +135,7 @@ RECORDS = [
 
 def test_configurations_are_means_over_the_seeds_that_came_to_something() -> None:
     found = [
-        (each.name, each.status, each.to_json()["n"], each.to_json()["mean"])
-        for each in configurations(RECORDS, ACCURACY)
+        (each.name, each.status, each.to_json()["n"], each.to_json()["mean"]) for each in configurations(RECORDS, SCORE)
     ]
     assert found == [
         ("0000", "completed", 3, pytest.approx(0.5)),
@@ -143,9 +146,9 @@ def test_configurations_are_means_over_the_seeds_that_came_to_something() -> Non
 
 
 def test_promotion_goes_by_the_configuration_first_and_then_by_the_trial() -> None:
-    order = [each.id for each in promotion_order(RECORDS, ACCURACY)]
+    order = [each.id for each in promotion_order(RECORDS, SCORE)]
     assert order == ["0008", "0007", "0004", "0003", "0005", "0000", "0001", "0002", "0009", "0010", "0011"]
-    decisions = promotion(RECORDS, ACCURACY, top_k=3, max_skips=None)
+    decisions = promotion(RECORDS, SCORE, top_k=3, max_skips=None)
     assert [each["best_trial"] for each in decisions if each["promoted"]] == ["0008", "0007", "0004"]
     assert decisions[2]["reason"] == (
         "number 3 of top_k 3; of configuration 0001, mean validation_accuracy 0.6000 over 3 search seeds"
@@ -155,9 +158,9 @@ def test_promotion_goes_by_the_configuration_first_and_then_by_the_trial() -> No
 
 def test_without_replicates_promotion_goes_by_the_trial_alone() -> None:
     plain = [replace(each, description={"config": {}}) for each in RECORDS]
-    assert [each.id for each in promotion_order(plain, ACCURACY)][:3] == ["0000", "0004", "0008"]
-    assert configurations(plain, ACCURACY) == []
-    assert "configuration" not in promotion(plain, ACCURACY, 3, None)[0]
+    assert [each.id for each in promotion_order(plain, SCORE)][:3] == ["0000", "0004", "0008"]
+    assert configurations(plain, SCORE) == []
+    assert "configuration" not in promotion(plain, SCORE, 3, None)[0]
 
 
 def test_the_mean_of_units_without_replicates_is_the_searches_own(lucky: Run) -> None:

@@ -12,7 +12,7 @@ import pytest
 from raydarts.runs import promotion, results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import TrialRecord
-from raydarts.study.objectives import ACCURACY, PERPLEXITY, Score, SearchScore
+from raydarts.study.objectives import ACCURACY, PERPLEXITY, SearchScore
 
 
 def record(
@@ -40,7 +40,7 @@ RECORDS = [
 def test_completed_come_first_then_stopped_by_epochs_and_failed_never() -> None:
     ordered = promotion.promotion_order(RECORDS, SearchScore(**asdict(ACCURACY)))
     assert [found.id for found in ordered] == ["g", "d", "a", "f", "h", "e", "b"]
-    ordered = promotion.promotion_order(RECORDS, Score("validation_accuracy", "min", True))
+    ordered = promotion.promotion_order(RECORDS, SearchScore("validation_accuracy", "min", True))
     assert [found.id for found in ordered] == ["f", "a", "d", "g", "h", "e", "b"]
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from raydarts.genotypes.facts import cell_facts
+from raydarts.genotypes.genotype import Genotype
 from raydarts.registry import Choose
-from raydarts.runs.directory import RunDirectory
+from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
 from raydarts.schedulers.base import Horizon
 from raydarts.study.history import Decision, Decisions, History, Report
@@ -20,6 +22,7 @@ from raydarts.study.objectives import score_named
 from raydarts.study.replicates import Replicates, together
 from raydarts.study.scheduling import Verdict
 from raydarts.study.study import Outcome, Proposal
+from tests.fault.fakes import genotype
 from tests.unit.schedulers.scripted import (
     EPOCHS,
     METRIC,
@@ -326,6 +329,63 @@ def test_a_study_killed_again_and_again_ends_as_one_that_was_not(tmp_path: Path,
     assert ends(run) == ends(whole)
     description = run.trial(7).description()
     assert (description["configuration"], description["replicate"], description["config"]["seed"]) == (2, 5, 5)
+
+
+class Collapsing(Engine):
+    """The trials of `COLLAPSED` have skip connections alone from epoch 3 on."""
+
+    def _figures(self, trial: TrialDirectory, epoch: int) -> dict[str, float]:
+        figures = super()._figures(trial, epoch)
+        return figures | SKIPS_ALONE if trial.id in COLLAPSED and epoch >= 3 else figures
+
+
+COLLAPSED = ("0001", "0006", "0007", "0008")
+SKIPS_ALONE = cell_facts(Genotype.from_json(genotype(8)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("places", [1, 4])
+def test_a_collapsed_seed_is_halted_and_counts_as_the_worst(
+    tmp_path: Path, name: str, places: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
+    stage = open_stage(run, SCHEDULERS[name], 6, replicates=SEEDS)
+    told: dict[int, Outcome] = {}
+    stage.study._proposer._proposer.tell = told.__setitem__  # type: ignore[attr-defined]
+    Collapsing(stage, 0, places=places).run()
+    assert "waits since" not in caplog.text
+    halted = [event["index"] for event in run.events() if event.get("halted")]
+    assert {f"{index:04d}" for index in halted} <= set(COLLAPSED)
+    if name == "fifo":
+        assert halted == [1, 6, 7, 8] if places == 1 else len(halted) == 4
+        assert ends(run)[:3] == [("completed", 9), ("stopped", 4), ("completed", 9)]
+        assert told[0].status == "completed"
+        assert told[0].n == 3
+        assert (told[2].status, told[2].halted, told[0].halted) == ("stopped", True, False)
+    for index in halted:
+        assert ends(run)[index][1] == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_with_collapsed_seeds_that_is_killed_ends_as_one_that_was_not(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = RunDirectory.create(tmp_path / "whole", kind="sweep", spec={})
+    Collapsing(open_stage(whole, SCHEDULERS[name], 6, replicates=SEEDS), 1).run()
+    run = RunDirectory.create(tmp_path / "cut", kind="sweep", spec={})
+    draw, kills = random.Random(3), 0
+    while True:
+        try:
+            with dying(draw.randint(2, 130)):
+                Collapsing(open_stage(run, SCHEDULERS[name], 6, replicates=SEEDS), 1).run()
+        except Killed:
+            kills += 1
+            continue
+        break
+    assert kills >= 3
+    assert run.events() == whole.events()
+    assert ends(run) == ends(whole)
+    assert "would now decide otherwise" not in caplog.text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -32,27 +32,18 @@ from tests.commands import run_here
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 MEASURED = ("seconds", "memory_mb")
-TEXT = """
-name: population
-data: {dataset: digits, limit: 40}
-search:
-  seed: {grid: [0, 1]}
-  epochs: 4
-  batch_size: 16
-  lr: {loguniform: [0.005, 0.5]}
-  lr_min: 0.001
-  weight_decay: {choice: [1.0e-4, 1.0e-3, 1.0e-2]}
-  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
-  estimator:
-    choice:
-      - name: first_order
-      - {name: finite_difference, xi: {grid: [0.01, lr]}, epsilon: {uniform: [0.001, 0.1]}}
-  regularizers:
-    - {name: drop_path, probability: {quniform: [0, 0.4, 0.1]}}
-sweep:
-  searcher: {name: random, trials: 4}
-  scheduler: {name: pbt, every: 2, resample: 0}
-"""
+PAGE = Path(__file__).parents[3] / "docs" / "population.md"
+SMALL = {
+    "limit: 400": "limit: 40",
+    "epochs: 20": "epochs: 4",
+    "trials: 8": "trials: 4",
+    "every: 4": "every: 2, resample: 0",
+}
+TEXT = PAGE.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+"""The page's example, which the tests make smaller."""
+for words, fewer in SMALL.items():
+    assert words in TEXT
+    TEXT = TEXT.replace(words, fewer)
 
 
 def spec(folder: Path, text: str = TEXT) -> LoadedSpec:
@@ -198,7 +189,7 @@ def test_a_fork_without_a_change_goes_on_as_its_parent_does(parent: Search) -> N
     assert torch.equal(alone.alphas["normal"], copy.alphas["normal"])
 
 
-def test_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path) -> None:
+def test_trials_are_paused_until_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path) -> None:
     """The run is cut off at the fork, the checkpoint is damaged, and the run is resumed."""
     from raydarts.execution import forking
 
@@ -210,6 +201,11 @@ def test_a_fork_whose_parents_checkpoint_is_damaged_fails_by_name(tmp_path: Path
             patch.setattr(forking, "fork", killed)
             assert start_sweep(spec(tmp_path), tmp_path, display=False, command=["test"]) == 130
         cut = RunDirectory.open(tmp_path / "population")
+        waiting = [trial for trial in cut.trials() if read_trial(trial).status == "paused"]
+        assert len(waiting) == 3, "one trial reported last, and waited for nobody"
+        status = run_here("status", str(cut.path))
+        assert "paused" in status.out
+        assert json.loads(run_here("status", str(cut.path), "--json").out)["trials"]["paused"] == 3
         event = cut.events()[-1]
         fork = next(each for each in [event, *event["others"]] if each.get("fork"))
         parent = cut.trial(fork["fork"]["parent"])
