@@ -16,8 +16,8 @@ from raydarts.streams import derived_seed
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs
 
-GRACE = 0.25
-"""Share of the epochs before the first rung. Earlier cuts lose good configurations: docs/replay.md."""
+GRACE = 0.28
+"""Share of the epochs before the first rung. Earlier cuts lose good configurations, later ones cost: docs/replay.md."""
 
 
 class Asha(Scheduler):
@@ -29,16 +29,16 @@ class Asha(Scheduler):
     class Settings(registry.Settings):
         """`grace_period` epochs before any stop; the rungs lie at grace_period * reduction_factor^k.
 
-        `grace_period` null: a quarter of the epochs. `max_epochs` null: the most epochs any trial of the sweep runs.
+        `grace_period` null: 0.28 of the epochs, rounded up. `max_epochs` null: the most epochs any trial of the sweep runs.
         """
 
         grace_period: Epochs | None = Field(
             None,
             ge=1,
-            description="No trial is stopped earlier. It is the first rung. `null` is a quarter of the epochs.",
+            description="No trial is stopped earlier. It is the first rung. `null` is 0.28 of the epochs, rounded up.",
         )
         reduction_factor: float = Field(
-            3.0,
+            2.0,
             gt=1,
             description="Each rung is at this many times the epochs of the rung before. The best "
             "1/reduction_factor continue.",
@@ -82,7 +82,7 @@ class Asha(Scheduler):
 
     def _grace(self, epochs: int) -> int:
         """The first rung of trials of so many epochs."""
-        return int(self.settings.grace_period or max(1, math.ceil(GRACE * epochs)))
+        return int(self.settings.grace_period or max(1, math.ceil(round(GRACE * epochs, 9))))
 
     def _brackets_that_stop(self, grace: int, last: int) -> int:
         """How many brackets have a rung before `last`: bracket s begins at grace_period * reduction_factor^s."""

@@ -65,7 +65,7 @@ class Median(Scheduler):
         return frozenset(range(self._grace(horizon.epochs), horizon.epochs, math.ceil(horizon.epochs / MEETINGS)))
 
     def _grace(self, epochs: int) -> int:
-        return int(self.settings.grace_period or max(1, math.ceil(GRACE * epochs)))
+        return int(self.settings.grace_period or max(1, math.ceil(round(GRACE * epochs, 9))))
 
     def build(self, horizon: Horizon) -> Decider:
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray

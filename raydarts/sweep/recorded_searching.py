@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from raydarts.config.distributions import Branch, Distribution, Leaf, Tree
@@ -111,12 +112,23 @@ class Settings:
         items = tuple(self._distribution(name) for name in self.names)
         return Tree(Branch(self.names, items, _WHERE), "search")
 
-    def _recorded(self, name: str) -> list[Any]:
-        values = {_text(each[name]): each[name] for each in self.values}
-        return sorted(values.values(), key=lambda value: (not _is_number(value), value if _is_number(value) else 0))
+    @cached_property
+    def _recorded(self) -> Mapping[str, list[Any]]:
+        """The values of each setting, numbers first and in order."""
+        known = {name: {_text(each[name]): each[name] for each in self.values} for name in self.names}
+        return {
+            name: sorted(values.values(), key=lambda value: (not _is_number(value), value if _is_number(value) else 0))
+            for name, values in known.items()
+        }
+
+    @cached_property
+    def _ends(self) -> Mapping[str, tuple[float, float]]:
+        """The least and the largest number of each setting that has two."""
+        numbers = {name: [value for value in values if _is_number(value)] for name, values in self._recorded.items()}
+        return {name: (each[0], each[-1]) for name, each in numbers.items() if len(each) > 1}
 
     def _distribution(self, name: str) -> Distribution:
-        values = self._recorded(name)
+        values = self._recorded[name]
         if len(values) <= MOST_OPTIONS or not all(_is_number(value) for value in values):
             labels = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
             options = tuple(Leaf(value, _WHERE) for value in values)
@@ -124,8 +136,8 @@ class Settings:
         return Distribution(self._kind(name), _WHERE, low=float(values[0]), high=float(values[-1]))
 
     def _kind(self, name: str) -> str:
-        values = self._recorded(name)
-        low, high = values[0], values[-1]
+        values = self._recorded[name]
+        low, high = self._ends[name]
         if low > 0 and high / low > _LOG_SPAN:
             return "loguniform"
         return "randint" if all(isinstance(value, int) for value in values) else "uniform"
@@ -142,12 +154,11 @@ class Settings:
         return sum(self._apart(name, one[name], other[name]) for name in self.names)
 
     def _apart(self, name: str, one: Any, other: Any) -> float:
-        if not _is_number(one) or not _is_number(other):
-            return float(one != other)
         if one == other:
             return 0.0
-        numbers = [value for value in self._recorded(name) if _is_number(value)]
-        low, high = numbers[0], numbers[-1]
+        if name not in self._ends or not _is_number(one) or not _is_number(other):
+            return 1.0
+        low, high = self._ends[name]
         if low > 0 and high / low > _LOG_SPAN:
             return float(abs(math.log(one / other)) / math.log(high / low))
         return float(abs(one - other) / (high - low))

@@ -168,7 +168,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
     array = np.asarray(values, float)
     if array.min() == array.max():
-        return float(array[0]), float(array[0])
+        return fmean(values), fmean(values)
     means = np.random.default_rng(0).choice(array, size=(DRAWS, len(array))).mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
