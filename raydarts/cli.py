@@ -161,7 +161,7 @@ def sweep(
     loaded = _load(spec, sets)
     given = genotypes_for(loaded, stage, genotypes or [], asking(trust))
     planned = plan(loaded, stage, None if given is None else len(given["candidates"]))
-    from raydarts.config.stages import check_inputs, describe_data
+    from raydarts.config.retraining import check_inputs, describe_data
 
     if dry_run:
         held = describe_data(loaded.stages, loaded.data, stage, load=False)
@@ -357,7 +357,7 @@ def validate(
     with _loading():
         from raydarts.cluster.resources import Here, here
         from raydarts.config.plan import plan, render
-        from raydarts.config.stages import describe_data
+        from raydarts.config.retraining import describe_data
         from raydarts.errors import DataError, Problem, SpecError
 
     plans: list[tuple[Plan, list[str], Here]] = []

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from raydarts.config.checks import ALL_COMBINATIONS
 from raydarts.config.distributions import Tree, grid_draws, refuse_continuous
 from raydarts.registry import Around, ByName, Component, Idle, Settings
+from raydarts.search.phases import plan_stages
 from raydarts.search.settings import SearchSettings
-from raydarts.search.stages import plan_stages
 
 
 class _Walk:

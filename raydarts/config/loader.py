@@ -22,6 +22,7 @@ from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.ranking_defaults import check_columns, with_health
+from raydarts.config.retraining import Stages, check_stages, inherit
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
 from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file
@@ -32,7 +33,6 @@ from raydarts.config.spec import (
     SweepSettings,
     TransferSettings,
 )
-from raydarts.config.stages import Stages, check_stages, inherit
 from raydarts.config.texts import check_search
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from raydarts import outside
 from raydarts.errors import InputError
 from raydarts.registry import Component, Member, members
+from raydarts.search.phases import plan_stages
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.settings import SearchSettings
-from raydarts.search.stages import plan_stages
 from raydarts.tasks import Task
 
 _OF_KIND = {"augment": "image", "text": "text"}

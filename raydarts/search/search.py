@@ -22,10 +22,10 @@ from raydarts.search.measuring import Measuring, recorded
 from raydarts.search.model import Parts, SearchModel, copied
 from raydarts.search.moments import EpochReport, Moment, Stop
 from raydarts.search.objective import Objective
+from raydarts.search.phases import carried, moment, narrowed, plan_stages, strongest
 from raydarts.search.restating import restated
 from raydarts.search.settings import SearchSettings
 from raydarts.search.short_training import trained_shortly
-from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces import Genotype, Space
 from raydarts.states import State
 from raydarts.streams import Streams

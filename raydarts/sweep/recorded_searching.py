@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from raydarts.config.distributions import Branch, Distribution, Leaf, Tree
 from raydarts.config.loader import LoadedSpec
+from raydarts.config.retraining import Stages
 from raydarts.config.seeds import fits_a_model, tries_all
 from raydarts.config.source import Where
 from raydarts.config.spec import SweepSettings
-from raydarts.config.stages import Stages
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError
 from raydarts.runs.recordings import Configuration

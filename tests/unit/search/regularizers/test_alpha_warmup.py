@@ -8,7 +8,7 @@ from tiny_search import remedy, space, tiny_search
 
 from raydarts.errors import InputError
 from raydarts.search.moments import Moment, SearchStage
-from raydarts.search.stages import moment
+from raydarts.search.phases import moment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

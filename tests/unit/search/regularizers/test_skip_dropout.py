@@ -12,7 +12,7 @@ from torch import Tensor
 from raydarts.errors import InputError
 from raydarts.registry import Choose
 from raydarts.search.moments import Moment, SearchStage
-from raydarts.search.stages import moment
+from raydarts.search.phases import moment
 from raydarts.spaces.transform import MixedEdge
 from raydarts.streams import Streams
 

@@ -11,8 +11,8 @@ import torch
 from raydarts.errors import InputError
 from raydarts.registry import Choose
 from raydarts.search.moments import Moment, SearchStage
+from raydarts.search.phases import carried, moment, narrowed, plan_stages, strongest
 from raydarts.search.regularizers.base import Regularizer
-from raydarts.search.stages import carried, moment, narrowed, plan_stages, strongest
 from raydarts.spaces.darts_cnn import PRIMITIVES
 from raydarts.tasks import Classification
 
