@@ -220,6 +220,28 @@ def choices(records: Records, sweeps: int, size: int) -> dict[str, Any]:
     }
 
 
+def means(records: Records, size: int, outer: int, inner: int) -> dict[str, Any]:
+    """The mean over sweeps of `size` configurations, with an interval over which configurations were recorded.
+
+    For the interval the recorded configurations are drawn with replacement `outer` times. The mean of each draw is over
+    `inner` sweeps, whose configurations are drawn without replacement.
+    """
+    draws = random.Random(SEED)
+    groups = list(records.configurations.items())
+
+    def mean(known: Sequence[tuple[str, Sequence[Search]]], sweeps: int) -> dict[str, float]:
+        samples = [draws.sample(known, size) for _ in range(sweeps)]
+        of_way = {way: fmean(picked(records, sweep, way) for sweep in samples) for way in (ALONE, HEALTHY, DEFAULT)}
+        differences = {f"{way} - {ALONE}": of_way[way] - of_way[ALONE] for way in (HEALTHY, DEFAULT)}
+        return of_way | differences | {f"{DEFAULT} - random cell": of_way[DEFAULT] - records.table["all"]["mean"]}
+
+    resampled = [mean(draws.choices(groups, k=len(groups)), inner) for _ in range(outer)]
+    return {
+        name: {"mean": value, **_span(each[name] for each in resampled)}
+        for name, value in mean(groups, 10 * inner).items()
+    }
+
+
 def _difference(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     values = [a - b for a, b in zip(one, other, strict=True)]
     shares = {"better": fmean(value > 0 for value in values), "worse": fmean(value < 0 for value in values)}
@@ -317,6 +339,13 @@ def told(figures: Mapping[str, Any]) -> str:
         span = f"{points(known['low'])} to {points(known['high'])}"
         shares = f"{100 * known['better']:.0f} % | {100 * known['worse']:.0f} %"
         lines.append(f"| {name} | {points(known['mean'])} ({span}) | {shares} |")
+    lines += [
+        "",
+        f"| mean over sweeps of {figures['size']} configurations | points (95 % over configurations) |",
+        "|---|---|",
+    ]
+    for name, known in figures["means"].items():
+        lines.append(f"| {name} | {points(known['mean'])} ({points(known['low'])} to {points(known['high'])}) |")
     lines += ["", "| objective or signal | tau with the truth (95 % over configurations) |", "|---|---|"]
     lines += [
         f"| `{name}` | {known['tau']:.2f} ({known['low']:.2f} to {known['high']:.2f}) |"
@@ -351,7 +380,14 @@ def main() -> None:
         kept = {name: group for name, group in records.configurations.items() if arguments.without not in name}
         records = replace(records, configurations=kept)
     size = arguments.size or len(records.configurations)
-    figures = {"searches": described(records), **choices(records, arguments.sweeps, size), "tau": ranks(records, 500)}
+    small = max(1, size // 4)
+    figures = {
+        "searches": described(records),
+        **choices(records, arguments.sweeps, size),
+        "size": small,
+        "means": means(records, small, max(2, arguments.sweeps // 4), 30),
+        "tau": ranks(records, 500),
+    }
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(told(figures))
