@@ -48,6 +48,7 @@ from raydarts.study.rules import Rules
 SEED = 15
 DIGITS = 6
 ACCURACY = score_named("validation_accuracy", "max")
+HEALTHY_ACCURACY = "healthy_accuracy"
 ALONE, HEALTHY, DEFAULT = "accuracy alone", "healthy", "default"
 
 
@@ -228,8 +229,8 @@ def _difference(one: Sequence[float], other: Sequence[float]) -> dict[str, float
 def judges(records: Records) -> dict[str, Callable[[Mapping[str, Any]], float | None]]:
     """Objectives and signals by name: a number of a row, of which more is better."""
     named: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
-        "healthy_accuracy": records.score.order,
-        "healthy_accuracy (finite form)": records.score.finite,
+        HEALTHY_ACCURACY: records.score.order,
+        f"{HEALTHY_ACCURACY} (finite form)": records.score.finite,
     }
     for name, member in members("objective").items():
         if getattr(member, "HEALTHY", False) or not getattr(member, "COLUMN", ""):
@@ -245,6 +246,7 @@ def ranks(records: Records, samples: int) -> dict[str, dict[str, Any]]:
     groups = list(records.configurations.values())
     drawn_groups = [[groups[draws.randrange(len(groups))] for _ in groups] for _ in range(samples)]
     taus: dict[str, dict[str, Any]] = {}
+    over: dict[str, list[float]] = {}
     for name, judge in judges(records).items():
         values = {search.trial.id: judge(search.last) for search in records.searches}
         if any(value is None for value in values.values()) or len(set(values.values())) < 2:
@@ -254,21 +256,32 @@ def ranks(records: Records, samples: int) -> dict[str, dict[str, Any]]:
             pairs = [(values[search.trial.id], search.last["truth"]) for search in some]
             return float(kendalltau(*zip(*pairs, strict=True)).statistic)
 
-        over = [tau(search for group in sample for search in group) for sample in drawn_groups]
-        known = [value for value in over if np.isfinite(value)]
-        taus[name] = {"tau": tau(records.searches)} | {key: interval(known)[key] for key in ("low", "high")}
+        over[name] = [tau(search for group in sample for search in group) for sample in drawn_groups]
+        taus[name] = {"tau": tau(records.searches), **_span(over[name])}
+    for name in (HEALTHY_ACCURACY, f"{HEALTHY_ACCURACY} (finite form)"):
+        if {name, ACCURACY.metric} <= taus.keys():
+            gained = [one - other for one, other in zip(over[name], over[ACCURACY.metric], strict=True)]
+            mean = taus[name]["tau"] - taus[ACCURACY.metric]["tau"]
+            taus[f"{name} - {ACCURACY.metric}"] = {"tau": mean, **_span(gained)}
     return dict(sorted(taus.items(), key=lambda item: -item[1]["tau"]))
+
+
+def _span(values: Iterable[float]) -> dict[str, float]:
+    known = interval([value for value in values if np.isfinite(value)])
+    return {key: known[key] for key in ("low", "high")}
 
 
 def described(records: Records) -> dict[str, Any]:
     searches = records.searches
+    halted = [search for search in searches if search.halted.status == "stopped"]
     truths = [search.last["truth"] for search in searches]
     return {
         "searches": len(searches),
         "configurations": len(records.configurations),
         "epochs": len(searches[0].trial.rows),
         "healthy": sum(not records.score.unhealthy(search.last) for search in searches),
-        "halted": sum(search.halted.status == "stopped" for search in searches),
+        "halted": len(halted),
+        "halted_that_end_healthy": sum(not records.score.unhealthy(search.last) for search in halted),
         "halted_epochs_share": 1 - sum(s.halted.epochs for s in searches) / sum(s.trial.epochs for s in searches),
         "truth": {"mean": fmean(truths), "sd": stdev(truths), "best": max(truths), "worst": min(truths)},
         "table": {kind: {key: records.table[kind][key] for key in ("n", "mean", "sd")} for kind in ("all", "healthy")},
@@ -284,8 +297,9 @@ def told(figures: Mapping[str, Any]) -> str:
     about = figures["searches"]
     lines = [
         f"{about['searches']} searches of {about['configurations']} configurations, {about['epochs']} epochs: "
-        f"{about['healthy']} end healthy, {about['halted']} are halted "
-        f"({100 * about['halted_epochs_share']:.0f} % of the epochs are saved). True accuracy of what they end with: "
+        f"{about['healthy']} end healthy, {about['halted']} are halted, {about['halted_that_end_healthy']} of which "
+        f"would have ended healthy ({100 * about['halted_epochs_share']:.0f} % of the epochs are saved). True accuracy "
+        "of what they end with: "
         f"{points(about['truth']['mean'])} +- {points(about['truth']['sd'])} "
         f"({points(about['truth']['worst'])} to {points(about['truth']['best'])}).",
         "",

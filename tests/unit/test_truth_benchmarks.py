@@ -93,7 +93,7 @@ def test_each_way_of_choosing_picks_what_the_project_would_promote(
     assert difference["better"] > 0.5
     assert figures["tau"]["healthy_accuracy"]["tau"] > 0.5 > figures["tau"]["validation_accuracy"]["tau"]
     text = capsys.readouterr().out
-    assert "9 searches of 3 configurations, 10 epochs: 6 end healthy, 3 are halted" in text
+    assert "9 searches of 3 configurations, 10 epochs: 6 end healthy, 3 are halted, 0 of which would" in text
     assert "| a random healthy cell | 80.00 +- 10.00, n = 3 | |" in text
 
 
@@ -129,11 +129,23 @@ def test_a_run_and_a_table_are_recorded_so_that_neither_is_needed(
     assert known.table["healthy"]["n"] == 2
 
 
-def test_the_recorded_truth_is_read_and_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_what_the_recorded_searches_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = BENCHMARKS / "data" / "truth-nasbench201.json.gz"
     assert file.stat().st_size < 500_000
-    known = module("truth", monkeypatch).read(file)
-    assert {len(each.trial.rows) for each in known.searches} == {10}
+    truth = module("truth", monkeypatch)
+    monkeypatch.setattr(truth, "drawn", lambda records, draws, size: list(records.configurations.items()))
+    monkeypatch.setattr(truth, "ranks", lambda records, samples: {})
+    monkeypatch.setattr(sys, "argv", ["truth.py", "analyse", str(file), "--sweeps", "2"])
+    truth.main()
+    first, *lines = capsys.readouterr().out.splitlines()
+    page = (BENCHMARKS.parent / "docs" / "truth.md").read_text()
+    assert first in page.replace("\n", " ")
+    picks = {line.split("|")[1]: line.split("|")[3] for line in lines if line.count("|") == 4 and "+-" not in line}
+    for way in (" accuracy alone ", " healthy ", " default "):
+        told = [line for line in page.splitlines() if line.startswith(f"|{way}|") and line.count("|") == 4]
+        assert told[0].split("|")[3] == picks[way], "what is picked in the sweep as it was run"
 
 
 GENOTYPE = "Genotype(normal=[{normal}], normal_concat=range(2, 6), reduce=[{reduce}], reduce_concat=range(2, 6))".format
