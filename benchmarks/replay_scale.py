@@ -50,7 +50,6 @@ def records(trials: int, epochs: int) -> Recordings:
 
 def measure(scheduler: str, trials: int, epochs: int) -> dict[str, Any]:
     """One sweep in this process."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
     recordings = records(trials, epochs)
     settings: SweepSettings = settings_of(recordings, [f"sweep.scheduler={scheduler}"])
     replay(Plan(recordings.of(recordings.configurations[:20]), settings, 8), 0)  # what is loaded at first use
@@ -85,6 +84,7 @@ def main() -> int:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
+        logging.getLogger("ray").setLevel(logging.ERROR)
         print(json.dumps(measure(options.schedulers[0], options.trials[0], options.epochs)))
         return 0
     told: list[dict[str, Any]] = []

@@ -29,7 +29,8 @@ class Asha(Scheduler):
     class Settings(registry.Settings):
         """`grace_period` epochs before any stop; the rungs lie at grace_period * reduction_factor^k.
 
-        `grace_period` null: 0.28 of the epochs, rounded up. `max_epochs` null: the most epochs any trial of the sweep runs.
+        `grace_period` null: 0.28 of the epochs, rounded up. `max_epochs` null: the most epochs any trial of the sweep
+        runs.
         """
 
         grace_period: Epochs | None = Field(

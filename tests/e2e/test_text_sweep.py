@@ -90,7 +90,8 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_genotypes_are_ranked_by_mean_perplexity_lower_first(resumed: Path) -> None:
     found = report(resumed)
     assert found["score"] == {"metric": "validation_perplexity", "mode": "min", "share": False}
-    assert (found["spec"]["sweep"]["metric"], found["spec"]["sweep"]["mode"]) == ("validation_perplexity", "min")
+    ranked = found["spec"]["ranked"]
+    assert (ranked["name"], ranked["metric"], ranked["mode"]) == ("healthy_perplexity", "validation_perplexity", "min")
     assert [trial["status"] for trial in found["trials"]] == ["completed"] * 2
     assert all(trial["metrics"]["validation_perplexity"] > 1 for trial in found["trials"])
     assert all("test" not in key for trial in found["trials"] for key in trial["metrics"])
@@ -154,7 +155,7 @@ def test_the_shipped_sweeps_of_recurrent_cells_are_sound(name: str) -> None:
     root = Path(__file__).parents[2]
     done = raydarts("validate", f"sweeps/{name}.yaml", cwd=root)
     assert done.code == 0, done.out + done.err
-    assert "validation_perplexity" in " ".join(done.out.split())
+    assert "healthy_perplexity" in " ".join(done.out.split())
     text = (root / "sweeps" / f"{name}.yaml").read_text()
     assert text.startswith("# Question: ")
     assert f"# Launch:   raydarts sweep sweeps/{name}.yaml" in text

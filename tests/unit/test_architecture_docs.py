@@ -21,7 +21,7 @@ def walks() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["xi", "gpus", "genotype"])
+@pytest.mark.parametrize("name", ["xi", "objective", "gpus", "genotype"])
 def test_a_walk_has_at_most_eight_files_and_each_has_the_name(name: str) -> None:
     files = walks()[name]
     assert 4 <= len(files) <= 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
@@ -58,7 +59,8 @@ def test_every_section_of_a_spec_is_on_the_page(make_spec: ModuleType) -> None:
 
 def test_example_on_the_page_is_a_valid_spec(make_spec: ModuleType, tmp_path: Path) -> None:
     lines = make_spec.PAGE.read_text(encoding="utf-8").split("\n")
-    example = [line[8:] for line in lines if line.startswith("        ")]
+    first = next(number for number, line in enumerate(lines) if line.startswith("        "))
+    example = [line[8:] for line in takewhile(lambda line: not line or line.startswith("        "), lines[first:])]
     path = tmp_path / "quick.yaml"
     path.write_text("\n".join(example), encoding="utf-8")
     assert load_spec(path).name == "quick"

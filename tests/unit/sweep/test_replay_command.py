@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import re
 import shlex
 import sys
@@ -20,6 +21,13 @@ from tests.commands import run_here
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "replay.md"
 S1 = ROOT.parent / "shared/data/nas/robustdarts_s1_cifar10_runs.json.gz"
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """The benchmark sets levels of loggers, which are set back so."""
+    for name in ("raydarts", "ray"):
+        caplog.set_level(logging.ERROR, name)
 
 
 def loaded(name: str) -> ModuleType:

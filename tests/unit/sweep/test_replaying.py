@@ -33,8 +33,8 @@ def planned(recordings: Recordings, *sets: str, workers: int = 5) -> Plan:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("raydarts").setLevel(logging.ERROR)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "raydarts")
 
 
 class Rows:
@@ -151,7 +151,7 @@ def test_the_default_holds_on_other_cells_epochs_and_seeds(tmp_path: Path, world
         told = summary(run(planned(recordings, "scheduler=asha", *many, workers=8), 4))
         assert told["pick_collapsed"]["mean"] == 0
         assert told["finishers_collapsed"] is None or told["finishers_collapsed"]["mean"] <= 0.01
-        assert told["epochs_share"]["mean"] <= 0.62
+        assert told["epochs_share"]["mean"] <= 0.7
         assert told["regret"]["mean"] <= 0.01
 
 
