@@ -1,4 +1,4 @@
-"""A population whose driver is killed again and again ends as one whose driver lives, with no decision made twice."""
+"""A sweep whose driver is killed again and again ends as one whose driver lives, with no decision made twice."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.segments import segments_of
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.runner import start_sweep
-from tests.fault import fakes, population
+from tests.fault import fakes, small_sweeps
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def driver(storage: Path, seconds: float) -> subprocess.Popen[bytes]:
+def driver(storage: Path, seconds: float, name: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.fault.population", str(storage), str(seconds)]
+    command = [sys.executable, "-m", "tests.fault.small_sweeps", str(storage), str(seconds), name]
     return subprocess.Popen(command, cwd=ROOT, env=environment)
 
 
@@ -45,12 +45,13 @@ def traces(trial: TrialDirectory) -> list[tuple[int, int, float]]:
     return [(row["epoch"], row.get("segment", 0), row["trace"]) for row in trial.rows()]
 
 
-def test_a_population_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    assert population.drive(tmp_path / "whole", 0.0) == 0
+@pytest.mark.parametrize("name", list(small_sweeps.SCHEDULERS))
+def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path, name: str) -> None:
+    assert small_sweeps.drive(tmp_path / "whole", 0.0, name) == 0
     whole = open_whole(tmp_path / "whole" / "fake")
     draw, kills, seen = random.Random(time.time_ns()), 0, 0
     while kills < 3:
-        process = driver(tmp_path / "cut", 0.05)
+        process = driver(tmp_path / "cut", 0.05, name)
         while len(lines(tmp_path / "cut")) <= seen and process.poll() is None:
             time.sleep(0.01)
         time.sleep(draw.uniform(0.0, 0.5))
@@ -59,12 +60,13 @@ def test_a_population_killed_at_random_moments_ends_as_one_that_was_not(tmp_path
             break
         kills, seen = kills + 1, len(lines(tmp_path / "cut"))
     before = lines(tmp_path / "cut")
-    assert driver(tmp_path / "cut", 0.0).wait(timeout=120) == 0
+    assert driver(tmp_path / "cut", 0.0, name).wait(timeout=120) == 0
     cut = open_whole(tmp_path / "cut" / "fake")
     assert kills == 3
     assert lines(tmp_path / "cut")[: len(before) - 1] == before[:-1], "what was decided stays"
     assert cut.events() == whole.events()
-    assert any('"decision": "fork"' in json.dumps(event) for event in cut.events())
+    wanted = {"pbt": "fork", "hyperband": "pause", "asha, replicates": "pause"}.get(name, "stop")
+    assert any(f'"decision": "{wanted}"' in json.dumps(event) for event in cut.events())
     assert ends(cut) == ends(whole)
 
 
@@ -74,7 +76,7 @@ def test_under_ray_a_waiting_trial_frees_its_place_and_forks_are_those_of_this_p
     scheduler = {"name": "pbt", "every": 2, "quantile": 0.5}
     loaded = fakes.loaded({"name": "random", "trials": 4}, scheduler, base={"epochs": 4}, max_concurrent=1)
     assert start_sweep(loaded, tmp_path / "ray", builder=fakes.BUILDER, display=False, command=["test"]) == 0
-    with population.here.sweeps_run_here():
+    with small_sweeps.here.sweeps_run_here():
         assert start_sweep(loaded, tmp_path / "here", builder=fakes.BUILDER, display=False, command=["test"]) == 0
     under_ray, here = (open_whole(tmp_path / each / "fake") for each in ("ray", "here"))
     assert ends(under_ray) == ends(here)

@@ -1,0 +1,51 @@
+"""`python -m tests.fault.small_sweeps STORAGE SECONDS SCHEDULER`: a driver of a small sweep, which is to be killed.
+
+Its trials run in this process, one at a time, in one fixed order. Each epoch takes SECONDS.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydarts.config.loader import LoadedSpec
+from raydarts.runs.directory import RunDirectory
+from raydarts.sweep.runner import run_sweep, start_sweep
+from tests import here
+from tests.fault import fakes
+
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "pbt": {"scheduler": {"name": "pbt", "every": 2, "quantile": 0.5}},
+    "asha": {"scheduler": {"name": "asha", "grace_period": 2}},
+    "asha, replicates": {"scheduler": {"name": "asha", "grace_period": 2}, "replicates": [0, 1]},
+    "median": {"scheduler": {"name": "median", "grace_period": 2, "min_trials": 1}},
+    "hyperband": {"scheduler": {"name": "hyperband", "reduction_factor": 2}},
+}
+
+
+def loaded(name: str) -> LoadedSpec:
+    return fakes.loaded({"name": "random", "trials": 9}, base={"epochs": 8}, max_concurrent=1, **SCHEDULERS[name])
+
+
+def drive(storage: Path, seconds: float, name: str) -> int:
+    """Begin the run, or go on with it."""
+    run_epoch = fakes.FakeJob.run_epoch
+
+    def slow(job: fakes.FakeJob) -> dict[str, object]:
+        time.sleep(seconds)
+        return run_epoch(job)
+
+    path = storage / "fake"
+    with here.sweeps_run_here(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fakes.FakeJob, "run_epoch", slow)
+        if path.exists():
+            return run_sweep(RunDirectory.open(path), loaded(name), display=False)
+        return start_sweep(loaded(name), storage, builder=fakes.BUILDER, display=False, command=["test"])
+
+
+if __name__ == "__main__":
+    sys.exit(drive(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]))
