@@ -220,7 +220,7 @@ def _load(
     drawn = check_all(tree, consequences)
     problems += no_consequences(consequences, broken)
     if not broken and data is not None and sweep is not None:
-        written = sections["sweep"].keys.get("health")
+        written = sections["sweep"].parts.get("health") if "sweep" in sections else None
         if not (begun and written is not None):
             sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
         _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)

@@ -17,7 +17,7 @@ from tests.synthetic_run import EVIL, write_run
 
 FIGURES = (
     *("genotypes", "misleading", "pareto", "importance", "effects", "interaction", "parallel"),
-    *("skips", "eigenvalue", "score", "arch-weights", "timeline"),
+    *("skips", "health", "eigenvalue", "score", "arch-weights", "timeline"),
 )
 DRAWN = """
 [...document.querySelectorAll('figure')].map(figure => ({
