@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.execution import drive
-from raydarts.genotypes.genotype import describe_genotype
+from raydarts.genotypes.facts import cell_facts
+from raydarts.genotypes.genotype import Genotype, describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.promotion import promotion
@@ -114,6 +115,7 @@ def _write_search(
             "skips_reduce": 1,
             "arch_weights": {"normal": cell, "reduce": cell},
             "genotype": found,
+            **cell_facts(Genotype.from_json(found)),
             "seconds": 20.0,
             "lr": 0.025,
         }
