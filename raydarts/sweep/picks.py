@@ -46,7 +46,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Pick:
-    """What a sweep ends with: a configuration with the genotypes of its searches, best first, as `promotion` has it.
+    """What a sweep ends with: a configuration with the genotypes of its searches, best first.
 
     `configuration`: its number among the recorded ones. `fallback`: no configuration ended healthy, and this is the
     last healthy genotype of one search.
@@ -68,10 +68,11 @@ class Pick:
 def choose(searches: Mapping[int, Sequence[Searched]], score: SearchScore) -> Pick | None:
     """The pick among configurations, each with its searches (one for each search seed).
 
-    A configuration is ranked by the mean over its searches; those that failed do not count. Configurations that nothing
-    speaks against come first, of these the completed ones, then those that came furthest. Where something speaks
-    against every configuration, the last healthy genotype of a search is picked, the latest epoch first; without one
-    the first configuration all the same.
+    A configuration is ranked by the mean over its searches; those that failed do not count. With one collapsed or
+    stopped search it counts as collapsed or stopped. (`runs.promotion` is milder: it looks at each search.)
+    Configurations that nothing speaks against come first, of these the completed ones, then those that came furthest.
+    Where something speaks against every configuration, the last healthy genotype of a search is picked, the latest
+    epoch first; without one the first configuration all the same.
     """
     ranked = sorted(
         (rank, number, counted)

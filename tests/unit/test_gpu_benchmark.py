@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.scripts import script
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
-    path = Path(__file__).parent.parent.parent / "benchmarks" / "gpu.py"
-    specification = importlib.util.spec_from_file_location("gpu_benchmark", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    module = script("benchmarks/gpu.py")
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **options: compiler(network, backend="eager", **options))
     monkeypatch.setitem(module.SIZES["small"], "network", {"channels": 2, "layers": 1, "auxiliary_weight": 0})

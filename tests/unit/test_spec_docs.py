@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from itertools import takewhile
@@ -18,18 +17,12 @@ from raydarts.config.loader import load_spec
 from raydarts.described import described
 from raydarts.registry import FAMILIES, members
 from raydarts.units import Epochs
-
-ROOT = Path(__file__).parents[2]
+from tests.scripts import script
 
 
 @pytest.fixture(scope="module")
 def make_spec() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_spec", ROOT / "docs" / "make_spec.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/make_spec.py")
 
 
 def test_page_is_up_to_date(make_spec: ModuleType) -> None:

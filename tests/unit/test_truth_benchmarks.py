@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -16,18 +15,9 @@ from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.directory import RunDirectory
 from raydarts.study.objectives import SearchScore
+from tests.scripts import script
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def module(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    specification = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    loaded = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, name, loaded)  # dataclasses look their module up
-    specification.loader.exec_module(loaded)
-    return loaded
 
 
 GOOD = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
@@ -78,7 +68,7 @@ def records(tmp_path: Path) -> Path:
 def test_each_way_of_choosing_picks_what_the_project_would_promote(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth = module("truth", monkeypatch)
+    truth = script("benchmarks/truth.py")
     out = tmp_path / "figures.json"
     monkeypatch.setattr(sys, "argv", ["truth.py", "analyse", str(records), "--sweeps", "40", "--json", str(out)])
     truth.main()
@@ -100,7 +90,7 @@ def test_each_way_of_choosing_picks_what_the_project_would_promote(
 def test_a_run_and_a_table_are_recorded_so_that_neither_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    truth = module("truth", monkeypatch)
+    truth = script("benchmarks/truth.py")
     table = tmp_path / "table.csv.gz"
     with gzip.open(table, "wt") as stream:
         stream.write("cellstr,c10_test_200ep\n")
@@ -134,7 +124,7 @@ def test_the_page_says_what_the_recorded_searches_say(
 ) -> None:
     file = BENCHMARKS / "data" / "truth-nasbench201.json.gz"
     assert file.stat().st_size < 500_000
-    truth = module("truth", monkeypatch)
+    truth = script("benchmarks/truth.py")
     monkeypatch.setattr(truth, "drawn", lambda records, draws, size: list(records.configurations.items()))
     monkeypatch.setattr(truth, "ranks", lambda records, samples: {})
     monkeypatch.setattr(sys, "argv", ["truth.py", "analyse", str(file), "--sweeps", "2"])
@@ -160,7 +150,7 @@ def s1(skips: int, pools: int) -> str:
 def test_the_picks_of_recorded_searches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benchmark = module("truth_s1", monkeypatch)
+    benchmark = script("benchmarks/truth_s1.py")
     searches = [
         {"genotype": s1(skips, pools), "epoch_valid_acc": [99.0, accuracy], "seed": number}
         for number, (skips, pools, accuracy) in enumerate(
@@ -185,7 +175,7 @@ def test_the_picks_of_recorded_searches(
 def test_the_table_of_retrainings_has_intervals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benchmark = module("truth_s1", monkeypatch)
+    benchmark = script("benchmarks/truth_s1.py")
     monkeypatch.setattr(sys, "argv", ["truth_s1.py", "analyse", str(BENCHMARKS / "data" / "truth-s1.csv")])
     benchmark.main()
     printed = capsys.readouterr().out

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import re
 import shlex
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -17,6 +15,7 @@ import pytest
 
 from tests import planted_records, synthetic_run
 from tests.commands import run_here
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "replay.md"
@@ -30,19 +29,9 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.ERROR, name)
 
 
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def honest(file: Path, out: Path, *more: str) -> dict[str, Any]:
     with mock.patch.object(sys, "argv", ["honest.py", str(file), "--json", str(out), *more]):
-        assert loaded("honest").main() == 0
+        assert script("benchmarks/honest.py").main() == 0
     return dict(json.loads(out.read_text(encoding="utf-8")))
 
 
@@ -115,14 +104,14 @@ def test_honest_has_a_row_for_each_scheduler_and_objective(tmp_path: Path, world
 def test_honest_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = planted_records.write(tmp_path / "runs.json", [{"lr": 1}])
     with mock.patch.object(sys, "argv", ["honest.py", str(file)]):
-        assert loaded("honest").main() == 2
+        assert script("benchmarks/honest.py").main() == 2
     assert "run 0: has neither rows nor epoch_valid_acc" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not S1.is_file(), reason="the published runs are not in shared/data/nas")
 def test_the_default_reaches_its_figures_on_the_published_grid() -> None:
     """The bars of the published grid, on 30 sweeps."""
-    module = loaded("honest")
+    module = script("benchmarks/honest.py")
     recordings = module.read([S1])
     plan = module.plan(recordings, module.DEFAULT_SCHEDULER, "healthy_accuracy", 8)
     row = module.row(plan, module.DEFAULT_SCHEDULER, "healthy_accuracy", list(module.sweeps_of(plan, 30)))

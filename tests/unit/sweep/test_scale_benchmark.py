@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,19 +11,15 @@ from types import ModuleType
 
 import pytest
 
+from tests.scripts import script
+
 ROOT = Path(__file__).parent.parent.parent.parent
 SCRIPT = ROOT / "benchmarks" / "scale.py"
 
 
 @pytest.fixture(scope="module")
 def scale() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scale", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scale"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/scale.py")
 
 
 @pytest.mark.ray
