@@ -130,7 +130,6 @@ def write_apart(trial: TrialDirectory, result: Mapping[str, object], seconds: fl
     """Write the offline file in a new process, which is ended after `seconds`. None, or why there is no file."""
     if isinstance(trial.path, ObjectPlace):
         return "beside a run in an object store none is written: it is sent from there"
-    apart = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     command = [sys.executable, "-m", "raydarts.trackers.wandb.recording", str(trial.path)]
     try:
         done = subprocess.run(  # noqa: S603
@@ -140,7 +139,6 @@ def write_apart(trial: TrialDirectory, result: Mapping[str, object], seconds: fl
             capture_output=True,
             timeout=seconds,
             check=False,
-            env=apart,
         )
     except (subprocess.TimeoutExpired, OSError) as error:
         return f"{type(error).__name__}: the offline file could not be written in {seconds:g} s"

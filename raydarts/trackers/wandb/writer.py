@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,9 @@ _DRAWN = "drawn_at_epoch"
 def wandb_module() -> ModuleType:
     """`wandb`. Raises `InputError` where it is not installed."""
     os.environ.setdefault("WANDB_SILENT", "true")  # before the import: it prints on the progress bar's lines
+    if "wandb" not in sys.modules:
+        # A parent's W&B service would be used, which holds the run of a killed trial and refuses its id to the retry.
+        os.environ.pop("WANDB_SERVICE", None)
     try:
         import wandb  # noqa: PLC0415 - all else works without W&B
     except ImportError as error:

@@ -258,3 +258,14 @@ def test_wandb_is_not_even_imported_where_it_is_not_asked_for(mode: str, tmp_pat
     command = [sys.executable, "-c", WITHOUT, str(run.trials()[0].path)]
     subprocess.run(command, check=True, timeout=60, env=dict(os.environ))
     assert not (run.trials()[0].path / "tracking.json").exists()
+
+
+def test_a_service_that_a_parent_process_left_in_the_environment_is_not_used(tmp_path: Path) -> None:
+    """It may hold the run of a killed trial, and then refuses the trial's id to the process that goes on."""
+    run, _ = make(tmp_path, "offline")
+    trial = run.trials()[0]
+    command = [sys.executable, "-m", "raydarts.trackers.wandb.recording", str(trial.path)]
+    inherited = {**os.environ, "WANDB_SERVICE": f"3-1-unix-{tmp_path / 'gone'}"}
+    done = subprocess.run(command, input="{}", capture_output=True, text=True, check=False, timeout=90, env=inherited)
+    assert done.returncode == 0, done.stderr
+    assert len(list(trial.path.glob("wandb/offline-run-*/*.wandb"))) == 1
