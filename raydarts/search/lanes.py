@@ -140,13 +140,10 @@ class LaneModel:
         self.estimator = estimators[0].of(estimators)
         self.clipping = self.weights.number([model.parts.settings.grad_clip for model in models])
         self._names = [name for name, weight in self.supernet.named_parameters() if weight.requires_grad]
-        self._counters: dict[str, Tensor] = {}
 
     def load(self) -> None:
         """Packs the models' weights, running statistics and momentum."""
-        packed = pack([model.supernet.state_dict() for model in self.models])
-        self._counters = {name: value.clone() for name, value in packed.items() if not value.dim()}
-        self.supernet.load_state_dict(packed)
+        self.supernet.load_state_dict(pack([model.supernet.state_dict() for model in self.models]))
         each = [self._momentum(model) for model in self.models]
         buffers = [torch.cat([lane[name] for lane in each]) for name in self._names]
         self.weights.begin([model.weight_optimizer for model in self.models], buffers)
@@ -162,13 +159,10 @@ class LaneModel:
         """Unpacks weights, running statistics and momentum into the models of these lanes, and advances their schedule."""
         count = len(self.models)
         packed = self.supernet.state_dict()
-        grown = {name: packed[name] - before for name, before in self._counters.items()}
-        buffers = dict(zip(self._names, self.weights.parts(self.weights.momentum_buffer), strict=True))
+        buffers = dict(zip(self._names, self.weights.parts([self.weights.momentum_buffer]), strict=True))
         for lane in lanes:
             model = self.models[lane]
-            mine = model.supernet.state_dict()
-            new = unpack(packed, count, lane) | {name: mine[name] + more for name, more in grown.items()}
-            model.supernet.load_state_dict(new)
+            model.supernet.load_state_dict(unpack(packed, count, lane))
             for name, weight in model.supernet.named_parameters():
                 if name in buffers:
                     buffer = torch.empty_like(weight.detach()).copy_(buffers[name].chunk(count)[lane])
