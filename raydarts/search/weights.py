@@ -209,13 +209,18 @@ class LaneWeights:
         return vector
 
     def step_length(self, epsilon: Number, vector: Vector) -> Number | None:
-        norm = torch.linalg.vector_norm(vector[0], dim=1, keepdim=True)
+        norm = self._norms(vector)
         return torch.where(norm > 0, epsilon / norm, 1.0)
 
     def clip(self, vector: Vector, largest: Number) -> Number:
-        norm = torch.linalg.vector_norm(vector[0], dim=1, keepdim=True)
+        norm = self._norms(vector)
         bound = torch.as_tensor(largest, dtype=norm.dtype, device=norm.device)
         return torch.where(bound > 0, (bound / (norm + 1e-6)).clamp(max=1.0), 1.0)
+
+    @staticmethod
+    def _norms(vector: Vector) -> Tensor:
+        """Returns `(K, 1)`. Each row is summed by itself, so that a lane's place in the group changes no bit."""
+        return torch.stack(torch._foreach_norm(list(vector[0].unbind())))[:, None]
 
     def direction(self, vector: Vector, coefficient: Number) -> Vector:
         return [coefficient * vector[0] + self._decay * self._w + self._momentum * self.momentum_buffer]
