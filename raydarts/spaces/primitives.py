@@ -37,7 +37,7 @@ class Norm(nn.BatchNorm2d):
         if scale is None:
             return super().forward(x)
         if self.affine:
-            return weighted(scale, super().forward(x))
+            return (scale if scale.dim() == 0 else scale.view(-1, 1, 1)) * super().forward(x)
         tracked = self.track_running_stats or not self.training
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
@@ -167,16 +167,18 @@ class Noise(Operation, Drawing):
     `drawn` is the noise of the next pass if it was drawn before (see `ahead.Ahead`).
     """
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, lanes: int = 1) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.lanes = stride, lanes
         self.drawn: Tensor | None = None
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         noise = self.drawn
         if noise is None:
             noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
-        return noise if scale is None else weighted(scale, noise)
+        if scale is None:
+            return noise
+        return weighted(scale if self.lanes == 1 else scale.view(self.lanes, -1)[:, 0], noise)
 
 
 class FactorizedReduce(Operation):
@@ -299,7 +301,7 @@ _BUILDERS: dict[str, Callable[[Shape], Operation]] = {
     "dil_conv_3x3": _dil(3),
     "dil_conv_5x5": _dil(5),
     "conv_7x1_1x7": lambda shape: Conv7x1(shape.channels, shape.stride, shape.affine),
-    "noise": lambda shape: Noise(shape.stride),
+    "noise": lambda shape: Noise(shape.stride, shape.lanes),
     "nor_conv_1x1": _conv(1),
     "nor_conv_3x3": _conv(3),
 }
