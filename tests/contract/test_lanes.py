@@ -37,7 +37,7 @@ def test_all_remedies_are_lanes_or_refused_by_name() -> None:
 
 
 def test_remedies_in_lanes_equal_the_same_searches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remedies that do not change the supernet share one group, a lane each. Each other one has a group of two lanes."""
+    """Remedies that do not change the supernet share a group, a lane each. Each other one has a group of two lanes."""
 
     def never(lane: Any) -> None:
         raise AssertionError(f"lane {lane.index} was run again alone")
@@ -91,5 +91,3 @@ def test_searches_alone_and_of_other_shapes_have_other_structures() -> None:
         {"regularizers": [{"name": "partial_channels", "k": 2}]},
     ]
     assert len({of(), *(of(**other) for other in others)}) == len(others) + 1
-
-
