@@ -208,7 +208,7 @@ def _ended(lane: _Lane, meters: dict[str, Meter], share: float, figures: Figures
 
 
 def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[str, Meter]], Tensor]:
-    """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns each lane's meters, and whether it stayed finite.
+    """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns meters, and which lanes stayed finite.
 
     A lane that is not finite goes on until the epoch's end. It reaches no other lane.
     """

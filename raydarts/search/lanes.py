@@ -26,7 +26,7 @@ from raydarts.tasks import Batch, Loss
 
 
 def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
-    """Returns the batches of all lanes as one. Images lie beside each other in the channels, all else in a new dimension.
+    """Returns the batches of all lanes as one: images side by side in the channels, all else in a new dimension.
 
     Args:
         batches: one for each lane.
