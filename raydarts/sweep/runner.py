@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from types import TracebackType
 
 from raydarts import trackers
 from raydarts.cluster.connection import connect, connected
@@ -42,8 +42,8 @@ def start_sweep(
     command: Sequence[str] | None = None,
     builder: str | None = None,
     stage: str | None = None,
-    genotypes: Mapping[str, Any] | None = None,
-    planned: Sequence[Mapping[str, Any]] = (),
+    genotypes: Mapping[str, object] | None = None,
+    planned: Sequence[Mapping[str, object]] = (),
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
@@ -172,8 +172,10 @@ class _Ray:
         self._run.write("status.json", {"status": "running"})
         self._started = True
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
 
 
 @dataclass(frozen=True)
