@@ -63,7 +63,7 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Start:
-    """One start: seconds until the first epoch, CPU seconds until then by part, and when each worker's process began."""
+    """One start: seconds until the first epoch, CPU seconds by part until then, when each worker began."""
 
     seconds: float
     cpu: dict[str, float]
