@@ -182,7 +182,7 @@ def main() -> None:
         found[name] = {"places": read_lines(log), "times": times}
     if "--blind" in sys.argv:
         (folder / "blind").mkdir()
-        found["nodes"] = len(living()) + 1
+        found["nodes"] = len(living())  # the head takes no trials and is not asked; the blind node comes
         with blind_node(address, folder / "blind"):
             try:
                 start_sweep(fakes.loaded(), folder / "blind" / "runs", address=address, display=False)
