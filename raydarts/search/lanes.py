@@ -205,7 +205,8 @@ class LaneModel:
         transforms = [type(same[0]).fused(same) for same in zip(*(model.transforms for model in models), strict=True)]
         with torch.random.fork_rng(devices=[]):  # initial values are drawn, and replaced by `load`
             supernet = first.space.supernet(parts.task, transforms, lanes=len(models))
-        self.supernet = supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.supernet = supernet
         draw_from(self.supernet, [model.parts.streams["dropout"] for model in models])
         self.objective = LaneObjective(self.supernet, models)
         self.weights = LaneWeights(
