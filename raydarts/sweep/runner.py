@@ -19,6 +19,7 @@ from raydarts.cluster.warm_workers import WarmWorkers
 from raydarts.config.loader import LoadedSpec, load_plain, override_budget
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import RunError, StorageError
+from raydarts.json_types import whole
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
@@ -78,13 +79,13 @@ def _first_workers(
     builder: str | None,
     loaded: LoadedSpec,
     stage: str | None,
-    planned: Sequence[Mapping[str, Any]],
+    planned: Sequence[Mapping[str, object]],
     available: Mapping[str, float],
 ) -> WarmWorkers:
     """Those of the first stage that is run."""
     alone = [each.settings.resources for each in loaded.stages.chain() if each.name == stage]
     resources = alone[0] if alone else loaded.sweep.resources
-    jobs = int(planned[0]["jobs"]) if planned else 1
+    jobs = whole(planned[0]["jobs"]) if planned else 1
     most = jobs if alone or loaded.sweep.max_concurrent is None else min(jobs, loaded.sweep.max_concurrent)
     return _workers(builder, resources, available, most)
 
