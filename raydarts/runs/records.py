@@ -242,6 +242,20 @@ class Times(Record):
     end: Time
     host: str = ""
     pid: int = 0
+    lanes: Annotated[int, Field(ge=1)] = 1
+
+
+class Lane(Record):
+    """A trial that a group runs. `key` names this giving of it."""
+
+    key: Name
+    trial: Name
+
+
+class Group(Record):
+    """The trials that one process runs together now."""
+
+    lanes: list[Lane]
 
 
 class Fault(Record):
@@ -424,6 +438,10 @@ _KINDS: dict[str, Any] = {
 }
 
 
+GROUP: TypeAdapter[object] = TypeAdapter(Group)
+"""A file in the folder `groups`, whose name is that of the group."""
+
+
 @cache
 def kind_of(name: str) -> TypeAdapter[object]:
     """Returns what a file of a run must hold, by the file's name. Made when the first file of the name is read."""
@@ -431,13 +449,15 @@ def kind_of(name: str) -> TypeAdapter[object]:
 
 
 class TimeEntry(TypedDict):
-    """A line of times.jsonl as it is read. Times are in seconds since 1970."""
+    """A line of times.jsonl as it is read. Times are in seconds since 1970. `lanes`: how many trials the process ran
+    together in this time; 1 if it is not there."""
 
     epoch: NotRequired[int | None]
     start: float
     end: float
     host: NotRequired[str]
     pid: NotRequired[int]
+    lanes: NotRequired[int]
 
 
 class FaultEntry(TypedDict):

@@ -208,6 +208,7 @@ def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
 
 def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
+    from raydarts.sweep.fusing import fusing_of  # noqa: PLC0415
     from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
 
     sweep = loaded.sweep
@@ -218,14 +219,19 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
             shown.known(record)
     if stage.remaining():
         given.ray.start()
+    places = concurrency(sweep.resources, sweep.max_concurrent, given.available)
+    fusing = fusing_of(run, loaded, stage.remaining(), places)
+    if fusing is not None:
+        shown.say(str(fusing))
     run_stage(
         stage,
         shown,
         ledger,
         run.path / "ray" / SEARCH,
         sweep,
-        concurrency(sweep.resources, sweep.max_concurrent, given.available),
+        places,
         sorted(names_of(run.description())),
+        fusing,
     )
 
 
