@@ -76,9 +76,9 @@ class SearchModel:
         suffix = f"-{stage}" if stage else ""
         for regularizer in self.regularizers:
             regularizer.on_stage_start(stage)
-        transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
+        self.transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
         with streams.globally(f"weight_init{suffix}"):
-            supernet = space.supernet(parts.task, transforms)
+            supernet = space.supernet(parts.task, self.transforms)
         self.supernet = supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         draw_from(self.supernet, streams["dropout"])
         generator = streams[f"alpha_init{suffix}"]
