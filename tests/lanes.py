@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import torch
 
 from raydarts.execution import group
 from raydarts.execution.job import Job
@@ -17,13 +18,22 @@ together: list[list[tuple[int, int]]] = []
 """The seed and the coming epoch of each job, of each time that several ran together."""
 
 
+class EachAlone:
+    """What `search.fused.FusedSearch` promises, without its speed."""
+
+    def run_epoch(self, jobs: Sequence[Job]) -> list[Mapping[str, Any] | Exception]:
+        return each_alone(jobs)
+
+
 def each_alone(jobs: Sequence[Job]) -> list[Mapping[str, Any] | Exception]:
-    """What `search.fused.run_epoch` promises, without its speed."""
+    """Run one epoch of each job."""
     together.append([(int(getattr(job, "settings")["seed"]), job.epoch + 1) for job in jobs])  # noqa: B009
     results: list[Mapping[str, Any] | Exception] = []
     for job in jobs:
         try:
             results.append(job.run_epoch())
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # of this lane alone
             results.append(error)
     return results
@@ -35,5 +45,5 @@ def scripted_lanes() -> Iterator[None]:
     together.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusing, "DEFAULT_BUILDER", fakes.BUILDER)
-        patch.setattr(group, "run_together", each_alone)
+        patch.setattr(group, "together", EachAlone)
         yield

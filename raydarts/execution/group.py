@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from raydarts.execution.drive import Ran
 from raydarts.execution.job import Job
@@ -19,11 +19,18 @@ from raydarts.runs.groups import read_group
 logger = logging.getLogger("raydarts")
 
 
-def run_together(jobs: Sequence[Job]) -> list[Mapping[str, Any] | Exception]:
-    """Run one epoch of each job, all in one computation. Returns its metrics, or the error that ended it."""
-    from raydarts.search import fused  # noqa: PLC0415 - loads torch
+class Together(Protocol):
+    """Runs an epoch of several jobs as one computation."""
 
-    return fused.run_epoch(jobs)
+    def run_epoch(self, jobs: Sequence[Any], /) -> Sequence[Mapping[str, Any] | Exception]:
+        """Returns each job's metrics, or the error that ended it."""
+
+
+def together() -> Together:
+    """What runs the epochs of a group's searches. It keeps memory for them."""
+    from raydarts.search.fused import FusedSearch  # noqa: PLC0415 - loads torch
+
+    return FusedSearch()
 
 
 class SweepGroup:
@@ -45,6 +52,7 @@ class SweepGroup:
         self._lanes: dict[str, SweepTrial] = {}
         self._begun: set[str] = set()
         self._steps = 0
+        self._together: Together | None = None
         self._most = 0
         """How many lanes fit into memory together. 0: no limit is known."""
 
@@ -93,11 +101,12 @@ class SweepGroup:
         waiting = list(keys)
         while waiting:
             most = self._most or len(waiting)
-            together, waiting = waiting[:most], waiting[most:]
-            if len(together) == 1:
-                reports[together[0]] = self._lanes[together[0]].step()
+            first, waiting = waiting[:most], waiting[most:]
+            if len(first) == 1:
+                self._together = None
+                reports[first[0]] = self._lanes[first[0]].step()
                 continue
-            full = self._fused(together, reports)
+            full = self._fused(first, reports)
             waiting = full + waiting
         return {key: reports[key] for key in keys if key in reports}
 
@@ -108,12 +117,15 @@ class SweepGroup:
         checkpoints, since an epoch that was cut off may have changed them.
         """
         started = time.time()
-        results = _run([self._lanes[key].job for key in keys])
+        if self._together is None:
+            self._together = together()
+        results = _run(self._together, [self._lanes[key].job for key in keys])
         ended = time.time()
         full, reason = self._keep(keys, [_ran(result, started, ended, len(keys)) for result in results], reports)
         if not full:
             return []
-        results.clear()  # an error keeps in memory what it met
+        del results  # an error keeps in memory what it met
+        self._together = None
         self._most = max(1, len(keys) // 2)
         message = f"{len(keys)} trials together need more memory than there is ({reason})"
         logger.warning("%s; from now on at most %d of them run together", message, self._most)
@@ -156,19 +168,18 @@ class SweepGroup:
 
     def close(self) -> None:
         """Let go of all lanes."""
+        self._together = None
         for key in list(self._lanes):
             self._leave(key)
 
 
-def _run(jobs: Sequence[Job]) -> list[Mapping[str, Any] | Exception]:
+def _run(together: Together, jobs: Sequence[Job]) -> Sequence[Mapping[str, Any] | Exception]:
     """The epochs of several jobs. An error that is of no single lane is that of each."""
     try:
-        return run_together(jobs)
-    except OSError as error:
-        if memory.machine_is_full(error):
-            return [error] * len(jobs)
-        raise
+        return together.run_epoch(jobs)
     except Exception as error:
+        if isinstance(error, OSError) and not memory.machine_is_full(error):
+            raise
         return [error] * len(jobs)
 
 

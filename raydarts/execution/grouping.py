@@ -70,10 +70,10 @@ class GroupHandler:
         """Give a group one more trial."""
         if self._most is not None and sum(len(each.lanes) for each in self._groups.values()) >= self._most:
             return NotNow.LATER
-        for lane, config in self._left.items():
-            if like in (None, config[KIND]):
+        for lane, waiting in self._left.items():
+            if like in (None, waiting[KIND]):
                 group.lanes[lane] = self._left.pop(lane)
-                return config
+                return waiting
         lane = f"{key}.{group.given}"
         config = self._handler.start(lane, like)
         if not isinstance(config, NotNow):

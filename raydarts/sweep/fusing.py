@@ -38,14 +38,14 @@ def fusing_of(run: RunDirectory, loaded: LoadedSpec, trials: int, places: int) -
     description = run.description()
     if description["builder"] not in (None, DEFAULT_BUILDER) or "fuse" not in description["spec"]["sweep"]:
         return None
-    sweep, data = loaded.sweep, loaded.data
+    sweep = loaded.sweep
     lanes = lanes_of(sweep.fuse, trials, places, sweep.max_concurrent)
     if lanes == 1:
         return None
 
     def kind(trial: TrialDirectory) -> str | None:
         settings = SearchSettings.model_validate(trial.description()["config"])
-        return None if fused.unfusable(settings) else fused.structure(settings, data)
+        return None if fused.unfusable(settings) else fused.structure(settings)
 
     model_based = bool(getattr(sweep.searcher.member, "MODEL_BASED", False))
     return Fusing(run, lanes, sweep.max_concurrent, lanes if model_based else trials, kind)

@@ -14,7 +14,7 @@ import pytest
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.segments import segments_of
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweep.runner import start_sweep
 from tests import lanes
 from tests.fault import fakes
 
@@ -89,4 +89,4 @@ ONE_KIND = {"epochs": 8, "lr": {"loguniform": [0.01, 0.5]}, "estimator": "first_
 
 
 def decided(run: RunDirectory) -> list[Any]:
-    return sorted((str(event) for event in run.events() if event["event"] == "decide"))
+    return sorted(str(event) for event in run.events() if event["event"] == "decide")
