@@ -15,6 +15,10 @@ KIND = "kind"
 """The key of a trial's config that holds its kind. Trials of one kind can run together. None: it runs alone."""
 
 
+_PARTED = "parted"
+"""The kind of a group that takes in no more trials. No trial is of it."""
+
+
 class TrialHandler(Handler, Protocol):
     """A handler that can be asked for a trial of a given kind."""
 
@@ -24,11 +28,16 @@ class TrialHandler(Handler, Protocol):
 
 @dataclass
 class _Group:
-    """What one process runs. `lanes`: the config of each trial by the key of its giving."""
+    """What one process runs.
+
+    `lanes`: the config of each trial by the key of its giving. `given`: how many it was given. `lost`: how often its
+    process was lost.
+    """
 
     kind: str | None
     lanes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     given: int = 0
+    lost: int = 0
 
 
 class GroupHandler:
@@ -37,6 +46,9 @@ class GroupHandler:
     `handler` hears of each trial as if each had a process of its own. A trial that must not go on leaves its group at
     once. Its place goes to a waiting trial of the same kind, if there is one. A group ends when all its trials have
     ended or left.
+
+    A lost process counts as a lost attempt of each trial that it ran. One trial may be to blame. So when half of the
+    attempts are used up, the trials of the group go on alone.
 
     `most`: how many trials run at a time at most, over all groups. None: no limit.
     """
@@ -82,7 +94,8 @@ class GroupHandler:
         return config
 
     def _fill(self, key: str, group: _Group) -> None:
-        while len(group.lanes) < self._most_lanes and not isinstance(self._next(key, group, group.kind), NotNow):
+        most = 1 if group.kind == _PARTED else self._most_lanes
+        while len(group.lanes) < most and not isinstance(self._next(key, group, group.kind), NotNow):
             pass
 
     def _write(self, key: str, group: _Group) -> None:
@@ -115,6 +128,19 @@ class GroupHandler:
                 self._given_up(lane, config, loss)
         if not again:
             self._end(key)
+        elif group.kind is not None and loss.what in faults.COUNTED:
+            self._part(key, group)
+
+    def _part(self, key: str, group: _Group) -> None:
+        """Let the trials of a group go on alone, if it was lost too often. The first one keeps its process."""
+        group.lost += 1
+        first, *others = group.lanes
+        if 2 * group.lost < group.lanes[first]["max_failures"] or not others:
+            return
+        for lane in others:
+            self._left[lane] = {**group.lanes.pop(lane), KIND: None}
+        group.kind = _PARTED
+        self._write(key, group)
 
     def _given_up(self, lane: str, config: Mapping[str, Any], loss: Loss) -> None:
         """A group was lost too often. A trial that came into it later was lost less often, and is tried again."""
