@@ -97,13 +97,13 @@ def test_asha_stops_most_trials_of_a_group_and_waiting_trials_take_their_places(
     fused = sweep(
         tmp_path,
         4,
-        {"name": "random", "trials": 10},
+        "grid",
         ASHA,
-        search=ONE_KIND,
+        search={**ONE_KIND, "lr": {"grid": [0.5 - 0.04 * number for number in range(10)]}},
         max_concurrent=4,
     )
     statuses = [trial.result()["status"] for trial in fused.trials()]  # type: ignore[index]
-    assert statuses.count("stopped") >= 5
+    assert statuses.count("stopped") >= 7
     assert len({entry["pid"] for trial in fused.trials() for entry in trial.times()}) == 1
     mixed = [epochs for each in lanes.together if len(epochs := {epoch for _, epoch in each}) > 1]
     assert mixed, "a trial that begins runs beside others that are further on"

@@ -70,6 +70,28 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Pat
     assert ends(cut) == ends(whole)
 
 
+@pytest.mark.parametrize("name", list(small_sweeps.FUSED))
+def test_a_fused_sweep_killed_at_random_moments_loses_nothing(tmp_path: Path, name: str) -> None:
+    """Its trials go on from their own checkpoints, some an epoch further on than others of their group."""
+    assert small_sweeps.drive(tmp_path / "whole", 0.0, name) == 0
+    whole = open_whole(tmp_path / "whole" / "fake")
+    assert whole.trial(0).times()[0].get("lanes") == 9
+    draw, kills, seen = random.Random(time.time_ns()), 0, 0
+    while kills < 2:
+        process = driver(tmp_path / "cut", 0.02, name)
+        while len(lines(tmp_path / "cut")) <= seen and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0.0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        if process.wait(timeout=30) == 0:
+            break
+        kills, seen = kills + 1, len(lines(tmp_path / "cut"))
+    assert driver(tmp_path / "cut", 0.0, name).wait(timeout=120) == 0
+    cut = open_whole(tmp_path / "cut" / "fake")
+    assert kills == 2
+    assert ends(cut) == ends(whole)
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_under_ray_a_waiting_trial_frees_its_place_and_forks_are_those_of_this_process(tmp_path: Path) -> None:
     """There is one place. All meet only if each lets its place go. What is decided follows from no order of arrival."""

@@ -40,7 +40,11 @@ def different(name: str, **common: Any) -> list[SearchSettings]:
     """Three searches that differ in every number that lanes may differ in."""
     estimator: list[Any] = [{"name": name}] * 3
     if name != "first_order":
-        estimator = [{"name": name, "xi": "lr"}, {"name": name, "xi": 0.3, "grad_clip": 0.5}, {"name": name, "xi": 0.01}]
+        estimator = [
+            {"name": name, "xi": "lr"},
+            {"name": name, "xi": 0.3, "grad_clip": 0.5},
+            {"name": name, "xi": 0.01},
+        ]
     if name == "finite_difference":
         estimator = [dict(each, epsilon=epsilon) for each, epsilon in zip(estimator, (0.01, 0.1, 1e-3), strict=True)]
     numbers = [
@@ -70,7 +74,9 @@ def require_equal(fused: Any, alone: Any, tolerance: float = 1e-12) -> None:
     for path, value in ours.items():
         expected = theirs[path]
         if isinstance(value, Tensor) and value.is_floating_point():
-            torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance, msg=lambda m, p=path: f"{p}: {m}")
+            torch.testing.assert_close(
+                value, expected, rtol=tolerance, atol=tolerance, msg=lambda m, p=path: f"{p}: {m}"
+            )
         elif isinstance(value, Tensor):
             assert torch.equal(value, expected), path
         elif isinstance(value, float):
