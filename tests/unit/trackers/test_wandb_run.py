@@ -27,7 +27,9 @@ from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 pytestmark = pytest.mark.slow
 
 SECRET = "hunter2-of-the-environment"
-FINISH = 5.0
+BUSY = {"init_seconds": 60, "finish_seconds": 60}
+"""Where W&B answers: a machine may be busy."""
+FINISH = 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,7 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
 
 
 def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: StandIn) -> None:
-    run, _ = make(tmp_path, init_seconds=60, finish_seconds=60)  # a machine may be busy
+    run, _ = make(tmp_path, **BUSY)
     searched, evaluated = run.trials()[0], run.evaluations()[0]
     failed = run.trials()[1]
     result = failed.result() or {}
@@ -160,17 +162,17 @@ def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: St
 
 
 def test_a_restored_trial_continues_its_run_with_each_epoch_once(tmp_path: Path, server: StandIn) -> None:
-    run, settings = make(tmp_path)
+    run, settings = make(tmp_path, **BUSY)
     trial = run.trials()[0]
     rows, result = trial.rows(), trial.result() or {}
     (trial.path / "result.json").unlink()
     trial.keep_rows(2)
-    first = Aside("wandb", trial, lambda: Recording(run, trial, settings), FINISH)
+    first = Aside("wandb", trial, lambda: Recording(run, trial, settings), 60.0)
     first.close()  # cut off after two epochs
     assert state.read_trial(trial).status == "interrupted"
     trial.append_row(rows[2])
     trial.write_result(result)
-    second = Aside("wandb", trial, lambda: Recording(run, trial, settings), FINISH)
+    second = Aside("wandb", trial, lambda: Recording(run, trial, settings), 60.0)
     for row in rows[1:]:  # the second epoch was run again
         second.epoch(row)
     second.finished(result)
@@ -195,7 +197,7 @@ def test_an_outage_costs_one_wait_and_no_data(
         server.trouble_later = trouble.split()[1]
     else:
         server.trouble = trouble
-    run, _ = make(tmp_path)
+    run, _ = make(tmp_path, init_seconds=20 if trouble.startswith("later") else 2)
     first, second = run.trials()
     with caplog.at_level(logging.WARNING, "raydarts"):
         begun = time.time()
