@@ -45,6 +45,16 @@ class Meter:
             return (0.0, 0.0, 0.0)
         return (float(self._loss), float(self._correct), float(self.count))
 
+    def lanes(self, count: int) -> list[Meter]:
+        """Returns the meters of `count` lanes. This one has added losses `(count,)`."""
+        meters = [Meter() for _ in range(count)]
+        if self._loss is not None:
+            losses = self._loss.unbind()
+            correct = [None] * count if self._correct is None else self._correct.unbind()
+            for meter, loss, right in zip(meters, losses, correct, strict=True):
+                meter._loss, meter._correct, meter.count = loss, right, self.count
+        return meters
+
     @property
     def loss(self) -> float | None:
         return None if self._loss is None else float(self._loss) / self.count

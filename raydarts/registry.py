@@ -96,6 +96,8 @@ class Member:
     - `NEUTRAL`: settings under which the member gives the same bits as without it. None: there are none.
     - `REQUIRES`: what must be chosen beside it, each as `family:name` (`a|b` for either).
     - `CONFLICTS`: what must not be chosen beside it, in the same form, with the reason.
+    - `LANES`: whether a search with it can be a lane of a group (`search.fused`). Spaces, estimators, relaxations and
+      regularizers are asked.
     - `REMEDY`: whether it is a remedy against skip collapse. Then `FORMULA` says what it computes, and `DIFFERS` where
       paper, authors' code and ours differ.
 
@@ -107,6 +109,7 @@ class Member:
     NEUTRAL: ClassVar[Mapping[str, object] | None] = None
     REQUIRES: ClassVar[tuple[str, ...]] = ()
     CONFLICTS: ClassVar[Mapping[str, str]] = {}
+    LANES: ClassVar[bool] = False
     REMEDY: ClassVar[bool] = False
     FORMULA: ClassVar[str] = ""
     DIFFERS: ClassVar[str] = ""

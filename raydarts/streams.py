@@ -108,6 +108,9 @@ class Streams:
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
     def load_state_dict(self, state: State) -> None:
+        """Sets every generator. One that the state does not hold was not asked for then: it starts anew."""
+        for name, generator in self._generators.items():
+            generator.manual_seed(derived_seed(self.seed, name))
         for name, value in state.items():
             generator = self._host() if name == "global_cpu" else self[name]
             generator.set_state(value.cpu())

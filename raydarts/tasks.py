@@ -37,6 +37,8 @@ class Loss:
 
     `count` images or tokens, of which `correct` are right (None: not counted). `penalty`: what the network adds to the
     training loss, not yet in `value`. `memory`: the hidden state after the batch, without a graph.
+
+    Of a network with lanes, `value`, `data`, `correct` and `penalty` have one entry a lane, and `count` is one lane's.
     """
 
     value: Tensor
@@ -75,6 +77,14 @@ class Task(ABC):
         return tuple(f"{part}_{name}" for part in ("weight", "alpha", "validation") for name in ("loss", cls.FIGURE))
 
 
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Returns the mean over the rows `(rows, classes)`. With lanes, `(lanes, rows, classes)`, it is `(lanes,)`."""
+    if logits.dim() == 2:
+        return nn.functional.cross_entropy(logits, targets)
+    rows = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return rows.view(targets.shape).mean(1)
+
+
 @dataclass(frozen=True)
 class Classification(Task):
     """Images `(channels, height, width)` of `num_classes` classes: cross entropy, told as accuracy in [0, 1]."""
@@ -87,9 +97,9 @@ class Classification(Task):
 
     def loss(self, network: nn.Module, batch: Batch, *arch_weights: Mapping[str, Tensor]) -> Loss:
         logits = network(batch.inputs, *arch_weights)
-        loss = nn.functional.cross_entropy(logits, batch.targets)
-        correct = (logits.detach().argmax(1) == batch.targets).sum()
-        return Loss(loss, loss.detach(), correct, len(batch.targets))
+        loss = _cross_entropy(logits, batch.targets)
+        correct = (logits.detach().argmax(-1) == batch.targets).sum(-1)
+        return Loss(loss, loss.detach(), correct, batch.targets.shape[-1])
 
     def figure(self, meter: Meter) -> float | None:
         return meter.accuracy

@@ -23,8 +23,8 @@ _HOUR = 3600.0
 def limits(run: RunDirectory) -> dict[str, float]:
     """The hours a run may spend, by unit; those changed at a resume, else the spec's. Empty: no limit."""
     changed = run.read(_FILE)
-    hours_by_unit = changed["limits"] if changed else (run.description().get("spec") or {}).get("budget")
-    return {unit: float(hours) for unit, hours in (hours_by_unit or {}).items() if hours is not None}
+    by_unit = changed["limits"] if changed else section(run.description().get("spec")).get("budget")
+    return {unit: float(hours) for unit, value in section(by_unit).items() if (hours := number(value)) is not None}
 
 
 def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float) -> None:

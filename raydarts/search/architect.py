@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from raydarts.search.estimators.base import Estimator
 from raydarts.search.moments import Step
@@ -34,14 +35,18 @@ class Architect:
         """Writes dL/dalpha into `.grad` of each alpha and returns the loss. It takes no optimizer step."""
         self.objective.begin_alpha_step()
         estimate = self.estimator(self.objective, step.weight_batch, step.alpha_batch, self.weight_optimizer)
-        for parameter, gradient in zip(self.objective.alphas, estimate.gradients, strict=True):
+        self.receive(estimate.gradients, step)
+        return estimate.loss
+
+    def receive(self, gradients: Sequence[Tensor], step: Step) -> None:
+        """Writes an estimate with the remedies' terms into `.grad` of each alpha."""
+        for parameter, gradient in zip(self.objective.alphas, gradients, strict=True):
             parameter.grad = gradient
         alphas = self.objective.alpha_by_type
         for regularizer in self.regularizers:
             extra = regularizer.alpha_gradient(alphas, step) or {}
             for name, term in extra.items():
                 alphas[name].grad = alphas[name].grad + term  # type: ignore[operator]
-        return estimate.loss
 
     def step(self) -> None:
         self.optimizer.step()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.errors import InputError
+from raydarts.optimizers import SGD, Adam
 from raydarts.search.architect import Architect
 from raydarts.search.moments import Tuning
 from raydarts.search.objective import Objective
@@ -76,9 +77,9 @@ class SearchModel:
         suffix = f"-{stage}" if stage else ""
         for regularizer in self.regularizers:
             regularizer.on_stage_start(stage)
-        transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
+        self.transforms = [transform for r in self.regularizers if (transform := r.transform()) is not None]
         with streams.globally(f"weight_init{suffix}"):
-            supernet = space.supernet(parts.task, transforms)
+            supernet = space.supernet(parts.task, self.transforms)
         self.supernet = supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         draw_from(self.supernet, streams["dropout"])
         generator = streams[f"alpha_init{suffix}"]
@@ -98,7 +99,7 @@ class SearchModel:
         )  # fmt: skip
         self.tuning: Tuning | None = None
         self._make_weight_optimizer(parts.optimizers["lr"], settings.lr_min, epochs)
-        alpha_optimizer = torch.optim.Adam(
+        alpha_optimizer = Adam(
             self.objective.alphas,
             parts.optimizers["arch_lr"],
             settings.arch_betas,
@@ -115,7 +116,7 @@ class SearchModel:
         return nn.Parameter((self.parts.settings.alpha_init * draws).to(self.parts.dtype))
 
     def _make_weight_optimizer(self, lr: float, lr_min: float, epochs: int) -> None:
-        self.weight_optimizer = torch.optim.SGD(
+        self.weight_optimizer = SGD(
             self.supernet.parameters(),
             lr,
             self.parts.settings.momentum,

@@ -118,6 +118,12 @@ class Objective:
 
     def perturbed_weight_loss(self, step: Step) -> Loss:
         """Returns the loss of the weight step: `weight_loss` under the remedies' perturbations of the arch weights."""
+        with self.perturbed(step) as arch_weights:
+            return self.training_loss(step.weight_batch, arch_weights)
+
+    @contextmanager
+    def perturbed(self, step: Step) -> Iterator[dict[str, Tensor]]:
+        """Yields the arch weights of the weight step. The remedies' perturbations end with the context."""
         arch_weights = self.arch_weights()
         unperturbed = dict(arch_weights)
         self._gathered = {name: weights.detach() for name, weights in arch_weights.items()}
@@ -125,7 +131,7 @@ class Objective:
             for regularizer in self.regularizers:
                 stack.enter_context(regularizer.perturb(arch_weights, step))
             self._perturbed |= any(arch_weights[name] is not weights for name, weights in unperturbed.items())
-            return self.training_loss(step.weight_batch, arch_weights)
+            yield arch_weights
 
     def begin_epoch(self) -> None:
         """Starts an epoch. Its weight steps gather the running statistics that measuring uses."""
@@ -148,12 +154,17 @@ class Objective:
         arch_weights = self.arch_weights()
         loss = self.data_loss(batch, arch_weights)
         value = loss.value
+        for penalty in self.penalties(arch_weights):
+            value = value + penalty
+        return replace(loss, value=value)
+
+    def penalties(self, arch_weights: dict[str, Tensor]) -> Iterator[Tensor]:
+        """Yields what the remedies add to the loss that alpha descends."""
         seen = self.arch_weights(expected=True) if self.relaxation.RANDOM else arch_weights
         for regularizer in self.regularizers:
             penalty = regularizer.penalty(self.alpha_by_type, seen)
             if penalty is not None:
-                value = value + penalty
-        return replace(loss, value=value)
+                yield penalty
 
     def begin_alpha_step(self) -> None:
         """Starts an alpha step. Its virtual passes share one draw of a random relaxation."""
@@ -169,9 +180,12 @@ class Objective:
         random relaxations draw the same in every `virtual` block of a step. Otherwise a finite difference of two losses
         would be noise divided by 2 eps.
         """
-        tracked = [norm.track_running_stats for norm in self._norms]
-        for norm in self._norms:
-            norm.track_running_stats = False
+        with without_statistics(self._norms), self.replaying():
+            yield
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Draws the same in every such block of an alpha step, and restores the generators on exit."""
         relaxation_generator = self.relaxation.generator
         if self.relaxation.RANDOM:
             device = self.streams.device
@@ -181,8 +195,6 @@ class Objective:
                 yield
         finally:
             self.relaxation.generator = relaxation_generator
-            for norm, was in zip(self._norms, tracked, strict=True):
-                norm.track_running_stats = was
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -213,3 +225,16 @@ class Objective:
     def measure(self, batch: Batch) -> Loss:
         """Returns the data loss in the module's current mode (training or evaluation). No relaxation draws."""
         return self.data_loss(batch, self.arch_weights(expected=True))
+
+
+@contextmanager
+def without_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Makes batch norms leave their running statistics as they are inside the context."""
+    tracked = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, was in zip(norms, tracked, strict=True):
+            norm.track_running_stats = was

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,7 @@ class Search:
         self.stop: Stop | None = None
         self.genotypes: list[Genotype] = []
         self.metrics: dict[str, object] = {}
+        self._rate = 0.0
 
     def _build(self, stage: int) -> None:
         """Builds the supernet of a stage with the remaining `candidates`."""
@@ -125,23 +126,49 @@ class Search:
 
     def run_epoch(self) -> dict[str, object]:
         """Runs one epoch. All its random draws come from this job's streams."""
-        with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
-            return self._run_epoch()
-
-    def _run_epoch(self) -> dict[str, object]:
         started = time.perf_counter()
-        reset_peak_memory(self.device)
-        searching = self.position < self.settings.epochs
-        train_alpha = self._begin_epoch() if searching else self._begin_selection_epoch()
-        lr = self.weight_optimizer.param_groups[0]["lr"]
-        meters = self.loop.epoch(self.model, self.epoch + 1, train_alpha=train_alpha)
+        return self.finish_epoch(self.begin_epoch(), started)
+
+    def begin_epoch(self) -> bool:
+        """Prepares everything for the next epoch. Returns whether alpha is trained in it."""
+        with self.streams.governing():
+            train_alpha = self._begin_epoch() if self.searching else self._begin_selection_epoch()
+        self._rate = self.weight_optimizer.param_groups[0]["lr"]
+        return train_alpha
+
+    def finish_epoch(self, train_alpha: bool, started: float) -> dict[str, object]:
+        """Runs the epoch that has begun, at the time `started`. Returns its metrics."""
+        with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
+            reset_peak_memory(self.device)
+            meters = self.loop.epoch(self.model, self.epoch + 1, train_alpha=train_alpha)
+            return self.end_epoch(meters, lambda: time.perf_counter() - started, self.measuring.validation)
+
+    @property
+    def searching(self) -> bool:
+        """Whether the next epoch is one of the search. Else the selection decides."""
+        return self.position < self.settings.epochs
+
+    def end_epoch(
+        self,
+        meters: Mapping[str, Meter],
+        seconds: Callable[[], float],
+        validation: Callable[[SearchModel], dict[str, float | None]],
+    ) -> dict[str, object]:
+        """Measures the epoch that the loop has run. Returns its metrics.
+
+        Args:
+            meters: of the parts `weight` and `alpha`.
+            seconds: returns the time that the epoch has taken so far.
+            validation: returns the figures of the held-out part.
+        """
+        searching = self.searching
         self.epoch += 1
         self.position += 1
         if not searching and self.position == self._last:
             self._decide(self.selection.epochs(self.space))
-        self._measure(meters, started)
-        self.metrics |= {"lr": lr, "memory_mb": peak_memory_mb(self.device)}
-        self.metrics["seconds"] = time.perf_counter() - started
+        self._measure(meters, seconds, validation)
+        self.metrics |= {"lr": self._rate, "memory_mb": peak_memory_mb(self.device)}
+        self.metrics["seconds"] = seconds()
         return dict(self.metrics)
 
     def _begin_epoch(self) -> bool:
@@ -197,7 +224,12 @@ class Search:
     def _judge(self, arch_weights: Mapping[str, Tensor]) -> float:
         return self.measuring.judged(self.model, arch_weights)
 
-    def _measure(self, meters: Mapping[str, Meter], started: float) -> None:
+    def _measure(
+        self,
+        meters: Mapping[str, Meter],
+        seconds: Callable[[], float],
+        validation: Callable[[SearchModel], dict[str, float | None]],
+    ) -> None:
         """Computes the epoch's metrics, then asks the remedies whether to stop or go back."""
         self.genotypes.append(self.genotype)
         self.metrics = {"epoch": self.epoch}
@@ -205,7 +237,7 @@ class Search:
             self.metrics["position"] = self.position
         for name, meter in meters.items():
             self.metrics |= self.parts.task.figures(name, meter)
-        self.metrics |= self.measuring.validation(self.model)
+        self.metrics |= validation(self.model)
         report = EpochReport(
             self.position,
             self.settings.epochs,
@@ -215,7 +247,7 @@ class Search:
             tuple(self.genotypes),
             self._eigenvalue,
             self.parts.relaxation.SIMPLEX,
-            time.perf_counter() - started,
+            seconds(),
             lambda: self.measuring.discretisation_gap(self.model, self.genotypes[-1]),
             lambda settings: trained_shortly(
                 settings, self.space, self.genotypes[-1], self.parts, self.data, self.settings.batch_size

@@ -79,6 +79,7 @@ class Space(Member):
       `module:Class` is built and counted.
     - `NOTHING`: the candidates that do not pass on their input (noise, `none`).
     - `JUDGED`: the cell types whose shares are judged (`kinds`). None: all but the reduction cell.
+    - `LANES`: the supernet can hold several lanes. A class says so itself; it does not inherit it.
     - `HEALTH`: bars of health checks that differ from the checks' defaults, as `sweep.health` has them.
     """
 
@@ -93,7 +94,12 @@ class Space(Member):
     PARAMETER_FREE: ClassVar[frozenset[str] | None] = None
     NOTHING: ClassVar[frozenset[str]] = NOTHING
     JUDGED: ClassVar[tuple[str, ...] | None] = None
+    LANES: ClassVar[bool] = False
     HEALTH: ClassVar[Mapping[str, object]] = {}
+
+    def __init_subclass__(cls, **further: object) -> None:
+        super().__init_subclass__(**further)
+        cls.LANES = bool(vars(cls).get("LANES", False))
 
     @property
     @abstractmethod
@@ -114,12 +120,16 @@ class Space(Member):
         return other
 
     @abstractmethod
-    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = (), lanes: int = 1) -> nn.Module:
         """Returns a module `forward(inputs, arch_weights)` that `task.loss` can call.
 
         `arch_weights` holds `(num_edges, num_ops)` or `(layers, num_edges, num_ops)` for each cell type. The module's
         `layers(inputs)` returns the number of layers of each type. If it does not depend on the inputs, `layers()`
         returns it too.
+
+        Only a space with `LANES` is called with `lanes` above 1 (see `lanes`). Inputs are
+        `(batch, lanes * channels, H, W)` then, arch weights have a first dimension of lanes, and logits are
+        `(lanes, batch, classes)`.
         """
 
     @abstractmethod

@@ -68,10 +68,10 @@ class CellSpace(Space):
         edges = dag(self.num_nodes)
         return {name: CellSpec(NUM_INPUTS, self.num_nodes, edges, self.candidates(name, edges)) for name in CELL_TYPES}
 
-    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = (), lanes: int = 1) -> nn.Module:
         images, settings = required(task, Classification), self.settings
-        entry = stem(settings.stem, images.image_shape[0], settings.channels, settings.stem_multiplier)
-        return CnnSupernet(self.cells, entry, settings.channels, settings.layers, images.num_classes, transforms)
+        entry = stem(settings.stem, images.image_shape[0], settings.channels, settings.stem_multiplier, lanes)
+        return CnnSupernet(self.cells, entry, settings.channels, settings.layers, images.num_classes, transforms, lanes)
 
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
         cells = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from raydarts.genotypes.genotype import CellGenotype
 from raydarts.spaces.base import CellSpec
+from raydarts.spaces.lanes import add_weighted, plus_weighted, weighted
 from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import Identity, Operation, ReLUConvBN, ReLUReduce, build_operation
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides, seen_by_candidates
@@ -18,9 +20,9 @@ Keys = tuple[str | None, ...]
 """The modules of an edge's candidates, by name. None adds nothing."""
 
 
-def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool) -> nn.Module:
+def preprocess(channels_in: int, channels: int, reduced: bool, affine: bool, lanes: int = 1) -> nn.Module:
     """Returns a module that brings an input to the cell's channels and resolution."""
-    return ReLUReduce(channels_in, channels, affine) if reduced else ReLUConvBN(channels_in, channels, affine)
+    return (ReLUReduce if reduced else ReLUConvBN)(channels_in, channels, affine, lanes)
 
 
 class _Source:
@@ -30,9 +32,9 @@ class _Source:
     graph.
     """
 
-    def __init__(self, whole: Tensor, channels: int | None = None) -> None:
+    def __init__(self, whole: Tensor, channels: int | None = None, lanes: int = 1) -> None:
         self.whole = whole
-        self.x = whole if channels is None else first_channels(whole, channels)
+        self.x = whole if channels is None else first_channels(whole, channels, lanes)
         self.shared: dict[str, Tensor] = {}
         self._relu: Tensor | None = None
         self._halved: Halved | None = None
@@ -55,12 +57,19 @@ class _Source:
         return operation(self.relu if operation.PREACTIVATED else self.x, *scale)  # type: ignore[no-any-return]
 
 
+class _Weight(NamedTuple):
+    """The arch weight of a candidate. With lanes `one` is `(lanes,)`, and `scale` repeats it for each channel."""
+
+    one: Tensor
+    scale: Tensor
+
+
 class MixedGraph(Mixed):
     """A DAG in which every edge is the weighted sum of all its candidates (DARTS paper, eq. 1 and 2).
 
     `nodes(inputs, arch_weights)` with `arch_weights` `(num_edges, num_ops)` returns the intermediate nodes. Candidates
     without parameters are computed once for each source node and used by every edge that leaves it. With `normalised`,
-    pools end in a batch norm.
+    pools end in a batch norm. With lanes, `arch_weights` is `(lanes, num_edges, num_ops)`.
     """
 
     def __init__(
@@ -73,12 +82,13 @@ class MixedGraph(Mixed):
         stride: int,
         transforms: Sequence[MixedTransform],
         normalised: bool = True,
+        lanes: int = 1,
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.lanes = spec, lanes
         self.share = seen_by_candidates(transforms, channels)
         self.edges = tuple(
-            MixedEdge(layer, cell_type, index, *edge, stride if edge.src < spec.num_inputs else 1, channels)
+            MixedEdge(layer, cell_type, index, *edge, stride if edge.src < spec.num_inputs else 1, channels, lanes)
             for index, edge in enumerate(spec.edges)
         )
         self.operations = nn.ModuleDict()
@@ -99,7 +109,9 @@ class MixedGraph(Mixed):
         """Makes the module of one candidate, or returns the one that its source node shares. None for `none`."""
         if primitive == "none":
             return None
-        operation = build_operation(primitive, self.share, edge.stride, affine=False, normalised=normalised)
+        operation = build_operation(
+            primitive, self.share, edge.stride, affine=False, normalised=normalised, lanes=self.lanes
+        )
         place = f"from{edge.src}" if operation.SHARED else f"edge{edge.index}"
         key = f"{place}-{primitive.replace('.', '/')}"  # torch takes no dot in a name
         if key not in self.operations:
@@ -107,8 +119,8 @@ class MixedGraph(Mixed):
         return key
 
     def nodes(self, inputs: Sequence[Tensor], arch_weights: Tensor) -> list[Tensor]:
-        sources = [_Source(x, self.share) for x in inputs]
-        weights = [row.unbind() for row in arch_weights.unbind()]
+        sources = [_Source(x, self.share, self.lanes) for x in inputs]
+        weights = self._weights(arch_weights)
         keys = self._used(arch_weights) if self.skips_zeros else self.keys
         for node in range(self.spec.num_inputs, self.spec.num_inputs + self.spec.num_nodes):
             total: Tensor | None = None
@@ -119,19 +131,32 @@ class MixedGraph(Mixed):
                     total = edge if total is None else total + edge
                 else:
                     total = self._sum(total, source, index, weights[index], keys[index])
-            sources.append(_Source(self._zeros(sources[0], 0) if total is None else total, self.share))
+            total = self._zeros(sources[0], 0) if total is None else total
+            sources.append(_Source(total, self.share, self.lanes))
         return [source.whole for source in sources[self.spec.num_inputs :]]
 
+    def _weights(self, arch_weights: Tensor) -> list[tuple[_Weight, ...]]:
+        """Returns the arch weight of each candidate of each edge."""
+        if self.lanes == 1:
+            return [tuple(_Weight(one, one) for one in row.unbind()) for row in arch_weights.unbind()]
+        lanes, edges, candidates = arch_weights.shape
+        table = arch_weights.permute(1, 2, 0).reshape(edges * candidates, lanes)
+        # Dense, because batch norm on a CPU takes its weight for dense. One copy serves all candidates.
+        scales = table[..., None].expand(-1, -1, self.share).reshape(edges * candidates, lanes * self.share)
+        rows = [_Weight(*pair) for pair in zip(table.unbind(), scales.unbind(), strict=True)]
+        return [tuple(rows[first : first + candidates]) for first in range(0, len(rows), candidates)]
+
     def _used(self, arch_weights: Tensor) -> tuple[Keys, ...]:
-        """Returns the keys, with None where the arch weight is 0."""
-        rows = (arch_weights.detach() != 0).tolist()
+        """Returns the keys, with None where the arch weight is 0, with lanes where it is 0 in each of them."""
+        used = arch_weights.detach() != 0
+        rows = (used if self.lanes == 1 else used.any(0)).tolist()
         return tuple(
             tuple(key if used else None for key, used in zip(keys, row, strict=True))
             for keys, row in zip(self.keys, rows, strict=True)
         )
 
     def _sum(
-        self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys
+        self, total: Tensor | None, source: _Source, index: int, weights: tuple[_Weight, ...], keys: Keys
     ) -> Tensor:
         """Adds the edge's candidates times their weights to `total`, in place.
 
@@ -143,13 +168,13 @@ class MixedGraph(Mixed):
             operation: Operation = self.operations[key]  # type: ignore[assignment]
             if operation.SHARED:
                 output = self._candidate(source, key)
-                total = weight * output if total is None else total.addcmul_(output, weight)
+                total = weighted(weight.one, output) if total is None else add_weighted(total, weight.one, output)
             else:
-                output = source.through(operation, weight)
+                output = source.through(operation, weight.scale)
                 total = output if total is None else total.add_(output)
         return self._zeros(source, index) if total is None else total
 
-    def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys) -> Tensor:
+    def _transformed(self, source: _Source, index: int, weights: tuple[_Weight, ...], keys: Keys) -> Tensor:
         """Returns the edge's weighted sum with the remedies' changes."""
         edge = self.edges[index]
         total: Tensor | None = None
@@ -160,7 +185,7 @@ class MixedGraph(Mixed):
                 output = self._candidate(source, key)
                 for transform in self.on_operation:
                     output = transform.on_operation(output, edge, primitive, training=self.training)
-                total = weight * output if total is None else torch.addcmul(total, output, weight)
+                total = weighted(weight.one, output) if total is None else plus_weighted(total, weight.one, output)
         else:
             total = self._sum(None, source, index, weights, keys)
         if total is None:
@@ -197,13 +222,14 @@ class MixedCell(MixedGraph):
         stride: int,
         previous_reduced: bool,
         transforms: Sequence[MixedTransform],
+        lanes: int = 1,
     ) -> None:
-        super().__init__(spec, layer, cell_type, channels, stride=stride, transforms=transforms)
-        self.preprocess0 = preprocess(channels_in[0], channels, previous_reduced, affine=False)
-        self.preprocess1 = preprocess(channels_in[1], channels, False, affine=False)
+        super().__init__(spec, layer, cell_type, channels, stride=stride, transforms=transforms, lanes=lanes)
+        self.preprocess0 = preprocess(channels_in[0], channels, previous_reduced, affine=False, lanes=lanes)
+        self.preprocess1 = preprocess(channels_in[1], channels, False, affine=False, lanes=lanes)
 
     def forward(self, s0: Tensor, s1: Tensor, arch_weights: Tensor) -> Tensor:
-        return concatenate(self.nodes((self.preprocess0(s0), self.preprocess1(s1)), arch_weights))
+        return concatenate(self.nodes((self.preprocess0(s0), self.preprocess1(s1)), arch_weights), self.lanes)
 
 
 class DropPath:

@@ -18,6 +18,8 @@ class Context(FunctionCtx):
     index: tuple[slice, ...]
     dilation: int
     kernel: int
+    lanes: int
+    channels: int
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps these for the backward pass. torch takes None for one that is not needed."""

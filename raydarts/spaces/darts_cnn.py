@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -29,6 +30,7 @@ class DartsCnn(CellSpace):
 
     NAME = "darts-cnn"
     SOURCE = "Liu, Simonyan, Yang 2018 (arXiv 1806.09055), section 3.1"
+    LANES: ClassVar[bool] = True
 
     class Settings(CellSpace.Settings):
         nodes: Nodes = Field(4, ge=1, description="Intermediate nodes of a cell.")

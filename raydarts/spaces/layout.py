@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.context import Context
+from raydarts.spaces.lanes import of_lanes
 
 
 def layout(x: Tensor) -> torch.memory_format:
@@ -21,8 +22,13 @@ def layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """Concatenates along the channels: `(batch, C_i, H, W)` -> `(batch, sum of C_i, H, W)`."""
+def concatenate(tensors: Sequence[Tensor], lanes: int = 1) -> Tensor:
+    """Concatenates along the channels: `(batch, C_i, H, W)` -> `(batch, sum of C_i, H, W)`.
+
+    With lanes it concatenates the channels of each lane. The result is channels-last then.
+    """
+    if lanes > 1:
+        return _LaneConcatenation.apply(lanes, *tensors)  # type: ignore[no-any-return]
     return _Concatenation.apply(*tensors)  # type: ignore[no-any-return]
 
 
@@ -39,9 +45,62 @@ class _Concatenation(torch.autograd.Function):
         return tuple(part.contiguous(memory_format=ctx.layout) for part in torch.split(dy, ctx.sizes, dim=1))
 
 
-def first_channels(x: Tensor, channels: int) -> Tensor:
-    """Returns the first `channels` of `(batch, C, H, W)`."""
-    return x if channels == x.shape[1] else _Part.apply(x, (slice(None), slice(channels)))
+class _LaneConcatenation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, lanes: int, *tensors: Tensor) -> Tensor:
+        parts = [of_lanes(x.permute(0, 2, 3, 1), lanes, 3) for x in tensors]
+        ctx.lanes, ctx.sizes = lanes, [part.shape[4] for part in parts]
+        return torch.cat(parts, dim=4).flatten(3).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows = of_lanes(gradients[0].permute(0, 2, 3, 1), ctx.lanes, 3)
+        return None, *(part.flatten(3).permute(0, 3, 1, 2) for part in torch.split(rows, ctx.sizes, dim=4))
+
+
+def first_channels(x: Tensor, channels: int, lanes: int = 1) -> Tensor:
+    """Returns the first `channels` of `(batch, C, H, W)`, of each lane."""
+    if lanes * channels == x.shape[1]:
+        return x
+    if lanes > 1:
+        return _FirstOfLanes.apply(x, channels, lanes)  # type: ignore[no-any-return]
+    return _Part.apply(x, (slice(None), slice(channels)))  # type: ignore[no-any-return]
+
+
+class _FirstOfLanes(torch.autograd.Function):
+    """`(batch, lanes * C, H, W)` -> `(batch, lanes * channels, H, W)`, dense."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, channels: int, lanes: int) -> Tensor:
+        ctx.channels, ctx.lanes = x.shape[1] // lanes, lanes
+        y = _empty(x, lanes * channels)
+        of_lanes(y, lanes).copy_(of_lanes(x, lanes)[:, :, :channels])
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _FirstOfLanesPlaced.apply(gradients[0], ctx.channels, ctx.lanes), None, None
+
+
+class _FirstOfLanesPlaced(torch.autograd.Function):
+    """The transpose of `_FirstOfLanes`: each lane's values in its first channels and zeros in the others."""
+
+    @staticmethod
+    def forward(ctx: Context, y: Tensor, channels: int, lanes: int) -> Tensor:
+        ctx.channels, ctx.lanes = y.shape[1] // lanes, lanes
+        x = _empty(y, lanes * channels).zero_()
+        of_lanes(x, lanes)[:, :, : ctx.channels].copy_(of_lanes(y, lanes))
+        return x
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _FirstOfLanes.apply(gradients[0], ctx.channels, ctx.lanes), None, None
+
+
+def _empty(x: Tensor, channels: int) -> Tensor:
+    """Returns a tensor like `x`, in its layout, with so many channels."""
+    shape = (x.shape[0], channels, *x.shape[2:])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
 class _Part(torch.autograd.Function):

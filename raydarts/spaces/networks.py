@@ -12,6 +12,8 @@ from raydarts.genotypes.genotype import Genotype
 from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
 from raydarts.spaces.drawn import draw_from
+from raydarts.spaces.lanes import linear, pixel_mean
+from raydarts.spaces.primitives import batch_norm, convolution
 from raydarts.spaces.transform import MixedTransform, by_layer
 
 
@@ -25,10 +27,10 @@ class CifarStem(nn.Module):
 
     reduces = False
 
-    def __init__(self, channels_in: int, width: int) -> None:
+    def __init__(self, channels_in: int, width: int, lanes: int = 1) -> None:
         super().__init__()
         self.width = width
-        self.op = nn.Sequential(nn.Conv2d(channels_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.op = nn.Sequential(convolution(channels_in, width, 3, lanes, padding=1), batch_norm(width, lanes=lanes))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         s = self.op(x)
@@ -43,18 +45,18 @@ class ImagenetStem(nn.Module):
 
     reduces = True
 
-    def __init__(self, channels_in: int, width: int) -> None:
+    def __init__(self, channels_in: int, width: int, lanes: int = 1) -> None:
         super().__init__()
         self.width = width
         self.quarter = nn.Sequential(
-            nn.Conv2d(channels_in, width // 2, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width // 2),
+            convolution(channels_in, width // 2, 3, lanes, stride=2, padding=1),
+            batch_norm(width // 2, lanes=lanes),
             nn.ReLU(),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width),
+            convolution(width // 2, width, 3, lanes, stride=2, padding=1),
+            batch_norm(width, lanes=lanes),
         )
         self.eighth = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width)
+            nn.ReLU(), convolution(width, width, 3, lanes, stride=2, padding=1), batch_norm(width, lanes=lanes)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,11 +64,11 @@ class ImagenetStem(nn.Module):
         return quarter, self.eighth(quarter)
 
 
-def stem(kind: str, channels_in: int, channels: int, multiplier: int) -> CifarStem | ImagenetStem:
+def stem(kind: str, channels_in: int, channels: int, multiplier: int, lanes: int = 1) -> CifarStem | ImagenetStem:
     """Returns the stem. `cifar` widens by `multiplier`. `imagenet` has the cells' width and ignores the multiplier."""
     if kind == "imagenet":
-        return ImagenetStem(channels_in, channels)
-    return CifarStem(channels_in, multiplier * channels)
+        return ImagenetStem(channels_in, channels, lanes)
+    return CifarStem(channels_in, multiplier * channels, lanes)
 
 
 class _Stack(nn.Module):
@@ -78,14 +80,17 @@ class _Stack(nn.Module):
         self.cells = nn.ModuleList()
         self.pool = nn.AdaptiveAvgPool2d(1)
 
-    def classify(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pool(x).flatten(1))  # type: ignore[no-any-return,operator]
+    def classify(self, x: Tensor, lanes: int = 1) -> Tensor:
+        pooled = self.pool(x).flatten(1) if lanes == 1 else pixel_mean(x, lanes)
+        return self.classifier(pooled)  # type: ignore[no-any-return,operator]
 
 
 class CnnSupernet(_Stack):
     """All candidates at once: `forward(inputs, arch_weights)` returns logits `(batch, classes)`.
 
-    Arch weights of a cell type are `(num_edges, num_ops)` or `(layers of the type, num_edges, num_ops)`.
+    Arch weights of a cell type are `(num_edges, num_ops)` or `(layers of the type, num_edges, num_ops)`. With `lanes`
+    above 1 they have a first dimension of lanes, inputs are `(batch, lanes * channels, H, W)`, and logits
+    `(lanes, batch, classes)`.
 
     The values equal those of the authors' code. Two things are organised differently: alpha is held outside, and work
     that depends only on a source node is done once (see `primitives`).
@@ -99,8 +104,10 @@ class CnnSupernet(_Stack):
         layers: int,
         num_classes: int,
         transforms: Sequence[MixedTransform],
+        lanes: int = 1,
     ) -> None:
         super().__init__(entry)
+        self.lanes = lanes
         inputs, reduced = (entry.width, entry.width), entry.reduces
         self.types = tuple("reduce" if layer in reduction_layers(layers) else "normal" for layer in range(layers))
         for layer, cell_type in enumerate(self.types):
@@ -109,21 +116,21 @@ class CnnSupernet(_Stack):
             self.cells.append(
                 MixedCell(
                     cells[cell_type], layer, cell_type, inputs, channels,
-                    stride=2 if reduction else 1, previous_reduced=reduced, transforms=transforms,
+                    stride=2 if reduction else 1, previous_reduced=reduced, transforms=transforms, lanes=lanes,
                 )
             )  # fmt: skip
             inputs, reduced = (inputs[1], cells[cell_type].num_nodes * channels), reduction
-        self.classifier = nn.Linear(inputs[1], num_classes)
+        self.classifier = linear(inputs[1], num_classes, lanes)
 
     def layers(self, inputs: Tensor | None = None) -> Mapping[str, int]:
         return Counter(self.types)
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
         s0, s1 = self.stem(inputs)
-        of_layers = by_layer(self.types, arch_weights)
+        of_layers = by_layer(self.types, arch_weights, self.lanes)
         for weights, cell in zip(of_layers, self.cells, strict=True):
             s0, s1 = s1, cell(s0, s1, weights)
-        return self.classify(s1)
+        return self.classify(s1, self.lanes)
 
 
 class AuxiliaryHead(nn.Module):

@@ -10,6 +10,7 @@ gradient needs a pass of its own. None of this changes a sum (tested against a p
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
@@ -20,17 +21,18 @@ from raydarts import outside
 from raydarts.errors import InputError
 from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing
+from raydarts.spaces.lanes import weighted
 from raydarts.spaces.layout import Halved, concatenate
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm over `(batch, C, H, W)`. A scalar tensor `scale` multiplies its output."""
+    """Batch norm over `(batch, C, H, W)`. `scale` multiplies its output: a scalar tensor, or one entry a channel."""
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
             return super().forward(x)
         if self.affine:
-            return scale * super().forward(x)
+            return (scale if scale.dim() == 0 else scale.view(-1, 1, 1)) * super().forward(x)
         tracked = self.track_running_stats or not self.training
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
@@ -45,8 +47,28 @@ class Norm(nn.BatchNorm2d):
         )
 
 
+def batch_norm(channels: int, affine: bool = True, lanes: int = 1) -> Norm:
+    """Returns a batch norm of each lane's `channels`."""
+    norm = Norm(lanes * channels, affine=affine)
+    if lanes > 1:  # they may have seen different numbers of batches
+        norm.num_batches_tracked = torch.zeros(lanes, dtype=torch.long)
+    return norm
+
+
+def convolution(
+    channels_in: int, channels_out: int, kernel: int, lanes: int = 1, *, stride: int = 1, padding: int = 0
+) -> nn.Conv2d:
+    """Returns a convolution without bias, of each lane by itself."""
+    return nn.Conv2d(
+        lanes * channels_in, lanes * channels_out, kernel, stride=stride, padding=padding, groups=lanes, bias=False
+    )
+
+
 class Operation(nn.Module):
-    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`, times `scale` if given."""
+    """Base of the candidates: `(batch, C, H, W)` to `(batch, C, H / stride, W / stride)`, times `scale` if given.
+
+    `scale` is a scalar tensor. With lanes it is `(C,)`, and C counts the channels of all lanes.
+    """
 
     PREACTIVATED: ClassVar[bool] = False
     SHARED: ClassVar[bool] = False
@@ -58,10 +80,10 @@ class Normed(Operation):
 
     PREACTIVATED = True
 
-    def __init__(self, channels: int, affine: bool, *body: nn.Module) -> None:
+    def __init__(self, channels: int, affine: bool, *body: nn.Module, lanes: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(*body)
-        self.norm = Norm(channels, affine=affine)
+        self.norm = batch_norm(channels, affine, lanes)
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         return self.norm(self.body(x), scale)  # type: ignore[no-any-return]
@@ -70,16 +92,17 @@ class Normed(Operation):
 class SepConv(Normed):
     """Depthwise-separable convolution, twice: depthwise k x k, 1x1, BN, ReLU, depthwise, 1x1, BN."""
 
-    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, lanes: int = 1) -> None:
         super().__init__(
             channels,
             affine,
-            DepthwiseConv2d(channels, kernel, stride),
-            nn.Conv2d(channels, channels, 1, bias=False),
-            Norm(channels, affine=affine),
+            DepthwiseConv2d(lanes * channels, kernel, stride),
+            convolution(channels, channels, 1, lanes),
+            batch_norm(channels, affine, lanes),
             nn.ReLU(inplace=True),  # the gradient of a batch norm needs only its input
-            DepthwiseConv2d(channels, kernel),
-            nn.Conv2d(channels, channels, 1, bias=False),
+            DepthwiseConv2d(lanes * channels, kernel),
+            convolution(channels, channels, 1, lanes),
+            lanes=lanes,
         )
 
 
@@ -90,13 +113,15 @@ class DilConv(Normed):
     nor strided.
     """
 
-    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, lanes: int = 1) -> None:
         self.halves = stride == 2
+        wide = lanes * channels
         super().__init__(
             channels,
             affine,
-            DepthwiseConv2d(channels, kernel) if self.halves else DepthwiseConv2d(channels, kernel, stride, dilation=2),
-            nn.Conv2d(channels, channels, 1, bias=False),
+            DepthwiseConv2d(wide, kernel) if self.halves else DepthwiseConv2d(wide, kernel, stride, dilation=2),
+            convolution(channels, channels, 1, lanes),
+            lanes=lanes,
         )
 
     def forward(self, x: Tensor, scale: Tensor | None = None, halved: Halved | None = None) -> Tensor:
@@ -108,8 +133,10 @@ class DilConv(Normed):
 class Conv(Normed):
     """k x k convolution of stride 1, BN: `nor_conv` of NAS-Bench-201."""
 
-    def __init__(self, channels: int, kernel: int, affine: bool) -> None:
-        super().__init__(channels, affine, nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False))
+    def __init__(self, channels: int, kernel: int, affine: bool, lanes: int = 1) -> None:
+        super().__init__(
+            channels, affine, convolution(channels, channels, kernel, lanes, padding=kernel // 2), lanes=lanes
+        )
 
 
 class Pool(Operation):
@@ -117,12 +144,12 @@ class Pool(Operation):
 
     SHARED = True
 
-    def __init__(self, kind: str, channels: int, stride: int, normalised: bool) -> None:
+    def __init__(self, kind: str, channels: int, stride: int, normalised: bool, lanes: int = 1) -> None:
         super().__init__()
         self.pool: nn.Module = (
             nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
         )
-        self.norm: nn.Module = Norm(channels, affine=False) if normalised else nn.Identity()
+        self.norm: nn.Module = batch_norm(channels, False, lanes) if normalised else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.pool(x))  # type: ignore[no-any-return]
@@ -143,16 +170,18 @@ class Noise(Operation, Drawing):
     `drawn` is the noise of the next pass if it was drawn before (see `ahead.Ahead`).
     """
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, lanes: int = 1) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.lanes = stride, lanes
         self.drawn: Tensor | None = None
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         noise = self.drawn
         if noise is None:
             noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
-        return noise if scale is None else scale * noise
+        if scale is None:
+            return noise
+        return weighted(scale if self.lanes == 1 else scale.view(self.lanes, -1)[:, 0], noise)
 
 
 class FactorizedReduce(Operation):
@@ -165,30 +194,31 @@ class FactorizedReduce(Operation):
     PREACTIVATED = True
     halves = True
 
-    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, affine: bool, lanes: int = 1) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
-        self.second = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
-        self.norm = Norm(channels_out, affine=affine)
+        self.lanes = lanes
+        self.first = convolution(channels_in, channels_out // 2, 1, lanes)
+        self.second = convolution(channels_in, channels_out - channels_out // 2, 1, lanes)
+        self.norm = batch_norm(channels_out, affine, lanes)
 
     def forward(self, x: Tensor, scale: Tensor | None = None, halved: Halved | None = None) -> Tensor:
         # A 1x1 convolution of stride 2 equals one of stride 1 on every second pixel. It is written so because
         # oneDNN's backward pass of the former corrupts the heap on CPUs where the input has few
         # channels (torch 2.14.1: "corrupted double-linked list").
         halved = halved or Halved(x)
-        both = concatenate([self.first(halved.even), self.second(halved.shifted)])
+        both = concatenate([self.first(halved.even), self.second(halved.shifted)], self.lanes)
         return self.norm(both, scale)  # type: ignore[no-any-return]
 
 
 class ReLUConvBN(nn.Module):
     """ReLU, 1x1 convolution, BN: brings a cell's inputs to its number of channels."""
 
-    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, affine: bool, lanes: int = 1) -> None:
         super().__init__()
         self.op = nn.Sequential(
             nn.ReLU(),
-            nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            Norm(channels_out, affine=affine),
+            convolution(channels_in, channels_out, 1, lanes),
+            batch_norm(channels_out, affine, lanes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -198,9 +228,9 @@ class ReLUConvBN(nn.Module):
 class ReLUReduce(nn.Module):
     """ReLU, then `FactorizedReduce`: how a cell after a reduction takes its older input."""
 
-    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, affine: bool, lanes: int = 1) -> None:
         super().__init__()
-        self.reduce = FactorizedReduce(channels_in, channels_out, affine)
+        self.reduce = FactorizedReduce(channels_in, channels_out, affine, lanes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.reduce(torch.relu(x))  # type: ignore[no-any-return]
@@ -229,27 +259,56 @@ class Zero(Operation):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
-def _skip(channels: int, stride: int, affine: bool) -> Operation:
-    return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+@dataclass(frozen=True)
+class Shape:
+    """What the builder of a primitive is told. `channels` are those of one lane."""
+
+    channels: int
+    stride: int
+    affine: bool
+    normalised: bool
+    lanes: int = 1
 
 
-# (channels, stride, affine, normalised pools) -> operation. A supernet leaves `none` out: it adds nothing
-# to a sum, and its arch weight has gradient 0 through it.
-_BUILDERS: dict[str, Callable[[int, int, bool, bool], Operation]] = {
-    "none": lambda c, s, affine, normalised: Zero(s),
-    "max_pool_3x3": lambda c, s, affine, normalised: Pool("max", c, s, normalised),
-    "avg_pool_3x3": lambda c, s, affine, normalised: Pool("avg", c, s, normalised),
-    "skip_connect": lambda c, s, affine, normalised: _skip(c, s, affine),
-    "sep_conv_3x3": lambda c, s, affine, normalised: SepConv(c, 3, s, affine),
-    "sep_conv_5x5": lambda c, s, affine, normalised: SepConv(c, 5, s, affine),
-    "sep_conv_7x7": lambda c, s, affine, normalised: SepConv(c, 7, s, affine),
-    "dil_conv_3x3": lambda c, s, affine, normalised: DilConv(c, 3, s, affine),
-    "dil_conv_5x5": lambda c, s, affine, normalised: DilConv(c, 5, s, affine),
-    "conv_7x1_1x7": lambda c, s, affine, normalised: Conv7x1(c, s, affine),
-    "noise": lambda c, s, affine, normalised: Noise(s),
-    "nor_conv_1x1": lambda c, s, affine, normalised: Conv(c, 1, affine),
-    "nor_conv_3x3": lambda c, s, affine, normalised: Conv(c, 3, affine),
+def _sep(kernel: int) -> Callable[[Shape], Operation]:
+    return lambda shape: SepConv(shape.channels, kernel, shape.stride, shape.affine, shape.lanes)
+
+
+def _dil(kernel: int) -> Callable[[Shape], Operation]:
+    return lambda shape: DilConv(shape.channels, kernel, shape.stride, shape.affine, shape.lanes)
+
+
+def _pool(kind: str) -> Callable[[Shape], Operation]:
+    return lambda shape: Pool(kind, shape.channels, shape.stride, shape.normalised, shape.lanes)
+
+
+def _conv(kernel: int) -> Callable[[Shape], Operation]:
+    return lambda shape: Conv(shape.channels, kernel, shape.affine, shape.lanes)
+
+
+def _skip(shape: Shape) -> Operation:
+    if shape.stride == 1:
+        return Identity()
+    return FactorizedReduce(shape.channels, shape.channels, shape.affine, shape.lanes)
+
+
+# A supernet leaves `none` out: it adds nothing to a sum, and its arch weight has gradient 0 through it.
+_BUILDERS: dict[str, Callable[[Shape], Operation]] = {
+    "none": lambda shape: Zero(shape.stride),
+    "max_pool_3x3": _pool("max"),
+    "avg_pool_3x3": _pool("avg"),
+    "skip_connect": _skip,
+    "sep_conv_3x3": _sep(3),
+    "sep_conv_5x5": _sep(5),
+    "sep_conv_7x7": _sep(7),
+    "dil_conv_3x3": _dil(3),
+    "dil_conv_5x5": _dil(5),
+    "conv_7x1_1x7": lambda shape: Conv7x1(shape.channels, shape.stride, shape.affine),
+    "noise": lambda shape: Noise(shape.stride, shape.lanes),
+    "nor_conv_1x1": _conv(1),
+    "nor_conv_3x3": _conv(3),
 }
+NOT_IN_LANES = frozenset({"conv_7x1_1x7"})  # no space searches it
 
 
 class Weighted(Operation):
@@ -264,12 +323,18 @@ class Weighted(Operation):
         return y if scale is None else scale * y
 
 
-def build_operation(primitive: str, channels: int, stride: int, *, affine: bool, normalised: bool) -> Operation:
+def build_operation(
+    primitive: str, channels: int, stride: int, *, affine: bool, normalised: bool, lanes: int = 1
+) -> Operation:
     """Builds the module of a primitive. With `affine` the batch norms have parameters. In a supernet they have none.
+
+    `channels` are those of one lane. Raises `InputError` if the primitive is unknown, or is none that has lanes.
 
     A primitive of the user's own, `module:Class`, is built by `Class(channels, stride, affine)`. It is an `Operation`,
     or any module that takes only its input and does not change it.
     """
+    if lanes > 1 and (outside.is_outside(primitive) or primitive in NOT_IN_LANES):
+        raise InputError(f"primitive {primitive} has no lanes: searches of its space cannot be fused")
     if outside.is_outside(primitive):
         made: object = outside.load(primitive)(channels, stride, affine)
         if not isinstance(made, nn.Module):
@@ -277,7 +342,7 @@ def build_operation(primitive: str, channels: int, stride: int, *, affine: bool,
         return made if isinstance(made, Operation) else Weighted(made)
     if primitive not in _BUILDERS:
         raise InputError(f"unknown primitive '{primitive}' (allowed: {', '.join(_BUILDERS)}, or module:Class)")
-    return _BUILDERS[primitive](channels, stride, affine, normalised)
+    return _BUILDERS[primitive](Shape(channels, stride, affine, normalised, lanes))
 
 
 STRIDED = tuple(name for name in _BUILDERS if not name.startswith("nor_conv"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from raydarts.spaces.base import Edge
 from raydarts.spaces.cell_space import CellSpace
@@ -49,6 +50,7 @@ class RobustS1(CellSpace):
 
     NAME = "robust_s1"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3; each edge as in the authors' code"
+    LANES: ClassVar[bool] = True
 
     def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
         table = NORMAL if cell_type == "normal" else REDUCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -16,6 +17,7 @@ class RobustS4(CellSpace):
 
     NAME = "robust_s4"
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 3"
+    LANES: ClassVar[bool] = True
 
     class Settings(CellSpace.Settings):
         nodes: Nodes = Field(4, ge=1, description="Intermediate nodes of a cell.")

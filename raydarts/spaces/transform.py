@@ -12,7 +12,10 @@ from raydarts.errors import InputError
 
 @dataclass(frozen=True)
 class MixedEdge:
-    """The position of a mixed operation: its layer (cell), cell type, edge, stride and channels."""
+    """The position of a mixed operation: its layer (cell), cell type, edge, stride and channels.
+
+    With `lanes` above 1 a tensor there has `lanes * channels` channels (see `lanes`).
+    """
 
     layer: int
     cell_type: str
@@ -21,6 +24,7 @@ class MixedEdge:
     dst: int
     stride: int
     channels: int
+    lanes: int = 1
 
 
 class Mixed(nn.Module):
@@ -74,15 +78,19 @@ def seen_by_candidates(transforms: Sequence[MixedTransform], channels: int) -> i
     return narrowing[0].share(channels) if narrowing else channels
 
 
-def by_layer(types: Sequence[str], arch_weights: Mapping[str, Tensor]) -> list[Tensor]:
-    """Returns each layer's arch weights, `(num_edges, num_ops)`.
+def by_layer(types: Sequence[str], arch_weights: Mapping[str, Tensor], lanes: int = 1) -> list[Tensor]:
+    """Returns each layer's arch weights, `(num_edges, num_ops)`. With lanes they have a first dimension of lanes.
 
-    A cell type has one set for all its layers, or one for each layer.
+    A cell type has one set for all its layers, or one for each layer: `(layers, num_edges, num_ops)`, with lanes
+    `(lanes, layers, num_edges, num_ops)`.
     """
     seen: dict[str, int] = {}
     layers = []
     for cell_type in types:
         weights, number = arch_weights[cell_type], seen.get(cell_type, 0)
-        layers.append(weights if weights.dim() == 2 else weights[number])
+        if lanes > 1:
+            layers.append(weights if weights.dim() == 3 else weights[:, number])
+        else:
+            layers.append(weights if weights.dim() == 2 else weights[number])
         seen[cell_type] = number + 1
     return layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from raydarts import registry
 from raydarts.registry import Around, Idle, Member
 from raydarts.search.objective import BilevelObjective
+from raydarts.search.weights import LaneWeights, Number, Vector, WeightVector, weights_of
 from raydarts.tasks import Batch, Loss
 
 
@@ -25,11 +27,30 @@ class AlphaGradient(NamedTuple):
 
 
 class Estimator(Member):
-    """Estimates the gradient that alpha descends (family `estimator`)."""
+    """Estimates the gradient that alpha descends (family `estimator`).
+
+    With `LANES` it also works for the lanes of a group: losses are `(K,)`, weights are packed, and the objective's
+    alphas are those of all lanes.
+    """
+
+    def __init__(self, settings: BaseModel) -> None:
+        super().__init__(settings)
+        self.lanes: tuple[Estimator, ...] = (self,)
+        """The estimators of all lanes, for numbers that differ between them."""
+
+    def of(self, lanes: Sequence[Estimator]) -> Estimator:
+        """Returns the estimator of a group, whose lanes have estimators of this class."""
+        group = copy.copy(self)
+        group.lanes = tuple(lanes)
+        return group
 
     @abstractmethod
     def __call__(
-        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
+        self,
+        objective: BilevelObjective,
+        weight_batch: Batch,
+        alpha_batch: Batch,
+        optimizer: torch.optim.Optimizer | LaneWeights,
     ) -> AlphaGradient:
         """Returns one estimate.
 
@@ -55,11 +76,12 @@ def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 
 def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Returns dloss/dleaf for each leaf.
+    """Returns dloss/dleaf for each leaf. The losses of several lanes are summed, because no leaf is in two of them.
 
     The gradient is 0 if a sparse relaxation has left the leaf out of the pass, or if the module holds it fixed. A loss
     has no graph if every edge drew `none`. Then all gradients are 0.
     """
+    loss = loss.sum() if loss.dim() else loss
     learning = [leaf for leaf in leaves if leaf.requires_grad] if loss.requires_grad else []
     gradients = iter(torch.autograd.grad(loss, learning, materialize_grads=True) if learning else ())
     return [next(gradients) if loss.requires_grad and leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]
@@ -112,6 +134,8 @@ class UnrolledEstimator(Estimator):
     of a part of L_train.
     """
 
+    LANES = True
+
     class Settings(UnrolledSettings):
         pass
 
@@ -132,101 +156,64 @@ class UnrolledEstimator(Estimator):
                 "first_order, or xi: lr, or a number above 0",
             )
 
-    def xi(self, optimizer: torch.optim.Optimizer) -> float:
-        return float(optimizer.param_groups[0]["lr"] if self.settings.xi == "lr" else self.settings.xi)
-
     def __call__(
-        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
-    ) -> AlphaGradient:
-        xi = self.xi(optimizer)
-        if xi == 0:
-            return first_order_gradient(objective, alpha_batch)
-        return self.unrolled(objective, weight_batch, alpha_batch, optimizer, xi)
-
-    @abstractmethod
-    def unrolled(
         self,
         objective: BilevelObjective,
         weight_batch: Batch,
         alpha_batch: Batch,
-        optimizer: torch.optim.Optimizer,
-        xi: float,
+        optimizer: torch.optim.Optimizer | LaneWeights,
+    ) -> AlphaGradient:
+        w = weights_of(objective, optimizer)
+        rates = [
+            rate if each.settings.xi == "lr" else float(each.settings.xi)
+            for each, rate in zip(self.lanes, w.rates, strict=True)
+        ]
+        if not any(rates):
+            return first_order_gradient(objective, alpha_batch)
+        return self.unrolled(objective, weight_batch, alpha_batch, w, w.number(rates))
+
+    @abstractmethod
+    def unrolled(
+        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, w: WeightVector, xi: Number
     ) -> AlphaGradient:
         """Returns the estimate for xi > 0."""
 
+    def clipping(self, w: WeightVector, weight_gradients: Vector) -> Number:
+        """Returns k of the virtual step."""
+        return w.clip(weight_gradients, w.number([each.settings.grad_clip for each in self.lanes]))
+
 
 @contextmanager
-def weights_restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Yields copies of the weights and copies them back on exit.
+def weights_restored(w: WeightVector) -> Iterator[Vector]:
+    """Yields a copy of the weights and copies it back on exit.
 
     Copying back is exact. Subtracting what was added is not.
     """
-    saved = [weight.detach().clone() for weight in weights]
+    saved = w.saved()
     try:
         yield saved
     finally:
-        with torch.no_grad():
-            torch._foreach_copy_(list(weights), saved)
-
-
-def clip_coefficient(objective: BilevelObjective, gradients: Sequence[Tensor], largest: float) -> float:
-    """Returns min(1, largest / (norm + 1e-6)), as `clip_grad_norm_` computes it, or 1 if `largest` is 0.
-
-    The norm covers the weights that are trained.
-    """
-    if largest == 0:
-        return 1.0
-    frozen = objective.frozen
-    learning = [gradient for position, gradient in enumerate(gradients) if position not in frozen]
-    return min(1.0, largest / (float(nn.utils.get_total_norm(learning)) + 1e-6))
-
-
-def virtual_direction(
-    objective: BilevelObjective, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, coefficient: float
-) -> list[Tensor]:
-    """Returns mu * momentum_buffer + coefficient * gradient + wd * w: the direction of the weights' SGD step.
-
-    It is 0 for frozen weights.
-    """
-    group = optimizer.param_groups[0]
-    frozen = objective.frozen
-    directions = []
-    for position, (weight, gradient) in enumerate(zip(objective.weights, gradients, strict=True)):
-        if position in frozen:
-            directions.append(torch.zeros_like(gradient))
-            continue
-        direction = coefficient * gradient + group["weight_decay"] * weight.detach()
-        buffer = optimizer.state[weight].get("momentum_buffer") if weight in optimizer.state else None
-        if buffer is not None:
-            direction = direction + group["momentum"] * buffer
-        directions.append(direction)
-    return directions
+        w.put(saved)
 
 
 def look_ahead(
     objective: BilevelObjective,
-    weight_gradients: Sequence[Tensor],
+    w: WeightVector,
+    saved: Vector,
+    weight_gradients: Vector,
     alpha_batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    xi: float,
-    coefficient: float,
-) -> tuple[list[Tensor], list[Tensor], Loss]:
-    """Moves the weights to w' and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
+    xi: Number,
+    coefficient: Number,
+) -> tuple[list[Tensor], Vector, Loss]:
+    """Moves the weights from `saved` to w' and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
 
     `coefficient` multiplies the gradients of the virtual step. v is 0 for frozen weights: they do not move, so
     dw'/dalpha is 0 and they add nothing to the second-order term. The weights are changed in place. The caller restores
     them.
     """
-    direction = virtual_direction(objective, weight_gradients, optimizer, coefficient)
-    with torch.no_grad():
-        torch._foreach_add_(list(objective.weights), direction, alpha=-xi)
+    w.put_sum(saved, w.direction(weight_gradients, coefficient), -xi)
     with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
         gradients = gradients_of(loss.value, [*objective.alphas, *objective.weights])
     count = len(objective.alphas)
-    frozen = objective.frozen
-    v = [
-        torch.zeros_like(gradient) if position in frozen else gradient
-        for position, gradient in enumerate(gradients[count:])
-    ]
-    return gradients[:count], v, loss
+    return gradients[:count], w.moving(w.vector(gradients[count:])), loss

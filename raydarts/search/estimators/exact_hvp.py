@@ -10,13 +10,13 @@ from torch import Tensor
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
-    clip_coefficient,
     constant,
     gradients_of,
     look_ahead,
     weights_restored,
 )
 from raydarts.search.objective import BilevelObjective
+from raydarts.search.weights import Number, WeightVector
 from raydarts.tasks import Batch
 
 
@@ -32,31 +32,27 @@ class ExactHvp(UnrolledEstimator):
     SOURCE = "DARTS (arXiv 1806.09055), eq. 7, without the approximation of eq. 8"
 
     def unrolled(
-        self,
-        objective: BilevelObjective,
-        weight_batch: Batch,
-        alpha_batch: Batch,
-        optimizer: torch.optim.Optimizer,
-        xi: float,
+        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, w: WeightVector, xi: Number
     ) -> AlphaGradient:
-        weights = list(objective.weights)
         with objective.virtual(), constant(objective.alphas):
             loss = objective.weight_loss(weight_batch)
-            first = gradients_of(loss.value, weights)
-        with weights_restored(weights):
-            k = clip_coefficient(objective, first, self.settings.grad_clip)
-            alpha_gradients, v, alpha_loss = look_ahead(objective, first, alpha_batch, optimizer, xi, k)
+            first = w.vector(gradients_of(loss.value, objective.weights))
+        with weights_restored(w) as saved:
+            k = self.clipping(w, first)
+            alpha_gradients, v, alpha_loss = look_ahead(objective, w, saved, first, alpha_batch, xi, k)
         # The graph is made after the weights are restored. Moving them in place would make its tensors stale.
         with objective.virtual():
             loss = objective.weight_loss(weight_batch)
-            product = self._product(objective, loss.value, v)
-        scale = xi * k
-        gradients = [alpha - scale * p for alpha, p in zip(alpha_gradients, product, strict=True)]
+            product = self._product(objective, loss.value, w.parts(v))
+        gradients = [
+            alpha - scale * p for alpha, p, scale in zip(alpha_gradients, product, w.of_alphas(xi * k), strict=True)
+        ]
         return AlphaGradient(gradients, alpha_loss)
 
     @staticmethod
     def _product(objective: BilevelObjective, loss: Tensor, v: Sequence[Tensor]) -> list[Tensor]:
         """Returns d2loss/(dalpha dw) v over the weights that move, or 0 if none moves."""
+        loss = loss.sum() if loss.dim() else loss
         frozen = objective.frozen
         moving = [
             (weight, direction)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -10,13 +9,13 @@ from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
     UnrolledSettings,
-    clip_coefficient,
     constant,
     gradients_of,
     look_ahead,
     weights_restored,
 )
 from raydarts.search.objective import BilevelObjective
+from raydarts.search.weights import Number, Vector, WeightVector
 from raydarts.tasks import Batch
 
 
@@ -44,39 +43,31 @@ class FiniteDifference(UnrolledEstimator):
             return (*super().may_change(), "epsilon")
 
     def unrolled(
-        self,
-        objective: BilevelObjective,
-        weight_batch: Batch,
-        alpha_batch: Batch,
-        optimizer: torch.optim.Optimizer,
-        xi: float,
+        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, w: WeightVector, xi: Number
     ) -> AlphaGradient:
-        with weights_restored(objective.weights) as saved:
+        with weights_restored(w) as saved:
             with objective.virtual(), constant(objective.alphas):
                 loss = objective.weight_loss(weight_batch)
-                weight_gradients = gradients_of(loss.value, objective.weights)
-            k = clip_coefficient(objective, weight_gradients, self.settings.grad_clip)
-            alpha_gradients, v, alpha_loss = look_ahead(objective, weight_gradients, alpha_batch, optimizer, xi, k)
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(v)))
-            if not bool(norm > 0):  # v = 0: the second term is exactly 0, and eps is not defined
+                weight_gradients = w.vector(gradients_of(loss.value, objective.weights))
+            k = self.clipping(w, weight_gradients)
+            alpha_gradients, v, alpha_loss = look_ahead(objective, w, saved, weight_gradients, alpha_batch, xi, k)
+            eps = w.step_length(w.number([each.settings.epsilon for each in self.lanes]), v)
+            if eps is None:  # v = 0: the second term is exactly 0, and eps is not defined
                 return AlphaGradient(alpha_gradients, alpha_loss)
-            eps = float(self.settings.epsilon / norm)
-            plus = self._at(objective, weight_batch, saved, v, eps)
-            minus = self._at(objective, weight_batch, saved, v, -eps)
-        scale = xi * k
+            plus = self._at(objective, weight_batch, w, saved, v, eps)
+            minus = self._at(objective, weight_batch, w, saved, v, -eps)
+        scales, spans = w.of_alphas(xi * k), w.of_alphas(2 * eps)
         gradients = [
-            alpha - scale * (p - m) / (2 * eps) for alpha, p, m in zip(alpha_gradients, plus, minus, strict=True)
+            alpha - scale * (p - m) / span
+            for alpha, p, m, scale, span in zip(alpha_gradients, plus, minus, scales, spans, strict=True)
         ]
         return AlphaGradient(gradients, alpha_loss)
 
     @staticmethod
     def _at(
-        objective: BilevelObjective, batch: Batch, saved: list[Tensor], v: list[Tensor], shift: float
+        objective: BilevelObjective, batch: Batch, w: WeightVector, saved: Vector, v: Vector, shift: Number
     ) -> list[Tensor]:
         """Returns dL_train/dalpha at w + shift * v. It does not compute the weights' gradients."""
-        weights = list(objective.weights)
-        with torch.no_grad():
-            torch._foreach_copy_(weights, saved)
-            torch._foreach_add_(weights, v, alpha=shift)
-        with objective.virtual(), constant(weights):
+        w.put_sum(saved, v, shift)
+        with objective.virtual(), constant(objective.weights):
             return gradients_of(objective.weight_loss(batch).value, objective.alphas)

@@ -6,6 +6,7 @@ import torch
 
 from raydarts.search.estimators.base import AlphaGradient, Estimator, first_order_gradient
 from raydarts.search.objective import BilevelObjective
+from raydarts.search.weights import LaneWeights
 from raydarts.tasks import Batch
 
 
@@ -15,7 +16,13 @@ class FirstOrder(Estimator):
     NAME = "first_order"
     SOURCE = "DARTS (arXiv 1806.09055), section 2.3, first-order approximation"
 
+    LANES = True
+
     def __call__(
-        self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, optimizer: torch.optim.Optimizer
+        self,
+        objective: BilevelObjective,
+        weight_batch: Batch,
+        alpha_batch: Batch,
+        optimizer: torch.optim.Optimizer | LaneWeights,
     ) -> AlphaGradient:
         return first_order_gradient(objective, alpha_batch)

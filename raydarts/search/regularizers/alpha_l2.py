@@ -15,6 +15,7 @@ class AlphaL2(Regularizer):
     """L2 on alpha: multiplies alpha's weight decay, which draws the candidates of an edge together."""
 
     NAME = "alpha_l2"
+    LANES = True
     SOURCE = "DARTS (arXiv 1806.09055), appendix A.1.1: weight decay 1e-3 on alpha; the factors are RobustDARTS' for w"
     FORMULA = "arch_weight_decay <- factor * arch_weight_decay"
     DIFFERS = (

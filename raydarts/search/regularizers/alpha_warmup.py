@@ -23,6 +23,7 @@ class AlphaWarmup(Regularizer):
     """
 
     NAME = "alpha_warmup"
+    LANES = True
     SOURCE = (
         "PC-DARTS (arXiv 1907.05737), section 4.2: 15 epochs; "
         "P-DARTS (arXiv 1904.12760) and DrNAS (arXiv 2006.10355): 10 in each stage"

@@ -21,6 +21,7 @@ class ArchL1(RampedPenalty):
     """
 
     NAME = "arch_l1"
+    LANES = True
     SOURCE = "DSO-NAS (Zhang et al. 2018, arXiv 1811.01567): L1 on the factors that scale the candidates"
     FORMULA = "L_val + strength * ramp(epoch) * mean over edges of sum over candidates of |alpha|"
     DIFFERS = (

@@ -21,6 +21,7 @@ class BetaDecay(Regularizer):
     """
 
     NAME = "beta_decay"
+    LANES = True
     SOURCE = "Beta-DARTS (Ye et al. 2022, arXiv 2203.01665), its Beta-decay loss (smoothmax of alpha); lambda 0 to 50"
     NEUTRAL = {"strength": 0.0}
     FORMULA = "L_val + strength * epoch / (epochs - 1) * mean over edges of log(sum exp(alpha))"

@@ -28,6 +28,7 @@ class DartsAda(Regularizer):
     """
 
     NAME = "darts_ada"
+    LANES = True
     SOURCE = sharpness.SOURCE + " and appendix; factor 10 and cap .03 as in the authors' DARTS-ADA script"
     FORMULA = "at darts_es' rise: back to its epoch, weight_decay <- min(factor * weight_decay, cap)"
     DIFFERS = (

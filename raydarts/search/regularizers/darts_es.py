@@ -19,6 +19,7 @@ class DartsEs(Regularizer):
     """
 
     NAME = "darts_es"
+    LANES = True
     SOURCE = sharpness.SOURCE
     FORMULA = "stop if avg(n) / avg(n - lag) > ratio; the genotype is that of the epoch around which avg(n - lag) lies"
     DIFFERS = sharpness.DIFFERS

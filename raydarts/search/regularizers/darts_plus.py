@@ -63,6 +63,7 @@ class DartsPlus(Regularizer):
     """
 
     NAME = "darts_plus"
+    LANES = True
     SOURCE = "DARTS+ (Liang et al. 2019, arXiv 1909.06035), section 3.3, criteria 1 and 2"
     FORMULA = (
         "stop if skips(normal) >= max_skips, or if the ranking of alpha was equal at the end of stable_epochs epochs"

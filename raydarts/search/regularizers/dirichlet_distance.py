@@ -32,6 +32,7 @@ class DirichletDistance(Regularizer):
     """
 
     NAME = "dirichlet_distance"
+    LANES = True
     SOURCE = "DrNAS (Chen et al. 2021, arXiv 2006.10355), section 2.2; strength 1e-3"
     NEUTRAL = {"strength": 0.0}
     REQUIRES = ("relaxation:dirichlet",)

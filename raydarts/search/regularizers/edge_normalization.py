@@ -24,6 +24,7 @@ class EdgeNormalization(Regularizer):
     """
 
     NAME = "edge_normalization"
+    LANES = True
     SOURCE = "PC-DARTS (Xu et al. 2020, arXiv 1907.05737), section 3.3, eq. 3"
     NEUTRAL = {"enabled": False}
     FORMULA = "w[i,j] := exp(edge[i,j]) / sum_i' exp(edge[i',j]) * w[i,j]"

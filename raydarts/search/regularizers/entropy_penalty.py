@@ -34,6 +34,7 @@ class EntropyPenalty(RampedPenalty):
     """
 
     NAME = "entropy_penalty"
+    LANES = True
     SOURCE = (
         "DA2S (Tian et al. 2020, arXiv 2007.03154), the entropy of the candidates' softmax; DARTS-AER for `turning`"
     )

@@ -50,6 +50,7 @@ class Progressive(Regularizer):
     """
 
     NAME = "progressive"
+    LANES = True
     SOURCE = "P-DARTS (Chen et al. 2019, arXiv 1904.12760), section 3.2; DrNAS (arXiv 2006.10355): shrinking"
     NEUTRAL = {"shares": [1.0], "layers": None, "candidates": None}
     FORMULA = (

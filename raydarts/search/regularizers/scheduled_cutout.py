@@ -21,6 +21,7 @@ class ScheduledCutout(Regularizer):
     """
 
     NAME = "scheduled_cutout"
+    LANES = True
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1; cutout: arXiv 1708.04552"
     FORMULA = "with probability p * epoch / (epochs - 1) an image's square of length / 32 of its side is set to 0"
     DIFFERS = (

@@ -21,6 +21,7 @@ class SdartsRs(Sdarts):
     """
 
     NAME = "sdarts_rs"
+    LANES = True
     SOURCE = "SmoothDARTS (Chen, Hsieh 2020, arXiv 2002.05283), section 3.2; radius .03 to .3"
     FORMULA = "w descends L_train(w, arch_weights + u), u ~ U(-r, r)"
     DIFFERS = (

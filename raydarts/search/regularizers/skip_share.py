@@ -33,6 +33,7 @@ class SkipShare(RampedPenalty):
     """
 
     NAME = "skip_share"
+    LANES = True
     SOURCE = "No paper: the plainest price on what RobustDARTS (arXiv 1909.09656) and DARTS+ (arXiv 1909.06035) count"
     FORMULA = "L_val + strength * ramp(epoch) * mean over edges of the skip connection's arch weight"
     DIFFERS = (

@@ -15,6 +15,7 @@ class WeightL2(Regularizer):
     """L2 on the supernet's weights: multiplies the search's weight decay, also in the virtual step."""
 
     NAME = "weight_l2"
+    LANES = True
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656): section 5.2: 3e-4 times 1, 3, 9, 27, 81"
     FORMULA = "weight_decay <- factor * weight_decay"
     DIFFERS = (

@@ -20,6 +20,7 @@ class ZeroOne(Regularizer):
     """
 
     NAME = "zero_one"
+    LANES = True
     SOURCE = "FairDARTS (Chu et al. 2020, arXiv 1911.12126), section 4.2; weight 10"
     NEUTRAL = {"strength": 0.0}
     REQUIRES = ("relaxation:sigmoid",)

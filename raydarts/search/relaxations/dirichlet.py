@@ -47,6 +47,7 @@ class Dirichlet(Relaxation):
     """
 
     NAME = "dirichlet"
+    LANES = True
     SOURCE = "DrNAS (Chen et al. 2021, arXiv 2006.10355), section 2.2"
     REMEDY = True
     RANDOM: ClassVar[bool] = True

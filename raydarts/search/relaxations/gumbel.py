@@ -26,6 +26,7 @@ class Gumbel(Relaxation):
     """
 
     NAME = "gumbel"
+    LANES = True
     SOURCE = "GDAS (Dong, Yang 2019, arXiv 1910.04465), eq. 3 to 5; tau 10 to 0.1"
     REMEDY = True
     RANDOM: ClassVar[bool] = True

@@ -16,6 +16,7 @@ class Sigmoid(Relaxation):
     """
 
     NAME = "sigmoid"
+    LANES = True
     SOURCE = "FairDARTS (Chu et al. 2020, arXiv 1911.12126), section 4.1"
     REMEDY = True
     SIMPLEX: ClassVar[bool] = False

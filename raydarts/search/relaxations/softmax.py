@@ -11,6 +11,7 @@ class Softmax(Relaxation):
     """Softmax over the candidates of each edge: exp(alpha_o) / sum over o' of exp(alpha_o')."""
 
     NAME = "softmax"
+    LANES = True
     SOURCE = "DARTS (arXiv 1806.09055), eq. 2"
 
     def __call__(self, alpha: Tensor) -> Tensor:

@@ -1,0 +1,301 @@
+"""Several searches run together: the lanes of one supernet, for little more than the price of one.
+
+Each lane is an ordinary `Search`. Between epochs it is exactly what it would be alone: its rows, checkpoints, stops and
+errors are its own. Within an epoch its weights are packed with the others' (`lanes.LaneModel`) and Algorithm 1 runs for
+all of them at once. The figures equal those of the search alone up to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from raydarts import outside
+from raydarts.float32 import arithmetic
+from raydarts.measure import Meter, reset_peak_memory
+from raydarts.registry import Component, Member
+from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.lanes import LaneModel, lane_batch
+from raydarts.search.model import SearchModel, copied
+from raydarts.search.moments import Step
+from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.search import Search
+from raydarts.search.settings import SearchSettings
+from raydarts.states import State
+from raydarts.tasks import Batch, Loss
+
+Result = TypeVar("Result")
+
+Figures = dict[str, float | None]
+Outcome = dict[str, object] | Exception
+"""A lane's metrics of an epoch, or the error that ended it."""
+
+
+def unfusable(settings: SearchSettings) -> list[str]:
+    """Returns why a search with these settings runs alone. Empty: it can be a lane."""
+    asked = [settings.space, settings.estimator, settings.relaxation, *_acting(settings)]
+    reasons = [f"the {each.family} {each.name} does not run in lanes" for each in asked if not _runs_in_lanes(each)]
+    space = settings.space.build()
+    if names := space.outside_primitives():
+        reasons.append(f"{', '.join(sorted(names))} may mix channels, and lanes lie beside each other in the channels")
+    if settings.relaxation.build().SPARSE:
+        reasons.append(f"the relaxation {settings.relaxation.name} leaves out other candidates in each search")
+    if settings.selection.build().epochs(space):
+        reasons.append(f"the selection {settings.selection.name} trains each supernet further by itself")
+    return reasons
+
+
+def structure(settings: SearchSettings) -> str:
+    """Returns what searches must have in common to be lanes of one group. They must be on the same data, too.
+
+    Other settings may differ: seeds, rates, decays, clipping, xi, epsilon, strengths, regularizers that do not change
+    the supernet.
+    """
+    changing = [each for each in _acting(settings) if _changes_the_supernet(each)]
+    common = {
+        "space": settings.space.plain(),
+        "batch_size": settings.batch_size,
+        "precision": settings.precision,
+        "tf32": settings.tf32,
+        "text": settings.text.model_dump(mode="json"),
+        "estimator": [settings.estimator.name, (settings.estimator.effective() or {}).get("name")],
+        "supernet": [_fixed(each) for each in changing],
+    }
+    return json.dumps(common, sort_keys=True)
+
+
+def _acting(settings: SearchSettings) -> list[Component]:
+    return [each for each in settings.regularizers if each.effective() is not None]
+
+
+def _runs_in_lanes(component: Component) -> bool:
+    """Returns what the member says. A class from outside must say it itself, because it may change what it inherits."""
+    member = component.member
+    return bool(vars(member).get("LANES", False)) if outside.is_outside(component.name) else member.LANES
+
+
+def _changes_the_supernet(component: Component) -> bool:
+    member: type[Member] = component.member
+    return issubclass(member, Regularizer) and member.transform is not Regularizer.transform
+
+
+def _fixed(component: Component) -> dict[str, object]:
+    """Returns a component without the numbers that may differ between lanes."""
+    values = component.settings.model_dump(mode="json")
+    free = component.settings.may_change()
+    return {"name": component.name, **{key: value for key, value in values.items() if key not in free}}
+
+
+@dataclass
+class _Lane:
+    """A search in an epoch that began at `started`: its place in the group, and its state before.
+
+    `train_alpha` says whether its alpha is trained.
+    """
+
+    index: int
+    search: Search
+    before: State
+    train_alpha: bool
+    started: float
+
+    @property
+    def model(self) -> SearchModel:
+        return self.search.model
+
+    def finish(self) -> dict[str, object]:
+        """Runs the begun epoch alone."""
+        return self.search.finish_epoch(self.train_alpha, self.started)
+
+    def repeat(self) -> dict[str, object]:
+        """Runs the epoch from its start, alone."""
+        self.search.load_state_dict(self.before)
+        return self.search.run_epoch()
+
+
+def _attempted(work: Callable[[], Result]) -> Result | Exception:
+    """Returns the work's result, or a lane's own error. What all lanes suffer from is raised: memory, storage."""
+    try:
+        return work()
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        return error
+
+
+class FusedSearch:
+    """Runs epochs of several searches at once. It remembers nothing but the packed supernet."""
+
+    def __init__(self) -> None:
+        self._packed: LaneModel | None = None
+
+    def run_epoch(self, searches: Sequence[Search]) -> list[Outcome]:
+        """Runs one epoch of each search. Returns its metrics, as `Search.run_epoch` does, or the error that ended it.
+
+        The searches have equal `structure`, the same data and the same device. They may be at different epochs. Those
+        whose supernets differ at the moment, as in a stage of their own, run alone. An error in a fused epoch is
+        attributed by running each lane's epoch again, alone. A full memory, and an error of the storage, are raised:
+        they are of all lanes.
+        """
+        if len(searches) == 1:
+            return [_attempted(searches[0].run_epoch)]
+        outcomes: dict[int, Outcome] = {}
+        groups: dict[str, list[_Lane]] = {}
+        for index, search in enumerate(searches):
+            started, before = time.perf_counter(), copied(search.state_dict())
+            begun = _attempted(search.begin_epoch)
+            if isinstance(begun, Exception):
+                outcomes[index] = begun
+            else:
+                groups.setdefault(_now(search), []).append(_Lane(index, search, before, begun, started))
+        for lanes in groups.values():
+            if len(lanes) > 1:
+                outcomes |= self._together(lanes)
+            else:
+                (lane,) = lanes
+                outcomes[lane.index] = _attempted(lane.finish)
+        return [outcomes[index] for index in range(len(searches))]
+
+    def _together(self, lanes: Sequence[_Lane]) -> dict[int, Outcome]:
+        outcomes = _attempted(lambda: self._epoch(lanes))
+        if isinstance(outcomes, Exception):
+            return {lane.index: _attempted(lane.repeat) for lane in lanes}
+        return outcomes
+
+    def _epoch(self, lanes: Sequence[_Lane]) -> dict[int, Outcome]:
+        started = time.perf_counter()
+        reset_peak_memory(lanes[0].search.device)
+        with arithmetic(tf32=lanes[0].search.settings.tf32):
+            packed = self._pack(lanes)
+            meters, finite = algorithm_1(packed, lanes)
+            healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
+            packed.store(healthy)
+            figures = validation(packed, [lane.search for lane in lanes], healthy)
+        share = (time.perf_counter() - started) / len(lanes)
+        outcomes: dict[int, Outcome] = {}
+        for place, lane in enumerate(lanes):
+            end = partial(_ended, lane, meters[place], share, figures[place]) if place in healthy else lane.repeat
+            outcomes[lane.index] = _attempted(end)
+        return outcomes
+
+    def _pack(self, lanes: Sequence[_Lane]) -> LaneModel:
+        known, models = self._packed, [lane.model for lane in lanes]
+        if known is None or len(known.models) != len(models) or any(a is not b for a, b in zip(known.models, models)):
+            self._packed = known = None  # the old one's memory first
+            self._packed = known = LaneModel(models)
+        known.load([lane.train_alpha for lane in lanes])
+        return known
+
+
+def _now(search: Search) -> str:
+    """Returns what the supernets of a group must have in common at this moment."""
+    if not search.searching:
+        return f"deciding {id(search)}"
+    return repr((search.model.stage, search.model.space.cells, search.model.space.settings))
+
+
+def _ended(lane: _Lane, meters: dict[str, Meter], share: float, figures: Figures) -> dict[str, object]:
+    began = time.perf_counter()
+    with lane.search.streams.governing():
+        return lane.search.end_epoch(meters, lambda: share + time.perf_counter() - began, lambda model: figures)
+
+
+def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[str, Meter]], Tensor]:
+    """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns meters, and which lanes stayed finite.
+
+    A lane that is not finite goes on until the epoch's end. It reaches no other lane.
+    """
+    objective, w, kind = packed.objective, packed.weights, packed.objective.task.KIND
+    meters = {"weight": Meter(), "alpha": Meter()}
+    finite = torch.ones(len(lanes), dtype=torch.bool, device=w.momentum_buffer[0].device)
+    packed.supernet.train()
+    for lane in lanes:
+        lane.model.objective.begin_epoch()
+    batches = zip(*(lane.search.loop.batches() for lane in lanes), strict=True)
+    for number, pairs in enumerate(batches):
+        steps = [
+            Step(lane.model.objective, weight_batch, alpha_batch, number)
+            for lane, (weight_batch, alpha_batch) in zip(lanes, pairs, strict=True)
+        ]
+        weight_batch = lane_batch([step.weight_batch for step in steps], kind)
+        if any(lane.train_alpha for lane in lanes):
+            # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
+            loss, gradients = _alpha_gradient(packed, lanes, steps, weight_batch, kind)
+            finite &= torch.isfinite(loss.value.detach()) & torch.isfinite(packed.alpha_norms(gradients))
+            packed.adam.step(gradients)
+            _done(loss, "alpha", meters, [lane.search if lane.train_alpha else None for lane in lanes])
+        # 2. Update w by descending dL_train(w, alpha)/dw.
+        with constant(objective.alphas):
+            loss = objective.perturbed_weight_loss(weight_batch, steps)
+        gradient = w.vector(gradients_of(loss.value, objective.weights))
+        finite &= torch.isfinite(loss.value.detach())
+        w.step([w.clip(gradient, packed.clipping) * gradient[0]], [step.weight_batch.lr_scale for step in steps])
+        _done(loss, "weight", meters, [lane.search for lane in lanes])
+    each = [meter.lanes(len(lanes)) for meter in meters.values()]
+    return [
+        {"weight": weight, "alpha": alpha if lane.train_alpha else Meter()}
+        for lane, weight, alpha in zip(lanes, *each, strict=True)
+    ], finite
+
+
+def _alpha_gradient(
+    packed: LaneModel, lanes: Sequence[_Lane], steps: Sequence[Step], weight_batch: Batch, kind: str
+) -> tuple[Loss, list[Tensor]]:
+    """Returns the losses and dL/dalpha of all lanes, 0 for a lane whose alpha is not trained."""
+    for lane in lanes:
+        if lane.train_alpha:
+            lane.model.objective.begin_alpha_step()
+    alpha_batch = lane_batch([step.alpha_batch for step in steps], kind)
+    estimate = packed.estimator(packed.objective, weight_batch, alpha_batch, packed.weights)
+    estimated, gradients = iter(estimate.gradients), []
+    for lane, step in zip(lanes, steps, strict=True):
+        alphas = lane.model.objective.alphas
+        mine = [next(estimated) for _ in alphas]
+        if lane.train_alpha:
+            lane.model.architect.receive(mine, step)
+            gradients += [alpha.grad for alpha in alphas if alpha.grad is not None]
+        else:
+            gradients += [torch.zeros_like(alpha) for alpha in alphas]
+    return estimate.loss, gradients
+
+
+def _done(loss: Loss, part: str, meters: dict[str, Meter], searches: Sequence[Search | None]) -> None:
+    meters[part].add(loss.data, loss.correct, loss.count)
+    memories: Iterator[Tensor | None] = iter([None] * len(searches) if loss.memory is None else loss.memory.unbind())
+    for search, memory in zip(searches, memories, strict=True):
+        if search is not None:
+            search.data[part].carry(memory)
+
+
+def validation(packed: LaneModel, searches: Sequence[Search], lanes: Sequence[int]) -> list[Figures]:
+    """Returns each lane's figures of the held-out part, as `Measuring.validation` does. One pass serves all lanes.
+
+    The lanes differ in whether their running statistics fit. Then there are two passes.
+    """
+    task, meters = packed.objective.task, [Meter() for _ in searches]
+    sizes: dict[int, tuple[int | None, int]] = {}
+    for lane in lanes:
+        search = searches[lane]
+        if "validation" in search.data:
+            fits = search.objective.running_statistics_fit()
+            data = search.data["validation"]
+            own = None if fits else data.batch_statistics_size(search.settings.batch_size)
+            sizes[lane] = own, own or data.measured_size(search.settings.batch_size)
+    for own, size in set(sizes.values()):
+        meter = Meter()
+        with packed.objective.evaluating() if own is None else packed.objective.batch_statistics():
+            passes = zip(*(search.data["validation"].sequential(size) for search in searches), strict=True)
+            for batches in passes:
+                loss = packed.objective.measure(lane_batch(batches, task.KIND))
+                _done(loss, "validation", {"validation": meter}, searches)
+        for lane, mine in enumerate(meter.lanes(len(searches))):
+            if sizes.get(lane) == (own, size):
+                meters[lane] = mine
+    return [task.figures("validation", meter) for meter in meters]

@@ -1,0 +1,255 @@
+"""Searches as lanes of one supernet: their weights packed, one pass for all, their losses side by side.
+
+Only what touches the supernet is fused. Alpha, relaxation, regularizers, Adam and all random draws stay each search's
+own and run once for each lane. They are small.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from raydarts.search.estimators.base import Estimator
+from raydarts.search.model import SearchModel
+from raydarts.search.moments import Step
+from raydarts.search.objective import without_statistics
+from raydarts.search.weights import LaneWeights
+from raydarts.spaces.drawn import draw_from
+from raydarts.spaces.lanes import pack, unpack
+from raydarts.tasks import Batch, Loss
+
+
+def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
+    """Returns the batches of all lanes as one: images side by side in the channels, all else in a new dimension.
+
+    Args:
+        batches: one for each lane.
+        kind: the task's kind of data.
+    """
+    inputs = [batch.inputs for batch in batches]
+    memories = [batch.memory for batch in batches]
+    return Batch(
+        torch.cat(inputs, 1) if kind == "image" else torch.stack(inputs),
+        torch.stack([batch.targets for batch in batches]),
+        None if any(memory is None for memory in memories) else torch.stack(memories),  # type: ignore[arg-type]
+    )
+
+
+class LaneObjective:
+    """The losses of K searches (`BilevelObjective`), each `(K,)`. `alphas` are those of lane 0, then of lane 1."""
+
+    def __init__(self, supernet: torch.nn.Module, models: Sequence[SearchModel]) -> None:
+        self.supernet = supernet
+        self.lanes = [model.objective for model in models]
+        self.task = self.lanes[0].task
+        self.weights: list[Tensor] = [weight for weight in supernet.parameters() if weight.requires_grad]
+        self.alphas: list[Tensor] = [alpha for lane in self.lanes for alpha in lane.alphas]
+        self.frozen: frozenset[int] = frozenset()
+        self._norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
+
+    def data_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
+        """Returns the task's losses. `arch_weights` are by cell type, for each lane."""
+        stacked = {name: torch.stack([lane[name] for lane in arch_weights]) for name in arch_weights[0]}
+        return self.task.loss(self.supernet, batch, stacked)
+
+    def training_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
+        loss = self.data_loss(batch, arch_weights)
+        return loss if loss.penalty is None else replace(loss, value=loss.value + loss.penalty)
+
+    def weight_loss(self, batch: Batch) -> Loss:
+        return self.training_loss(batch, [lane.arch_weights() for lane in self.lanes])
+
+    def perturbed_weight_loss(self, batch: Batch, steps: Sequence[Step]) -> Loss:
+        """Returns the losses of the weight step, under each lane's perturbations of its arch weights."""
+        with ExitStack() as stack:
+            arch_weights = [
+                stack.enter_context(lane.perturbed(step)) for lane, step in zip(self.lanes, steps, strict=True)
+            ]
+            return self.training_loss(batch, arch_weights)
+
+    def alpha_loss(self, batch: Batch) -> Loss:
+        arch_weights = [lane.arch_weights() for lane in self.lanes]
+        loss = self.data_loss(batch, arch_weights)
+        penalties = [list(lane.penalties(own)) for lane, own in zip(self.lanes, arch_weights, strict=True)]
+        if not any(penalties):
+            return loss
+        none = loss.value.new_zeros(())
+        return replace(
+            loss, value=loss.value + torch.stack([sum(each[1:], each[0]) if each else none for each in penalties])
+        )
+
+    @contextmanager
+    def virtual(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(without_statistics(self._norms))
+            for lane in self.lanes:
+                stack.enter_context(lane.replaying())
+            yield
+
+    @contextmanager
+    def batch_statistics(self) -> Iterator[None]:
+        """Sets evaluation mode inside the context, with each batch's statistics. See `Objective.batch_statistics`."""
+        self.supernet.eval()
+        try:
+            with self.virtual():
+                for norm in self._norms:
+                    norm.train()
+                yield
+        finally:
+            self.supernet.train()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Sets evaluation mode inside the context. Batch norms normalise by their running statistics."""
+        self.supernet.eval()
+        try:
+            yield
+        finally:
+            self.supernet.train()
+
+    @torch.no_grad()
+    def measure(self, batch: Batch) -> Loss:
+        """Returns the data losses in the module's current mode. No relaxation draws."""
+        return self.data_loss(batch, [lane.arch_weights(expected=True) for lane in self.lanes])
+
+
+class LaneAdam:
+    """Adam of the alphas of K searches, in one vector. Each lane has the settings and the state of its own optimizer.
+
+    `trained` says whose alpha is trained in this epoch. All else stays as it is.
+    """
+
+    def __init__(self, models: Sequence[SearchModel], trained: Sequence[bool]) -> None:
+        self._optimizers = [model.architect.optimizer for model in models]
+        self._trained = list(trained)
+        each = [model.objective.alphas for model in models]
+        self._alphas = [alpha for alphas in each for alpha in alphas]
+        self._flat = [alpha.detach().view(-1) for alpha in self._alphas]  # writing here writes alpha
+        self._sizes = [flat.numel() for flat in self._flat]
+        lengths = torch.tensor([sum(alpha.numel() for alpha in alphas) for alphas in each])
+        like = self._flat[0]
+
+        def spread(values: Sequence[float]) -> Tensor:
+            numbers = torch.tensor(list(values), dtype=like.dtype)
+            return numbers.repeat_interleave(lengths).to(like.device)
+
+        groups = [optimizer.param_groups[0] for optimizer in self._optimizers]
+        self._lr, self._decay = (spread([group[name] for group in groups]) for name in ("lr", "weight_decay"))
+        self._beta1, self._beta2 = (spread([group["betas"][index] for group in groups]) for index in (0, 1))
+        self._epsilon = spread([group["eps"] for group in groups])
+        self._acts = None if all(trained) else spread([float(acts) for acts in trained]).bool()
+        self._count = spread([self._steps(optimizer) for optimizer in self._optimizers])
+        self._m, self._v = (self._moments(name) for name in ("exp_avg", "exp_avg_sq"))
+        self._alpha = torch.cat(self._flat)
+
+    @staticmethod
+    def _steps(optimizer: torch.optim.Optimizer) -> float:
+        return max((float(state["step"]) for state in optimizer.state.values()), default=0.0)
+
+    def _moments(self, name: str) -> Tensor:
+        states = (optimizer.state for optimizer in self._optimizers for _ in optimizer.param_groups[0]["params"])
+        pairs = zip(states, self._alphas, self._flat, strict=True)
+        return torch.cat([
+            state[alpha][name].flatten() if alpha in state else torch.zeros_like(flat) for state, alpha, flat in pairs
+        ])  # fmt: skip
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Takes the step of each lane whose alpha is trained. `gradients` are in the order of all lanes' alphas."""
+        g = torch.cat([gradient.flatten() for gradient in gradients])
+        g = torch.addcmul(g, self._decay, self._alpha)
+        m = self._m + (1 - self._beta1) * (g - self._m)
+        v = self._beta2 * self._v + (1 - self._beta2) * g * g
+        self._count = self._count + 1
+        rate = self._lr / (1 - self._beta1**self._count)
+        scale = v.sqrt() / (1 - self._beta2**self._count).sqrt() + self._epsilon
+        alpha = self._alpha - rate * (m / scale)
+        if self._acts is not None:
+            alpha, m, v = (
+                torch.where(self._acts, new, old) for new, old in ((alpha, self._alpha), (m, self._m), (v, self._v))
+            )
+        self._alpha, self._m, self._v = alpha, m, v
+        torch.split_with_sizes_copy(alpha, self._sizes, out=self._flat)
+
+    def store(self, lanes: Sequence[int]) -> None:
+        """Writes the state into the optimizers of these lanes."""
+        m, v, count = (torch.split(whole, self._sizes) for whole in (self._m, self._v, self._count))
+        parts = iter(zip(self._alphas, m, v, count, strict=True))
+        for lane, optimizer in enumerate(self._optimizers):
+            for _ in optimizer.param_groups[0]["params"]:
+                alpha, m_part, v_part, counts = next(parts)
+                if lane in lanes and self._trained[lane]:
+                    optimizer.state[alpha] = {
+                        "step": counts[0].to("cpu", torch.float32, copy=True),
+                        "exp_avg": m_part.view_as(alpha).clone(),
+                        "exp_avg_sq": v_part.view_as(alpha).clone(),
+                    }
+
+
+class LaneModel:
+    """The supernet, the weights' SGD and the estimator of K searches. `load` packs their models, `store` unpacks them.
+
+    In between, the models' own weights are those of before. Their alpha is trained in place.
+    """
+
+    def __init__(self, models: Sequence[SearchModel]) -> None:
+        first = models[0]
+        self.models = list(models)
+        parts, streams = first.parts, first.parts.streams
+        transforms = [type(same[0]).fused(same) for same in zip(*(model.transforms for model in models), strict=True)]
+        with torch.random.fork_rng(devices=[]):  # initial values are drawn, and replaced by `load`
+            supernet = first.space.supernet(parts.task, transforms, lanes=len(models))
+        supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.supernet = supernet
+        draw_from(self.supernet, [model.parts.streams["dropout"] for model in models])
+        self.objective = LaneObjective(self.supernet, models)
+        self.weights = LaneWeights(
+            self.objective.weights, len(models), [len(model.objective.alphas) for model in models]
+        )
+        estimators: list[Estimator] = [model.architect.estimator for model in models]
+        self.estimator = estimators[0].of(estimators)
+        self.clipping = self.weights.number([model.parts.settings.grad_clip for model in models])
+        self._names = [name for name, weight in self.supernet.named_parameters() if weight.requires_grad]
+
+    def alpha_norms(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Returns `(K,)`, which is finite where all gradients of a lane's alphas are."""
+        norms = torch.stack(torch._foreach_norm(list(gradients)))
+        return torch.zeros_like(norms[: len(self.models)]).index_add_(0, self.weights.lane_of_alpha, norms)
+
+    def load(self, trained: Sequence[bool]) -> None:
+        """Packs the models' weights, running statistics and optimizers. `trained`: whose alpha is trained now."""
+        self.adam = LaneAdam(self.models, trained)
+        self.supernet.load_state_dict(pack([model.supernet.state_dict() for model in self.models]))
+        each = [self._momentum(model) for model in self.models]
+        buffers = [torch.cat([lane[name] for lane in each]) for name in self._names]
+        self.weights.begin([model.weight_optimizer for model in self.models], buffers)
+
+    def _momentum(self, model: SearchModel) -> dict[str, Tensor]:
+        state = model.weight_optimizer.state
+        return {
+            name: torch.zeros_like(weight) if (buffer := state[weight].get("momentum_buffer")) is None else buffer
+            for name, weight in model.supernet.named_parameters()
+        }
+
+    def store(self, lanes: Sequence[int]) -> None:
+        """Unpacks weights, running statistics and optimizers into these lanes' models, and advances their schedules."""
+        self.adam.store(lanes)
+        count = len(self.models)
+        packed = self.supernet.state_dict()
+        buffers = dict(zip(self._names, self.weights.parts([self.weights.momentum_buffer]), strict=True))
+        for lane in lanes:
+            model = self.models[lane]
+            model.supernet.load_state_dict(unpack(packed, count, lane))
+            for name, weight in model.supernet.named_parameters():
+                if name in buffers:
+                    buffer = torch.empty_like(weight.detach()).copy_(buffers[name].chunk(count)[lane])
+                    model.weight_optimizer.state[weight]["momentum_buffer"] = buffer
+            with warnings.catch_warnings():  # the optimizer's own `step` was not called
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                model.schedule.step()
