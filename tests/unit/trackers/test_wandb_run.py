@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -22,6 +21,7 @@ from raydarts.trackers.base import scalars
 from raydarts.trackers.wandb import WandbSettings, names, recording, state
 from raydarts.trackers.wandb.recording import Recording
 from tests.synthetic_run import write_run
+from tests.unit.trackers.reading import history, records
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 pytestmark = pytest.mark.slow
@@ -80,18 +80,6 @@ def record(run: RunDirectory, trial: TrialDirectory) -> state.Tracked:
     return state.read_trial(trial)
 
 
-def inspected(trial: TrialDirectory) -> dict[str, list[Any]]:
-    """The records of a trial's one offline file by type, read by wandb's own reader."""
-    (file,) = trial.path.glob("wandb/offline-run-*/*.wandb")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    found: dict[str, list[Any]] = {}
-    for line in done.stdout.splitlines():
-        entry = json.loads(line)
-        found.setdefault(entry["type"], []).append(entry[entry["type"]])
-    return found
-
-
 def epochs(rows: list[dict[str, Any]]) -> list[int]:
     return [row["epoch"] for row in rows if "epoch" in row]
 
@@ -104,21 +92,21 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
     trial.create(what)
     assert record(run, trial).state == state.OFFLINE
     assert record(run, trial).state == state.OFFLINE  # again: in place of the first
-    found = inspected(trial)
+    found = records(trial.path)
     (opened,) = found["run"]
     config = opened["config"]["update"]
     assert config["estimator"] == {"name": "finite_difference", "xi": "lr", "epsilon": 1}
     assert config["regularizers"]["beta_decay"]["strength"] == what["config"]["regularizers"][0]["strength"]
     assert (opened["run_group"], opened["job_type"], opened["tags"]) == ("syn", "search", ["mine", "search"])
     assert (opened["run_id"], opened["sweep_id"]) == (names.run_id(run, trial), names.sweep_id(run))
-    history = [entry["item"] for entry in found["history"]]
-    assert epochs(history) == [1, 2, 3]
-    for row, logged in zip(trial.rows(), history, strict=False):
+    logged_rows = [entry["item"] for entry in found["history"]]
+    assert epochs(logged_rows) == [1, 2, 3]
+    for row, logged in zip(trial.rows(), logged_rows, strict=False):
         assert logged.items() >= scalars(row).items()
     axes = {metric["name"]: metric.get("step_metric") for metric in found["metric"]}
     assert axes.pop("epoch") is None
     assert set(axes.values()) == {"epoch"}
-    media = {key.rsplit(".", 1)[0] for row in history for key in row if key.endswith("._type")}
+    media = {key.rsplit(".", 1)[0] for row in logged_rows for key in row if key.endswith("._type")}
     assert media == {"genotype", "arch_weights/normal", "arch_weights/reduce"}
     for entry in found["files"]:
         for file in entry["files"]:
@@ -212,7 +200,7 @@ def test_an_outage_costs_one_wait_and_no_data(
     assert state.read_trial(first).state == state.OFFLINE
     assert state.outage(run)
     for trial in (first, second):
-        assert epochs([entry["item"] for entry in inspected(trial)["history"]]) == [1, 2, 3]
+        assert epochs(history(trial.path)) == [1, 2, 3]
     told = [entry.message for entry in caplog.records if entry.name == "raydarts"]
     assert len(told) == 1
     assert f"raydarts wandb sync {run.path}" in told[0]
