@@ -11,7 +11,7 @@ from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import Resources
 from raydarts.cpus import cpus as cpus_of_process
 from raydarts.errors import ResourceError
-from raydarts.runs.stages import SEARCH
+from raydarts.study.stages import SEARCH
 
 
 def check_resources(loaded: LoadedSpec, address: str | None = None, only: str | None = None) -> dict[str, float]:

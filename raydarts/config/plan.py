@@ -17,8 +17,8 @@ from raydarts.config.seeds import idle_seed, tries_all
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
-from raydarts.runs.budget import UNITS
-from raydarts.runs.stages import SEARCH
+from raydarts.study.budget import UNITS
+from raydarts.study.stages import SEARCH
 from raydarts.terminal import line, paragraph
 
 

@@ -15,14 +15,14 @@ from raydarts.execution import forking
 from raydarts.execution.job import Job
 from raydarts.json_types import number, section
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
-from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
-from raydarts.runs.entries import TrialEntry
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.folders import run_of
 from raydarts.runs.identity import differences, identity
 from raydarts.runs.segments import lineage, newest_folder, segments_of, told
-from raydarts.runs.stages import run_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent
+from raydarts.study.results import NOT_SCALAR, TrialEntry
 
 logger = logging.getLogger("raydarts")
 

@@ -10,7 +10,8 @@ from raydarts import outside
 from raydarts.config.spec import Resources
 from raydarts.execution.job import Job
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.stages import EVALUATE, data_of, place_of_section, run_of, section_of
+from raydarts.runs.folders import run_of
+from raydarts.study.stages import EVALUATE, data_of, place_of_section, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""

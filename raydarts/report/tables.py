@@ -13,15 +13,16 @@ from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
-from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
+from raydarts.runs.hours import budget_report
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
 from raydarts.runs.segments import told
-from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place
+from raydarts.study.budget import UNITS, BudgetReport
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import in_lines, line, paragraph
 
 

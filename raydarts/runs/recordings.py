@@ -16,10 +16,11 @@ from raydarts.errors import GenotypeError, InputError, Problem, SpecError
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.json_types import section
-from raydarts.runs.directory import NOT_SCALAR, RunDirectory
-from raydarts.runs.results import TrialRecord, trials
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.results import trials
 from raydarts.storage.place import Place
 from raydarts.study.objectives import figure
+from raydarts.study.results import NOT_SCALAR, TrialRecord
 
 SEED = "seed"
 """The key of a raydarts configuration that is the search seed. It is no part of a recording's configuration."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.entries import TrialEntry
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent, Segment, SegmentEntry, name_of
+from raydarts.study.results import TrialEntry
 
 
 def segments_of(description: TrialEntry) -> list[Segment]:

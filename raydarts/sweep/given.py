@@ -12,13 +12,16 @@ from raydarts.genotypes.source import NamedGenotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.entries import CandidateEntry, GivenEntry, RunEntry
-from raydarts.runs.promotion import promotion_order
-from raydarts.runs.stages import SEARCH, read_promotion, stages_of
+from raydarts.runs.folders import read_promotion
 from raydarts.runs.trust import Ask, admit_genotype, never
 from raydarts.spaces import Genotype
 from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.storage.place import Place
 from raydarts.study.objectives import score_of, search_score_of
+from raydarts.study.promotion import promotion_order
+from raydarts.study.ranking import evaluation_rows, ranking
+from raydarts.study.results import distinct_genotypes
+from raydarts.study.stages import SEARCH, stages_of
 
 
 def genotypes_for(
@@ -110,9 +113,9 @@ def _ranked(run: RunDirectory, description: RunEntry) -> Iterator[tuple[str, lis
     for stage in reversed([stage for stage in stages_of(description) if not stage.is_transfer]):
         records = results.retrained(run, stage.name)
         genotypes = {record.description["genotype_id"]: record.description["genotype"] for record in records}
-        ranked = results.ranking(results.evaluation_rows(records, score), score)
+        ranked = ranking(evaluation_rows(records, score), score)
         yield stage.name, [genotypes[row["genotype"]] for row in ranked]
         if decisions := read_promotion(run, stage.name) or []:
             yield f"the promotion to {stage.name}", [each["genotype"] for each in decisions if each["promoted"]]
     ordered = promotion_order(results.trials(run), search_score_of(description))
-    yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]
+    yield SEARCH, [entry["genotype"] for entry in distinct_genotypes(ordered)]

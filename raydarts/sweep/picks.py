@@ -68,7 +68,7 @@ def choose(searches: Mapping[int, Sequence[Searched]], score: SearchScore) -> Pi
     """The pick among configurations, each with its searches (one for each search seed).
 
     A configuration is ranked by the mean over its searches; those that failed do not count. With one collapsed or
-    stopped search it counts as collapsed or stopped. (`runs.promotion` is milder: it looks at each search.)
+    stopped search it counts as collapsed or stopped. (`study.promotion` is milder: it looks at each search.)
     Configurations that nothing speaks against come first, of these the completed ones, then those that came furthest.
     Where something speaks against every configuration, the last healthy genotype of a search is picked, the latest
     epoch first; without one the first configuration all the same.

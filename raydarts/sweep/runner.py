@@ -19,12 +19,13 @@ from raydarts.config.loader import LoadedSpec, load_plain, override_budget
 from raydarts.config.spec import EvaluateSettings
 from raydarts.errors import RunError, StorageError
 from raydarts.runs import results
-from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
+from raydarts.runs.folders import jobs
+from raydarts.runs.hours import change_limits, limits, write_plan
 from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place, place_of
+from raydarts.study.stages import GIVEN, SEARCH, Stage
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
 

@@ -12,8 +12,8 @@ from functools import partial
 from raydarts.config.track import TrackSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.folders import run_of
 from raydarts.runs.observer import Observers
-from raydarts.runs.stages import run_of
 from raydarts.storage.place import Place
 from raydarts.trackers.aside import Aside, Call, words
 from raydarts.trackers.base import Tracker

@@ -16,7 +16,7 @@ from raydarts import registry
 from raydarts.errors import DamagedError, InputError, shortened
 from raydarts.registry import Around, Idle, parse_strictly
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.stages import jobs, run_of
+from raydarts.runs.folders import jobs, run_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import Place
 from raydarts.trackers.base import Tracker, TrialObserver

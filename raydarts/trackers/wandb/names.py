@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from raydarts.json_types import section
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.results import TrialRecord
-from raydarts.runs.stages import EVALUATE, SEARCH, stage_of
+from raydarts.runs.folders import stage_of
 from raydarts.storage.place import read_bytes
+from raydarts.study.results import TrialRecord
+from raydarts.study.stages import EVALUATE, SEARCH
 
 STEP = "epoch"
 """The metric that is every other metric's step axis (`define_metric(name, step_metric=STEP, summary=SUMMARY)`)."""

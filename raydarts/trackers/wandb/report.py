@@ -23,8 +23,8 @@ from raydarts.errors import InputError
 from raydarts.json_types import section
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place, place_of, write_bytes
+from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import complain
 from raydarts.trackers.wandb import check_place, names, report_panels, report_words
 from raydarts.trackers.wandb.report_words import bullets, clean, escape

@@ -12,8 +12,8 @@ from raydarts.config.source import from_plain
 from raydarts.digits import whole_number
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.study.objectives import search_score_of
+from raydarts.study.searcher import is_model_based, searcher_of
 from raydarts.trackers.aside import Call, words
 from raydarts.trackers.wandb import WandbSettings, names, state
 from raydarts.trackers.wandb.writer import wandb_module

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.stages import jobs
+from raydarts.runs.folders import jobs
 from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place
 from raydarts.trackers import track_of

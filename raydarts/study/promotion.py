@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import section, whole
-from raydarts.runs.configurations import configurations
-from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
+from raydarts.study.configurations import configurations
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.ranking import ranking
+from raydarts.study.results import TrialRecord, distinct_genotypes
 
 Key = tuple[int, int, int, float]
 """Orders what a search came to: completed, then stopped by epochs reached, each by score."""
