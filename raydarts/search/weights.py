@@ -163,6 +163,7 @@ class LaneWeights:
         self._rows = [rows(weight.detach(), lanes) for weight in self._weights]  # views: writing here writes w
         self._sizes = [view.shape[1] for view in self._rows]
         self._w = torch.cat(self._rows, 1)
+        self.lane_of_alpha = torch.tensor(self._of_alpha, device=self._w.device)
         self.momentum_buffer = torch.zeros_like(self._w)
         self.rates = [0.0] * lanes
         self._lr = self._momentum = self._decay = self.number(self.rates)
@@ -192,7 +193,7 @@ class LaneWeights:
 
     def parts(self, vector: Vector) -> Sequence[Tensor]:
         (whole,) = vector
-        split = whole.split(self._sizes, 1)
+        split = torch.split(whole, self._sizes, 1)
         return [shaped(part, weight) for part, weight in zip(split, self._weights, strict=True)]
 
     def saved(self) -> Vector:

@@ -42,9 +42,9 @@ def _part(value: Tensor, lanes: int, lane: int) -> Tensor:
     return value.chunk(lanes)[lane].clone()
 
 
-def of_lanes(x: Tensor, lanes: int) -> Tensor:
-    """Returns a view `(batch, lanes, C, H, W)` of `(batch, lanes * C, H, W)`."""
-    return x.unflatten(1, (lanes, -1))
+def of_lanes(x: Tensor, lanes: int, dim: int = 1) -> Tensor:
+    """Returns a view with the lanes in their own dimension: `(batch, lanes, C, H, W)` of `(batch, lanes * C, H, W)`."""
+    return x.unflatten(dim, (lanes, -1))  # type: ignore[no-untyped-call,no-any-return]
 
 
 def weighted(weight: Tensor, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class LaneLinear(nn.Module):
         self.bias = nn.Parameter(one.bias.detach().repeat(lanes))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.unflatten(0, (self.lanes, -1))
+        weight = of_lanes(self.weight, self.lanes, 0)
         return torch.baddbmm(self.bias.view(self.lanes, 1, -1), x, weight.transpose(1, 2))
 
 

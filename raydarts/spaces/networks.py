@@ -13,7 +13,7 @@ from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
 from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.lanes import linear, pixel_mean
-from raydarts.spaces.primitives import Norm, convolution
+from raydarts.spaces.primitives import batch_norm, convolution
 from raydarts.spaces.transform import MixedTransform, by_layer
 
 
@@ -30,7 +30,7 @@ class CifarStem(nn.Module):
     def __init__(self, channels_in: int, width: int, lanes: int = 1) -> None:
         super().__init__()
         self.width = width
-        self.op = nn.Sequential(convolution(channels_in, width, 3, lanes, padding=1), Norm(width, lanes=lanes))
+        self.op = nn.Sequential(convolution(channels_in, width, 3, lanes, padding=1), batch_norm(width, lanes=lanes))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         s = self.op(x)
@@ -50,13 +50,13 @@ class ImagenetStem(nn.Module):
         self.width = width
         self.quarter = nn.Sequential(
             convolution(channels_in, width // 2, 3, lanes, stride=2, padding=1),
-            Norm(width // 2, lanes=lanes),
+            batch_norm(width // 2, lanes=lanes),
             nn.ReLU(),
             convolution(width // 2, width, 3, lanes, stride=2, padding=1),
-            Norm(width, lanes=lanes),
+            batch_norm(width, lanes=lanes),
         )
         self.eighth = nn.Sequential(
-            nn.ReLU(), convolution(width, width, 3, lanes, stride=2, padding=1), Norm(width, lanes=lanes)
+            nn.ReLU(), convolution(width, width, 3, lanes, stride=2, padding=1), batch_norm(width, lanes=lanes)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

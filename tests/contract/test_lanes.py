@@ -37,7 +37,7 @@ def test_all_remedies_are_lanes_or_refused_by_name() -> None:
 
 
 def test_remedies_in_lanes_equal_the_same_searches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remedies that do not change the supernet share one group, a lane each. Each other one has a group of two lanes."""
+    """Remedies that do not change the supernet share a group, a lane each. Each other one has a group of two lanes."""
 
     def never(lane: Any) -> None:
         raise AssertionError(f"lane {lane.index} was run again alone")
@@ -47,17 +47,17 @@ def test_remedies_in_lanes_equal_the_same_searches_alone(monkeypatch: pytest.Mon
     for seed, key in enumerate(key for key in REMEDIES if key not in ALONE):
         for lane in (seed, seed + 100):
             plain = changes(key, lane)
-            settings = search(ESTIMATOR, plain, limit=32).settings
+            settings = search(ESTIMATOR, plain).settings
             if lane == seed or '"supernet": []' not in structure(settings):
                 groups[structure(settings)].append((key, plain))
     assert len(groups) > 1
     for lanes in groups.values():
         assert len(lanes) > 1
-        together = [search(ESTIMATOR, plain, limit=32) for _, plain in lanes]
+        together = [search(ESTIMATOR, plain) for _, plain in lanes]
         group = FusedSearch()
         rows = [group.run_epoch(together) for _ in range(2)]
         for number, (key, plain) in enumerate(lanes):
-            alone = search(ESTIMATOR, plain, limit=32)
+            alone = search(ESTIMATOR, plain)
             for epoch in rows:
                 require_equal(epoch[number], alone.run_epoch(), key)
             require_equal(together[number].state_dict(), alone.state_dict(), key)
@@ -91,5 +91,3 @@ def test_searches_alone_and_of_other_shapes_have_other_structures() -> None:
         {"regularizers": [{"name": "partial_channels", "k": 2}]},
     ]
     assert len({of(), *(of(**other) for other in others)}) == len(others) + 1
-
-

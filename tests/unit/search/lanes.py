@@ -32,7 +32,9 @@ def require_equal(fused: Any, alone: Any, what: str = "", tolerance: float = 1e-
     for path, value in ours.items():
         expected = theirs[path]
         if isinstance(value, Tensor) and value.is_floating_point():
-            torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance, msg=lambda m, p=path: f"{what}{p}: {m}")
+            torch.testing.assert_close(
+                value, expected, rtol=tolerance, atol=tolerance, msg=lambda m, p=path: f"{what}{p}: {m}"
+            )
         elif isinstance(value, Tensor):
             assert torch.equal(value, expected), f"{what}{path}"
         elif isinstance(value, float):

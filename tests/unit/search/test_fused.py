@@ -39,7 +39,11 @@ def different(name: str, **common: Any) -> list[SearchSettings]:
     """Three searches that differ in every number that lanes may differ in."""
     estimator: list[Any] = [{"name": name}] * 3
     if name != "first_order":
-        estimator = [{"name": name, "xi": "lr"}, {"name": name, "xi": 0.3, "grad_clip": 0.5}, {"name": name, "xi": 0.01}]
+        estimator = [
+            {"name": name, "xi": "lr"},
+            {"name": name, "xi": 0.3, "grad_clip": 0.5},
+            {"name": name, "xi": 0.01},
+        ]
     if name == "finite_difference":
         estimator = [dict(each, epsilon=epsilon) for each, epsilon in zip(estimator, (0.01, 0.1, 1e-3), strict=True)]
     numbers = [
@@ -105,7 +109,7 @@ def test_a_lane_that_diverges_fails_as_it_does_alone_and_leaves_the_others_bits(
 
 
 def test_repeats_and_other_orders_of_the_lanes_give_the_same_bits() -> None:
-    chosen = different("finite_difference")
+    chosen = different("finite_difference", space=SPACE | {"channels": 4})  # lanes fill the processor's vectors
     first, again = ([Search(each, splits()) for each in chosen] for _ in range(2))
     turned = [Search(chosen[lane], splits()) for lane in (2, 0, 1)]
     for group in (first, again, turned):
