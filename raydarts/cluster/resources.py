@@ -45,9 +45,9 @@ def _by_section(loaded: LoadedSpec, only: str | None) -> dict[str, Resources]:
 
 def _why(name: str, address: str | None) -> str:
     """Why this process has fewer CPUs than the machine."""
-    found = cpus_of_process()
-    limited = name == "cpus" and address is None and found.usable < found.there
-    return f" for this process: {found}" if limited else ""
+    allowed = cpus_of_process()
+    limited = name == "cpus" and address is None and allowed.usable < allowed.there
+    return f" for this process: {allowed}" if limited else ""
 
 
 @dataclass(frozen=True)

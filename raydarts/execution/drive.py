@@ -18,7 +18,7 @@ from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.folders import run_of
 from raydarts.runs.identity import differences, identity
-from raydarts.runs.segments import lineage, newest_folder, segments_of, told
+from raydarts.runs.segments import lineage, lineage_in_words, newest_folder, segments_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent
@@ -204,6 +204,6 @@ def _write(
         return trial.description() if name == trial.id else run_of(trial).trial(int(name)).description()
 
     if parts := lineage(trial.id, epochs, described_as):
-        result["lineage"] = told(parts)
+        result["lineage"] = lineage_in_words(parts)
     trial.write_result(result)
     return result

@@ -41,8 +41,8 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
 
 def builder_named(path: str | None) -> Builder:
     """The function behind `module:function`; None: raydarts' own."""
-    found: Builder = build_job if path in (None, DEFAULT_BUILDER) else outside.load(str(path))
-    return found
+    builder: Builder = build_job if path in (None, DEFAULT_BUILDER) else outside.load(str(path))
+    return builder
 
 
 def restrict_code(config: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import TimeEntry
 from raydarts.runs.folders import read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
-from raydarts.runs.segments import lineage, told
+from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
@@ -281,7 +281,7 @@ def _searched(
         reason=record.result.get("reason"),
         order=record.order(score),
         error=record.result.get("error"),
-        lineage=told(parts),
+        lineage=lineage_in_words(parts),
         configuration=record.configuration,
     )
 

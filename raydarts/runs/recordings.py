@@ -131,16 +131,16 @@ def read(places: Sequence[Place]) -> Recordings:
     problems: list[Problem] = []
     for place in places:
         try:
-            found = read_table(Path(str(place))) if is_table(place) else read_run(place)
+            recordings = read_table(Path(str(place))) if is_table(place) else read_run(place)
         except SpecError as error:
             problems += error.problems
             continue
         except InputError as error:
             problems.append(Problem(str(place), 0, "", str(error).removeprefix(f"{place}: ")))
             continue
-        runs += found.runs
-        notes += found.notes
-        sweeps.update(found.sweeps)
+        runs += recordings.runs
+        notes += recordings.notes
+        sweeps.update(recordings.sweeps)
     if not problems:
         runs, problems = _distinct(runs, notes)
     if not problems and not runs:

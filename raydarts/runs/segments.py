@@ -80,7 +80,7 @@ def lineage(name: str, epochs: int, described_as: Callable[[str], TrialEntry]) -
         number = number_at(segments, last)
 
 
-def told(parts: Sequence[Part]) -> str:
+def lineage_in_words(parts: Sequence[Part]) -> str:
     """A lineage in words. Of each later part only the settings that differ from the part before."""
     words = []
     for number, part in enumerate(parts):

@@ -27,8 +27,8 @@ def allotted(spec: Mapping[str, object], stage: str) -> dict[str, float]:
 def resources_of(spec: Mapping[str, object], stage: str) -> tuple[float, float, float]:
     """Returns the workers of each trial, and the CPUs and GPUs of each worker."""
     usual: dict[str, object] = {"workers": 1, "cpus": 1, "gpus": 0}
-    given = {**usual, **section(settings_of(spec, stage).get("resources"))}
-    workers, cpus, gpus = (number(given[key]) or 0.0 for key in ("workers", "cpus", "gpus"))
+    resources = {**usual, **section(settings_of(spec, stage).get("resources"))}
+    workers, cpus, gpus = (number(resources[key]) or 0.0 for key in ("workers", "cpus", "gpus"))
     return workers, cpus, gpus
 
 

@@ -57,19 +57,19 @@ class Ledger:
     def spent(self) -> dict[str, float]:
         """Hours of the limited units."""
         wall = self._earlier + (self._clock() - self._started) / 3600
-        found = {"wall_hours": wall}
+        hours_spent = {"wall_hours": wall}
         for unit in ("gpu_hours", "cpu_hours"):
-            found[unit] = sum(hours[unit] for hours in self._hours.values())
-        return {unit: found[unit] for unit in self._limits}
+            hours_spent[unit] = sum(hours[unit] for hours in self._hours.values())
+        return {unit: hours_spent[unit] for unit in self._limits}
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """What of the budget is spent; empty without a budget."""
         return ", ".join(f"{hours:.4g} of {self._limits[unit]:g} {UNITS[unit]}" for unit, hours in self.spent().items())
 
     def over(self) -> str | None:
         """Why nothing may go on, or None."""
         gone = [unit for unit, hours in self.spent().items() if hours >= self._limits[unit]]
-        return f"budget spent: {self.told()}" if gone else None
+        return f"budget spent: {self.in_words()}" if gone else None
 
     def deny(self) -> str | None:
         """`over`, for a trial that would start or go on now: the run then counts as halted."""

@@ -196,15 +196,15 @@ def judged(plan: Plan, replayed: Replayed) -> dict[str, object]:
         "halts_false_of": sum(each is False for each in ended.values()),
         "finishers": len(finishers),
         "finishers_collapsed": sum(each is True for each in finishers),
-        "pick": None if pick is None else _told(plan.recordings, pick, score),
-        "best": None if best is None else _told(plan.recordings, best, score),
+        "pick": None if pick is None else _as_json(plan.recordings, pick, score),
+        "best": None if best is None else _as_json(plan.recordings, best, score),
         "best_picked": pick is not None and best is not None and pick.configuration == best.configuration,
         "regret": _difference(score, best, pick),
         "below_best": _below(score, all_of, pick),
     }
 
 
-def _told(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, object]:
+def _as_json(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, object]:
     """A pick as JSON. Figures are means over the searches of its configuration."""
     cells = [cell_of(genotype) for genotype in pick.genotypes]
     known = [cell for cell in cells if cell is not None]

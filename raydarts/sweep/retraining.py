@@ -33,8 +33,8 @@ def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings
     if stage.source == SEARCH:
         return promotion(results.trials(run), loaded.sweep.score, *bars)
     if stage.source == GIVEN:
-        given = run.description().get("genotypes") or {}
-        return admission([dict(each) for each in given["candidates"]], *bars)
+        kept = run.description().get("genotypes") or {}
+        return admission([dict(each) for each in kept["candidates"]], *bars)
     before = read_promotion(run, stage.source) or []
     score = score_of(run.description())
     rows = evaluation_rows(results.retrained(run, stage.source), score)

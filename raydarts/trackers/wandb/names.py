@@ -75,9 +75,9 @@ def _components(prefix: str, components: Sequence[object], flat: dict[str, objec
         name = _part(settings.pop("name", "unnamed"))
         names.append(name)
         met[name] = met.get(name, 0) + 1
-        own = name if met[name] == 1 else f"{name}#{met[name]}"
+        distinct = name if met[name] == 1 else f"{name}#{met[name]}"
         for key, value in settings.items():
-            _flatten(f"{prefix}.{own}.{_part(key)}", value, flat)
+            _flatten(f"{prefix}.{distinct}.{_part(key)}", value, flat)
     flat[f"{prefix}.names"] = ", ".join(names) or "none"
 
 
@@ -109,8 +109,8 @@ def evaluation_config(description: Mapping[str, object], metric: str, supernet: 
 
     It stands here because a plot of W&B takes both its axes from the same runs.
     """
-    found = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"]}
-    return found if supernet is None else {**found, supernet_key(metric): supernet}
+    config = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"]}
+    return config if supernet is None else {**config, supernet_key(metric): supernet}
 
 
 def group(run: RunDirectory) -> str:

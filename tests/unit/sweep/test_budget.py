@@ -85,7 +85,7 @@ def test_a_ledger_charges_epochs_as_they_end_and_starts_from_what_is_on_disk(tmp
     hours.change_limits(run, {"gpu_hours": 1.5, "cpu_hours": None}, 7.0)
     again = Ledger(run, Clock())
     assert again.over() is None
-    assert again.told() == "1 of 1.5 GPU-hours"
+    assert again.in_words() == "1 of 1.5 GPU-hours"
     assert run.read("budget.json")["earlier"] == [{"limits": {"gpu_hours": 1.0, "cpu_hours": 100.0}, "until": 7.0}]
 
 
