@@ -11,14 +11,15 @@ from rich.table import Table
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
+from raydarts.config.fusing import reasons
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
 from raydarts.config.seeds import idle_seed, tries_all
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
-from raydarts.runs.budget import UNITS
-from raydarts.runs.stages import SEARCH
+from raydarts.study.budget import UNITS
+from raydarts.study.stages import SEARCH
 from raydarts.terminal import line, paragraph
 
 
@@ -57,15 +58,17 @@ class Plan:
     """What of each earlier run the searcher learns from, and what it does not."""
     changing: tuple[str, ...] = ()
     """Swept settings that the scheduler changes while trials run."""
+    alone: tuple[str, ...] = ()
+    """Why configurations share no process with others, though `sweep.fuse` asks for it."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
 def _resources(resources: Resources) -> str:
-    given = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
-    given += "".join(f", {amount:g} {name}" for name, amount in resources.custom.items())
-    return given if resources.processes == 1 else f"{resources.processes} workers x ({given})"
+    text = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    text += "".join(f", {amount:g} {name}" for name, amount in resources.custom.items())
+    return text if resources.processes == 1 else f"{resources.processes} workers x ({text})"
 
 
 def _how(evaluate: EvaluateSettings) -> str:
@@ -95,21 +98,30 @@ def check_stage(loaded: LoadedSpec, name: str) -> None:
         )
 
 
-def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) -> Plan:
+def _configurations(loaded: LoadedSpec) -> tuple[int, str]:
+    """Returns how many configurations a search tries, and words on them."""
+    if tries_all(loaded.sweep.searcher):
+        count = len(unique_grid(loaded))
+        merged = sum(1 for _ in grid_draws(loaded.search)) - count
+        note = f"; {merged} combinations that act like another are left out" if merged else ""
+    else:
+        count, note = int(getattr(loaded.sweep.searcher.settings, "trials", 0)), ""
+    return count, note + (f"; sweep.points first ({len(loaded.points)})" if loaded.points else "")
+
+
+def search_trials(loaded: LoadedSpec) -> int:
+    """Returns the number of trials of a search."""
+    return _configurations(loaded)[0] * loaded.sweep.trials_each
+
+
+def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = None) -> Plan:
     """Returns the stages and dimensions of a spec.
 
     `only` selects one stage, which is given `given` genotypes.
     """
     sweep = loaded.sweep
-    if tries_all(sweep.searcher):
-        jobs = len(unique_grid(loaded))
-        merged = sum(1 for _ in grid_draws(loaded.search)) - jobs
-        note = f"; {merged} combinations that act like another are left out" if merged else ""
-    else:
-        jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
-    if loaded.points:
-        note += f"; sweep.points first ({len(loaded.points)})"
-    configurations, jobs = jobs, jobs * sweep.trials_each
+    configurations, note = _configurations(loaded)
+    jobs = configurations * sweep.trials_each
     if sweep.replicates is not None:
         note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
     ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
@@ -118,7 +130,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
     genotypes = {SEARCH: jobs}
     for each in loaded.stages.chain():
         settings = each.settings
-        genotypes[each.name] = min(settings.top_k, genotypes[each.source] if given is None else given)
+        genotypes[each.name] = min(settings.top_k, genotypes[each.source] if candidates is None else candidates)
         how = _how(settings) + (f" on {data.dataset.name}" if (data := getattr(settings, "data", None)) else "")
         stages.append(
             _stage(each.name, genotypes[each.name] * len(settings.seeds), settings.epochs, settings.resources, how)
@@ -138,14 +150,15 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         dimensions,
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
-        tuple(_idle(loaded, only, genotypes, given)),
+        tuple(_idle(loaded, only, genotypes, candidates)),
         (sweep.score.warning,) if sweep.score.warning and only in (None, SEARCH) else (),
         () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
         sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
+        tuple(reasons(loaded.drawn)) if only in (None, SEARCH) and sweep.fuse != "off" and jobs > 1 else (),
     )
 
 
-def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], given: int | None) -> Iterator[str]:
+def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], candidates: int | None) -> Iterator[str]:
     """Returns what the spec asks for and nothing uses, of the stages that run.
 
     `genotypes` is the number of genotypes of each stage.
@@ -169,7 +182,7 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], gi
         if only in (None, stage.name):
             settings, given_gpus = stage.settings, stage.settings.resources.gpus
             most_gpus = max(most_gpus, given_gpus)
-            offered = genotypes[stage.source] if given is None else given
+            offered = genotypes[stage.source] if candidates is None else candidates
             onward = after.get(stage.name) if only is None else None
             around = Around(settings, settings.epochs, settings.epochs, offered, given_gpus, onward=onward)
             yield from idle_in(settings, stage.section, around)
@@ -216,4 +229,5 @@ def render(planned: Plan) -> RenderableType:
     idle = [line(f"does nothing: {why}") for why in planned.idle]
     idle += [line(f"warning: {text}") for text in planned.warnings]
     earlier = [line(f"learns from {each}") for each in planned.earlier]
-    return Group(*parts, stages, *_budget(planned), *shown, *changing, *earlier, *idle)
+    alone = [line(f"not fused: {why}") for why in planned.alone]
+    return Group(*parts, stages, *_budget(planned), *shown, *changing, *alone, *earlier, *idle)

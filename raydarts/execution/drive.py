@@ -9,20 +9,21 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from raydarts.errors import CheckpointError
 from raydarts.execution import forking
 from raydarts.execution.job import Job
 from raydarts.json_types import number, section
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
-from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
-from raydarts.runs.entries import TrialEntry
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.folders import run_of
 from raydarts.runs.identity import differences, identity
-from raydarts.runs.segments import lineage, newest_folder, segments_of, told
-from raydarts.runs.stages import run_of
+from raydarts.runs.segments import lineage, lineage_in_words, newest_folder, segments_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent
+from raydarts.study.results import NOT_SCALAR, TrialEntry
 
 logger = logging.getLogger("raydarts")
 
@@ -139,12 +140,31 @@ def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[FilePlace, Refused]
 def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, object]:
     """Run one epoch and keep it. Returns the metrics row."""
     started = time.time()
-    row = dict(plain(job.run_epoch()))
+    return keep(job, trial, Ran(job.run_epoch(), started, time.time()), checkpoint_every)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """An epoch that a job has run: its metrics, and when it began and ended, in seconds since 1970.
+
+    `lanes`: how many trials the process ran together in this time.
+    """
+
+    metrics: Mapping[str, object]
+    started: float
+    ended: float
+    lanes: int = 1
+
+
+def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -> dict[str, object]:
+    """Keep an epoch that the job has just run. Returns the metrics row."""
+    row: dict[str, object] = dict(plain(ran.metrics))
     if (segment := len(segments_of(trial.description())) - 1) > 0:
         row["segment"] = segment
     trial.append_row(row)
-    place = {"host": platform.node(), "pid": os.getpid()}
-    trial.append_time({"epoch": row.get("epoch"), "start": started, "end": time.time(), **place})
+    entry = {"epoch": row.get("epoch"), "start": ran.started, "end": ran.ended}
+    together = {"lanes": ran.lanes} if ran.lanes > 1 else {}
+    trial.append_time({**entry, "host": platform.node(), "pid": os.getpid(), **together})
     if job.finished or job.epoch % checkpoint_every == 0:
         _store(trial).save(job.epoch, job.state_dict())
     return row
@@ -204,6 +224,6 @@ def _write(
         return trial.description() if name == trial.id else run_of(trial).trial(int(name)).description()
 
     if parts := lineage(trial.id, epochs, described_as):
-        result["lineage"] = told(parts)
+        result["lineage"] = lineage_in_words(parts)
     trial.write_result(result)
     return result

@@ -8,11 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from raydarts.study.history import ParentEntry, SegmentEntry
-
-Row = dict[str, object]
-"""A line of metrics.jsonl: what a job measured in an epoch, by name."""
-
 
 class CandidateEntry(TypedDict):
     """A genotype that a run of one stage was given. `origin`: where it is from, in words."""
@@ -48,56 +43,18 @@ class RunEntry(TypedDict, total=False):
     earlier: Mapping[str, object] | None
 
 
-class TrialEntry(TypedDict, total=False):
-    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
-
-    kind: str | None
-    index: int | None
-    configuration: int | None
-    replicate: int | None
-    config: Mapping[str, object] | None
-    choices: Mapping[str, object] | None
-    parent: ParentEntry | None
-    segments: Sequence[SegmentEntry] | None
-    stage: str | None
-    genotype_id: str
-    genotype: Mapping[str, object]
-    seed: int
-    trials: Sequence[str] | None
-
-
-class MeasuredEntry(TypedDict, total=False):
-    """What a job gave at its end. `baselines`: by name, then by part of the data."""
-
-    baselines: Mapping[str, Mapping[str, float | None]] | None
-    parameters: float | None
-
-
-class ResultEntry(TypedDict, total=False):
-    """result.json. `seconds` is the time of all epochs."""
-
-    status: str
-    epochs: int
-    metrics: Mapping[str, object]
-    genotype: Mapping[str, object] | None
-    genotype_id: str | None
-    skips: Mapping[str, int] | None
-    seconds: float | None
-    result: MeasuredEntry | None
-    error: str | None
-    traceback: str
-    reason: str | None
-    lineage: str | None
-
-
 class TimeEntry(TypedDict):
-    """A line of times.jsonl. Times are in seconds since 1970."""
+    """A line of times.jsonl. Times are in seconds since 1970.
+
+    `lanes`: how many trials the process ran together in this time; 1 if it is not there.
+    """
 
     epoch: NotRequired[int | None]
     start: float
     end: float
     host: NotRequired[str]
     pid: NotRequired[int]
+    lanes: NotRequired[int]
 
 
 class FaultEntry(TypedDict):

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.entries import TrialEntry
+from raydarts.runs.folders import jobs, read_promotion
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import untimed
 from raydarts.runs.segments import segments_of
-from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import FilePlace, Place, entries
 from raydarts.study.history import Event, ForkEntry, OtherEntry, SegmentEntry
+from raydarts.study.results import TrialEntry
+from raydarts.study.stages import GIVEN, SEARCH, stages_of
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20
@@ -138,7 +139,7 @@ def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Dama
         return
     of_trials = [place for trial in trials for place in _folders_of(trial)]
     of_ray = [run.files / "ray", run.files / "ray/train"]
-    for folder in [*of_trials, *of_ray, run.files / "stages"]:
+    for folder in [*of_trials, *of_ray, run.files / "stages", run.files / "groups"]:
         try:
             for entry in entries(folder):
                 if folder in of_ray and entry.instead == "a link":

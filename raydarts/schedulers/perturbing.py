@@ -61,12 +61,15 @@ def _part(owner: object, key: str | int) -> object:
 
 def _put(config: object, path: Path, value: Json) -> None:
     """Set one value of a configuration."""
-    if len(path) > 1:
-        _put(_part(config, path[0]), path[1:], value)
-    elif isinstance(config, dict) or (isinstance(config, list) and isinstance(path[0], int)):
-        config[path[0]] = value
+    key, *below = path
+    if below:
+        _put(_part(config, key), tuple(below), value)
+    elif isinstance(config, list):
+        config[int(key)] = value
+    elif isinstance(config, dict):
+        config[key] = value
     else:
-        raise TypeError(f"{path[0]}: the configuration has no place of this name")
+        raise TypeError(f"{key}: the configuration has no place of this name")
 
 
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:
