@@ -73,7 +73,7 @@ def _put(config: object, path: Path, value: Json) -> None:
 
 
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:
-    """Whether a remedy of the search sets the setting itself while the search goes on."""
+    """Whether a regularizer of the search sets the setting itself while the search goes on."""
     acting = [each for each in settings.regularizers if each.effective() is not None]
     return any(path[0] in getattr(each.member, "KEEPS", ()) for each in acting)
 

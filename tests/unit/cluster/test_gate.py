@@ -90,7 +90,7 @@ def test_each_command_sets_all_before_anything_imports_ray(tmp_path: Path) -> No
     }
 
 
-def test_what_a_sweep_needs_not_run_does_not_import_ray(tmp_path: Path) -> None:
+def test_finished_sweep_does_not_import_ray(tmp_path: Path) -> None:
     """All modules but those that stand behind the gate: they are Ray's own subclasses, loaded when it is open."""
     program = (
         COMMON
