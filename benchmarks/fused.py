@@ -4,8 +4,8 @@
 
 For each size, order and K it prints the price: K times the time of a search's epoch, divided by the time of the fused
 epoch. An epoch is a real one (`Search.run_epoch`, `FusedSearch.run_epoch`) of `--steps` steps on random images, with
-packing and unpacking, without validation. Rounds of both take turns, and the least time of each counts: CPU seconds on a CPU. Threads: one,
-unless `--threads` says otherwise.
+packing and unpacking, without validation. Rounds of both take turns, and the least time of each counts: CPU seconds
+on a CPU. Threads: one, unless `--threads` says otherwise.
 
 `operations` counts what a step dispatches to torch, as a multiple of the search's own: its price on a GPU, where a
 small supernet waits for launches. `reads` counts how often a step waits for the device. `memory` is the peak of the

@@ -1,7 +1,8 @@
 """What a run has spent, what it may spend, and what it may still need.
 
 GPU-hours and CPU-hours: each epoch's time (times.jsonl; epochs run again count again) times what its stage gives to a
-trial. Counted are epochs: not the start of processes, an epoch that a kill cut off, or the test after the last epoch.
+trial. Of trials that one process ran together each is charged an equal share of that time. Counted are epochs: not the
+start of processes, an epoch that a kill cut off, or the test after the last epoch.
 Wall hours: the time drivers were at work, all drivers of the run together, idle cluster or not.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 
 from raydarts.json_types import number, section
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
-from raydarts.runs.entries import PlannedStageEntry
+from raydarts.runs.entries import PlannedStageEntry, TimeEntry
 from raydarts.runs.faults import shares
 from raydarts.runs.folders import jobs, stage_of
 from raydarts.study.budget import HOUR, BudgetReport, Needed, allotted, needed_of, resources_of, settings_of
@@ -33,15 +34,29 @@ def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float)
     run.write(_FILE, {"limits": kept, "earlier": [*earlier, {"limits": limits(run), "until": at}]})
 
 
+def _lasted(entry: TimeEntry) -> float:
+    return max(0.0, float(entry["end"]) - float(entry["start"]))
+
+
+def _share(entry: TimeEntry) -> float:
+    """The seconds of its process that an epoch of a trial cost: trials that ran together share them equally."""
+    return _lasted(entry) / entry.get("lanes", 1)
+
+
 def seconds_of(trial: TrialDirectory) -> float:
     """How long a trial's epochs took, those run again too."""
-    return sum(max(0.0, float(entry["end"]) - float(entry["start"])) for entry in trial.times())
+    return sum(_lasted(entry) for entry in trial.times())
+
+
+def charged_seconds(trial: TrialDirectory) -> float:
+    """How many seconds of a process a trial's epochs cost, those run again too."""
+    return sum(_share(entry) for entry in trial.times())
 
 
 def hours_of(trial: TrialDirectory, spec: Mapping[str, object]) -> dict[str, float]:
     """A trial's GPU-hours and CPU-hours."""
     stage = stage_of(trial)
-    hours = seconds_of(trial) / HOUR
+    hours = charged_seconds(trial) / HOUR
     by_unit = {unit: hours * share for unit, share in allotted(spec, stage).items()}
     if settings_of(spec, stage).get("out_of_memory"):
         by_unit["gpu_hours"] += _grown_hours(trial, spec, stage)
@@ -55,7 +70,7 @@ def _grown_hours(trial: TrialDirectory, spec: Mapping[str, object], stage: str) 
     for entry in trial.times():
         given_then = [share for since, share in grown if since <= float(entry["start"])]
         if given_then:
-            extra += max(0.0, float(entry["end"]) - float(entry["start"])) * (given_then[-1] - planned)
+            extra += _share(entry) * (given_then[-1] - planned)
     return workers * extra / HOUR
 
 
@@ -109,7 +124,7 @@ def needed(run: RunDirectory) -> list[Needed]:
     for stage in _plan(run):
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
-        seconds = sum(seconds_of(trial) for trial in trials) / timed if timed else None
+        seconds = sum(charged_seconds(trial) for trial in trials) / timed if timed else None
         ended = [trial for trial in trials if (trial.result() or {}).get("status") in FINAL]
         begun = sum(len(trial.rows()) for trial in trials if trial not in ended)
         epochs = max(0, (stage["jobs"] - len(ended)) * stage["epochs"] - begun)

@@ -50,8 +50,8 @@ def start_sweep(
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
-    `stage`: the one stage to run, of those the spec has; one that retrains is given `genotypes`, as
-    `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status` to estimate from.
+    `stage`: the one stage to run, of those the spec has. One that retrains gets `genotypes`, as
+    `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to. `raydarts status` estimates by it.
     """
     available = check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
@@ -230,6 +230,7 @@ def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
 
 def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, platform: _Platform) -> None:
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
+    from raydarts.sweep.fusing import fusing_of  # noqa: PLC0415
     from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
 
     sweep = loaded.sweep
@@ -238,16 +239,23 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
     for record in results.trials(run):
         if record.result:
             shown.known(record)
-    if left := stage.remaining():
-        platform.ray.start(_workers(run.description().get("builder"), sweep.resources, platform.available, left))
+    places = concurrency(sweep.resources, sweep.max_concurrent, platform.available)
+    left = stage.remaining()
+    fusing = fusing_of(run, loaded, left, places)
+    if left:
+        processes = left if fusing is None else -(-left // fusing.lanes)
+        platform.ray.start(_workers(run.description().get("builder"), sweep.resources, platform.available, processes))
+    if fusing is not None:
+        shown.say(str(fusing))
     run_stage(
         stage,
         shown,
         ledger,
         run.path / "ray" / SEARCH,
         sweep,
-        concurrency(sweep.resources, sweep.max_concurrent, platform.available),
+        places,
         sorted(names_of(run.description())),
+        fusing,
     )
 
 

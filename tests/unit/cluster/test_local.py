@@ -9,7 +9,7 @@ from raydarts.cluster import gate, local
 
 def test_ray_still_names_the_servers_that_a_local_one_leaves_out_and_gets_them_back() -> None:
     gate.prepare(None)
-    from ray._private.node import Node  # noqa: PLC0415 - after the gate
+    from ray._private.node import Node
 
     before = [getattr(Node, name) for name in local._UNUSED_SERVERS]
     node = SimpleNamespace()
