@@ -158,7 +158,7 @@ def rows(run: RunDirectory, index: int) -> list[dict[str, Any]]:
     return run.trial(index).rows() if run.trial(index).path.exists() else []
 
 
-def test_where_no_dashboard_is_the_tunnel_is_named() -> None:
+def test_missing_dashboard_error_names_the_tunnel() -> None:
     with pytest.raises(ClusterError, match=r"no dashboard answers there.*ssh -L 8265"):
         submission.connect_to_jobs(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ClusterError, match="http://host:port"):

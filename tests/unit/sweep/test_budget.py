@@ -89,7 +89,7 @@ def test_a_ledger_charges_epochs_as_they_end_and_starts_from_what_is_on_disk(tmp
     assert run.read("budget.json")["earlier"] == [{"limits": {"gpu_hours": 1.0, "cpu_hours": 100.0}, "until": 7.0}]
 
 
-def test_what_is_needed_is_unknown_until_an_epoch_was_timed(tmp_path: Path) -> None:
+def test_needed_hours_are_unknown_until_an_epoch_was_timed(tmp_path: Path) -> None:
     run = make(tmp_path, gpu_hours=10.0)
     planned = [{"name": "search", "jobs": 3, "epochs": 4}, {"name": "evaluate", "jobs": 2, "epochs": 10}]
     hours.write_plan(run, planned)

@@ -206,7 +206,7 @@ def test_an_outage_costs_one_wait_and_no_data(
     assert f"raydarts wandb sync {run.path}" in told[0]
 
 
-def test_what_raises_inside_tracking_never_reaches_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_tracking_never_reaches_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = make(tmp_path, "offline")
     trial = run.trials()[0]
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it raises
