@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.flop_counter import FlopCounterMode
 
 from raydarts.genotypes.facts import Facts, cell_facts
 from raydarts.spaces import Genotype, Space, space_of
@@ -17,6 +16,8 @@ def _unchanged(x: Tensor, *_: object) -> Tensor:
 
 def network_cost(space: Space, genotype: Genotype) -> tuple[int, int]:
     """Returns parameters and FLOPs of the space's standard evaluation network. See `facts`. Nothing is drawn."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - imports triton, for a quarter of a second
+
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network, example = space.standard_network(genotype)
         network.eval()

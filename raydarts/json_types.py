@@ -20,6 +20,17 @@ def items(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
+def whole(value: object, default: int = 0) -> int:
+    """Returns a JSON number as an int, and `default` for anything else."""
+    known = number(value)
+    return default if known is None else int(known)
+
+
+def text(value: object) -> str | None:
+    """Returns a JSON text, and None for anything else."""
+    return value if isinstance(value, str) else None
+
+
 def number(value: object) -> float | None:
     """Returns a JSON number, and None for anything else. True and false are no numbers."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -51,8 +51,8 @@ class Meter:
         if self._loss is not None:
             losses = self._loss.unbind()
             correct = [None] * count if self._correct is None else self._correct.unbind()
-            for meter, meter._loss, meter._correct in zip(meters, losses, correct, strict=True):
-                meter.count = self.count
+            for meter, loss, right in zip(meters, losses, correct, strict=True):
+                meter._loss, meter._correct, meter.count = loss, right, self.count
         return meters
 
     @property

@@ -96,8 +96,8 @@ class Member:
     - `NEUTRAL`: settings under which the member gives the same bits as without it. None: there are none.
     - `REQUIRES`: what must be chosen beside it, each as `family:name` (`a|b` for either).
     - `CONFLICTS`: what must not be chosen beside it, in the same form, with the reason.
-    - `LANES`: whether a search with it can be fused with others, as a lane of a group (`search.fused`). Asked of spaces,
-      estimators, relaxations and regularizers.
+    - `LANES`: whether a search with it can be a lane of a group (`search.fused`). Spaces, estimators, relaxations and
+      regularizers are asked.
     - `REMEDY`: whether it is a remedy against skip collapse. Then `FORMULA` says what it computes, and `DIFFERS` where
       paper, authors' code and ours differ.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,7 @@ from raydarts.execution.attempt import Attempt
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
 from raydarts.genotypes.source import GenotypeFile
+from raydarts.json_types import section, whole
 from raydarts.registry import Around
 from raydarts.runs import memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -219,19 +220,19 @@ def go_on(run: RunDirectory, console: Console) -> None:
     with run.locked():
         if missing := [key for key in ("threads", "gpu", "checkpoint_every") if key not in spec]:
             raise DamagedError(f"{run.path / 'run.json'}: damaged: spec: {', '.join(missing)} missing")
-        torch.set_num_threads(spec["threads"])  # as it began, wherever it goes on: equal threads, equal bits
+        torch.set_num_threads(whole(spec["threads"]))  # as it began, wherever it goes on: equal threads, equal bits
         listed = [run.trial(0)] if kind == "search" else run.evaluations()
         if not listed or not listed[0].exists:
             raise DamagedError(f"{run.path}: holds no trial.json of its {kind}, so there is nothing to go on with")
         trial = listed[0]
         trial.claim()
-        attempt = Attempt(trial, lambda: _job(trial, kind, spec), spec["checkpoint_every"])
+        attempt = Attempt(trial, lambda: _job(trial, kind, spec), whole(spec["checkpoint_every"]))
         outcome = _run(attempt, kind, console)
         run.write("status.json", {"status": "completed"})
     _conclude(run, outcome, kind, console)
 
 
-def _run(attempt: Attempt, kind: str, console: Console) -> dict[str, Any]:
+def _run(attempt: Attempt, kind: str, console: Console) -> dict[str, object]:
     """The job to its end, and its result. Memory may be full when it is built, in an epoch, and in the last test."""
     with attempt:
         try:
@@ -268,8 +269,8 @@ def _line(row: Mapping[str, object]) -> str:
     return "  ".join(f"{key} {row[key]:.4g}" for key in shown if isinstance(row.get(key), int | float))
 
 
-def _conclude(run: RunDirectory, outcome: Mapping[str, Any], kind: str, console: Console) -> None:
-    result = outcome.get("result", {})
+def _conclude(run: RunDirectory, outcome: Mapping[str, object], kind: str, console: Console) -> None:
+    result = section(outcome.get("result"))
     say(console, [f"{kind} finished: {run.path}"])
     if kind == "search":
         path = run.path / "genotype.json"

@@ -82,7 +82,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     if logits.dim() == 2:
         return nn.functional.cross_entropy(logits, targets)
     rows = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-    return rows.unflatten(0, targets.shape).mean(1)
+    return rows.view(targets.shape).mean(1)
 
 
 @dataclass(frozen=True)

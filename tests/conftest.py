@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def quick_eigenvalue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of the state in place of the dominant eigenvalue, which takes longer than the rest of a tiny search.
+
+    With real eigenvalues: tests/unit/search/test_hessian.py, and test_darts_ada.py beside it.
+    """
+
+    from raydarts.search import measuring
+
+    def squares(objective: Any, batch: Any) -> float:
+        return float(sum(alpha.detach().square().sum() for alpha in objective.alpha_by_type.values()))
+
+    monkeypatch.setattr(measuring, "dominant_eigenvalue", squares)
 
 
 @pytest.fixture(scope="session")

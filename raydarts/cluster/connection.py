@@ -7,9 +7,10 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Required, TypedDict
 
@@ -19,6 +20,7 @@ from raydarts.cluster.authentication import admit, tighten_token
 from raydarts.cluster.autoscaling import maximum
 from raydarts.cluster.deadline import Deadline
 from raydarts.cluster.gate import import_ray, prepare
+from raydarts.cluster.warm_workers import WarmWorkers
 from raydarts.cpus import usable_cpus
 from raydarts.digits import whole_number
 from raydarts.errors import ClusterError, StorageError
@@ -80,11 +82,13 @@ def _storage_variables() -> dict[str, str]:
     return {name: value for name, value in found.items() if "@" not in value}
 
 
-def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
+def connect(address: str | None = None, workers: WarmWorkers | None = None) -> bool:
     """Make sure that there is a connection. True: it was made here, so `disconnect` must end it.
 
-    Raises `ClusterError` where there is none, or where workers cannot start or import `modules`; nothing is left then.
+    `workers`: what the first trials need; on a cluster one worker is asked whether it can import that. Raises
+    `ClusterError` where there is no connection, or where no worker can start or import it; nothing is left then.
     """
+    workers = workers or WarmWorkers()
     prepare(address)
     deadline = Deadline.begin()
     if address is not None:
@@ -101,25 +105,27 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "job_config": _job_config(),
-        "runtime_env": {"env_vars": {**_code_variables(), **_storage_variables()}},
     }
+    variables = {**_code_variables(), **_storage_variables()}
     if address is None:
         _say_what_is_not_used()
         # In a pod of a Ray cluster this holds what the pod has, and Ray would put it before `num_cpus`.
         os.environ.pop("RAY_OVERRIDE_RESOURCES", None)
-        options |= {"num_cpus": usable_cpus()}
-        _connection.local = local.start(ray, options, deadline)
-        session, where = _connection.local.session, "on this machine"
+        options |= {"num_cpus": usable_cpus(), "runtime_env": workers.runtime_environment(variables)}
+        made = local.start(ray, options, deadline)
+        _connection.local, session, where = made, made.session, "on this machine"
+        ask = partial(workers.ask, ray, made.folder)
     else:
         try:
-            context = ray.init(address=address, **options)
+            context = ray.init(address=address, runtime_env={"env_vars": variables}, **options)
         except Exception as error:
             raise ClusterError(_no_connection(address, error)) from error
         session, where = Path(context.address_info.get("session_dir") or "/nowhere"), f"on the cluster at {address}"
+        ask = partial(first_worker.ask_by_task, ray, workers.modules)
     try:
         tighten_token()
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        first_worker.check(ray, session, modules, where, deadline)
+        first_worker.check(ask, session, where, deadline)
         if _connection.local is not None:
             _connection.local.started()
     except BaseException:
@@ -129,9 +135,9 @@ def connect(address: str | None = None, modules: Sequence[str] = ()) -> bool:
 
 
 @contextmanager
-def connected(address: str | None, modules: Sequence[str], run: Place) -> Iterator[None]:
+def connected(address: str | None, workers: WarmWorkers, run: Place) -> Iterator[None]:
     """A connection that ends with the block, where it was made for it. `run`: see `disconnect`."""
-    here = connect(address, modules)
+    here = connect(address, workers)
     kept: Place | None = run
     try:
         yield

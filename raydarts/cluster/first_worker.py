@@ -1,7 +1,8 @@
 """The first worker: asked once, before anything is made, whether processes of trials can start at all.
 
 Ray tries again and again where its workers end while they start, and says nothing. So a driver starts one with a time
-limit. Where no answer comes, the worker's own last words are the reason.
+limit. Where no answer comes, the worker's own last words are the reason. On a cluster a task asks; how the workers of
+a local Ray answer is in `warm_workers.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import importlib
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -30,15 +32,40 @@ _LINES = 12
 TRIALS = "raydarts.execution.trainable"
 
 
-def check(ray: ModuleType, session: Path, modules: Sequence[str], where: str, deadline: Deadline) -> None:
-    """Raise `ClusterError` where a worker does not start in time, or cannot import `modules`, with the reason.
+@dataclass(frozen=True)
+class Answer:
+    """What a worker answered. `problem`: why a trial could not begin there; None: it could."""
+
+    problem: str | None
+
+
+Asked = Callable[[float], Answer | None]
+"""Waits for an answer for so many seconds. None: there is none yet."""
+
+
+def ask_by_task(ray: ModuleType, modules: Sequence[str]) -> Asked:
+    """Ask a worker of this node by a task."""
+    asked = ray.remote(num_cpus=0, max_retries=0, runtime_env=environment())(look)
+    answer = asked.options(scheduling_strategy=_this_node(ray)).remote([TRIALS, *modules])
+
+    def wait(seconds: float) -> Answer | None:
+        if not ray.wait([answer], timeout=seconds)[0]:
+            return None
+        try:
+            return Answer(ray.get(answer, timeout=_GRACE))
+        except Exception as error:  # the worker crashed, or could not even read what it was asked
+            return Answer(str(error))
+
+    return wait
+
+
+def check(ask: Callable[[], Asked], session: Path, where: str, deadline: Deadline) -> None:
+    """Raise `ClusterError` where the worker that `ask` asks does not answer in time, or names a problem.
 
     `session`: the folder of Ray's session, whose logs are read if they lie on this machine.
     """
     known = len(ray_logs.workers(session))
-    asked = ray.remote(num_cpus=0, max_retries=0, runtime_env=_environment())(look)
-    answer = asked.options(scheduling_strategy=_this_node(ray)).remote([TRIALS, *modules])
-    problem = _wait(ray, answer, session, known, deadline)
+    problem = _wait(ask(), session, known, deadline)
     if problem is None:
         return
     new = ray_logs.workers(session)[known:]
@@ -69,18 +96,14 @@ class _Unanswered(_Problem):
         self.ended = ended
 
 
-def _wait(ray: ModuleType, answer: object, session: Path, known: int, deadline: Deadline) -> _Problem | None:
+def _wait(asked: Asked, session: Path, known: int, deadline: Deadline) -> _Problem | None:
     """None where the worker answered that all is well."""
     ended_since: float | None = None
     while True:
-        ready, _ = ray.wait([answer], timeout=_LOOK)
+        answer = asked(_LOOK)
         now = time.monotonic()
-        if ready:
-            try:
-                told = ray.get(answer, timeout=_GRACE)
-            except Exception as error:  # the worker crashed, or could not even read what it was asked
-                return _Problem(str(error))
-            return None if told is None else _Problem(told)
+        if answer is not None:
+            return None if answer.problem is None else _Problem(answer.problem)
         new = ray_logs.workers(session)[known:]
         if not new or any(_is_alive(pid) for pid in new):
             ended_since = None
@@ -99,7 +122,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def _environment() -> dict[str, dict[str, str]]:
+def environment() -> dict[str, dict[str, str]]:
     """The variables that Tune gives a trial's process, so that the first trial takes over the one that starts here."""
     from ray.tune.execution import class_cache  # noqa: PLC0415 - after the gate
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,11 @@ from raydarts.storage.place import Place
 _END_SECONDS = 5.0
 _SYSTEM = {"prestart_worker_first_driver": False}
 """Ray would start workers while the driver connects, and wait for them in C++ with Python's lock held: for ever where
-they cannot start. The first worker is asked for later, with a time limit (`first_worker.py`)."""
+they cannot start. The first workers are asked for later, with a time limit (`warm_workers.py`)."""
+_UNUSED_SERVERS = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Methods of Ray's node. They start an autoscaler, which has no machines to start here, a process that copies workers'
+logs to the driver, which does not show them, and the dashboard's server. Ray has no setting that leaves them out. It
+waits seconds for the last one, and each takes about a second of CPU while the first trials start."""
 
 
 class LocalRay:
@@ -38,6 +43,11 @@ class LocalRay:
         """Ray and its first worker run: the time limit is over. Were this process killed now, they would end too."""
         self._timer.cancel()
         self._leftovers.started()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this Ray."""
+        return self._folder.path
 
     @property
     def session(self) -> Path:
@@ -77,9 +87,10 @@ def start(ray: ModuleType, options: Mapping[str, object], deadline: Deadline) ->
         raise ClusterError(f"a local Ray cannot start: {error}") from error
     try:
         _use_token(folder.path)
-        ray.init(
-            address="local", include_dashboard=False, _temp_dir=str(folder.path), _system_config=_SYSTEM, **options
-        )
+        with _without_unused_servers():
+            ray.init(
+                address="local", include_dashboard=False, _temp_dir=str(folder.path), _system_config=_SYSTEM, **options
+            )
     except BaseException as error:
         told = _reason(error, made.session)
         made.end(ray if ray.is_initialized() else None)
@@ -89,6 +100,24 @@ def start(ray: ModuleType, options: Mapping[str, object], deadline: Deadline) ->
     if folder.note is not None:
         sys.stderr.write(f"{folder.note}\n")
     return made
+
+
+@contextmanager
+def _without_unused_servers() -> Iterator[None]:
+    from ray._private.node import Node  # noqa: PLC0415 - after the gate
+
+    def nothing(node: Node, **_: object) -> None:
+        """Start nothing. What Ray calls the dashboard's address stays unset, and is no text otherwise."""
+        node._webui_url = ""
+
+    kept = {name: getattr(Node, name) for name in _UNUSED_SERVERS if hasattr(Node, name)}
+    for name in kept:
+        setattr(Node, name, nothing)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
 
 
 def _use_token(folder: Path) -> None:

@@ -6,18 +6,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from raydarts.config.distributions import Draw, Path, Tree
 from raydarts.config.located import AsDrawn, Misfit, differences, located
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, RunError
+from raydarts.json_types import items, section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import TrialRecord, trials
 from raydarts.runs.segments import segments_of
+from raydarts.storage.files import plain
 from raydarts.storage.place import place_of
-from raydarts.study.objectives import SearchScore
+from raydarts.study.objectives import SearchScore, figure
 
 _NOT_COMPARED = ("seed", "probes")
 """Settings in which trials of one configuration may differ: probes measure and change nothing."""
@@ -30,18 +31,21 @@ class Earlier:
     known: tuple[tuple[Draw, float], ...]
     lines: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Returns what a run keeps, so that its resume does not need the earlier runs."""
         known = [{"choices": draw.choices, "value": value} for draw, value in self.known]
         return {"known": known, "lines": list(self.lines)}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], tree: Tree) -> Earlier:
-        known = [(tree.materialise(AsDrawn(each["choices"])), float(each["value"])) for each in value["known"]]
-        return cls(tuple(known), tuple(value["lines"]))
+    def from_json(cls, value: Mapping[str, object], tree: Tree) -> Earlier:
+        known = [
+            (tree.materialise(AsDrawn(plain(section(each["choices"])))), figure(each["value"]) or 0.0)
+            for each in map(section, items(value["known"]))
+        ]
+        return cls(tuple(known), tuple(map(str, items(value["lines"]))))
 
 
-def read_points(points: Sequence[Mapping[str, Any]], tree: Tree) -> Iterator[tuple[int, Draw | Misfit]]:
+def read_points(points: Sequence[Mapping[str, object]], tree: Tree) -> Iterator[tuple[int, Draw | Misfit]]:
     """Yields each point's number with its draw, or with each reason why it is no configuration of the space."""
     for number, point in enumerate(points):
         draw = located(tree, point)

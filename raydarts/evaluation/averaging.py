@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from raydarts.optimizers import ASGD
 from raydarts.states import State
 
 
@@ -25,7 +26,7 @@ def averaged_sgd(network: nn.Module, lr: float, weight_decay: float) -> torch.op
 
     Its own decays of the learning rate are off.
     """
-    return torch.optim.ASGD(network.parameters(), lr, lambd=0.0, t0=0, weight_decay=weight_decay)
+    return ASGD(network.parameters(), lr, lambd=0.0, t0=0, weight_decay=weight_decay)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

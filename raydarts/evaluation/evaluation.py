@@ -18,6 +18,7 @@ from raydarts.evaluation.schedule import learning_rate
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory, setting_of
+from raydarts.optimizers import SGD
 from raydarts.spaces import Genotype, space_of
 from raydarts.states import State
 from raydarts.streams import Streams
@@ -66,7 +67,7 @@ class Evaluation:
             if len(getattr(splits, part))
         }
         self.team.require_divisible(min(settings.batch_size, len(self.parts["search"])))
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = SGD(
             self.network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
         )
         self.epoch = 0

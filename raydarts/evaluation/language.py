@@ -17,6 +17,7 @@ from raydarts.evaluation.divergence import blamed
 from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, peak_memory_mb, require_finite, reset_peak_memory
+from raydarts.optimizers import SGD
 from raydarts.spaces import Genotype, space_of
 from raydarts.states import State
 from raydarts.streams import Streams
@@ -64,7 +65,7 @@ class LanguageEvaluation:
         self.parts = {part: batches(splits, part, self.device, dtype, None, settings.text) for part in settings.columns}
         for part, size in settings.columns.items():
             self.parts[part].require(size)
-        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+        self.optimizer: torch.optim.Optimizer = SGD(
             self.network.parameters(), settings.lr, weight_decay=settings.weight_decay
         )
         self.epoch = 0

@@ -10,13 +10,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.errors import CheckpointError
 from raydarts.execution import forking
 from raydarts.execution.job import Job
+from raydarts.json_types import number, section
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
 from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
+from raydarts.runs.entries import TrialEntry
 from raydarts.runs.identity import differences, identity
 from raydarts.runs.segments import lineage, newest_folder, segments_of, told
 from raydarts.runs.stages import run_of
@@ -26,7 +27,7 @@ from raydarts.study.history import Parent
 
 logger = logging.getLogger("raydarts")
 
-Describe = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Describe = Callable[[Mapping[str, object]], Mapping[str, object]]
 """Says of a genotype what is kept beside it: `genotype_id` and `skips`."""
 
 
@@ -111,7 +112,7 @@ class _HalfLoaded(Refused):
     """Refused after the job had begun to take it up."""
 
 
-def _take_up(job: Job, epoch: int, state: dict[str, Any]) -> None:
+def _take_up(job: Job, epoch: int, state: dict[str, object]) -> None:
     """Load the state, and make sure that the job now has exactly that. Raises `_HalfLoaded`."""
     import torch  # noqa: PLC0415 - reading results needs no torch
 
@@ -136,7 +137,7 @@ def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[FilePlace, Refused]
     return job
 
 
-def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, Any]:
+def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, object]:
     """Run one epoch and keep it. Returns the metrics row."""
     started = time.time()
     return keep(job, trial, Ran(job.run_epoch(), started, time.time()), checkpoint_every)
@@ -149,13 +150,13 @@ class Ran:
     `lanes`: how many trials the process ran together in this time.
     """
 
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, object]
     started: float
     ended: float
     lanes: int = 1
 
 
-def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -> dict[str, Any]:
+def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -> dict[str, object]:
     """Keep an epoch that the job has just run. Returns the metrics row."""
     row = dict(plain(ran.metrics))
     if (segment := len(segments_of(trial.description())) - 1) > 0:
@@ -169,44 +170,47 @@ def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -
     return row
 
 
-def finish(job: Job, trial: TrialDirectory, describe: Describe | None = None) -> dict[str, Any]:
+def finish(job: Job, trial: TrialDirectory, describe: Describe | None = None) -> dict[str, object]:
     """Write the finished job's result.json, status completed."""
     rows = trial.rows()
     outcome = dict(plain(job.result()))
     metrics = rows[-1] if rows else {}
-    genotype = outcome.get("genotype") or metrics.get("genotype")
-    return _write(trial, "completed", job.epoch, metrics, genotype=genotype, describe=describe, result=outcome)
+    genotype = section(outcome.get("genotype") or metrics.get("genotype")) or None
+    return _write(
+        trial, "completed", job.epoch, metrics, genotype=genotype, describe=describe, more={"result": outcome}
+    )
 
 
-def stop(trial: TrialDirectory, describe: Describe | None = None, reason: str | None = None) -> dict[str, Any]:
+def stop(trial: TrialDirectory, describe: Describe | None = None, reason: str | None = None) -> dict[str, object]:
     """Write the result.json of a trial that was stopped early: by a scheduler, or by a rule for this reason."""
     rows = trial.rows()
     metrics = rows[-1] if rows else {}
+    genotype = section(metrics.get("genotype")) or None
     more = {} if reason is None else {"reason": reason}
-    return _write(trial, "stopped", len(rows), metrics, genotype=metrics.get("genotype"), describe=describe, **more)
+    return _write(trial, "stopped", len(rows), metrics, genotype=genotype, describe=describe, more=more)
 
 
-def fail(trial: TrialDirectory, error: BaseException | str) -> dict[str, Any]:
+def fail(trial: TrialDirectory, error: BaseException | str) -> dict[str, object]:
     """Write the result.json of a trial that failed."""
     rows = trial.rows()
-    details: dict[str, Any] = {"error": error if isinstance(error, str) else f"{type(error).__name__}: {error}"}
+    details: dict[str, object] = {"error": error if isinstance(error, str) else f"{type(error).__name__}: {error}"}
     if isinstance(error, BaseException):
         details["traceback"] = "".join(traceback.format_exception(error))
-    return _write(trial, "failed", len(rows), rows[-1] if rows else {}, **details)
+    return _write(trial, "failed", len(rows), rows[-1] if rows else {}, more=details)
 
 
 def _write(
     trial: TrialDirectory,
     status: str,
     epochs: int,
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, object],
     *,
-    genotype: Mapping[str, Any] | None = None,
+    genotype: Mapping[str, object] | None = None,
     describe: Describe | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    seconds = [row["seconds"] for row in trial.rows() if isinstance(row.get("seconds"), int | float)]
-    result: dict[str, Any] = {
+    more: Mapping[str, object],
+) -> dict[str, object]:
+    seconds = [value for row in trial.rows() if (value := number(row.get("seconds"))) is not None]
+    result: dict[str, object] = {
         "status": status,
         "epochs": epochs,
         "metrics": {key: value for key, value in metrics.items() if key not in NOT_SCALAR},
@@ -216,7 +220,7 @@ def _write(
         **more,
     }
 
-    def described_as(name: str) -> dict[str, Any]:
+    def described_as(name: str) -> TrialEntry:
         return trial.description() if name == trial.id else run_of(trial).trial(int(name)).description()
 
     if parts := lineage(trial.id, epochs, described_as):

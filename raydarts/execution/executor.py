@@ -7,10 +7,10 @@ order).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol, TypedDict, TypeVar
 
 
 class NotNow(Enum):
@@ -28,16 +28,50 @@ class Loss:
     message: str
 
 
-class Handler(Protocol):
+class Growth(TypedDict):
+    """By what factor a trial's share of a GPU grows where its memory was full, and how often."""
+
+    grow: float
+    retries: int
+
+
+class TrialConfig(TypedDict, total=False):
+    """A `SweepTrial`'s config, which says what each of them is, or a `SweepGroup`'s.
+
+    `kind`: trials of one kind can share a process; None: the trial runs alone. A group has `run` and `group`, and no
+    `directory`.
+    """
+
+    id: str
+    directory: str
+    cpus: float
+    gpus: float
+    custom: Mapping[str, float]
+    workers: int
+    max_failures: int
+    epoch_timeout: float | None
+    out_of_memory: Growth | None
+    checkpoint_every: int
+    own_code: Sequence[str]
+    kind: str | None
+    run: str
+    group: str
+
+
+Config_co = TypeVar("Config_co", covariant=True)
+"""What an executor must know of a trial."""
+
+
+class Handler(Protocol[Config_co]):
     """Gives trials to an executor and hears of them. `key` names one giving of a trial.
 
     A trial that is given again, for example after it waited, has another key.
     """
 
-    def start(self, key: str) -> Mapping[str, Any] | NotNow:
-        """The next trial, as a `SweepTrial`'s config."""
+    def start(self, key: str) -> Config_co | NotNow:
+        """The next trial."""
 
-    def reported(self, key: str, row: Mapping[str, Any]) -> bool:
+    def reported(self, key: str, row: Mapping[str, object]) -> bool:
         """A trial has ended an epoch. `row`: its finite figures, with `epoch`, and `done`, whether it was the last one.
 
         Returns whether the trial goes on. If it does not, its process is let go of, and `ended` is called.
@@ -56,7 +90,7 @@ class Handler(Protocol):
 class Executor(Protocol):
     """Runs the trials that a handler gives."""
 
-    def run(self, handler: Handler, places: int, most: int | None, max_failures: int) -> None:
+    def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:
         """Run trials until the handler has no more and all have ended, at most `places` at a time.
 
         `most`: how many are given at most; None: any number. An attempt that is lost is tried again `max_failures`

@@ -7,7 +7,6 @@ segment in trial.json. A driver that takes over carries out a fork again whose l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from raydarts.errors import CheckpointError
 from raydarts.execution.job import ForkableJob, Job
@@ -48,7 +47,7 @@ def is_kept(trial: TrialDirectory, epoch: int) -> bool:
     return epoch in map(CheckpointStore.epoch, CheckpointStore(newest_folder(trial), {}).files())
 
 
-def begin(build: Callable[[], Job], trial: TrialDirectory, parent: Parent) -> tuple[Job, dict[str, Any]]:
+def begin(build: Callable[[], Job], trial: TrialDirectory, parent: Parent) -> tuple[Job, dict[str, object]]:
     """The job of a trial's last segment, not begun, and the state that it begins with.
 
     The state is the other trial's, under this trial's settings. Raises `Refused` where the checkpoint is not the other

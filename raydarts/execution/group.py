@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from raydarts.execution.drive import Ran
+from raydarts.execution.executor import TrialConfig
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import restrict_code
 from raydarts.execution.trial import SweepTrial
@@ -39,13 +40,13 @@ class SweepGroup:
     Each lane is a `SweepTrial`, with rows, checkpoints, observers, errors and a result as if it were alone. The lanes
     need not be at the same epoch.
 
-    `config`: that of a `SweepTrial`, without `id` and `directory`, which each lane has for itself, and with `run` (the
-    run's folder) and `group` (the group's name).
+    `config`: that of a `SweepTrial`, without a `directory`, which each lane has for itself, and with `run` (the run's
+    folder) and `group` (the group's name).
 
     An OSError is raised to whoever runs the group, who tries again: all its lanes are taken up from their checkpoints.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: TrialConfig) -> None:
         # As in a `SweepTrial`: nothing is claimed or built before the first step.
         self._config = config
         restrict_code(config)
@@ -77,12 +78,12 @@ class SweepGroup:
         named = read_group(run, self._config["group"])
         for key in [key for key in self._lanes if key not in named]:
             self._leave(key)
-        common = {key: value for key, value in self._config.items() if key not in ("id", "run", "group")}
-        common["epoch_timeout"] = None  # the group's epoch is watched, not the lanes'
         for key, trial in named.items():
             if key not in self._lanes:
                 directory = str(run.trial(int(trial)).path)
-                self._lanes[key] = SweepTrial({**common, "id": trial, "directory": directory})
+                lane: TrialConfig = {**self._config, "id": trial, "directory": directory}
+                lane["epoch_timeout"] = None  # the group's epoch is watched as a whole
+                self._lanes[key] = SweepTrial(lane)
         return self._ended_at(key for key in self._lanes if key not in self._begun)
 
     def _ended_at(self, keys: Iterator[str]) -> dict[str, dict[str, Any]]:
@@ -160,7 +161,7 @@ class SweepGroup:
 
     def _note_timeout(self) -> None:
         for trial in self.trials:
-            faults.note_timeout(trial, self._config["epoch_timeout"])
+            faults.note_timeout(trial, self._config["epoch_timeout"] or 0.0)
 
     def _leave(self, key: str) -> None:
         self._begun.discard(key)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from raydarts.execution.executor import Handler, Loss, NotNow
+from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
+from raydarts.json_types import section
 from raydarts.runs import faults
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.groups import end_group, end_groups, write_group
-
-KIND = "kind"
-"""The key of a trial's config that holds its kind. Trials of one kind can run together. None: it runs alone."""
-
 
 _PARTED = "parted"
 """The kind of a group that takes in no more trials. No trial is of it."""
 
 
-class TrialHandler(Handler, Protocol):
+class TrialHandler(Handler[TrialConfig], Protocol):
     """A handler that can be asked for a trial of a given kind."""
 
-    def start(self, key: str, like: str | None = None) -> Mapping[str, Any] | NotNow:
-        """The next trial, as a `SweepTrial`'s config with `KIND`. `like`: the kind it must be of; None: any."""
+    def start(self, key: str, like: str | None = None) -> TrialConfig | NotNow:
+        """The next trial. `like`: the kind it must be of; None: any."""
 
 
 @dataclass
@@ -35,7 +32,7 @@ class _Group:
     """
 
     kind: str | None
-    lanes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    lanes: dict[str, TrialConfig] = field(default_factory=dict)
     given: int = 0
     lost: int = 0
 
@@ -59,31 +56,32 @@ class GroupHandler:
         self._most_lanes = lanes
         self._most = most
         self._groups: dict[str, _Group] = {}
-        self._left: dict[str, Mapping[str, Any]] = {}
+        self._left: dict[str, TrialConfig] = {}
         """Trials whose group was given up, and which may still be tried: in another group."""
         end_groups(run)
 
-    def start(self, key: str) -> Mapping[str, Any] | NotNow:
+    def start(self, key: str) -> TrialConfig | NotNow:
         group = _Group(None)
         first = self._next(key, group, None)
         if isinstance(first, NotNow):
             return NotNow.LATER if self._groups else first
         self._groups[key] = group
-        group.kind = first[KIND]
+        group.kind = first["kind"]
         if group.kind is None:
             return first
         self._fill(key, group)
         self._write(key, group)
-        common = {name: value for name, value in first.items() if name not in ("id", "directory", KIND)}
-        names = [config["id"] for config in group.lanes.values()]
-        return {**common, "id": f"{names[0]}-of-{len(names)}", "run": str(self._run.path), "group": key}
+        config: TrialConfig = {**first, "id": f"{first['id']}-of-{len(group.lanes)}"}
+        config |= {"run": str(self._run.path), "group": key}
+        del config["directory"]
+        return config
 
-    def _next(self, key: str, group: _Group, like: str | None) -> Mapping[str, Any] | NotNow:
+    def _next(self, key: str, group: _Group, like: str | None) -> TrialConfig | NotNow:
         """Give a group one more trial."""
         if self._most is not None and sum(len(each.lanes) for each in self._groups.values()) >= self._most:
             return NotNow.LATER
         for lane, waiting in self._left.items():
-            if like in (None, waiting[KIND]):
+            if like in (None, waiting["kind"]):
                 group.lanes[lane] = self._left.pop(lane)
                 return waiting
         lane = f"{key}.{group.given}"
@@ -101,13 +99,14 @@ class GroupHandler:
     def _write(self, key: str, group: _Group) -> None:
         write_group(self._run, key, {lane: config["id"] for lane, config in group.lanes.items()})
 
-    def reported(self, key: str, row: Mapping[str, Any]) -> bool:
+    def reported(self, key: str, row: Mapping[str, object]) -> bool:
         """The trials of a group have ended an epoch each. Those that must not go on have left when this returns."""
         group = self._groups[key]
         if group.kind is None:
             return self._handler.reported(next(iter(group.lanes)), row)
         before = dict(group.lanes)
-        for lane, report in row["lanes"].items():
+        for lane, told in section(row["lanes"]).items():
+            report = section(told)
             if lane in group.lanes and (not self._handler.reported(lane, report) or report["done"]):
                 del group.lanes[lane]
                 self._handler.ended(lane)
@@ -138,11 +137,11 @@ class GroupHandler:
         if 2 * group.lost < group.lanes[first]["max_failures"] or not others:
             return
         for lane in others:
-            self._left[lane] = {**group.lanes.pop(lane), KIND: None}
+            self._left[lane] = {**group.lanes.pop(lane), "kind": None}
         group.kind = _PARTED
         self._write(key, group)
 
-    def _given_up(self, lane: str, config: Mapping[str, Any], loss: Loss) -> None:
+    def _given_up(self, lane: str, config: TrialConfig, loss: Loss) -> None:
         """A group was lost too often. A trial that came into it later was lost less often, and is tried again."""
         self._handler.lost(lane, loss, again=True)
         if faults.too_many(TrialDirectory(config["directory"]), config["max_failures"]) is None:

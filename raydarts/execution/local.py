@@ -7,12 +7,10 @@ It writes the same files as a run under Ray Tune. A lost process cannot happen h
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.errors import ResourceError, StorageError
-from raydarts.execution.executor import Handler, Loss, NotNow
+from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
 from raydarts.execution.group import SweepGroup
 from raydarts.execution.trial import SweepTrial
 from raydarts.runs import faults
@@ -35,11 +33,11 @@ class _Running:
     """One giving of a trial or a group. `failures` counts its lost attempts, but no machine that was taken back."""
 
     key: str
-    config: Mapping[str, Any]
+    config: TrialConfig
     failures: int = 0
     trial: SweepTrial | SweepGroup | None = None
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, object]:
         """Run one epoch, in a new `SweepTrial` where the last one was lost."""
         if self.trial is None:
             # This process is the driver's too: it is not ended where an epoch takes long, nor kept to the run's code.
@@ -60,7 +58,7 @@ class _Running:
         self.failures += what != faults.PREEMPTED
         if what == faults.TIMEOUT:  # the hung process notes it before it ends itself
             for trial in hung:
-                faults.note_timeout(trial, self.config["epoch_timeout"])
+                faults.note_timeout(trial, self.config["epoch_timeout"] or 0.0)
             what = faults.LOST
         return Loss(what, traceback.format_exception_only(error)[-1].strip())
 
@@ -76,7 +74,7 @@ class LocalExecutor:
     def __init__(self, folder: Place | None = None) -> None:
         self._live: list[_Running] = []
 
-    def run(self, handler: Handler, places: int, most: int | None, max_failures: int) -> None:
+    def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:
         given, ended = 0, False
         try:
             while True:
@@ -87,7 +85,7 @@ class LocalExecutor:
                         break
                     if config["workers"] > 1:
                         raise ResourceError("resources.workers: several workers of one trial need Ray; write 1")
-                    self._live.append(_Running(f"{given:05d}", dict(config)))
+                    self._live.append(_Running(f"{given:05d}", config))
                     given += 1
                 if not self._live:
                     return
@@ -97,7 +95,7 @@ class LocalExecutor:
             for running in self._live:
                 running.close()
 
-    def _advance(self, handler: Handler, running: _Running, max_failures: int) -> None:
+    def _advance(self, handler: Handler[TrialConfig], running: _Running, max_failures: int) -> None:
         """One epoch of a trial, and what follows from it."""
         try:
             row = running.step()

@@ -9,9 +9,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.execution.executor import Handler, Loss, NotNow
+
+
+@dataclass(frozen=True)
+class RecordedTrial:
+    """A trial whose rows are known. `epoch`: the last one that was run before; 0: none.
+
+    `whole`: if it is False, the trial is lost where its rows end.
+    """
+
+    rows: Sequence[Mapping[str, object]]
+    epoch: int
+    whole: bool
 
 
 @dataclass
@@ -19,14 +30,13 @@ class _Running:
     """One giving of a trial. `epoch`: the last one it has run."""
 
     key: str
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, object]]
     epoch: int
     whole: bool
 
 
 class RecordedExecutor:
-    """Runs trials whose rows are known. Their config holds `rows`, `epoch` (the last one that was run before; 0: none)
-    and `whole`: if it is False, the trial is lost where its rows end.
+    """Runs trials whose rows are known.
 
     `clock`: the time at the end of the run. `epochs`: how many were run in all.
     """
@@ -35,16 +45,16 @@ class RecordedExecutor:
         self.clock = 0
         self.epochs = 0
 
-    def run(self, handler: Handler, places: int, most: int | None = None, max_failures: int = 0) -> None:
+    def run(self, handler: Handler[RecordedTrial], places: int, most: int | None = None, max_failures: int = 0) -> None:
         queue: list[tuple[int, int, _Running]] = []
         given, turn, ended = 0, 0, False
         while True:
             while not ended and given != most and len(queue) < places:
-                config = handler.start(str(given))
-                if isinstance(config, NotNow):
-                    ended = config is NotNow.NEVER
+                trial = handler.start(str(given))
+                if isinstance(trial, NotNow):
+                    ended = trial is NotNow.NEVER
                     break
-                running = _Running(str(given), config["rows"], config["epoch"], config["whole"])
+                running = _Running(str(given), trial.rows, trial.epoch, trial.whole)
                 heapq.heappush(queue, (self.clock + 1, turn, running))
                 given, turn = given + 1, turn + 1
             if not queue:
@@ -54,7 +64,7 @@ class RecordedExecutor:
                 heapq.heappush(queue, (self.clock + 1, turn, running))
                 turn += 1
 
-    def _advance(self, handler: Handler, running: _Running) -> bool:
+    def _advance(self, handler: Handler[RecordedTrial], running: _Running) -> bool:
         """One epoch of a trial, and what follows from it. Returns whether the trial goes on."""
         row = running.rows[running.epoch]
         running.epoch += 1

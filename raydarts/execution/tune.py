@@ -21,7 +21,7 @@ from ray.tune.stopper import NoopStopper
 from raydarts.cluster.connection import ray_storage
 from raydarts.errors import StorageError
 from raydarts.execution.data_parallel import WorkersLostError
-from raydarts.execution.executor import Handler, Loss, NotNow
+from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
 from raydarts.execution.trainable import JobTrainable
 from raydarts.runs import faults
 from raydarts.storage.place import Place
@@ -74,7 +74,7 @@ def _keeping(method: Callable[..., T]) -> Callable[..., T]:
 class _Asking(Searcher):
     """The side of Tune that gives trials and hears of their ends."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler[TrialConfig]) -> None:
         super().__init__()
         self._handler = handler
         self._trials: dict[str, Any] = {}
@@ -163,7 +163,7 @@ class TuneExecutor:
     def __init__(self, folder: Place) -> None:
         self._folder = folder
 
-    def run(self, handler: Handler, places: int, most: int | None, max_failures: int) -> None:
+    def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:
         asking = _Asking(handler)
         try:
             tune.run(

@@ -15,7 +15,7 @@ from raydarts.report.figures import Figure, missing
 from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.svg import COLOURS, Chart
 from raydarts.report.wording import duration, number
-from raydarts.runs.records import TimeEntry
+from raydarts.runs.entries import TimeEntry
 
 _WIDE = 900
 _DRAWN = 4

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any
 
 from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
-from raydarts.json_types import number, section
+from raydarts.json_types import number, section, whole
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.entries import TimeEntry, TrialEntry
 from raydarts.runs.reading import Damage, read_text
-from raydarts.runs.records import TimeEntry
 from raydarts.runs.results import TrialRecord
 from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.runs.segments import lineage, told
@@ -91,9 +90,9 @@ class Run:
     name: str = "run"
     path: str = ""
     spec_text: str = ""
-    promotion: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    promotion: Sequence[Mapping[str, object]] = field(default_factory=tuple)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    faults: Sequence[Mapping[str, str]] = ()
+    faults: Sequence[results.FaultOfTrial] = ()
     """What befell trials from outside, those retried too (`results.faults`)."""
     configurations: Sequence[Configuration] = ()
     """What the search seeds of each configuration came to together. Empty without replicates."""
@@ -255,7 +254,7 @@ def skips_of(row: Mapping[str, object]) -> dict[str, int]:
 
 
 def _searched(
-    record: TrialRecord, trial: TrialDirectory, score: SearchScore, described: Mapping[str, Mapping[str, Any]]
+    record: TrialRecord, trial: TrialDirectory, score: SearchScore, described: Mapping[str, TrialEntry]
 ) -> Searched:
     config = record.description.get("config") or {}
     choices = record.description.get("choices") or {}
@@ -265,7 +264,7 @@ def _searched(
     return Searched(
         id=record.id,
         status=record.status,
-        seed=None if seed is None else int(seed),
+        seed=None if seed is None else whole(seed),
         choices={} if parts else choices,
         metric=record.value(score),
         skips=sum(skips.values()) if skips else None,
@@ -285,15 +284,15 @@ def _searched(
     )
 
 
-def _retrained(record: TrialRecord, row: Mapping[str, Any], trial: TrialDirectory, score: Score) -> Retrained:
+def _retrained(record: TrialRecord, row: Mapping[str, object], trial: TrialDirectory, score: Score) -> Retrained:
     parameters = (record.result.get("result") or {}).get("parameters")
     return Retrained(
         id=record.id,
-        genotype_id=row["genotype"],
-        seed=row["seed"],
+        genotype_id=str(row["genotype"]),
+        seed=whole(row["seed"]),
         status=record.status,
-        validation=row[score.metric],
-        test=row[score.test],
+        validation=number(row[score.metric]),
+        test=number(row[score.test]),
         parameters=None if parameters is None else int(parameters),
         epochs=record.epochs,
         times=trial.times(),

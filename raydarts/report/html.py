@@ -247,7 +247,7 @@ def promotion(run: Run) -> Table:
             "yes" if decision["promoted"] else "no",
             str(decision["reason"]),
             str(decision.get("best_trial", "-")),
-            f"{len(decision['trials'])}",
+            f"{len(items(decision['trials']))}",
         ]
         for decision in run.promotion
     ]

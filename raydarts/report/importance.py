@@ -5,11 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from raydarts.json_types import number
 from raydarts.report.gather import Run
 from raydarts.report.swept import SEED, Setting, is_number, short
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.importance import BaseImportanceEvaluator
 
 _TREES = 16
 PED = "PED-ANOVA (Optuna's PedAnovaImportanceEvaluator: reaching the best tenth)"
@@ -57,7 +61,7 @@ def importances(run: Run, target: str) -> list[Importance]:
         return []
     ped = _evaluate(settings, rows, names, maximise, "ped")
     result = []
-    known: dict[tuple[Any, ...], dict[str, float]] = {}  # settings that exist in the same trials share one forest
+    known: dict[tuple[object, ...], dict[str, float]] = {}  # settings that exist in the same trials share one forest
     for setting in settings:
         chosen = [row for row in rows if setting.name in row.choices]
         always = [
@@ -100,7 +104,7 @@ def _evaluate(
         params = {name: _shown(spaces[name], row.choices[name]) for name in names if name in row.choices}
         distributions = {name: spaces[name] for name in params}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=row.value))
-    evaluator: Any = optuna.importance.PedAnovaImportanceEvaluator()
+    evaluator: BaseImportanceEvaluator = optuna.importance.PedAnovaImportanceEvaluator()
     if kind == "fanova":
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=0)
     with warnings.catch_warnings():
@@ -110,7 +114,7 @@ def _evaluate(
     return {name: float(value) for name, value in shares.items()}
 
 
-def _distribution(setting: Setting) -> Any:
+def _distribution(setting: Setting) -> BaseDistribution:
     """Returns a range for numbers that many trials drew, else categories."""
     import optuna  # noqa: PLC0415
 
@@ -120,7 +124,7 @@ def _distribution(setting: Setting) -> Any:
     return optuna.distributions.CategoricalDistribution([_plain(value) for value in setting.values])
 
 
-def _shown(distribution: object, value: object) -> object:
+def _shown(distribution: BaseDistribution, value: object) -> object:
     return number(value) if hasattr(distribution, "low") else _plain(value)
 
 

@@ -13,8 +13,8 @@ from typing import TypedDict
 
 from raydarts.json_types import number, section
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.entries import TimeEntry
 from raydarts.runs.faults import shares
-from raydarts.runs.records import TimeEntry
 from raydarts.runs.stages import SEARCH, jobs, section_of, stage_of
 
 UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "wall_hours": "wall hours"}
@@ -25,8 +25,8 @@ _HOUR = 3600.0
 def limits(run: RunDirectory) -> dict[str, float]:
     """The hours a run may spend, by unit; those changed at a resume, else the spec's. Empty: no limit."""
     changed = run.read(_FILE)
-    hours_by_unit = changed["limits"] if changed else (run.description().get("spec") or {}).get("budget")
-    return {unit: float(hours) for unit, hours in (hours_by_unit or {}).items() if hours is not None}
+    by_unit = changed["limits"] if changed else section(run.description().get("spec")).get("budget")
+    return {unit: float(hours) for unit, value in section(by_unit).items() if (hours := number(value)) is not None}
 
 
 def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raydarts.study.history import name_of
 from raydarts.study.objectives import Score
@@ -23,7 +23,7 @@ class Configuration:
 
     name: str
     status: str
-    choices: Mapping[str, Any]
+    choices: Mapping[str, object]
     trials: tuple[TrialRecord, ...]
     spread: Spread | None
     order: float | None
@@ -34,7 +34,7 @@ class Configuration:
         """The most epochs that one of its trials has run."""
         return max(record.epochs for record in self.trials)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         known = self.spread
         return {
             "configuration": self.name,

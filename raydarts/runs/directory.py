@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.errors import DamagedError, RunError
+from raydarts.json_types import whole
+from raydarts.runs.entries import FaultEntry, HaltedEntry, OwnerEntry, ResultEntry, Row, RunEntry, TimeEntry, TrialEntry
 from raydarts.runs.reading import Damage, read_record, read_records
-from raydarts.runs.records import FaultEntry, HaltedEntry, OwnerEntry, TimeEntry
 from raydarts.storage import lock
 from raydarts.storage.files import append_line, plain, write_json, write_lines
 from raydarts.storage.inside import Inside
@@ -33,6 +34,7 @@ from raydarts.storage.place import (
     take_over,
     write_bytes,
 )
+from raydarts.study.history import Event
 
 FORMAT = 1
 _INDEX = re.compile(r"\d{4,8}")
@@ -86,17 +88,17 @@ class TrialDirectory:
         make_folder(self.files)
         write_json(self.files / "trial.json", description)
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> TrialEntry:
         """trial.json; empty where it is damaged, and that is noted. It must be of this folder."""
         file = self.files / "trial.json"
-        description = read_record(file, self.damage)
+        description: TrialEntry | None = read_record(file, self.damage)
         problem = (
             f"{self.path}: holds no trial.json, so it is left out"
             if description is None
             else _elsewhere(self, description)
         )
-        if problem is None:
-            return dict(description)
+        if description is not None and problem is None:
+            return description
         if self.damage is None:
             raise DamagedError(problem)
         if not self.damage.at(file):
@@ -143,7 +145,7 @@ class TrialDirectory:
         self.check()
         append_line(self.files / "metrics.jsonl", row)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """The metrics, one row an epoch; of an epoch met twice the last."""
         return list({row.get("epoch"): row for row in read_records(self.files / "metrics.jsonl", self.damage)}.values())
 
@@ -170,14 +172,14 @@ class TrialDirectory:
         self.check()
         path = self.files / "metrics.jsonl"
         if exists(path):
-            write_lines(path, [row for row in self.rows() if row.get("epoch", 0) <= epoch])
+            write_lines(path, [row for row in self.rows() if whole(row.get("epoch")) <= epoch])
 
     def write_result(self, result: Mapping[str, object]) -> None:
         self.check()
         write_json(self.files / "result.json", result)
 
-    def result(self) -> dict[str, Any] | None:
-        result: dict[str, Any] | None = read_record(self.files / "result.json", self.damage)
+    def result(self) -> ResultEntry | None:
+        result: ResultEntry | None = read_record(self.files / "result.json", self.damage)
         return result
 
 
@@ -255,18 +257,18 @@ class RunDirectory:
     def name(self) -> str:
         return self.path.name
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> RunEntry:
         """run.json."""
         if not self.path.is_dir():
             raise RunError(f"{self.path}: there is no such run")
-        description = read_record(self.files / "run.json")
+        description: RunEntry | None = read_record(self.files / "run.json")
         if description is None:
             raise RunError(f"{self.path}: holds no run.json of raydarts, so it is no run")
         if description.get("format") != FORMAT:
             raise RunError(
                 f"{self.path}: written in format {description.get('format')}; this raydarts reads format {FORMAT}"
             )
-        return dict(description)
+        return description
 
     def trial(self, index: int) -> TrialDirectory:
         return TrialDirectory(self.path / "trials" / f"{index:04d}", self.damage)
@@ -284,7 +286,7 @@ class RunDirectory:
         self._check()
         append_line(self.files / "events.jsonl", event)
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Event]:
         return read_records(self.files / "events.jsonl", self.damage)
 
     def write(self, name: str, value: object) -> None:
@@ -343,7 +345,7 @@ class RunDirectory:
         return [trial for trial, is_there in zip(trials, there, strict=True) if is_there]
 
 
-def _elsewhere(trial: TrialDirectory, description: Mapping[str, object]) -> str | None:
+def _elsewhere(trial: TrialDirectory, description: TrialEntry) -> str | None:
     """What is wrong with a trial.json that is none of this folder's."""
     name, of_search = trial.path.name, trial.path.parent.name == "trials"
     if not of_search and not _RETRAINING.fullmatch(name):

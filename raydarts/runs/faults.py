@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.records import FaultEntry
+from raydarts.runs.entries import FaultEntry
 
 LOST, FILES, TIMEOUT = "lost", "files", "timeout"
 PREEMPTED, STORAGE, GPU_MEMORY = "preempted", "storage", "gpu_memory"

@@ -29,7 +29,7 @@ def identity(trial: TrialDirectory, epoch: int | None = None) -> dict[str, Json]
     spec = section(section(run).get("spec"))
     if "genotype" in what:
         stage = section_of(spec, name)
-        facts = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
+        facts: dict[str, object] = {"kind": "evaluation", "genotype": what["genotype"], "seed": what.get("seed")}
         facts |= {"training": stage.get("training"), "table": stage.get("table")}
     else:
         segments = segments_of(what)

@@ -54,7 +54,7 @@ def _training(trial: TrialDirectory) -> Mapping[str, object]:
 def _sizes(trial: TrialDirectory) -> list[str]:
     """The settings of the trial that its memory grows with."""
     if stage_of(trial) == SEARCH:
-        space, place = trial.description().get("config", {}).get("space") or {}, "search"
+        space, place = section(section(trial.description().get("config")).get("space")), "search"
         network = {key: value for key, value in space.items() if key != "name"}
         within = "search.space"
     else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from raydarts.genotypes.genotype import describe_genotype
+from raydarts.json_types import section, whole
 from raydarts.runs.configurations import configurations
 from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
 from raydarts.study.objectives import Score, SearchScore
@@ -29,7 +29,7 @@ def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[
         for record in each.trials
     }
 
-    def key(record: TrialRecord) -> tuple[Any, ...]:
+    def key(record: TrialRecord) -> tuple[object, ...]:
         of_trial = _key(record.status, record.epochs, record.order(score), score)
         return (bool(score.against(record.judged)), *of_configuration.get(record.id, ()), *of_trial, record.id)
 
@@ -53,14 +53,19 @@ def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | Non
     return f"skip connections: {counts}; max_skips is {max_skips}"
 
 
+def _skips(entry: Mapping[str, object]) -> dict[str, int]:
+    """The skip connections of a genotype in each cell type."""
+    return {name: whole(count) for name, count in section(entry.get("skips")).items()}
+
+
 def _decide(
-    entries: Iterable[tuple[Mapping[str, Any], str | None, str]], top_k: int, what: str
-) -> list[dict[str, Any]]:
+    entries: Iterable[tuple[Mapping[str, object], str | None, str]], top_k: int, what: str
+) -> list[dict[str, object]]:
     """Take the first `top_k` of the entries that nothing speaks against.
 
     An entry: the genotype with all that is kept of it, what speaks against it, and what else its reason tells.
     """
-    decisions: list[dict[str, Any]] = []
+    decisions: list[dict[str, object]] = []
     promoted = 0
     for entry, against, told in entries:
         chosen = against is None and promoted < top_k
@@ -72,7 +77,7 @@ def _decide(
 
 def promotion(
     records: Sequence[TrialRecord], score: SearchScore, top_k: int, max_skips: int | None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Of the genotypes that searches ended with, best first by the objective.
 
     Behind those that nothing speaks against come the fallbacks: the last genotype of each other trial that nothing
@@ -83,13 +88,13 @@ def promotion(
     ordered = promotion_order(records, score)
     configuration = {record.id: each for each in configurations(records, score) for record in each.trials}
     first = {record.genotype_id: record for record in reversed(ordered)}
-    entries: list[tuple[Mapping[str, Any], str | None, str]] = []
-    behind: list[tuple[Mapping[str, Any], str | None, str]] = []
+    entries: list[tuple[Mapping[str, object], str | None, str]] = []
+    behind: list[tuple[Mapping[str, object], str | None, str]] = []
     for entry in distinct_genotypes(ordered):
         best = first[entry["id"]]
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
         against = score.against(best.judged)
-        more: dict[str, Any] = {"against": against} if against else {}
+        more: dict[str, object] = {"against": against} if against else {}
         told = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
         if best.id in configuration:
             of = configuration[best.id].to_json()
@@ -100,31 +105,31 @@ def promotion(
         (behind if against else entries).append(whole)
     there = {entry["id"] for entry, _, _ in [*entries, *behind]}
     entries += [
-        (entry, too_many_skips(entry["skips"], max_skips), told)
+        (entry, too_many_skips(_skips(entry), max_skips), told)
         for entry, told in fallbacks(ordered, score)
         if entry["id"] not in there
     ]
     return _decide([*entries, *behind], top_k, "best")
 
 
-def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[dict[str, Any], str]]:
+def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[dict[str, object], str]]:
     """The last genotype of each trial that nothing spoke against, of trials whose result something speaks against.
 
     Each comes with what its reason tells. Those of later epochs come first, then the better ones. Without health and
     constraints there are none.
     """
-    kept: list[tuple[tuple[int, float], dict[str, Any], str]] = []
+    kept: list[tuple[tuple[int, float], dict[str, object], str]] = []
     for record in ordered:
         if not score.against(record.judged):
             continue
         row = next((row for row in reversed(record.rows) if _usable(row, score)), None)
         if row is None:
             continue
-        described = describe_genotype(row["genotype"])
-        epoch, value = int(row["epoch"]), score.of(row)
+        genotype, epoch, value = section(row["genotype"]), whole(row["epoch"]), score.of(row)
+        described = describe_genotype(genotype)
         entry = {
             "id": described["genotype_id"],
-            "genotype": row["genotype"],
+            "genotype": genotype,
             "trials": [record.id],
             "skips": described["skips"],
             "best_trial": record.id,
@@ -140,36 +145,37 @@ def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[
     return list(reversed(once.values()))
 
 
-def _usable(row: Mapping[str, Any], score: SearchScore) -> bool:
+def _usable(row: Mapping[str, object], score: SearchScore) -> bool:
     there = isinstance(row.get("genotype"), Mapping) and row.get("epoch") is not None
     return there and score.of(row) is not None and not score.against(row)
 
 
-def admission(candidates: Iterable[Mapping[str, Any]], top_k: int, max_skips: int | None) -> list[dict[str, Any]]:
+def admission(candidates: Iterable[Mapping[str, object]], top_k: int, max_skips: int | None) -> list[dict[str, object]]:
     """Of genotypes of elsewhere, in the order they come in."""
-    entries = [(each, too_many_skips(each["skips"], max_skips), f"; {each['origin']}") for each in candidates]
+    entries = [(each, too_many_skips(_skips(each), max_skips), f"; {each['origin']}") for each in candidates]
     return _decide(entries, top_k, "first")
 
 
 def narrowing(
-    before: Iterable[Mapping[str, Any]],
-    rows: Iterable[Mapping[str, Any]],
+    before: Iterable[Mapping[str, object]],
+    rows: Iterable[Mapping[str, object]],
     source: str,
     score: Score,
     top_k: int,
     max_skips: int | None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Of the genotypes that the stage `source` retrained, best first as `ranking` has them.
 
     `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. What has no completed
     retraining comes last, and never goes on.
     """
     ranked = {row["genotype"]: row for row in ranking(rows, score)}
-    entered = {decision["id"]: decision for decision in before if decision["promoted"]}
+    entered = {str(decision["id"]): decision for decision in before if decision["promoted"]}
     entries = []
     for name in [*ranked, *(name for name in entered if name not in ranked)]:
-        known = {key: ranked.get(name, {}).get(key) for key in ("validation_mean", "validation_std", "n")}
+        row: Mapping[str, object] = ranked.get(name, {})
+        known = {key: row.get(key) for key in ("validation_mean", "validation_std", "n")}
         against = None if name in ranked else f"no retraining of {source} was completed"
-        against = against or too_many_skips(entered[name].get("skips") or {}, max_skips)
+        against = against or too_many_skips(_skips(entered[name]), max_skips)
         entries.append(({**entered[name], "from": source, **known}, against, f" in {source}"))
     return _decide(entries, top_k, "best")

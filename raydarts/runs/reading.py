@@ -111,7 +111,7 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[object] | None = None) -> Any:
+def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[object] | None = None) -> object:
     value = parse(content, where)
     try:
         (kind or kind_of(place.name)).validate_python(value)
@@ -121,7 +121,7 @@ def _checked(content: bytes, place: FilePlace, where: str, kind: TypeAdapter[obj
     return value
 
 
-def parse(content: bytes, where: str) -> Any:
+def parse(content: bytes, where: str) -> object:
     """JSON as raydarts writes it: UTF-8, no key twice, no NaN, no number or depth beyond what can be worked with."""
     try:
         text = content.decode("utf-8")

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from raydarts.errors import GenotypeError, Problem, SpecError, shortened
 from raydarts.genotypes.genotype import Genotype
@@ -82,7 +82,7 @@ def _error(path: Path, message: str, line: int = 0) -> SpecError:
     return SpecError([Problem(str(path), line, "", message)])
 
 
-def _parsed(path: Path) -> Any:
+def _parsed(path: Path) -> object:
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
@@ -118,7 +118,7 @@ class _Table:
     def _wrong(self, number: int, message: str) -> None:
         self.problems.append(Problem(f"{self.path}: run {number}", 0, "", message))
 
-    def run(self, number: int, value: Any) -> Recording | None:
+    def run(self, number: int, value: object) -> Recording | None:
         """The recording of run `number`, counted from 0. None: it has a problem, or no epoch, which is noted."""
         before = len(self.problems)
         if not isinstance(value, Mapping):
@@ -160,7 +160,7 @@ class _Table:
                     Problem(str(self.path), 0, key, f"runs are of several: {shown}; write a file for each {key}")
                 )
 
-    def _config(self, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
+    def _config(self, number: int, value: Mapping[str, object]) -> dict[str, object]:
         if "config" in value:
             if not isinstance(value["config"], Mapping):
                 self._wrong(number, "config must be an object: the settings by name")
@@ -172,7 +172,7 @@ class _Table:
             if isinstance(item, str | int | float | bool) and _is_setting(key) and _is_plain(item)
         }
 
-    def _seed(self, number: int, value: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+    def _seed(self, number: int, value: Mapping[str, object], config: Mapping[str, object]) -> int:
         inner = value.get("config")
         seed = value.get("seed", inner.get("seed") if isinstance(inner, Mapping) else None)
         if seed is None:  # runs of a configuration are numbered in their order
@@ -186,7 +186,7 @@ class _Table:
             return 0
         return seed
 
-    def _rows(self, number: int, rows: Any) -> list[tuple[Mapping[str, Any], Genotype | None]]:
+    def _rows(self, number: int, rows: object) -> list[tuple[Mapping[str, object], Genotype | None]]:
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             self._wrong(number, "rows must be a list of objects, one for each epoch")
             return []
@@ -202,13 +202,13 @@ class _Table:
         genotypes = [self._genotype(number, place, row.get("genotype")) for place, row in enumerate(rows, start=1)]
         return list(zip(figures, genotypes, strict=True))
 
-    def _lists(self, number: int, value: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Genotype | None]]:
+    def _lists(self, number: int, value: Mapping[str, object]) -> list[tuple[Mapping[str, object], Genotype | None]]:
         """The epochs of RobustDARTS' shape. An epoch counts if its accuracy was written."""
         accuracies = value.get(_ACCURACY)
         if not isinstance(accuracies, list):
             self._wrong(number, f"{_ACCURACY} is missing: a list with the accuracy of each epoch, in percent")
             return []
-        columns: dict[str, Callable[[int], Any]] = {}
+        columns: dict[str, Callable[[int], object]] = {}
         for key, items in value.items():
             if key in _PAIRS:
                 columns[_PAIRS[key]] = self._pairs(number, key, items).get
@@ -224,14 +224,14 @@ class _Table:
         if not isinstance(genotypes, list):
             self._wrong(number, f"{_GENOTYPES} must be a list with a genotype for each epoch")
             genotypes = []
-        epochs: list[tuple[Mapping[str, Any], Genotype | None]] = []
+        epochs: list[tuple[Mapping[str, object], Genotype | None]] = []
         for index in range(len(accuracies)):
             figures = {name: item for name, column in columns.items() if _is_number(item := column(index))}
             given = genotypes[index] if index < len(genotypes) else None
             epochs.append((figures, self._genotype(number, index + 1, given)))
         return epochs
 
-    def _pairs(self, number: int, key: str, items: Any) -> dict[int, Any]:
+    def _pairs(self, number: int, key: str, items: object) -> dict[int, object]:
         pairs = items if isinstance(items, list) else None
         if pairs is None or not all(_is_pair(pair) for pair in pairs):
             if items is not None:
@@ -239,7 +239,7 @@ class _Table:
             return {}
         return {int(epoch): item for epoch, item in pairs}
 
-    def _genotype(self, number: int, epoch: int, value: Any) -> Genotype | None:
+    def _genotype(self, number: int, epoch: int, value: object) -> Genotype | None:
         if value is None:
             return None
         key = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -253,8 +253,8 @@ class _Table:
         return self._genotypes[key]
 
 
-def _scaled(items: Sequence[Any], scale: float) -> Callable[[int], Any]:
-    def value(index: int) -> Any:
+def _scaled(items: Sequence[object], scale: float) -> Callable[[int], object]:
+    def value(index: int) -> object:
         item = items[index] if index < len(items) else None
         return item * scale if _is_number(item) else None
 
@@ -265,11 +265,11 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and _is_number(value[0])
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 from raydarts.errors import GenotypeError, InputError, Problem, SpecError
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
+from raydarts.json_types import section
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory
 from raydarts.runs.results import TrialRecord, trials
 from raydarts.storage.place import Place
@@ -33,9 +33,9 @@ class Recording:
     """
 
     where: str
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     seed: int
-    rows: tuple[Mapping[str, Any], ...]
+    rows: tuple[Mapping[str, object], ...]
     genotypes: tuple[Genotype | None, ...]
     whole: bool = True
 
@@ -48,7 +48,7 @@ class Recording:
 class Configuration:
     """A configuration with its recordings by search seed."""
 
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     runs: Mapping[int, Recording]
 
 
@@ -61,7 +61,7 @@ class Recordings:
 
     runs: tuple[Recording, ...]
     notes: tuple[str, ...] = ()
-    sweeps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sweeps: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @cached_property
     def epochs(self) -> int:
@@ -95,7 +95,7 @@ class Recordings:
         return Recordings(tuple(run for run in self.runs if run.seed in seeds), self.notes, self.sweeps)
 
 
-def key_of(config: Mapping[str, Any]) -> str:
+def key_of(config: Mapping[str, object]) -> str:
     """A text that is equal for equal configurations."""
     return json.dumps(config, sort_keys=True, default=str)
 
@@ -109,9 +109,9 @@ def facts_of(genotype: Genotype) -> Mapping[str, float] | str:
         return str(error)
 
 
-def row_of(epoch: int, figures: Mapping[str, Any], genotype: Genotype | None) -> dict[str, Any]:
+def row_of(epoch: int, figures: Mapping[str, object], genotype: Genotype | None) -> dict[str, object]:
     """A row as a search reports it: its finite figures, and what follows from its genotype. What it says wins."""
-    row: dict[str, Any] = {"epoch": epoch}
+    row: dict[str, object] = {"epoch": epoch}
     known = {} if genotype is None else facts_of(genotype)
     if not isinstance(known, str):
         row.update(known)
@@ -126,7 +126,7 @@ def read(places: Sequence[Place]) -> Recordings:
 
     runs: list[Recording] = []
     notes: list[str] = []
-    sweeps: dict[str, Mapping[str, Any]] = {}
+    sweeps: dict[str, Mapping[str, object]] = {}
     problems: list[Problem] = []
     for place in places:
         try:
@@ -167,7 +167,7 @@ def read_run(place: Place) -> Recordings:
             f"{place}: {cut} of {len(recordings)} trials did not run to their end; in a replay they fail where their "
             "rows end"
         )
-    sweep = (description.get("spec") or {}).get("sweep") or {}
+    sweep = section(section(description.get("spec")).get("sweep"))
     return Recordings(tuple(recordings), tuple(notes), {str(place): sweep} if sweep else {})
 
 
@@ -175,6 +175,8 @@ def _recorded(place: Place, record: TrialRecord) -> Recording:
     where = f"{place}: trial {record.id}"
     config = {key: value for key, value in (record.description.get("config") or {}).items() if key != SEED}
     seed = (record.description.get("config") or {}).get(SEED, 0)
+    if not isinstance(seed, int):
+        raise InputError(f"{where}: its search seed is {seed!r}; allowed: a whole number")
     genotypes = tuple(
         Genotype.from_json(row["genotype"], f"{where}, epoch {row.get('epoch')}") if row.get("genotype") else None
         for row in record.rows
@@ -183,7 +185,7 @@ def _recorded(place: Place, record: TrialRecord) -> Recording:
         row_of(epoch, {key: value for key, value in row.items() if key not in NOT_SCALAR}, genotype)
         for epoch, (row, genotype) in enumerate(zip(record.rows, genotypes, strict=True), start=1)
     )
-    return Recording(where, config, int(seed), rows, genotypes, record.status == "completed")
+    return Recording(where, config, seed, rows, genotypes, record.status == "completed")
 
 
 def _distinct(runs: Sequence[Recording], notes: list[str]) -> tuple[list[Recording], list[Problem]]:

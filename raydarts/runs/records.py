@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
@@ -446,44 +446,3 @@ GROUP: TypeAdapter[object] = TypeAdapter(Group)
 def kind_of(name: str) -> TypeAdapter[object]:
     """Returns what a file of a run must hold, by the file's name. Made when the first file of the name is read."""
     return TypeAdapter(_KINDS[name])
-
-
-class TimeEntry(TypedDict):
-    """A line of times.jsonl as it is read. Times are in seconds since 1970. `lanes`: how many trials the process ran
-    together in this time; 1 if it is not there."""
-
-    epoch: NotRequired[int | None]
-    start: float
-    end: float
-    host: NotRequired[str]
-    pid: NotRequired[int]
-    lanes: NotRequired[int]
-
-
-class FaultEntry(TypedDict):
-    """A line of failures.jsonl as it is read."""
-
-    what: str
-    message: str
-    at: float
-    host: str
-    epochs: int
-    attempt: int
-    token: NotRequired[str | None]
-    gpus: NotRequired[float | None]
-    next_gpus: NotRequired[float | None]
-
-
-class HaltedEntry(TypedDict):
-    """halted.json as it is read."""
-
-    reason: str
-    epochs: NotRequired[int]
-
-
-class OwnerEntry(TypedDict):
-    """owner.json as it is read."""
-
-    token: str
-    host: NotRequired[str]
-    placement_group: NotRequired[str | None]

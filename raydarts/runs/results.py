@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import TypedDict
 
 from raydarts.errors import DamagedError, GenotypeError
 from raydarts.genotypes.facts import FACTS, cell_facts
 from raydarts.genotypes.genotype import Genotype
+from raydarts.json_types import section
 from raydarts.runs.configurations import configurations
 from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
+from raydarts.runs.entries import FaultEntry, ResultEntry, Row, TrialEntry
 from raydarts.runs.segments import lineage
 from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
@@ -26,9 +28,9 @@ class TrialRecord:
 
     id: str
     status: str
-    description: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
-    result: Mapping[str, Any]
+    description: TrialEntry
+    rows: Sequence[Row]
+    result: ResultEntry
     rows_whole: bool = True
     """Whether `rows` are all that were reported; else the last one's figures are the result's."""
 
@@ -41,7 +43,7 @@ class TrialRecord:
     @property
     def search_seed(self) -> int | None:
         """The seed of a search. None of a retraining."""
-        choices, config = (self.description.get(key) or {} for key in ("choices", "config"))
+        choices, config = section(self.description.get("choices")), section(self.description.get("config"))
         seed = choices.get("search.seed", config.get("seed"))
         return seed if isinstance(seed, int) else None
 
@@ -50,32 +52,32 @@ class TrialRecord:
         return len(self.rows) if self.rows_whole else int(self.result.get("epochs", len(self.rows)))
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, object]:
         """The last epoch's metrics, without the genotype and the arch weights."""
         last = self.rows[-1] if self.rows and self.rows_whole else self.result.get("metrics", {})
         return {key: value for key, value in last.items() if key not in NOT_SCALAR}
 
     @property
-    def genotype(self) -> Mapping[str, Any] | None:
+    def genotype(self) -> Mapping[str, object] | None:
         """The result's genotype; of a trial still going on, the last epoch's."""
-        found = self.result.get("genotype") if self.result else (self.rows[-1].get("genotype") if self.rows else None)
-        return found if isinstance(found, Mapping) else None
+        row = self.rows[-1] if self.rows else {}
+        genotype = self.result.get("genotype") if self.result else row.get("genotype")
+        return genotype if isinstance(genotype, Mapping) else None
 
     @property
     def genotype_id(self) -> str | None:
-        found = self.result.get("genotype_id")
-        return str(found) if found else None
+        return self.result.get("genotype_id") or None
 
     @property
     def skips(self) -> dict[str, int]:
         """Skip connections per cell type; empty where no genotype is known."""
-        if isinstance(self.result.get("skips"), Mapping):
-            return {str(key): int(value) for key, value in self.result["skips"].items()}
-        found = {key[len("skips_") :]: value for key, value in self.metrics.items() if key.startswith("skips_")}
-        return {key: int(value) for key, value in found.items() if isinstance(value, int | float)}
+        if (skips := self.result.get("skips")) is not None:
+            return {str(key): int(value) for key, value in skips.items()}
+        measured = {key[len("skips_") :]: value for key, value in self.metrics.items() if key.startswith("skips_")}
+        return {key: int(value) for key, value in measured.items() if isinstance(value, int | float)}
 
     @property
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, object]:
         """The last epoch's metrics; of a completed trial what its result says in their place.
 
         A language model's result has the figures of its best epoch.
@@ -84,7 +86,7 @@ class TrialRecord:
         return {**self.metrics, **(more or {})}
 
     @property
-    def judged(self) -> dict[str, Any]:
+    def judged(self) -> dict[str, object]:
         """`outcome` with the facts of the genotype, where a search did not report them and its genotype says them."""
         outcome = self.outcome
         if self.genotype is None or all(name in outcome for name in FACTS):
@@ -127,7 +129,7 @@ def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
     return TrialRecord(trial.id, status, description, rows, result or {}, rows_whole)
 
 
-def untimed(trial: TrialDirectory, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None) -> str:
+def untimed(trial: TrialDirectory, rows: Sequence[Row], result: ResultEntry | None) -> str:
     """Words on the epochs that have a row and no time; none where all have one.
 
     An epoch's time is written right after its row. So only the last row of a trial that was lost, or that runs now, may
@@ -149,27 +151,27 @@ def _is_damaged(trial: TrialDirectory, *names: str) -> bool:
     return damage is not None and any(damage.at(trial.files / name) for name in names)
 
 
-def _rows_whole(trial: TrialDirectory, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> bool:
+def _rows_whole(trial: TrialDirectory, rows: Sequence[Row], result: ResultEntry) -> bool:
     """Whether all rows are there that the result counts. A row is on disk before anything that counts it."""
     if _is_damaged(trial, "metrics.jsonl"):
         return False
     missing = int(result.get("epochs", 0)) - len(rows)
     if missing > 0 and trial.damage is not None:
-        told = f"{trial.path / 'metrics.jsonl'}: lacks {missing} of the {result['epochs']} epochs that were reported"
-        trial.damage.note(trial.files / "metrics.jsonl", DamagedError(f"{told}; the result stays as it is"))
+        lacks = f"{trial.path / 'metrics.jsonl'}: lacks {missing} of the {result['epochs']} epochs that were reported"
+        trial.damage.note(trial.files / "metrics.jsonl", DamagedError(f"{lacks}; the result stays as it is"))
     return missing <= 0
 
 
 def trials(run: RunDirectory) -> list[TrialRecord]:
     """All search trials in the order of their indices."""
     in_use = run.in_use()
-    found = each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
+    records = each(lambda trial: read_trial(trial, in_use), run.trials(), run.path)
     if run.damage is not None:
-        there = {int(record.id) for record in found}
+        there = {int(record.id) for record in records}
         for index in sorted(set(range(max(there, default=0))) - there):
             place = run.trial(index).files
             run.damage.note(place, DamagedError(f"{place}: is missing, and trials after it are there"))
-    return found
+    return records
 
 
 def evaluations(run: RunDirectory) -> list[TrialRecord]:
@@ -182,18 +184,27 @@ def retrained(run: RunDirectory, stage: str) -> list[TrialRecord]:
     return each(lambda trial: read_trial(trial, in_use), retrainings(run, stage), run.path)
 
 
-def distinct_genotypes(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
+class GenotypeEntry(TypedDict):
+    """A genotype, and the ids of the trials that ended with it."""
+
+    id: str
+    genotype: Mapping[str, object]
+    trials: list[str]
+    skips: Mapping[str, int]
+
+
+def distinct_genotypes(records: Iterable[TrialRecord]) -> list[GenotypeEntry]:
     """Genotypes that differ as architectures, in the order met, each with the ids of its trials."""
-    found: dict[str, dict[str, Any]] = {}
+    entries: dict[str, GenotypeEntry] = {}
     for record in records:
         if record.genotype_id is None or record.genotype is None:
             continue
-        entry = found.setdefault(
+        entry = entries.setdefault(
             record.genotype_id,
             {"id": record.genotype_id, "genotype": record.genotype, "trials": [], "skips": record.skips},
         )
         entry["trials"].append(record.id)
-    return list(found.values())
+    return list(entries.values())
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -205,7 +216,7 @@ def _std(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[str, Any]]:
+def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[str, object]]:
     """One row an evaluation: genotype id, seed, status, its score and the same of test data (None unless completed)."""
     rows = []
     for record in records:
@@ -232,23 +243,35 @@ def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
     """
     values: dict[str, dict[str, list[float]]] = {}
     for record in records:
-        for name, parts in ((record.result.get("result") or {}).get("baselines") or {}).items():
+        measured = record.result.get("result") or {}
+        for name, parts in (measured.get("baselines") or {}).items():
             for part, value in parts.items():
                 if value is not None:
                     values.setdefault(name, {}).setdefault(part, []).append(value)
-    return {name: {part: fmean(found) for part, found in parts.items()} for name, parts in values.items()}
+    return {name: {part: fmean(each) for part, each in parts.items()} for name, parts in values.items()}
 
 
-def ranking(rows: Iterable[Mapping[str, Any]], score: Score) -> list[dict[str, Any]]:
+class RankedEntry(TypedDict):
+    """A genotype's mean over its completed evaluations, of which there are `n`, and their sample standard deviation."""
+
+    genotype: str
+    validation_mean: float | None
+    validation_std: float | None
+    test_mean: float | None
+    test_std: float | None
+    n: int
+
+
+def ranking(rows: Iterable[Mapping[str, object]], score: Score) -> list[RankedEntry]:
     """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    grouped: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
         if row["status"] == "completed":
-            grouped.setdefault(row["genotype"], []).append(row)
-    table = []
+            grouped.setdefault(str(row["genotype"]), []).append(row)
+    table: list[RankedEntry] = []
     for genotype, group in grouped.items():
-        validation = [row[score.metric] for row in group if row[score.metric] is not None]
-        test = [row[score.test] for row in group if row[score.test] is not None]
+        validation = [value for row in group if (value := figure(row[score.metric])) is not None]
+        test = [value for row in group if (value := figure(row[score.test])) is not None]
         table.append(
             {
                 "genotype": genotype,
@@ -285,13 +308,20 @@ def run_status(run: RunDirectory) -> str:
     return "failed" if statuses == {"failed"} else "completed"
 
 
-def faults(run: RunDirectory) -> list[dict[str, Any]]:
-    """What befell trials from outside (failures.jsonl), those retried too, each line with its `stage` and `trial`."""
-    found = each(lambda trial: (trial, trial.failures()), jobs(run), run.path)
-    return [{"stage": stage_of(trial), "trial": trial.id, **entry} for trial, entries in found for entry in entries]
+class FaultOfTrial(FaultEntry):
+    """What befell a trial of a stage from outside."""
+
+    stage: str
+    trial: str
 
 
-def report_json(run: RunDirectory) -> dict[str, Any]:
+def faults(run: RunDirectory) -> list[FaultOfTrial]:
+    """What befell trials from outside (failures.jsonl), those retried too."""
+    of_trials = each(lambda trial: (trial, trial.failures()), jobs(run), run.path)
+    return [{"stage": stage_of(trial), "trial": trial.id, **entry} for trial, entries in of_trials for entry in entries]
+
+
+def report_json(run: RunDirectory) -> dict[str, object]:
     """Everything a report shows, as one JSON-able value; what is not known is null, never NaN."""
     description = run.description()
     searched = trials(run)
@@ -342,7 +372,7 @@ def report_json(run: RunDirectory) -> dict[str, Any]:
     return dict(plain(report))
 
 
-def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, Any]:
+def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, object]:
     """A retraining stage by itself: no mean in it is of another stage's evaluation seeds."""
     score = score_of(run.description())
     rows = evaluation_rows(retrained(run, stage), score)

@@ -8,20 +8,22 @@ which the segment goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.entries import TrialEntry
 from raydarts.storage.place import FilePlace
-from raydarts.study.history import Parent, Segment, name_of
+from raydarts.study.history import Parent, Segment, SegmentEntry, name_of
 
 
-def segments_of(description: Mapping[str, Any]) -> list[Segment]:
+def segments_of(description: TrialEntry) -> list[Segment]:
     """The segments that a trial.json names. A trial that was never forked has one."""
-    listed = description.get("segments") or [description]
-    return [_segment(each) for each in listed]
+    if listed := description.get("segments"):
+        return [_segment(each) for each in listed]
+    return [_segment(description)]
 
 
-def _segment(value: Mapping[str, Any]) -> Segment:
+def _segment(value: SegmentEntry | TrialEntry) -> Segment:
     parent = value.get("parent")
     return Segment(
         value.get("config") or {},
@@ -30,7 +32,7 @@ def _segment(value: Mapping[str, Any]) -> Segment:
     )
 
 
-def described(description: Mapping[str, Any], segments: Sequence[Segment]) -> dict[str, Any]:
+def described(description: TrialEntry, segments: Sequence[Segment]) -> TrialEntry:
     """The trial.json of a trial that has these segments now."""
     last = segments[-1]
     return {
@@ -56,7 +58,7 @@ class Part(TypedDict):
     choices: Mapping[str, object]
 
 
-def lineage(name: str, epochs: int, described_as: Callable[[str], Mapping[str, Any]]) -> list[Part]:
+def lineage(name: str, epochs: int, described_as: Callable[[str], TrialEntry]) -> list[Part]:
     """What a forked trial's weights and genotype come from, first epoch first. Empty for a trial that has no fork.
 
     `epochs`: how many it has run. `described_as` gives a trial.json by the trial's name.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from raydarts.json_types import items, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -123,9 +123,9 @@ def _promotion_file(stage: str) -> str:
     return "promotion.json" if stage == EVALUATE else f"stages/{stage}/promotion.json"
 
 
-def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, Any]] | None:
+def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, object]] | None:
     """What was decided on who enters a stage; None: nothing yet."""
-    decisions: list[dict[str, Any]] | None = run.read(_promotion_file(stage))
+    decisions: list[dict[str, object]] | None = run.read(_promotion_file(stage))
     return decisions
 
 

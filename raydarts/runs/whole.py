@@ -6,16 +6,18 @@ is run, stopped or counted, and nobody would see it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.entries import TrialEntry
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import untimed
+from raydarts.runs.segments import segments_of
 from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import FilePlace, Place, entries
+from raydarts.study.history import Event, ForkEntry, OtherEntry, SegmentEntry
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20
@@ -83,36 +85,38 @@ def _check_events(run: RunDirectory, damage: Damage) -> None:
     events = run.events()
     asked = {event["index"]: event for event in events if event["event"] == "ask"}
     others = {other["index"] for event in events for other in event.get("others", ())}
-    parents = {each["fork"]["parent"] for event in events for each in _decided(event) if each.get("fork")}
+    parents = {fork["parent"] for event in events for each in _decided(event) if (fork := each.get("fork"))}
     unknown = sorted(({event["index"] for event in events} | others | parents) - set(asked))
     missing = sorted(set(range(max(asked, default=-1) + 1)) - set(asked))
     missing += [index for trial in trials if (index := int(trial.id)) not in asked and index not in missing]
     for index in sorted({*unknown, *missing}):
         damage.note(file, DamagedError(f"{file}: damaged: says nowhere what was asked of trial {index:04d}"))
-    forks: dict[int, list[Mapping[str, Any]]] = {}
-    for each in (each for event in events for each in _decided(event) if each.get("fork")):
-        forks.setdefault(each["index"], []).append(each["fork"])
+    forks: dict[int, list[ForkEntry]] = {}
+    for event in events:
+        for each in _decided(event):
+            if (fork := each.get("fork")) is not None:
+                forks.setdefault(each["index"], []).append(fork)
     for trial in trials:
-        event = asked.get(int(trial.id))
-        if event is None or not trial.exists:
+        ask = asked.get(int(trial.id))
+        if ask is None or not trial.exists:
             continue
-        found = trial.description()
-        if found and not _is_asked_for(found, event, forks.get(int(trial.id), [])):
-            told = f"{trial.path / 'trial.json'}: damaged: is not what events.jsonl says was asked of this trial"
-            damage.note(trial.files / "trial.json", DamagedError(told))
+        description = trial.description()
+        if description and not _is_asked_for(description, ask, forks.get(int(trial.id), [])):
+            problem = f"{trial.path / 'trial.json'}: damaged: is not what events.jsonl says was asked of this trial"
+            damage.note(trial.files / "trial.json", DamagedError(problem))
 
 
-def _decided(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _decided(event: Event) -> list[Event | OtherEntry]:
     """An event, and what it holds on other trials."""
     return [event, *event.get("others", ())]
 
 
-def _is_asked_for(found: Mapping[str, Any], ask: Mapping[str, Any], forks: Sequence[Mapping[str, Any]]) -> bool:
+def _is_asked_for(description: TrialEntry, ask: Event, forks: Sequence[ForkEntry]) -> bool:
     """Whether a trial.json holds the settings that were asked of the trial, first and after each of its forks.
 
     It may lack the last fork: that is an event before it is in trial.json.
     """
-    wanted = [{"config": ask["config"], "choices": ask["choices"], "parent": None}]
+    wanted: list[SegmentEntry] = [{"config": ask["config"], "choices": ask["choices"], "parent": None}]
     wanted += [
         {
             "config": fork["config"],
@@ -121,9 +125,11 @@ def _is_asked_for(found: Mapping[str, Any], ask: Mapping[str, Any], forks: Seque
         }
         for fork in forks
     ]
-    segments = found.get("segments") or [{key: found.get(key) for key in ("config", "choices", "parent")}]
+    segments = [segment.to_json() for segment in segments_of(description)]
     newest = segments[-1]
-    return segments == wanted[: len(segments)] and all(found.get(key) == newest[key] for key in ("config", "choices"))
+    if (description.get("config"), description.get("choices")) != (newest["config"], newest["choices"]):
+        return False
+    return segments == wanted[: len(segments)]
 
 
 def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Damage) -> None:

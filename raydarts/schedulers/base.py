@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from raydarts.config.distributions import Tree
 from raydarts.registry import Member
 from raydarts.study.objectives import SearchScore
 from raydarts.study.scheduling import Decider
+
+if TYPE_CHECKING:
+    from raydarts.config.spec import SweepSettings
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Scheduler(Member):
         """Whether it draws at random, by the seed of its `Horizon`."""
         return False
 
-    def refusals(self, search: Tree, sweep: Any) -> Iterator[tuple[str, str]]:
+    def refusals(self, search: Tree, sweep: SweepSettings) -> Iterator[tuple[str, str]]:
         """Why it cannot do its work in this sweep. Asked when a spec is read.
 
         Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the

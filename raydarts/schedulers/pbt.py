@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from raydarts.schedulers.perturbing import Perturbed, chosen, may_change
 from raydarts.streams import derived_seed
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs
+
+if TYPE_CHECKING:
+    from raydarts.config.spec import SweepSettings
 
 
 class PopulationBased(Scheduler):
@@ -85,7 +88,7 @@ class PopulationBased(Scheduler):
         if self.settings.written("burn_in") and 0 < self.settings.burn_in <= self.settings.every:
             yield Idle("burn_in", f"is no more than every {self.settings.every}, before which none meet; leave it out")
 
-    def refusals(self, search: Tree, sweep: Any) -> Iterator[tuple[str, str]]:
+    def refusals(self, search: Tree, sweep: SweepSettings) -> Iterator[tuple[str, str]]:
         yield from super().refusals(search, sweep)
         swept = search.distributions()
         allowed = [each.name for each in swept if may_change(search, each)]
@@ -186,7 +189,7 @@ class PopulationBased(Scheduler):
             mode=horizon.mode,
             perturbation_interval=self.settings.every,
             burn_in_period=self.settings.burn_in,
-            hyperparam_mutations=perturbed.mutations(),
+            hyperparam_mutations={**perturbed.mutations()},
             quantile_fraction=self.settings.quantile,
             resample_probability=self.settings.resample,
             perturbation_factors=self.settings.factors,

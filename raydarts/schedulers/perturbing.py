@@ -10,12 +10,15 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Leaf, Path, Tree, to_plain
+from raydarts.json_types import Json
 from raydarts.registry import Component, Settings
+from raydarts.search.settings import SearchSettings
 
+Mutation = list[int | float] | Callable[[], int | float]
+"""What Ray Tune's schedulers take: a list of values, or a function that draws one."""
 LISTED = 1000
 """A distribution of at most so many numbers is a list of values: a change is to the next one."""
 
@@ -34,10 +37,10 @@ def may_change(search: Tree, dimension: Dimension) -> bool:
 
 def _is_live(settings: Settings, path: Path) -> bool:
     """Whether the owner of the setting at `path` says that it may change."""
-    node: Any = settings
+    node: object = settings
     for key in path:
         owner = node.settings if isinstance(node, Component) else node
-        node = getattr(owner, str(key)) if isinstance(owner, Settings) else owner[key]
+        node = _part(owner, key)
         if isinstance(node, Settings | Component):
             continue
         if isinstance(owner, Settings) and not (
@@ -47,7 +50,30 @@ def _is_live(settings: Settings, path: Path) -> bool:
     return False  # a whole section or member
 
 
-def _is_taken_over(settings: Any, path: Path) -> bool:
+def _part(owner: object, key: str | int) -> object:
+    """A part of settings, of a mapping or of a list."""
+    if isinstance(owner, Mapping):
+        return owner[key]
+    if isinstance(owner, Sequence) and isinstance(key, int):
+        return owner[key]
+    return getattr(owner, str(key))
+
+
+def _put(config: object, path: Path, value: Json) -> None:
+    """Set one value of a configuration."""
+    place = path[0]
+    if len(path) > 1:
+        _put(_part(config, place), path[1:], value)
+        return
+    if isinstance(config, list) and isinstance(place, int):
+        config[place] = value
+        return
+    if not isinstance(config, dict):
+        raise TypeError(f"{place}: the configuration has no place of this name")
+    config[place] = value
+
+
+def _is_taken_over(settings: SearchSettings, path: Path) -> bool:
     """Whether a remedy of the search sets the setting itself while the search goes on."""
     acting = [each for each in settings.regularizers if each.effective() is not None]
     return any(path[0] in getattr(each.member, "KEEPS", ()) for each in acting)
@@ -67,68 +93,68 @@ class Perturbed:
     def names(self) -> tuple[str, ...]:
         return tuple(self._dimensions)
 
-    def values(self, choices: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, choices: Mapping[str, object]) -> dict[str, int | float]:
         """The values of a trial with these choices."""
         return {
             name: _value(each.distribution, choices[name]) if name in choices else each.distribution.ends()[0]
             for name, each in self._dimensions.items()
         }
 
-    def mutations(self) -> dict[str, Any]:
-        """What Ray Tune's schedulers take: a list of values, or a function that draws one."""
+    def mutations(self) -> dict[str, Mutation]:
+        """The new values that each setting may get."""
         return {name: _mutation(each.distribution) for name, each in self._dimensions.items()}
 
-    def inside(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def inside(self, values: Mapping[str, int | float]) -> dict[str, int | float]:
         """The nearest values that the distributions allow."""
         return {name: _inside(self._dimensions[name].distribution, value) for name, value in values.items()}
 
     def applied(
-        self, config: Mapping[str, Any], choices: Mapping[str, Any], values: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, config: Mapping[str, object], choices: Mapping[str, object], values: Mapping[str, int | float]
+    ) -> tuple[dict[str, object], dict[str, object]]:
         """A trial's configuration and choices with these values in place of its own."""
         changed, chosen = copy.deepcopy(dict(config)), dict(choices)
         for name, each in self._dimensions.items():
             if name not in choices:
                 continue
-            plain, chosen[name] = _told(each.distribution, values[name])
-            node: Any = changed
-            for key in each.path[:-1]:
-                node = node[key]
-            node[each.path[-1]] = plain
+            plain, chosen[name] = _written(each.distribution, values[name])
+            _put(changed, each.path, plain)
         return changed, chosen
 
 
-def _value(distribution: Distribution, choice: Any) -> Any:
+def _value(distribution: Distribution, choice: object) -> int | float:
     """A recorded choice as a value."""
-    if distribution.kind not in OPTIONS:
-        return choice
-    told = [_told(distribution, index)[1] for index in range(len(distribution.options))]
-    return told.index(choice)
+    if distribution.kind in OPTIONS:
+        return next(
+            number for number in range(len(distribution.options)) if _written(distribution, number)[1] == choice
+        )
+    if not isinstance(choice, int | float):
+        raise TypeError(f"{choice!r}: is no value of {distribution}")
+    return choice
 
 
-def _told(distribution: Distribution, value: Any) -> tuple[Any, Any]:
+def _written(distribution: Distribution, value: int | float) -> tuple[Json, Json]:
     """A value as it stands in a configuration, and among the choices."""
     if distribution.kind not in OPTIONS:
         return value, value
-    option = distribution.options[value]
+    option = distribution.options[int(value)]
     plain = to_plain(option)
-    return plain, plain if isinstance(option, Leaf) else distribution.labels[value]
+    return plain, plain if isinstance(option, Leaf) else distribution.labels[int(value)]
 
 
-def _mutation(distribution: Distribution) -> list[Any] | Callable[[], Any]:
+def _mutation(distribution: Distribution) -> Mutation:
     if distribution.is_finite and distribution.count() <= LISTED:
         return distribution.values()
     return lambda: _drawn(distribution)
 
 
-def _drawn(distribution: Distribution) -> Any:
+def _drawn(distribution: Distribution) -> int | float:
     low, high = distribution.low, distribution.high
     if distribution.kind == "loguniform":
         return _inside(distribution, math.exp(random.uniform(math.log(low), math.log(high))))
     return _inside(distribution, random.uniform(low, high))
 
 
-def _inside(distribution: Distribution, value: Any) -> Any:
+def _inside(distribution: Distribution, value: int | float) -> int | float:
     if distribution.kind in OPTIONS:
         return value
     if not distribution.is_finite:

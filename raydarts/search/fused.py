@@ -173,7 +173,7 @@ class FusedSearch:
         started = time.perf_counter()
         reset_peak_memory(lanes[0].search.device)
         with arithmetic(tf32=lanes[0].search.settings.tf32):
-            packed = self._pack([lane.model for lane in lanes])
+            packed = self._pack(lanes)
             meters, finite = algorithm_1(packed, lanes)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
             packed.store(healthy)
@@ -185,12 +185,12 @@ class FusedSearch:
             outcomes[lane.index] = _attempted(end)
         return outcomes
 
-    def _pack(self, models: Sequence[SearchModel]) -> LaneModel:
-        known = self._packed
+    def _pack(self, lanes: Sequence[_Lane]) -> LaneModel:
+        known, models = self._packed, [lane.model for lane in lanes]
         if known is None or len(known.models) != len(models) or any(a is not b for a, b in zip(known.models, models)):
             self._packed = known = None  # the old one's memory first
             self._packed = known = LaneModel(models)
-        known.load()
+        known.load([lane.train_alpha for lane in lanes])
         return known
 
 
@@ -208,7 +208,7 @@ def _ended(lane: _Lane, meters: dict[str, Meter], share: float, figures: Figures
 
 
 def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[str, Meter]], Tensor]:
-    """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns each lane's meters, and whether it stayed finite.
+    """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns meters, and which lanes stayed finite.
 
     A lane that is not finite goes on until the epoch's end. It reaches no other lane.
     """
@@ -221,16 +221,15 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
     batches = zip(*(lane.search.loop.batches() for lane in lanes), strict=True)
     for number, pairs in enumerate(batches):
         steps = [
-            Step(lane.model.objective, *pair, number) for lane, pair in zip(lanes, pairs, strict=True)
-        ]  # fmt: skip
+            Step(lane.model.objective, weight_batch, alpha_batch, number)
+            for lane, (weight_batch, alpha_batch) in zip(lanes, pairs, strict=True)
+        ]
         weight_batch = lane_batch([step.weight_batch for step in steps], kind)
         if any(lane.train_alpha for lane in lanes):
             # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
             loss, gradients = _alpha_gradient(packed, lanes, steps, weight_batch, kind)
-            finite &= torch.isfinite(loss.value.detach()) & gradients
-            for lane in lanes:
-                if lane.train_alpha:
-                    lane.model.architect.step()
+            finite &= torch.isfinite(loss.value.detach()) & torch.isfinite(packed.alpha_norms(gradients))
+            packed.adam.step(gradients)
             _done(loss, "alpha", meters, [lane.search if lane.train_alpha else None for lane in lanes])
         # 2. Update w by descending dL_train(w, alpha)/dw.
         with constant(objective.alphas):
@@ -248,28 +247,23 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
 
 def _alpha_gradient(
     packed: LaneModel, lanes: Sequence[_Lane], steps: Sequence[Step], weight_batch: Batch, kind: str
-) -> tuple[Loss, Tensor]:
-    """Writes dL/dalpha into the alphas of the lanes whose alpha is trained.
-
-    Returns the losses, and whether the gradients of each lane are finite.
-    """
+) -> tuple[Loss, list[Tensor]]:
+    """Returns the losses and dL/dalpha of all lanes, 0 for a lane whose alpha is not trained."""
     for lane in lanes:
         if lane.train_alpha:
             lane.model.objective.begin_alpha_step()
     alpha_batch = lane_batch([step.alpha_batch for step in steps], kind)
     estimate = packed.estimator(packed.objective, weight_batch, alpha_batch, packed.weights)
-    gradients = iter(estimate.gradients)
-    sizes = []
+    estimated, gradients = iter(estimate.gradients), []
     for lane, step in zip(lanes, steps, strict=True):
         alphas = lane.model.objective.alphas
-        mine = [next(gradients) for _ in alphas]
+        mine = [next(estimated) for _ in alphas]
         if lane.train_alpha:
             lane.model.architect.receive(mine, step)
-            mine = [alpha.grad for alpha in alphas if alpha.grad is not None]
-            sizes.append(torch.stack(torch._foreach_norm(mine)).sum())
+            gradients += [alpha.grad for alpha in alphas if alpha.grad is not None]
         else:
-            sizes.append(estimate.loss.value.new_zeros(()))
-    return estimate.loss, torch.isfinite(torch.stack(sizes))
+            gradients += [torch.zeros_like(alpha) for alpha in alphas]
+    return estimate.loss, gradients
 
 
 def _done(loss: Loss, part: str, meters: dict[str, Meter], searches: Sequence[Search | None]) -> None:
@@ -297,13 +291,10 @@ def validation(packed: LaneModel, searches: Sequence[Search], lanes: Sequence[in
     for own, size in set(sizes.values()):
         meter = Meter()
         with packed.objective.evaluating() if own is None else packed.objective.batch_statistics():
-            data = [search.data["validation"] for search in searches]
-            for batches in zip(*(each.sequential(size) for each in data), strict=True):
+            passes = zip(*(search.data["validation"].sequential(size) for search in searches), strict=True)
+            for batches in passes:
                 loss = packed.objective.measure(lane_batch(batches, task.KIND))
-                meter.add(loss.data, loss.correct, loss.count)
-                memories = [None] * len(data) if loss.memory is None else loss.memory.unbind()
-                for each, memory in zip(data, memories, strict=True):
-                    each.carry(memory)
+                _done(loss, "validation", {"validation": meter}, searches)
         for lane, mine in enumerate(meter.lanes(len(searches))):
             if sizes.get(lane) == (own, size):
                 meters[lane] = mine

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from raydarts.search.estimators.base import constant
 from raydarts.tasks import Batch
@@ -43,6 +42,8 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
         size = sum(sizes)
         if size <= DENSE:
             return float(np.linalg.eigvalsh(np.stack([product(row) for row in np.eye(size)])).max())
+        from scipy.sparse.linalg import LinearOperator, eigsh  # noqa: PLC0415 - a third of a second, for one probe
+
         start = np.random.default_rng(0).standard_normal(size)
         operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
         return float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])

@@ -26,7 +26,7 @@ from raydarts.tasks import Batch, Loss
 
 
 def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
-    """Returns the batches of all lanes as one: images beside each other in the channels, all else along a new dimension.
+    """Returns the batches of all lanes as one: images side by side in the channels, all else in a new dimension.
 
     Args:
         batches: one for each lane.
@@ -42,7 +42,7 @@ def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
 
 
 class LaneObjective:
-    """The losses of K searches (`BilevelObjective`). Values are `(K,)`. `alphas` are those of lane 0, then lane 1, ..."""
+    """The losses of K searches (`BilevelObjective`), each `(K,)`. `alphas` are those of lane 0, then of lane 1."""
 
     def __init__(self, supernet: torch.nn.Module, models: Sequence[SearchModel]) -> None:
         self.supernet = supernet
@@ -80,7 +80,9 @@ class LaneObjective:
         if not any(penalties):
             return loss
         none = loss.value.new_zeros(())
-        return replace(loss, value=loss.value + torch.stack([sum(each[1:], each[0]) if each else none for each in penalties]))
+        return replace(
+            loss, value=loss.value + torch.stack([sum(each[1:], each[0]) if each else none for each in penalties])
+        )
 
     @contextmanager
     def virtual(self) -> Iterator[None]:
@@ -117,6 +119,79 @@ class LaneObjective:
         return self.data_loss(batch, [lane.arch_weights(expected=True) for lane in self.lanes])
 
 
+class LaneAdam:
+    """Adam of the alphas of K searches, in one vector. Each lane has the settings and the state of its own optimizer.
+
+    `trained` says whose alpha is trained in this epoch. All else stays as it is.
+    """
+
+    def __init__(self, models: Sequence[SearchModel], trained: Sequence[bool]) -> None:
+        self._optimizers = [model.architect.optimizer for model in models]
+        self._trained = list(trained)
+        each = [model.objective.alphas for model in models]
+        self._alphas = [alpha for alphas in each for alpha in alphas]
+        self._flat = [alpha.detach().view(-1) for alpha in self._alphas]  # writing here writes alpha
+        self._sizes = [flat.numel() for flat in self._flat]
+        lengths = torch.tensor([sum(alpha.numel() for alpha in alphas) for alphas in each])
+        like = self._flat[0]
+
+        def spread(values: Sequence[float]) -> Tensor:
+            numbers = torch.tensor(list(values), dtype=like.dtype)
+            return numbers.repeat_interleave(lengths).to(like.device)
+
+        groups = [optimizer.param_groups[0] for optimizer in self._optimizers]
+        self._lr, self._decay = (spread([group[name] for group in groups]) for name in ("lr", "weight_decay"))
+        self._beta1, self._beta2 = (spread([group["betas"][index] for group in groups]) for index in (0, 1))
+        self._epsilon = spread([group["eps"] for group in groups])
+        self._acts = None if all(trained) else spread([float(acts) for acts in trained]).bool()
+        self._count = spread([self._steps(optimizer) for optimizer in self._optimizers])
+        self._m, self._v = (self._moments(name) for name in ("exp_avg", "exp_avg_sq"))
+        self._alpha = torch.cat(self._flat)
+
+    @staticmethod
+    def _steps(optimizer: torch.optim.Optimizer) -> float:
+        return max((float(state["step"]) for state in optimizer.state.values()), default=0.0)
+
+    def _moments(self, name: str) -> Tensor:
+        states = (optimizer.state for optimizer in self._optimizers for _ in optimizer.param_groups[0]["params"])
+        pairs = zip(states, self._alphas, self._flat, strict=True)
+        return torch.cat([
+            state[alpha][name].flatten() if alpha in state else torch.zeros_like(flat) for state, alpha, flat in pairs
+        ])  # fmt: skip
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Takes the step of each lane whose alpha is trained. `gradients` are in the order of all lanes' alphas."""
+        g = torch.cat([gradient.flatten() for gradient in gradients])
+        g = torch.addcmul(g, self._decay, self._alpha)
+        m = self._m + (1 - self._beta1) * (g - self._m)
+        v = self._beta2 * self._v + (1 - self._beta2) * g * g
+        self._count = self._count + 1
+        rate = self._lr / (1 - self._beta1**self._count)
+        scale = v.sqrt() / (1 - self._beta2**self._count).sqrt() + self._epsilon
+        alpha = self._alpha - rate * (m / scale)
+        if self._acts is not None:
+            alpha, m, v = (
+                torch.where(self._acts, new, old) for new, old in ((alpha, self._alpha), (m, self._m), (v, self._v))
+            )
+        self._alpha, self._m, self._v = alpha, m, v
+        torch.split_with_sizes_copy(alpha, self._sizes, out=self._flat)
+
+    def store(self, lanes: Sequence[int]) -> None:
+        """Writes the state into the optimizers of these lanes."""
+        m, v, count = (torch.split(whole, self._sizes) for whole in (self._m, self._v, self._count))
+        parts = iter(zip(self._alphas, m, v, count, strict=True))
+        for lane, optimizer in enumerate(self._optimizers):
+            for _ in optimizer.param_groups[0]["params"]:
+                alpha, m_part, v_part, counts = next(parts)
+                if lane in lanes and self._trained[lane]:
+                    optimizer.state[alpha] = {
+                        "step": counts[0].to("cpu", torch.float32, copy=True),
+                        "exp_avg": m_part.view_as(alpha).clone(),
+                        "exp_avg_sq": v_part.view_as(alpha).clone(),
+                    }
+
+
 class LaneModel:
     """The supernet, the weights' SGD and the estimator of K searches. `load` packs their models, `store` unpacks them.
 
@@ -130,7 +205,8 @@ class LaneModel:
         transforms = [type(same[0]).fused(same) for same in zip(*(model.transforms for model in models), strict=True)]
         with torch.random.fork_rng(devices=[]):  # initial values are drawn, and replaced by `load`
             supernet = first.space.supernet(parts.task, transforms, lanes=len(models))
-        self.supernet = supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        supernet.to(streams.device, parts.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.supernet = supernet
         draw_from(self.supernet, [model.parts.streams["dropout"] for model in models])
         self.objective = LaneObjective(self.supernet, models)
         self.weights = LaneWeights(
@@ -141,8 +217,14 @@ class LaneModel:
         self.clipping = self.weights.number([model.parts.settings.grad_clip for model in models])
         self._names = [name for name, weight in self.supernet.named_parameters() if weight.requires_grad]
 
-    def load(self) -> None:
-        """Packs the models' weights, running statistics and momentum."""
+    def alpha_norms(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Returns `(K,)`, which is finite where all gradients of a lane's alphas are."""
+        norms = torch.stack(torch._foreach_norm(list(gradients)))
+        return torch.zeros_like(norms[: len(self.models)]).index_add_(0, self.weights.lane_of_alpha, norms)
+
+    def load(self, trained: Sequence[bool]) -> None:
+        """Packs the models' weights, running statistics and optimizers. `trained`: whose alpha is trained now."""
+        self.adam = LaneAdam(self.models, trained)
         self.supernet.load_state_dict(pack([model.supernet.state_dict() for model in self.models]))
         each = [self._momentum(model) for model in self.models]
         buffers = [torch.cat([lane[name] for lane in each]) for name in self._names]
@@ -156,7 +238,8 @@ class LaneModel:
         }
 
     def store(self, lanes: Sequence[int]) -> None:
-        """Unpacks weights, running statistics and momentum into the models of these lanes, and advances their schedule."""
+        """Unpacks weights, running statistics and optimizers into these lanes' models, and advances their schedules."""
+        self.adam.store(lanes)
         count = len(self.models)
         packed = self.supernet.state_dict()
         buffers = dict(zip(self._names, self.weights.parts([self.weights.momentum_buffer]), strict=True))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.errors import InputError
+from raydarts.optimizers import SGD, Adam
 from raydarts.search.architect import Architect
 from raydarts.search.moments import Tuning
 from raydarts.search.objective import Objective
@@ -98,7 +99,7 @@ class SearchModel:
         )  # fmt: skip
         self.tuning: Tuning | None = None
         self._make_weight_optimizer(parts.optimizers["lr"], settings.lr_min, epochs)
-        alpha_optimizer = torch.optim.Adam(
+        alpha_optimizer = Adam(
             self.objective.alphas,
             parts.optimizers["arch_lr"],
             settings.arch_betas,
@@ -115,7 +116,7 @@ class SearchModel:
         return nn.Parameter((self.parts.settings.alpha_init * draws).to(self.parts.dtype))
 
     def _make_weight_optimizer(self, lr: float, lr_min: float, epochs: int) -> None:
-        self.weight_optimizer = torch.optim.SGD(
+        self.weight_optimizer = SGD(
             self.supernet.parameters(),
             lr,
             self.parts.settings.momentum,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from raydarts.data.batches import Batches
 from raydarts.measure import Meter
+from raydarts.optimizers import SGD
 from raydarts.spaces import Genotype, Space
 from raydarts.spaces.regularization import RecurrentNetworkSettings
 from raydarts.streams import derived_seed
@@ -78,7 +79,7 @@ def trained_shortly(
         getattr(bare, "draw_from", _ignore)(draws[2])
         lr = settings.lr if settings.lr is not None else 20.0 if text else 0.025
         momentum, decay = (0.0, 8e-7) if text else (0.9, 3e-4)
-        optimizer = torch.optim.SGD(network.parameters(), lr, momentum=momentum, weight_decay=decay)
+        optimizer = SGD(network.parameters(), lr, momentum=momentum, weight_decay=decay)
         learned = data["weight"]
         network.train()
         for epoch in range(settings.epochs):

@@ -163,6 +163,7 @@ class LaneWeights:
         self._rows = [rows(weight.detach(), lanes) for weight in self._weights]  # views: writing here writes w
         self._sizes = [view.shape[1] for view in self._rows]
         self._w = torch.cat(self._rows, 1)
+        self.lane_of_alpha = torch.tensor(self._of_alpha, device=self._w.device)
         self.momentum_buffer = torch.zeros_like(self._w)
         self.rates = [0.0] * lanes
         self._lr = self._momentum = self._decay = self.number(self.rates)
@@ -192,7 +193,7 @@ class LaneWeights:
 
     def parts(self, vector: Vector) -> Sequence[Tensor]:
         (whole,) = vector
-        split = whole.split(self._sizes, 1)
+        split = torch.split(whole, self._sizes, 1)
         return [shaped(part, weight) for part, weight in zip(split, self._weights, strict=True)]
 
     def saved(self) -> Vector:
@@ -209,13 +210,18 @@ class LaneWeights:
         return vector
 
     def step_length(self, epsilon: Number, vector: Vector) -> Number | None:
-        norm = torch.linalg.vector_norm(vector[0], dim=1, keepdim=True)
+        norm = self._norms(vector)
         return torch.where(norm > 0, epsilon / norm, 1.0)
 
     def clip(self, vector: Vector, largest: Number) -> Number:
-        norm = torch.linalg.vector_norm(vector[0], dim=1, keepdim=True)
+        norm = self._norms(vector)
         bound = torch.as_tensor(largest, dtype=norm.dtype, device=norm.device)
         return torch.where(bound > 0, (bound / (norm + 1e-6)).clamp(max=1.0), 1.0)
+
+    @staticmethod
+    def _norms(vector: Vector) -> Tensor:
+        """Returns `(K, 1)`. Each row is summed by itself, so that a lane's place in the group changes no bit."""
+        return torch.stack(torch._foreach_norm(list(vector[0].unbind())))[:, None]
 
     def direction(self, vector: Vector, coefficient: Number) -> Vector:
         return [coefficient * vector[0] + self._decay * self._w + self._momentum * self.momentum_buffer]

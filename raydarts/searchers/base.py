@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
@@ -30,7 +30,7 @@ class Searcher(Member):
     MODEL_BASED: ClassVar[bool] = False
     EXHAUSTIVE: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **more: Any) -> None:
+    def __init_subclass__(cls, **more: object) -> None:
         super().__init_subclass__(**more)
         if "tell" in vars(cls) and "MODEL_BASED" not in vars(cls):
             cls.MODEL_BASED = True

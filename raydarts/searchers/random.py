@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
 
 from pydantic import Field
 
 from raydarts import registry
-from raydarts.config.distributions import Draw
+from raydarts.config.distributions import Distribution, Draw
 from raydarts.searchers.base import Searcher
 from raydarts.units import Trials
 
@@ -20,7 +19,7 @@ class SeededChooser:
     def __init__(self, seed: int, index: int) -> None:
         self._prefix = f"{seed}/{index}"
 
-    def choose(self, name: str, distribution: Any) -> Any:
+    def choose(self, name: str, distribution: Distribution) -> int | float:
         generator = random.Random(f"{self._prefix}/{name}")
         kind = distribution.kind
         if kind in ("choice", "grid"):

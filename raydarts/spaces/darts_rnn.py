@@ -48,7 +48,7 @@ class DartsRnn(Space):
         edges = tuple(Edge(src, dst) for dst in range(1, nodes + 1) for src in range(dst))
         return {CELL_TYPE: CellSpec(1, nodes, edges, (PRIMITIVES,) * len(edges))}
 
-    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = (), lanes: int = 1) -> nn.Module:
         vocabulary = required(task, LanguageModelling).vocabulary_size
         return RecurrentSupernet(self.cells[CELL_TYPE], vocabulary, self.settings.units, self.settings, transforms)
 

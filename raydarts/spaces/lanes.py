@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from raydarts.spaces.context import Context
+
 
 def pack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Returns the state of one module of K lanes, made of the states of K modules of one lane."""
@@ -40,22 +42,73 @@ def _part(value: Tensor, lanes: int, lane: int) -> Tensor:
     return value.chunk(lanes)[lane].clone()
 
 
+def of_lanes(x: Tensor, lanes: int, dim: int = 1) -> Tensor:
+    """Returns a view with the lanes in their own dimension: `(batch, lanes, C, H, W)` of `(batch, lanes * C, H, W)`."""
+    return x.unflatten(dim, (lanes, -1))  # type: ignore[no-untyped-call,no-any-return]
+
+
 def weighted(weight: Tensor, x: Tensor) -> Tensor:
-    """Returns `weight * x`. See `factor`."""
-    return factor(weight) * x
+    """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane of `x`."""
+    if weight.dim() == 0:
+        return weight * x
+    return (_for_each(weight) * of_lanes(x, len(weight))).flatten(1, 2)
 
 
-def factor(weight: Tensor) -> Tensor:
-    """Returns what multiplies a `(batch, channels, H, W)` tensor.
+def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+    """Returns `total + weight * x`."""
+    if weight.dim() == 0:
+        return torch.addcmul(total, x, weight)
+    lanes = len(weight)
+    return torch.addcmul(of_lanes(total, lanes), of_lanes(x, lanes), _for_each(weight)).flatten(1, 2)
 
-    `weight` is one arch weight without dimensions. With lanes it is `(channels,)`: each lane's arch weight, repeated
-    for the channels of the lane.
+
+def add_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+    """Adds `weight * x` to `total` in place. No backward pass needs the sum."""
+    if weight.dim() == 0:
+        return total.addcmul_(x, weight)
+    return _AddWeighted.apply(total, weight, x)  # type: ignore[no-any-return]
+
+
+def _for_each(weight: Tensor) -> Tensor:
+    return weight.view(-1, 1, 1, 1)
+
+
+class _AddWeighted(torch.autograd.Function):
+    """`total += weight * x` of lanes. torch's own in-place sum would be slow on a view of `total`.
+
+    The gradient of `weight` is summed lane by lane, so that its bits do not depend on the place of a lane.
     """
-    return weight if weight.dim() == 0 else weight.view(-1, 1, 1)
+
+    @staticmethod
+    def forward(ctx: Context, total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, x)
+        ctx.mark_dirty(total)
+        lanes = len(weight)
+        of_lanes(total, lanes).addcmul_(of_lanes(x, lanes), _for_each(weight))
+        return total
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        weight, x = ctx.saved_tensors
+        (dy,) = gradients
+        to_weight = to_x = None
+        if ctx.needs_input_grad[1]:
+            to_weight = of_lanes(dy * x, len(weight)).sum((0, 2, 3, 4))
+        if ctx.needs_input_grad[2]:
+            to_x = weighted(weight, dy)
+        return dy, to_weight, to_x
+
+
+def pixel_mean(x: Tensor, lanes: int) -> Tensor:
+    """Returns each channel's mean over the pixels: `(batch, lanes * C, H, W)` to `(lanes, batch, C)`.
+
+    The copy puts the lanes apart. Then a sum's bits do not depend on the place of a lane.
+    """
+    return of_lanes(x, lanes).transpose(0, 1).contiguous().mean((3, 4))
 
 
 class LaneLinear(nn.Module):
-    """A linear layer for each lane: `(batch, K * inputs)` to `(K, batch, outputs)`."""
+    """A linear layer for each lane: `(K, batch, inputs)` to `(K, batch, outputs)`."""
 
     def __init__(self, inputs: int, outputs: int, lanes: int) -> None:
         super().__init__()
@@ -65,9 +118,8 @@ class LaneLinear(nn.Module):
         self.bias = nn.Parameter(one.bias.detach().repeat(lanes))
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.unflatten(1, (self.lanes, -1)).transpose(0, 1)
-        weight = self.weight.unflatten(0, (self.lanes, -1))
-        return torch.baddbmm(self.bias.view(self.lanes, 1, -1), rows, weight.transpose(1, 2))
+        weight = of_lanes(self.weight, self.lanes, 0)
+        return torch.baddbmm(self.bias.view(self.lanes, 1, -1), x, weight.transpose(1, 2))
 
 
 def linear(inputs: int, outputs: int, lanes: int) -> nn.Module:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.context import Context
+from raydarts.spaces.lanes import of_lanes
 
 
 def layout(x: Tensor) -> torch.memory_format:
@@ -47,14 +48,14 @@ class _Concatenation(torch.autograd.Function):
 class _LaneConcatenation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Context, lanes: int, *tensors: Tensor) -> Tensor:
-        parts = [x.permute(0, 2, 3, 1).unflatten(3, (lanes, -1)) for x in tensors]
+        parts = [of_lanes(x.permute(0, 2, 3, 1), lanes, 3) for x in tensors]
         ctx.lanes, ctx.sizes = lanes, [part.shape[4] for part in parts]
         return torch.cat(parts, dim=4).flatten(3).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rows = gradients[0].permute(0, 2, 3, 1).unflatten(3, (ctx.lanes, -1))
-        return None, *(part.flatten(3).permute(0, 3, 1, 2) for part in rows.split(ctx.sizes, dim=4))
+        rows = of_lanes(gradients[0].permute(0, 2, 3, 1), ctx.lanes, 3)
+        return None, *(part.flatten(3).permute(0, 3, 1, 2) for part in torch.split(rows, ctx.sizes, dim=4))
 
 
 def first_channels(x: Tensor, channels: int, lanes: int = 1) -> Tensor:
@@ -73,7 +74,7 @@ class _FirstOfLanes(torch.autograd.Function):
     def forward(ctx: Context, x: Tensor, channels: int, lanes: int) -> Tensor:
         ctx.channels, ctx.lanes = x.shape[1] // lanes, lanes
         y = _empty(x, lanes * channels)
-        y.unflatten(1, (lanes, -1)).copy_(x.unflatten(1, (lanes, -1))[:, :, :channels])
+        of_lanes(y, lanes).copy_(of_lanes(x, lanes)[:, :, :channels])
         return y
 
     @staticmethod
@@ -88,7 +89,7 @@ class _FirstOfLanesPlaced(torch.autograd.Function):
     def forward(ctx: Context, y: Tensor, channels: int, lanes: int) -> Tensor:
         ctx.channels, ctx.lanes = y.shape[1] // lanes, lanes
         x = _empty(y, lanes * channels).zero_()
-        x.unflatten(1, (lanes, -1))[:, :, : ctx.channels].copy_(y.unflatten(1, (lanes, -1)))
+        of_lanes(x, lanes)[:, :, : ctx.channels].copy_(of_lanes(y, lanes))
         return x
 
     @staticmethod

@@ -163,7 +163,7 @@ class NasBench201(Space):
     def cells(self) -> Mapping[str, CellSpec]:
         return {"cell": CellSpec(1, 3, EDGES, (PRIMITIVES,) * len(EDGES))}
 
-    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = ()) -> nn.Module:
+    def supernet(self, task: Task, transforms: Sequence[MixedTransform] = (), lanes: int = 1) -> nn.Module:
         images = required(task, Classification)
         return Supernet(self, images.image_shape[0], images.num_classes, transforms)
 

@@ -12,8 +12,8 @@ from raydarts.genotypes.genotype import Genotype
 from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.lanes import linear
-from raydarts.spaces.primitives import Norm, convolution
+from raydarts.spaces.lanes import linear, pixel_mean
+from raydarts.spaces.primitives import batch_norm, convolution
 from raydarts.spaces.transform import MixedTransform, by_layer
 
 
@@ -30,7 +30,7 @@ class CifarStem(nn.Module):
     def __init__(self, channels_in: int, width: int, lanes: int = 1) -> None:
         super().__init__()
         self.width = width
-        self.op = nn.Sequential(convolution(channels_in, width, 3, lanes, padding=1), Norm(width, lanes=lanes))
+        self.op = nn.Sequential(convolution(channels_in, width, 3, lanes, padding=1), batch_norm(width, lanes=lanes))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         s = self.op(x)
@@ -50,13 +50,13 @@ class ImagenetStem(nn.Module):
         self.width = width
         self.quarter = nn.Sequential(
             convolution(channels_in, width // 2, 3, lanes, stride=2, padding=1),
-            Norm(width // 2, lanes=lanes),
+            batch_norm(width // 2, lanes=lanes),
             nn.ReLU(),
             convolution(width // 2, width, 3, lanes, stride=2, padding=1),
-            Norm(width, lanes=lanes),
+            batch_norm(width, lanes=lanes),
         )
         self.eighth = nn.Sequential(
-            nn.ReLU(), convolution(width, width, 3, lanes, stride=2, padding=1), Norm(width, lanes=lanes)
+            nn.ReLU(), convolution(width, width, 3, lanes, stride=2, padding=1), batch_norm(width, lanes=lanes)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,8 +80,9 @@ class _Stack(nn.Module):
         self.cells = nn.ModuleList()
         self.pool = nn.AdaptiveAvgPool2d(1)
 
-    def classify(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pool(x).flatten(1))  # type: ignore[no-any-return,operator]
+    def classify(self, x: Tensor, lanes: int = 1) -> Tensor:
+        pooled = self.pool(x).flatten(1) if lanes == 1 else pixel_mean(x, lanes)
+        return self.classifier(pooled)  # type: ignore[no-any-return,operator]
 
 
 class CnnSupernet(_Stack):
@@ -129,7 +130,7 @@ class CnnSupernet(_Stack):
         of_layers = by_layer(self.types, arch_weights, self.lanes)
         for weights, cell in zip(of_layers, self.cells, strict=True):
             s0, s1 = s1, cell(s0, s1, weights)
-        return self.classify(s1)
+        return self.classify(s1, self.lanes)
 
 
 class AuxiliaryHead(nn.Module):

@@ -28,16 +28,11 @@ from raydarts.spaces.layout import Halved, concatenate
 class Norm(nn.BatchNorm2d):
     """Batch norm over `(batch, C, H, W)`. `scale` multiplies its output: a scalar tensor, or one entry a channel."""
 
-    def __init__(self, channels: int, affine: bool = True, lanes: int = 1) -> None:
-        super().__init__(lanes * channels, affine=affine)
-        if lanes > 1:  # lanes may have seen different numbers of batches
-            self.num_batches_tracked = torch.zeros(lanes, dtype=torch.long)
-
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
             return super().forward(x)
         if self.affine:
-            return weighted(scale, super().forward(x))
+            return (scale if scale.dim() == 0 else scale.view(-1, 1, 1)) * super().forward(x)
         tracked = self.track_running_stats or not self.training
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
@@ -50,6 +45,14 @@ class Norm(nn.BatchNorm2d):
             momentum=self.momentum,  # type: ignore[arg-type]
             eps=self.eps,
         )
+
+
+def batch_norm(channels: int, affine: bool = True, lanes: int = 1) -> Norm:
+    """Returns a batch norm of each lane's `channels`."""
+    norm = Norm(lanes * channels, affine=affine)
+    if lanes > 1:  # they may have seen different numbers of batches
+        norm.num_batches_tracked = torch.zeros(lanes, dtype=torch.long)
+    return norm
 
 
 def convolution(
@@ -80,7 +83,7 @@ class Normed(Operation):
     def __init__(self, channels: int, affine: bool, *body: nn.Module, lanes: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(*body)
-        self.norm = Norm(channels, affine, lanes)
+        self.norm = batch_norm(channels, affine, lanes)
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         return self.norm(self.body(x), scale)  # type: ignore[no-any-return]
@@ -95,7 +98,7 @@ class SepConv(Normed):
             affine,
             DepthwiseConv2d(lanes * channels, kernel, stride),
             convolution(channels, channels, 1, lanes),
-            Norm(channels, affine, lanes),
+            batch_norm(channels, affine, lanes),
             nn.ReLU(inplace=True),  # the gradient of a batch norm needs only its input
             DepthwiseConv2d(lanes * channels, kernel),
             convolution(channels, channels, 1, lanes),
@@ -146,7 +149,7 @@ class Pool(Operation):
         self.pool: nn.Module = (
             nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
         )
-        self.norm: nn.Module = Norm(channels, False, lanes) if normalised else nn.Identity()
+        self.norm: nn.Module = batch_norm(channels, False, lanes) if normalised else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.pool(x))  # type: ignore[no-any-return]
@@ -167,16 +170,18 @@ class Noise(Operation, Drawing):
     `drawn` is the noise of the next pass if it was drawn before (see `ahead.Ahead`).
     """
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, lanes: int = 1) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.lanes = stride, lanes
         self.drawn: Tensor | None = None
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         noise = self.drawn
         if noise is None:
             noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
-        return noise if scale is None else weighted(scale, noise)
+        if scale is None:
+            return noise
+        return weighted(scale if self.lanes == 1 else scale.view(self.lanes, -1)[:, 0], noise)
 
 
 class FactorizedReduce(Operation):
@@ -194,7 +199,7 @@ class FactorizedReduce(Operation):
         self.lanes = lanes
         self.first = convolution(channels_in, channels_out // 2, 1, lanes)
         self.second = convolution(channels_in, channels_out - channels_out // 2, 1, lanes)
-        self.norm = Norm(channels_out, affine, lanes)
+        self.norm = batch_norm(channels_out, affine, lanes)
 
     def forward(self, x: Tensor, scale: Tensor | None = None, halved: Halved | None = None) -> Tensor:
         # A 1x1 convolution of stride 2 equals one of stride 1 on every second pixel. It is written so because
@@ -213,7 +218,7 @@ class ReLUConvBN(nn.Module):
         self.op = nn.Sequential(
             nn.ReLU(),
             convolution(channels_in, channels_out, 1, lanes),
-            Norm(channels_out, affine, lanes),
+            batch_norm(channels_out, affine, lanes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -299,7 +304,7 @@ _BUILDERS: dict[str, Callable[[Shape], Operation]] = {
     "dil_conv_3x3": _dil(3),
     "dil_conv_5x5": _dil(5),
     "conv_7x1_1x7": lambda shape: Conv7x1(shape.channels, shape.stride, shape.affine),
-    "noise": lambda shape: Noise(shape.stride),
+    "noise": lambda shape: Noise(shape.stride, shape.lanes),
     "nor_conv_1x1": _conv(1),
     "nor_conv_3x3": _conv(3),
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from raydarts.json_types import Json, number
 
 LARGEST = 1e150
 """A figure above this is taken for infinite: its square is no finite number."""
 
 
-def figure(value: Any) -> float | None:
+def figure(value: object) -> float | None:
     """A number; None where a job of somebody's own gave something else, or one so large that its square is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
@@ -26,7 +27,7 @@ class Bar:
     most: float | None = None
     least: float | None = None
 
-    def against(self, row: Mapping[str, Any]) -> str | None:
+    def against(self, row: Mapping[str, object]) -> str | None:
         """What speaks against a row, in words; None: nothing. A figure that is not there speaks against it too."""
         value = figure(row.get(self.column))
         if value is None:
@@ -37,14 +38,18 @@ class Bar:
             return f"{self.name} is {value:.4g}, at least {self.least:.4g} is allowed"
         return None
 
-    def known(self, row: Mapping[str, Any]) -> bool:
+    def known(self, row: Mapping[str, object]) -> bool:
         """Whether the row has the figure."""
         return figure(row.get(self.column)) is not None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         return {"name": self.name, "column": self.column, "most": self.most, "least": self.least}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Bar:
+        return cls(str(value["name"]), str(value["column"]), number(value.get("most")), number(value.get("least")))
 
-def complaints(bars: Iterable[Bar], row: Mapping[str, Any]) -> list[str]:
+
+def complaints(bars: Iterable[Bar], row: Mapping[str, object]) -> list[str]:
     """What speaks against a row, a sentence for each bar that it does not keep."""
     return [words for bar in bars if (words := bar.against(row)) is not None]

@@ -6,10 +6,10 @@ run over reads the decisions of the one before, and makes none of them a second 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, Required, TypedDict
 
 
 class Decision(StrEnum):
@@ -21,6 +21,70 @@ class Decision(StrEnum):
     CONTINUE = "continue"
     PAUSE = "pause"
     STOP = "stop"
+
+
+class ParentEntry(TypedDict):
+    """A segment's parent, as JSON."""
+
+    trial: int
+    epoch: int
+
+
+class SegmentEntry(TypedDict):
+    """A segment, as JSON."""
+
+    config: Mapping[str, object]
+    choices: Mapping[str, object]
+    parent: ParentEntry | None
+
+
+class ForkEntry(TypedDict):
+    """What an event holds of a fork."""
+
+    parent: int
+    epoch: int
+    config: Mapping[str, object]
+    choices: Mapping[str, object]
+
+
+class DecisionEntry(TypedDict, total=False):
+    """The keys by which an event holds a decision. Without `decision` the trial goes on."""
+
+    decision: str
+    fork: ForkEntry | None
+
+
+class OtherEntry(DecisionEntry):
+    """A decision on another trial, in an event's `others`."""
+
+    index: Required[int]
+
+
+class OutcomeEntry(TypedDict):
+    """How a trial ended, as JSON. `reports` are pairs of an epoch and a value."""
+
+    status: str
+    value: float | None
+    reports: Sequence[Sequence[float]]
+    halted: NotRequired[bool]
+
+
+class Event(DecisionEntry, total=False):
+    """A line of events.jsonl. `History.add` says which event has which keys."""
+
+    event: Required[str]
+    index: Required[int]
+    epoch: int
+    configuration: int | None
+    replicate: int | None
+    choices: Mapping[str, object]
+    config: Mapping[str, object]
+    value: float | None
+    broken: Mapping[str, int]
+    reason: str | None
+    halted: bool
+    outcome: OutcomeEntry
+    others: Sequence[OtherEntry]
 
 
 class Parent(NamedTuple):
@@ -37,8 +101,8 @@ class Segment:
     `choices` are the swept settings among `config`, by name.
     """
 
-    config: Mapping[str, Any]
-    choices: Mapping[str, Any]
+    config: Mapping[str, object]
+    choices: Mapping[str, object]
     parent: Parent | None = None
 
     @property
@@ -48,8 +112,10 @@ class Segment:
             return "begins anew"
         return f"goes on from trial {self.parent.trial} after epoch {self.parent.epoch}"
 
-    def to_json(self) -> dict[str, Any]:
-        parent = None if self.parent is None else {"trial": int(self.parent.trial), "epoch": self.parent.epoch}
+    def to_json(self) -> SegmentEntry:
+        parent: ParentEntry | None = None
+        if self.parent is not None:
+            parent = {"trial": int(self.parent.trial), "epoch": self.parent.epoch}
         return {"config": self.config, "choices": self.choices, "parent": parent}
 
 
@@ -62,8 +128,8 @@ class Fork:
 
     parent: str
     epoch: int
-    config: Mapping[str, Any]
-    choices: Mapping[str, Any]
+    config: Mapping[str, object]
+    choices: Mapping[str, object]
 
     def __str__(self) -> str:
         return f"fork of trial {self.parent} after epoch {self.epoch}"
@@ -103,7 +169,7 @@ class Trial:
     halted: bool = False
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> Mapping[str, object]:
         """The settings it has now."""
         return self.segments[-1].config
 
@@ -143,13 +209,13 @@ class History:
     _decided: set[tuple[str, int]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]]) -> History:
+    def of(cls, events: Iterable[Event]) -> History:
         history = cls()
         for event in events:
             history.add(event)
         return history
 
-    def add(self, event: Mapping[str, Any]) -> Report | None:
+    def add(self, event: Event) -> Report | None:
         """Take in an event of events.jsonl. Returns the report in it, if it is the first on that epoch of the trial.
 
         `ask`: a trial is to be run. `decide`: a decision on a trial's epoch. `tell`: a trial has ended. A `decide` or
@@ -198,7 +264,7 @@ class History:
         return sorted(paused, key=lambda trial: order[(trial.name, trial.epoch)])
 
 
-def decided_in(event: Mapping[str, Any]) -> Decided:
+def decided_in(event: DecisionEntry) -> Decided:
     """The decision that an event, or an entry of its `others`, holds on its own trial."""
     fork = event.get("fork")
     if fork is not None:
@@ -206,19 +272,24 @@ def decided_in(event: Mapping[str, Any]) -> Decided:
     return Decision(event.get("decision", Decision.CONTINUE))
 
 
-def as_event(decision: Decided) -> dict[str, Any]:
+def as_event(decision: Decided) -> DecisionEntry:
     """The keys by which an event holds a decision."""
     if isinstance(decision, Decision):
         return {"decision": str(decision)}
-    fork = {"parent": int(decision.parent), "epoch": decision.epoch}
-    return {"decision": "fork", "fork": {**fork, "config": decision.config, "choices": decision.choices}}
+    fork: ForkEntry = {
+        "parent": int(decision.parent),
+        "epoch": decision.epoch,
+        "config": decision.config,
+        "choices": decision.choices,
+    }
+    return {"decision": "fork", "fork": fork}
 
 
-def others_of(event: Mapping[str, Any]) -> Decisions:
+def others_of(event: Event) -> Decisions:
     """The decisions on other trials that an event holds."""
     return {name_of(int(each["index"])): decided_in(each) for each in event.get("others", ())}
 
 
-def written(decisions: Mapping[str, Decided]) -> list[dict[str, Any]]:
+def written(decisions: Mapping[str, Decided]) -> list[OtherEntry]:
     """The decisions on other trials, as an event holds them."""
     return [{"index": int(name), **as_event(decision)} for name, decision in decisions.items()]

@@ -13,7 +13,6 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any
 
 from raydarts.study.history import Decided, Decision, Decisions, Fork, Report, name_of
 from raydarts.study.scheduling import Decider, Verdict
@@ -201,7 +200,7 @@ class Replicates:
     def expect(self, total: int) -> None:
         self._decider.expect(total // len(self._seeds))
 
-    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    def add(self, trial: str, config: Mapping[str, object], choices: Mapping[str, object]) -> None:
         configuration = self._of(trial)
         if trial == next(iter(configuration.trials)):
             self._decider.add(configuration.name, config, choices)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.study.bars import Bar, complaints
 
@@ -31,12 +30,12 @@ class Rule:
     halts: bool = False
     first: int = 1
 
-    def against(self, row: Mapping[str, Any]) -> list[str] | None:
+    def against(self, row: Mapping[str, object]) -> list[str] | None:
         """What speaks against a row. None: the row has none of the figures, so it says nothing."""
         known = [bar for bar in self.bars if bar.known(row)]
         return complaints(known, row) if known else None
 
-    def why(self, row: Mapping[str, Any]) -> str:
+    def why(self, row: Mapping[str, object]) -> str:
         """The reason of a stop after this row, in words."""
         what = "collapsed" if self.halts else "stopped by sweep.stop"
         epochs = "in this epoch" if self.patience == 1 else f"in {self.patience} consecutive epochs"
@@ -58,7 +57,7 @@ class Rules:
         self.rules = tuple(rules)
         self._counts: dict[tuple[str, str], int] = {}
 
-    def judge(self, trial: str, epoch: int, epochs: int, row: Mapping[str, Any]) -> Verdicts:
+    def judge(self, trial: str, epoch: int, epochs: int, row: Mapping[str, object]) -> Verdicts:
         """A trial has ended epoch `epoch` of `epochs`. Call it once for each epoch, in order.
 
         A rule whose figures were not measured in this epoch is as before.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from raydarts.study.history import Decided, Decisions, Report
 
@@ -25,7 +25,7 @@ class Decider(Protocol):
     def expect(self, total: int) -> None:
         """The study comes to at most `total` trials, named `0000`, `0001`, ... This is called first."""
 
-    def add(self, trial: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    def add(self, trial: str, config: Mapping[str, object], choices: Mapping[str, object]) -> None:
         """A trial was asked for, or it goes on with these settings after a fork. `choices`: those that are swept."""
 
     def decide(self, report: Report) -> Verdict:

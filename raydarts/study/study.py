@@ -11,14 +11,17 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
+from raydarts.json_types import whole
 from raydarts.study.history import (
     Decided,
     Decision,
     Decisions,
+    Event,
     Fork,
     History,
+    OutcomeEntry,
     Report,
     Trial,
     as_event,
@@ -54,12 +57,18 @@ class Outcome:
         """The standard error of `value`. None where there is one search seed, of which no spread is known."""
         return None if self.sd is None else self.sd / math.sqrt(self.n)
 
-    def to_json(self) -> dict[str, Any]:
-        plain = {"status": self.status, "value": self.value, "reports": [list(pair) for pair in self.reports]}
-        return plain | ({"halted": True} if self.halted else {})
+    def to_json(self) -> OutcomeEntry:
+        plain: OutcomeEntry = {
+            "status": self.status,
+            "value": self.value,
+            "reports": [list(pair) for pair in self.reports],
+        }
+        if self.halted:
+            plain["halted"] = True
+        return plain
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Outcome:
+    def from_json(cls, value: OutcomeEntry) -> Outcome:
         reports = tuple((int(epoch), float(score)) for epoch, score in value["reports"])
         return cls(value["status"], value["value"], reports, bool(value.get("halted", False)))
 
@@ -72,17 +81,24 @@ class Proposal:
     `replicate` the search seed of the trial.
     """
 
-    choices: Mapping[str, Any]
-    config: Mapping[str, Any]
+    choices: Mapping[str, object]
+    config: Mapping[str, object]
     problem: Exception | None = None
     configuration: int | None = None
     replicate: int | None = None
 
-    def asked(self, index: int) -> dict[str, Any]:
-        """What an event and a trial.json say of the trial `index` that is made of it."""
-        of = {"configuration": self.configuration, "replicate": self.replicate}
-        known = {key: value for key, value in of.items() if value is not None}
-        return {"index": index, **known, "choices": self.choices, "config": self.config}
+    def asked(self, index: int) -> Event:
+        """The event that the trial `index` is made of it."""
+        if self.configuration is None:
+            return {"event": "ask", "index": index, "choices": self.choices, "config": self.config}
+        return {
+            "event": "ask",
+            "index": index,
+            "configuration": self.configuration,
+            "replicate": self.replicate,
+            "choices": self.choices,
+            "config": self.config,
+        }
 
 
 class Proposer(Protocol):
@@ -111,7 +127,7 @@ class Study:
         decider: Decider,
         score: SearchScore,
         epochs: int,
-        write: Callable[[Mapping[str, Any]], None],
+        write: Callable[[Event], None],
         *,
         averages: bool = False,
         rules: Rules | None = None,
@@ -135,7 +151,7 @@ class Study:
 
     # Rebuilding from the log
 
-    def replay(self, event: Mapping[str, Any], rows: Callable[[str], Sequence[Mapping[str, Any]]]) -> None:
+    def replay(self, event: Event, rows: Callable[[str], Sequence[Mapping[str, object]]]) -> None:
         """Take in an event of an earlier driver. The searcher and the scheduler see it; the recorded answers count.
 
         `rows` gives a trial's rows by its name. They are read only for runs that recorded no values.
@@ -199,7 +215,7 @@ class Study:
         proposal = self._proposer.propose(index)
         if proposal is None:
             return None
-        self._write({"event": "ask", **proposal.asked(index)})
+        self._write(proposal.asked(index))
         self._decider.add(name_of(index), proposal.config, proposal.choices)
         return name_of(index), proposal
 
@@ -213,7 +229,7 @@ class Study:
         self._write({"event": "decide", "index": int(name), "epoch": epoch, "decision": str(Decision.CONTINUE)})
         return name
 
-    def reported(self, name: str, epoch: int, row: Mapping[str, Any]) -> Decided:
+    def reported(self, name: str, epoch: int, row: Mapping[str, object]) -> Decided:
         """A trial has ended an epoch with the figures in `row`. Returns the decision on it.
 
         A decision that is recorded stands, also where the epoch is run again.
@@ -221,14 +237,16 @@ class Study:
         if (known := self.history.decision(name, epoch)) is not None:
             return known
         value = self.shown(row)
-        event = {"event": "decide", "index": int(name), "epoch": epoch, "value": value}
+        event: Event = {"event": "decide", "index": int(name), "epoch": epoch, "value": value}
         rule = None
         if epoch < self.epochs:
-            own_epochs = int(self.history.trials[name].config.get("epochs", self.epochs))
-            judged = self._rules.judge(name, epoch, own_epochs, row)
+            epochs = whole(self.history.trials[name].config.get("epochs"), self.epochs)
+            judged = self._rules.judge(name, epoch, epochs, row)
             rule = judged.stops
-            event |= {"broken": dict(judged.counts)} if judged.counts else {}
-            event |= {} if rule is None else {"reason": rule.why(row), "halted": rule.halts}
+            if judged.counts:
+                event["broken"] = dict(judged.counts)
+            if rule is not None:
+                event["reason"], event["halted"] = rule.why(row), rule.halts
         verdict = self._verdict(
             Report(name, epoch, value), stopped=rule is not None, halted=rule is not None and rule.halts
         )
@@ -238,7 +256,7 @@ class Study:
             self._act({name: verdict.decision})
         return verdict.decision
 
-    def shown(self, row: Mapping[str, Any]) -> float | None:
+    def shown(self, row: Mapping[str, object]) -> float | None:
         """The number of a row that the scheduler is shown: the objective's order, or its finite form for averages."""
         return self.score.finite(row) if self._averages else self.score.order(row)
 
@@ -304,11 +322,12 @@ class Study:
             if isinstance(decision, Fork):
                 self._decider.add(name, decision.config, decision.choices)
 
-    def _write(self, event: Mapping[str, Any], others: Mapping[str, Decided] | None = None) -> None:
+    def _write(self, event: Event, others: Mapping[str, Decided] | None = None) -> None:
         """An event in the log, and then in the history."""
-        whole = {**event, "others": written(others)} if others else event
-        self._append(whole)
-        self.history.add(whole)
+        if others:
+            event = {**event, "others": written(others)}
+        self._append(event)
+        self.history.add(event)
 
     def _act(self, others: Mapping[str, Decided]) -> None:
         """Keep what was decided on trials until it is carried out."""

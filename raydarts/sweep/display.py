@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -46,7 +45,7 @@ class Display:
             self._live.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.__exit__(None, None, None)
             self._live = None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from raydarts.config.spec import TrialsSettings
 from raydarts.errors import StorageError
 from raydarts.execution import drive, failures
-from raydarts.execution.executor import Handler, Loss, NotNow
+from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
 from raydarts.execution.gpu_memory import share_of, waits_for_more
-from raydarts.execution.grouping import KIND, GroupHandler
+from raydarts.execution.grouping import GroupHandler
 from raydarts.execution.tune import TuneExecutor
 from raydarts.genotypes.genotype import describe_genotype
+from raydarts.json_types import whole
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
@@ -42,7 +43,7 @@ class Source(Protocol):
     def next_trial(self, idle: bool) -> TrialDirectory | None:
         """The next one to run, its trial.json written; None: there is none now. `idle`: no other trial runs."""
 
-    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decided:
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, object]) -> Decided:
         """A trial has ended an epoch with the figures in `row`. Returns what is decided on it, which is on disk.
 
         A trial that is to wait, or was forked, lets its place go. `next_trial` gives it again.
@@ -69,7 +70,7 @@ class StageHandler:
         source: Source,
         display: Display,
         ledger: Ledger,
-        constants: dict[str, Any],
+        constants: TrialConfig,
         fusing: Fusing | None = None,
     ) -> None:
         self._ledger = ledger
@@ -87,7 +88,7 @@ class StageHandler:
         self.stranded: list[str] = []
         """Trials that the storage failed more often than `max_failures` allows. They have no result."""
 
-    def start(self, key: str, like: str | None = None) -> dict[str, Any] | NotNow:
+    def start(self, key: str, like: str | None = None) -> TrialConfig | NotNow:
         """The next trial; with `like`, the next one of that kind."""
         spent = (self._waiting or self._source.remaining() > 0) and self._ledger.deny()
         trial, kind = (None, None) if spent else self._next(like)
@@ -97,10 +98,10 @@ class StageHandler:
             return NotNow.LATER if more and self._live else NotNow.NEVER
         self._live[key] = trial
         self._display.started(trial.id)
-        given = (
-            {**self._constants, "gpus": share_of(trial, self._constants["gpus"])} if self._growing else self._constants
-        )
-        return {"id": trial.id, "directory": str(trial.path), **given, KIND: kind}
+        config: TrialConfig = {"id": trial.id, "directory": str(trial.path), **self._constants, "kind": kind}
+        if self._growing:
+            config["gpus"] = share_of(trial, self._constants["gpus"])
+        return config
 
     def _next(self, like: str | None) -> tuple[TrialDirectory | None, str | None]:
         """The next trial and its kind. Trials of other kinds that the source gives meanwhile wait."""
@@ -120,9 +121,9 @@ class StageHandler:
         kind = None if self._fusing is None else self._fusing.kind(trial)
         return kind if kind is None or not self._growing else f"{share_of(trial, self._constants['gpus']):g} {kind}"
 
-    def reported(self, key: str, row: Mapping[str, Any]) -> bool:
+    def reported(self, key: str, row: Mapping[str, object]) -> bool:
         """A trial does not go on if the budget is spent, if the epoch was its last one, or if the source says so."""
-        trial, epoch = self._live.get(key), int(row.get("epoch", 0))
+        trial, epoch = self._live.get(key), whole(row.get("epoch"))
         if trial is None:
             return True
         if self._halts(key, trial) or row["done"]:
@@ -206,7 +207,7 @@ class StageHandler:
             self._show(record)
 
 
-def common_config(settings: TrialsSettings) -> dict[str, Any]:
+def common_config(settings: TrialsSettings) -> TrialConfig:
     """What the `SweepTrial` config of all trials of a stage has in common."""
     resources, rule = settings.resources, settings.out_of_memory
     return {
@@ -216,7 +217,7 @@ def common_config(settings: TrialsSettings) -> dict[str, Any]:
         "workers": resources.processes,
         "max_failures": settings.max_failures,
         "epoch_timeout": settings.epoch_timeout,
-        "out_of_memory": None if rule is None else rule.model_dump(),
+        "out_of_memory": None if rule is None else {"grow": rule.grow, "retries": rule.retries},
         "checkpoint_every": settings.checkpoint_every,
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import check_stage
@@ -12,6 +11,7 @@ from raydarts.errors import InputError, RunError
 from raydarts.genotypes.source import NamedGenotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.entries import CandidateEntry, GivenEntry, RunEntry
 from raydarts.runs.promotion import promotion_order
 from raydarts.runs.stages import SEARCH, read_promotion, stages_of
 from raydarts.runs.trust import Ask, admit_genotype, never
@@ -23,7 +23,7 @@ from raydarts.study.objectives import score_of, search_score_of
 
 def genotypes_for(
     loaded: LoadedSpec, stage: str | None, sources: Sequence[Place | NamedGenotype], ask: Ask = never
-) -> dict[str, Any] | None:
+) -> GivenEntry | None:
     """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`.
 
     `ask`: whether to run code that a genotype names and the spec does not.
@@ -42,15 +42,15 @@ def genotypes_for(
     return read_genotypes(loaded, sources, ask)
 
 
-def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype], ask: Ask = never) -> dict[str, Any]:
+def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype], ask: Ask = never) -> GivenEntry:
     """What run.json keeps: `from`, a line for each source, and `candidates`, each distinct genotype, best first.
 
     Of a run: the order of its last stage that ranked any (evaluate or a rung, else the search by the run's own
     metric). Of several sources: in the order given. Raises `InputError` where a source has none of the spec's spaces.
     """
     spaces, named = loaded.spaces(), set(loaded.outside_names())
-    origins: list[dict[str, Any]] = []
-    candidates: dict[str, dict[str, Any]] = {}
+    origins: list[dict[str, object]] = []
+    candidates: dict[str, CandidateEntry] = {}
     for source in sources:
         origin, found = (
             _of_file(source) if isinstance(source, NamedGenotype) or not source.is_dir() else _of_run(source)
@@ -68,8 +68,14 @@ def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype],
         origins.append({"source": str(source), **origin, "genotypes": len(fitting)})
         admit_genotype(set().union(*(each.outside_names() for each, _ in fitting)) - named, str(source), ask)
         for genotype, told in fitting:
-            known = {"id": genotype.id, "genotype": genotype.to_json(), "trials": [], "skips": genotype.skips()}
-            candidates.setdefault(genotype.id, {**known, "origin": told})
+            candidate: CandidateEntry = {
+                "id": genotype.id,
+                "genotype": genotype.to_json(),
+                "trials": [],
+                "skips": genotype.skips(),
+                "origin": told,
+            }
+            candidates.setdefault(genotype.id, candidate)
     return {"from": origins, "candidates": list(candidates.values())}
 
 
@@ -77,7 +83,7 @@ Found = list[tuple[Genotype, str]]
 """Genotypes, best first, each with where it was found."""
 
 
-def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, Any], Found]:
+def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, object], Found]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or run; --genotypes takes a genotype's file or a run's")
     if not isinstance(path, Path | NamedGenotype):
@@ -85,7 +91,7 @@ def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, Any], Found]:
     return {"kind": "file"}, [(Genotype.from_file(path), str(path))]
 
 
-def _of_run(path: Place) -> tuple[dict[str, Any], Found]:
+def _of_run(path: Place) -> tuple[dict[str, object], Found]:
     run = RunDirectory.open(path)
     description = run.description()
     for stage, ordered in _ranked(run, description):
@@ -98,7 +104,7 @@ def _of_run(path: Place) -> tuple[dict[str, Any], Found]:
     raise RunError(f"{path}: this run has no genotype yet; wait for its first search to end, or give another")
 
 
-def _ranked(run: RunDirectory, description: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+def _ranked(run: RunDirectory, description: RunEntry) -> Iterator[tuple[str, list[object]]]:
     """Each stage's genotypes, best first; the last stage first. Transfers rank for other data, and are left out."""
     score = score_of(description)
     for stage in reversed([stage for stage in stages_of(description) if not stage.is_transfer]):
@@ -106,7 +112,7 @@ def _ranked(run: RunDirectory, description: dict[str, Any]) -> Iterator[tuple[st
         genotypes = {record.description["genotype_id"]: record.description["genotype"] for record in records}
         ranked = results.ranking(results.evaluation_rows(records, score), score)
         yield stage.name, [genotypes[row["genotype"]] for row in ranked]
-        if ranked := read_promotion(run, stage.name) or []:
-            yield f"the promotion to {stage.name}", [each["genotype"] for each in ranked if each["promoted"]]
+        if decisions := read_promotion(run, stage.name) or []:
+            yield f"the promotion to {stage.name}", [each["genotype"] for each in decisions if each["promoted"]]
     ordered = promotion_order(results.trials(run), search_score_of(description))
     yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean
-from typing import Any
 
 from raydarts.errors import GenotypeError
 from raydarts.genotypes.facts import usual_kinds
@@ -31,7 +30,7 @@ class Searched:
     halted: bool = False
 
     @property
-    def row(self) -> Mapping[str, Any]:
+    def row(self) -> Mapping[str, object]:
         return self.recording.rows[self.epoch - 1]
 
     @property
@@ -93,7 +92,7 @@ def _rank(counted: Sequence[Searched], score: SearchScore) -> tuple[bool, bool, 
     return against, stopped, -min(one.epoch for one in counted), -fmean(one.order(score) for one in counted)
 
 
-def _fallback(ranked: Iterable[tuple[Any, int, Sequence[Searched]]], score: SearchScore) -> Pick | None:
+def _fallback(ranked: Iterable[tuple[object, int, Sequence[Searched]]], score: SearchScore) -> Pick | None:
     healthy = [
         ((-epoch, -score.sign * value), number, one, epoch)
         for _, number, counted in ranked
@@ -174,7 +173,7 @@ def everything(plan: Plan, number: int) -> dict[int, tuple[Searched, ...]]:
     return chosen
 
 
-def judged(plan: Plan, replayed: Replayed) -> dict[str, Any]:
+def judged(plan: Plan, replayed: Replayed) -> dict[str, object]:
     """What one replayed sweep came to, as JSON. Figures of the pick are in the units of the rows."""
     score = plan.sweep.score
     pick, all_of = picked(replayed, score), everything(plan, replayed.number)
@@ -205,7 +204,7 @@ def judged(plan: Plan, replayed: Replayed) -> dict[str, Any]:
     }
 
 
-def _told(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, Any]:
+def _told(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, object]:
     """A pick as JSON. Figures are means over the searches of its configuration."""
     cells = [cell_of(genotype) for genotype in pick.genotypes]
     known = [cell for cell in cells if cell is not None]

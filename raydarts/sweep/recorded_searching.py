@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol, TypeGuard
 
 from raydarts.config.distributions import Branch, Distribution, Leaf, Tree
 from raydarts.config.loader import LoadedSpec
@@ -21,6 +21,7 @@ from raydarts.config.source import Where
 from raydarts.config.spec import SweepSettings
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError
+from raydarts.json_types import Json
 from raydarts.runs.recordings import Configuration
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
@@ -40,7 +41,7 @@ class Chooses(Protocol):
     def total(self) -> int:
         """How many configurations are proposed."""
 
-    def choose(self, index: int) -> tuple[int, Mapping[str, Any]] | None:
+    def choose(self, index: int) -> tuple[int, Mapping[str, Json]] | None:
         """The number of the recorded configuration for proposal `index`, and what was proposed. None: there are no
         more."""
 
@@ -59,7 +60,7 @@ class InOrder:
     def total(self) -> int:
         return self._total
 
-    def choose(self, index: int) -> tuple[int, Mapping[str, Any]] | None:
+    def choose(self, index: int) -> tuple[int, Mapping[str, Json]] | None:
         if index >= self._total:
             return None
         return self._order[index], self._settings.values[self._order[index]]
@@ -80,7 +81,7 @@ class ByModel:
     def total(self) -> int:
         return self._searcher.total()
 
-    def choose(self, index: int) -> tuple[int, Mapping[str, Any]] | None:
+    def choose(self, index: int) -> tuple[int, Mapping[str, Json]] | None:
         draw = self._searcher.propose(index)
         if draw is None:
             return None
@@ -94,7 +95,7 @@ class ByModel:
 class Settings:
     """The settings in which recorded configurations differ, by dotted names. `values[i]`: those of configuration i."""
 
-    values: tuple[Mapping[str, Any], ...]
+    values: tuple[Mapping[str, Json], ...]
 
     @classmethod
     def of(cls, configurations: Sequence[Configuration]) -> Settings:
@@ -113,7 +114,7 @@ class Settings:
         return Tree(Branch(self.names, items, _WHERE), "search")
 
     @cached_property
-    def _recorded(self) -> Mapping[str, list[Any]]:
+    def _recorded(self) -> Mapping[str, list[Json]]:
         """The values of each setting, numbers first and in order."""
         known = {name: {_text(each[name]): each[name] for each in self.values} for name in self.names}
         return {
@@ -125,7 +126,7 @@ class Settings:
     def _ends(self) -> Mapping[str, tuple[float, float]]:
         """The least and the largest number of each setting that has two."""
         numbers = {name: [value for value in values if _is_number(value)] for name, values in self._recorded.items()}
-        return {name: (each[0], each[-1]) for name, each in numbers.items() if len(each) > 1}
+        return {name: (float(each[0]), float(each[-1])) for name, each in numbers.items() if len(each) > 1}
 
     def _distribution(self, name: str) -> Distribution:
         values = self._recorded[name]
@@ -133,7 +134,8 @@ class Settings:
             labels = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
             options = tuple(Leaf(value, _WHERE) for value in values)
             return Distribution("choice", _WHERE, options=options, labels=labels)
-        return Distribution(self._kind(name), _WHERE, low=float(values[0]), high=float(values[-1]))
+        low, high = self._ends[name]
+        return Distribution(self._kind(name), _WHERE, low=low, high=high)
 
     def _kind(self, name: str) -> str:
         values = self._recorded[name]
@@ -142,7 +144,7 @@ class Settings:
             return "loguniform"
         return "randint" if all(isinstance(value, int) for value in values) else "uniform"
 
-    def nearest(self, proposed: Mapping[str, Any]) -> int:
+    def nearest(self, proposed: Mapping[str, Json]) -> int:
         """The configuration that lies nearest to a proposal. Of equally near ones the first.
 
         Numbers are as far apart as their share of the recorded range, by logarithm where the setting is searched so;
@@ -150,10 +152,10 @@ class Settings:
         """
         return min(range(len(self.values)), key=lambda index: (self._distance(self.values[index], proposed), index))
 
-    def _distance(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    def _distance(self, one: Mapping[str, Json], other: Mapping[str, Json]) -> float:
         return sum(self._apart(name, one[name], other[name]) for name in self.names)
 
-    def _apart(self, name: str, one: Any, other: Any) -> float:
+    def _apart(self, name: str, one: Json, other: Json) -> float:
         if one == other:
             return 0.0
         if name not in self._ends or not _is_number(one) or not _is_number(other):
@@ -164,7 +166,7 @@ class Settings:
         return float(abs(one - other) / (high - low))
 
 
-def _flat(value: Any, name: str) -> Any:
+def _flat(value: object, name: str) -> Iterator[tuple[str, Json]]:
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _flat(item, f"{name}.{key}" if name else str(key))
@@ -172,11 +174,11 @@ def _flat(value: Any, name: str) -> Any:
         yield name, plain(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

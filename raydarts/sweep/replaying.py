@@ -5,18 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.config.spec import SweepSettings
 from raydarts.execution.executor import Loss, NotNow
-from raydarts.execution.recorded import RecordedExecutor
+from raydarts.execution.recorded import RecordedExecutor, RecordedTrial
+from raydarts.json_types import whole
 from raydarts.runs.recordings import Recording, Recordings
-from raydarts.study.history import Decision, name_of, others_of
+from raydarts.study.history import Decision, Event, name_of, others_of
 from raydarts.study.study import Study
 from raydarts.sweep.recorded_searching import RecordedProposer, Settings, chooser
 from raydarts.sweep.strategy import outcome_of, study_of
-
-Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class ReplayedTrial:
     halted: bool = False
 
     @property
-    def rows(self) -> Sequence[Mapping[str, Any]]:
+    def rows(self) -> Sequence[Mapping[str, object]]:
         """The rows that it has reported."""
         return self.recording.rows[: self.epoch]
 
@@ -101,11 +99,11 @@ class ReplayHandler:
             if not self._trials[name].ended:
                 self._end(self._trials[name], "stopped")
 
-    def start(self, key: str) -> Mapping[str, Any] | NotNow:
+    def start(self, key: str) -> RecordedTrial | NotNow:
         while (trial := self._next()) is not None:
             if trial.epoch < trial.recording.epochs:
                 self._live[key] = trial
-                return {"rows": trial.recording.rows, "epoch": trial.epoch, "whole": trial.recording.whole}
+                return RecordedTrial(trial.recording.rows, trial.epoch, trial.recording.whole)
             self._end(trial, "failed")  # it waited after the last epoch that was recorded
         return NotNow.LATER if self._pauses and self._live else NotNow.NEVER
 
@@ -119,7 +117,7 @@ class ReplayHandler:
         released = None if self._live else self._study.release()
         return None if released is None else self._trials[released]
 
-    def reported(self, key: str, row: Mapping[str, Any]) -> bool:
+    def reported(self, key: str, row: Mapping[str, object]) -> bool:
         trial = self._live[key]
         trial.epoch += 1
         if row["done"]:
@@ -162,10 +160,10 @@ class _Trials(dict[str, ReplayedTrial]):
         self._each = plan.sweep.trials_each
         self._proposer = proposer
 
-    def add(self, name: str, config: Mapping[str, Any]) -> ReplayedTrial:
+    def add(self, name: str, config: Mapping[str, object]) -> ReplayedTrial:
         proposal = int(name) // self._each
         number = self._proposer.chosen[proposal]
-        self[name] = ReplayedTrial(name, proposal, number, self._configurations[number].runs[config["seed"]])
+        self[name] = ReplayedTrial(name, proposal, number, self._configurations[number].runs[whole(config["seed"])])
         return self[name]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import EvaluateSettings
@@ -17,7 +16,7 @@ from raydarts.study.history import Decision
 from raydarts.study.objectives import score_of
 
 
-def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, Any]]:
+def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:
     """Which genotypes a stage retrains, decided once and kept in its promotion.json with the reasons."""
     decisions = read_promotion(run, stage.name)
     if decisions is None:
@@ -26,12 +25,13 @@ def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings
     return decisions
 
 
-def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, Any]]:
+def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:
     bars = (stage.settings.top_k, stage.settings.max_skips)
     if stage.source == SEARCH:
         return promotion(results.trials(run), loaded.sweep.score, *bars)
     if stage.source == GIVEN:
-        return admission(run.description()["genotypes"]["candidates"], *bars)
+        given = run.description().get("genotypes") or {}
+        return admission([dict(each) for each in given["candidates"]], *bars)
     before = read_promotion(run, stage.source) or []
     score = score_of(run.description())
     rows = results.evaluation_rows(results.retrained(run, stage.source), score)
@@ -49,21 +49,22 @@ class RetrainingStage:
     pauses = False
 
     def __init__(
-        self, run: RunDirectory, stage: Stage[EvaluateSettings], decisions: Sequence[Mapping[str, Any]]
+        self, run: RunDirectory, stage: Stage[EvaluateSettings], decisions: Sequence[Mapping[str, object]]
     ) -> None:
         self.score = score_of(run.description())
         chosen = [decision for decision in decisions if decision["promoted"]]
-        self._rank = {decision["id"]: rank for rank, decision in enumerate(chosen)}
+        self._rank = {str(decision["id"]): rank for rank, decision in enumerate(chosen)}
         self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
         self._scores: dict[str, list[float]] = {}
         self._waiting: list[tuple[str, int, TrialDirectory, bool]] = []
         for seed in stage.settings.seeds:
             for decision in chosen:
-                trial = retraining(run, stage.name, decision["id"], seed)
+                genotype = str(decision["id"])
+                trial = retraining(run, stage.name, genotype, seed)
                 if not trial.exists:
                     trial.create(_description(stage.name, decision, seed))
                 if trial.result() is None:
-                    self._waiting.append((decision["id"], seed, trial, trial.owner() is not None))
+                    self._waiting.append((genotype, seed, trial, trial.owner() is not None))
                 else:
                     self.ended(read_trial(trial))
         self._total = len(chosen) * len(stage.settings.seeds)
@@ -89,7 +90,7 @@ class RetrainingStage:
         worth = 0.0 if first else self.score.sign * fmean(known) if known else float("-inf")
         return (not begun, not first, -worth, self._turn[seed], self._rank[genotype])
 
-    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decision:
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, object]) -> Decision:
         """Every retraining runs to its end."""
         return Decision.CONTINUE
 
@@ -112,7 +113,7 @@ class RetrainingStage:
             self._scores.setdefault(record.description["genotype_id"], []).append(value)
 
 
-def _description(stage: str, decision: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _description(stage: str, decision: Mapping[str, object], seed: int) -> dict[str, object]:
     """A retraining's trial.json. Those of `evaluate` name no stage, as in runs that had no other."""
     what = {"genotype_id": decision["id"], "genotype": decision["genotype"], "seed": seed}
     named = {} if stage == EVALUATE else {"stage": stage}

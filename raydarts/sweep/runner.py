@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from types import TracebackType
 
 from raydarts import trackers
 from raydarts.cluster.connection import connect, connected
@@ -15,9 +15,11 @@ from raydarts.cluster.gate import prepare, set_environment
 from raydarts.cluster.head import watched
 from raydarts.cluster.resources import check_resources, concurrency
 from raydarts.cluster.visibility import check_nodes
+from raydarts.cluster.warm_workers import WarmWorkers
 from raydarts.config.loader import LoadedSpec, load_plain, override_budget
-from raydarts.config.spec import EvaluateSettings
+from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import RunError, StorageError
+from raydarts.json_types import whole
 from raydarts.runs import results
 from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
@@ -42,19 +44,19 @@ def start_sweep(
     command: Sequence[str] | None = None,
     builder: str | None = None,
     stage: str | None = None,
-    genotypes: Mapping[str, Any] | None = None,
-    planned: Sequence[Mapping[str, Any]] = (),
+    genotypes: Mapping[str, object] | None = None,
+    planned: Sequence[Mapping[str, object]] = (),
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
     `stage`: the one stage to run, of those the spec has; one that retrains is given `genotypes`, as
     `given.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status` to estimate from.
     """
-    check_resources(loaded, address, stage)
+    available = check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
     trackers.check(getattr(loaded, "track", None), place)
     RunDirectory.check_new(place)
-    with connected(address, _modules(builder), place):
+    with connected(address, _first_workers(builder, loaded, stage, planned, available), place):
         check_nodes(place.parent)
         run = RunDirectory.create(
             place,
@@ -73,9 +75,27 @@ def start_sweep(
         return run_sweep(run, loaded, address, display)
 
 
-def _modules(builder: str | None) -> Sequence[str]:
-    """What a trial's process imports, beside raydarts: raydarts' own jobs need torch."""
-    return ("torch",) if builder is None else ()
+def _first_workers(
+    builder: str | None,
+    loaded: LoadedSpec,
+    stage: str | None,
+    planned: Sequence[Mapping[str, object]],
+    available: Mapping[str, float],
+) -> WarmWorkers:
+    """Those of the first stage that is run."""
+    alone = [each.settings.resources for each in loaded.stages.chain() if each.name == stage]
+    resources = alone[0] if alone else loaded.sweep.resources
+    jobs = whole(planned[0]["jobs"]) if planned else 1
+    most = jobs if alone or loaded.sweep.max_concurrent is None else min(jobs, loaded.sweep.max_concurrent)
+    return _workers(builder, resources, available, most)
+
+
+def _workers(builder: str | None, resources: Resources, available: Mapping[str, float], most: int) -> WarmWorkers:
+    """The processes of the first trials, `most` of them or as many as fit. raydarts' own jobs need torch and more."""
+    modules = ("raydarts.execution.build",) if builder is None else ()
+    alone = resources.processes == 1  # else Ray Train starts the processes that train
+    many = min(most, concurrency(resources, None, available)) if alone else 1
+    return WarmWorkers(modules, max(1, many), max(1, int(resources.cpus)))
 
 
 def resume_sweep(
@@ -162,18 +182,19 @@ class _Ray:
     def __enter__(self) -> _Ray:
         return self
 
-    def start(self) -> None:
+    def start(self, workers: WarmWorkers | None = None) -> None:
         """Connect, and watch Ray from then on. The run counts as running only once Ray stands."""
         if self._started:
             return
-        modules = _modules(self._run.description().get("builder"))
-        self._stack.enter_context(connected(self._address, modules, self._run.path))
+        self._stack.enter_context(connected(self._address, workers or WarmWorkers(), self._run.path))
         self._stack.enter_context(watched(self._run, self._address))
         self._run.write("status.json", {"status": "running"})
         self._started = True
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
 
 
 @dataclass(frozen=True)
@@ -217,10 +238,11 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
     for record in results.trials(run):
         if record.result:
             shown.known(record)
-    if stage.remaining():
-        given.ray.start()
+    left = stage.remaining()
+    if left:
+        given.ray.start(_workers(run.description().get("builder"), sweep.resources, given.available, left))
     places = concurrency(sweep.resources, sweep.max_concurrent, given.available)
-    fusing = fusing_of(run, loaded, stage.remaining(), places)
+    fusing = fusing_of(run, loaded, left, places)
     if fusing is not None:
         shown.say(str(fusing))
     run_stage(
@@ -255,8 +277,8 @@ def _retrain(
         if record.result:
             shown.known(record)
     settings = stage.settings
-    if source.remaining():
-        given.ray.start()
+    if left := source.remaining():
+        given.ray.start(_workers(run.description().get("builder"), settings.resources, given.available, left))
     run_stage(
         source,
         shown,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from raydarts.config.beforehand import Earlier
 from raydarts.config.distributions import Draw
@@ -12,12 +11,13 @@ from raydarts.config.plan import longest
 from raydarts.errors import CheckpointError, SpecError
 from raydarts.execution import drive, forking
 from raydarts.genotypes.genotype import describe_genotype
+from raydarts.json_types import whole
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import TrialRecord, read_trial
 from raydarts.runs.segments import segments_of
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
-from raydarts.study.history import Decided, Decision
+from raydarts.study.history import Decided, Decision, Event
 from raydarts.study.objectives import SearchScore
 from raydarts.study.study import Outcome, Proposal
 from raydarts.sweep.strategy import forks, outcome_of, study_of
@@ -104,7 +104,7 @@ class SearchStage:
                 self._stop(self._run.trial(int(name)))
         for trial in self._open():
             for row in trial.rows():
-                epoch = int(row.get("epoch") or 0)
+                epoch = whole(row.get("epoch"))
                 if self._forks and not forking.is_kept(trial, epoch):
                     continue  # it is run again, and decided on then: others may go on from its checkpoint
                 if study.undecided(trial.id, epoch) and self.reported(trial, epoch, row) is Decision.STOP:
@@ -133,7 +133,7 @@ class SearchStage:
         released = self.study.release() if idle else None
         return None if released is None else self._run.trial(int(released))
 
-    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, Any]) -> Decided:
+    def reported(self, trial: TrialDirectory, epoch: int, row: Mapping[str, object]) -> Decided:
         """What is decided after an epoch. Of an epoch that is run again the decision stands."""
         decision = self.study.reported(trial.id, epoch, row)
         self._settle()
@@ -186,6 +186,7 @@ class SearchStage:
         return record
 
 
-def _description(event: Mapping[str, Any]) -> dict[str, Any]:
+def _description(ask: Event) -> dict[str, object]:
+    """The trial.json of a trial that is asked for."""
     keys = ("index", "configuration", "replicate", "config", "choices")
-    return {"kind": "search", **{key: event[key] for key in keys if key in event}}
+    return {"kind": "search", **{key: value for key in keys if (value := ask.get(key)) is not None}}

@@ -6,11 +6,12 @@ A real sweep and a replay of recorded ones call these functions alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from raydarts.config.distributions import Tree
 from raydarts.config.spec import SweepSettings
+from raydarts.json_types import whole
 from raydarts.schedulers.base import Horizon, Scheduler
+from raydarts.study.history import Event
 from raydarts.study.replicates import Replicates
 from raydarts.study.study import Outcome, Proposer, Study
 
@@ -20,7 +21,7 @@ def study_of(
     proposer: Proposer,
     search: Tree | None,
     epochs: int,
-    write: Callable[[Mapping[str, Any]], None],
+    write: Callable[[Event], None],
 ) -> tuple[Study, bool]:
     """Returns the study, and whether it may pause trials.
 
@@ -45,11 +46,11 @@ def forks(sweep: SweepSettings) -> bool:
 
 
 def outcome_of(
-    study: Study, name: str, status: str, rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None = None
+    study: Study, name: str, status: str, rows: Sequence[Mapping[str, object]], last: Mapping[str, object] | None = None
 ) -> Outcome:
     """How a trial ended, as the searcher and the scheduler are told. `last`: what it came to; None: its last row."""
     reports = [
-        (int(row["epoch"]), value)
+        (whole(row["epoch"]), value)
         for row in rows
         if (value := study.shown(row)) is not None and row.get("epoch") is not None
     ]

@@ -45,6 +45,18 @@ class Head:
     gcs: str
     dashboard: str
     environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """Lose the head: it and all that it started are killed at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def started(self, *arguments: object) -> subprocess.Popen[str]:
+        """A command that goes on meanwhile."""
+        command = [sys.executable, "-m", "raydarts.cli", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True)
 
     def raydarts(self, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "raydarts.cli", *arguments, **variables)
@@ -94,7 +106,7 @@ def started_head(variables: Mapping[str, str]) -> Iterator[Head]:
         process = subprocess.Popen(command, env=environment | told, stdout=log, stderr=log, start_new_session=True)
     try:
         _wait(process, dashboard, folder / "start.log")
-        yield Head(folder, token, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(folder, token, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment, process)
     finally:
         process.terminate()  # it ends what it started
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,7 @@
-"""A sweep as a job of a real Ray with token authentication: submitted, stopped, gone on with; and what it leaves."""
+"""A sweep as a job of a real Ray with token authentication: submitted, stopped, gone on with; and what it leaves.
+
+In the end the head is lost under a sweep that this machine drives.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,13 @@ import pytest
 from raydarts import __version__
 from raydarts.cluster import connection as cluster
 from raydarts.cluster import submission
+from raydarts.cluster.head import HEAD_LOST
 from raydarts.errors import ClusterError, InputError
+from raydarts.runs.directory import RunDirectory
+from tests import alone, commands
+from tests.alone import figures
 from tests.cluster.head import Head, free_port, started_head
+from tests.here import sweeps_run_here
 
 SPEC = """
 data: {dataset: digits, limit: 80, validation_fraction: 0.25}
@@ -91,14 +99,6 @@ def test_a_job_outlives_its_submitter_is_stopped_in_order_and_goes_on(head: Head
 
 
 @pytest.mark.ray
-def test_a_sweep_from_this_machine_runs_on_the_cluster(head: Head) -> None:
-    place = ("--storage", head.folder / "runs", "--name", "direct")
-    done = head.raydarts("sweep", "tiny.yaml", "--set", "search.epochs=1", *place, "--address", head.gcs)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((head.folder / "runs" / "direct").glob("trials/*/result.json"))) == 1
-
-
-@pytest.mark.ray
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -107,13 +107,55 @@ def test_a_sweep_from_this_machine_runs_on_the_cluster(head: Head) -> None:
     ],
 )
 def test_a_wrong_token_and_none_are_told_apart(head: Head, variables: dict[str, str], told: str) -> None:
-    program = "import sys; from raydarts.errors import ClusterError; from raydarts.cluster import {0}\ntry: {0}.{1}\n"
-    program += "except ClusterError as error: print(error)"
-    for call in (("submission", f"connect_to_jobs({head.dashboard!r})"), ("connection", f"connect({head.gcs!r})")):
-        done = head.python("-c", program.format(*call), **variables)
-        assert told in done.stdout, done.stdout + done.stderr
-        assert done.stderr == ""
-        assert head.token not in done.stdout
+    """By the dashboard, which takes jobs, and by the head."""
+    program = "from raydarts.errors import ClusterError\nfrom raydarts.cluster import connection, submission\n"
+    for call in (f"submission.connect_to_jobs({head.dashboard!r})", f"connection.connect({head.gcs!r})"):
+        program += f"try: {call}\nexcept ClusterError as error: print(error)\n"
+    done = head.python("-c", program, **variables)
+    assert done.stdout.count(told) == 2, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert head.token not in done.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("one_thread")
+def test_a_sweep_from_this_machine_runs_on_the_cluster_and_ends_with_words_where_the_head_is_lost(head: Head) -> None:
+    """It goes on elsewhere: in this process. A resume under real Ray: test_local_ray_lost.py. This head is gone."""
+    run = RunDirectory(head.folder / "runs" / "direct")
+    place = (
+        "--storage",
+        run.path.parent,
+        "--name",
+        "direct",
+        "--set",
+        "search.seed={grid: [0, 1]}",
+        "--set",
+        "sweep.searcher=grid",
+    )
+    driver = head.started("sweep", "tiny.yaml", *place, "--set", "sweep.max_concurrent=1", "--address", head.gcs)
+    wait_for(lambda: len(rows(run, 1)) >= 2 or driver.poll() is not None)
+    before = rows(run, 1)
+    head.kill()
+    _, told = driver.communicate(timeout=90)
+    assert driver.returncode == HEAD_LOST, told[-3000:]
+    assert 2 <= len(before) < 30, "the head was not lost in mid-search"
+    assert "the head of the cluster at 127.0.0.1:" in told
+    assert "has not answered for 20 s" in told
+    assert f"raydarts resume {run.path} --address ADDRESS" in told
+    first, second = run.trials()
+    ended = first.owner()
+    assert (first.result() or {})["status"] == "completed"
+    with sweeps_run_here():
+        done = commands.run_here("resume", run.path, cwd=head.folder)
+    assert done.code == 0, done.out + done.err
+    assert first.owner() == ended, "a finished trial was run again"
+    assert second.failures() == []
+    assert second.rows()[: len(before)] == before
+    assert figures(second.rows()) == alone.run_here(second, run)[0]
+
+
+def rows(run: RunDirectory, index: int) -> list[dict[str, Any]]:
+    return run.trial(index).rows() if run.trial(index).path.exists() else []
 
 
 def test_where_no_dashboard_is_the_tunnel_is_named() -> None:

@@ -80,7 +80,7 @@ def recurrent(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2) ->
     return Search(SearchSettings.model_validate(plain), text_splits())
 
 
-def search(estimator: str, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 64) -> Search:
+def search(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 32) -> Search:
     plain = {
         "epochs": epochs,
         "batch_size": 16,

@@ -18,7 +18,7 @@ from raydarts.search.composition import refusals
 from raydarts.search.moments import Moment, Step
 from raydarts.search.settings import SearchSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "quick_eigenvalue")]
 
 ESTIMATORS = list(members("estimator"))
 # What the contract of other spaces asks for and this one has not, and under what a genotype of two nodes changes.

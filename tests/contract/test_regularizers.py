@@ -26,7 +26,7 @@ MEMBERS = [
     pytest.param(member, id=f"{family}-{name}") for family in FAMILIES for name, member in members(family).items()
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "quick_eigenvalue")]
 
 
 def refused(estimator: str, changes: dict[str, Any]) -> list[Any]:
@@ -179,7 +179,7 @@ def groups() -> list[list[str]]:
 def failure(keys: Sequence[str]) -> str | None:
     """How a search with these remedies goes wrong; None: it does not."""
     try:
-        job = run(search("first_order", spec([chosen(key) for key in keys], keys), limit=40))
+        job = run(search("first_order", spec([chosen(key) for key in keys], keys)))
         if not job.result()["genotype"]:
             return "no genotype"
         return None if all(bool(torch.isfinite(alpha).all()) for alpha in job.alphas.values()) else "alpha not finite"

@@ -12,7 +12,7 @@ from raydarts.registry import members
 from raydarts.search.model import copied
 from raydarts.search.search import Search
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_eigenvalue")
 
 OTHER: dict[str, Any] = {
     "ramp": "constant",

@@ -1,21 +1,27 @@
 """`python -m tests.fault.nodes FOLDER`: sweeps on a cluster of several nodes, two of which are removed in mid-run.
 
-Leaves FOLDER/found.json. A process of its own, since a process has one Ray, and the tests' is another.
+At the end a node comes that does not see FOLDER/blind. Leaves FOLDER/found.json. A process of its own, since a process
+has one Ray, and the tests' is another.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from raydarts.cluster.gate import set_environment
 from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.errors import InputError
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import build_job
 from raydarts.runs.directory import RunDirectory
@@ -112,7 +118,41 @@ def sweep(folder: Path, loaded: LoadedSpec, address: str) -> tuple[RunDirectory,
     return RunDirectory.open(folder / "run"), log
 
 
+@contextmanager
+def blind_node(address: str, folder: Path) -> Iterator[None]:
+    """One more node, for which another (empty) file system lies on `folder`: a machine without the network file system.
+
+    Its raylet runs in a mount namespace of its own. Needs root on Linux.
+    """
+    count = len(living())
+    start = f"{sys.executable} -m ray.scripts.scripts start --address={address} --num-cpus=1 --block"
+    process = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {folder} && exec {start}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while len(living()) == count:
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit("the blind node did not come")
+            time.sleep(0.2)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def living() -> list[str]:
+    """The nodes that Ray counts as alive."""
+    import ray
+
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
 def main() -> None:
+    """`--blind`: with the node that does not see a folder."""
     folder = Path(sys.argv[1])
     set_environment()
     import ray
@@ -140,6 +180,14 @@ def main() -> None:
         run, log = sweep(folder / name, many, address)
         times = {trial.id: trial.times() for trial in run.trials()}
         found[name] = {"places": read_lines(log), "times": times}
+    if "--blind" in sys.argv:
+        (folder / "blind").mkdir()
+        found["nodes"] = len(living())  # the head takes no trials and is not asked; the blind node comes
+        with blind_node(address, folder / "blind"):
+            try:
+                start_sweep(fakes.loaded(), folder / "blind" / "runs", address=address, display=False)
+            except InputError as error:
+                found["refused"] = str(error)
     (folder / "found.json").write_text(json.dumps(found))
     ray.shutdown()
     nodes.cluster.shutdown()

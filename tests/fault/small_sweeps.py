@@ -1,11 +1,7 @@
-"""`python -m tests.fault.small_sweeps STORAGE SECONDS SCHEDULER`: a driver of a small sweep, which is to be killed.
-
-Its trials run in this process, one at a time, in one fixed order. Each epoch takes SECONDS.
-"""
+"""A driver of a small sweep, which is to be killed. Its trials run in its process, one at a time, in a fixed order."""
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,7 +35,7 @@ def loaded(name: str) -> LoadedSpec:
 
 
 def drive(storage: Path, seconds: float, name: str) -> int:
-    """Begin the run, or go on with it."""
+    """Begin the run, or go on with it. Each epoch takes `seconds`."""
     run_epoch = fakes.FakeJob.run_epoch
 
     def slow(job: fakes.FakeJob) -> dict[str, object]:
@@ -52,7 +48,3 @@ def drive(storage: Path, seconds: float, name: str) -> int:
         if path.exists():
             return run_sweep(RunDirectory.open(path), loaded(name), display=False)
         return start_sweep(loaded(name), storage, builder=fakes.BUILDER, display=False, command=["test"])
-
-
-if __name__ == "__main__":
-    sys.exit(drive(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]))

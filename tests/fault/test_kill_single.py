@@ -1,19 +1,15 @@
 """SIGKILL of `raydarts search` and `raydarts evaluate` at any moment; the resumed run ends as the uninterrupted one.
 
-Each run is the command line's own `main` in a process of its own. The processes come out of a server that has
-imported torch once, since importing takes longer than these searches.
+Each run is the command line's own `main` in a process of its own.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
 import sys
-import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ import pytest
 import torch
 
 from raydarts.runs.identity import differences
+from tests import forked
 
 pytestmark = pytest.mark.slow
 
@@ -45,35 +42,21 @@ evaluate:
     network: {{channels: 4, layers: 5}}
 """
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["dil_conv_5x5", 2]]
-IMPORTED = ["raydarts.single", "raydarts.cli", "sklearn.datasets", "torchvision.datasets", "torch._dynamo", __name__]
 GENOTYPE = {"normal": CELL, "normal_concat": [2, 3], "reduce": CELL, "reduce_concat": [2, 3]}
 
 
-def command_line(folder: Path, arguments: list[str]) -> None:
+def command_line(folder: Path, arguments: tuple[Any, ...]) -> None:
     """`raydarts ARGUMENTS` in `folder`: what a started process does."""
-    os.setsid()  # so that its workers, if any, are killed with it
     os.chdir(folder)
-    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.argv = ["raydarts", *arguments]
+    sys.argv = ["raydarts", *map(str, arguments)]
     from raydarts.cli import main
 
     main()
 
 
-def start(folder: Path, *arguments: Any) -> BaseProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    process = context.Process(target=command_line, args=(folder, [str(argument) for argument in arguments]))
-    process.start()
-    return process
-
-
 def run(folder: Path, *arguments: Any) -> None:
-    process = start(folder, *arguments)
-    process.join(300)
-    assert process.exitcode == 0, (folder / "output.txt").read_text()
+    output = folder / "output.txt"
+    assert forked.ended(forked.start(command_line, folder, arguments, output=output), 300) == 0, output.read_text()
 
 
 def rows(run_path: Path) -> list[str]:
@@ -81,21 +64,23 @@ def rows(run_path: Path) -> list[str]:
     return found[0].read_text().splitlines() if found else []
 
 
+class Rows:
+    """Whether a run has this many rows."""
+
+    def __init__(self, run_path: Path, number: int) -> None:
+        self._run_path, self._number = run_path, number
+
+    def __call__(self) -> bool:
+        return len(rows(self._run_path)) >= self._number
+
+
 def kill_when(folder: Path, run_path: Path, epoch: int, delay: float, *arguments: Any) -> bool:
     """Start, wait until `epoch` rows are there and `delay` seconds more, kill. Whether it was killed before its end."""
-    process = start(folder, *arguments)
-    limit = time.monotonic() + 120
-    while process.is_alive() and (not (folder / "output.txt").exists() or len(rows(run_path)) < epoch):
-        assert time.monotonic() < limit, "no progress"
-        time.sleep(0.002)
-    time.sleep(delay)
-    if not process.is_alive():
-        return False
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL)  # 0: it ended between the look and the kill
-    return process.exitcode != 0
+    kill = (Rows(run_path, epoch), delay)
+    process = forked.start(command_line, folder, arguments, output=folder / "output.txt", kill=kill)
+    code = forked.ended(process)
+    assert code in (0, -signal.SIGKILL), (folder / "output.txt").read_text()
+    return code != 0
 
 
 def final(run_path: Path) -> dict[str, Any]:

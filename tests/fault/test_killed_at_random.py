@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,15 +15,20 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.segments import segments_of
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.runner import start_sweep
+from tests import forked
 from tests.fault import fakes, small_sweeps
 
-ROOT = Path(__file__).parent.parent.parent
+EPOCH = 0.03  # seconds
 
 
-def driver(storage: Path, seconds: float, name: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.fault.small_sweeps", str(storage), str(seconds), name]
-    return subprocess.Popen(command, cwd=ROOT, env=environment)
+class Reached:
+    """Whether the log of a sweep has this many lines."""
+
+    def __init__(self, storage: Path, number: int) -> None:
+        self._storage, self._number = storage, number
+
+    def __call__(self) -> bool:
+        return len(lines(self._storage)) >= self._number
 
 
 def lines(storage: Path) -> list[str]:
@@ -49,21 +51,18 @@ def traces(trial: TrialDirectory) -> list[tuple[int, int, float]]:
 def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path, name: str) -> None:
     assert small_sweeps.drive(tmp_path / "whole", 0.0, name) == 0
     whole = open_whole(tmp_path / "whole" / "fake")
-    draw, kills, seen = random.Random(time.time_ns()), 0, 0
-    while kills < 3:
-        process = driver(tmp_path / "cut", 0.05, name)
-        while len(lines(tmp_path / "cut")) <= seen and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0.0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        if process.wait(timeout=30) == 0:
-            break
-        kills, seen = kills + 1, len(lines(tmp_path / "cut"))
-    before = lines(tmp_path / "cut")
-    assert driver(tmp_path / "cut", 0.0, name).wait(timeout=120) == 0
+    storage, draw = tmp_path / "cut", random.Random(time.time_ns())
+    for kill in (1, 2, 3):
+        last = len(whole.events()) * kill // 4
+        number = draw.randint(min(len(lines(storage)) + 1, last), last)
+        moment = (Reached(storage, number), draw.uniform(0.0, EPOCH))
+        process = forked.start(small_sweeps.drive, storage, EPOCH, name, kill=moment)
+        assert forked.ended(process) == -signal.SIGKILL
+    before = lines(storage)
+    assert len(before) < len(whole.events())
+    assert forked.ended(forked.start(small_sweeps.drive, storage, 0.0, name)) == 0
     cut = open_whole(tmp_path / "cut" / "fake")
-    assert kills == 3
-    assert lines(tmp_path / "cut")[: len(before) - 1] == before[:-1], "what was decided stays"
+    assert lines(storage)[: len(before) - 1] == before[:-1], "what was decided stays"
     assert cut.events() == whole.events()
     wanted = {"pbt": "fork", "hyperband": "pause", "asha, replicates": "pause"}.get(name, "stop")
     assert any(f'"decision": "{wanted}"' in json.dumps(event) for event in cut.events())
@@ -76,19 +75,17 @@ def test_a_fused_sweep_killed_at_random_moments_loses_nothing(tmp_path: Path, na
     assert small_sweeps.drive(tmp_path / "whole", 0.0, name) == 0
     whole = open_whole(tmp_path / "whole" / "fake")
     assert whole.trial(0).times()[0].get("lanes") == 9
-    draw, kills, seen = random.Random(time.time_ns()), 0, 0
-    while kills < 2:
-        process = driver(tmp_path / "cut", 0.02, name)
-        while len(lines(tmp_path / "cut")) <= seen and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0.0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        if process.wait(timeout=30) == 0:
-            break
-        kills, seen = kills + 1, len(lines(tmp_path / "cut"))
-    assert driver(tmp_path / "cut", 0.0, name).wait(timeout=120) == 0
+    storage, draw = tmp_path / "cut", random.Random(time.time_ns())
+    for kill in (1, 2):
+        last = len(whole.events()) * kill // 3
+        number = draw.randint(min(len(lines(storage)) + 1, last), last)
+        moment = (Reached(storage, number), draw.uniform(0.0, 9 * EPOCH / 2))
+        process = forked.start(small_sweeps.drive, storage, EPOCH / 2, name, kill=moment)
+        assert forked.ended(process) == -signal.SIGKILL
+    before = lines(storage)
+    assert forked.ended(forked.start(small_sweeps.drive, storage, 0.0, name)) == 0
     cut = open_whole(tmp_path / "cut" / "fake")
-    assert kills == 2
+    assert lines(storage)[: len(before) - 1] == before[:-1], "what was decided stays"
     assert ends(cut) == ends(whole)
 
 

@@ -50,7 +50,7 @@ class Machine:
     def raydarts(
         self, *arguments: object, program: Sequence[str] = (), **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, and keep which processes it started and where each listened.
+        """Run a command, and keep which processes it started and where each listened, asked every second.
 
         `program`: what starts the command, as `taskset` would.
         """
@@ -129,7 +129,7 @@ def test_bound_to_one_cpu_a_sweep_runs_one_trial_at_a_time(machine: Machine) -> 
     program: tuple[str, ...] = ()
     if hasattr(os, "sched_setaffinity"):
         program = (sys.executable, "-c", BOUND, str(min(os.sched_getaffinity(0))))
-    two = ["--set", "search.seed={grid: [0, 1]}", "--set", "search.epochs=2", "--set", "sweep.searcher=grid"]
+    two = ["--set", "search.seed={grid: [0, 1]}", "--set", "sweep.searcher=grid", "--set", "evaluate=null"]
     variables = {"TMPDIR": str(long), "HOME": str(home), "RAYDARTS_START_SECONDS": "150", **misleading}  # one busy CPU
     done = machine.raydarts("sweep", "spec.yaml", "--name", "b", *two, program=program, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -146,50 +146,33 @@ def test_bound_to_one_cpu_a_sweep_runs_one_trial_at_a_time(machine: Machine) -> 
             assert began >= ended, f"two trials ran at once: {spans}"
 
 
-WORKER = "import sys\nif 'default_worker' in ' '.join(sys.orig_argv):\n    "
-BROKEN = {
-    "raises": (
-        WORKER + "raise SystemExit('the licence has run out')",
-        "process ended while it started",
-        "licence has run out",
-    ),
-    "hangs": (
-        WORKER + "import time; time.sleep(600)",
-        "does not answer in time",
-        "set RAYDARTS_START_SECONDS (now 25)",
-    ),
-}
+BROKEN = "import sys\nif 'default_worker' in ' '.join(sys.orig_argv):\n    raise SystemExit('the licence has run out')"
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Machine, how: str) -> None:
-    """Other reasons: `tests/unit/cluster/test_first_worker.py`."""
-    program, reason, words = BROKEN[how]
-    (machine.base / "path").mkdir()
-    (machine.base / "path" / "sitecustomize.py").write_text(program)
-    variables = {"PYTHONPATH": str(machine.base / "path")}
-    if how == "hangs":
-        variables["RAYDARTS_START_SECONDS"] = "25"
+def refused(machine: Machine, **variables: str) -> str:
+    """A sweep that cannot start ends soon with exit code 2, and leaves nothing. Returns what it said."""
     begun = time.monotonic()
     done = machine.raydarts("sweep", "spec.yaml", "--name", "a", **variables)
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 100
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("processes for trials cannot start on this machine: "), done.stderr
-    assert reason in done.stderr
-    assert words in done.stderr
     assert not machine.runs.exists()
     machine.check_nothing_stays()
+    return done.stderr
+
+
+def test_workers_that_cannot_start_end_the_sweep_with_their_reason(machine: Machine) -> None:
+    """Other reasons, and workers that hang: `tests/unit/cluster/test_first_worker.py`."""
+    (machine.base / "path").mkdir()
+    (machine.base / "path" / "sitecustomize.py").write_text(BROKEN)
+    told = refused(machine, PYTHONPATH=str(machine.base / "path"))
+    assert told.startswith("processes for trials cannot start on this machine: "), told
+    assert "process ended while it started" in told
+    assert "licence has run out" in told
 
 
 def test_a_ray_that_cannot_start_is_told_and_leaves_nothing(machine: Machine) -> None:
     """Ray waits for this server in C++ with Python's lock held, so that no Python of the driver runs."""
-    variables = {"RAY_REDIS_ADDRESS": "127.0.0.1:9", "RAYDARTS_START_SECONDS": "10"}
-    begun = time.monotonic()
-    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", **variables)
-    assert time.monotonic() - begun < 60
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "a local Ray did not start in time" in done.stderr
-    assert "Could not establish connection to Redis 127.0.0.1:9" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not machine.runs.exists()
-    machine.check_nothing_stays()
+    told = refused(machine, RAY_REDIS_ADDRESS="127.0.0.1:9", RAYDARTS_START_SECONDS="10")
+    assert "a local Ray did not start in time" in told
+    assert "Could not establish connection to Redis 127.0.0.1:9" in told
+    assert "Traceback" not in told

@@ -1,4 +1,7 @@
-"""Several nodes: two removed in mid-run change no bit of what comes out, and each trial has what it asked for."""
+"""Several nodes: two removed in mid-run change no bit of what comes out, and each trial has what it asked for.
+
+And one that does not see the storage, which the driver sees.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +25,31 @@ ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def alone(module: str, *arguments: str, seconds: float = 400) -> subprocess.CompletedProcess[str]:
-    """A script of its own, without what other tests' Ray has put into the environment."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env={**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+def may_unshare() -> bool:
+    """Whether a process may have a mount namespace of its own: root on Linux."""
+    try:
+        done = subprocess.run(
+            ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False, capture_output=True
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """What `tests.fault.nodes` left, and where. It runs without what other tests' Ray has put into the environment."""
     folder = tmp_path_factory.mktemp("nodes")
-    done = alone("tests.fault.nodes", str(folder))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fault.nodes", str(folder), *(["--blind"] if may_unshare() else [])],
+        cwd=ROOT,
+        env={**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "found.json").read_text()), folder
 
@@ -83,6 +93,21 @@ def test_each_trial_is_given_what_it_asked_for(found: tuple[dict[str, Any], Path
     assert [each["given"]["accel"] for each in both["places"]] == [2.0] * 2
     assert len({each["node"] for each in both["places"]}) == 1  # the only one that has two
     assert at_once(both["times"]) == 1
+
+
+@pytest.mark.ray
+def test_a_node_that_does_not_see_the_storage_is_named_before_anything_is_made(
+    found: tuple[dict[str, Any], Path],
+) -> None:
+    """What a node answers in other cases: tests/unit/cluster/test_visibility.py."""
+    facts, folder = found
+    if "nodes" not in facts:
+        pytest.skip("a mount namespace of its own needs root on Linux")
+    assert f"{folder}/blind/runs: not to be used from 1 of {facts['nodes']} nodes:" in facts["refused"]
+    assert "does not see what the driver wrote there" in facts["refused"]
+    assert "NFS" in facts["refused"]
+    assert "s3://BUCKET/PREFIX" in facts["refused"]
+    assert not list((folder / "blind").iterdir())
 
 
 def test_custom_resources_are_checked_when_the_spec_is_read_and_before_the_start(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ import pytest
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweep.runner import run_sweep, start_sweep
 from tests.fault import fakes
+from tests.fault.leftovers import check_nothing_stays, started_by
 from tests.here import sweeps_run_here
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,8 +65,7 @@ def test_a_paused_trial_frees_its_place_and_goes_on_from_its_checkpoint(tmp_path
 
 def driver(storage: Path, sleep: float) -> subprocess.Popen[bytes]:
     """One that starts, or resumes, the sweep of `fakes.slow_optuna` under real Ray."""
-    more = {"SLEEP": str(sleep), "LOG": str(storage.parent / "log")}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | {f"RAYDARTS_TEST_{key}": more[key] for key in more}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAYDARTS_TEST_SLEEP": str(sleep)}
     return subprocess.Popen([sys.executable, "-m", "tests.fault.fakes", str(storage)], cwd=ROOT, env=environment)
 
 
@@ -82,7 +82,7 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_interrupted_and_killed_while_trials_wait_it_ends_with_the_same_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,17 +103,18 @@ def test_interrupted_and_killed_while_trials_wait_it_ends_with_the_same_decision
 
     second = driver(tmp_path / "cut", 0.4)
     until(lambda: '"pause"' in (folder / "events.jsonl").read_text())
+    started = started_by(second.pid)
     second.send_signal(signal.SIGKILL)
     second.wait(timeout=30)
+    check_nothing_stays(started)
     before = decisions(run)
     assert "pause" in {each[2] for each in before}
     assert len(before) < len(decisions(whole))
-    finished = {str(int(trial.id)) for trial in run.trials() if trial.result()}
-    assert finished == {"0", "1", "2"}
+    finished = {trial.id: trial.owner() for trial in run.trials() if trial.result()}
+    assert set(finished) == {"0000", "0001", "0002"}
 
-    (tmp_path / "log").unlink()
-    assert driver(tmp_path / "cut", 0.0).wait(timeout=240) == 0
-    assert not finished & set((tmp_path / "log").read_text().split()), "a finished trial was run again"
+    assert run_sweep(run, fakes.slow_optuna(), display=False) == 0  # by this process, whose Ray is another one
+    assert {trial.id: trial.owner() for trial in run.trials()[:3]} == finished, "a finished trial was run again"
     assert decisions(run)[: len(before)] == before
     assert decisions(run) == decisions(whole)
     assert summary(run) == summary(whole)

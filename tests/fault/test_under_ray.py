@@ -1,7 +1,7 @@
 """One sweep of every fault of a trial under real Ray ends as it does in this process, where the other tests run theirs.
 
 Further contracts with real Ray: the driver killed (test_paused_trials), a node lost (test_multinode), the head lost
-(test_head_lost), workers of one evaluation lost (test_worker_faults), the storage away (e2e/test_object_storage).
+(cluster/test_submit), workers of one evaluation lost (test_worker_faults), the storage away (e2e/test_object_storage).
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ class AlphaGradient(NamedTuple):
 class Estimator(Member):
     """Estimates the gradient that alpha descends (family `estimator`).
 
-    With `LANES` it also works for the lanes of a group: losses are `(K,)`, weights are packed, and the objective's alphas
-    are those of all lanes.
+    With `LANES` it also works for the lanes of a group: losses are `(K,)`, weights are packed, and the objective's
+    alphas are those of all lanes.
     """
 
     def __init__(self, settings: BaseModel) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from raydarts.errors import DamagedError
+from raydarts.json_types import Json, items, section, text
 from raydarts.registry import members
 from raydarts.study.bars import Bar, complaints, figure
 
@@ -51,15 +51,15 @@ class Score:
     def direction(self) -> str:
         return "higher is better" if self.mode == "max" else "lower is better"
 
-    def of(self, values: Mapping[str, Any]) -> float | None:
+    def of(self, values: Mapping[str, object]) -> float | None:
         """This figure among `values`; None where it is absent, no number, or as good as infinite."""
         return figure(values.get(self.metric))
 
-    def order(self, values: Mapping[str, Any]) -> float | None:
+    def order(self, values: Mapping[str, object]) -> float | None:
         """One finite number whose order is the ranking's; here it is the figure itself."""
         return self.of(values)
 
-    def finite(self, values: Mapping[str, Any]) -> float | None:
+    def finite(self, values: Mapping[str, object]) -> float | None:
         """The form for models and running means; here it is the figure itself."""
         return self.of(values)
 
@@ -69,8 +69,12 @@ class Score:
     def best(self, values: Iterable[float]) -> float:
         return max(values, key=lambda value: self.sign * value)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         return {"metric": self.metric, "mode": self.mode, "share": self.share}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Score:
+        return Score(str(value["metric"]), str(value["mode"]), bool(value["share"]))
 
 
 _LARGEST_SHARE = 1.0
@@ -96,11 +100,11 @@ class SearchScore(Score):
     health: tuple[Bar, ...] = ()
     constraints: tuple[Bar, ...] = ()
 
-    def unhealthy(self, values: Mapping[str, Any]) -> list[str]:
+    def unhealthy(self, values: Mapping[str, object]) -> list[str]:
         """What is wrong with the genotype of a row, in words. Facts that the row does not have are not judged."""
         return complaints([bar for bar in self.health if bar.known(values)], values)
 
-    def against(self, values: Mapping[str, Any]) -> list[str]:
+    def against(self, values: Mapping[str, object]) -> list[str]:
         """What makes a row rank behind every row that nothing speaks against."""
         return complaints([*(self.health if self.healthy else ()), *self.constraints], values)
 
@@ -133,7 +137,7 @@ class SearchScore(Score):
     def _moved(self, value: float) -> float:
         return value - 2 * self.sign * self._scale
 
-    def order(self, values: Mapping[str, Any]) -> float | None:
+    def order(self, values: Mapping[str, object]) -> float | None:
         """One finite number whose order is the objective's: the figure, moved behind all others if something speaks
         against the row."""
         value = self.of(values)
@@ -142,7 +146,7 @@ class SearchScore(Score):
         value = max(-self._scale, min(self._scale, value))
         return self._moved(value) if self.against(values) else value
 
-    def finite(self, values: Mapping[str, Any]) -> float | None:
+    def finite(self, values: Mapping[str, object]) -> float | None:
         """The form for models and running means: close rows have close values.
 
         An accuracy loses 0.4 x the share of edges without parameters (or of skips, if that is larger) beyond one half.
@@ -160,7 +164,7 @@ class SearchScore(Score):
             value -= self.sign * (_PENALTY_OF_A_SHARE / 2 if self.share else abs(value))
         return value
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         return super().to_json() | {
             "name": self.name,
             "unit": self.unit,
@@ -170,9 +174,20 @@ class SearchScore(Score):
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> SearchScore:
-        bars = {key: tuple(Bar(**bar) for bar in value[key]) for key in ("health", "constraints")}
-        return cls(**{**value, **bars})
+    def from_json(cls, value: Mapping[str, object]) -> SearchScore:
+        health, constraints = (
+            tuple(Bar.from_json(section(bar)) for bar in items(value[key])) for key in ("health", "constraints")
+        )
+        return cls(
+            str(value["metric"]),
+            str(value["mode"]),
+            bool(value["share"]),
+            str(value["name"]),
+            str(value["unit"]),
+            bool(value["healthy"]),
+            health,
+            constraints,
+        )
 
 
 ACCURACY = Score("validation_accuracy", "max", True)
@@ -195,16 +210,16 @@ def score_named(metric: str, mode: str) -> SearchScore:
     return SearchScore(metric, mode, metric.endswith("accuracy"), name=metric)
 
 
-def score_of(description: Mapping[str, Any]) -> Score:
+def score_of(description: Mapping[str, object]) -> Score:
     """What a run's retrainings are ranked by, out of its run.json.
 
     A run made before scores were kept is answered by what it trained (`_of_the_task`). Raises `DamagedError` where
     that says nothing either: a score that was guessed could rank the worst first.
     """
-    spec = description.get("spec") or {}
+    spec = section(description.get("spec"))
     kept = spec.get("score")
     if kept is not None:
-        return Score(**kept)
+        return Score.from_json(section(kept))
     known = _of_the_task(spec)
     if known is None:
         name, example = description.get("name"), json.dumps(ACCURACY.to_json())
@@ -217,34 +232,35 @@ def score_of(description: Mapping[str, Any]) -> Score:
     return known
 
 
-def _of_the_task(spec: Mapping[str, Any]) -> Score | None:
+def _of_the_task(spec: Mapping[str, object]) -> Score | None:
     """What follows from a spec's table, training or data set, in this order; None: nothing.
 
     A table holds accuracies. Nothing from outside raydarts is imported.
     """
-    evaluate = spec.get("evaluate") or {}
+    evaluate = section(spec.get("evaluate"))
     if evaluate.get("table") is not None:
         return ACCURACY
-    training = (evaluate.get("training") or {}).get("name")
-    if training is not None:
+    training = section(evaluate.get("training")).get("name")
+    if isinstance(training, str):
         return _OF_TRAINING.get(training)
-    dataset = (spec.get("data") or {}).get("dataset")
+    dataset = section(spec.get("data")).get("dataset")
     name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
     shipped = members("dataset").get(name) if isinstance(name, str) else None
     return _OF_KIND.get(getattr(shipped, "KIND", ""))
 
 
-def search_score_of(description: Mapping[str, Any]) -> SearchScore:
+def search_score_of(description: Mapping[str, object]) -> SearchScore:
     """What a run's search trials are ranked by, out of its run.json.
 
     A run that was made before objectives were recorded named a metric. A single search has no sweep: then what its
     retrainings would be ranked by.
     """
-    spec = description.get("spec") or {}
+    spec = section(description.get("spec"))
     if spec.get("ranked") is not None:
-        return SearchScore.from_json(spec["ranked"])
-    sweep = spec.get("sweep") or {}
-    if sweep.get("metric") is None:
+        return SearchScore.from_json(section(spec["ranked"]))
+    sweep = section(spec.get("sweep"))
+    metric, mode = text(sweep.get("metric")), text(sweep.get("mode"))
+    if metric is None:
         score = score_of(description)
         return score_named(score.metric, score.mode)
-    return score_named(sweep["metric"], sweep.get("mode") or mode_of(sweep["metric"]))
+    return score_named(metric, mode or mode_of(metric))

@@ -133,9 +133,9 @@ def title(trial: TrialDirectory) -> str:
     """What a trial's W&B run is called for people."""
     stage, what = stage_of(trial), trial.description()
     name = f"{ {SEARCH: 'trial', EVALUATE: 'evaluation'}.get(stage, stage) } {trial.id}"
-    if what.get(CONFIGURATION) is None:
+    if (configuration := what.get("configuration")) is None:
         return name
-    return f"{name} (configuration {what[CONFIGURATION]:04d}, search seed {what['replicate']})"
+    return f"{name} (configuration {configuration:04d}, search seed {what['replicate']})"
 
 
 def sweep_id(run: RunDirectory) -> str:

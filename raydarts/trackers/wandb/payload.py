@@ -16,6 +16,7 @@ from raydarts.json_types import items, number, section
 from raydarts.report.drawing import build_figure, short_name
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.entries import TrialEntry
 from raydarts.runs.segments import segments_of
 from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.study.objectives import Score, score_of, search_score_of
@@ -38,7 +39,7 @@ def job_type(what: Mapping[str, object]) -> str:
     return str(what.get("stage", EVALUATE)) if is_evaluation(what) else SEARCH
 
 
-def config(run: RunDirectory, description: Mapping[str, object], what: Mapping[str, object]) -> dict[str, object]:
+def config(run: RunDirectory, description: Mapping[str, object], what: TrialEntry) -> dict[str, object]:
     """A trial's config as `wandb.init` takes it: every setting with its own type, and the versions that ran it."""
     spec = section(description.get("spec"))
     versions = {"versions": description.get("versions") or {}, "git_commit": description.get("git_commit")}

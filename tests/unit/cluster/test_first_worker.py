@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,7 @@ class FakeRay:
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(first_worker, "_environment", dict)
+    monkeypatch.setattr(first_worker, "environment", dict)
     monkeypatch.setattr(first_worker, "_this_node", lambda ray: None)
     monkeypatch.setattr(first_worker, "_GRACE", 0.05)
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -58,7 +59,8 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ask(ray: FakeRay, session: Path, seconds: float = 0.3, modules: tuple[str, ...] = ()) -> str | None:
     deadline = Deadline(seconds, time.monotonic())
     try:
-        first_worker.check(ray, session, modules, "on this machine", deadline)  # type: ignore[arg-type]
+        asking = partial(first_worker.ask_by_task, ray, modules)  # type: ignore[arg-type]
+        first_worker.check(asking, session, "on this machine", deadline)
     except ClusterError as error:
         return str(error)
     return None

@@ -101,7 +101,7 @@ def search(**changes: Any) -> Search:
         "batch_size": 16,
         "arch_lr": 0.05,
         "precision": "float64",
-        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2},
+        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
         "estimator": "first_order",
         **changes,
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -15,19 +13,20 @@ from raydarts.data.settings import DataSettings
 from raydarts.data.splits import AnySplits, load_splits
 from raydarts.errors import NonFiniteError
 from raydarts.registry import members
-from raydarts.search.fused import FusedSearch, structure, unfusable
+from raydarts.search import fused
+from raydarts.search.fused import FusedSearch
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from tests.unit.search.lanes import require_equal
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SPACE = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}
-MEASURED = ("seconds", "memory_mb")
 
 
 @cache
 def splits() -> AnySplits:
-    return load_splits(DataSettings.model_validate({"dataset": "digits", "limit": 96, "validation_fraction": 0.25}))
+    return load_splits(DataSettings.model_validate({"dataset": "digits", "limit": 144, "validation_fraction": 0.25}))
 
 
 def settings(**changed: Any) -> SearchSettings:
@@ -55,51 +54,97 @@ def different(name: str, **common: Any) -> list[SearchSettings]:
     return [settings(**common, **each, estimator=chosen) for each, chosen in zip(numbers, estimator, strict=True)]
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key not in MEASURED:
-                yield from leaves(item, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from leaves(item, f"{path}.{index}")
-    else:
-        yield path, value
-
-
-def require_equal(fused: Any, alone: Any, tolerance: float = 1e-12) -> None:
-    """Every tensor and number is equal up to rounding; everything else is equal."""
-    ours, theirs = dict(leaves(fused)), dict(leaves(alone))
-    assert ours.keys() == theirs.keys()
-    for path, value in ours.items():
-        expected = theirs[path]
-        if isinstance(value, Tensor) and value.is_floating_point():
-            torch.testing.assert_close(
-                value, expected, rtol=tolerance, atol=tolerance, msg=lambda m, p=path: f"{p}: {m}"
-            )
-        elif isinstance(value, Tensor):
-            assert torch.equal(value, expected), path
-        elif isinstance(value, float):
-            assert value == pytest.approx(expected, rel=1e-9, abs=1e-9), path
-        else:
-            assert value == expected, path
-
-
 def run(searches: list[Search], epochs: int) -> list[list[Any]]:
     group = FusedSearch()
     return [group.run_epoch(searches) for _ in range(epochs)]
 
 
+@pytest.fixture(autouse=True)
+def never_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that is run again alone equals that in any case."""
+
+    def never(lane: Any) -> None:
+        raise AssertionError(f"lane {lane.index} was run again alone")
+
+    if "diverges" not in request.node.name:
+        monkeypatch.setattr(fused._Lane, "repeat", never)
+
+
 def compared(chosen: list[SearchSettings], epochs: int = 2, tolerance: float = 1e-12) -> None:
-    fused = [Search(each, splits()) for each in chosen]
-    rows = run(fused, epochs)
+    together = [Search(each, splits()) for each in chosen]
+    rows = run(together, epochs)
     for lane, each in enumerate(chosen):
         alone = Search(each, splits())
         for epoch in range(epochs):
-            require_equal(rows[epoch][lane], alone.run_epoch(), tolerance)
-        require_equal(fused[lane].state_dict(), alone.state_dict(), tolerance)
+            require_equal(rows[epoch][lane], alone.run_epoch(), tolerance=tolerance)
+        require_equal(together[lane].state_dict(), alone.state_dict(), tolerance=tolerance)
 
 
 @pytest.mark.parametrize("name", list(members("estimator")))
 def test_lanes_equal_the_same_searches_alone(name: str) -> None:
     compared(different(name))
+
+
+def bits(search: Search) -> dict[str, Tensor]:
+    return {**search.supernet.state_dict(), **search.alphas}
+
+
+def require_same_bits(one: Search, other: Search) -> None:
+    theirs = bits(other)
+    assert all(torch.equal(value, theirs[name]) for name, value in bits(one).items())
+
+
+def test_a_lane_that_diverges_fails_as_it_does_alone_and_leaves_the_others_bits() -> None:
+    healthy = different("finite_difference")
+    bad = healthy[1].model_copy(update={"lr": 1e160})
+    whole, broken = ([Search(each, splits()) for each in (healthy[0], lane, healthy[2])] for lane in (healthy[1], bad))
+    run(whole, 1)
+    (outcomes,) = run(broken, 1)
+    with pytest.raises(NonFiniteError) as alone:
+        Search(bad, splits()).run_epoch()
+    assert isinstance(outcomes[1], NonFiniteError)
+    assert str(outcomes[1]) == str(alone.value)
+    for lane in (0, 2):
+        require_same_bits(whole[lane], broken[lane])
+
+
+def test_repeats_and_other_orders_of_the_lanes_give_the_same_bits() -> None:
+    chosen = different("finite_difference", space=SPACE | {"channels": 4})  # lanes fill the processor's vectors
+    first, again = ([Search(each, splits()) for each in chosen] for _ in range(2))
+    turned = [Search(chosen[lane], splits()) for lane in (2, 0, 1)]
+    for group in (first, again, turned):
+        run(group, 1)
+    for lane in range(3):
+        require_same_bits(first[lane], again[lane])
+        require_same_bits(first[lane], turned[(1, 2, 0)[lane]])
+
+
+def test_lanes_join_and_leave_between_epochs_and_checkpoints_fit_both_ways() -> None:
+    chosen = different("finite_difference")
+    alone = [Search(each, splits()) for each in chosen]
+    for each in alone:
+        for _ in range(2):
+            each.run_epoch()
+    group, lanes = FusedSearch(), [Search(each, splits()) for each in chosen]
+    lanes[2].run_epoch()  # the first epoch alone
+    group.run_epoch(lanes[:2])
+    resumed = Search(chosen[0], splits())  # a lane goes on in a new process, in another group
+    resumed.load_state_dict(lanes[0].state_dict())
+    group.run_epoch([lanes[2], resumed])
+    lanes[1].run_epoch()  # the last epoch alone
+    for lane, other in zip((resumed, lanes[1], lanes[2]), alone, strict=True):
+        require_equal(lane.state_dict(), other.state_dict())
+
+
+def test_a_lane_whose_alpha_rests_draws_and_learns_as_alone() -> None:
+    resting = {"regularizers": [{"name": "alpha_warmup", "epochs": 1}]}
+    compared([settings(seed=1), settings(seed=2, **resting), settings(seed=3, relaxation="dirichlet")])
+
+
+def test_a_full_memory_is_the_groups_and_not_a_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("raydarts.search.fused.algorithm_1", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        run([Search(each, splits()) for each in different("first_order")], 1)

@@ -11,7 +11,7 @@ import pytest
 
 from raydarts.errors import SpecError
 from raydarts.execution.executor import NotNow
-from raydarts.execution.recorded import RecordedExecutor
+from raydarts.execution.recorded import RecordedExecutor, RecordedTrial
 from raydarts.runs.recordings import Recordings, read
 from raydarts.study.study import Outcome
 from raydarts.sweep.picks import choose, ended_collapsed, everything, judged, picked
@@ -47,7 +47,7 @@ class Rows:
         self.ends: list[str] = []
 
     def start(self, key: str) -> Any:
-        return {"rows": self._left.pop(0), "epoch": 0, "whole": key != "lost"} if self._left else NotNow.NEVER
+        return RecordedTrial(self._left.pop(0), epoch=0, whole=key != "lost") if self._left else NotNow.NEVER
 
     def reported(self, key: str, row: Any) -> bool:
         self.seen.append((key, row["epoch"]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_search import remedy, report, space, tiny_search
+from tiny_search import SPACE, remedy, report, space, tiny_search
 
 from raydarts.errors import InputError
 from raydarts.search.moments import Stop
@@ -126,7 +126,8 @@ def test_a_space_without_a_ranking_is_refused() -> None:
 
 
 def test_a_search_ends_when_its_genotype_has_too_many_skips() -> None:
-    job = tiny_search({"name": "darts_plus", "max_skips": 3, "stable_epochs": None, "genotype": "before"}, epochs=4)
+    plus = {"name": "darts_plus", "max_skips": 3, "stable_epochs": None, "genotype": "before"}
+    job = tiny_search(plus, epochs=4, space=SPACE | {"nodes": 2})
     job.run_epoch()
     assert not job.finished
     skip = job.space.cells["normal"].candidates[0].index("skip_connect")

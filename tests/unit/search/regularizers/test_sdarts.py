@@ -22,7 +22,7 @@ from raydarts.tasks import Loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL: dict[str, dict[str, Any]] = {
-    "darts-cnn": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2},
+    "darts-cnn": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
     "robust_s4": {"name": "robust_s4", "channels": 2, "layers": 3},
 }
 BOTH = pytest.mark.parametrize("name", ["sdarts_rs", "sdarts_adv"])
@@ -169,7 +169,8 @@ def test_acts_only_on_the_weight_step(name: str) -> None:
 @BOTH
 @pytest.mark.parametrize("relaxation", ["gumbel", "dirichlet", "sigmoid"])
 def test_acts_under_every_relaxation(name: str, relaxation: str) -> None:
-    job, step, remedy = ready({"name": name, "projection": "nearest"}, relaxation=relaxation)
+    space = SMALL["darts-cnn"] | {"nodes": 2}  # of one-hot arch weights noise may leave two edges as they are
+    job, step, remedy = ready({"name": name, "projection": "nearest"}, relaxation=relaxation, space=space)
     before, inside = perturbed(job, step, remedy)
     for cell, value in inside.items():
         assert 0 < float((value - before[cell]).abs().max()) <= 0.2 + 1e-12
@@ -183,7 +184,7 @@ def test_what_a_selection_has_decided_stays_decided(name: str) -> None:
     job, step, remedy = ready(name)
 
     def project(arch_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        decided = torch.ones(5, 8, dtype=torch.float64)
+        decided = torch.ones(2, 8, dtype=torch.float64)
         decided[0] = torch.eye(8)[3]
         return {cell: value * decided for cell, value in arch_weights.items()}
 
@@ -210,14 +211,14 @@ def test_random_noise_is_uniform_and_then_projected(projection: str) -> None:
     generator = torch.Generator()
     generator.set_state(state)
     for cell, value in before.items():
-        noise = torch.empty(5, 8, dtype=torch.float64).uniform_(-1, 1, generator=generator) * 0.2
+        noise = torch.empty(2, 8, dtype=torch.float64).uniform_(-1, 1, generator=generator) * 0.2
         point = value + noise
         if projection == "rescaled":
             point = point.clamp(0, 1) / point.clamp(0, 1).sum(-1, keepdim=True)
         if projection != "nearest":
             torch.testing.assert_close(inside[cell], point, rtol=1e-12, atol=0)
         else:
-            torch.testing.assert_close(inside[cell].sum(-1), torch.ones(5, dtype=torch.float64))
+            torch.testing.assert_close(inside[cell].sum(-1), torch.ones(2, dtype=torch.float64))
             assert float((inside[cell] - value).abs().max()) <= 0.2 + 1e-12
 
 
@@ -316,7 +317,7 @@ def test_attack_matches_projected_gradient_ascent(settings: dict[str, Any]) -> N
     radius, moves = 0.2, settings.get("moves", 7)
     size = settings.get("reach", 2.0) * radius / moves
     point = {
-        cell: value + radius * torch.empty(5, 8, dtype=torch.float64).uniform_(-1, 1, generator=generator)
+        cell: value + radius * torch.empty(2, 8, dtype=torch.float64).uniform_(-1, 1, generator=generator)
         for cell, value in before.items()
     }
     job.supernet.eval()

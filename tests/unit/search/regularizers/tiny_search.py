@@ -15,7 +15,7 @@ from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
 
-SPACE = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2}
+SPACE = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}
 
 
 def tiny_search(*regularizers: Any, **changes: Any) -> Search:

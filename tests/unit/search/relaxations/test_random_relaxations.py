@@ -46,7 +46,7 @@ def search(relaxation: Any, limit: int = 64, **changes: Any) -> Search:
         "arch_lr": 0.05,
         "alpha_init": 0.5,
         "precision": "float64",
-        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2},
+        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
         "estimator": "first_order",
         "relaxation": relaxation,
         **changes,
@@ -120,7 +120,7 @@ def test_the_weight_step_draws_from_its_stream_and_the_alpha_step_leaves_it(rela
 
 @each_relaxation
 def test_measuring_and_selecting_draw_nothing(relaxation: Any) -> None:
-    job, step = ready(relaxation, space={"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1})
+    job, step = ready(relaxation)
     before = job.streams.state_dict()
     found = [job.objective.measure(step.alpha_batch).data for _ in range(2)]
     assert torch.equal(*found)

@@ -1,10 +1,7 @@
-"""A storage that the driver sees and a node does not."""
+"""A storage that the driver sees and a node does not. With a real node: tests/fault/test_multinode.py."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +10,6 @@ import pytest
 from raydarts.cluster import visibility
 from raydarts.errors import StorageError
 from raydarts.runs.directory import RunDirectory
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def may_unshare() -> bool:
-    try:
-        done = subprocess.run(
-            ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False, capture_output=True
-        )
-    except OSError:
-        return False
-    return done.returncode == 0
-
-
-@pytest.mark.ray
-@pytest.mark.skipif(not may_unshare(), reason="a mount namespace of its own needs root on Linux")
-def test_a_node_that_does_not_see_the_storage_is_named_before_anything_is_made(tmp_path: Path) -> None:
-    # Other tests' Ray in this process may have made the environment one of a machine without a cluster.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fault.blind_node", str(tmp_path)],
-        cwd=ROOT,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert f"{tmp_path}/runs: not to be used from 1 of 2 nodes:" in done.stderr
-    assert "does not see what the driver wrote there" in done.stderr
-    assert "NFS" in done.stderr
-    assert "s3://BUCKET/PREFIX" in done.stderr
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_node_answers_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

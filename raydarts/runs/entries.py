@@ -1,0 +1,142 @@
+"""The files of a run as they are read. `reading.py` has checked each against `records.py`.
+
+Keys that are not named here may be there too: they are shown, and nothing is computed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+from raydarts.study.history import ParentEntry, SegmentEntry
+
+Row = dict[str, object]
+"""A line of metrics.jsonl: what a job measured in an epoch, by name."""
+
+
+class CandidateEntry(TypedDict):
+    """A genotype that a run of one stage was given. `origin`: where it is from, in words."""
+
+    id: str
+    genotype: Mapping[str, object]
+    trials: Sequence[str]
+    skips: Mapping[str, int]
+    origin: str
+
+
+GivenEntry = TypedDict(
+    "GivenEntry", {"from": Sequence[Mapping[str, object]], "candidates": Sequence[CandidateEntry]}, total=False
+)
+"""The genotypes of a run of one stage, which come from elsewhere: a line for each source, and the genotypes."""
+
+
+class RunEntry(TypedDict, total=False):
+    """run.json."""
+
+    format: int
+    kind: str
+    name: str
+    id: str
+    question: str | None
+    spec: Mapping[str, object]
+    builder: str | None
+    versions: Mapping[str, str | None]
+    git_commit: str | None
+    command: Sequence[str]
+    stage: str | None
+    genotypes: GivenEntry | None
+    earlier: Mapping[str, object] | None
+
+
+class TrialEntry(TypedDict, total=False):
+    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
+
+    kind: str | None
+    index: int | None
+    configuration: int | None
+    replicate: int | None
+    config: Mapping[str, object] | None
+    choices: Mapping[str, object] | None
+    parent: ParentEntry | None
+    segments: Sequence[SegmentEntry] | None
+    stage: str | None
+    genotype_id: str
+    genotype: Mapping[str, object]
+    seed: int
+    trials: Sequence[str] | None
+
+
+class MeasuredEntry(TypedDict, total=False):
+    """What a job gave at its end. `baselines`: by name, then by part of the data."""
+
+    baselines: Mapping[str, Mapping[str, float | None]] | None
+    parameters: float | None
+
+
+class ResultEntry(TypedDict, total=False):
+    """result.json. `seconds` is the time of all epochs."""
+
+    status: str
+    epochs: int
+    metrics: Mapping[str, object]
+    genotype: Mapping[str, object] | None
+    genotype_id: str | None
+    skips: Mapping[str, int] | None
+    seconds: float | None
+    result: MeasuredEntry | None
+    error: str | None
+    traceback: str
+    reason: str | None
+    lineage: str | None
+
+
+class TimeEntry(TypedDict):
+    """A line of times.jsonl. Times are in seconds since 1970.
+
+    `lanes`: how many trials the process ran together in this time; 1 if it is not there.
+    """
+
+    epoch: NotRequired[int | None]
+    start: float
+    end: float
+    host: NotRequired[str]
+    pid: NotRequired[int]
+    lanes: NotRequired[int]
+
+
+class FaultEntry(TypedDict):
+    """A line of failures.jsonl."""
+
+    what: str
+    message: str
+    at: float
+    host: str
+    epochs: int
+    attempt: int
+    token: NotRequired[str | None]
+    gpus: NotRequired[float | None]
+    next_gpus: NotRequired[float | None]
+
+
+class HaltedEntry(TypedDict):
+    """halted.json."""
+
+    reason: str
+    epochs: NotRequired[int]
+    paused: NotRequired[bool]
+
+
+class OwnerEntry(TypedDict):
+    """owner.json."""
+
+    token: str
+    host: NotRequired[str]
+    placement_group: NotRequired[str | None]
+
+
+class PlannedStageEntry(TypedDict):
+    """What a stage amounts to at most, in plan.json."""
+
+    name: str
+    jobs: int
+    epochs: int
