@@ -158,7 +158,7 @@ class Ran:
 
 def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -> dict[str, object]:
     """Keep an epoch that the job has just run. Returns the metrics row."""
-    row = dict(plain(ran.metrics))
+    row: dict[str, object] = dict(plain(ran.metrics))
     if (segment := len(segments_of(trial.description())) - 1) > 0:
         row["segment"] = segment
     trial.append_row(row)

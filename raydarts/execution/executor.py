@@ -36,10 +36,10 @@ class Growth(TypedDict):
 
 
 class TrialConfig(TypedDict, total=False):
-    """A `SweepTrial`'s config, which says what each of them is, or a `SweepGroup`'s.
+    """A `SweepTrial`'s config, which says what each of them is.
 
-    `kind`: trials of one kind can share a process; None: the trial runs alone. A group has `run` and `group`, and no
-    `directory`.
+    `kind`: trials of one kind can share a process; None: the trial runs alone. A group's config has `run`, the run's
+    folder, and `group`, the group's name.
     """
 
     id: str

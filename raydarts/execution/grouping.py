@@ -20,7 +20,7 @@ class TrialHandler(Handler[TrialConfig], Protocol):
     """A handler that can be asked for a trial of a given kind."""
 
     def start(self, key: str, like: str | None = None) -> TrialConfig | NotNow:
-        """The next trial. `like`: the kind it must be of; None: any."""
+        """The next trial, with its `kind`. `like`: the kind it must be of; None: any."""
 
 
 @dataclass
@@ -71,10 +71,10 @@ class GroupHandler:
             return first
         self._fill(key, group)
         self._write(key, group)
-        config: TrialConfig = {**first, "id": f"{first['id']}-of-{len(group.lanes)}"}
-        config |= {"run": str(self._run.path), "group": key}
-        del config["directory"]
-        return config
+        names = [config["id"] for config in group.lanes.values()]
+        whole: TrialConfig = {**first, "id": f"{names[0]}-of-{len(names)}", "run": str(self._run.path), "group": key}
+        del whole["directory"], whole["kind"]
+        return whole
 
     def _next(self, key: str, group: _Group, like: str | None) -> TrialConfig | NotNow:
         """Give a group one more trial."""
@@ -105,9 +105,9 @@ class GroupHandler:
         if group.kind is None:
             return self._handler.reported(next(iter(group.lanes)), row)
         before = dict(group.lanes)
-        for lane, told in section(row["lanes"]).items():
-            report = section(told)
-            if lane in group.lanes and (not self._handler.reported(lane, report) or report["done"]):
+        for lane, report in section(row["lanes"]).items():
+            row_of_lane = section(report)
+            if lane in group.lanes and (not self._handler.reported(lane, row_of_lane) or row_of_lane["done"]):
                 del group.lanes[lane]
                 self._handler.ended(lane)
         if row["done"] or not group.lanes:

@@ -241,10 +241,10 @@ def run_stage(
     if remaining == 0:
         return
     rule = settings.out_of_memory
-    constants = {**common_config(settings), "own_code": list(own_code)}
+    constants: TrialConfig = {**common_config(settings), "own_code": list(own_code)}
     handler = StageHandler(source, display, ledger, constants, fusing)
     most = None if source.pauses else remaining * (1 if rule is None else 1 + rule.retries)
-    given: Handler = handler
+    given: Handler[TrialConfig] = handler
     if fusing is not None:
         given, most = GroupHandler(handler, fusing.run, fusing.lanes, fusing.most), None
     TuneExecutor(folder).run(given, concurrent, most, settings.max_failures)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raydarts.config.fusing import lanes_of
+from raydarts.config.fusing import any_fusable, lanes_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.execution.jobs import DEFAULT_BUILDER
+from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
@@ -36,11 +37,11 @@ def fusing_of(run: RunDirectory, loaded: LoadedSpec, trials: int, places: int) -
     Runs of earlier versions name no `fuse`, and go on as they began.
     """
     description = run.description()
-    if description["builder"] not in (None, DEFAULT_BUILDER) or "fuse" not in description["spec"]["sweep"]:
+    if description["builder"] not in (None, DEFAULT_BUILDER) or "fuse" not in section(description["spec"].get("sweep")):
         return None
     sweep = loaded.sweep
     lanes = lanes_of(sweep.fuse, trials, places, sweep.max_concurrent)
-    if lanes == 1:
+    if lanes == 1 or not any_fusable(loaded.drawn):
         return None
 
     def kind(trial: TrialDirectory) -> str | None:

@@ -238,11 +238,12 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
     for record in results.trials(run):
         if record.result:
             shown.known(record)
-    left = stage.remaining()
-    if left:
-        given.ray.start(_workers(run.description().get("builder"), sweep.resources, given.available, left))
     places = concurrency(sweep.resources, sweep.max_concurrent, given.available)
+    left = stage.remaining()
     fusing = fusing_of(run, loaded, left, places)
+    if left:
+        processes = left if fusing is None else -(-left // fusing.lanes)
+        given.ray.start(_workers(run.description().get("builder"), sweep.resources, given.available, processes))
     if fusing is not None:
         shown.say(str(fusing))
     run_stage(

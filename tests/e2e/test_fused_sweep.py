@@ -122,6 +122,15 @@ def test_figures_decisions_and_results_are_those_of_trials_alone(tmp_path: Path,
     assert ("stopped" in statuses) == (name == "a scheduler that stops")
 
 
+def test_each_trial_of_a_group_is_tracked_by_itself(tmp_path: Path) -> None:
+    run, _ = sweep(tmp_path, 2, {"track": {"tensorboard": True}, "search": {"lr": 0.05}})
+    assert sizes(run) == {"0000": [2, 2], "0001": [2, 2]}
+    for trial in run.trials():
+        (events,) = (Path(str(trial.path)) / "tensorboard").rglob("*tfevents*")
+        content = events.read_bytes()
+        assert content.count(b"validation_accuracy") >= 2
+
+
 def test_a_search_that_diverges_fails_alone_and_in_the_same_words(tmp_path: Path) -> None:
     wild = {"search": {"lr": {"grid": [0.05, 1e200]}, "grad_clip": 0}}
     fused, _ = sweep(tmp_path / "fused", 4, wild, code=1)

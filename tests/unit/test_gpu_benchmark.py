@@ -19,7 +19,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = script("benchmarks/gpu.py")
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **options: compiler(network, backend="eager", **options))
-    monkeypatch.setitem(module.SIZES["small"], "network", {"channels": 2, "layers": 1, "auxiliary_weight": 0})
+    small = module.SIZES["small"]
+    monkeypatch.setitem(small, "network", {"channels": 2, "layers": 1, "auxiliary_weight": 0})
+    monkeypatch.setitem(small, "space", small["space"] | {"nodes": 1})
     return module
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,14 @@ for name, command in {
         told[name] = seen.args
     except Exception as error:
         told[name] = repr(error)
-print(json.dumps(told))
+import importlib, pkgutil, raydarts
+behind = []
+for found in pkgutil.walk_packages(raydarts.__path__, "raydarts."):
+    try:
+        importlib.import_module(found.name)
+    except Seen:
+        behind.append(found.name.removeprefix("raydarts."))
+print(json.dumps([told, sorted(behind)]))
 """
 )
 SPEC = """
@@ -75,12 +83,19 @@ def run(program: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_each_command_sets_all_before_anything_imports_ray(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    (tmp_path / "own.yaml").write_text(SPEC + "sweep: {searcher: {name: 'own_searcher:Own'}}\n")
-    (tmp_path / "own_searcher.py").write_text("import ray\n")
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What each command had set when Ray would have been imported first, and which modules import Ray."""
+    folder = tmp_path_factory.mktemp("gate")
+    (folder / "spec.yaml").write_text(SPEC)
+    (folder / "own.yaml").write_text(SPEC + "sweep: {searcher: {name: 'own_searcher:Own'}}\n")
+    (folder / "own_searcher.py").write_text("import ray\n")
+    return json.loads(run(COMMANDS, folder).splitlines()[-1])
+
+
+def test_each_command_sets_all_before_anything_imports_ray(told: Any) -> None:
     local, cluster = ["0", "1"], [None, "1"]
-    assert json.loads(run(COMMANDS, tmp_path).splitlines()[-1]) == {
+    assert told[0] == {
         "sweep": local,
         "stage": local,
         "resume": local,
@@ -90,24 +105,9 @@ def test_each_command_sets_all_before_anything_imports_ray(tmp_path: Path) -> No
     }
 
 
-def test_what_a_sweep_needs_not_run_does_not_import_ray(tmp_path: Path) -> None:
+def test_what_a_sweep_needs_not_run_does_not_import_ray(told: Any) -> None:
     """All modules but those that stand behind the gate: they are Ray's own subclasses, loaded when it is open."""
-    program = (
-        COMMON
-        + """
-import importlib, pkgutil, raydarts
-sys.meta_path.insert(0, Hook())
-behind = []
-for found in pkgutil.walk_packages(raydarts.__path__, "raydarts."):
-    try:
-        importlib.import_module(found.name)
-    except Seen:
-        behind.append(found.name.removeprefix("raydarts."))
-print(*sorted(behind))
-"""
-    )
-    of_execution = ["execution.process_group", "execution.trainable", "execution.tune"]
-    assert run(program, tmp_path).split() == [*of_execution, "sweep.engine"]
+    assert told[1] == ["execution.process_group", "execution.trainable", "execution.tune", "sweep.engine"]
 
 
 def test_ray_imported_before_with_other_settings_is_refused(tmp_path: Path) -> None:

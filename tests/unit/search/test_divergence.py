@@ -15,7 +15,7 @@ data: {limit: 96}
 search:
   epochs: 2
   batch_size: 16
-  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 2}
+  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
   estimator: first_order
 """
 SECOND = ("search.estimator=finite_difference",)

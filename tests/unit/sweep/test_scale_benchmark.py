@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests import forked
 from tests.scripts import script
-
-ROOT = Path(__file__).parent.parent.parent.parent
-SCRIPT = ROOT / "benchmarks" / "scale.py"
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +17,19 @@ def scale() -> ModuleType:
     return script("benchmarks/scale.py")
 
 
+def run(*arguments: str) -> int:
+    """The benchmark, in a process of its own: it starts a Ray of its own."""
+    code: int = script("benchmarks/scale.py").main(arguments)
+    return code
+
+
 @pytest.mark.ray
 def test_the_benchmark_runs_both_stages_and_counts_them(tmp_path: Path) -> None:
     size = "--gpus 2 --trials 6 --epochs 4 --grace 1 --top-k 2 --seeds 1 --evaluation-epochs 2 --compression 2400"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *size.split(), "--json", str(tmp_path / "found.json")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "utilisation_before_tail" in done.stdout
+    output = tmp_path / "output"
+    process = forked.start(run, *size.split(), "--json", str(tmp_path / "found.json"), output=output)
+    assert forked.ended(process, 300) == 0, output.read_text()
+    assert "utilisation_before_tail" in output.read_text()
     found = json.loads((tmp_path / "found.json").read_text())
     search, evaluate = found["stages"]["search"], found["stages"]["evaluate"]
     assert (search["trials"], evaluate["trials"], evaluate["epochs"]) == (6, 2, 4)

@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event
+from wandb.util import get_core_path
+
+
+def records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records of a trial's one offline file of W&B by type, by W&B's own reader.
+
+    The reader is what `wandb leet inspect` starts, without the second in which that command starts itself.
+    """
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", file, folder / "wandb"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=60)
+    found: dict[str, list[Any]] = {}
+    for line in done.stdout.splitlines():
+        entry = json.loads(line)
+        found.setdefault(entry["type"], []).append(entry[entry["type"]])
+    return found
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The rows in a trial's one offline file of W&B, by W&B's own reader."""
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    entries = [json.loads(line) for line in done.stdout.splitlines()]
-    return [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
+    """The rows in a trial's one offline file."""
+    return [entry["item"] for entry in records(folder).get("history", [])]
 
 
 def event_file(trial: Path) -> dict[tuple[str, int], float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -22,12 +21,15 @@ from raydarts.trackers.base import scalars
 from raydarts.trackers.wandb import WandbSettings, names, recording, state
 from raydarts.trackers.wandb.recording import Recording
 from tests.synthetic_run import write_run
+from tests.unit.trackers.reading import history, records
 from tests.unit.trackers.stand_in import KEY, StandIn, stand_in
 
 pytestmark = pytest.mark.slow
 
 SECRET = "hunter2-of-the-environment"
-FINISH = 5.0
+BUSY = {"init_seconds": 60, "finish_seconds": 60}
+"""Where W&B answers: a machine may be busy."""
+FINISH = 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -78,18 +80,6 @@ def record(run: RunDirectory, trial: TrialDirectory) -> state.Tracked:
     return state.read_trial(trial)
 
 
-def inspected(trial: TrialDirectory) -> dict[str, list[Any]]:
-    """The records of a trial's one offline file by type, read by wandb's own reader."""
-    (file,) = trial.path.glob("wandb/offline-run-*/*.wandb")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    found: dict[str, list[Any]] = {}
-    for line in done.stdout.splitlines():
-        entry = json.loads(line)
-        found.setdefault(entry["type"], []).append(entry[entry["type"]])
-    return found
-
-
 def epochs(rows: list[dict[str, Any]]) -> list[int]:
     return [row["epoch"] for row in rows if "epoch" in row]
 
@@ -102,21 +92,21 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
     trial.create(what)
     assert record(run, trial).state == state.OFFLINE
     assert record(run, trial).state == state.OFFLINE  # again: in place of the first
-    found = inspected(trial)
+    found = records(trial.path)
     (opened,) = found["run"]
     config = opened["config"]["update"]
     assert config["estimator"] == {"name": "finite_difference", "xi": "lr", "epsilon": 1}
     assert config["regularizers"]["beta_decay"]["strength"] == what["config"]["regularizers"][0]["strength"]
     assert (opened["run_group"], opened["job_type"], opened["tags"]) == ("syn", "search", ["mine", "search"])
     assert (opened["run_id"], opened["sweep_id"]) == (names.run_id(run, trial), names.sweep_id(run))
-    history = [entry["item"] for entry in found["history"]]
-    assert epochs(history) == [1, 2, 3]
-    for row, logged in zip(trial.rows(), history, strict=False):
+    logged_rows = [entry["item"] for entry in found["history"]]
+    assert epochs(logged_rows) == [1, 2, 3]
+    for row, logged in zip(trial.rows(), logged_rows, strict=False):
         assert logged.items() >= scalars(row).items()
     axes = {metric["name"]: metric.get("step_metric") for metric in found["metric"]}
     assert axes.pop("epoch") is None
     assert set(axes.values()) == {"epoch"}
-    media = {key.rsplit(".", 1)[0] for row in history for key in row if key.endswith("._type")}
+    media = {key.rsplit(".", 1)[0] for row in logged_rows for key in row if key.endswith("._type")}
     assert media == {"genotype", "arch_weights/normal", "arch_weights/reduce"}
     for entry in found["files"]:
         for file in entry["files"]:
@@ -132,7 +122,7 @@ def test_offline_files_hold_config_history_media_artifacts_group_and_sweep(tmp_p
 
 
 def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: StandIn) -> None:
-    run, _ = make(tmp_path, init_seconds=60, finish_seconds=60)  # a machine may be busy
+    run, _ = make(tmp_path, **BUSY)
     searched, evaluated = run.trials()[0], run.evaluations()[0]
     failed = run.trials()[1]
     result = failed.result() or {}
@@ -160,17 +150,17 @@ def test_online_runs_with_lineage_and_without_secrets(tmp_path: Path, server: St
 
 
 def test_a_restored_trial_continues_its_run_with_each_epoch_once(tmp_path: Path, server: StandIn) -> None:
-    run, settings = make(tmp_path)
+    run, settings = make(tmp_path, **BUSY)
     trial = run.trials()[0]
     rows, result = trial.rows(), trial.result() or {}
     (trial.path / "result.json").unlink()
     trial.keep_rows(2)
-    first = Aside("wandb", trial, lambda: Recording(run, trial, settings), FINISH)
+    first = Aside("wandb", trial, lambda: Recording(run, trial, settings), 60.0)
     first.close()  # cut off after two epochs
     assert state.read_trial(trial).status == "interrupted"
     trial.append_row(rows[2])
     trial.write_result(result)
-    second = Aside("wandb", trial, lambda: Recording(run, trial, settings), FINISH)
+    second = Aside("wandb", trial, lambda: Recording(run, trial, settings), 60.0)
     for row in rows[1:]:  # the second epoch was run again
         second.epoch(row)
     second.finished(result)
@@ -195,7 +185,7 @@ def test_an_outage_costs_one_wait_and_no_data(
         server.trouble_later = trouble.split()[1]
     else:
         server.trouble = trouble
-    run, _ = make(tmp_path)
+    run, _ = make(tmp_path, init_seconds=20 if trouble.startswith("later") else 2)
     first, second = run.trials()
     with caplog.at_level(logging.WARNING, "raydarts"):
         begun = time.time()
@@ -210,7 +200,7 @@ def test_an_outage_costs_one_wait_and_no_data(
     assert state.read_trial(first).state == state.OFFLINE
     assert state.outage(run)
     for trial in (first, second):
-        assert epochs([entry["item"] for entry in inspected(trial)["history"]]) == [1, 2, 3]
+        assert epochs(history(trial.path)) == [1, 2, 3]
     told = [entry.message for entry in caplog.records if entry.name == "raydarts"]
     assert len(told) == 1
     assert f"raydarts wandb sync {run.path}" in told[0]
