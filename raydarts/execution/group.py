@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from raydarts.execution.drive import Ran
-from raydarts.execution.executor import TrialConfig
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import restrict_code
 from raydarts.execution.trial import SweepTrial
@@ -46,7 +45,7 @@ class SweepGroup:
     An OSError is raised to whoever runs the group, who tries again: all its lanes are taken up from their checkpoints.
     """
 
-    def __init__(self, config: TrialConfig) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         # As in a `SweepTrial`: nothing is claimed or built before the first step.
         self._config = config
         restrict_code(config)
@@ -81,9 +80,12 @@ class SweepGroup:
         for key, trial in named.items():
             if key not in self._lanes:
                 directory = str(run.trial(int(trial)).path)
-                lane: TrialConfig = {**self._config, "id": trial, "directory": directory}
-                lane["epoch_timeout"] = None  # the group's epoch is watched as a whole
-                self._lanes[key] = SweepTrial(lane)
+                changes = {
+                    "id": trial,
+                    "directory": directory,
+                    "epoch_timeout": None,
+                }  # the group watches the time of all
+                self._lanes[key] = SweepTrial({**self._config, **changes})
         return self._ended_at(key for key in self._lanes if key not in self._begun)
 
     def _ended_at(self, keys: Iterator[str]) -> dict[str, dict[str, Any]]:
