@@ -49,6 +49,16 @@ def test_hours_are_each_stages_own_and_epochs_run_again_count_again(tmp_path: Pa
     assert hours.spent(run)["gpu_hours"] == 5.0
 
 
+def test_trials_that_ran_together_share_the_time_of_their_process(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    for index in range(4):
+        trial = worked(run.trial(index))
+        trial.append_row({"epoch": 1})
+        trial.append_time({"epoch": 1, "start": 1000.0, "end": 4600.0, "lanes": 4})
+    assert budget.spent(run) == {"gpu_hours": 0.5, "cpu_hours": 2.0, "wall_hours": 0.0}
+    assert budget.seconds_of(run.trial(0)) == 3600.0
+
+
 class Clock:
     now = 5000.0
 
