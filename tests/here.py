@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from raydarts.cluster import resources
-from raydarts.execution import drive, local
+from raydarts.execution import drive, group, local
 from raydarts.execution.trial import SweepTrial
 from raydarts.runs import faults
 
@@ -29,6 +29,10 @@ class _Trial(SweepTrial):
     def step(self) -> dict[str, Any]:
         _given[:] = [self._config]
         return super().step()
+
+    def begin(self) -> dict[str, Any]:
+        _given[:] = [self._config]
+        return super().begin()
 
 
 def sleep(seconds: float) -> None:
@@ -73,11 +77,12 @@ def sweeps_run_here() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "TuneExecutor", local.LocalExecutor)
-        patch.setattr(local, "SweepTrial", _Trial)
+        for module in (local, group):
+            patch.setattr(module, "SweepTrial", _Trial)
         patch.setattr(runner, "connected", no_ray)
         patch.setattr(runner, "watched", no_ray)
         patch.setattr(resources, "capacity", lambda address=None: {"cpus": 2.0, "gpus": 1.0})
-        for module in (drive, faults):
+        for module in (drive, faults, group):
             patch.setattr(module, "time", SimpleNamespace(time=_tick))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the fastest for networks this small

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -104,20 +104,28 @@ def start(ray: ModuleType, options: Mapping[str, object], deadline: Deadline) ->
 
 @contextmanager
 def _without_unused_servers() -> Iterator[None]:
-    from ray._private.node import Node  # noqa: PLC0415 - after the gate
+    """While inside, a Ray that is started has few servers, and its agent few modules: those of a plain install."""
+    from ray._private import utils  # noqa: PLC0415 - after the gate
+    from ray._private.node import Node  # noqa: PLC0415
 
     def nothing(node: Node, **_: object) -> None:
         """Start nothing. What Ray calls the dashboard's address stays unset, and is no text otherwise."""
         node._webui_url = ""
 
-    kept = {name: getattr(Node, name) for name in _UNUSED_SERVERS if hasattr(Node, name)}
-    for name in kept:
-        setattr(Node, name, nothing)
+    def missing() -> ImportError:
+        """What Ray finds where the dashboard is not installed. To look costs the driver half a second."""
+        return ImportError("a local Ray has no dashboard")
+
+    changed: dict[tuple[object, str], Callable[..., object]] = {(Node, name): nothing for name in _UNUSED_SERVERS}
+    changed[utils, "get_dashboard_dependency_error"] = missing
+    kept = {(place, name): getattr(place, name) for place, name in changed if hasattr(place, name)}
+    for place, name in kept:
+        setattr(place, name, changed[place, name])
     try:
         yield
     finally:
-        for name, method in kept.items():
-            setattr(Node, name, method)
+        for (place, name), function in kept.items():
+            setattr(place, name, function)
 
 
 def _use_token(folder: Path) -> None:

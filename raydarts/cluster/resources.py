@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raydarts.cluster.connection import capacity
+from raydarts.config.fusing import any_fusable, lanes_of
 from raydarts.config.loader import LoadedSpec
+from raydarts.config.plan import search_trials
 from raydarts.config.spec import Resources
 from raydarts.cpus import cpus as cpus_of_process
 from raydarts.errors import ResourceError
@@ -59,6 +61,8 @@ class Here:
     at_a_time: dict[str, int]
     idle: tuple[str, ...] = ()
     """Settings that do nothing on this machine."""
+    lanes: int = 1
+    """How many search trials share a process at most."""
 
     def lines(self) -> list[str]:
         """All of it for people."""
@@ -66,22 +70,35 @@ class Here:
 
     def __str__(self) -> str:
         gpus = f"{self.gpus} GPU{'s' * (self.gpus != 1)}"
-        stages = ", ".join(f"{name} {many or 'none, as one does not fit'}" for name, many in self.at_a_time.items())
+        shared = {"sweep": f" (up to {self.lanes} in a process)"} if self.lanes > 1 else {}
+        stages = ", ".join(
+            f"{name} {many or 'none, as one does not fit'}{shared.get(name, '')}"
+            for name, many in self.at_a_time.items()
+        )
         return f"this machine: {cpus_of_process()}, {gpus}; trials at a time: {stages}"
 
 
 def here(loaded: LoadedSpec, only: str | None = None) -> Here:
     """What there is for a sweep without `--address`."""
     available = capacity()
-    many, idle = {}, []
+    many, idle, lanes = {}, [], 1
     for section, resources in _by_section(loaded, only).items():
         limit = loaded.sweep.max_concurrent if section == "sweep" else None
         fits = all(each[3] * resources.processes <= available.get(each[1], 0.0) for each in _asked(resources))
         many[section] = concurrency(resources, limit, available) if fits else 0
+        if section == "sweep" and fits:
+            lanes, many[section] = _fused(loaded, many[section])
         if limit is not None and 0 < many[section] < limit:
             more = f"{section}.max_concurrent is {limit}, and no more than {many[section]} trials fit on this machine"
             idle.append(f"{more}; lower {section}.resources, or write max_concurrent: {many[section]}, or leave it out")
-    return Here(int(available["cpus"]), int(available["gpus"]), many, tuple(idle))
+    return Here(int(available["cpus"]), int(available["gpus"]), many, tuple(idle), lanes)
+
+
+def _fused(loaded: LoadedSpec, processes: int) -> tuple[int, int]:
+    """How many search trials share a process at most, and how many run at a time in all processes."""
+    sweep, trials = loaded.sweep, search_trials(loaded)
+    lanes = lanes_of(sweep.fuse, trials, processes, sweep.max_concurrent) if any_fusable(loaded.drawn) else 1
+    return lanes, processes if lanes == 1 else min(trials, lanes * processes, sweep.max_concurrent or trials)
 
 
 def _asked(resources: Resources) -> list[tuple[str, str, str, float]]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
+from raydarts.config.fusing import reasons
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
 from raydarts.config.seeds import idle_seed, tries_all
@@ -57,6 +58,8 @@ class Plan:
     """What of each earlier run the searcher learns from, and what it does not."""
     changing: tuple[str, ...] = ()
     """Swept settings that the scheduler changes while trials run."""
+    alone: tuple[str, ...] = ()
+    """Why configurations share no process with others, though `sweep.fuse` asks for it."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -95,21 +98,30 @@ def check_stage(loaded: LoadedSpec, name: str) -> None:
         )
 
 
+def _configurations(loaded: LoadedSpec) -> tuple[int, str]:
+    """Returns how many configurations a search tries, and words on them."""
+    if tries_all(loaded.sweep.searcher):
+        count = len(unique_grid(loaded))
+        merged = sum(1 for _ in grid_draws(loaded.search)) - count
+        note = f"; {merged} combinations that act like another are left out" if merged else ""
+    else:
+        count, note = int(getattr(loaded.sweep.searcher.settings, "trials", 0)), ""
+    return count, note + (f"; sweep.points first ({len(loaded.points)})" if loaded.points else "")
+
+
+def search_trials(loaded: LoadedSpec) -> int:
+    """Returns the number of trials of a search."""
+    return _configurations(loaded)[0] * loaded.sweep.trials_each
+
+
 def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) -> Plan:
     """Returns the stages and dimensions of a spec.
 
     `only` selects one stage, which is given `given` genotypes.
     """
     sweep = loaded.sweep
-    if tries_all(sweep.searcher):
-        jobs = len(unique_grid(loaded))
-        merged = sum(1 for _ in grid_draws(loaded.search)) - jobs
-        note = f"; {merged} combinations that act like another are left out" if merged else ""
-    else:
-        jobs, note = int(getattr(sweep.searcher.settings, "trials", 0)), ""
-    if loaded.points:
-        note += f"; sweep.points first ({len(loaded.points)})"
-    configurations, jobs = jobs, jobs * sweep.trials_each
+    configurations, note = _configurations(loaded)
+    jobs = configurations * sweep.trials_each
     if sweep.replicates is not None:
         note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
     ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
@@ -142,6 +154,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         (sweep.score.warning,) if sweep.score.warning and only in (None, SEARCH) else (),
         () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
         sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
+        tuple(reasons(loaded.drawn)) if only in (None, SEARCH) and sweep.fuse != "off" and jobs > 1 else (),
     )
 
 
@@ -216,4 +229,5 @@ def render(planned: Plan) -> RenderableType:
     idle = [line(f"does nothing: {why}") for why in planned.idle]
     idle += [line(f"warning: {text}") for text in planned.warnings]
     earlier = [line(f"learns from {each}") for each in planned.earlier]
-    return Group(*parts, stages, *_budget(planned), *shown, *changing, *earlier, *idle)
+    alone = [line(f"not fused: {why}") for why in planned.alone]
+    return Group(*parts, stages, *_budget(planned), *shown, *changing, *alone, *earlier, *idle)

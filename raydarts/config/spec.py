@@ -246,6 +246,11 @@ class SweepSettings(TrialsSettings):
     max_concurrent: Trials | None = Field(
         None, ge=1, description="Most trials that run at the same time. `null`: as many as fit."
     )
+    fuse: Literal["auto", "off"] | Annotated[Trials, Field(ge=2)] = Field(
+        "auto",
+        description="Most trials of like structure that one process runs together as one computation. `auto`: up to 8, "
+        "as long as every process has some. `off`: each trial has a process of its own. Figures differ by rounding.",
+    )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
@@ -255,6 +260,8 @@ class SweepSettings(TrialsSettings):
                 "max_concurrent",
                 f"is {self.max_concurrent}, and there are {trials} trials in all; lower it, or leave it out",
             )
+        if isinstance(self.fuse, int) and trials == 1:
+            yield Idle("fuse", f"is {self.fuse}, and there is one trial; leave it out")
         if self.replicates is not None and len(self.replicates) == 1:
             seed = self.replicates[0]
             yield Idle(

@@ -69,6 +69,13 @@ class Attempt:
         self._observers.epoch(self.row)
         return self.row
 
+    def keep(self, ran: drive.Ran) -> Mapping[str, Any]:
+        """Keep an epoch that the job has run together with others. Returns its metrics row."""
+        with self._watch:
+            self.row = drive.keep(self.job, self.trial, ran, self._every)
+        self._observers.epoch(self.row)
+        return self.row
+
     def finish(self) -> dict[str, Any]:
         """Write the finished job's result. Returns it."""
         with self._watch:

@@ -9,6 +9,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from raydarts.errors import CheckpointError
 from raydarts.execution import forking
@@ -139,12 +140,31 @@ def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[FilePlace, Refused]
 def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, object]:
     """Run one epoch and keep it. Returns the metrics row."""
     started = time.time()
-    row = dict(plain(job.run_epoch()))
+    return keep(job, trial, Ran(job.run_epoch(), started, time.time()), checkpoint_every)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """An epoch that a job has run: its metrics, and when it began and ended, in seconds since 1970.
+
+    `lanes`: how many trials the process ran together in this time.
+    """
+
+    metrics: Mapping[str, object]
+    started: float
+    ended: float
+    lanes: int = 1
+
+
+def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -> dict[str, object]:
+    """Keep an epoch that the job has just run. Returns the metrics row."""
+    row: dict[str, object] = dict(plain(ran.metrics))
     if (segment := len(segments_of(trial.description())) - 1) > 0:
         row["segment"] = segment
     trial.append_row(row)
-    place = {"host": platform.node(), "pid": os.getpid()}
-    trial.append_time({"epoch": row.get("epoch"), "start": started, "end": time.time(), **place})
+    entry = {"epoch": row.get("epoch"), "start": ran.started, "end": ran.ended}
+    together = {"lanes": ran.lanes} if ran.lanes > 1 else {}
+    trial.append_time({**entry, "host": platform.node(), "pid": os.getpid(), **together})
     if job.finished or job.epoch % checkpoint_every == 0:
         _store(trial).save(job.epoch, job.state_dict())
     return row

@@ -36,7 +36,11 @@ class Growth(TypedDict):
 
 
 class TrialConfig(TypedDict, total=False):
-    """A `SweepTrial`'s config, which says what each of them is."""
+    """A `SweepTrial`'s config, which says what each of them is.
+
+    `kind`: trials of one kind can share a process; None: the trial runs alone. A group's config has `run`, the run's
+    folder, and `group`, the group's name.
+    """
 
     id: str
     directory: str
@@ -49,6 +53,9 @@ class TrialConfig(TypedDict, total=False):
     out_of_memory: Growth | None
     checkpoint_every: int
     own_code: Sequence[str]
+    kind: str | None
+    run: str
+    group: str
 
 
 Config_co = TypeVar("Config_co", covariant=True)

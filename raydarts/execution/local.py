@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from raydarts.errors import ResourceError, StorageError
 from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
+from raydarts.execution.group import SweepGroup
 from raydarts.execution.trial import SweepTrial
 from raydarts.runs import faults
-from raydarts.runs.directory import TrialDirectory
 from raydarts.storage.place import Place
 
 
@@ -30,32 +30,35 @@ class LostError(BaseException):
 
 @dataclass
 class _Running:
-    """One giving of a trial. `failures` counts its lost attempts, but no machine that was taken back."""
+    """One giving of a trial or a group. `failures` counts its lost attempts, but no machine that was taken back."""
 
     key: str
     config: TrialConfig
     failures: int = 0
-    trial: SweepTrial | None = None
+    trial: SweepTrial | SweepGroup | None = None
 
     def step(self) -> dict[str, object]:
         """Run one epoch, in a new `SweepTrial` where the last one was lost."""
         if self.trial is None:
             # This process is the driver's too: it is not ended where an epoch takes long, nor kept to the run's code.
             config = {key: value for key, value in self.config.items() if key != "own_code"}
-            self.trial = SweepTrial(config | {"epoch_timeout": None})
+            kind = SweepGroup if "group" in config else SweepTrial
+            self.trial = kind(config | {"epoch_timeout": None})
         return self.trial.step()
 
     def lose(self, error: BaseException) -> Loss:
         """The attempt is lost. A process that raised an error still lives, and lets go of its job."""
         if not isinstance(error, LostError):
             self.close()
+        hung = () if self.trial is None else self.trial.trials
         self.trial = None
         what = error.what if isinstance(error, LostError) else faults.FILES
         if isinstance(error, StorageError):
             what = faults.STORAGE
         self.failures += what != faults.PREEMPTED
         if what == faults.TIMEOUT:  # the hung process notes it before it ends itself
-            faults.note_timeout(TrialDirectory(self.config["directory"]), self.config["epoch_timeout"] or 0.0)
+            for trial in hung:
+                faults.note_timeout(trial, self.config["epoch_timeout"] or 0.0)
             what = faults.LOST
         return Loss(what, traceback.format_exception_only(error)[-1].strip())
 

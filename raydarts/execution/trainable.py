@@ -1,4 +1,4 @@
-"""What Ray Tune runs: one class for searches and evaluations, an epoch a step.
+"""What Ray Tune runs: one class for searches, groups of searches and evaluations, an epoch a step.
 
 The checkpoints are raydarts' own: a process that is lost is started again by Tune from nothing, and
 the first step takes up from the newest checkpoint in the trial's folder.
@@ -10,12 +10,15 @@ from typing import Any
 
 from ray import tune
 
+from raydarts.execution.group import SweepGroup
 from raydarts.execution.jobs import bundle
 from raydarts.execution.trial import SweepTrial
 
 
 class JobTrainable(tune.Trainable):
-    """A `SweepTrial` under Tune, whose config is the trial's. An OSError goes to Tune, which tries again."""
+    """A `SweepTrial` under Tune, whose config is the trial's, or a `SweepGroup`. An OSError goes to Tune, which tries
+    again.
+    """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -25,7 +28,7 @@ class JobTrainable(tune.Trainable):
         return tune.PlacementGroupFactory([bundle(config)])
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._sweep_trial = SweepTrial(config)
+        self._runs = SweepGroup(config) if "group" in config else SweepTrial(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
@@ -33,7 +36,7 @@ class JobTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        return self._sweep_trial.step()
+        return self._runs.step()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: see the module's docstring."""
@@ -42,4 +45,4 @@ class JobTrainable(tune.Trainable):
         """Nothing."""
 
     def cleanup(self) -> None:
-        self._sweep_trial.close()
+        self._runs.close()

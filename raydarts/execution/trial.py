@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from raydarts.cluster.visibility import check_trial
 from raydarts.execution import drive, gpu_memory
 from raydarts.execution.attempt import Attempt
 from raydarts.execution.data_parallel import Workers
+from raydarts.execution.drive import Ran
+from raydarts.execution.job import Job
 from raydarts.execution.jobs import job_of, restrict_code
 from raydarts.execution.watchdog import Watchdog
 from raydarts.runs import faults, memory
@@ -33,17 +35,25 @@ class SweepTrial:
         # Nothing is claimed or built before the first step: while an actor still starts, Tune may hand
         # its trial to a reused one, and the late starter must not take the trial away from it.
         self._config = config
+        self.trial = TrialDirectory(config["directory"])
         restrict_code(config)
         self._opened = False
         self._attempt: Attempt | None = None
         self._workers: Workers | None = None
 
+    @property
+    def trials(self) -> list[TrialDirectory]:
+        """The folders of what it runs: of one trial."""
+        return [self.trial]
+
     def step(self) -> dict[str, Any]:
         """Run one epoch. Returns the newest row's finite numbers, and `done`: whether the trial has ended here."""
-        limit = self._config["epoch_timeout"] if self._config["workers"] == 1 else None  # workers watch themselves
+        return self._guarded(self._watched_epoch)
+
+    def _guarded(self, work: Callable[[], bool]) -> dict[str, Any]:
+        """Do a part of the trial's work, which returns whether the trial goes on. Returns what `step` returns."""
         try:
-            with Watchdog(limit, lambda: faults.note_timeout(self._trial, self._config["epoch_timeout"])):
-                return self._scalars(done=not self._goes_on())
+            return self._scalars(done=not work())
         except OSError:
             raise
         except SupersededError:
@@ -52,49 +62,96 @@ class SweepTrial:
             self._fail(error)
         return self._scalars(done=True)
 
+    def _watched_epoch(self) -> bool:
+        limit = self._config["epoch_timeout"] if self._config["workers"] == 1 else None  # workers watch themselves
+        with Watchdog(limit, lambda: faults.note_timeout(self.trial, self._config["epoch_timeout"])):
+            return self._goes_on()
+
     def _goes_on(self) -> bool:
         """Run one epoch. Returns whether one is left."""
-        if not self._opened:
-            self._opened = True
-            self._trial = TrialDirectory(self._config["directory"])
-            self._open()
+        self._ensure_open()
         if self._workers is not None:
             return self._workers.wait()
         if self._attempt is None:
             return False
         if not self._attempt.finished:
             self._attempt.advance()
-        if self._attempt.finished:
-            self._attempt.finish()
-            return False
-        return True
+        return self._left()
+
+    def _left(self) -> bool:
+        """Whether an epoch is left. If none is, the result is written."""
+        if self._attempt is None or not self._attempt.finished:
+            return self._attempt is not None
+        self._attempt.finish()
+        return False
+
+    # As a lane of a `SweepGroup`, which runs the epochs of several trials together
+
+    def begin(self) -> dict[str, Any]:
+        """Open the trial, and run no epoch. Returns what `step` returns."""
+
+        def opened() -> bool:
+            self._ensure_open()
+            return self._left()
+
+        return self._guarded(opened)
+
+    @property
+    def job(self) -> Job:
+        """The open job."""
+        if self._attempt is None:
+            raise RuntimeError(f"{self._config['id']}: its job is not open")
+        return self._attempt.job
+
+    def keep(self, ran: Ran | Exception) -> dict[str, Any]:
+        """Keep an epoch that the job has run, or the error that ended it. Returns what `step` returns."""
+
+        def kept() -> bool:
+            if isinstance(ran, Exception):
+                raise ran
+            if self._attempt is not None:
+                self._attempt.keep(ran)
+            return self._left()
+
+        return self._guarded(kept)
+
+    def take_up(self) -> dict[str, Any]:
+        """Let the job go, whatever state it is in, and open the trial anew from its newest checkpoint."""
+        self.close()
+        self._opened = False
+        return self.begin()
+
+    def _ensure_open(self) -> None:
+        if not self._opened:
+            self._opened = True
+            self._open()
 
     def _open(self) -> None:
         """Open the trial's attempt, or start its workers. A trial that has ended, or was hit too often, has neither."""
-        check_trial(self._trial)
-        if (self._trial.result() or {}).get("status") in FINAL:
+        check_trial(self.trial)
+        if (self.trial.result() or {}).get("status") in FINAL:
             return
-        if (reason := faults.too_many(self._trial, self._config["max_failures"])) is not None:
-            self._trial.claim()
-            drive.fail(self._trial, reason)
+        if (reason := faults.too_many(self.trial, self._config["max_failures"])) is not None:
+            self.trial.claim()
+            drive.fail(self.trial, reason)
             return
         if self._config["workers"] > 1:
-            self._workers = Workers(dict(self._config), run_of(self._trial).path / "ray" / "train")
+            self._workers = Workers(dict(self._config), run_of(self.trial).path / "ray" / "train")
             return
-        self._trial.claim()
+        self.trial.claim()
         every = int(self._config["checkpoint_every"])
-        self._attempt = Attempt(self._trial, lambda: job_of(self._trial, self._config), every)
+        self._attempt = Attempt(self.trial, lambda: job_of(self.trial, self._config), every)
         self._attempt.open()
 
     def _fail(self, error: Exception) -> None:
         """Write the failed result, unless the GPU was full and the trial waits for a larger share of it."""
         if memory.gpu_is_full(error):
-            failure: Exception | None = gpu_memory.after(self._trial, self._config, error)
+            failure: Exception | None = gpu_memory.after(self.trial, self._config, error)
         else:
-            failure = memory.advised(error, self._trial)
+            failure = memory.advised(error, self.trial)
         if self._attempt is None:
             if failure is not None:
-                drive.fail(self._trial, failure)
+                drive.fail(self.trial, failure)
             return
         if failure is not None:
             self._attempt.fail(failure)
@@ -102,7 +159,7 @@ class SweepTrial:
 
     def _scalars(self, done: bool) -> dict[str, Any]:
         """The newest row's finite numbers: what a scheduler and the display read."""
-        row = (self._trial.rows() or [{}])[-1] if self._attempt is None else self._attempt.row
+        row = (self.trial.rows() or [{}])[-1] if self._attempt is None else self._attempt.row
         numbers = {
             key: value
             for key, value in row.items()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ray import tune
+from ray.air._internal import usage
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 from ray.tune.stopper import NoopStopper
@@ -153,6 +154,12 @@ class _Failures(tune.Callback):
         self._asking.lost(trial, again=True)
 
 
+def _count_no_callbacks() -> None:
+    """Tune counts callbacks for Ray's usage statistics, which are off. For that it imports W&B and others: .5 s."""
+    if hasattr(usage, "tag_callbacks"):
+        usage.tag_callbacks = lambda callbacks: False
+
+
 def _directory_name(trial: Any) -> str:
     return f"{trial.config['id']}-{trial.trial_id}"
 
@@ -165,6 +172,7 @@ class TuneExecutor:
 
     def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:
         asking = _Asking(handler)
+        _count_no_callbacks()
         try:
             tune.run(
                 JobTrainable,

@@ -1,7 +1,8 @@
 """What a run has spent, what it may spend, and what it may still need.
 
 GPU-hours and CPU-hours: each epoch's time (times.jsonl; epochs run again count again) times what its stage gives to a
-trial. Counted are epochs: not the start of processes, an epoch that a kill cut off, or the test after the last epoch.
+trial. Of trials that one process ran together each is charged an equal share of that time. Counted are epochs: not the
+start of processes, an epoch that a kill cut off, or the test after the last epoch.
 Wall hours: the time drivers were at work, all drivers of the run together, idle cluster or not.
 """
 
@@ -12,6 +13,7 @@ from typing import TypedDict
 
 from raydarts.json_types import number, section
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
+from raydarts.runs.entries import TimeEntry
 from raydarts.runs.faults import shares
 from raydarts.runs.stages import SEARCH, jobs, section_of, stage_of
 
@@ -52,15 +54,29 @@ def _resources(spec: Mapping[str, object], stage: str) -> tuple[float, float, fl
     return workers, cpus, gpus
 
 
+def _lasted(entry: TimeEntry) -> float:
+    return max(0.0, float(entry["end"]) - float(entry["start"]))
+
+
+def _share(entry: TimeEntry) -> float:
+    """The seconds of its process that an epoch of a trial cost: trials that ran together share them equally."""
+    return _lasted(entry) / entry.get("lanes", 1)
+
+
 def seconds_of(trial: TrialDirectory) -> float:
     """How long a trial's epochs took, those run again too."""
-    return sum(max(0.0, float(entry["end"]) - float(entry["start"])) for entry in trial.times())
+    return sum(_lasted(entry) for entry in trial.times())
+
+
+def charged_seconds(trial: TrialDirectory) -> float:
+    """How many seconds of a process a trial's epochs cost, those run again too."""
+    return sum(_share(entry) for entry in trial.times())
 
 
 def hours_of(trial: TrialDirectory, spec: Mapping[str, object]) -> dict[str, float]:
     """A trial's GPU-hours and CPU-hours."""
     stage = stage_of(trial)
-    hours = seconds_of(trial) / _HOUR
+    hours = charged_seconds(trial) / _HOUR
     by_unit = {unit: hours * share for unit, share in given(spec, stage).items()}
     if _settings(spec, stage).get("out_of_memory"):
         by_unit["gpu_hours"] += _grown_hours(trial, spec, stage)
@@ -74,7 +90,7 @@ def _grown_hours(trial: TrialDirectory, spec: Mapping[str, object], stage: str) 
     for entry in trial.times():
         given_then = [share for since, share in grown if since <= float(entry["start"])]
         if given_then:
-            extra += max(0.0, float(entry["end"]) - float(entry["start"])) * (given_then[-1] - planned)
+            extra += _share(entry) * (given_then[-1] - planned)
     return workers * extra / _HOUR
 
 
@@ -141,7 +157,7 @@ def needed(run: RunDirectory) -> list[Needed]:
     for stage in run.read(_PLAN) or ():
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
-        seconds = sum(seconds_of(trial) for trial in trials) / timed if timed else None
+        seconds = sum(charged_seconds(trial) for trial in trials) / timed if timed else None
         ended = [trial for trial in trials if (trial.result() or {}).get("status") in FINAL]
         begun = sum(len(trial.rows()) for trial in trials if trial not in ended)
         epochs = max(0, (stage["jobs"] - len(ended)) * stage["epochs"] - begun)

@@ -91,13 +91,17 @@ class ResultEntry(TypedDict, total=False):
 
 
 class TimeEntry(TypedDict):
-    """A line of times.jsonl. Times are in seconds since 1970."""
+    """A line of times.jsonl. Times are in seconds since 1970.
+
+    `lanes`: how many trials the process ran together in this time; 1 if it is not there.
+    """
 
     epoch: NotRequired[int | None]
     start: float
     end: float
     host: NotRequired[str]
     pid: NotRequired[int]
+    lanes: NotRequired[int]
 
 
 class FaultEntry(TypedDict):

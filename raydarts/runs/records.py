@@ -242,6 +242,20 @@ class Times(Record):
     end: Time
     host: str = ""
     pid: int = 0
+    lanes: Annotated[int, Field(ge=1)] = 1
+
+
+class Lane(Record):
+    """A trial that a group runs. `key` names this giving of it."""
+
+    key: Name
+    trial: Name
+
+
+class Group(Record):
+    """The trials that one process runs together now."""
+
+    lanes: list[Lane]
 
 
 class Fault(Record):
@@ -422,6 +436,10 @@ _KINDS: dict[str, Any] = {
     "drivers.json": dict[str, Driver],
     "genotype.json": Genotype,
 }
+
+
+GROUP: TypeAdapter[object] = TypeAdapter(Group)
+"""A file in the folder `groups`, whose name is that of the group."""
 
 
 @cache

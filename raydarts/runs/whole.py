@@ -138,7 +138,7 @@ def _check_folders(run: RunDirectory, trials: list[TrialDirectory], damage: Dama
         return
     of_trials = [place for trial in trials for place in _folders_of(trial)]
     of_ray = [run.files / "ray", run.files / "ray/train"]
-    for folder in [*of_trials, *of_ray, run.files / "stages"]:
+    for folder in [*of_trials, *of_ray, run.files / "stages", run.files / "groups"]:
         try:
             for entry in entries(folder):
                 if folder in of_ray and entry.instead == "a link":

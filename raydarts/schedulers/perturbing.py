@@ -61,12 +61,16 @@ def _part(owner: object, key: str | int) -> object:
 
 def _put(config: object, path: Path, value: Json) -> None:
     """Set one value of a configuration."""
+    place = path[0]
     if len(path) > 1:
-        _put(_part(config, path[0]), path[1:], value)
-    elif isinstance(config, dict) or (isinstance(config, list) and isinstance(path[0], int)):
-        config[path[0]] = value
-    else:
-        raise TypeError(f"{path[0]}: the configuration has no place of this name")
+        _put(_part(config, place), path[1:], value)
+        return
+    if isinstance(config, list) and isinstance(place, int):
+        config[place] = value
+        return
+    if not isinstance(config, dict):
+        raise TypeError(f"{place}: the configuration has no place of this name")
+    config[place] = value
 
 
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:

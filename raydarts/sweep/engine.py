@@ -8,8 +8,9 @@ from typing import Protocol
 from raydarts.config.spec import TrialsSettings
 from raydarts.errors import StorageError
 from raydarts.execution import drive, failures
-from raydarts.execution.executor import Loss, NotNow, TrialConfig
+from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
 from raydarts.execution.gpu_memory import share_of, waits_for_more
+from raydarts.execution.grouping import GroupHandler
 from raydarts.execution.tune import TuneExecutor
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import whole
@@ -21,6 +22,7 @@ from raydarts.study.history import Decided, Decision, Fork
 from raydarts.study.objectives import Score
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
+from raydarts.sweep.fusing import Fusing
 
 PAUSED = "paused by the scheduler: it waits for other trials"
 
@@ -63,7 +65,14 @@ class Source(Protocol):
 class StageHandler:
     """Gives a source's trials to an executor, and writes the result of those that are stopped or lost for good."""
 
-    def __init__(self, source: Source, display: Display, ledger: Ledger, constants: TrialConfig) -> None:
+    def __init__(
+        self,
+        source: Source,
+        display: Display,
+        ledger: Ledger,
+        constants: TrialConfig,
+        fusing: Fusing | None = None,
+    ) -> None:
         self._ledger = ledger
         self._halted: dict[str, str] = {}
         self._paused: set[str] = set()
@@ -73,25 +82,44 @@ class StageHandler:
         self._constants = constants
         self._live: dict[str, TrialDirectory] = {}
         self._growing = constants["out_of_memory"] is not None
-        self._again: list[TrialDirectory] = []
+        self._fusing = fusing
+        self._waiting: list[tuple[TrialDirectory, str | None]] = []
+        """Trials that the source gave and that do not run yet, each with its kind."""
         self.stranded: list[str] = []
         """Trials that the storage failed more often than `max_failures` allows. They have no result."""
 
-    def start(self, key: str) -> TrialConfig | NotNow:
-        spent = (self._again or self._source.remaining() > 0) and self._ledger.deny()
-        trial = None
-        if not spent:
-            trial = self._again.pop(0) if self._again else self._source.next_trial(not self._live)
+    def start(self, key: str, like: str | None = None) -> TrialConfig | NotNow:
+        """The next trial; with `like`, the next one of that kind."""
+        spent = (self._waiting or self._source.remaining() > 0) and self._ledger.deny()
+        trial, kind = (None, None) if spent else self._next(like)
         self._show_settled()
         if trial is None:
             more = self._growing or self._source.pauses  # a trial that runs now may have to be given again
             return NotNow.LATER if more and self._live else NotNow.NEVER
         self._live[key] = trial
         self._display.started(trial.id)
-        config: TrialConfig = {"id": trial.id, "directory": str(trial.path), **self._constants}
+        config: TrialConfig = {"id": trial.id, "directory": str(trial.path), **self._constants, "kind": kind}
         if self._growing:
             config["gpus"] = share_of(trial, self._constants["gpus"])
         return config
+
+    def _next(self, like: str | None) -> tuple[TrialDirectory | None, str | None]:
+        """The next trial and its kind. Trials of other kinds that the source gives meanwhile wait."""
+        for number, (_, kind) in enumerate(self._waiting):
+            if like in (None, kind):
+                return self._waiting.pop(number)
+        while like is None or (self._fusing is not None and len(self._waiting) < self._fusing.ahead):
+            trial = self._source.next_trial(idle=not self._live and not self._waiting)
+            kind = None if trial is None else self._kind(trial)
+            if trial is None or like in (None, kind):
+                return trial, kind
+            self._waiting.append((trial, kind))
+        return None, None
+
+    def _kind(self, trial: TrialDirectory) -> str | None:
+        """What trials have in common that one process can run together, its share of a GPU included."""
+        kind = None if self._fusing is None else self._fusing.kind(trial)
+        return kind if kind is None or not self._growing else f"{share_of(trial, self._constants['gpus']):g} {kind}"
 
     def reported(self, key: str, row: Mapping[str, object]) -> bool:
         """A trial does not go on if the budget is spent, if the epoch was its last one, or if the source says so."""
@@ -155,7 +183,7 @@ class StageHandler:
             self._display.halted(trial.id)
             return
         if self._growing and waits_for_more(trial):
-            self._again.append(trial)
+            self._waiting.append((trial, self._kind(trial)))
             return
         if trial.result() is None:
             trial.claim()
@@ -202,9 +230,10 @@ def run_stage(
     settings: TrialsSettings,
     concurrent: int,
     own_code: Sequence[str] = (),
+    fusing: Fusing | None = None,
 ) -> None:
-    """Run a source's trials to their ends, at most `concurrent` at a time. Their processes load no code but `own_code`
-    from outside raydarts.
+    """Run a source's trials to their ends, in at most `concurrent` processes at a time. These load no code but
+    `own_code` from outside raydarts. `fusing`: which trials share a process. None: none do.
 
     Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
     """
@@ -212,9 +241,13 @@ def run_stage(
     if remaining == 0:
         return
     rule = settings.out_of_memory
-    handler = StageHandler(source, display, ledger, {**common_config(settings), "own_code": list(own_code)})
+    constants: TrialConfig = {**common_config(settings), "own_code": list(own_code)}
+    handler = StageHandler(source, display, ledger, constants, fusing)
     most = None if source.pauses else remaining * (1 if rule is None else 1 + rule.retries)
-    TuneExecutor(folder).run(handler, concurrent, most, settings.max_failures)
+    given: Handler[TrialConfig] = handler
+    if fusing is not None:
+        given, most = GroupHandler(handler, fusing.run, fusing.lanes, fusing.most), None
+    TuneExecutor(folder).run(given, concurrent, most, settings.max_failures)
     if handler.stranded:
         raise StorageError(
             f"{folder.parent.parent}: the storage failed {len(handler.stranded)} trial(s) on their nodes more often "

@@ -229,6 +229,7 @@ def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
 
 def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
+    from raydarts.sweep.fusing import fusing_of  # noqa: PLC0415
     from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
 
     sweep = loaded.sweep
@@ -237,16 +238,23 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
     for record in results.trials(run):
         if record.result:
             shown.known(record)
-    if left := stage.remaining():
-        given.ray.start(_workers(run.description().get("builder"), sweep.resources, given.available, left))
+    places = concurrency(sweep.resources, sweep.max_concurrent, given.available)
+    left = stage.remaining()
+    fusing = fusing_of(run, loaded, left, places)
+    if left:
+        processes = left if fusing is None else -(-left // fusing.lanes)
+        given.ray.start(_workers(run.description().get("builder"), sweep.resources, given.available, processes))
+    if fusing is not None:
+        shown.say(str(fusing))
     run_stage(
         stage,
         shown,
         ledger,
         run.path / "ray" / SEARCH,
         sweep,
-        concurrency(sweep.resources, sweep.max_concurrent, given.available),
+        places,
         sorted(names_of(run.description())),
+        fusing,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.runner import run_sweep, start_sweep
-from tests import here
+from tests import here, lanes
 from tests.fault import fakes
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
@@ -21,10 +21,17 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "median": {"scheduler": {"name": "median", "grace_period": 2, "min_trials": 1}},
     "hyperband": {"scheduler": {"name": "hyperband", "reduction_factor": 2}},
 }
+FUSED: dict[str, dict[str, Any]] = {
+    f"fused {name}": {**SCHEDULERS[name], "fuse": 9, "max_concurrent": 9} for name in ("pbt", "asha", "hyperband")
+}
+"""All trials run together in one process."""
 
 
 def loaded(name: str) -> LoadedSpec:
-    return fakes.loaded({"name": "random", "trials": 9}, base={"epochs": 8}, max_concurrent=1, **SCHEDULERS[name])
+    more: dict[str, Any] = {"max_concurrent": 1, **({**SCHEDULERS, **FUSED}[name])}
+    if name in FUSED:
+        more["search"] = {**fakes.SEARCH, "estimator": "first_order"}
+    return fakes.loaded({"name": "random", "trials": 9}, base={"epochs": 8}, **more)
 
 
 def drive(storage: Path, seconds: float, name: str) -> int:
@@ -36,7 +43,7 @@ def drive(storage: Path, seconds: float, name: str) -> int:
         return run_epoch(job)
 
     path = storage / "fake"
-    with here.sweeps_run_here(), pytest.MonkeyPatch.context() as patch:
+    with here.sweeps_run_here(), lanes.scripted_lanes(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(fakes.FakeJob, "run_epoch", slow)
         if path.exists():
             return run_sweep(RunDirectory.open(path), loaded(name), display=False)

@@ -69,6 +69,24 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Pat
     assert ends(cut) == ends(whole)
 
 
+@pytest.mark.parametrize("name", list(small_sweeps.FUSED))
+def test_a_fused_sweep_killed_at_random_moments_loses_nothing(tmp_path: Path, name: str) -> None:
+    """Its trials go on from their own checkpoints, some an epoch further on than others of their group."""
+    assert small_sweeps.drive(tmp_path / "whole", 0.0, name) == 0
+    whole = open_whole(tmp_path / "whole" / "fake")
+    assert whole.trial(0).times()[0].get("lanes") == 9
+    draw, storage = random.Random(time.time_ns()), tmp_path / "cut"
+    for kill in (1, 2):
+        last = len(whole.events()) * kill // 3
+        number = draw.randint(min(len(lines(storage)) + 1, last), last)
+        moment = (Reached(storage, number), draw.uniform(0.0, EPOCH))
+        process = forked.start(small_sweeps.drive, storage, EPOCH, name, kill=moment)
+        assert forked.ended(process) == -signal.SIGKILL
+    assert forked.ended(forked.start(small_sweeps.drive, storage, 0.0, name)) == 0
+    cut = open_whole(tmp_path / "cut" / "fake")
+    assert ends(cut) == ends(whole)
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_under_ray_a_waiting_trial_frees_its_place_and_forks_are_those_of_this_process(tmp_path: Path) -> None:
     """There is one place. All meet only if each lets its place go. What is decided follows from no order of arrival."""

@@ -18,10 +18,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from raydarts.cpus import usable_cpus
 from raydarts.storage.files import read_lines
 
 pytestmark = pytest.mark.ray
 
+ROOT = Path(__file__).parent.parent.parent
 SPEC = """
 name: tiny
 data: {dataset: digits, limit: 80, validation_fraction: 0.25}
@@ -176,3 +178,37 @@ def test_a_ray_that_cannot_start_is_told_and_leaves_nothing(machine: Machine) ->
     assert "a local Ray did not start in time" in told
     assert "Could not establish connection to Redis 127.0.0.1:9" in told
     assert "Traceback" not in told
+
+
+TAKEN_OVER = """
+import os, time
+from raydarts.cluster import connection
+from raydarts.cluster.warm_workers import WarmWorkers
+connection.connect(None, WarmWorkers(("fractions",), many=int(os.environ["MANY"])))
+import ray
+from ray.tune.execution.class_cache import _ActorClassCache
+class Trial:
+    def answer(self):
+        import sys
+        return os.getpid(), "fractions" in sys.modules and "ray.tune" in sys.modules
+folder = connection._connection.local.folder
+while len(list(folder.glob("*.answer"))) < int(os.environ["MANY"]):
+    time.sleep(0.1)
+warm = {int(file.stem) for file in folder.glob("*.answer")}
+made = _ActorClassCache().get(Trial).options(num_cpus=1)
+trials = [made.remote() for _ in warm]
+answers = ray.get([trial.answer.remote() for trial in trials])
+connection.disconnect(True)
+assert {pid for pid, _ in answers} == warm, (answers, warm)
+assert all(loaded for _, loaded in answers), answers
+"""
+
+
+def test_trials_take_over_the_workers_that_the_driver_checked(machine: Machine) -> None:
+    """Tune's actors get these processes: what trials import is imported once."""
+    variables = {**machine.variables, "PYTHONPATH": str(ROOT), "MANY": str(min(2, usable_cpus()))}
+    command = [sys.executable, "-c", TAKEN_OVER]
+    done = subprocess.run(
+        command, env=variables, cwd=machine.base, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
