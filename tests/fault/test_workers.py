@@ -75,21 +75,21 @@ def first_worker_hit(folder: Path, number: signal.Signals, hit: list[int]) -> It
     sender.join()
 
 
-def work(rank: int, folder: Path, run: RunDirectory) -> None:
+def work(rank: int, folder: Path) -> None:
     """What each of two processes does without Ray and without a fault. The first one leaves rows and result."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    (trial,) = run.evaluations()
-    outcome = run_here(trial, run)
+    run = RunDirectory.open(folder / "run")
+    outcome = run_here(run.evaluations()[0], run)
     if rank == 0:
         (folder / "undisturbed.json").write_text(json.dumps(outcome))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def undisturbed(folder: Path, run: RunDirectory) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def undisturbed(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The figures of rows and result of two workers that are not under Ray."""
-    workers = [forked.start(work, rank, folder, run, output=folder / f"worker{rank}") for rank in range(2)]
+    workers = [forked.start(work, rank, folder, output=folder / f"worker{rank}") for rank in range(2)]
     for rank, worker in enumerate(workers):
         assert forked.ended(worker) == 0, (folder / f"worker{rank}").read_text()
     rows, result = json.loads((folder / "undisturbed.json").read_text())
@@ -105,7 +105,7 @@ def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp
     (trial,) = run.evaluations()
     assert killed[0] not in {entry["pid"] for entry in trial.times()[-2:]}
     assert killed[0] != os.getpid()
-    rows, result = undisturbed(tmp_path, run)
+    rows, result = undisturbed(tmp_path)
     assert figures(trial.rows()) == rows
     assert len(trial.times()) <= 6 + 1
     assert rows == [pytest.approx(row, rel=1e-9) for row in run_here(trial, run)[0]]
