@@ -39,10 +39,11 @@ from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype, describe_genotype
 from raydarts.registry import members
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.promotion import promotion
-from raydarts.runs.results import TrialRecord, trials
+from raydarts.runs.results import trials
 from raydarts.study.bars import complaints
 from raydarts.study.objectives import SearchScore, score_named, search_score_of
+from raydarts.study.promotion import promotion
+from raydarts.study.results import TrialRecord
 from raydarts.study.rules import Rules
 
 SEED = 15

@@ -154,13 +154,13 @@ def sweep(
     gate.prepare(address)  # before the spec's own modules, which may import Ray
     from raydarts.cluster.resources import check_resources, here
     from raydarts.config.plan import plan, render
-    from raydarts.sweep.given import genotypes_for
+    from raydarts.sweep.genotype_sources import genotypes_for
 
     if trust and not genotypes:
         raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
     loaded = _load(spec, sets)
-    given = genotypes_for(loaded, stage, genotypes or [], asking(trust))
-    planned = plan(loaded, stage, None if given is None else len(given["candidates"]))
+    candidates = genotypes_for(loaded, stage, genotypes or [], asking(trust))
+    planned = plan(loaded, stage, None if candidates is None else len(candidates["candidates"]))
     from raydarts.config.retraining import check_inputs, describe_data
 
     if dry_run:
@@ -185,7 +185,7 @@ def sweep(
         path.name,
         address=address,
         stage=stage,
-        genotypes=given,
+        genotypes=candidates,
         planned=[asdict(stage) for stage in planned.stages],
     )
     _finish(code, path)
@@ -204,15 +204,17 @@ def resume(
     from raydarts.runs.directory import RunDirectory
     from raydarts.runs.whole import open_whole
 
-    found = RunDirectory.open(run)
-    description = found.description()
+    directory = RunDirectory.open(run)
+    description = directory.description()
     if description["kind"] != "sweep":
         from raydarts import single
 
         if address is not None:
-            raise InputError(f"{found.path} is a {description['kind']}, which runs without Ray; leave --address out")
+            raise InputError(
+                f"{directory.path} is a {description['kind']}, which runs without Ray; leave --address out"
+            )
         if sets:
-            raise InputError(f"{found.path} is a {description['kind']}, which has no budget; leave --set out")
+            raise InputError(f"{directory.path} is a {description['kind']}, which has no budget; leave --set out")
         single.resume(open_whole(run), console(), asking(trust))
         return
     from raydarts.cluster import gate
@@ -220,7 +222,7 @@ def resume(
     gate.prepare(address)  # before the run's own modules, which may import Ray
     from raydarts.sweep.runner import resume_sweep
 
-    _finish(resume_sweep(found.path, address=address, overrides=sets or (), ask=asking(trust)), found.path)
+    _finish(resume_sweep(directory.path, address=address, overrides=sets or (), ask=asking(trust)), directory.path)
 
 
 def _finish(code: int, path: Place) -> None:
@@ -295,19 +297,19 @@ def show(
 
     if title is not None and as_json and out is None:
         raise InputError("--title stands above the drawing, and --json alone draws nothing: add --out, or leave it out")
-    found = Genotype.from_file(genotype)
-    admit_genotype(found.outside_names(), str(genotype), asking(trust))
-    known = facts(found, str(genotype))
+    parsed = Genotype.from_file(genotype)
+    admit_genotype(parsed.outside_names(), str(genotype), asking(trust))
+    known = facts(parsed, str(genotype))
     if (origin := section(read_file(genotype)[0]).get("lineage")) and isinstance(origin, str):
         known["lineage"] = origin
     if not as_json or out is not None:
         from raydarts.report.drawing import draw_genotype, unreadable
 
         target = out or genotype.with_suffix(".png")
-        if out is None and (reason := unreadable(found.to_json())):
+        if out is None and (reason := unreadable(parsed.to_json())):
             known["drawing"] = f"none: {reason}"
         else:
-            draw_genotype(found.to_json(), target, title)
+            draw_genotype(parsed.to_json(), target, title)
             known["drawing"] = str(target)
     if as_json:
         cli_results.print_json(known)
@@ -373,11 +375,11 @@ def validate(
             problems.append(Problem(str(spec), 0, "data", str(error)))
     if as_json:
         cli_results.print_json(
-            [{**found.to_json(), "data_held": held, "here": asdict(machine)} for found, held, machine in plans]
+            [{**stages.to_json(), "data_held": held, "here": asdict(machine)} for stages, held, machine in plans]
         )
     else:
-        for found, held, machine in plans:
-            console().print(render(found))
+        for stages, held, machine in plans:
+            console().print(render(stages))
             say(console(), [*held, *machine.lines()])
     if problems:
         raise SpecError(problems)

@@ -68,8 +68,8 @@ def submit(
     client = submission.connect_to_jobs(address)
     _warn_unencrypted(address)
     submission.submit_job(client, job, arguments, file)
-    told = submission.wait_for_acceptance(client, job)
-    say(console(), [f"{job}: {told or 'running'}; the run is {run}"])
+    refusal = submission.wait_for_acceptance(client, job)
+    say(console(), [f"{job}: {refusal or 'running'}; the run is {run}"])
     _how_to_go_on(job, address, run)
     if follow:
         raise typer.Exit(_follow(client, job))

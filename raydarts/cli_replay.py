@@ -48,10 +48,10 @@ def replay(
     plan, notes = plan_of(recordings, settings, workers, seed)
     say(console(), [*recordings.notes, *notes])
     rows = run(plan, sweeps)
-    told = summary(rows)
-    console().print(table(told, plan.recordings, settings.score, workers))
+    outcome = summary(rows)
+    console().print(table(outcome, plan.recordings, settings.score, workers))
     if out is not None:
-        write_json(out, as_json(told, rows, plan.recordings, settings.model_dump(mode="json"), workers, seed))
+        write_json(out, as_json(outcome, rows, plan.recordings, settings.model_dump(mode="json"), workers, seed))
         say(console(), [f"{out}: {len(rows)} sweeps"])
 
 

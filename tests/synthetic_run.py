@@ -13,8 +13,8 @@ from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype, describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.promotion import promotion
 from raydarts.study.objectives import ACCURACY, SearchScore
+from raydarts.study.promotion import promotion
 
 PRIMITIVES = ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
 OPS = ("none", *PRIMITIVES, "skip_connect", "dil_conv_5x5")

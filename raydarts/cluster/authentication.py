@@ -121,6 +121,6 @@ def tighten_token() -> None:
     """Take the default token file from everybody but its owner: Ray makes it as the umask has it, often 0644."""
     with suppress(OSError, ClusterError):  # there is none, or it is on a disk that takes no change
         path = default_token_file()
-        found = path.stat()
-        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
+        status = path.stat()
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077:
             path.chmod(0o600)

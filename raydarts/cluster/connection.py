@@ -47,8 +47,10 @@ _connection = _Connection()
 def _own_code() -> str:
     """Where the driver finds code that is not installed, for workers to search last (`outside.py`)."""
     places = [os.getcwd() if place == "" else place for place in ["", *sys.path, *outside.own_folders()]]  # noqa: PTH109
-    own = [place for place in places if "site-packages" not in place and not place.startswith(sys.base_prefix + "/lib")]
-    return os.pathsep.join(dict.fromkeys(own))
+    importable = [
+        place for place in places if "site-packages" not in place and not place.startswith(sys.base_prefix + "/lib")
+    ]
+    return os.pathsep.join(dict.fromkeys(importable))
 
 
 def _code_variables() -> dict[str, str]:
@@ -78,8 +80,8 @@ def _job_config() -> JobConfig:
 
 def _storage_variables() -> dict[str, str]:
     """How trials reach the storage, as the driver does. Never credentials: Ray shows and logs these variables."""
-    found = {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
-    return {name: value for name, value in found.items() if "@" not in value}
+    variables = {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
+    return {name: value for name, value in variables.items() if "@" not in value}
 
 
 def connect(address: str | None = None, workers: WarmWorkers | None = None) -> bool:
@@ -173,10 +175,10 @@ def _probe(address: str) -> None:
 
 def _no_connection(address: str, error: Exception) -> str:
     where = "no Ray runs on this machine, or it" if address == "auto" else "the Ray there"
-    told = str(error).strip().splitlines()
+    lines = str(error).strip().splitlines()
     return (
         f"--address {address}: {where} does not let this machine in (where it asks for a token: "
-        f"RAY_AUTH_MODE=token and ~/.ray/auth_token): {told[0] if told else type(error).__name__}"
+        f"RAY_AUTH_MODE=token and ~/.ray/auth_token): {lines[0] if lines else type(error).__name__}"
     )
 
 
@@ -219,11 +221,11 @@ def capacity(address: str | None = None) -> dict[str, float]:
     connect(address)
     import ray  # noqa: PLC0415
 
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    reported = ray.cluster_resources()  # type: ignore[no-untyped-call]
     most = maximum()
     names = {"cpus": "CPU", "gpus": "GPU"}
-    names |= {name: name for name in {*found, *most} - {"CPU", "GPU", "memory", "object_store_memory"}}
-    return {kind: max(float(found.get(name, 0)), most.get(name, 0)) for kind, name in names.items()}
+    names |= {name: name for name in {*reported, *most} - {"CPU", "GPU", "memory", "object_store_memory"}}
+    return {kind: max(float(reported.get(name, 0)), most.get(name, 0)) for kind, name in names.items()}
 
 
 class RayStorage(TypedDict, total=False):

@@ -77,8 +77,8 @@ def check(ask: Callable[[], Asked], session: Path, where: str, deadline: Deadlin
             lines = [*lines, f"a slower machine may need more time: set {SECONDS} (now {deadline.seconds:g})"]
     else:
         lines = [line for line in problem.text.splitlines() if line.strip()][-_LINES:]
-    told = "".join(f"\n  {line}" for line in [*lines, *hiding_files()])
-    raise ClusterError(f"processes for trials cannot start {where}: {problem.text.splitlines()[-1].strip()}{told}")
+    log = "".join(f"\n  {line}" for line in [*lines, *hiding_files()])
+    raise ClusterError(f"processes for trials cannot start {where}: {problem.text.splitlines()[-1].strip()}{log}")
 
 
 class _Problem:

@@ -13,7 +13,7 @@ def hiding_files() -> list[str]:
     names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
     places = dict.fromkeys([*os.environ.get("PYTHONPATH", "").split(os.pathsep), os.getcwd()])  # noqa: PTH109
     installed = ("site-packages", "dist-packages", sys.base_prefix + "/lib")
-    found = [
+    hiding = [
         path
         for place in places
         if place and not any(part in place for part in installed)
@@ -21,7 +21,7 @@ def hiding_files() -> list[str]:
         if (name := path.parent.name if path.stem == "__init__" else path.stem) in names and not _is_the_one(name, path)
     ]
     return [
-        f"{path} hides a module of Python or of a package, which has the same name: rename it" for path in found[:5]
+        f"{path} hides a module of Python or of a package, which has the same name: rename it" for path in hiding[:5]
     ]
 
 

@@ -92,11 +92,11 @@ def start(ray: ModuleType, options: Mapping[str, object], deadline: Deadline) ->
                 address="local", include_dashboard=False, _temp_dir=str(folder.path), _system_config=_SYSTEM, **options
             )
     except BaseException as error:
-        told = _reason(error, made.session)
+        reason = _reason(error, made.session)
         made.end(ray if ray.is_initialized() else None)
         if isinstance(error, ClusterError) or not isinstance(error, Exception):
             raise
-        raise ClusterError(told) from error
+        raise ClusterError(reason) from error
     if folder.note is not None:
         sys.stderr.write(f"{folder.note}\n")
     return made

@@ -45,10 +45,10 @@ def of_servers(session: Path) -> list[str]:
     """The last lines in which Ray's own servers tell of an error."""
     logs = session / "logs"
     errors = [
-        found[1]
+        match[1]
         for name in _SERVERS
         for line in _tail(logs / f"{name}.out")
-        if (found := _ERROR.match(line)) is not None
+        if (match := _ERROR.match(line)) is not None
     ]
     written = [line for name in _SERVERS for line in _tail(logs / f"{name}.err")]
     return (errors + written)[-_LINES:]
@@ -64,7 +64,7 @@ def of_workers(session: Path, pids: list[int]) -> list[str]:
     lines = lines or _tail(logs / "raylet.err")
     for pid in pids:
         for path in sorted(logs.glob(f"python-core-worker-*_{pid}.log")):
-            lines += [found[1] for line in _tail(path) if (found := _ERROR.match(line)) is not None]
+            lines += [match[1] for line in _tail(path) if (match := _ERROR.match(line)) is not None]
     return lines[-_LINES:]
 
 

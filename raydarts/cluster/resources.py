@@ -13,7 +13,7 @@ from raydarts.config.plan import search_trials
 from raydarts.config.spec import Resources
 from raydarts.cpus import cpus as cpus_of_process
 from raydarts.errors import ResourceError
-from raydarts.runs.stages import SEARCH
+from raydarts.study.stages import SEARCH
 
 
 def check_resources(loaded: LoadedSpec, address: str | None = None, only: str | None = None) -> dict[str, float]:
@@ -47,9 +47,9 @@ def _by_section(loaded: LoadedSpec, only: str | None) -> dict[str, Resources]:
 
 def _why(name: str, address: str | None) -> str:
     """Why this process has fewer CPUs than the machine."""
-    found = cpus_of_process()
-    limited = name == "cpus" and address is None and found.usable < found.there
-    return f" for this process: {found}" if limited else ""
+    allowed = cpus_of_process()
+    limited = name == "cpus" and address is None and allowed.usable < allowed.there
+    return f" for this process: {allowed}" if limited else ""
 
 
 @dataclass(frozen=True)

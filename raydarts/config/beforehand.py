@@ -14,11 +14,12 @@ from raydarts.errors import InputError, RunError
 from raydarts.json_types import items, section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
-from raydarts.runs.results import TrialRecord, trials
+from raydarts.runs.results import trials
 from raydarts.runs.segments import segments_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import place_of
 from raydarts.study.objectives import SearchScore, figure
+from raydarts.study.results import TrialRecord
 
 _NOT_COMPARED = ("seed", "probes")
 """Settings in which trials of one configuration may differ: probes measure and change nothing."""

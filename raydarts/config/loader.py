@@ -164,15 +164,15 @@ def override_budget(limits: Mapping[str, float], overrides: Iterable[str]) -> Bu
 
     Raises `SpecError` for any other key.
     """
-    given = list(overrides)
-    for each in given:
+    assignments = list(overrides)
+    for each in assignments:
         if each.split("=")[0].strip().split(".")[0] != "budget":
             message = (
                 "a run keeps the spec it began with; allowed: budget.gpu_hours, budget.cpu_hours, budget.wall_hours"
             )
             raise SpecError([Problem(f"--set '{each}'", 0, "", message)])
     root = from_plain({"budget": dict(limits)}, "budget")
-    override(root, given)
+    override(root, assignments)
     problems: list[Problem] = []
     settings = section(BudgetSettings, root.keys, "budget", root.where, problems)
     if settings is None:

@@ -155,8 +155,8 @@ def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
         if value is not _ABSENT and not isinstance(value, Mapping):
             message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
             return _Fits([], [Misfit(path, message)])
-        given: Mapping[str, object] = value if isinstance(value, Mapping) else {}
-        parts = [(key, item, given.get(key, _ABSENT)) for key, item in zip(node.keys, node.items, strict=True)]
+        known: Mapping[str, object] = value if isinstance(value, Mapping) else {}
+        parts = [(key, item, known.get(key, _ABSENT)) for key, item in zip(node.keys, node.items, strict=True)]
     fits = [_fit(item, f"{name}.{key}", each, (*path, key)) for key, item, each in parts]
     misfits = [misfit for each in fits for misfit in each.misfits if not each.ways]
     if misfits:

@@ -18,8 +18,8 @@ from raydarts.config.seeds import idle_seed, tries_all
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
-from raydarts.runs.budget import UNITS
-from raydarts.runs.stages import SEARCH
+from raydarts.study.budget import UNITS
+from raydarts.study.stages import SEARCH
 from raydarts.terminal import line, paragraph
 
 
@@ -66,9 +66,9 @@ class Plan:
 
 
 def _resources(resources: Resources) -> str:
-    given = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
-    given += "".join(f", {amount:g} {name}" for name, amount in resources.custom.items())
-    return given if resources.processes == 1 else f"{resources.processes} workers x ({given})"
+    text = f"{resources.cpus:g} CPU, {resources.gpus:g} GPU"
+    text += "".join(f", {amount:g} {name}" for name, amount in resources.custom.items())
+    return text if resources.processes == 1 else f"{resources.processes} workers x ({text})"
 
 
 def _how(evaluate: EvaluateSettings) -> str:
@@ -114,7 +114,7 @@ def search_trials(loaded: LoadedSpec) -> int:
     return _configurations(loaded)[0] * loaded.sweep.trials_each
 
 
-def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) -> Plan:
+def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = None) -> Plan:
     """Returns the stages and dimensions of a spec.
 
     `only` selects one stage, which is given `given` genotypes.
@@ -130,7 +130,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
     genotypes = {SEARCH: jobs}
     for each in loaded.stages.chain():
         settings = each.settings
-        genotypes[each.name] = min(settings.top_k, genotypes[each.source] if given is None else given)
+        genotypes[each.name] = min(settings.top_k, genotypes[each.source] if candidates is None else candidates)
         how = _how(settings) + (f" on {data.dataset.name}" if (data := getattr(settings, "data", None)) else "")
         stages.append(
             _stage(each.name, genotypes[each.name] * len(settings.seeds), settings.epochs, settings.resources, how)
@@ -150,7 +150,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
         dimensions,
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
-        tuple(_idle(loaded, only, genotypes, given)),
+        tuple(_idle(loaded, only, genotypes, candidates)),
         (sweep.score.warning,) if sweep.score.warning and only in (None, SEARCH) else (),
         () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
         sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
@@ -158,7 +158,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, given: int | None = None) 
     )
 
 
-def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], given: int | None) -> Iterator[str]:
+def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], candidates: int | None) -> Iterator[str]:
     """Returns what the spec asks for and nothing uses, of the stages that run.
 
     `genotypes` is the number of genotypes of each stage.
@@ -182,7 +182,7 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], gi
         if only in (None, stage.name):
             settings, given_gpus = stage.settings, stage.settings.resources.gpus
             most_gpus = max(most_gpus, given_gpus)
-            offered = genotypes[stage.source] if given is None else given
+            offered = genotypes[stage.source] if candidates is None else candidates
             onward = after.get(stage.name) if only is None else None
             around = Around(settings, settings.epochs, settings.epochs, offered, given_gpus, onward=onward)
             yield from idle_in(settings, stage.section, around)

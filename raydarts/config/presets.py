@@ -215,8 +215,8 @@ def split_overrides(assignments: Iterable[str]) -> tuple[list[str], list[str]]:
 
     The others act on the merged section. So `search.space.channels=32` changes a preset's space.
     """
-    given = list(assignments)
-    paths = [assignment.partition("=")[0].strip() for assignment in given]
+    listed = list(assignments)
+    paths = [assignment.partition("=")[0].strip() for assignment in listed]
     places = {*KINDS_OF, *IN_LISTS}
     whole = {*places, "evaluate", "rungs", "rungs.*", "transfer", "transfer.*"}
     last = max((index for index, path in enumerate(paths) if _pattern(path) in whole), default=-1)
@@ -225,6 +225,6 @@ def split_overrides(assignments: Iterable[str]) -> tuple[list[str], list[str]]:
         for index, path in enumerate(paths)
         if index <= last or (path.endswith(".preset") and _pattern(path.removesuffix(".preset")) in places)
     }
-    return [given[index] for index in sorted(first)], [
-        assignment for index, assignment in enumerate(given) if index not in first
+    return [listed[index] for index in sorted(first)], [
+        assignment for index, assignment in enumerate(listed) if index not in first
     ]

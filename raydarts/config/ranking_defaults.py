@@ -160,12 +160,12 @@ def with_health(sweep: SweepSettings, written: Node | None, drawn: Iterable[Sear
 
 def _bar(space: type[Member], name: str) -> Component | None:
     """Returns a space's check of this name. None: the space leaves it out."""
-    given = getattr(space, "HEALTH", {}).get(name, {} if name in members("health") else None)
-    if given is None or given is False:
+    health = getattr(space, "HEALTH", {}).get(name, {} if name in members("health") else None)
+    if health is None or health is False:
         return None
     member = resolve("health", name)
     return Component(
-        family="health", name=name, settings=parse_strictly(member.Settings, {} if given is True else dict(given))
+        family="health", name=name, settings=parse_strictly(member.Settings, {} if health is True else dict(health))
     )
 
 

@@ -14,9 +14,9 @@ from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, InputError
 from raydarts.evaluation.lookup import check_table
 from raydarts.json_types import Json
-from raydarts.runs.stages import SEARCH, Stage, chain
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
+from raydarts.study.stages import SEARCH, Stage, chain
 
 _TRIALS = tuple(TrialsSettings.model_fields)
 INHERITED = {"rungs": ("training", "max_skips", *_TRIALS), "transfer": _TRIALS}

@@ -442,7 +442,7 @@ class TransferSettings(EvaluateSettings):
 
 
 class BudgetSettings(Settings):
-    """What a run may use in all, over all its stages and drivers. See `runs.budget`."""
+    """What a run may use in all, over all its stages and drivers. See `runs.hours`."""
 
     gpu_hours: Hours | None = Field(
         None, gt=0, description="Most GPU hours that all stages may use together. `null`: no limit."

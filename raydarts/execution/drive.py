@@ -16,14 +16,14 @@ from raydarts.execution import forking
 from raydarts.execution.job import Job
 from raydarts.json_types import number, section
 from raydarts.runs.checkpoints import CheckpointStore, Refused, named, short
-from raydarts.runs.directory import NOT_SCALAR, TrialDirectory
-from raydarts.runs.entries import TrialEntry
+from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.folders import run_of
 from raydarts.runs.identity import differences, identity
-from raydarts.runs.segments import lineage, newest_folder, segments_of, told
-from raydarts.runs.stages import run_of
+from raydarts.runs.segments import lineage, lineage_in_words, newest_folder, segments_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent
+from raydarts.study.results import NOT_SCALAR, TrialEntry
 
 logger = logging.getLogger("raydarts")
 
@@ -224,6 +224,6 @@ def _write(
         return trial.description() if name == trial.id else run_of(trial).trial(int(name)).description()
 
     if parts := lineage(trial.id, epochs, described_as):
-        result["lineage"] = told(parts)
+        result["lineage"] = lineage_in_words(parts)
     trial.write_result(result)
     return result

@@ -13,9 +13,9 @@ from raydarts.execution.job import ForkableJob, Job
 from raydarts.json_types import section
 from raydarts.runs.checkpoints import CheckpointStore, Refused, digest
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.folders import run_of
 from raydarts.runs.identity import identity
 from raydarts.runs.segments import checkpoint_folder, described, newest_folder, number_at, segments_of
-from raydarts.runs.stages import run_of
 from raydarts.storage.place import FilePlace, make_folder, read_bytes, write_bytes
 from raydarts.study.history import Parent, Segment
 

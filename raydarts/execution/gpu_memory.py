@@ -42,14 +42,14 @@ def after(trial: TrialDirectory, config: Mapping[str, Any], error: BaseException
 def advice(trial: TrialDirectory, share: float, tried: int, rule: Any) -> str:
     """What to change of this trial's spec, a GPU's memory having been full at `share` of it; every setting by name."""
     place = place_of(trial)
-    told = f"The GPU's memory was full at a share of {share:g} GPU"
-    told += f", after {tried} retries with larger shares." if tried else "."
+    full = f"The GPU's memory was full at a share of {share:g} GPU"
+    full += f", after {tried} retries with larger shares." if tried else "."
     less = f" {lower(trial)}"
     if not 0 < share < 1:
-        return f"{told}{less}: a larger share would not help, since a process trains on one GPU."
+        return f"{full}{less}: a larger share would not help, since a process trains on one GPU."
     if rule is None:
         return (
-            f"{told}{less}, raise {place}.resources.gpus so that fewer share a GPU, or let it be tried again with a "
+            f"{full}{less}, raise {place}.resources.gpus so that fewer share a GPU, or let it be tried again with a "
             f"larger share: {place}.out_of_memory: {{retries: 2, grow: 2}}"
         )
-    return f"{told}{less}, raise {place}.resources.gpus, or raise {place}.out_of_memory.retries or .grow"
+    return f"{full}{less}, raise {place}.resources.gpus, or raise {place}.out_of_memory.retries or .grow"

@@ -10,7 +10,8 @@ from raydarts import outside
 from raydarts.config.spec import Resources
 from raydarts.execution.job import Job
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.stages import EVALUATE, data_of, place_of_section, run_of, section_of
+from raydarts.runs.folders import run_of
+from raydarts.study.stages import EVALUATE, data_of, place_of_section, section_of
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], str], Job]
 """`(trial.json, run.json, device) -> Job`."""
@@ -40,8 +41,8 @@ def build_job(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> 
 
 def builder_named(path: str | None) -> Builder:
     """The function behind `module:function`; None: raydarts' own."""
-    found: Builder = build_job if path in (None, DEFAULT_BUILDER) else outside.load(str(path))
-    return found
+    builder: Builder = build_job if path in (None, DEFAULT_BUILDER) else outside.load(str(path))
+    return builder
 
 
 def restrict_code(config: Mapping[str, Any]) -> None:

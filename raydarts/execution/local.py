@@ -75,18 +75,18 @@ class LocalExecutor:
         self._live: list[_Running] = []
 
     def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:
-        given, ended = 0, False
+        started, ended = 0, False
         try:
             while True:
-                while not ended and given != most and len(self._live) < places:
-                    config = handler.start(f"{given:05d}")
+                while not ended and started != most and len(self._live) < places:
+                    config = handler.start(f"{started:05d}")
                     if isinstance(config, NotNow):
                         ended = config is NotNow.NEVER
                         break
                     if config["workers"] > 1:
                         raise ResourceError("resources.workers: several workers of one trial need Ray; write 1")
-                    self._live.append(_Running(f"{given:05d}", config))
-                    given += 1
+                    self._live.append(_Running(f"{started:05d}", config))
+                    started += 1
                 if not self._live:
                     return
                 for running in tuple(self._live):

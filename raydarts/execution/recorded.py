@@ -47,16 +47,16 @@ class RecordedExecutor:
 
     def run(self, handler: Handler[RecordedTrial], places: int, most: int | None = None, max_failures: int = 0) -> None:
         queue: list[tuple[int, int, _Running]] = []
-        given, turn, ended = 0, 0, False
+        started, turn, ended = 0, 0, False
         while True:
-            while not ended and given != most and len(queue) < places:
-                trial = handler.start(str(given))
+            while not ended and started != most and len(queue) < places:
+                trial = handler.start(str(started))
                 if isinstance(trial, NotNow):
                     ended = trial is NotNow.NEVER
                     break
-                running = _Running(str(given), trial.rows, trial.epoch, trial.whole)
+                running = _Running(str(started), trial.rows, trial.epoch, trial.whole)
                 heapq.heappush(queue, (self.clock + 1, turn, running))
-                given, turn = given + 1, turn + 1
+                started, turn = started + 1, turn + 1
             if not queue:
                 return
             self.clock, _, running = heapq.heappop(queue)

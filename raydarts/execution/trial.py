@@ -17,7 +17,7 @@ from raydarts.execution.jobs import job_of, restrict_code
 from raydarts.execution.watchdog import Watchdog
 from raydarts.runs import faults, memory
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
-from raydarts.runs.stages import run_of
+from raydarts.runs.folders import run_of
 
 
 class SweepTrial:

@@ -24,9 +24,9 @@ from raydarts.report.shapes import (
     Summary,
 )
 from raydarts.runs.reading import Damage
-from raydarts.runs.stages import data_of, section_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import Place
+from raydarts.study.stages import data_of, section_of
 from raydarts.terminal import line
 
 

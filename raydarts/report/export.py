@@ -8,13 +8,13 @@ from pathlib import Path
 
 from raydarts.errors import InputError
 from raydarts.runs import results
-from raydarts.runs.directory import NOT_SCALAR, RunDirectory
+from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
-from raydarts.runs.results import TrialRecord
 from raydarts.runs.segments import segments_of
-from raydarts.runs.stages import EVALUATE, stages_of
 from raydarts.storage.place import Place
 from raydarts.study.objectives import SearchScore, search_score_of
+from raydarts.study.results import NOT_SCALAR, TrialRecord
+from raydarts.study.stages import EVALUATE, stages_of
 
 FORMATS = (".csv", ".parquet")
 

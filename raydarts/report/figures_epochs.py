@@ -148,9 +148,9 @@ def health(run: Run) -> Figure:
             ("parameter_free_share", "share of edges without parameters"),
         )
     ]
-    told = [f"{bar.name} at most {bar.most:g}" for bar in bars.values() if bar.most is not None]
+    limits = [f"{bar.name} at most {bar.most:g}" for bar in bars.values() if bar.most is not None]
     caption = "Of the judged cell of the genotype after each epoch."
-    caption += f" A healthy cell has {listed(told)}." if told else ""
+    caption += f" A healthy cell has {listed(limits)}." if limits else ""
     why = f"{NOT_RECORDED}: add the probe 'cell_facts' to search.probes"
     return _figure(run, "health", "Health over epochs", shares, caption, why)
 

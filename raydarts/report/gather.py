@@ -11,16 +11,18 @@ from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section, whole
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
-from raydarts.runs.configurations import Configuration, configurations
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.entries import TimeEntry, TrialEntry
+from raydarts.runs.entries import TimeEntry
+from raydarts.runs.folders import read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
-from raydarts.runs.results import TrialRecord
-from raydarts.runs.searcher import is_model_based, searcher_of
-from raydarts.runs.segments import lineage, told
-from raydarts.runs.stages import EVALUATE, read_promotion, retrainings, stages_of
+from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
+from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
+from raydarts.study.ranking import baselines, evaluation_rows
+from raydarts.study.results import TrialEntry, TrialRecord
+from raydarts.study.searcher import is_model_based, searcher_of
+from raydarts.study.stages import EVALUATE, stages_of
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ def _searched(
         reason=record.result.get("reason"),
         order=record.order(score),
         error=record.result.get("error"),
-        lineage=told(parts),
+        lineage=lineage_in_words(parts),
         configuration=record.configuration,
     )
 
@@ -324,7 +326,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         path=str(run.path),
         spec_text=read_text(run.files / "spec.yaml", damage),
         promotion=read_promotion(run, EVALUATE) or (),
-        baselines=results.baselines(results.evaluations(run)),
+        baselines=baselines(results.evaluations(run)),
         faults=results.faults(run),
         configurations=configurations(searched, draft.supernet),
     )
@@ -342,7 +344,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
 
 def _retrainings(run: RunDirectory, stage: str, score: Score) -> list[Retrained]:
     records = results.retrained(run, stage)
-    rows = results.evaluation_rows(records, score)
+    rows = evaluation_rows(records, score)
     return [
         _retrained(record, row, trial, score)
         for record, row, trial in zip(records, rows, retrainings(run, stage), strict=True)

@@ -15,7 +15,7 @@ from raydarts.terminal import line, paragraph
 _MOST_PICKS = 5
 
 
-def table(told: Mapping[str, Any], recordings: Recordings, score: SearchScore, workers: int) -> Group:
+def table(outcome: Mapping[str, Any], recordings: Recordings, score: SearchScore, workers: int) -> Group:
     """The summary of replayed sweeps for a terminal."""
 
     def share(value: float) -> str:
@@ -38,15 +38,15 @@ def table(told: Mapping[str, Any], recordings: Recordings, score: SearchScore, w
         ("pick_collapsed", "the pick has collapsed", share),
         ("pick_fallback", "the pick is a fallback", share),
         ("finishers_collapsed", "collapsed trials among those completed", share),
-        ("halts_caught", f"halted, of {told['halts_caught_of']:.1f} that collapse", lambda value: f"{value:.1f}"),
-        ("halts_false", f"halted, of {told['halts_false_of']:.1f} that do not", lambda value: f"{value:.1f}"),
+        ("halts_caught", f"halted, of {outcome['halts_caught_of']:.1f} that collapse", lambda value: f"{value:.1f}"),
+        ("halts_false", f"halted, of {outcome['halts_false_of']:.1f} that do not", lambda value: f"{value:.1f}"),
     ]
-    title = f"{told['sweeps']} replayed sweeps of {len(recordings.configurations)} configurations"
+    title = f"{outcome['sweeps']} replayed sweeps of {len(recordings.configurations)} configurations"
     rows = Table(title=title)
     for head in ("", "mean", "95 % interval", "least", "most"):
         rows.add_column(head, justify="left" if not head else "right")
     for key, words, text in shown:
-        known = told[key]
+        known = outcome[key]
         if known is not None:
             low, high = known["interval"]
             rows.add_row(
@@ -56,12 +56,12 @@ def table(told: Mapping[str, Any], recordings: Recordings, score: SearchScore, w
     picks.add_column("share", justify="right")
     picks.add_column("settings")
     names = _differing(recordings)
-    for pick in told["picks"][:_MOST_PICKS]:
+    for pick in outcome["picks"][:_MOST_PICKS]:
         picks.add_row(share(pick["share"]), line(_settings(pick["configuration"], names)))
-    if len(told["picks"]) > _MOST_PICKS:
-        picks.add_row("", f"and {len(told['picks']) - _MOST_PICKS} others")
-    without = [paragraph(f"{told['without_pick']} sweeps picked nothing: all of their trials failed.")]
-    return Group(rows, picks, *(without if told["without_pick"] else ()))
+    if len(outcome["picks"]) > _MOST_PICKS:
+        picks.add_row("", f"and {len(outcome['picks']) - _MOST_PICKS} others")
+    without = [paragraph(f"{outcome['without_pick']} sweeps picked nothing: all of their trials failed.")]
+    return Group(rows, picks, *(without if outcome["without_pick"] else ()))
 
 
 def _differing(recordings: Recordings) -> list[str]:
@@ -76,7 +76,7 @@ def _settings(config: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def as_json(
-    told: Mapping[str, Any],
+    outcome: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     recordings: Recordings,
     sweep: Mapping[str, Any],
@@ -95,6 +95,6 @@ def as_json(
         "sweep": dict(sweep),
         "workers": workers,
         "seed": seed,
-        "summary": dict(told),
+        "summary": dict(outcome),
         "sweeps": [dict(row) for row in rows],
     }

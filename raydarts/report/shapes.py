@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
-from raydarts.runs.budget import BudgetReport
 from raydarts.runs.left import Left
 from raydarts.runs.segments import Part
+from raydarts.study.budget import BudgetReport
 
 
 class ScoreShape(TypedDict):

@@ -13,15 +13,16 @@ from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
-from raydarts.runs.budget import UNITS, BudgetReport, budget_report
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
+from raydarts.runs.hours import budget_report
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
-from raydarts.runs.segments import told
-from raydarts.runs.stages import EVALUATE, SEARCH
+from raydarts.runs.segments import lineage_in_words
 from raydarts.storage.place import Place
+from raydarts.study.budget import UNITS, BudgetReport
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import in_lines, line, paragraph
 
 
@@ -95,8 +96,8 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
         lines.append(line(f"{report['left']['stage']}: {remaining}"))
     if report["configurations"]:
-        told = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
-        lines.append(line(f"configurations: {told}"))
+        words = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
+        lines.append(line(f"configurations: {words}"))
     if best := report["best_configuration"]:
         mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
         lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
@@ -270,7 +271,9 @@ def forks(report: RunReport) -> RenderableType | None:
 
     The table of trials shows the settings that such a trial had last.
     """
-    lines = [f"trial {trial['id']}: {told(trial['lineage'])}" for trial in report["trials"] if trial["lineage"]]
+    lines = [
+        f"trial {trial['id']}: {lineage_in_words(trial['lineage'])}" for trial in report["trials"] if trial["lineage"]
+    ]
     return (
         in_lines(["Went on as a copy of another trial (settings above are the last ones):", *lines]) if lines else None
     )
@@ -295,9 +298,11 @@ def ranked_by(report: RunReport) -> list[RenderableType]:
         named = ", ".join(f"{trial['id']} after epoch {trial['epochs']}" for trial in halted)
         lines.append(f"halted because they had collapsed: {named}")
     for entry in items(report["promotion"]):
-        told = section(entry)
-        if told.get("promoted") and (told.get("fallback") or told.get("against")):
-            lines.append(f"genotype {told['id']} is retrained though no healthy search ended with it: {told['reason']}")
+        decision = section(entry)
+        if decision.get("promoted") and (decision.get("fallback") or decision.get("against")):
+            lines.append(
+                f"genotype {decision['id']} is retrained though no healthy search ended with it: {decision['reason']}"
+            )
     return [in_lines(lines)]
 
 

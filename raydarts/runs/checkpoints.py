@@ -82,9 +82,9 @@ class CheckpointStore:
 
     def files(self) -> list[FilePlace]:
         """Newest first."""
-        found = [entry for entry in entries(self.folder) if _NAME.match(entry.place.name)]
-        found.sort(key=lambda entry: (self.epoch(entry.place), entry.modified_ns), reverse=True)
-        return [entry.place for entry in found]
+        files = [entry for entry in entries(self.folder) if _NAME.match(entry.place.name)]
+        files.sort(key=lambda entry: (self.epoch(entry.place), entry.modified_ns), reverse=True)
+        return [entry.place for entry in files]
 
     @staticmethod
     def epoch(path: FilePlace) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from raydarts.errors import DamagedError, RunError
 from raydarts.json_types import whole
-from raydarts.runs.entries import FaultEntry, HaltedEntry, OwnerEntry, ResultEntry, Row, RunEntry, TimeEntry, TrialEntry
+from raydarts.runs.entries import FaultEntry, HaltedEntry, OwnerEntry, RunEntry, TimeEntry
 from raydarts.runs.reading import Damage, read_record, read_records
 from raydarts.storage import lock
 from raydarts.storage.files import append_line, plain, write_json, write_lines
@@ -35,13 +35,12 @@ from raydarts.storage.place import (
     write_bytes,
 )
 from raydarts.study.history import Event
+from raydarts.study.results import ResultEntry, Row, TrialEntry
 
 FORMAT = 1
 _INDEX = re.compile(r"\d{4,8}")
 _RETRAINING = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-seed\d{1,19}")
 FINAL = ("completed", "stopped", "failed")
-NOT_SCALAR = ("genotype", "arch_weights")
-"""What a metrics row may hold beside numbers and strings; left out where a trial's last metrics are shown."""
 
 
 class SupersededError(Exception):

@@ -8,11 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from raydarts.study.history import ParentEntry, SegmentEntry
-
-Row = dict[str, object]
-"""A line of metrics.jsonl: what a job measured in an epoch, by name."""
-
 
 class CandidateEntry(TypedDict):
     """A genotype that a run of one stage was given. `origin`: where it is from, in words."""
@@ -46,48 +41,6 @@ class RunEntry(TypedDict, total=False):
     stage: str | None
     genotypes: GivenEntry | None
     earlier: Mapping[str, object] | None
-
-
-class TrialEntry(TypedDict, total=False):
-    """trial.json: of a search its index, config and choices; of a retraining the genotype and the seed."""
-
-    kind: str | None
-    index: int | None
-    configuration: int | None
-    replicate: int | None
-    config: Mapping[str, object] | None
-    choices: Mapping[str, object] | None
-    parent: ParentEntry | None
-    segments: Sequence[SegmentEntry] | None
-    stage: str | None
-    genotype_id: str
-    genotype: Mapping[str, object]
-    seed: int
-    trials: Sequence[str] | None
-
-
-class MeasuredEntry(TypedDict, total=False):
-    """What a job gave at its end. `baselines`: by name, then by part of the data."""
-
-    baselines: Mapping[str, Mapping[str, float | None]] | None
-    parameters: float | None
-
-
-class ResultEntry(TypedDict, total=False):
-    """result.json. `seconds` is the time of all epochs."""
-
-    status: str
-    epochs: int
-    metrics: Mapping[str, object]
-    genotype: Mapping[str, object] | None
-    genotype_id: str | None
-    skips: Mapping[str, int] | None
-    seconds: float | None
-    result: MeasuredEntry | None
-    error: str | None
-    traceback: str
-    reason: str | None
-    lineage: str | None
 
 
 class TimeEntry(TypedDict):

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from raydarts.json_types import Json, section
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.folders import run_of, stage_of
 from raydarts.runs.segments import number_at, segments_of
-from raydarts.runs.stages import data_of, run_of, section_of, stage_of
 from raydarts.storage.files import plain
+from raydarts.study.stages import data_of, section_of
 
 _PLACES = frozenset({"root", "file", "download", "workers"})
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TypedDict
 
-from raydarts.runs.budget import drivers, planned, seconds_of
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
-from raydarts.runs.stages import SEARCH, read_promotion, retrainings, stages_of
+from raydarts.runs.folders import read_promotion, retrainings
+from raydarts.runs.hours import drivers, planned, seconds_of
+from raydarts.study.stages import SEARCH, stages_of
 
 
 def clock(seconds: float) -> str:

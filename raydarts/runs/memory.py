@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from raydarts.errors import MemoryFullError
 from raydarts.json_types import section
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.stages import SEARCH, data_of, place_of_section, run_of, section_of, stage_of
+from raydarts.runs.folders import run_of, stage_of
+from raydarts.study.stages import SEARCH, data_of, place_of_section, section_of
 
 _OF_A_GPU = (
     "CUDA error: out of memory",

@@ -227,8 +227,8 @@ class _Table:
         epochs: list[tuple[Mapping[str, object], Genotype | None]] = []
         for index in range(len(accuracies)):
             figures = {name: item for name, column in columns.items() if _is_number(item := column(index))}
-            given = genotypes[index] if index < len(genotypes) else None
-            epochs.append((figures, self._genotype(number, index + 1, given)))
+            genotype = genotypes[index] if index < len(genotypes) else None
+            epochs.append((figures, self._genotype(number, index + 1, genotype)))
         return epochs
 
     def _pairs(self, number: int, key: str, items: object) -> dict[int, object]:

@@ -16,10 +16,11 @@ from raydarts.errors import GenotypeError, InputError, Problem, SpecError
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.json_types import section
-from raydarts.runs.directory import NOT_SCALAR, RunDirectory
-from raydarts.runs.results import TrialRecord, trials
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.results import trials
 from raydarts.storage.place import Place
 from raydarts.study.objectives import figure
+from raydarts.study.results import NOT_SCALAR, TrialRecord
 
 SEED = "seed"
 """The key of a raydarts configuration that is the search seed. It is no part of a recording's configuration."""
@@ -130,16 +131,16 @@ def read(places: Sequence[Place]) -> Recordings:
     problems: list[Problem] = []
     for place in places:
         try:
-            found = read_table(Path(str(place))) if is_table(place) else read_run(place)
+            recordings = read_table(Path(str(place))) if is_table(place) else read_run(place)
         except SpecError as error:
             problems += error.problems
             continue
         except InputError as error:
             problems.append(Problem(str(place), 0, "", str(error).removeprefix(f"{place}: ")))
             continue
-        runs += found.runs
-        notes += found.notes
-        sweeps.update(found.sweeps)
+        runs += recordings.runs
+        notes += recordings.notes
+        sweeps.update(recordings.sweeps)
     if not problems:
         runs, problems = _distinct(runs, notes)
     if not problems and not runs:

@@ -156,7 +156,7 @@ class GivenCandidate(Candidate):
     origin: str
 
 
-class Given(Record):
+class Candidates(Record):
     """The genotypes of a run of one stage, which come from elsewhere."""
 
     candidates: list[GivenCandidate]
@@ -174,7 +174,7 @@ class RunRecord(Record):
     git_commit: str | None = None
     command: list[str] = []
     stage: StageName | None = None
-    genotypes: Given | None = None
+    genotypes: Candidates | None = None
 
 
 class ParentRecord(Record):

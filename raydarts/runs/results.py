@@ -2,107 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
-from typing import TypedDict
+from collections.abc import Sequence
 
-from raydarts.errors import DamagedError, GenotypeError
-from raydarts.genotypes.facts import FACTS, cell_facts
-from raydarts.genotypes.genotype import Genotype
-from raydarts.json_types import section
-from raydarts.runs.configurations import configurations
-from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
-from raydarts.runs.entries import FaultEntry, ResultEntry, Row, TrialEntry
+from raydarts.errors import DamagedError
+from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.entries import FaultEntry
+from raydarts.runs.folders import jobs, read_promotion, retrainings, stage_of
 from raydarts.runs.segments import lineage
-from raydarts.runs.stages import EVALUATE, jobs, read_promotion, retrainings, stage_of, stages_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
+from raydarts.study.configurations import configurations
 from raydarts.study.history import name_of
-from raydarts.study.objectives import Score, figure, score_of, search_score_of
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One trial or evaluation as it stands on disk. `epochs` counts the rows of its metrics."""
-
-    id: str
-    status: str
-    description: TrialEntry
-    rows: Sequence[Row]
-    result: ResultEntry
-    rows_whole: bool = True
-    """Whether `rows` are all that were reported; else the last one's figures are the result's."""
-
-    @property
-    def configuration(self) -> int | None:
-        """The number of its configuration, in a run with replicates."""
-        number = self.description.get("configuration")
-        return None if number is None else int(number)
-
-    @property
-    def search_seed(self) -> int | None:
-        """The seed of a search. None of a retraining."""
-        choices, config = section(self.description.get("choices")), section(self.description.get("config"))
-        seed = choices.get("search.seed", config.get("seed"))
-        return seed if isinstance(seed, int) else None
-
-    @property
-    def epochs(self) -> int:
-        return len(self.rows) if self.rows_whole else int(self.result.get("epochs", len(self.rows)))
-
-    @property
-    def metrics(self) -> dict[str, object]:
-        """The last epoch's metrics, without the genotype and the arch weights."""
-        last = self.rows[-1] if self.rows and self.rows_whole else self.result.get("metrics", {})
-        return {key: value for key, value in last.items() if key not in NOT_SCALAR}
-
-    @property
-    def genotype(self) -> Mapping[str, object] | None:
-        """The result's genotype; of a trial still going on, the last epoch's."""
-        row = self.rows[-1] if self.rows else {}
-        genotype = self.result.get("genotype") if self.result else row.get("genotype")
-        return genotype if isinstance(genotype, Mapping) else None
-
-    @property
-    def genotype_id(self) -> str | None:
-        return self.result.get("genotype_id") or None
-
-    @property
-    def skips(self) -> dict[str, int]:
-        """Skip connections per cell type; empty where no genotype is known."""
-        if (skips := self.result.get("skips")) is not None:
-            return {str(key): int(value) for key, value in skips.items()}
-        measured = {key[len("skips_") :]: value for key, value in self.metrics.items() if key.startswith("skips_")}
-        return {key: int(value) for key, value in measured.items() if isinstance(value, int | float)}
-
-    @property
-    def outcome(self) -> dict[str, object]:
-        """The last epoch's metrics; of a completed trial what its result says in their place.
-
-        A language model's result has the figures of its best epoch.
-        """
-        more = self.result.get("result") if self.status == "completed" else None
-        return {**self.metrics, **(more or {})}
-
-    @property
-    def judged(self) -> dict[str, object]:
-        """`outcome` with the facts of the genotype, where a search did not report them and its genotype says them."""
-        outcome = self.outcome
-        if self.genotype is None or all(name in outcome for name in FACTS):
-            return outcome
-        try:
-            return {**cell_facts(Genotype.from_json(self.genotype)), **outcome}
-        except GenotypeError:
-            return outcome
-
-    def value(self, score: Score) -> float | None:
-        """What the trial came to in this score, or None where that is absent or not finite."""
-        return score.of(self.outcome)
-
-    def order(self, score: Score) -> float | None:
-        """The number that the trial is ranked by: `value`, unless the objective moves it behind others."""
-        return score.order(self.judged)
+from raydarts.study.objectives import score_of, search_score_of
+from raydarts.study.ranking import baselines, evaluation_rows, ranking
+from raydarts.study.results import ResultEntry, Row, TrialRecord, distinct_genotypes
+from raydarts.study.stages import EVALUATE, stages_of
 
 
 def read_trial(trial: TrialDirectory, in_use: bool = False) -> TrialRecord:
@@ -182,114 +96,6 @@ def retrained(run: RunDirectory, stage: str) -> list[TrialRecord]:
     """The records of a retraining stage."""
     in_use = run.in_use()
     return each(lambda trial: read_trial(trial, in_use), retrainings(run, stage), run.path)
-
-
-class GenotypeEntry(TypedDict):
-    """A genotype, and the ids of the trials that ended with it."""
-
-    id: str
-    genotype: Mapping[str, object]
-    trials: list[str]
-    skips: Mapping[str, int]
-
-
-def distinct_genotypes(records: Iterable[TrialRecord]) -> list[GenotypeEntry]:
-    """Genotypes that differ as architectures, in the order met, each with the ids of its trials."""
-    entries: dict[str, GenotypeEntry] = {}
-    for record in records:
-        if record.genotype_id is None or record.genotype is None:
-            continue
-        entry = entries.setdefault(
-            record.genotype_id,
-            {"id": record.genotype_id, "genotype": record.genotype, "trials": [], "skips": record.skips},
-        )
-        entry["trials"].append(record.id)
-    return list(entries.values())
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
-
-
-def _std(values: Sequence[float]) -> float | None:
-    """The sample standard deviation (n - 1); None of a single value, whose spread nobody knows."""
-    return stdev(values) if len(values) > 1 else None
-
-
-def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[str, object]]:
-    """One row an evaluation: genotype id, seed, status, its score and the same of test data (None unless completed)."""
-    rows = []
-    for record in records:
-        outcome = record.outcome if record.status == "completed" else {}
-        genotype, _, seed = record.id.rpartition("-seed")  # as its folder says, whatever became of trial.json
-        rows.append(
-            {
-                "genotype": record.description.get("genotype_id", genotype),
-                "seed": record.description.get("seed", int(seed) if seed.isdigit() else 0),
-                "status": record.status,
-                "epochs": record.epochs,
-                score.metric: score.of(outcome),
-                score.test: figure(outcome.get(score.test)),
-                "error": record.result.get("error"),
-            }
-        )
-    return rows
-
-
-def baselines(records: Iterable[TrialRecord]) -> dict[str, dict[str, float]]:
-    """What an evaluation measured beside its network, such as a unigram model's perplexity: by name, then by part.
-
-    Means over the completed evaluations; empty where they have none.
-    """
-    values: dict[str, dict[str, list[float]]] = {}
-    for record in records:
-        measured = record.result.get("result") or {}
-        for name, parts in (measured.get("baselines") or {}).items():
-            for part, value in parts.items():
-                if value is not None:
-                    values.setdefault(name, {}).setdefault(part, []).append(value)
-    return {name: {part: fmean(each) for part, each in parts.items()} for name, parts in values.items()}
-
-
-class RankedEntry(TypedDict):
-    """A genotype's mean over its completed evaluations, of which there are `n`, and their sample standard deviation."""
-
-    genotype: str
-    validation_mean: float | None
-    validation_std: float | None
-    test_mean: float | None
-    test_std: float | None
-    n: int
-
-
-def ranking(rows: Iterable[Mapping[str, object]], score: Score) -> list[RankedEntry]:
-    """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
-    grouped: dict[str, list[Mapping[str, object]]] = {}
-    for row in rows:
-        if row["status"] == "completed":
-            grouped.setdefault(str(row["genotype"]), []).append(row)
-    table: list[RankedEntry] = []
-    for genotype, group in grouped.items():
-        validation = [value for row in group if (value := figure(row[score.metric])) is not None]
-        test = [value for row in group if (value := figure(row[score.test])) is not None]
-        table.append(
-            {
-                "genotype": genotype,
-                "validation_mean": _mean(validation),
-                "validation_std": _std(validation),
-                "test_mean": _mean(test),
-                "test_std": _std(test),
-                "n": len(group),
-            }
-        )
-    return sorted(
-        table,
-        key=lambda row: (
-            row["validation_mean"] is None,
-            -score.sign * (row["validation_mean"] or 0.0),
-            row["genotype"],
-        ),
-    )
 
 
 def run_status(run: RunDirectory) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.entries import TrialEntry
 from raydarts.storage.place import FilePlace
 from raydarts.study.history import Parent, Segment, SegmentEntry, name_of
+from raydarts.study.results import TrialEntry
 
 
 def segments_of(description: TrialEntry) -> list[Segment]:
@@ -80,7 +80,7 @@ def lineage(name: str, epochs: int, described_as: Callable[[str], TrialEntry]) -
         number = number_at(segments, last)
 
 
-def told(parts: Sequence[Part]) -> str:
+def lineage_in_words(parts: Sequence[Part]) -> str:
     """A lineage in words. Of each later part only the settings that differ from the part before."""
     words = []
     for number, part in enumerate(parts):

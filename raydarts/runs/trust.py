@@ -146,9 +146,9 @@ def _refused(run: Place, names: list[str], where: str) -> str:
 
 def _folder() -> Path:
     """Where notes lie. Raises `OSError` where this user has no home."""
-    given = os.environ.get("XDG_STATE_HOME", "")
-    if given and Path(given).is_absolute():
-        return Path(given) / "raydarts" / "made"
+    state_home = os.environ.get("XDG_STATE_HOME", "")
+    if state_home and Path(state_home).is_absolute():
+        return Path(state_home) / "raydarts" / "made"
     try:
         return Path.home() / ".local" / "state" / "raydarts" / "made"
     except RuntimeError as error:
@@ -173,10 +173,10 @@ def _note(run: RunDirectory, description: Mapping[str, object], origins: Origins
 
 def _read(file: Path) -> Origins | None:
     try:
-        found = json.loads(file.read_bytes())["code"]
+        code = json.loads(file.read_bytes())["code"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return code if isinstance(code, dict) else None
 
 
 def _record(description: Mapping[str, object]) -> Origins | None:
@@ -190,7 +190,7 @@ def _record(description: Mapping[str, object]) -> Origins | None:
 def _known(origins: Origins) -> bool:
     """Whether each name was run before from the same file, in a run that this user made."""
     try:
-        records = [found for file in _folder().glob("*.json") if (found := _read(file)) is not None]
+        records = [code for file in _folder().glob("*.json") if (code := _read(file)) is not None]
     except OSError:
         return False
     return all(any(record.get(name) == origin for record in records) for name, origin in origins.items())

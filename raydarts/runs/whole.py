@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.entries import TrialEntry
+from raydarts.runs.folders import jobs, read_promotion
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import untimed
 from raydarts.runs.segments import segments_of
-from raydarts.runs.stages import GIVEN, SEARCH, jobs, read_promotion, stages_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import FilePlace, Place, entries
 from raydarts.study.history import Event, ForkEntry, OtherEntry, SegmentEntry
+from raydarts.study.results import TrialEntry
+from raydarts.study.stages import GIVEN, SEARCH, stages_of
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20

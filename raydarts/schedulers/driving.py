@@ -133,8 +133,8 @@ class Driven:
             report = replace(report, value=self._missing)
         answer = self.scheduler.on_trial_result(self._controller, trial, self._row(report))
         others = self._taken()
-        if (own := others.pop(report.trial, None)) is not None:
-            return Verdict(own, others)
+        if (forced := others.pop(report.trial, None)) is not None:
+            return Verdict(forced, others)
         if answer == self.scheduler.PAUSE:
             trial.set_status(trial.PAUSED)
         elif answer == self.scheduler.STOP:

@@ -61,16 +61,15 @@ def _part(owner: object, key: str | int) -> object:
 
 def _put(config: object, path: Path, value: Json) -> None:
     """Set one value of a configuration."""
-    place = path[0]
-    if len(path) > 1:
-        _put(_part(config, place), path[1:], value)
-        return
-    if isinstance(config, list) and isinstance(place, int):
-        config[place] = value
-        return
-    if not isinstance(config, dict):
-        raise TypeError(f"{place}: the configuration has no place of this name")
-    config[place] = value
+    key, *below = path
+    if below:
+        _put(_part(config, key), tuple(below), value)
+    elif isinstance(config, list):
+        config[int(key)] = value
+    elif isinstance(config, dict):
+        config[key] = value
+    else:
+        raise TypeError(f"{key}: the configuration has no place of this name")
 
 
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:

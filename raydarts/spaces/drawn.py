@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
+from raydarts.spaces.lanes import of_lanes
+
 
 class Drawing(nn.Module):
-    """Draws at random in its passes, from `generator` (set by `draw_from`) or else from torch's global generator."""
+    """Draws at random in its passes, from `generator` (set by `draw_from`) or else from torch's global generator.
 
-    generator: torch.Generator | None = None
+    With lanes each lane draws from its own of the `generators`.
+    """
+
+    generators: tuple[torch.Generator | None, ...] = (None,)
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        (generator,) = self.generators
+        return generator
 
 
-def draw_from(network: nn.Module, generator: torch.Generator) -> None:
-    """Makes all parts of the network that draw at random draw from `generator`."""
+def draw_from(network: nn.Module, generators: torch.Generator | Sequence[torch.Generator]) -> None:
+    """Makes all parts of the network that draw at random draw from this generator. With lanes each lane has its own."""
+    given = (generators,) if isinstance(generators, torch.Generator) else tuple(generators)
     for module in network.modules():
         if isinstance(module, Drawing):
-            module.generator = generator
+            module.generators = given
+
+
+def draw_each(like: Tensor, lanes: int, draw: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Returns a tensor like `like`, `(batch, lanes * C, H, W)`, that `draw(lane, empty)` fills lane by lane.
+
+    `empty` has the shape and the layout that the lane has alone. So the lane draws what it draws alone.
+    """
+    parts = of_lanes(like, lanes).unbind(1)
+    return torch.cat([draw(lane, torch.empty_like(part)) for lane, part in enumerate(parts)], 1)
 
 
 class Mask(Drawing):

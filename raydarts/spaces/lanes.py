@@ -99,12 +99,23 @@ class _AddWeighted(torch.autograd.Function):
         return dy, to_weight, to_x
 
 
-def pixel_mean(x: Tensor, lanes: int) -> Tensor:
-    """Returns each channel's mean over the pixels: `(batch, lanes * C, H, W)` to `(lanes, batch, C)`.
+class PixelMean(nn.Module):
+    """Each channel's mean over the pixels: `(batch, K * C, H, W)` to `(K, batch, C)`.
 
     The copy puts the lanes apart. Then a sum's bits do not depend on the place of a lane.
     """
-    return of_lanes(x, lanes).transpose(0, 1).contiguous().mean((3, 4))
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__()
+        self.lanes = lanes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return of_lanes(x, self.lanes).transpose(0, 1).contiguous().mean((3, 4))
+
+
+def pool(lanes: int) -> nn.Module:
+    """Returns the mean over the pixels as `(batch, C)`, or of each lane."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if lanes == 1 else PixelMean(lanes)
 
 
 class LaneLinear(nn.Module):

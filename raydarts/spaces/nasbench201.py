@@ -19,7 +19,8 @@ from raydarts.genotypes.genotype import CellGenotype, Genotype
 from raydarts.spaces.base import CellSpec, Edge, NetworkSize, Space
 from raydarts.spaces.cells import DiscreteGraph, DropPath, MixedGraph
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.primitives import Norm
+from raydarts.spaces.lanes import linear, pool
+from raydarts.spaces.primitives import batch_norm, convolution
 from raydarts.spaces.transform import MixedTransform, by_layer
 from raydarts.tasks import Classification, Task, required
 from raydarts.units import Channels, StackedCells
@@ -45,20 +46,18 @@ class ResidualBlock(nn.Module):
     Two 3x3 convolutions beside a pooled 1x1 convolution.
     """
 
-    def __init__(self, channels: int, affine: bool) -> None:
+    def __init__(self, channels: int, affine: bool, lanes: int = 1) -> None:
         super().__init__()
         wide = 2 * channels
         self.body = nn.Sequential(
             nn.ReLU(),
-            nn.Conv2d(channels, wide, 3, stride=2, padding=1, bias=False),
-            Norm(wide, affine=affine),
+            convolution(channels, wide, 3, lanes, stride=2, padding=1),
+            batch_norm(wide, affine, lanes),
             nn.ReLU(),
-            nn.Conv2d(wide, wide, 3, padding=1, bias=False),
-            Norm(wide, affine=affine),
+            convolution(wide, wide, 3, lanes, padding=1),
+            batch_norm(wide, affine, lanes),
         )
-        self.shortcut = nn.Sequential(
-            nn.AvgPool2d(2, stride=2, ceil_mode=True), nn.Conv2d(channels, wide, 1, bias=False)
-        )
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, stride=2, ceil_mode=True), convolution(channels, wide, 1, lanes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
@@ -67,20 +66,24 @@ class ResidualBlock(nn.Module):
 class _Skeleton(nn.Module):
     """Stem, stages of cells with residual blocks between them, batch norm, pooling, classifier."""
 
-    def __init__(self, channels_in: int, channels: int, per_stage: int, num_classes: int, affine: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, per_stage: int, num_classes: int, affine: bool, lanes: int = 1
+    ) -> None:
         super().__init__()
-        self.per_stage = per_stage
-        self.stem = nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.per_stage, self.lanes = per_stage, lanes
+        self.stem = nn.Sequential(
+            convolution(channels_in, channels, 3, lanes, padding=1), batch_norm(channels, lanes=lanes)
+        )
         self.stages = nn.ModuleList()
         layer = 0
         for stage in range(STAGES):
             cells = [self.cell(layer + number, channels * 2**stage) for number in range(per_stage)]
             layer += per_stage
             self.stages.append(nn.ModuleList(cells))
-        self.between = nn.ModuleList(ResidualBlock(channels * 2**stage, affine) for stage in range(STAGES - 1))
+        self.between = nn.ModuleList(ResidualBlock(channels * 2**stage, affine, lanes) for stage in range(STAGES - 1))
         width = channels * 2 ** (STAGES - 1)
-        self.last = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Linear(width, num_classes)
+        self.last = nn.Sequential(batch_norm(width, lanes=lanes), nn.ReLU(), pool(lanes))
+        self.classifier = linear(width, num_classes, lanes)
 
     def cell(self, layer: int, channels: int) -> nn.Module:
         raise NotImplementedError
@@ -111,21 +114,29 @@ class Supernet(_Skeleton):
     """`forward(inputs, arch_weights)` returns logits. All cells share one alpha. Their batch norms are not affine."""
 
     def __init__(
-        self, space: NasBench201, channels_in: int, num_classes: int, transforms: Sequence[MixedTransform]
+        self,
+        space: NasBench201,
+        channels_in: int,
+        num_classes: int,
+        transforms: Sequence[MixedTransform],
+        lanes: int = 1,
     ) -> None:
         self.spec, self.transforms = space.cells["cell"], transforms
         settings = space.settings
-        super().__init__(channels_in, settings.channels, settings.cells_per_stage, num_classes, affine=False)
+        super().__init__(channels_in, settings.channels, settings.cells_per_stage, num_classes, False, lanes)
         self.types = ("cell",) * (STAGES * self.per_stage)
 
     def layers(self, inputs: Tensor | None = None) -> Mapping[str, int]:
         return Counter(self.types)
 
     def cell(self, layer: int, channels: int) -> nn.Module:
-        return _MixedCell(self.spec, layer, "cell", channels, stride=1, transforms=self.transforms, normalised=False)
+        return _MixedCell(
+            self.spec, layer, "cell", channels,
+            stride=1, transforms=self.transforms, normalised=False, lanes=self.lanes,
+        )  # fmt: skip
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor]) -> Tensor:
-        return self.run(inputs, ((weights,) for weights in by_layer(self.types, arch_weights)))
+        return self.run(inputs, ((weights,) for weights in by_layer(self.types, arch_weights, self.lanes)))
 
 
 class Network(_Skeleton):
@@ -152,6 +163,7 @@ class NasBench201(Space):
 
     NAME = "nasbench201"
     SOURCE = "Dong, Yang 2020 (arXiv 2001.00326), section 2"
+    LANES: ClassVar[bool] = True
     KEEPS_ALL_EDGES: ClassVar[bool] = True
     SEARCH_ONLY: ClassVar[frozenset[str]] = frozenset({"channels", "cells_per_stage"})
 
@@ -165,7 +177,7 @@ class NasBench201(Space):
 
     def supernet(self, task: Task, transforms: Sequence[MixedTransform] = (), lanes: int = 1) -> nn.Module:
         images = required(task, Classification)
-        return Supernet(self, images.image_shape[0], images.num_classes, transforms)
+        return Supernet(self, images.image_shape[0], images.num_classes, transforms, lanes)
 
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
         nodes = tuple(

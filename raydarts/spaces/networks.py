@@ -12,7 +12,7 @@ from raydarts.genotypes.genotype import Genotype
 from raydarts.spaces.base import CellSpec, NetworkSize
 from raydarts.spaces.cells import DiscreteCell, DropPath, MixedCell
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.lanes import linear, pixel_mean
+from raydarts.spaces.lanes import linear, pool
 from raydarts.spaces.primitives import batch_norm, convolution
 from raydarts.spaces.transform import MixedTransform, by_layer
 
@@ -74,15 +74,14 @@ def stem(kind: str, channels_in: int, channels: int, multiplier: int, lanes: int
 class _Stack(nn.Module):
     """Stem, cells, pooling, classifier: what supernet and discrete network share."""
 
-    def __init__(self, entry: CifarStem | ImagenetStem) -> None:
+    def __init__(self, entry: CifarStem | ImagenetStem, lanes: int = 1) -> None:
         super().__init__()
         self.stem = entry
         self.cells = nn.ModuleList()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = pool(lanes)
 
-    def classify(self, x: Tensor, lanes: int = 1) -> Tensor:
-        pooled = self.pool(x).flatten(1) if lanes == 1 else pixel_mean(x, lanes)
-        return self.classifier(pooled)  # type: ignore[no-any-return,operator]
+    def classify(self, x: Tensor) -> Tensor:
+        return self.classifier(self.pool(x))  # type: ignore[no-any-return,operator]
 
 
 class CnnSupernet(_Stack):
@@ -106,7 +105,7 @@ class CnnSupernet(_Stack):
         transforms: Sequence[MixedTransform],
         lanes: int = 1,
     ) -> None:
-        super().__init__(entry)
+        super().__init__(entry, lanes)
         self.lanes = lanes
         inputs, reduced = (entry.width, entry.width), entry.reduces
         self.types = tuple("reduce" if layer in reduction_layers(layers) else "normal" for layer in range(layers))
@@ -130,7 +129,7 @@ class CnnSupernet(_Stack):
         of_layers = by_layer(self.types, arch_weights, self.lanes)
         for weights, cell in zip(of_layers, self.cells, strict=True):
             s0, s1 = s1, cell(s0, s1, weights)
-        return self.classify(s1, self.lanes)
+        return self.classify(s1)
 
 
 class AuxiliaryHead(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from raydarts import outside
 from raydarts.errors import InputError
 from raydarts.spaces.depthwise import DepthwiseConv2d
-from raydarts.spaces.drawn import Drawing
+from raydarts.spaces.drawn import Drawing, draw_each
 from raydarts.spaces.lanes import weighted
 from raydarts.spaces.layout import Halved, concatenate
 
@@ -176,12 +176,15 @@ class Noise(Operation, Drawing):
         self.drawn: Tensor | None = None
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        noise = self.drawn
-        if noise is None:
-            noise = torch.empty_like(x[:, :, :: self.stride, :: self.stride]).normal_(generator=self.generator)
+        noise = self._noise(x[:, :, :: self.stride, :: self.stride]) if self.drawn is None else self.drawn
         if scale is None:
             return noise
         return weighted(scale if self.lanes == 1 else scale.view(self.lanes, -1)[:, 0], noise)
+
+    def _noise(self, like: Tensor) -> Tensor:
+        if self.lanes == 1:
+            return torch.empty_like(like).normal_(generator=self.generator)
+        return draw_each(like, self.lanes, lambda lane, empty: empty.normal_(generator=self.generators[lane]))
 
 
 class FactorizedReduce(Operation):

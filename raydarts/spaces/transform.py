@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -38,7 +39,25 @@ class MixedTransform:
 
     A transform with parameters returns a module from `build`. The module becomes part of the supernet's weights.
     `on_edge` receives it.
+
+    `LANES`: the transforms of several searches can act on a supernet that holds these searches as lanes (`fused`). A
+    class says so itself; it does not inherit it.
     """
+
+    LANES: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **further: object) -> None:
+        super().__init_subclass__(**further)
+        cls.LANES = bool(vars(cls).get("LANES", False))
+
+    @classmethod
+    def fused(cls, transforms: Sequence[Self]) -> MixedTransform:
+        """Returns one transform for several lanes, made of the transform of each lane.
+
+        Each lane keeps its numbers and its generator, also those that its transform is given later. Parameters are
+        packed as those of the supernet are (see `lanes`).
+        """
+        raise InputError(f"{cls.__name__} does not act on lanes")
 
     def build(self, edge: MixedEdge) -> nn.Module | None:
         """Returns a module with parameters for one edge, or None."""

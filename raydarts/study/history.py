@@ -174,7 +174,7 @@ class Trial:
         return self.segments[-1].config
 
     @property
-    def own_epochs(self) -> int | None:
+    def proposed_epochs(self) -> int | None:
         """How many epochs it ran with the settings that were proposed; None: all."""
         return None if len(self.segments) == 1 or self.segments[1].parent is None else self.segments[1].parent.epoch
 

@@ -310,10 +310,10 @@ class Study:
         A forked trial ended with other settings than it proposed, and with what another trial had learned. The searcher
         is told that its configuration was stopped when it was given up, with the reports up to then.
         """
-        own = self.history.trials[name].own_epochs
-        if own is None:
+        epochs = self.history.trials[name].proposed_epochs
+        if epochs is None:
             return outcome
-        reports = [(epoch, value) for epoch, value in outcome.reports if epoch <= own]
+        reports = [(epoch, value) for epoch, value in outcome.reports if epoch <= epochs]
         return replace(outcome, status="stopped", value=reports[-1][1] if reports else None, reports=reports)
 
     def _tell_of_forks(self, decisions: Mapping[str, Decided]) -> None:

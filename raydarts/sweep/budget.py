@@ -6,9 +6,10 @@ import time
 import uuid
 from collections.abc import Callable
 
-from raydarts.runs import budget
+from raydarts.runs import hours
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.stages import jobs
+from raydarts.runs.folders import jobs
+from raydarts.study.budget import UNITS
 
 _BEAT = 30.0  # seconds between two notes of a driver's being at work: as much a killed driver may leave uncounted
 
@@ -23,10 +24,10 @@ class Ledger:
     def __init__(self, run: RunDirectory, clock: Callable[[], float] = time.time) -> None:
         self._run = run
         self._clock = clock
-        self._limits = budget.limits(run)
+        self._limits = hours.limits(run)
         self._token = uuid.uuid4().hex
         self._started = self._written = clock()
-        self._earlier = budget.wall_hours(run)
+        self._earlier = hours.wall_hours(run)
         self._description = run.description()
         self._hours: dict[str, dict[str, float]] = {}
         self.denied = False
@@ -43,7 +44,7 @@ class Ledger:
     def charge(self, trial: TrialDirectory) -> None:
         """A trial has ended an epoch."""
         if self._charges:
-            self._hours[str(trial.path)] = budget.hours_of(trial, self._description["spec"])
+            self._hours[str(trial.path)] = hours.hours_of(trial, self._description["spec"])
         self.beat()
 
     def beat(self, always: bool = False) -> None:
@@ -51,26 +52,24 @@ class Ledger:
         now = self._clock()
         if always or now - self._written >= _BEAT:
             self._written = now
-            budget.write_driver(self._run, self._token, self._started, now)
+            hours.write_driver(self._run, self._token, self._started, now)
 
     def spent(self) -> dict[str, float]:
         """Hours of the limited units."""
         wall = self._earlier + (self._clock() - self._started) / 3600
-        found = {"wall_hours": wall}
+        hours_spent = {"wall_hours": wall}
         for unit in ("gpu_hours", "cpu_hours"):
-            found[unit] = sum(hours[unit] for hours in self._hours.values())
-        return {unit: found[unit] for unit in self._limits}
+            hours_spent[unit] = sum(hours[unit] for hours in self._hours.values())
+        return {unit: hours_spent[unit] for unit in self._limits}
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """What of the budget is spent; empty without a budget."""
-        return ", ".join(
-            f"{hours:.4g} of {self._limits[unit]:g} {budget.UNITS[unit]}" for unit, hours in self.spent().items()
-        )
+        return ", ".join(f"{hours:.4g} of {self._limits[unit]:g} {UNITS[unit]}" for unit, hours in self.spent().items())
 
     def over(self) -> str | None:
         """Why nothing may go on, or None."""
         gone = [unit for unit, hours in self.spent().items() if hours >= self._limits[unit]]
-        return f"budget spent: {self.told()}" if gone else None
+        return f"budget spent: {self.in_words()}" if gone else None
 
     def deny(self) -> str | None:
         """`over`, for a trial that would start or go on now: the run then counts as halted."""

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 
 from raydarts.runs.left import clock, seconds_left
-from raydarts.runs.results import TrialRecord
-from raydarts.runs.stages import SEARCH
 from raydarts.study.objectives import Score
+from raydarts.study.results import TrialRecord
+from raydarts.study.stages import SEARCH
 from raydarts.terminal import CleanConsole
 
 

@@ -16,10 +16,11 @@ from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import whole
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
-from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.results import read_trial
 from raydarts.storage.place import Place
 from raydarts.study.history import Decided, Decision, Fork
 from raydarts.study.objectives import Score
+from raydarts.study.results import TrialRecord
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
 from raydarts.sweep.fusing import Fusing

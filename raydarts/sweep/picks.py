@@ -68,7 +68,7 @@ def choose(searches: Mapping[int, Sequence[Searched]], score: SearchScore) -> Pi
     """The pick among configurations, each with its searches (one for each search seed).
 
     A configuration is ranked by the mean over its searches; those that failed do not count. With one collapsed or
-    stopped search it counts as collapsed or stopped. (`runs.promotion` is milder: it looks at each search.)
+    stopped search it counts as collapsed or stopped. (`study.promotion` is milder: it looks at each search.)
     Configurations that nothing speaks against come first, of these the completed ones, then those that came furthest.
     Where something speaks against every configuration, the last healthy genotype of a search is picked, the latest
     epoch first; without one the first configuration all the same.
@@ -196,15 +196,15 @@ def judged(plan: Plan, replayed: Replayed) -> dict[str, object]:
         "halts_false_of": sum(each is False for each in ended.values()),
         "finishers": len(finishers),
         "finishers_collapsed": sum(each is True for each in finishers),
-        "pick": None if pick is None else _told(plan.recordings, pick, score),
-        "best": None if best is None else _told(plan.recordings, best, score),
+        "pick": None if pick is None else _as_json(plan.recordings, pick, score),
+        "best": None if best is None else _as_json(plan.recordings, best, score),
         "best_picked": pick is not None and best is not None and pick.configuration == best.configuration,
         "regret": _difference(score, best, pick),
         "below_best": _below(score, all_of, pick),
     }
 
 
-def _told(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, object]:
+def _as_json(recordings: Recordings, pick: Pick, score: SearchScore) -> dict[str, object]:
     """A pick as JSON. Figures are means over the searches of its configuration."""
     cells = [cell_of(genotype) for genotype in pick.genotypes]
     known = [cell for cell in cells if cell is not None]

@@ -43,9 +43,9 @@ def settings_of(recordings: Recordings, sets: Iterable[str]) -> SweepSettings:
 
     Several run directories must agree on it, apart from the keys that `--set` writes. Raises `SpecError`.
     """
-    given = list(sets)
+    assignments = list(sets)
     problems = []
-    for each in given:
+    for each in assignments:
         path = each.split("=")[0].strip()
         parts = path.split(".")
         if parts[0] != "sweep" or len(parts) < 2:
@@ -62,9 +62,9 @@ def settings_of(recordings: Recordings, sets: Iterable[str]) -> SweepSettings:
             )
     if problems:
         raise SpecError(problems)
-    written = {each.split("=")[0].strip().split(".")[1] for each in given}
+    written = {each.split("=")[0].strip().split(".")[1] for each in assignments}
     root = from_plain({"sweep": _common(recordings, written)}, "sweep")
-    override(root, given)
+    override(root, assignments)
     sections = root.keys
     node, columns = sections["sweep"], recordings.columns
     text = "validation_perplexity" in columns and "validation_accuracy" not in columns
@@ -190,16 +190,16 @@ OF_THE_PICK = ("figure", "skips", "parameter_free", "collapsed", "fallback")
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What sweeps came to together: each figure with its interval, and how often each configuration was picked."""
     picks = [row["pick"] for row in rows if row["pick"] is not None]
-    told: dict[str, Any] = {"sweeps": len(rows), "without_pick": len(rows) - len(picks)}
-    told |= {key: figure_of(row[key] for row in rows) for key in FIGURES}
-    told |= {f"pick_{key}": figure_of(pick[key] for pick in picks) for key in OF_THE_PICK}
-    told["halts_caught_of"] = fmean(row["halts_caught_of"] for row in rows)
-    told["halts_false_of"] = fmean(row["halts_false_of"] for row in rows)
-    told["finishers_collapsed"] = figure_of(
+    outcome: dict[str, Any] = {"sweeps": len(rows), "without_pick": len(rows) - len(picks)}
+    outcome |= {key: figure_of(row[key] for row in rows) for key in FIGURES}
+    outcome |= {f"pick_{key}": figure_of(pick[key] for pick in picks) for key in OF_THE_PICK}
+    outcome["halts_caught_of"] = fmean(row["halts_caught_of"] for row in rows)
+    outcome["halts_false_of"] = fmean(row["halts_false_of"] for row in rows)
+    outcome["finishers_collapsed"] = figure_of(
         row["finishers_collapsed"] / row["finishers"] if row["finishers"] else None for row in rows
     )
     counted = Counter(json.dumps(pick["configuration"], sort_keys=True) for pick in picks)
-    told["picks"] = [
+    outcome["picks"] = [
         {"configuration": json.loads(text), "share": count / len(picks)} for text, count in counted.most_common()
     ]
-    return told
+    return outcome

@@ -9,11 +9,14 @@ from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.promotion import admission, narrowing, promotion
-from raydarts.runs.results import TrialRecord, read_trial
-from raydarts.runs.stages import EVALUATE, GIVEN, SEARCH, Stage, read_promotion, retraining, write_promotion
+from raydarts.runs.folders import read_promotion, retraining, write_promotion
+from raydarts.runs.results import read_trial
 from raydarts.study.history import Decision
 from raydarts.study.objectives import score_of
+from raydarts.study.promotion import admission, narrowing, promotion
+from raydarts.study.ranking import evaluation_rows
+from raydarts.study.results import TrialRecord
+from raydarts.study.stages import EVALUATE, GIVEN, SEARCH, Stage
 
 
 def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:
@@ -30,11 +33,11 @@ def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings
     if stage.source == SEARCH:
         return promotion(results.trials(run), loaded.sweep.score, *bars)
     if stage.source == GIVEN:
-        given = run.description().get("genotypes") or {}
-        return admission([dict(each) for each in given["candidates"]], *bars)
+        kept = run.description().get("genotypes") or {}
+        return admission([dict(each) for each in kept["candidates"]], *bars)
     before = read_promotion(run, stage.source) or []
     score = score_of(run.description())
-    rows = results.evaluation_rows(results.retrained(run, stage.source), score)
+    rows = evaluation_rows(results.retrained(run, stage.source), score)
     return narrowing(before, rows, stage.source, score, *bars)
 
 

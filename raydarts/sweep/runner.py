@@ -21,12 +21,13 @@ from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import RunError, StorageError
 from raydarts.json_types import whole
 from raydarts.runs import results
-from raydarts.runs.budget import change_limits, limits, write_plan
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import GIVEN, SEARCH, Stage, jobs
+from raydarts.runs.folders import jobs
+from raydarts.runs.hours import change_limits, limits, write_plan
 from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place, place_of
+from raydarts.study.stages import GIVEN, SEARCH, Stage
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
 
@@ -50,7 +51,7 @@ def start_sweep(
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
     `stage`: the one stage to run, of those the spec has; one that retrains is given `genotypes`, as
-    `given.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status` to estimate from.
+    `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status` to estimate from.
     """
     available = check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
@@ -143,15 +144,15 @@ def _run(
 ) -> int:
     shown = Display(loaded.sweep.score, display)
     ledger = Ledger(run)
-    shown.spent = ledger.told
+    shown.spent = ledger.in_words
     away = False
     try:
         with _Ray(run, address) as ray, shown:
             if address is not None:
                 ray.start()  # it is watched from here on
-            if told := trackers.begin(run):
-                shown.say(told)
-            _stages(run, loaded, shown, ledger, _Given(available, ray))
+            if sentence := trackers.begin(run):
+                shown.say(sentence)
+            _stages(run, loaded, shown, ledger, _Platform(available, ray))
     except BudgetSpentError as spent:
         run.write("status.json", {"status": "halted", "reason": str(spent)})
         shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
@@ -198,7 +199,7 @@ class _Ray:
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Platform:
     """What trials run on: how much of each resource there is, and Ray."""
 
     available: Mapping[str, float]
@@ -210,24 +211,24 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
     if failed:
         shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
-    if told := trackers.conclude(run):
-        shown.say(told)
+    if sentence := trackers.conclude(run):
+        shown.say(sentence)
     return 1 if failed else 0
 
 
-def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
+def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, platform: _Platform) -> None:
     """All stages in the order of work, or the one that the run is of."""
     alone = run.description().get("stage")
     if alone in (None, SEARCH):
-        _search(run, loaded, shown, ledger, given)
+        _search(run, loaded, shown, ledger, platform)
     for stage in loaded.stages.chain():
         if alone is None:
-            _retrain(run, loaded, stage, shown, ledger, given)
+            _retrain(run, loaded, stage, shown, ledger, platform)
         elif alone == stage.name:
-            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, given)
+            _retrain(run, loaded, replace(stage, source=GIVEN), shown, ledger, platform)
 
 
-def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, given: _Given) -> None:
+def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, platform: _Platform) -> None:
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
     from raydarts.sweep.fusing import fusing_of  # noqa: PLC0415
     from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
@@ -238,12 +239,12 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
     for record in results.trials(run):
         if record.result:
             shown.known(record)
-    places = concurrency(sweep.resources, sweep.max_concurrent, given.available)
+    places = concurrency(sweep.resources, sweep.max_concurrent, platform.available)
     left = stage.remaining()
     fusing = fusing_of(run, loaded, left, places)
     if left:
         processes = left if fusing is None else -(-left // fusing.lanes)
-        given.ray.start(_workers(run.description().get("builder"), sweep.resources, given.available, processes))
+        platform.ray.start(_workers(run.description().get("builder"), sweep.resources, platform.available, processes))
     if fusing is not None:
         shown.say(str(fusing))
     run_stage(
@@ -264,7 +265,7 @@ def _retrain(
     stage: Stage[EvaluateSettings],
     shown: Display,
     ledger: Ledger,
-    given: _Given,
+    platform: _Platform,
 ) -> None:
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415
     from raydarts.sweep.retraining import RetrainingStage, promote  # noqa: PLC0415
@@ -279,14 +280,14 @@ def _retrain(
             shown.known(record)
     settings = stage.settings
     if left := source.remaining():
-        given.ray.start(_workers(run.description().get("builder"), settings.resources, given.available, left))
+        platform.ray.start(_workers(run.description().get("builder"), settings.resources, platform.available, left))
     run_stage(
         source,
         shown,
         ledger,
         run.path / "ray" / stage.name,
         settings,
-        concurrency(settings.resources, None, given.available),
+        concurrency(settings.resources, None, platform.available),
         sorted(names_of(run.description())),
     )
 

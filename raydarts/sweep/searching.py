@@ -13,12 +13,13 @@ from raydarts.execution import drive, forking
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import whole
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.results import TrialRecord, read_trial
+from raydarts.runs.results import read_trial
 from raydarts.runs.segments import segments_of
 from raydarts.searchers.base import Searcher
 from raydarts.storage.files import plain
 from raydarts.study.history import Decided, Decision, Event
 from raydarts.study.objectives import SearchScore
+from raydarts.study.results import TrialRecord
 from raydarts.study.study import Outcome, Proposal
 from raydarts.sweep.strategy import forks, outcome_of, study_of
 

@@ -12,8 +12,8 @@ from functools import partial
 from raydarts.config.track import TrackSettings
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.folders import run_of
 from raydarts.runs.observer import Observers
-from raydarts.runs.stages import run_of
 from raydarts.storage.place import Place
 from raydarts.trackers.aside import Aside, Call, words
 from raydarts.trackers.base import Tracker
@@ -76,9 +76,9 @@ def _answers(run: RunDirectory, ask: Callable[[Tracker], str | None]) -> str | N
 
 def _chosen(run: RunDirectory) -> Iterator[tuple[str, Tracker]]:
     """The trackers that a run chose. One that cannot be made is left out with a warning."""
-    for name, given in track_of(run.description()).items():
+    for name, written in track_of(run.description()).items():
         try:
-            component = TrackSettings.parse_member(name, given)
+            component = TrackSettings.parse_member(name, written)
             tracker: Tracker | None = None if component is None else component.build()
         except Exception as error:  # its code is gone, or somebody changed run.json
             logger.warning("tracker %s is left out: %s", name, words(error))

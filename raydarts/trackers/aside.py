@@ -127,8 +127,8 @@ class Aside:
             self._thread.join(self._observer.seconds)
             if self._thread.is_alive():
                 self._error = LateError(self._observer.seconds)
-        if self._error is not None and (told := self._lost(words(self._error))):
-            logger.warning("%s: tracker %s: %s", self._id, self._name, told)
+        if self._error is not None and (warning := self._lost(words(self._error))):
+            logger.warning("%s: tracker %s: %s", self._id, self._name, warning)
 
     def _lost(self, reason: str) -> str | None:
         observer = self._observer

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TypeGuard
 
 from raydarts.registry import Member
-from raydarts.runs.directory import NOT_SCALAR, RunDirectory, TrialDirectory
+from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.storage.place import Place
+from raydarts.study.results import NOT_SCALAR
 
 
 class TrialObserver:

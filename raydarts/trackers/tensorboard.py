@@ -62,8 +62,8 @@ class EventFile(TrialObserver):
         self._writer = SummaryWriter(str(folder))
         what = self._trial.description()
         if what.get("configuration") is not None:
-            told = f"{what['configuration']:04d}, search seed {what['replicate']}"
-            self._writer.add_text("configuration", told, 0)
+            name = f"{what['configuration']:04d}, search seed {what['replicate']}"
+            self._writer.add_text("configuration", name, 0)
 
     def epoch(self, row: Mapping[str, object]) -> None:
         if self._writer is None:

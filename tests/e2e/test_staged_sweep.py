@@ -15,7 +15,7 @@ from raydarts.cli import app
 from raydarts.config.loader import load_plain
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import jobs, stage_of
+from raydarts.runs.folders import jobs, stage_of
 from tests.here import sweeps_run_here
 
 SPEC = Path(__file__).parents[2] / "sweeps" / "stages-quick.yaml"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raydarts.config.loader import LoadedSpec
-from raydarts.runs.stages import section_of
+from raydarts.study.stages import section_of
 from tests.fault.fakes import FakeJob, loaded, script_of
 
 BUILDER = "tests.fault.staged:build"

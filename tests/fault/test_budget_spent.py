@@ -11,9 +11,9 @@ from rich.console import Console
 from raydarts.config.loader import LoadedSpec
 from raydarts.report.tables import status_json, status_table
 from raydarts.runs import results
-from raydarts.runs.budget import change_limits, spent
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import jobs
+from raydarts.runs.folders import jobs
+from raydarts.runs.hours import change_limits, spent
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import staged
 

@@ -11,7 +11,7 @@ from raydarts.errors import StorageError
 from raydarts.report import html
 from raydarts.report.gather import gather
 from raydarts.report.tables import failures
-from raydarts.runs import budget, faults, results
+from raydarts.runs import faults, hours, results
 from raydarts.runs.directory import RunDirectory
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes
@@ -65,7 +65,7 @@ def test_max_failures_counts_over_drivers(tmp_path: Path) -> None:
     run = RunDirectory.open(tmp_path / "fake")
     assert kinds(run) == [("lost", 1, 0), ("lost", 2, 0)]
     with run.locked():
-        budget.change_limits(run, {"cpu_hours": None}, 0.0)
+        hours.change_limits(run, {"cpu_hours": None}, 0.0)
     assert run_sweep(run, fakes.loaded(searcher, **settings), display=False) == 1
     (record,) = results.trials(run)
     assert kinds(run)[2:] == [("lost", 3, 2)]
@@ -83,7 +83,7 @@ def test_a_full_gpu_is_given_again_in_a_larger_share(tmp_path: Path) -> None:
     assert kinds(run) == [("gpu_memory", 1, 2), ("gpu_memory", 2, 2)]
     assert run.trial(0).rows() == whole.trial(0).rows()
     assert len(run.trial(0).times()) == 4
-    spent = budget.hours_of(run.trial(0), run.description()["spec"])
+    spent = hours.hours_of(run.trial(0), run.description()["spec"])
     assert 0.25 * spent["cpu_hours"] < spent["gpu_hours"] <= spent["cpu_hours"]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from raydarts.config.loader import LoadedSpec
-from raydarts.runs.budget import change_limits, spent
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.hours import change_limits, spent
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes

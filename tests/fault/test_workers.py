@@ -22,7 +22,7 @@ from raydarts.errors import ResourceError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
-from raydarts.sweep.given import read_genotypes
+from raydarts.sweep.genotype_sources import read_genotypes
 from raydarts.sweep.runner import start_sweep
 from tests import forked
 from tests.alone import figures, run_here

@@ -30,9 +30,9 @@ import torch
 from raydarts.errors import ClusterError
 from raydarts.execution import drive
 from raydarts.runs import faults
-from raydarts.runs.budget import change_limits
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import jobs
+from raydarts.runs.folders import jobs
+from raydarts.runs.hours import change_limits
 from raydarts.sweep import runner
 from raydarts.trackers.wandb import state
 from tests.commands import Outcome, run_here

@@ -20,8 +20,8 @@ from raydarts.evaluation.trainings import SETTINGS
 from raydarts.execution import gpu_memory
 from raydarts.registry import ByName, Choose, members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.folders import retraining
 from raydarts.runs.memory import advised
-from raydarts.runs.stages import retraining
 from raydarts.search.settings import SearchSettings
 
 SECTIONS: dict[str, type[BaseModel]] = {

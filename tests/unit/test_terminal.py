@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from raydarts import cli
 from raydarts.errors import InputError, Problem, SpecError
-from raydarts.runs.results import TrialRecord
 from raydarts.study.objectives import Score
+from raydarts.study.results import TrialRecord
 from raydarts.sweep.display import Display
 from raydarts.terminal import CleanConsole, clean, complain, in_lines, line, paragraph
 from tests.commands import run_here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +15,8 @@ from raydarts.errors import InputError
 from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
-from raydarts.spaces.primitives import FactorizedReduce
+from raydarts.spaces.lanes import plus_weighted
+from raydarts.spaces.primitives import FactorizedReduce, convolution
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.states import State
 from raydarts.tasks import Classification
@@ -23,18 +25,24 @@ from raydarts.tasks import Classification
 class _AddSkip(MixedTransform):
     """Adds `coefficient` times a skip connection over all channels of the source to every edge."""
 
+    LANES = True
+
     def __init__(self, operation: str) -> None:
         self.operation = operation
         self.coefficient = 0.0
 
+    @classmethod
+    def fused(cls, transforms: Sequence[_AddSkip]) -> MixedTransform:
+        return _AddSkips(transforms)
+
     def build(self, edge: MixedEdge) -> nn.Module | None:
         if edge.stride > 1:
-            return FactorizedReduce(edge.channels, edge.channels, affine=False)
+            return FactorizedReduce(edge.channels, edge.channels, False, edge.lanes)
         if self.operation == "skip":
             return None
-        convolution = nn.Conv2d(edge.channels, edge.channels, 1, bias=False)
-        nn.init.dirac_(convolution.weight)
-        return convolution
+        identity = convolution(edge.channels, edge.channels, 1, edge.lanes)
+        nn.init.dirac_(identity.weight, edge.lanes)
+        return identity
 
     def on_edge(
         self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
@@ -43,7 +51,24 @@ class _AddSkip(MixedTransform):
             skipped = source
         else:
             skipped = module(torch.relu(source) if getattr(module, "PREACTIVATED", False) else source)
+        return self.added(output, skipped)
+
+    def added(self, output: Tensor, skipped: Tensor) -> Tensor:
         return torch.add(output, skipped, alpha=self.coefficient)
+
+
+class _AddSkips(_AddSkip):
+    """The skip connections of several lanes, each with its own coefficient."""
+
+    def __init__(self, transforms: Sequence[_AddSkip]) -> None:
+        super().__init__(transforms[0].operation)
+        self.transforms = transforms
+
+    def added(self, output: Tensor, skipped: Tensor) -> Tensor:
+        coefficients = [transform.coefficient for transform in self.transforms]
+        if len(set(coefficients)) == 1:
+            return torch.add(output, skipped, alpha=coefficients[0])
+        return plus_weighted(output, output.new_tensor(coefficients), skipped)
 
 
 class AuxiliarySkip(Regularizer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from raydarts import registry
 from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
+from raydarts.spaces.lanes import of_lanes
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.streams import Streams
 
@@ -19,18 +22,44 @@ class _DropEdges(MixedTransform):
     On text it drops the path of one column in one time step.
     """
 
+    LANES = True
+
     def __init__(self) -> None:
         self.probability = 0.0
         self.generator: torch.Generator | None = None
+
+    @classmethod
+    def fused(cls, transforms: Sequence[_DropEdges]) -> MixedTransform:
+        return _DropLanes(transforms)
 
     def on_edge(
         self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
     ) -> Tensor:
         if self.probability == 0.0 or not training:
             return output
+        return output * self.mask(output.new_empty((output.shape[0], *(1,) * (output.dim() - 1))))
+
+    def mask(self, empty: Tensor) -> Tensor:
+        """Returns a scaled mask of this shape. Nothing is drawn if nothing can be dropped."""
+        if self.probability == 0.0:
+            return empty.fill_(1.0)
         keep = 1.0 - self.probability
-        mask = output.new_empty((output.shape[0], *(1,) * (output.dim() - 1)))
-        return output * (mask.bernoulli_(keep, generator=self.generator) / keep)
+        return empty.bernoulli_(keep, generator=self.generator) / keep
+
+
+class _DropLanes(MixedTransform):
+    """Drops the paths of several lanes. Each lane has its own probability and draws its own masks."""
+
+    def __init__(self, transforms: Sequence[_DropEdges]) -> None:
+        self.transforms = transforms
+
+    def on_edge(
+        self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
+    ) -> Tensor:
+        if not training or all(transform.probability == 0.0 for transform in self.transforms):
+            return output
+        masks = [transform.mask(output.new_empty((output.shape[0], 1, 1, 1))) for transform in self.transforms]
+        return (of_lanes(output, edge.lanes) * torch.stack(masks, 1)).flatten(1, 2)
 
 
 class DropPath(Regularizer):

@@ -15,6 +15,7 @@ from raydarts.registry import Around, Idle
 from raydarts.search.moments import SearchStage
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
+from raydarts.spaces.lanes import of_lanes
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 
 Part = Annotated[int, Field(ge=1)]
@@ -23,8 +24,17 @@ Part = Annotated[int, Field(ge=1)]
 class _Partial(MixedTransform):
     """Sends the first 1/k of the channels through the candidates and the rest past them, then shuffles them."""
 
+    LANES = True
+
     def __init__(self, k: int) -> None:
         self.k = k
+
+    @classmethod
+    def fused(cls, transforms: Sequence[_Partial]) -> MixedTransform:
+        """Returns the first one. A supernet has one k, and its lanes with it."""
+        if any(transform.k != transforms[0].k for transform in transforms):
+            raise InputError("partial_channels: the lanes of one supernet have the same k")
+        return transforms[0]
 
     def share(self, channels: int) -> int:
         if channels % self.k:
@@ -34,6 +44,8 @@ class _Partial(MixedTransform):
     def on_edge(
         self, output: Tensor, source: Tensor, edge: MixedEdge, module: nn.Module | None, *, training: bool
     ) -> Tensor:
+        if edge.lanes > 1:
+            return self._on_lanes(output, source, edge)
         share = output.shape[1]
         rest = source[:, share:]
         if edge.stride > 1:
@@ -42,6 +54,19 @@ class _Partial(MixedTransform):
         # dimension, stacked channels-last, which is how the supernet's tensors lie.
         groups = [group.permute(0, 2, 3, 1) for group in (output, *torch.split(rest, share, 1))]
         return torch.stack(groups, -1).flatten(-2).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _on_lanes(output: Tensor, source: Tensor, edge: MixedEdge) -> Tensor:
+        """Returns the same for each lane. Tensors are `(n, H, W, lanes, channels)`, as they lie in memory."""
+        passing = of_lanes(output.permute(0, 2, 3, 1), edge.lanes, 3)
+        share = passing.shape[4]
+        rest = of_lanes(source.permute(0, 2, 3, 1), edge.lanes, 3)[..., share:]
+        if edge.stride > 1:
+            images = rest.flatten(3).permute(0, 3, 1, 2)
+            images = nn.functional.max_pool2d(images, edge.stride, ceil_mode=True)
+            rest = of_lanes(images.permute(0, 2, 3, 1), edge.lanes, 3)
+        groups = (passing, *torch.split(rest, share, 4))
+        return torch.stack(groups, -1).flatten(3).permute(0, 3, 1, 2)
 
 
 class PartialChannels(Regularizer):

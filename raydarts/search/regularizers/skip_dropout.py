@@ -17,6 +17,7 @@ from raydarts.search.moments import Moment, SearchStage
 from raydarts.search.objective import Objective
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
+from raydarts.spaces.drawn import draw_each
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.states import State
 from raydarts.streams import Streams
@@ -28,6 +29,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class _DropSkips(MixedTransform):
     """Drops single values of the output of skip connections and scales kept values by 1 / (1 - p)."""
 
+    LANES = True
+
     def __init__(self, strided: bool) -> None:
         self.strided = strided
         self.skip = Space.SKIP
@@ -35,12 +38,38 @@ class _DropSkips(MixedTransform):
         self.generator: torch.Generator | None = None
 
     def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
-        if self.probability == 0.0 or not training or primitive != self.skip:
+        if not training or not self.acts(edge, primitive):
             return output
-        if edge.stride > 1 and not self.strided:
-            return output
+        return output * self.mask(torch.empty_like(output))
+
+    @classmethod
+    def fused(cls, transforms: Sequence[_DropSkips]) -> MixedTransform:
+        return _DropSkipsOfLanes(transforms)
+
+    def acts(self, edge: MixedEdge, primitive: str) -> bool:
+        return self.probability > 0.0 and primitive == self.skip and (edge.stride == 1 or self.strided)
+
+    def mask(self, empty: Tensor) -> Tensor:
+        """Returns a scaled mask of this shape."""
         keep = 1.0 - self.probability
-        return output * torch.empty_like(output).bernoulli_(keep, generator=self.generator).div_(keep)
+        return empty.bernoulli_(keep, generator=self.generator).div_(keep)
+
+
+class _DropSkipsOfLanes(MixedTransform):
+    """Drops values of the skip connections of several lanes. Each lane has its own rate and draws its own masks."""
+
+    def __init__(self, transforms: Sequence[_DropSkips]) -> None:
+        self.transforms = transforms
+
+    def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
+        acting = [transform.acts(edge, primitive) for transform in self.transforms]
+        if not training or not any(acting):
+            return output
+
+        def mask(lane: int, empty: Tensor) -> Tensor:
+            return self.transforms[lane].mask(empty) if acting[lane] else empty.fill_(1.0)
+
+        return output * draw_each(output, edge.lanes, mask)
 
 
 class SkipDropout(Regularizer):

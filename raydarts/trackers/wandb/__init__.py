@@ -16,7 +16,7 @@ from raydarts import registry
 from raydarts.errors import DamagedError, InputError, shortened
 from raydarts.registry import Around, Idle, parse_strictly
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.stages import jobs, run_of
+from raydarts.runs.folders import jobs, run_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import Place
 from raydarts.trackers.base import Tracker, TrialObserver
@@ -51,9 +51,9 @@ def check_place(entity: str | None, project: str | None) -> None:
         ("entity", wrong_entity(entity) if entity is not None else None),
         ("project", wrong_project(project) if project is not None else None),
     )
-    for option, told in wrong:
-        if told is not None:
-            raise InputError(f"--{option}: {told}")
+    for option, problem in wrong:
+        if problem is not None:
+            raise InputError(f"--{option}: {problem}")
 
 
 class Wandb(Tracker):
@@ -187,11 +187,11 @@ WandbSettings = Wandb.Settings
 
 def settings_of(track: Mapping[str, object]) -> WandbSettings | None:
     """The settings of W&B in a run.json's `track:`; None where it is not chosen. No other tracker is loaded."""
-    given = track.get(Wandb.NAME)
-    if given is None or given is False:
+    written = track.get(Wandb.NAME)
+    if written is None or written is False:
         return None
     try:
-        return parse_strictly(WandbSettings, {} if given is True else given)
+        return parse_strictly(WandbSettings, {} if written is True else written)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, ("spec.track.wandb", *first["loc"])))

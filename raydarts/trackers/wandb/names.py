@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from raydarts.json_types import section
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.results import TrialRecord
-from raydarts.runs.stages import EVALUATE, SEARCH, stage_of
+from raydarts.runs.folders import stage_of
 from raydarts.storage.place import read_bytes
+from raydarts.study.results import TrialRecord
+from raydarts.study.stages import EVALUATE, SEARCH
 
 STEP = "epoch"
 """The metric that is every other metric's step axis (`define_metric(name, step_metric=STEP, summary=SUMMARY)`)."""
@@ -74,9 +75,9 @@ def _components(prefix: str, components: Sequence[object], flat: dict[str, objec
         name = _part(settings.pop("name", "unnamed"))
         names.append(name)
         met[name] = met.get(name, 0) + 1
-        own = name if met[name] == 1 else f"{name}#{met[name]}"
+        distinct = name if met[name] == 1 else f"{name}#{met[name]}"
         for key, value in settings.items():
-            _flatten(f"{prefix}.{own}.{_part(key)}", value, flat)
+            _flatten(f"{prefix}.{distinct}.{_part(key)}", value, flat)
     flat[f"{prefix}.names"] = ", ".join(names) or "none"
 
 
@@ -108,8 +109,8 @@ def evaluation_config(description: Mapping[str, object], metric: str, supernet: 
 
     It stands here because a plot of W&B takes both its axes from the same runs.
     """
-    found = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"]}
-    return found if supernet is None else {**found, supernet_key(metric): supernet}
+    config = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"]}
+    return config if supernet is None else {**config, supernet_key(metric): supernet}
 
 
 def group(run: RunDirectory) -> str:

@@ -16,10 +16,10 @@ from raydarts.json_types import items, number, section
 from raydarts.report.drawing import build_figure, short_name
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.entries import TrialEntry
 from raydarts.runs.segments import segments_of
-from raydarts.runs.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.study.objectives import Score, score_of, search_score_of
+from raydarts.study.results import TrialEntry
+from raydarts.study.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.trackers.aside import scrub
 from raydarts.trackers.base import is_scalar, scalars
 from raydarts.trackers.wandb import names

@@ -19,7 +19,7 @@ from functools import partial
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
-from raydarts.runs.stages import run_of
+from raydarts.runs.folders import run_of
 from raydarts.storage.objects import ObjectPlace
 from raydarts.trackers import track_of
 from raydarts.trackers.aside import scrub

@@ -23,8 +23,8 @@ from raydarts.errors import InputError
 from raydarts.json_types import section
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import EVALUATE, SEARCH
 from raydarts.storage.place import Place, place_of, write_bytes
+from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import complain
 from raydarts.trackers.wandb import check_place, names, report_panels, report_words
 from raydarts.trackers.wandb.report_words import bullets, clean, escape
@@ -87,7 +87,7 @@ def _blocks(wr: ModuleType, directory: RunDirectory, run: Run) -> list[Block]:
         wr.H2("What was asked"),
         wr.P(clean(run.description.get("question") or "No question was written down.")),
         wr.H2("What was found"),
-        wr.MarkdownBlock(report_words.found(run)),
+        wr.MarkdownBlock(report_words.results(run)),
         wr.H2("Hyperparameters"),
         *_grid(wr, searches, report_panels.hyperparameters(wr, run, searched) + report_panels.score(wr, run, searched)),
         wr.MarkdownBlock(report_words.importance(run)),
@@ -113,12 +113,12 @@ def _blocks(wr: ModuleType, directory: RunDirectory, run: Run) -> list[Block]:
 
 def _stage(wr: ModuleType, directory: RunDirectory, name: str, stage: Run) -> list[Block]:
     """The ranking and the panels of another retraining stage."""
-    found = names.evaluation_names(directory, stage.metric, stage.supernet_mean, name)
+    columns = names.evaluation_names(directory, stage.metric, stage.supernet_mean, name)
     runs = (names.group(directory), name, f"retrainings of {name}")
     return [
         wr.H3(f"Stage {name}"),
         wr.MarkdownBlock(report_words.ranking(stage)),
-        *_grid(wr, runs, report_panels.retrained(wr, stage, found)),
+        *_grid(wr, runs, report_panels.retrained(wr, stage, columns)),
     ]
 
 
@@ -171,9 +171,9 @@ def write_spec(path: Place, entity: str | None, project: str, out: Place | None 
     if not target.parent.is_dir() or target.is_dir():
         RunDirectory.open(path)
         raise InputError(f"{target}: the spec cannot be written: its folder must exist, and it must be a file")
-    found = spec_of(build(path, entity or "", project))
+    spec = spec_of(build(path, entity or "", project))
     try:
-        write_bytes(target, (json.dumps(found, indent=2) + "\n").encode())
+        write_bytes(target, (json.dumps(spec, indent=2) + "\n").encode())
     except OSError as error:
         raise InputError(f"{target}: the spec cannot be written: {error.strerror or error}") from error
     return target
@@ -188,28 +188,28 @@ def save(path: Place, entity: str | None, project: str) -> str:
     workspaces()
     RunDirectory.open(path)  # before anything is asked of a server
     check_place(entity, project)
-    own = _connect()
-    if not (entity or own):
+    default_entity = _connect()
+    if not (entity or default_entity):
         raise InputError("W&B tells no default entity for this API key: say whose the report is to be with --entity")
-    report = build(path, entity or str(own), project)
+    report = build(path, entity or str(default_entity), project)
     try:
         _quietly(report.save)
         return address_of(report)
     except Exception as error:  # what the library raises has no base class of its own (WandbApiFailedError, ValueError)
-        told = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"W&B did not take the report into {report.entity}/{project}: {told}. Check --entity and --project and "
+            f"W&B did not take the report into {report.entity}/{project}: {reason}. Check --entity and --project and "
             "that you may write there; --dry-run writes the report's spec without W&B"
         ) from error
 
 
 def _quietly(call: Callable[[], object]) -> None:
     """Without the library's line about the address, which it does not quote; its warnings come through."""
-    with contextlib.redirect_stderr(io.StringIO()) as told:
+    with contextlib.redirect_stderr(io.StringIO()) as printed:
         try:
             call()
         finally:
-            lines = [line for line in told.getvalue().splitlines() if "Saved report to" not in line]
+            lines = [line for line in printed.getvalue().splitlines() if "Saved report to" not in line]
     for line in lines:
         complain(line)
 
@@ -230,9 +230,9 @@ def _connect() -> str | None:
         entity = wandb.Api(timeout=_TIMEOUT).default_entity
         return None if entity is None else str(entity)
     except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"W&B at {address} did not let us in: {told}. Log in with `wandb login` or set WANDB_API_KEY (a key may "
+            f"W&B at {address} did not let us in: {reason}. Log in with `wandb login` or set WANDB_API_KEY (a key may "
             "have expired); where the key is right, try again later. --dry-run needs no account"
         ) from error
     except Exception as error:  # as in `save`

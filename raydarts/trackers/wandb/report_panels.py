@@ -45,30 +45,30 @@ def logarithmic(values: Sequence[object]) -> bool:
     return bool(median(numbers) < (min(numbers) + max(numbers)) / 4)
 
 
-def skip_metrics(found: Names) -> list[str]:
-    return [name for name in found.metrics if name.startswith("skips_")]
+def skip_metrics(known: Names) -> list[str]:
+    return [name for name in known.metrics if name.startswith("skips_")]
 
 
-def strengths(found: Names) -> list[str]:
+def strengths(known: Names) -> list[str]:
     """The numeric settings of remedies that differ between trials."""
     return [
         key
-        for key in found.varying
+        for key in known.varying
         if key.startswith("regularizers.")
-        and all(map(is_number, found.values(key)))
-        and len(set(found.values(key))) > 1
+        and all(map(is_number, known.values(key)))
+        and len(set(known.values(key))) > 1
     ][:_MOST_STRENGTHS]
 
 
-def hyperparameters(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
+def hyperparameters(wr: ModuleType, run: Run, known: Names) -> list[Panel]:
     """Parallel coordinates of all that varies, and W&B's importance."""
-    metrics = [name for name in (run.metric, *skip_metrics(found), "eigenvalue") if name in found.metrics]
-    varying = sorted(found.varying, key=lambda key: key == "seed")[: _MOST_COLUMNS - len(metrics)]
+    metrics = [name for name in (run.metric, *skip_metrics(known), "eigenvalue") if name in known.metrics]
+    varying = sorted(known.varying, key=lambda key: key == "seed")[: _MOST_COLUMNS - len(metrics)]
     panels = []
     if varying and metrics:
         columns = [
             wr.ParallelCoordinatesPlotColumn(
-                wr.Config(clean(key)), display_name=_told(key), log=logarithmic(found.values(key)) or None
+                wr.Config(clean(key)), display_name=_label(key), log=logarithmic(known.values(key)) or None
             )
             for key in varying
         ]
@@ -80,33 +80,33 @@ def hyperparameters(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
         panels.append(
             wr.ParallelCoordinatesPlot(columns=columns, title="What was chosen, and what came of it", layout=layout)
         )
-    if varying and run.metric in found.metrics:
+    if varying and run.metric in known.metrics:
         layout = wr.Layout(w=_WIDTH, h=9)
         panels.append(wr.ParameterImportancePlot(with_respect_to=names.last(run.metric), layout=layout))
     return panels
 
 
-def _told(key: str) -> str:
+def _label(key: str) -> str:
     return "search seed" if key == "seed" else clean(key)
 
 
-def collapse(wr: ModuleType, found: Names) -> list[Panel]:
+def collapse(wr: ModuleType, columns: Names) -> list[Panel]:
     """Skip connections against every strength that was swept; skips and eigenvalue over the epochs of search."""
-    skips = skip_metrics(found)
+    skips = skip_metrics(columns)
     panels = [
         wr.ScatterPlot(
             title=f"{clean(metric)} against {clean(key)}",
             x=wr.Config(clean(key)),
             y=summary(wr, metric),
-            log_x=logarithmic(found.values(key)) or None,
+            log_x=logarithmic(columns.values(key)) or None,
             layout=wr.Layout(w=12, h=9),
         )
-        for key in strengths(found)
+        for key in strengths(columns)
         for metric in skips
     ]
     return panels + [
         _over_epochs(wr, metric, f"{clean(metric)} over the epochs of search")
-        for metric in (*skips, *(name for name in ("eigenvalue",) if name in found.metrics))
+        for metric in (*skips, *(name for name in ("eigenvalue",) if name in columns.metrics))
     ]
 
 
@@ -116,17 +116,17 @@ def _over_epochs(wr: ModuleType, metric: str, title: str) -> Panel:
     )
 
 
-def score(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
+def score(wr: ModuleType, run: Run, columns: Names) -> list[Panel]:
     """The sweep's metric over the epochs of search."""
-    if run.metric not in found.metrics:
+    if run.metric not in columns.metrics:
         return []
     return [_over_epochs(wr, run.metric, f"supernet {clean(run.metric)} over the epochs of search")]
 
 
-def retrained(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
+def retrained(wr: ModuleType, run: Run, columns: Names) -> list[Panel]:
     """The score of each genotype (mean and standard deviation over evaluation seeds), and its course."""
     score = run.score
-    if score.metric not in found.metrics:
+    if score.metric not in columns.metrics:
         return []
     bars = wr.BarPlot(
         title=f"retrained {score.words}: mean and standard deviation over evaluation seeds",
@@ -140,10 +140,10 @@ def retrained(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
     return [bars, _over_epochs(wr, score.metric, f"{score.words} over the epochs of retraining")]
 
 
-def misleading(wr: ModuleType, run: Run, found: Names) -> list[Panel]:
+def misleading(wr: ModuleType, run: Run, columns: Names) -> list[Panel]:
     """What the supernet said of a genotype against what each retraining gave."""
     key = names.supernet_key(run.metric)
-    if run.score.metric not in found.metrics or not found.values(key):
+    if run.score.metric not in columns.metrics or not columns.values(key):
         return []
     return [
         wr.ScatterPlot(

@@ -47,16 +47,16 @@ def bullets(lines: Iterable[str]) -> str:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table, every cell escaped; an empty cell is `-`."""
-    told = [[escape(header) for header in headers], ["---"] * len(headers)]
-    told += [[_cell(cell) for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in told)
+    lines = [[escape(header) for header in headers], ["---"] * len(headers)]
+    lines += [[_cell(cell) for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _cell(value: object) -> str:
     return "-" if value in ("", "-") else escape(value)
 
 
-def found(run: Run) -> str:
+def results(run: Run) -> str:
     """The findings, what could not be told from noise, and what the design does not let one say."""
     every = findings(run)
     claims = [finding for finding in every if finding.claims]
@@ -65,7 +65,7 @@ def found(run: Run) -> str:
         ("Not told from noise (which is not evidence of no effect):", undecided(every)),
         ("Counted:", notes.facts(run)),
         ("To be kept in mind:", notes.cautions(run)),
-        ("The run:", [f"{name}: {told}" for name, told in notes.counts(run)]),
+        ("The run:", [f"{name}: {count}" for name, count in notes.counts(run)]),
     ):
         if lines:
             parts.append(f"**{heading}**\n\n{bullets(lines)}")
@@ -119,7 +119,7 @@ def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[s
             for search in run.completed
             if search.skips is not None and key in configs.get(search.id, {})
         ]
-        rows += [[key, told, *_mean_of_skips(run, part)] for told, part in _parts(units)]
+        rows += [[key, label, *_mean_of_skips(run, part)] for label, part in _parts(units)]
     if not rows:
         return (
             "No numeric setting of a remedy was swept, or no completed search tells its skip connections: there is no "
@@ -188,7 +188,7 @@ def misleading(run: Run) -> str:
 
 def genotypes(run: Run) -> str:
     """The edges of the best retrained genotypes; without retrainings, of the best searches."""
-    known = {name: found[0] for name, found in run.searches_by_genotype.items() if found[0].genotype}
+    known = {name: searches[0] for name, searches in run.searches_by_genotype.items() if searches[0].genotype}
     chosen = list(run.ranked)
     order = "the best retrained genotypes"
     if not chosen:
@@ -206,10 +206,10 @@ def genotypes(run: Run) -> str:
     parts = [escape(note)]
     for name in chosen:
         try:
-            told = table(["cell", "node", "edges (primitive from node)"], _edges(known[name].genotype or {}))
+            text = table(["cell", "node", "edges (primitive from node)"], _edges(known[name].genotype or {}))
         except GenotypeError as error:  # edited by hand, or of a space that is no longer here
-            told = escape(error)
-        parts.append(f"**{escape(name)}**\n\n{told}")
+            text = escape(error)
+        parts.append(f"**{escape(name)}**\n\n{text}")
     return "\n\n".join(parts)
 
 

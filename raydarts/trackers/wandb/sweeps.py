@@ -12,8 +12,8 @@ from raydarts.config.source import from_plain
 from raydarts.digits import whole_number
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.searcher import is_model_based, searcher_of
 from raydarts.study.objectives import search_score_of
+from raydarts.study.searcher import is_model_based, searcher_of
 from raydarts.trackers.aside import Call, words
 from raydarts.trackers.wandb import WandbSettings, names, state
 from raydarts.trackers.wandb.writer import wandb_module
@@ -55,12 +55,12 @@ def parameters(search: object) -> dict[str, Parameter]:
     A key that hangs under several options of a choice has all of their values.
     """
     tree = parse_tree(from_plain({"search": search}, "run.json").keys["search"], "search", [])
-    found: dict[str, Parameter] = {}
+    by_name: dict[str, Parameter] = {}
     for dimension in tree.distributions():
         met = _options(tree, dimension) if dimension.distribution.kind in OPTIONS else _numbers(tree, dimension)
         for key, parameter in met.items():
-            found[key] = _together(found[key], parameter) if key in found else parameter
-    return found
+            by_name[key] = _together(by_name[key], parameter) if key in by_name else parameter
+    return by_name
 
 
 def _options(tree: Tree, dimension: Dimension) -> dict[str, Parameter]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.stages import jobs
+from raydarts.runs.folders import jobs
 from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place
 from raydarts.trackers import track_of
@@ -19,7 +19,7 @@ from raydarts.trackers.wandb.writer import WandbRun, wandb_module
 Tell = Callable[[str], None]
 
 
-def sync(path: Place, tell: Tell, *, again: bool = False, **given: str | None) -> int:
+def sync(path: Place, tell: Tell, *, again: bool = False, **options: str | None) -> int:
     """Send every trial and evaluation that W&B lacks or has an older state of. Returns how many were sent.
 
     `given`: what is to differ from the run's own `track.wandb` (mode, project, entity); `again`: those known to be
@@ -28,7 +28,7 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: str | None) -
     """
     run = open_whole(path, replayed=False)
     description = run.description()
-    settings = _settings(run, given)
+    settings = _settings(run, options)
     wandb_module()
     waiting = [trial for trial in _ended(run) if again or not _is_there(trial, settings)]
     offline = settings.mode == "offline"
@@ -52,18 +52,18 @@ def sync(path: Place, tell: Tell, *, again: bool = False, **given: str | None) -
     return len(waiting)
 
 
-def _settings(run: RunDirectory, given: dict[str, str | None]) -> WandbSettings:
-    own = settings_of(track_of(run.description())) or WandbSettings()
-    changed = {key: value for key, value in given.items() if value is not None}
-    base = {**own.model_dump(), "mode": "online", "init_seconds": 60.0, "finish_seconds": 600.0}
+def _settings(run: RunDirectory, options: dict[str, str | None]) -> WandbSettings:
+    recorded = settings_of(track_of(run.description())) or WandbSettings()
+    changed = {key: value for key, value in options.items() if value is not None}
+    base = {**recorded.model_dump(), "mode": "online", "init_seconds": 60.0, "finish_seconds": 600.0}
     try:
         return WandbSettings.model_validate({**base, **changed})
     except ValidationError as error:
-        told = "; ".join(
+        problems = "; ".join(
             f"--{each['loc'][0]}: {each['msg'].removeprefix('Value error, ')}"
             for each in error.errors(include_input=False)
         )
-        raise InputError(told) from None  # the cause would show the value, which may be a key
+        raise InputError(problems) from None  # the cause would show the value, which may be a key
 
 
 def _ended(run: RunDirectory) -> Iterator[TrialDirectory]:

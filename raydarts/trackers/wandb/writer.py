@@ -140,16 +140,16 @@ class WandbRun:
         number = row.get(names.STEP)
         if not isinstance(number, int) or number < self._next:
             return
-        found = scalars(row)
-        for key in found:
+        figures = scalars(row)
+        for key in figures:
             if key != names.STEP and key not in self._known:
                 self._known.add(key)
                 self._handle.define_metric(key, step_metric=names.STEP, summary=names.SUMMARY)
         every = self._settings.media_every
         if every and number % every == 0:
-            found |= self._heat_maps(row)
+            figures |= self._heat_maps(row)
             self._drawn = number
-        self._handle.log(found, step=number)
+        self._handle.log(figures, step=number)
         self._newest, self._next = number, number + 1
 
     def _heat_maps(self, row: Mapping[str, object]) -> dict[str, wandb.Image]:
@@ -192,8 +192,8 @@ class WandbRun:
         return {names.GENOTYPE: self._wandb.Image(payload.drawing(genotype))} if genotype else {}
 
     def _genotype(self, result: Mapping[str, object]) -> Mapping[str, object] | None:
-        found = self._what.get("genotype") or result.get("genotype")
-        return found if isinstance(found, Mapping) else None
+        genotype = self._what.get("genotype") or result.get("genotype")
+        return genotype if isinstance(genotype, Mapping) else None
 
     def _artifacts(self, result: Mapping[str, object]) -> None:
         """The genotype: a search's output, an evaluation's input, one version since the bytes are equal."""

@@ -98,7 +98,7 @@ def test_the_plan_has_every_stage(tmp_path: Path) -> None:
         ("transfer-imagenet", 2, 250, 500),
     ]
     assert found.budget == {"gpu_hours": 2.5}
-    alone = plan(loaded, "evaluate", given=1)
+    alone = plan(loaded, "evaluate", candidates=1)
     assert [(stage.name, stage.jobs) for stage in alone.stages] == [("evaluate", 2)]
 
 

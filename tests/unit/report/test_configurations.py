@@ -14,10 +14,10 @@ from raydarts.report.figures_epochs import curves
 from raydarts.report.figures_sweep import effects
 from raydarts.report.findings import Finding, findings
 from raydarts.report.gather import Run, Searched
-from raydarts.runs.configurations import Configuration, configurations
-from raydarts.runs.promotion import promotion, promotion_order
-from raydarts.runs.results import TrialRecord
+from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.objectives import ACCURACY, score_named
+from raydarts.study.promotion import promotion, promotion_order
+from raydarts.study.results import TrialRecord
 
 SEEDS = (0, 1, 2)
 SCORE = score_named("validation_accuracy", "max")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from raydarts.report import watch
-from raydarts.runs.budget import write_driver, write_plan
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.folders import retraining, write_promotion
+from raydarts.runs.hours import write_driver, write_plan
 from raydarts.runs.left import clock, left
-from raydarts.runs.stages import retraining, write_promotion
 from raydarts.study.objectives import ACCURACY
 from tests.commands import run_here
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from raydarts.runs import promotion, results
+from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.results import TrialRecord
+from raydarts.study import promotion
 from raydarts.study.objectives import ACCURACY, PERPLEXITY, SearchScore
+from raydarts.study.ranking import evaluation_rows, ranking
+from raydarts.study.results import TrialRecord
 
 
 def record(
@@ -65,7 +67,7 @@ def row(genotype: str, seed: int, validation: float | None, test: float | None, 
 
 def test_ranking_is_by_mean_validation_with_the_sample_deviation() -> None:
     rows = [row("x", 0, 0.8, 0.9), row("y", 0, 0.9, 0.7), row("x", 1, 0.84, 0.9), row("y", 1, None, None, "failed")]
-    first, second = results.ranking(rows, ACCURACY)
+    first, second = ranking(rows, ACCURACY)
     assert (first["genotype"], first["n"], first["validation_std"]) == ("y", 1, None)
     assert second["validation_mean"] == pytest.approx(0.82)
     assert second["validation_std"] == pytest.approx(0.04 / 2**0.5)
@@ -88,4 +90,4 @@ def test_a_language_model_counts_by_its_best_epoch_wherever_it_is_ordered() -> N
     what = {"genotype_id": "g", "seed": 0}
     done = TrialRecord("g-seed0", "completed", what, rows, {"result": {"validation_perplexity": 90.0}})
     assert done.value(PERPLEXITY) == 90.0
-    assert results.evaluation_rows([done], PERPLEXITY)[0]["validation_perplexity"] == 90.0
+    assert evaluation_rows([done], PERPLEXITY)[0]["validation_perplexity"] == 90.0

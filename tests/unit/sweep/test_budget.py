@@ -9,9 +9,10 @@ import pytest
 
 from raydarts.execution import drive
 from raydarts.report.tables import status_json, status_table
-from raydarts.runs import budget
+from raydarts.runs import hours
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.stages import retraining
+from raydarts.runs.folders import retraining
+from raydarts.study.budget import allotted
 from raydarts.study.objectives import ACCURACY
 from raydarts.sweep.budget import Ledger
 from tests.fault.fakes import FakeJob
@@ -43,9 +44,9 @@ def test_hours_are_each_stages_own_and_epochs_run_again_count_again(tmp_path: Pa
     trial = worked(run.trial(0), 3600)
     worked(run.evaluation("g", 0), 1800, 1800)
     worked(retraining(run, "rung-1", "g", 0), 7200)
-    assert budget.spent(run) == {"gpu_hours": 0.5 + 2 + 2, "cpu_hours": 2 + 4 + 2, "wall_hours": 0.0}
+    assert hours.spent(run) == {"gpu_hours": 0.5 + 2 + 2, "cpu_hours": 2 + 4 + 2, "wall_hours": 0.0}
     trial.append_time({"epoch": 1, "start": 0.0, "end": 3600.0})
-    assert budget.spent(run)["gpu_hours"] == 5.0
+    assert hours.spent(run)["gpu_hours"] == 5.0
 
 
 class Clock:
@@ -81,20 +82,20 @@ def test_a_ledger_charges_epochs_as_they_end_and_starts_from_what_is_on_disk(tmp
     assert ledger.over() is None
     ledger.charge(trial)
     assert ledger.over() == "budget spent: 1 of 1 GPU-hours, 4 of 100 CPU-hours"
-    budget.change_limits(run, {"gpu_hours": 1.5, "cpu_hours": None}, 7.0)
+    hours.change_limits(run, {"gpu_hours": 1.5, "cpu_hours": None}, 7.0)
     again = Ledger(run, Clock())
     assert again.over() is None
-    assert again.told() == "1 of 1.5 GPU-hours"
+    assert again.in_words() == "1 of 1.5 GPU-hours"
     assert run.read("budget.json")["earlier"] == [{"limits": {"gpu_hours": 1.0, "cpu_hours": 100.0}, "until": 7.0}]
 
 
 def test_what_is_needed_is_unknown_until_an_epoch_was_timed(tmp_path: Path) -> None:
     run = make(tmp_path, gpu_hours=10.0)
     planned = [{"name": "search", "jobs": 3, "epochs": 4}, {"name": "evaluate", "jobs": 2, "epochs": 10}]
-    budget.write_plan(run, planned)
+    hours.write_plan(run, planned)
     worked(run.trial(0), 1800, 1800, 1800, 1800).write_result({"status": "completed"})
     worked(run.trial(1), 1800, 1800)
-    search, evaluate = budget.needed(run)
+    search, evaluate = hours.needed(run)
     assert (search["epochs"], search["seconds_per_epoch"], search["gpu_hours"]) == (6, 1800.0, 1.5)
     assert (evaluate["epochs"], evaluate["seconds_per_epoch"], evaluate["gpu_hours"]) == (20, None, None)
     shown = "\n".join(str(each) for each in status_table(run.path).renderables[1:])  # type: ignore[union-attr]
@@ -117,4 +118,4 @@ def test_a_halted_trial_is_left_work_until_its_job_is_opened(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("stage", ["search", "evaluate", "rung-1"])
 def test_resources_are_those_of_the_stage(stage: str) -> None:
-    assert budget.given(SPEC, stage)["gpu_hours"] == {"search": 0.5, "evaluate": 2, "rung-1": 1}[stage]
+    assert allotted(SPEC, stage)["gpu_hours"] == {"search": 0.5, "evaluate": 2, "rung-1": 1}[stage]

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from raydarts.runs.left import seconds_left
-from raydarts.runs.results import TrialRecord
 from raydarts.study.objectives import ACCURACY
+from raydarts.study.results import TrialRecord
 from raydarts.sweep.display import Display
 
 

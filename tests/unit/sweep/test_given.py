@@ -11,7 +11,7 @@ import pytest
 from raydarts import cli
 from raydarts.config.loader import load_spec
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import retraining
+from raydarts.runs.folders import retraining
 from raydarts.spaces import Genotype
 
 TEXT = """

@@ -12,10 +12,11 @@ from raydarts.execution import drive
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.promotion import narrowing
+from raydarts.runs.folders import read_promotion
 from raydarts.runs.results import read_trial
-from raydarts.runs.stages import chain, read_promotion
 from raydarts.study.objectives import ACCURACY
+from raydarts.study.promotion import narrowing
+from raydarts.study.stages import chain
 from raydarts.sweep.retraining import RetrainingStage, promote
 from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes, staged

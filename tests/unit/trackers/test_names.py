@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.stages import jobs, retraining, stage_of
+from raydarts.runs.folders import jobs, retraining, stage_of
 from raydarts.trackers.tensorboard import EventFile
 from raydarts.trackers.wandb import names, payload
 from tests.synthetic_run import write_run

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import section, whole
-from raydarts.runs.configurations import configurations
-from raydarts.runs.results import TrialRecord, distinct_genotypes, ranking
+from raydarts.study.configurations import configurations
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.ranking import ranking
+from raydarts.study.results import TrialRecord, distinct_genotypes
 
 Key = tuple[int, int, int, float]
 """Orders what a search came to: completed, then stopped by epochs reached, each by score."""
@@ -67,11 +68,11 @@ def _decide(
     """
     decisions: list[dict[str, object]] = []
     promoted = 0
-    for entry, against, told in entries:
+    for entry, against, addition in entries:
         chosen = against is None and promoted < top_k
         promoted += chosen
         place = f"number {promoted} of top_k {top_k}" if chosen else f"below the {what} {top_k} (top_k)"
-        decisions.append({**entry, "promoted": chosen, "reason": against or f"{place}{told}"})
+        decisions.append({**entry, "promoted": chosen, "reason": against or f"{place}{addition}"})
     return decisions
 
 
@@ -95,18 +96,18 @@ def promotion(
         known = {"best_trial": best.id, "status": best.status, "epochs": best.epochs, score.metric: best.value(score)}
         against = score.against(best.judged)
         more: dict[str, object] = {"against": against} if against else {}
-        told = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
+        addition = f"; no genotype is left that nothing speaks against; {'; '.join(against)}" if against else ""
         if best.id in configuration:
             of = configuration[best.id].to_json()
             more |= {key: of[key] for key in ("configuration", "mean", "sd", "n")}
             mean = "no score" if of["mean"] is None else f"mean {score.metric} {of['mean']:.4f}"
-            told += f"; of configuration {of['configuration']}, {mean} over {of['n']} search seeds"
-        whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), told)
+            addition += f"; of configuration {of['configuration']}, {mean} over {of['n']} search seeds"
+        whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), addition)
         (behind if against else entries).append(whole)
     there = {entry["id"] for entry, _, _ in [*entries, *behind]}
     entries += [
-        (entry, too_many_skips(_skips(entry), max_skips), told)
-        for entry, told in fallbacks(ordered, score)
+        (entry, too_many_skips(_skips(entry), max_skips), addition)
+        for entry, addition in fallbacks(ordered, score)
         if entry["id"] not in there
     ]
     return _decide([*entries, *behind], top_k, "best")
@@ -138,10 +139,10 @@ def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[
             score.metric: value,
             "fallback": {"trial": record.id, "epoch": epoch},
         }
-        told = f"; a fallback: the genotype of trial {record.id} at epoch {epoch}, before it collapsed"
-        kept.append(((-epoch, -score.sign * (value or 0.0)), entry, told))
+        addition = f"; a fallback: the genotype of trial {record.id} at epoch {epoch}, before it collapsed"
+        kept.append(((-epoch, -score.sign * (value or 0.0)), entry, addition))
     ranked = sorted(kept, key=lambda each: (each[0], each[1]["best_trial"]))
-    once = {entry["id"]: (entry, told) for _, entry, told in reversed(ranked)}
+    once = {entry["id"]: (entry, addition) for _, entry, addition in reversed(ranked)}
     return list(reversed(once.values()))
 
 

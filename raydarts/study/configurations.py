@@ -11,7 +11,7 @@ from raydarts.study.objectives import Score
 from raydarts.study.replicates import Spread, spread, status_of
 
 if TYPE_CHECKING:
-    from raydarts.runs.results import TrialRecord
+    from raydarts.study.results import TrialRecord
 
 
 @dataclass(frozen=True)

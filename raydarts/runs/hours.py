@@ -8,18 +8,16 @@ Wall hours: the time drivers were at work, all drivers of the run together, idle
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Mapping
 
 from raydarts.json_types import number, section
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
-from raydarts.runs.entries import TimeEntry
+from raydarts.runs.entries import PlannedStageEntry, TimeEntry
 from raydarts.runs.faults import shares
-from raydarts.runs.stages import SEARCH, jobs, section_of, stage_of
+from raydarts.runs.folders import jobs, stage_of
+from raydarts.study.budget import HOUR, BudgetReport, Needed, allotted, needed_of, resources_of, settings_of
 
-UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours", "wall_hours": "wall hours"}
 _FILE, _DRIVERS, _PLAN = "budget.json", "drivers.json", "plan.json"
-_HOUR = 3600.0
 
 
 def limits(run: RunDirectory) -> dict[str, float]:
@@ -34,24 +32,6 @@ def change_limits(run: RunDirectory, new: Mapping[str, float | None], at: float)
     earlier = (run.read(_FILE) or {}).get("earlier", [])
     kept = {unit: hours for unit, hours in new.items() if hours is not None}
     run.write(_FILE, {"limits": kept, "earlier": [*earlier, {"limits": limits(run), "until": at}]})
-
-
-def _settings(spec: Mapping[str, object], stage: str) -> Mapping[str, object]:
-    return section(spec.get("sweep")) if stage == SEARCH else section_of(spec, stage)
-
-
-def given(spec: Mapping[str, object], stage: str) -> dict[str, float]:
-    """The GPUs and CPUs that each trial of a stage is given."""
-    workers, cpus, gpus = _resources(spec, stage)
-    return {"gpu_hours": workers * gpus, "cpu_hours": workers * cpus}
-
-
-def _resources(spec: Mapping[str, object], stage: str) -> tuple[float, float, float]:
-    """Returns the workers of each trial, and the CPUs and GPUs of each worker."""
-    usual: dict[str, object] = {"workers": 1, "cpus": 1, "gpus": 0}
-    given = {**usual, **section(_settings(spec, stage).get("resources"))}
-    workers, cpus, gpus = (number(given[key]) or 0.0 for key in ("workers", "cpus", "gpus"))
-    return workers, cpus, gpus
 
 
 def _lasted(entry: TimeEntry) -> float:
@@ -76,22 +56,22 @@ def charged_seconds(trial: TrialDirectory) -> float:
 def hours_of(trial: TrialDirectory, spec: Mapping[str, object]) -> dict[str, float]:
     """A trial's GPU-hours and CPU-hours."""
     stage = stage_of(trial)
-    hours = charged_seconds(trial) / _HOUR
-    by_unit = {unit: hours * share for unit, share in given(spec, stage).items()}
-    if _settings(spec, stage).get("out_of_memory"):
+    hours = charged_seconds(trial) / HOUR
+    by_unit = {unit: hours * share for unit, share in allotted(spec, stage).items()}
+    if settings_of(spec, stage).get("out_of_memory"):
         by_unit["gpu_hours"] += _grown_hours(trial, spec, stage)
     return by_unit
 
 
 def _grown_hours(trial: TrialDirectory, spec: Mapping[str, object], stage: str) -> float:
     """GPU-hours of a trial beyond its stage's share, since it was given a larger one."""
-    (workers, _, planned), grown = _resources(spec, stage), shares(trial)
+    (workers, _, planned), grown = resources_of(spec, stage), shares(trial)
     extra = 0.0
     for entry in trial.times():
         given_then = [share for since, share in grown if since <= float(entry["start"])]
         if given_then:
             extra += _share(entry) * (given_then[-1] - planned)
-    return workers * extra / _HOUR
+    return workers * extra / HOUR
 
 
 def drivers(run: RunDirectory) -> dict[str, dict[str, float]]:
@@ -106,7 +86,7 @@ def write_driver(run: RunDirectory, token: str, started: float, seen: float) -> 
 
 def wall_hours(run: RunDirectory) -> float:
     """All drivers' times together."""
-    return sum(max(0.0, each["seen"] - each["started"]) for each in drivers(run).values()) / _HOUR
+    return sum(max(0.0, each["seen"] - each["started"]) for each in drivers(run).values()) / HOUR
 
 
 def spent(run: RunDirectory) -> dict[str, float]:
@@ -122,27 +102,14 @@ def write_plan(run: RunDirectory, stages: list[Mapping[str, object]]) -> None:
     run.write(_PLAN, stages)
 
 
+def _plan(run: RunDirectory) -> list[PlannedStageEntry]:
+    stages: list[PlannedStageEntry] | None = run.read(_PLAN)
+    return stages or []
+
+
 def planned(run: RunDirectory) -> dict[str, int]:
     """How many jobs each stage has at most; empty for a run that was begun without a plan."""
-    return {stage["name"]: stage["jobs"] for stage in run.read(_PLAN) or ()}
-
-
-class Needed(TypedDict):
-    """What a stage still needs at most."""
-
-    stage: str
-    epochs: int
-    seconds_per_epoch: float | None
-    gpu_hours: float | None
-    cpu_hours: float | None
-
-
-class BudgetReport(TypedDict):
-    """Hours by unit."""
-
-    limits: Mapping[str, float]
-    spent: Mapping[str, float]
-    needed: Sequence[Needed]
+    return {stage["name"]: stage["jobs"] for stage in _plan(run)}
 
 
 def needed(run: RunDirectory) -> list[Needed]:
@@ -154,24 +121,14 @@ def needed(run: RunDirectory) -> list[Needed]:
     description = run.description()
     spec, everyone = description["spec"], jobs(run, description)
     stages: list[Needed] = []
-    for stage in run.read(_PLAN) or ():
+    for stage in _plan(run):
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
         seconds = sum(charged_seconds(trial) for trial in trials) / timed if timed else None
         ended = [trial for trial in trials if (trial.result() or {}).get("status") in FINAL]
         begun = sum(len(trial.rows()) for trial in trials if trial not in ended)
         epochs = max(0, (stage["jobs"] - len(ended)) * stage["epochs"] - begun)
-        hours = 0.0 if epochs == 0 else None if seconds is None else epochs * seconds / _HOUR
-        shares = given(spec, stage["name"])
-        stages.append(
-            {
-                "stage": stage["name"],
-                "epochs": epochs,
-                "seconds_per_epoch": seconds,
-                "gpu_hours": None if hours is None else hours * shares["gpu_hours"],
-                "cpu_hours": None if hours is None else hours * shares["cpu_hours"],
-            }
-        )
+        stages.append(needed_of(spec, stage["name"], epochs, seconds))
     return stages
 
 

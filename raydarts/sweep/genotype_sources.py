@@ -12,13 +12,16 @@ from raydarts.genotypes.source import NamedGenotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.entries import CandidateEntry, GivenEntry, RunEntry
-from raydarts.runs.promotion import promotion_order
-from raydarts.runs.stages import SEARCH, read_promotion, stages_of
+from raydarts.runs.folders import read_promotion
 from raydarts.runs.trust import Ask, admit_genotype, never
 from raydarts.spaces import Genotype
 from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.storage.place import Place
 from raydarts.study.objectives import score_of, search_score_of
+from raydarts.study.promotion import promotion_order
+from raydarts.study.ranking import evaluation_rows, ranking
+from raydarts.study.results import distinct_genotypes
+from raydarts.study.stages import SEARCH, stages_of
 
 
 def genotypes_for(
@@ -52,38 +55,38 @@ def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype],
     origins: list[dict[str, object]] = []
     candidates: dict[str, CandidateEntry] = {}
     for source in sources:
-        origin, found = (
+        origin, located = (
             _of_file(source) if isinstance(source, NamedGenotype) or not source.is_dir() else _of_run(source)
         )
-        fitting = [(fits, told) for genotype, told in found if (fits := of_spaces(genotype, spaces)) is not None]
+        fitting = [(fits, place) for genotype, place in located if (fits := of_spaces(genotype, spaces)) is not None]
         if not fitting:
-            for genotype, _ in found:
+            for genotype, _ in located:
                 if wrong := unknown_primitive(genotype, str(source)):
                     raise InputError(wrong)
-            what = f"none of its {len(found)} genotypes is" if found else "it has no genotype yet, so none is"
+            what = f"none of its {len(located)} genotypes is" if located else "it has no genotype yet, so none is"
             raise InputError(
                 f"{source}: {what} of this spec's space ({', '.join(spaces)}); name the genotypes' own space under "
                 "search.space, or give another --genotypes"
             )
         origins.append({"source": str(source), **origin, "genotypes": len(fitting)})
         admit_genotype(set().union(*(each.outside_names() for each, _ in fitting)) - named, str(source), ask)
-        for genotype, told in fitting:
+        for genotype, place in fitting:
             candidate: CandidateEntry = {
                 "id": genotype.id,
                 "genotype": genotype.to_json(),
                 "trials": [],
                 "skips": genotype.skips(),
-                "origin": told,
+                "origin": place,
             }
             candidates.setdefault(genotype.id, candidate)
     return {"from": origins, "candidates": list(candidates.values())}
 
 
-Found = list[tuple[Genotype, str]]
+Located = list[tuple[Genotype, str]]
 """Genotypes, best first, each with where it was found."""
 
 
-def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, object], Found]:
+def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, object], Located]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or run; --genotypes takes a genotype's file or a run's")
     if not isinstance(path, Path | NamedGenotype):
@@ -91,16 +94,16 @@ def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, object], Found]:
     return {"kind": "file"}, [(Genotype.from_file(path), str(path))]
 
 
-def _of_run(path: Place) -> tuple[dict[str, object], Found]:
+def _of_run(path: Place) -> tuple[dict[str, object], Located]:
     run = RunDirectory.open(path)
     description = run.description()
     for stage, ordered in _ranked(run, description):
         if ordered:
-            found = [
+            located = [
                 (Genotype.from_json(genotype, str(run.path)), f"{run.name}: number {rank} in {stage}")
                 for rank, genotype in enumerate(ordered, start=1)
             ]
-            return {"kind": "run", "run": description.get("id"), "name": run.name, "stage": stage}, found
+            return {"kind": "run", "run": description.get("id"), "name": run.name, "stage": stage}, located
     raise RunError(f"{path}: this run has no genotype yet; wait for its first search to end, or give another")
 
 
@@ -110,9 +113,9 @@ def _ranked(run: RunDirectory, description: RunEntry) -> Iterator[tuple[str, lis
     for stage in reversed([stage for stage in stages_of(description) if not stage.is_transfer]):
         records = results.retrained(run, stage.name)
         genotypes = {record.description["genotype_id"]: record.description["genotype"] for record in records}
-        ranked = results.ranking(results.evaluation_rows(records, score), score)
+        ranked = ranking(evaluation_rows(records, score), score)
         yield stage.name, [genotypes[row["genotype"]] for row in ranked]
         if decisions := read_promotion(run, stage.name) or []:
             yield f"the promotion to {stage.name}", [each["genotype"] for each in decisions if each["promoted"]]
     ordered = promotion_order(results.trials(run), search_score_of(description))
-    yield SEARCH, [entry["genotype"] for entry in results.distinct_genotypes(ordered)]
+    yield SEARCH, [entry["genotype"] for entry in distinct_genotypes(ordered)]

@@ -1,4 +1,4 @@
-"""The stages of a run: their names, where they lie on disk, and what each was told to do.
+"""The stages of a run: their names, their order, and what each was told to do.
 
 `search` comes first; every other stage retrains genotypes. In the order of work: the rungs `rung-1`, `rung-2`, ...,
 then `evaluate`, then each transfer, `transfer-NAME`. A rung and `evaluate` take their genotypes from the stage
@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from raydarts.json_types import items, section
-from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.storage.place import make_folder
 
 Settings = TypeVar("Settings")
 SEARCH, EVALUATE = "search", "evaluate"
 GIVEN = "given"
 """The source of the one stage of a run that retrains genotypes of elsewhere (`--stage` with `--genotypes`)."""
-_FOLDERS = {"trials": SEARCH, "evaluations": EVALUATE}
 
 
 @dataclass(frozen=True)
@@ -84,51 +81,3 @@ def data_of(spec: Mapping[str, object], stage: str) -> object:
     """The `data` section that a stage is run on, of a run.json's spec."""
     data = None if stage == SEARCH else section_of(spec, stage).get("data")
     return spec.get("data") if data is None else data
-
-
-def stage_of(trial: TrialDirectory) -> str:
-    """The name of the stage that a trial's folder belongs to."""
-    return _FOLDERS.get(trial.path.parent.name, trial.path.parent.name)
-
-
-def run_of(trial: TrialDirectory) -> RunDirectory:
-    """The run that a trial's folder lies in."""
-    above = trial.path.parent.parent
-    return RunDirectory(above if trial.path.parent.name in _FOLDERS else above.parent, trial.damage)
-
-
-def _folder(stage: str) -> str:
-    return "evaluations" if stage == EVALUATE else f"stages/{stage}"
-
-
-def retraining(run: RunDirectory, stage: str, genotype_id: str, seed: int) -> TrialDirectory:
-    """The folder of one retraining of a stage."""
-    return TrialDirectory(run.path / _folder(stage) / f"{genotype_id}-seed{seed}", run.damage)
-
-
-def retrainings(run: RunDirectory, stage: str) -> list[TrialDirectory]:
-    """All retrainings of a stage that were begun or are about to be."""
-    return run.folders(_folder(stage))
-
-
-def jobs(run: RunDirectory, description: Mapping[str, object] | None = None) -> list[TrialDirectory]:
-    """Every trial of every stage, in the order of work."""
-    names = [stage.name for stage in stages_of(run.description() if description is None else description)]
-    others = [trial for name in names if name != EVALUATE for trial in retrainings(run, name)]
-    rungs = [trial for trial in others if stage_of(trial).startswith("rung-")]
-    return [*run.trials(), *rungs, *run.evaluations(), *(trial for trial in others if trial not in rungs)]
-
-
-def _promotion_file(stage: str) -> str:
-    return "promotion.json" if stage == EVALUATE else f"stages/{stage}/promotion.json"
-
-
-def read_promotion(run: RunDirectory, stage: str) -> list[dict[str, object]] | None:
-    """What was decided on who enters a stage; None: nothing yet."""
-    decisions: list[dict[str, object]] | None = run.read(_promotion_file(stage))
-    return decisions
-
-
-def write_promotion(run: RunDirectory, stage: str, decisions: Sequence[Mapping[str, object]]) -> None:
-    make_folder((run.files / _promotion_file(stage)).parent)
-    run.write(_promotion_file(stage), list(decisions))
