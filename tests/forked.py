@@ -21,8 +21,6 @@ _IMPORTED = [
     "raydarts.single",
     "raydarts.cli",
     "sklearn.datasets",
-    "torchvision.datasets",
-    "torch._dynamo",
     "tests.fault.small_sweeps",
     "tests.imported_ray",
 ]
