@@ -55,7 +55,7 @@ def test_a_part_that_stays_away_ends_the_process_with_words(
     began = time.monotonic()
     with pytest.raises(EndedError):
         watching.run()
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 30
     assert codes == [HEAD_LOST]
     said = capsys.readouterr().err
     assert said.startswith("the raylet at 127.0.0.1:")
