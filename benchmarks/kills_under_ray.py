@@ -38,9 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from raydarts.cluster import gate  # noqa: E402
-
-gate.prepare(None)
-
 from raydarts.config.loader import LoadedSpec  # noqa: E402
 from raydarts.runs.directory import RunDirectory, TrialDirectory  # noqa: E402
 from raydarts.runs.whole import open_whole  # noqa: E402
@@ -65,6 +62,7 @@ def spec(name: str) -> LoadedSpec:
 
 def drive(storage: Path, name: str) -> int:
     """Begin the run, or go on with it."""
+    gate.prepare(None)  # before the scheduler of the spec imports Ray
     path = storage / "fake"
     if (path / "run.json").exists():
         return run_sweep(RunDirectory.open(path), spec(name), display=False)
