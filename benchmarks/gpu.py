@@ -1,16 +1,18 @@
 """What raydarts costs and how exactly it computes on a GPU, and whether that is right. No Ray, no data to download.
 
-    python benchmarks/gpu.py [--json FILE] [--rounds 20] [--size small]
+    python benchmarks/gpu.py [--json FILE] [--rounds 20] [--size small] [--parts PART ...]
 
 Prints one JSON object. `checks` says of each claim whether it held, with the figure: exit 0 where all did, 1 where one
 did not or a part raised (its traceback is in the JSON), 2 without a CUDA device. `--device cpu --size small` tries the
-script itself. Minutes, most of them the compilation.
+script itself. It is made to end within 8 minutes on one H100: parts of lanes begin nothing new 5 minutes after the
+start, and what they left out is said. The file is written after each part.
 
 `search`: milliseconds of a step of Algorithm 1 (median, smallest, largest of the rounds) and the peak memory in MiB,
 first and second order, without and with TF32. `alpha_error`: relative error (L2, all entries) of alpha's gradient
 against the same in float64 on the same device, and of the second-order term alone (exact_hvp less first_order).
 `evaluation`: time and memory of a step of a retraining of the paper's cell, as it is, with TF32, in bfloat16, and
-compiled. `resume`: whether a search that was killed and resumed ends bit-identical.
+compiled. `resume`: whether a search that was killed and resumed ends bit-identical. `lanes_exact`, `lanes_bits`,
+`lanes_speed`, `lanes_processes`: searches as lanes of one supernet. See benchmarks/gpu_lanes.py.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_lanes import PLANS, lanes_bits, lanes_exact, lanes_processes, lanes_speed
 from torch import Tensor
 
 from raydarts.data.base import ImageArrays
@@ -63,6 +66,8 @@ class Bench:
 
     def __init__(self, device: str, size: str, rounds: int) -> None:
         self.device, self.size, self.rounds = torch.device(device), SIZES[size], rounds
+        self.plan = PLANS[size]
+        self.started = time.perf_counter()
         self.checks: list[dict[str, Any]] = []
 
     def splits(self, images: int) -> Splits:
@@ -85,6 +90,9 @@ class Bench:
 
     def check(self, name: str, ok: bool, figure: Any) -> None:
         self.checks.append({"name": name, "ok": bool(ok), "figure": figure})
+
+    def late(self) -> bool:
+        return time.perf_counter() - self.started > self.plan["seconds"]
 
     def wait(self) -> None:
         if self.device.type == "cuda":
@@ -221,14 +229,19 @@ def resumed(bench: Bench) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
-    "search": search_steps,
-    "alpha_error": alpha_errors,
-    "evaluation": evaluation_steps,
+    "lanes_exact": lanes_exact,
+    "lanes_bits": lanes_bits,
     "resume": resumed,
+    "alpha_error": alpha_errors,
+    "search": search_steps,
+    "lanes_speed": lanes_speed,
+    "lanes_processes": lanes_processes,
+    "evaluation": evaluation_steps,
 }
+"""What is right comes before what is fast, and the compilation last."""
 
 
-def run(device: str, size: str, rounds: int, parts: list[str]) -> dict[str, Any]:
+def run(device: str, size: str, rounds: int, parts: list[str], file: Path | None = None) -> dict[str, Any]:
     bench = Bench(device, size, rounds)
     on_gpu = bench.device.type == "cuda"
     result: dict[str, Any] = {
@@ -242,13 +255,17 @@ def run(device: str, size: str, rounds: int, parts: list[str]) -> dict[str, Any]
         "rounds": rounds,
     }
     for name in parts:
+        began = time.perf_counter()
         try:
             result[name] = PARTS[name](bench)
         except Exception:  # the other parts are still worth their figures
             result[name] = {"error": traceback.format_exc()}
             bench.check(f"{name} runs", False, None)
-    result["checks"] = bench.checks
-    result["ok"] = all(check["ok"] for check in bench.checks)
+        result.setdefault("part_seconds", {})[name] = round(time.perf_counter() - began, 1)
+        result["checks"] = bench.checks
+        result["ok"] = all(check["ok"] for check in bench.checks)
+        if file is not None:
+            file.write_text(json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -263,11 +280,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.device.startswith("cuda") and not torch.cuda.is_available():
         print("gpu.py: torch sees no CUDA device here; nothing was measured", file=sys.stderr)
         return 2
-    result = run(asked.device, asked.size, asked.rounds, asked.parts)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if asked.json:
-        asked.json.write_text(text + "\n")
+    parts = [name for name in PARTS if name in asked.parts]
+    result = run(asked.device, asked.size, asked.rounds, parts, asked.json)
+    print(json.dumps(result, indent=2))
     return 0 if result["ok"] else 1
 
 

@@ -32,25 +32,30 @@ IMPLEMENTATIONS = ("plain", "raydarts")
 MEGABYTE = 2**20
 
 
-def raydarts_step(order: str, batch: int, device: str) -> Callable[[], None]:
-    """A function that takes one step of raydarts' own search."""
+def raydarts_search(order: str, batch: int, device: str = "cpu", image: int = 32, **settings: Any) -> Any:
+    """A search of random images. `settings` are those of a search beside its batch size and order."""
     import numpy as np  # noqa: PLC0415
 
     from raydarts.data.base import ImageArrays  # noqa: PLC0415
     from raydarts.data.settings import DataSettings  # noqa: PLC0415
     from raydarts.data.splits import split  # noqa: PLC0415
-    from raydarts.search.moments import Step  # noqa: PLC0415
     from raydarts.search.search import Search  # noqa: PLC0415
     from raydarts.search.settings import SearchSettings  # noqa: PLC0415
 
     draws = np.random.default_rng(0)
-    images = draws.integers(0, 256, (2 * batch, 32, 32, 3), dtype=np.uint8)
+    images = draws.integers(0, 256, (2 * batch, image, image, 3), dtype=np.uint8)
     labels = draws.integers(0, 10, 2 * batch)
     arrays = ImageArrays.of("random", images, labels, images[:1], labels[:1], 10)
-    settings = SearchSettings.model_validate({"batch_size": batch, "estimator": ORDERS[order]})
-    search = Search(settings, split(arrays, DataSettings(validation_fraction=0)), device)
+    plain = {"batch_size": batch, "estimator": ORDERS[order], **settings}
+    return Search(SearchSettings.model_validate(plain), split(arrays, DataSettings(validation_fraction=0)), device)
+
+
+def step_of(search: Any, batches: Any = None) -> Callable[[], None]:
+    """A function that takes one step of a search, always on the same batches."""
+    from raydarts.search.moments import Step  # noqa: PLC0415
+
     search.supernet.train()
-    both = Step(search.objective, *next(search.loop.batches()))
+    both = Step(search.objective, *(batches or next(search.loop.batches())))
 
     def step() -> None:
         search.architect.gradient(both)
@@ -59,6 +64,11 @@ def raydarts_step(order: str, batch: int, device: str) -> Callable[[], None]:
         search.weight_optimizer.step()
 
     return step
+
+
+def raydarts_step(order: str, batch: int, device: str) -> Callable[[], None]:
+    """A function that takes one step of raydarts' own search, at the paper's size."""
+    return step_of(raydarts_search(order, batch, device))
 
 
 def plain_step(order: str, batch: int, device: str) -> Callable[[], None]:

@@ -11,7 +11,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def script(path: str) -> ModuleType:
-    """Runs a script, such as `benchmarks/scale.py`, anew and returns its module. Its `main` is not called."""
+    """Runs a script, such as `benchmarks/scale.py`, anew and returns its module. Its `main` is not called.
+
+    Its folder is where it looks for modules, as when it is run.
+    """
+    folder = str((ROOT / path).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     name = f"script_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec is not None

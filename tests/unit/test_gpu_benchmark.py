@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,22 @@ def test_without_a_gpu_it_says_so_and_exits_2(gpu: Any, capsys: pytest.CaptureFi
     assert not said.out
 
 
-def test_every_part_runs_and_its_checks_hold(gpu: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    file = tmp_path / "gpu.json"
-    code = gpu.main(["--device", "cpu", "--size", "small", "--rounds", "1", "--json", str(file)])
+LANES = ["lanes_exact", "lanes_bits", "lanes_speed", "lanes_processes"]
+
+
+def tried(gpu: Any, parts: list[str], file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
+    """Runs parts of the script on the CPU. Returns its exit code and what it says."""
+    arguments = ["--device", "cpu", "--size", "small", "--rounds", "1", "--json", str(file), "--parts", *parts]
+    code = gpu.main(arguments)
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(file.read_text())
-    assert set(gpu.PARTS) <= set(found)
-    assert all("error" not in found[part] for part in gpu.PARTS), found
+    assert set(found["part_seconds"]) == set(parts)
+    assert all("error" not in found[part] for part in parts), found
+    return code, found
+
+
+def test_every_part_runs_and_its_checks_hold(gpu: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, found = tried(gpu, [part for part in gpu.PARTS if part not in LANES], tmp_path / "gpu.json", capsys)
     checked = {check["name"]: check["ok"] for check in found["checks"]}
     checked.pop("a second-order step costs more than a first-order step")  # a matter of time, on a busy machine
     assert all(checked.values()), found["checks"]
@@ -58,3 +68,43 @@ def test_a_part_that_raises_is_told_and_fails(gpu: Any, monkeypatch: pytest.Monk
     found = json.loads(capsys.readouterr().out)
     assert "out of memory" in found["search"]["error"]
     assert found["checks"] == [{"name": "search runs", "ok": False, "figure": None}]
+
+
+@pytest.mark.slow
+def test_lanes_are_checked_and_then_measured(gpu: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, found = tried(gpu, LANES, tmp_path / "gpu.json", capsys)
+    assert [check["ok"] for check in found["checks"]] == [True] * 8, found["checks"]
+    assert code == 0
+    assert 0 < max(found["lanes_exact"].values()) < 1e-9, "both were computed"
+    for order in ("first", "second"):
+        alone, group = (found["lanes_speed"][f"try, {order} order"][f"K = {lanes}"] for lanes in (1, 2))
+        assert alone["operations"] < group["operations"] < 2 * alone["operations"]
+        assert group["times_more_searches"] == pytest.approx(2 * alone["milliseconds"] / group["milliseconds"])
+        assert group["reads"] == 0
+    assert found["lanes_processes"]["try"]["searches"] == 2
+    assert found["lanes_processes"]["try"]["processes_milliseconds"] > 0
+
+
+def test_what_fails_or_comes_too_late_is_told_and_the_rest_is_measured(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lanes = sys.modules["gpu_lanes"]
+    figures = {"milliseconds": 2.0}
+    errors = iter([torch.OutOfMemoryError("full"), RuntimeError("a kernel failed"), None, None])
+
+    def measured(*_arguments: Any) -> dict[str, float]:
+        if (error := next(errors)) is not None:
+            raise error
+        return dict(figures)
+
+    monkeypatch.setattr(lanes, "measured", measured)
+    arguments = ["--device", "cpu", "--size", "small", "--parts", "lanes_speed"]
+    assert gpu.main(arguments) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["checks"][0]["figure"] == ["try, first order, K = 2"], "what does not fit is no failure"
+    assert "full" in found["lanes_speed"]["try, first order"]["K = 1"]["error"]
+    assert found["lanes_speed"]["try, second order"]["K = 2"] == {"milliseconds": 2.0, "times_more_searches": 2.0}
+    monkeypatch.setitem(gpu.PLANS["small"], "seconds", 0)
+    assert gpu.main(arguments) == 0
+    rows = json.loads(capsys.readouterr().out)["lanes_speed"]["try, first order"]
+    assert rows == {f"K = {lanes}": {"left_out": "no time was left"} for lanes in (1, 2)}
