@@ -26,8 +26,9 @@ types:
 layers:
 	$(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
+# Three for two cores: tests of Ray and of outages wait half of the time.
 test:
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What the files in cluster/ install on every machine: these sources at the commit REF, as a wheel.
 wheel:

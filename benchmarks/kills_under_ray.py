@@ -38,9 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from raydarts.cluster import gate  # noqa: E402
-
-gate.prepare(None)
-
 from raydarts.config.loader import LoadedSpec  # noqa: E402
 from raydarts.runs.directory import RunDirectory, TrialDirectory  # noqa: E402
 from raydarts.runs.whole import open_whole  # noqa: E402
@@ -51,6 +48,8 @@ from tests.fault import fakes, small_sweeps  # noqa: E402
 SCHEDULERS = ("asha", "median", "hyperband", "pbt")
 PAUSING = ("hyperband", "pbt")
 TRIALS, EPOCHS, PLACES, SECONDS = 8, 8, 2, 0.25
+_MOST_BETWEEN = 14
+"""Events between two kills: three kills leave some of the 50 to 70 events of a sweep to the last driver."""
 Span = tuple[float, float]
 
 
@@ -63,6 +62,7 @@ def spec(name: str) -> LoadedSpec:
 
 def drive(storage: Path, name: str) -> int:
     """Begin the run, or go on with it."""
+    gate.prepare(None)  # before the scheduler of the spec imports Ray
     path = storage / "fake"
     if (path / "run.json").exists():
         return run_sweep(RunDirectory.open(path), spec(name), display=False)
@@ -85,10 +85,10 @@ def killed_and_resumed(storage: Path, name: str, kills: int, draw: random.Random
     before: list[list[str]] = []
     while len(before) < kills:
         process, known = _driver(storage, name), len(before[-1]) if before else 0
-        while len(_lines(storage)) <= known and process.poll() is None:
+        until = known + draw.randint(1, _MOST_BETWEEN)
+        while len(_lines(storage)) < until and process.poll() is None:
             time.sleep(0.02)
-        # The rest of the sweep is divided among the kills that are left.
-        time.sleep(draw.uniform(0.0, TRIALS * EPOCHS * SECONDS / PLACES / (kills + 1)))
+        time.sleep(draw.uniform(0.0, 2 * SECONDS))
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
             raise RuntimeError(f"{name}: it was done before it was killed {kills} times; raise SECONDS")
@@ -148,7 +148,7 @@ def _spans(trial: TrialDirectory) -> list[Span]:
 
 
 def _gaps(trial: TrialDirectory, events: Sequence[dict[str, Any]]) -> Iterator[Span]:
-    """The times in which a trial was paused: from the end of that epoch to the start of the next."""
+    """The times in which a trial was paused: from the end of that epoch to the start of the next, or to its result."""
     paused = {
         event["epoch"]
         for event in events
@@ -160,6 +160,8 @@ def _gaps(trial: TrialDirectory, events: Sequence[dict[str, Any]]) -> Iterator[S
     for earlier, later in pairwise(entries):
         if earlier["epoch"] in paused and later["epoch"] == earlier["epoch"] + 1:
             yield float(earlier["end"]), float(later["start"])
+    if entries and entries[-1]["epoch"] in paused:
+        yield float(entries[-1]["end"]), Path(str(trial.path / "result.json")).stat().st_mtime
 
 
 def _two_at_once(gap: Span, others: Sequence[TrialDirectory]) -> bool:
@@ -199,7 +201,7 @@ def examined(run: RunDirectory, name: str, before: Sequence[Sequence[str]], code
         "events before each kill": [len(log) for log in before],
         "decisions": dict(kinds),
         "trials": dict(ends),
-        "pauses that ended": len(gaps),
+        "pauses": len(gaps),
         "of them with two other trials at once": free,
         "problems": problems,
     }

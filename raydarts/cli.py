@@ -6,10 +6,7 @@ run, so that `--help`, `show` and `list` are quick and work without Ray.
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +17,7 @@ import typer
 from raydarts import __version__, cli_cluster, cli_replay, cli_results, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
+from raydarts.loading import end_quickly, loading
 from raydarts.runs.naming import derived
 from raydarts.terminal import clean_warnings, complain, console, say
 
@@ -91,18 +89,8 @@ Trust = Annotated[
 Gpu = Annotated[bool, typer.Option("--gpu", help="Train on the first GPU; resume then does too.")]
 
 
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Pauses Python's garbage collector while torch is loaded: it takes a tenth of that time and finds nothing."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def _load(spec: Path, overrides: list[str] | None) -> LoadedSpec:
-    with _loading():
+    with loading():
         from raydarts.config.loader import load_spec
 
         return load_spec(spec, overrides or ())
@@ -356,7 +344,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check specs and print their plans: stages, trials, resources, what is conditional on what."""
-    with _loading():
+    with loading():
         from raydarts.cluster.resources import Here, here
         from raydarts.config.plan import plan, render
         from raydarts.config.retraining import describe_data
@@ -395,6 +383,7 @@ def main() -> None:
     """Entry point: input errors become one message on standard error and exit code 2."""
     outside.search_last(Path.cwd())  # so that `module:Class` in a spec finds a file beside it
     clean_warnings()
+    end_quickly()
     try:
         with outside.only_allowed():
             app()

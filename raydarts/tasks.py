@@ -122,8 +122,9 @@ class LanguageModelling(Task):
 
     def loss(self, network: nn.Module, batch: Batch, *arch_weights: Mapping[str, Tensor]) -> Loss:
         output = network(batch.inputs, *arch_weights, memory=batch.memory)
-        loss = nn.functional.cross_entropy(output.logits.flatten(0, 1), batch.targets.flatten())
-        return Loss(loss, loss.detach(), None, batch.targets.numel(), output.penalty, output.memory)
+        loss = _cross_entropy(output.logits.flatten(-3, -2), batch.targets.flatten(-2))
+        count = batch.targets.shape[-2:].numel()
+        return Loss(loss, loss.detach(), None, count, output.penalty, output.memory)
 
     def figure(self, meter: Meter) -> float | None:
         return None if meter.loss is None else perplexity(meter.loss)

@@ -21,8 +21,6 @@ _IMPORTED = [
     "raydarts.single",
     "raydarts.cli",
     "sklearn.datasets",
-    "torchvision.datasets",
-    "torch._dynamo",
     "tests.fault.small_sweeps",
     "tests.imported_ray",
 ]
@@ -36,7 +34,7 @@ def start(target: Callable[..., Any], *arguments: Any, output: Path | None = Non
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
-    process = context.Process(target=_run, args=(target, arguments, output, kill))
+    process = context.Process(target=_run, args=(target, arguments, output, kill, dict(os.environ)))
     process.start()
     return process
 
@@ -48,8 +46,12 @@ def ended(process: BaseProcess, seconds: float = 120) -> int:
     return process.exitcode
 
 
-def _run(target: Callable[..., Any], arguments: tuple[Any, ...], output: Path | None, kill: Any) -> None:
+def _run(
+    target: Callable[..., Any], arguments: tuple[Any, ...], output: Path | None, kill: Any, environment: dict[str, str]
+) -> None:
     os.setsid()  # so that what it starts is killed with it
+    os.environ.clear()  # the server's, which began in an earlier test
+    os.environ.update(environment)
     if output is not None:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, 1)

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from raydarts.cluster.hiding import hiding_files
 from raydarts.errors import ClusterError
+from raydarts.loading import loading
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Named for other systems, but "0" is what makes Ray take 127.0.0.1 for the node and listen there alone. An explicit
@@ -60,7 +61,8 @@ def import_ray(address: str | None) -> ModuleType:
         import ray  # noqa: PLC0415 - the gate
 
         if hasattr(ray, "init"):
-            import ray.tune.execution.class_cache  # noqa: PLC0415 - most of what a driver loads, in the same try
+            with loading():
+                import ray.tune.execution.class_cache  # noqa: PLC0415 - most of what a driver loads, in the same try
     except Exception as error:  # no memory; or a module that takes the place of one that Ray needs raises anything
         raise ClusterError(
             "\n".join([f"Ray cannot be imported: {type(error).__name__}: {error}", *hiding_files()])

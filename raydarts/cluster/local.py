@@ -20,9 +20,10 @@ from raydarts.errors import ClusterError
 from raydarts.storage.place import Place
 
 _END_SECONDS = 5.0
-_SYSTEM = {"prestart_worker_first_driver": False}
+_SYSTEM = {"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000}
 """Ray would start workers while the driver connects, and wait for them in C++ with Python's lock held: for ever where
-they cannot start. The first workers are asked for later, with a time limit (`warm_workers.py`)."""
+they cannot start. The first workers are asked for later, with a time limit (`warm_workers.py`).
+Ray would also end them where no trial takes them within a second, as on a busy machine."""
 _UNUSED_SERVERS = ("start_monitor", "start_log_monitor", "start_api_server")
 """Methods of Ray's node. They start an autoscaler, which has no machines to start here, a process that copies workers'
 logs to the driver, which does not show them, and the dashboard's server. Ray has no setting that leaves them out. It

@@ -7,7 +7,6 @@ something that no machine has, so it waits for ever. Ray starts an idle worker f
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from raydarts.cluster.first_worker import TRIALS, Answer, Asked, environment, look
+from raydarts.loading import loading
 
 _LOADS, _THREADS = "RAYDARTS_WORKER_LOADS", "RAYDARTS_WORKER_THREADS"
 FOLDER = "RAY_TMPDIR"
@@ -64,7 +64,7 @@ def _first(folder: Path) -> Answer | None:
 
 def load() -> None:
     """Called in each worker of a local Ray before its first task. Never raises: Ray would end the worker in silence."""
-    with _threads(os.environ[_THREADS]), _no_garbage_collection():
+    with _threads(os.environ[_THREADS]), loading():
         problem = look(os.environ[_LOADS].split(","))
     file = Path(os.environ[FOLDER]) / f"{os.getpid()}.writing"
     with suppress(OSError):  # the driver then gets no answer in time
@@ -83,13 +83,3 @@ def _threads(many: str) -> Iterator[None]:
         yield
     finally:
         del os.environ["OMP_NUM_THREADS"]
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Python's garbage collector takes a tenth of the time in which modules are loaded, and frees nothing."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -34,6 +34,9 @@ def any_fusable(drawn: Sequence[SearchSettings]) -> bool:
 
 
 def reasons(drawn: Sequence[SearchSettings]) -> list[str]:
-    """Why configurations run alone: a sentence for each reason, with how many it is true of."""
+    """Why configurations run alone: a sentence for each reason. `drawn`: all of them, or a sample if they are many."""
     counts = Counter(reason for settings in drawn for reason in fused.unfusable(settings))
-    return [f"{count} of {len(drawn)} configurations run alone: {reason}" for reason, count in counts.items()]
+    return [
+        f"{'all' if count == len(drawn) else 'some'} configurations run alone: {reason}"
+        for reason, count in counts.items()
+    ]

@@ -359,7 +359,7 @@ def _cross_checks(
 def effective_key(settings: SearchSettings) -> str:
     """Returns a text that is equal for configurations that act the same.
 
-    Neutral remedies are left out, and second order at xi = 0 is first order.
+    Neutral regularizers are left out, and second order at xi = 0 is first order.
     """
     plain = settings.model_dump(mode="json")
     for key in plain:

@@ -117,7 +117,7 @@ def search_trials(loaded: LoadedSpec) -> int:
 def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = None) -> Plan:
     """Returns the stages and dimensions of a spec.
 
-    `only` selects one stage, which is given `given` genotypes.
+    `only` selects one stage, which gets `candidates` genotypes.
     """
     sweep = loaded.sweep
     configurations, note = _configurations(loaded)

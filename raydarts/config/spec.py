@@ -260,8 +260,9 @@ class SweepSettings(TrialsSettings):
                 "max_concurrent",
                 f"is {self.max_concurrent}, and there are {trials} trials in all; lower it, or leave it out",
             )
-        if isinstance(self.fuse, int) and trials == 1:
-            yield Idle("fuse", f"is {self.fuse}, and there is one trial; leave it out")
+        at_a_time = min(trials, self.max_concurrent or trials)
+        if isinstance(self.fuse, int) and self.fuse > at_a_time > 0:
+            yield Idle("fuse", f"is {self.fuse}, and no more than {at_a_time} trials run at a time; lower it")
         if self.replicates is not None and len(self.replicates) == 1:
             seed = self.replicates[0]
             yield Idle(

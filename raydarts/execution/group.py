@@ -39,8 +39,8 @@ class SweepGroup:
     Each lane is a `SweepTrial`, with rows, checkpoints, observers, errors and a result as if it were alone. The lanes
     need not be at the same epoch.
 
-    `config`: that of a `SweepTrial`, without `id` and `directory`, which each lane has for itself, and with `run` (the
-    run's folder) and `group` (the group's name).
+    `config`: that of a `SweepTrial`, without a `directory`, which each lane has for itself, and with `run` (the run's
+    folder) and `group` (the group's name).
 
     An OSError is raised to whoever runs the group, who tries again: all its lanes are taken up from their checkpoints.
     """
@@ -77,12 +77,15 @@ class SweepGroup:
         named = read_group(run, self._config["group"])
         for key in [key for key in self._lanes if key not in named]:
             self._leave(key)
-        common = {key: value for key, value in self._config.items() if key not in ("id", "run", "group")}
-        common["epoch_timeout"] = None  # the group's epoch is watched, not the lanes'
         for key, trial in named.items():
             if key not in self._lanes:
                 directory = str(run.trial(int(trial)).path)
-                self._lanes[key] = SweepTrial({**common, "id": trial, "directory": directory})
+                changes = {
+                    "id": trial,
+                    "directory": directory,
+                    "epoch_timeout": None,
+                }  # the group watches the time of all
+                self._lanes[key] = SweepTrial({**self._config, **changes})
         return self._ended_at(key for key in self._lanes if key not in self._begun)
 
     def _ended_at(self, keys: Iterator[str]) -> dict[str, dict[str, Any]]:
@@ -160,7 +163,7 @@ class SweepGroup:
 
     def _note_timeout(self) -> None:
         for trial in self.trials:
-            faults.note_timeout(trial, self._config["epoch_timeout"])
+            faults.note_timeout(trial, self._config["epoch_timeout"] or 0.0)
 
     def _leave(self, key: str) -> None:
         self._begun.discard(key)

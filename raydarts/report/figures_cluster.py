@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -22,21 +23,29 @@ _DRAWN = 4
 _GAP = 60.0  # seconds without an epoch after which a bar is broken
 
 
-Bar = tuple[str, float, float, int, int]
-"""A stretch of work: process, start, end, first and last epoch."""
+class Bar(NamedTuple):
+    """A stretch of work. `cost`: its seconds; of trials that one process ran together each has an equal share."""
+
+    place: str
+    start: float
+    end: float
+    first: int
+    last: int
+    cost: float
 
 
 def _bars(times: Sequence[TimeEntry]) -> list[Bar]:
-    """Returns unbroken stretches of work: process, start, end, first and last epoch."""
+    """Returns unbroken stretches of work."""
     bars: list[Bar] = []
     for entry in times:
         place = f"{entry.get('host', 'unknown')} {entry.get('pid', '')}".strip()
         start, end, epoch = float(entry["start"]), float(entry["end"]), entry.get("epoch") or 0
-        limit = max(_GAP, 2 * (end - start))
-        if bars and bars[-1][0] == place and start - bars[-1][2] < limit and epoch > bars[-1][4]:
-            bars[-1] = (place, bars[-1][1], end, bars[-1][3], epoch)
+        limit, share = max(_GAP, 2 * (end - start)), (end - start) / entry.get("lanes", 1)
+        before = bars[-1] if bars else None
+        if before and before.place == place and start - before.end < limit and epoch > before.last:
+            bars[-1] = before._replace(end=end, last=epoch, cost=before.cost + share + max(0.0, start - before.end))
         else:
-            bars.append((place, start, end, epoch, epoch))
+            bars.append(Bar(place, start, end, epoch, epoch, share))
     return bars
 
 
@@ -63,9 +72,9 @@ def timeline(run: Run) -> Figure:
     since = datetime.fromtimestamp(begin, UTC).strftime("%Y-%m-%d %H:%M UTC")
     chart = Chart(alt, x, y, f"{words} since {since}", "process", width=_WIDE, height=height, left=190, right=16)
     busy = {"search": 0.0, "retraining": 0.0}
-    for kind, name, (place, start, stop, first, last) in stretches:
+    for kind, name, (place, start, stop, first, last, cost) in stretches:
         a, b = x((start - begin) / unit), x((stop - begin) / unit)
-        busy[kind] += stop - start
+        busy[kind] += cost
         text = f"{name}, epochs {first} to {last}, {duration(stop - start)} on {place}"
         colour = COLOURS[0] if kind == "search" else COLOURS[4]
         chart.bar((a, y(place) - 8, max(b - a - 0.6, 0.5), 16), colour, text)

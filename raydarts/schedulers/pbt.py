@@ -106,7 +106,7 @@ class PopulationBased(Scheduler):
             yield (
                 "",
                 "pbt changes swept settings while trials run, and no swept setting of this search may change then; "
-                "sweep one that may (a learning rate, a weight decay, xi, epsilon, a remedy's strength), or write "
+                "sweep one that may (a learning rate, a weight decay, xi, epsilon, a regularizer's strength), or write "
                 "another scheduler",
             )
         kept = sweep.checkpoint_every

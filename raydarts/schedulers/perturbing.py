@@ -61,19 +61,20 @@ def _part(owner: object, key: str | int) -> object:
 
 def _put(config: object, path: Path, value: Json) -> None:
     """Set one value of a configuration."""
-    key, *below = path
-    if below:
-        _put(_part(config, key), tuple(below), value)
-    elif isinstance(config, list):
-        config[int(key)] = value
-    elif isinstance(config, dict):
-        config[key] = value
-    else:
-        raise TypeError(f"{key}: the configuration has no place of this name")
+    place = path[0]
+    if len(path) > 1:
+        _put(_part(config, place), path[1:], value)
+        return
+    if isinstance(config, list) and isinstance(place, int):
+        config[place] = value
+        return
+    if not isinstance(config, dict):
+        raise TypeError(f"{place}: the configuration has no place of this name")
+    config[place] = value
 
 
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:
-    """Whether a remedy of the search sets the setting itself while the search goes on."""
+    """Whether a regularizer of the search sets the setting itself while the search goes on."""
     acting = [each for each in settings.regularizers if each.effective() is not None]
     return any(path[0] in getattr(each.member, "KEEPS", ()) for each in acting)
 

@@ -33,6 +33,7 @@ class DartsRnn(Space):
     NAME = "darts-rnn"
     SOURCE = "Liu, Simonyan, Yang 2018 (arXiv 1806.09055), sections 2.1 and 3.1.2"
     TASK: ClassVar[type[Task]] = LanguageModelling
+    LANES: ClassVar[bool] = True
     SKIP: ClassVar[str] = "identity"
     EDGES_PER_NODE: ClassVar[int] = 1
     EXACT_EDGES: ClassVar[bool] = True
@@ -50,7 +51,9 @@ class DartsRnn(Space):
 
     def supernet(self, task: Task, transforms: Sequence[MixedTransform] = (), lanes: int = 1) -> nn.Module:
         vocabulary = required(task, LanguageModelling).vocabulary_size
-        return RecurrentSupernet(self.cells[CELL_TYPE], vocabulary, self.settings.units, self.settings, transforms)
+        return RecurrentSupernet(
+            self.cells[CELL_TYPE], vocabulary, self.settings.units, self.settings, transforms, lanes
+        )
 
     def genotype(self, picks: Mapping[str, Sequence[tuple[int, str]]]) -> Genotype:
         spec = self.cells[CELL_TYPE]

@@ -47,16 +47,24 @@ class Mask(Drawing):
     A mask may be kept over many time steps (variational dropout: Gal, Ghahramani 2016, arXiv 1512.05287).
     """
 
-    def __init__(self, probability: float) -> None:
+    def __init__(self, probability: float, lanes: int = 1) -> None:
         super().__init__()
-        self.probability = probability
+        self.probability, self.lanes = probability, lanes
 
     def forward(self, like: Tensor, *shape: int) -> Tensor | None:
-        """Returns a mask of this shape with the dtype and device of `like`, or None if nothing is dropped."""
+        """Returns a mask of this shape with the dtype and device of `like`, or None if nothing is dropped.
+
+        With lanes there is one for each lane, in a first dimension.
+        """
         if not self.training or self.probability == 0.0:
             return None
+        if self.lanes == 1:
+            return self._drawn(like, shape, self.generator)
+        return torch.stack([self._drawn(like, shape, generator) for generator in self.generators])
+
+    def _drawn(self, like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         keep = 1.0 - self.probability
-        return like.new_empty(shape).bernoulli_(keep, generator=self.generator).div_(keep)
+        return like.new_empty(shape).bernoulli_(keep, generator=generator).div_(keep)
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

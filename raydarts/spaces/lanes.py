@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raydarts.spaces.context import Context
 
@@ -43,7 +44,7 @@ def _part(value: Tensor, lanes: int, lane: int) -> Tensor:
 
 
 def of_lanes(x: Tensor, lanes: int, dim: int = 1) -> Tensor:
-    """Returns a view with the lanes in their own dimension: `(batch, lanes, C, H, W)` of `(batch, lanes * C, H, W)`."""
+    """Returns a view `(batch, lanes, C, ...)` of `(batch, lanes * C, ...)`. `dim` is where the lanes are."""
     return x.unflatten(dim, (lanes, -1))  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -51,7 +52,7 @@ def weighted(weight: Tensor, x: Tensor) -> Tensor:
     """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane of `x`."""
     if weight.dim() == 0:
         return weight * x
-    return (_for_each(weight) * of_lanes(x, len(weight))).flatten(1, 2)
+    return (_for_each(weight, x) * of_lanes(x, len(weight))).flatten(1, 2)
 
 
 def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     if weight.dim() == 0:
         return torch.addcmul(total, x, weight)
     lanes = len(weight)
-    return torch.addcmul(of_lanes(total, lanes), of_lanes(x, lanes), _for_each(weight)).flatten(1, 2)
+    return torch.addcmul(of_lanes(total, lanes), of_lanes(x, lanes), _for_each(weight, x)).flatten(1, 2)
 
 
 def add_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -69,8 +70,8 @@ def add_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     return _AddWeighted.apply(total, weight, x)  # type: ignore[no-any-return]
 
 
-def _for_each(weight: Tensor) -> Tensor:
-    return weight.view(-1, 1, 1, 1)
+def _for_each(weight: Tensor, x: Tensor) -> Tensor:
+    return weight.view(-1, *(1,) * (x.dim() - 1))
 
 
 class _AddWeighted(torch.autograd.Function):
@@ -84,7 +85,7 @@ class _AddWeighted(torch.autograd.Function):
         ctx.save_for_backward(weight, x)
         ctx.mark_dirty(total)
         lanes = len(weight)
-        of_lanes(total, lanes).addcmul_(of_lanes(x, lanes), _for_each(weight))
+        of_lanes(total, lanes).addcmul_(of_lanes(x, lanes), _for_each(weight, x))
         return total
 
     @staticmethod
@@ -97,6 +98,12 @@ class _AddWeighted(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_x = weighted(weight, dy)
         return dy, to_weight, to_x
+
+
+def count_lanes(norm: _BatchNorm, lanes: int) -> None:
+    """Makes a batch norm count the batches of each lane. Lanes may have seen different numbers of them."""
+    if lanes > 1:
+        norm.num_batches_tracked = torch.zeros(lanes, dtype=torch.long)
 
 
 class PixelMean(nn.Module):

@@ -21,7 +21,7 @@ from raydarts import outside
 from raydarts.errors import InputError
 from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing, draw_each
-from raydarts.spaces.lanes import weighted
+from raydarts.spaces.lanes import count_lanes, weighted
 from raydarts.spaces.layout import Halved, concatenate
 
 
@@ -50,8 +50,7 @@ class Norm(nn.BatchNorm2d):
 def batch_norm(channels: int, affine: bool = True, lanes: int = 1) -> Norm:
     """Returns a batch norm of each lane's `channels`."""
     norm = Norm(lanes * channels, affine=affine)
-    if lanes > 1:  # they may have seen different numbers of batches
-        norm.num_batches_tracked = torch.zeros(lanes, dtype=torch.long)
+    count_lanes(norm, lanes)
     return norm
 
 

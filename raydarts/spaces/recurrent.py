@@ -24,6 +24,7 @@ from raydarts.errors import GenotypeError, InputError
 from raydarts.genotypes.genotype import CellGenotype
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.drawn import Mask, draw_from, masked
+from raydarts.spaces.lanes import count_lanes, of_lanes, weighted
 from raydarts.spaces.regularization import RecurrentNetworkSettings, Regularization
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides
 
@@ -60,7 +61,8 @@ def activation(primitive: str) -> Callable[[Tensor], Tensor]:
 class Decoded(NamedTuple):
     """`logits` `(T, B, vocabulary)`, and `memory` `(B, U)`: the last hidden state without a graph.
 
-    `penalty` is added to the training loss. It is None in evaluation mode.
+    `penalty` is added to the training loss. It is None in evaluation mode. With lanes each has a first dimension of
+    lanes.
     """
 
     logits: Tensor
@@ -72,6 +74,23 @@ def _uniform(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
 
 
+def over_time(mask: Tensor | None) -> Tensor | None:
+    """Returns a mask `(B, U)` for tensors `(T, B, U)`: every time step has the same mask."""
+    return None if mask is None else mask.unsqueeze(-3)
+
+
+def rows_of_lanes(weight: Tensor, lanes: int) -> Tensor:
+    """Returns a weight with its lanes in a first dimension, if there are several."""
+    return weight if lanes == 1 else of_lanes(weight, lanes, 0)
+
+
+def times(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns `x @ weight` of `(n, B, U)`. With lanes both have a first dimension of lanes."""
+    if weight.dim() == 2:
+        return x @ weight
+    return (x.flatten(1, 2) @ weight).view(*x.shape[:3], -1)
+
+
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the gate, and the input of its activation."""
     c, h = x.chunk(2, -1)
@@ -81,25 +100,26 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
 class _Model(nn.Module):
     """Token vectors, a cell unrolled in time, and a decoder that shares the vectors (weight tying).
 
-    All weights are drawn from U(-0.04, 0.04). The decoder's bias is 0.
+    All weights are drawn from U(-0.04, 0.04). The decoder's bias is 0. With lanes every tensor has a first dimension of
+    lanes in a pass. A weight has the rows of all lanes, lane after lane.
     """
 
-    def __init__(self, vocabulary: int, units: int, nodes: int, settings: Regularization) -> None:
+    def __init__(self, vocabulary: int, units: int, nodes: int, settings: Regularization, lanes: int = 1) -> None:
         super().__init__()
-        self.settings, self.units = settings, units
-        self.embedding = _uniform(vocabulary, units)
-        self.bias = nn.Parameter(torch.zeros(vocabulary))
-        self.entry = _uniform(2 * units, 2 * units)
-        self.nodes = nn.ParameterList(_uniform(units, 2 * units) for _ in range(nodes))
-        self.token_mask = Mask(settings.embedding_dropout)
-        self.vector_mask = Mask(settings.input_dropout)
-        self.cell_mask = Mask(settings.cell_dropout)
-        self.hidden_mask = Mask(settings.hidden_dropout)
-        self.output_mask = Mask(settings.output_dropout)
+        self.settings, self.units, self.lanes = settings, units, lanes
+        self.embedding = _uniform(lanes * vocabulary, units)
+        self.bias = nn.Parameter(torch.zeros(lanes * vocabulary))
+        self.entry = _uniform(lanes * 2 * units, 2 * units)
+        self.nodes = nn.ParameterList(_uniform(lanes * units, 2 * units) for _ in range(nodes))
+        self.token_mask = Mask(settings.embedding_dropout, lanes)
+        self.vector_mask = Mask(settings.input_dropout, lanes)
+        self.cell_mask = Mask(settings.cell_dropout, lanes)
+        self.hidden_mask = Mask(settings.hidden_dropout, lanes)
+        self.output_mask = Mask(settings.output_dropout, lanes)
 
-    def draw_from(self, generator: torch.Generator) -> None:
-        """Makes all masks come from this generator."""
-        draw_from(self, generator)
+    def draw_from(self, generators: torch.Generator | Sequence[torch.Generator]) -> None:
+        """Makes all masks come from this generator, with lanes from one for each."""
+        draw_from(self, generators)
 
     def decoded(
         self, inputs: Tensor, memory: Tensor | None, steps: Iterable[Callable[[Tensor, Tensor | None], Tensor]]
@@ -108,28 +128,48 @@ class _Model(nn.Module):
 
         `steps` gives, for each time step, the function from s_0 and the hidden mask to h_t.
         """
-        columns, units = inputs.shape[1], self.units
-        table = masked(self.embedding, self.token_mask(self.embedding, len(self.embedding), 1))
-        vectors = nn.functional.embedding(inputs, table)
-        vectors = masked(vectors, self.vector_mask(vectors, columns, units))
-        entering = masked(vectors, self.cell_mask(vectors, columns, units)) @ self.entry[:units]
+        columns, units = inputs.shape[-1], self.units
+        vectors = self._vectors(inputs)
+        vectors = masked(vectors, over_time(self.vector_mask(vectors, columns, units)))
+        entry = rows_of_lanes(self.entry, self.lanes)
+        entering = times(masked(vectors, over_time(self.cell_mask(vectors, columns, units))), entry[..., :units, :])
         mask = self.hidden_mask(vectors, columns, units)
-        h = vectors.new_zeros(columns, units) if memory is None else memory
+        h = torch.zeros_like(vectors[..., 0, :, :]) if memory is None else memory
         outputs = []
-        for x, step in zip(entering, steps, strict=True):
-            gate, candidate = _halves(x + masked(h, mask) @ self.entry[units:])
+        for x, step in zip(entering.unbind(-3), steps, strict=True):
+            gate, candidate = _halves(x + masked(h, mask) @ entry[..., units:, :])
             h = step(h + gate * (candidate.tanh() - h), mask)
             outputs.append(h)
-        raw = torch.stack(outputs)
-        dropped = masked(raw, self.output_mask(raw, columns, units))
-        logits = nn.functional.linear(dropped, self.embedding, self.bias)
-        return Decoded(logits, h.detach(), self._penalty(raw, dropped) if self.training else None)
+        raw = torch.stack(outputs, -3)
+        dropped = masked(raw, over_time(self.output_mask(raw, columns, units)))
+        return Decoded(self._logits(dropped), h.detach(), self._penalty(raw, dropped) if self.training else None)
+
+    def _vectors(self, inputs: Tensor) -> Tensor:
+        """Returns the tokens' vectors `(T, B, U)`, some of them zero."""
+        vocabulary = len(self.embedding) // self.lanes
+        mask = self.token_mask(self.embedding, vocabulary, 1)
+        if self.lanes == 1:
+            return nn.functional.embedding(inputs, masked(self.embedding, mask))
+        first = torch.arange(0, len(self.embedding), vocabulary, device=inputs.device)
+        table = masked(self.embedding, None if mask is None else mask.flatten(0, 1))
+        return nn.functional.embedding(inputs + first[:, None, None], table)
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        if self.lanes == 1:
+            return nn.functional.linear(outputs, self.embedding, self.bias)
+        table = rows_of_lanes(self.embedding, self.lanes)
+        logits = torch.baddbmm(self.bias.view(self.lanes, 1, -1), outputs.flatten(1, 2), table.transpose(1, 2))
+        return logits.view(*outputs.shape[:3], -1)
 
     def _penalty(self, raw: Tensor, dropped: Tensor) -> Tensor:
-        penalty = self.settings.activation_regularization * dropped.square().mean()
-        if len(raw) > 1:  # a single step has no difference
-            penalty = penalty + self.settings.slowness * (raw[1:] - raw[:-1]).square().mean()
+        penalty = self.settings.activation_regularization * self._mean(dropped.square())
+        if raw.shape[-3] > 1:  # a single step has no difference
+            difference = raw[..., 1:, :, :] - raw[..., :-1, :, :]
+            penalty = penalty + self.settings.slowness * self._mean(difference.square())
         return penalty
+
+    def _mean(self, x: Tensor) -> Tensor:
+        return x.mean() if self.lanes == 1 else x.flatten(1).mean(1)
 
 
 class RecurrentNetwork(_Model):
@@ -166,15 +206,20 @@ class MixedRecurrent(Mixed):
     for s_0 and all nodes (authors' code, rnn/model_search.py).
     """  # fmt: skip
 
-    def __init__(self, spec: CellSpec, units: int, transforms: Sequence[MixedTransform]) -> None:
+    def __init__(self, spec: CellSpec, units: int, transforms: Sequence[MixedTransform], lanes: int = 1) -> None:
         super().__init__()
         if any(overrides(transform, "share") for transform in transforms):
             raise InputError("a remedy that gives the candidates a part of the channels does not fit a recurrent cell")
-        self.spec = spec
+        self.spec, self.lanes = spec, lanes
         for name in self.primitives:
             activation(name)  # raises for an unknown name before anything is trained
-        self.edges = tuple(MixedEdge(0, CELL_TYPE, index, *edge, 1, units) for index, edge in enumerate(spec.edges))
-        self.norm = nn.BatchNorm1d(units, affine=False)
+            if lanes > 1 and outside.is_outside(name):
+                raise InputError(f"activation {name} has no lanes: searches of its space cannot be fused")
+        self.edges = tuple(
+            MixedEdge(0, CELL_TYPE, index, *edge, 1, units, lanes) for index, edge in enumerate(spec.edges)
+        )
+        self.norm = nn.BatchNorm1d(lanes * units, affine=False)
+        count_lanes(self.norm, lanes)
         self.transforms = tuple(transforms)
         self.extras = nn.ModuleDict()
         for edge in self.edges:
@@ -205,50 +250,62 @@ class MixedRecurrent(Mixed):
         return [whole[..., self.spec.incoming(node), :] for node in nodes]
 
     def forward(self, s0: Tensor, mask: Tensor | None, tables: Sequence[Tensor], weights: Iterable[Tensor]) -> Tensor:
-        """Returns h_t `(B, U)`. `tables` and `weights` W_i are for each node."""
-        states = self.norm(s0)[None]
+        """Returns h_t `(B, U)`. `tables` and `weights` W_i are for each node. The states are `(nodes, B, U)`."""
+        states = self._normed(s0).unsqueeze(-3)
+        mask = over_time(mask)
         for table, weight in zip(tables, weights, strict=True):
-            gate, h = _halves(masked(states, mask) @ weight)
+            gate, h = _halves(times(masked(states, mask), rows_of_lanes(weight, self.lanes)))
             mix = self._transformed if self.transforms else self._sum
-            states = torch.cat([states, self.norm(mix(states, gate, h, table))[None]])
-        output: Tensor = states[1:].mean(0)
-        return output
+            states = torch.cat([states, self._normed(mix(states, gate, h, table)).unsqueeze(-3)], -3)
+        return states[..., 1:, :, :].mean(-3)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return self._apart(self.norm(self._packed(x)))
+
+    def _packed(self, x: Tensor) -> Tensor:
+        """Returns `(lanes, B, U)` as `(B, lanes * U)`, the layout of batch norms and remedies. One lane has it."""
+        return x if self.lanes == 1 else x.transpose(0, 1).flatten(1)
+
+    def _apart(self, x: Tensor) -> Tensor:
+        return x if self.lanes == 1 else of_lanes(x, self.lanes).transpose(0, 1)
 
     def _sum(self, states: Tensor, gate: Tensor, h: Tensor, table: Tensor) -> Tensor:
         """Returns sum_jo w_jo (s_j + c_j (f_o(h_j) - s_j)). Each activation is applied to all edges at once."""
-        columns = table[..., None, None].unbind(1)
+        columns = table[..., None, None].unbind(-3)
         kept = table.sum(-1)[..., None, None] * states
         mixed = sum(
             (column * activation(name)(h) for name, column in zip(self.primitives, columns, strict=True)),
             torch.zeros_like(h),
         )
-        return (kept + gate * (mixed - kept)).sum(0)
+        return (kept + gate * (mixed - kept)).sum(-3)
 
     def _transformed(self, states: Tensor, gate: Tensor, h: Tensor, table: Tensor) -> Tensor:
         """Returns the same sum, computed edge by edge, with the remedies' changes."""
-        total = torch.zeros_like(states[0])
-        for index in self.spec.incoming(len(states)):
+        total = torch.zeros_like(self._packed(states[..., 0, :, :]))
+        for index in self.spec.incoming(states.shape[-3]):
             edge = self.edges[index]
-            state = states[edge.src]
+            state = self._packed(states[..., edge.src, :, :])
             output = torch.zeros_like(state)
-            for name, weight in zip(self.primitives, table[edge.src], strict=True):
+            for name, weight in zip(self.primitives, table[..., edge.src, :].unbind(-1), strict=True):
                 if name not in self.spec.candidates[index]:
                     continue
-                candidate = state + gate[edge.src] * (activation(name)(h[edge.src]) - state)
+                candidate = activation(name)(h[..., edge.src, :, :]) - states[..., edge.src, :, :]
+                candidate = state + self._packed(gate[..., edge.src, :, :] * candidate)
                 for transform in self.transforms:
                     candidate = transform.on_operation(candidate, edge, name, training=self.training)
-                output = output + weight * candidate
+                output = output + weighted(weight, candidate)
             for number, transform in enumerate(self.transforms):
                 extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
                 output = transform.on_edge(output, state, edge, extra, training=self.training)
             total = total + output
-        return total
+        return self._apart(total)
 
 
 class RecurrentSupernet(_Model):
     """All candidates at once: `forward(tokens (T, B), arch_weights, memory)` returns `Decoded`.
 
-    Arch weights are `(num_edges, num_ops)` or `(T, num_edges, num_ops)`. The time steps are the layers.
+    Arch weights are `(num_edges, num_ops)` or `(T, num_edges, num_ops)`. The time steps are the layers. With `lanes`
+    above 1, tokens, memory and arch weights have a first dimension of lanes, and so has what it returns.
     """
 
     def __init__(
@@ -258,17 +315,19 @@ class RecurrentSupernet(_Model):
         units: int,
         settings: Regularization,
         transforms: Sequence[MixedTransform],
+        lanes: int = 1,
     ) -> None:
-        super().__init__(vocabulary, units, spec.num_nodes, settings)
-        self.cell = MixedRecurrent(spec, units, transforms)
+        super().__init__(vocabulary, units, spec.num_nodes, settings, lanes)
+        self.cell = MixedRecurrent(spec, units, transforms, lanes)
 
     def layers(self, inputs: Tensor | None = None) -> Mapping[str, int]:
-        return {} if inputs is None else {CELL_TYPE: len(inputs)}
+        return {} if inputs is None else {CELL_TYPE: inputs.shape[-2]}
 
     def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor], memory: Tensor | None = None) -> Decoded:
         tables = self.cell.tables(arch_weights[CELL_TYPE])
+        shared = tables[0].dim() == inputs.dim()
         of_steps: Iterable[Sequence[Tensor]] = (
-            zip(*tables, strict=True) if tables[0].dim() == 3 else (tables,) * len(inputs)
+            (tables,) * inputs.shape[-2] if shared else zip(*(table.unbind(-3) for table in tables), strict=True)
         )
         return self.decoded(inputs, memory, (self._step(tables_now) for tables_now in of_steps))
 

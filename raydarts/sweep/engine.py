@@ -245,10 +245,10 @@ def run_stage(
     constants: TrialConfig = {**common_config(settings), "own_code": list(own_code)}
     handler = StageHandler(source, display, ledger, constants, fusing)
     most = None if source.pauses else remaining * (1 if rule is None else 1 + rule.retries)
-    given: Handler[TrialConfig] = handler
+    giving: Handler[TrialConfig] = handler
     if fusing is not None:
-        given, most = GroupHandler(handler, fusing.run, fusing.lanes, fusing.most), None
-    TuneExecutor(folder).run(given, concurrent, most, settings.max_failures)
+        giving, most = GroupHandler(handler, fusing.run, fusing.lanes, fusing.most), None
+    TuneExecutor(folder).run(giving, concurrent, most, settings.max_failures)
     if handler.stranded:
         raise StorageError(
             f"{folder.parent.parent}: the storage failed {len(handler.stranded)} trial(s) on their nodes more often "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raydarts.config.fusing import lanes_of
+from raydarts.config.fusing import any_fusable, lanes_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.execution.jobs import DEFAULT_BUILDER
 from raydarts.json_types import section
@@ -41,7 +41,7 @@ def fusing_of(run: RunDirectory, loaded: LoadedSpec, trials: int, places: int) -
         return None
     sweep = loaded.sweep
     lanes = lanes_of(sweep.fuse, trials, places, sweep.max_concurrent)
-    if lanes == 1:
+    if lanes == 1 or not any_fusable(loaded.drawn):
         return None
 
     def kind(trial: TrialDirectory) -> str | None:

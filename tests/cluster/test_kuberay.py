@@ -100,7 +100,7 @@ def closed(schema: Any) -> Any:
 
 
 @pytest.mark.skipif("RAYDARTS_KUBERAY_CRD" not in os.environ, reason="RAYDARTS_KUBERAY_CRD names no definition")
-def test_it_is_valid_by_kuberays_whole_definition(job: dict[str, Any]) -> None:
+def test_job_is_valid_by_the_whole_kuberay_definition(job: dict[str, Any]) -> None:
     definition = yaml.safe_load(Path(os.environ["RAYDARTS_KUBERAY_CRD"]).read_text())
     (version,) = (found for found in definition["spec"]["versions"] if found["name"] == "v1")
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -147,7 +147,7 @@ def test_the_token_is_a_secret_and_asked_for_everywhere(cluster: dict[str, Any])
         assert "RAY_AUTH_TOKEN" not in variables  # KubeRay's, from the secret
 
 
-def test_nothing_leads_in_from_outside_and_nothing_runs_with_more_rights_than_it_needs(cluster: dict[str, Any]) -> None:
+def test_no_way_in_from_outside_and_no_extra_rights(cluster: dict[str, Any]) -> None:
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
     for pod in pods(cluster):
         assert not pod["spec"].get("hostNetwork")

@@ -169,7 +169,7 @@ def test_a_searcher_that_learns_nothing_refuses_earlier_runs(earlier_run: Path, 
         spec(name, from_runs=[str(earlier_run)])
 
 
-def test_what_was_learned_survives_json(earlier_run: Path) -> None:
+def test_earlier_results_are_read_back_from_json(earlier_run: Path) -> None:
     loaded = spec("tpe", from_runs=[str(earlier_run)])
     assert loaded.earlier is not None
     kept = json.loads(json.dumps(loaded.earlier.to_json()))

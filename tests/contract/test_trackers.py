@@ -17,7 +17,6 @@ from raydarts.errors import InputError
 from raydarts.registry import members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.storage.files import read_json, write_json
-from tests.contract.faulty_tracker import PATIENCE
 from tests.synthetic_run import write_run
 from tests.unit.trackers.reading import event_file, history
 
@@ -48,7 +47,7 @@ CASES = {
     "wandb": Case(
         {"mode": "offline", "media_every": 0},
         lambda trial: [row["epoch"] for row in history(trial) if "epoch" in row],
-        {"mode": "online", "init_seconds": 2, "finish_seconds": 2},
+        {"mode": "online", "init_seconds": 5, "finish_seconds": 2},
         break_wandb,
     ),
     "tensorboard": Case(
@@ -138,7 +137,7 @@ def test_an_outage_stops_nothing_delays_nothing_for_long_and_is_told_once_a_tria
         began = time.monotonic()
         for row in trial.rows():
             observers.epoch(row)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4  # epochs never wait
         observers.finished(trial.result() or {})
         observers.close()
         assert time.monotonic() - began < 45  # W&B's offline file is written meanwhile
@@ -157,7 +156,7 @@ def test_an_observer_that_fails_anywhere_becomes_one_warning(
         observers = trackers.observers(trial)
         observers.finished(trial.result() or {})
         observers.close()
-    assert time.monotonic() - began < 10 * PATIENCE + 5
+    assert time.monotonic() - began < 20  # the tracker hangs for 30 s
     assert isinstance(trial.path, Path)
     assert CASES["tensorboard"].epochs(trial.path) == [1, 2, 3]  # the other tracker goes on
     told = [entry.message for entry in caplog.records if entry.name == "raydarts"]
@@ -176,7 +175,7 @@ def test_a_driver_that_begins_and_concludes_goes_on_and_says_what_failed(fault: 
         run = tracked(tmp_path / call, {OWN: {"where": call, "fault": fault}, "wandb": {"mode": "offline"}})
         began = time.monotonic()
         told = getattr(trackers, call)(run)
-        assert time.monotonic() - began < PATIENCE + 5
+        assert time.monotonic() - began < 20
         first, *others = told.split("\n")
         assert first.startswith(f"tracker {OWN}: ")
         assert ("within 0.3 s" if fault == "hangs" else "ConnectionError: the service is away") in first

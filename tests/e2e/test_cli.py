@@ -219,7 +219,7 @@ def test_broken_genotypes_are_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.json", "strange.json", "text.json"]
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_run_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     commands: list[list[object]] = [
         [command, place] for command in ("report", "status", "resume") for place in ("folder", "nowhere")

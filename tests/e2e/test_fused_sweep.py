@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from raydarts.runs.directory import RunDirectory
+from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
-from tests.commands import Outcome, run_here
+from tests.commands import CrashError, Outcome, run_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_sweeps")]
 
@@ -122,6 +122,45 @@ def test_figures_decisions_and_results_are_those_of_trials_alone(tmp_path: Path,
     assert ("stopped" in statuses) == (name == "a scheduler that stops")
 
 
+class KilledError(BaseException):
+    """As sudden as a kill: nothing in raydarts may catch it."""
+
+
+@pytest.mark.parametrize("step", ["append_row", "append_time"])
+def test_a_driver_killed_between_two_trials_of_a_group_goes_on_with_both(tmp_path: Path, step: str) -> None:
+    """Then one trial is an epoch further than the others: of its row, or of its checkpoint."""
+    write, calls = getattr(TrialDirectory, step), iter(range(100))
+
+    def killed(self: TrialDirectory, entry: Any) -> None:
+        if next(calls) == 6:  # of the third trial, in its second epoch
+            raise KilledError
+        write(self, entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrialDirectory, step, killed)
+        with pytest.raises(CrashError, match="KilledError"):
+            sweep(tmp_path / "fused", 4, THREE)
+    run = RunDirectory.open(tmp_path / "fused" / "run")
+    assert [len(trial.rows()) for trial in run.trials()] == [2, 2, 1 + (step == "append_time"), 1]
+    resumed = run_here("resume", run.path)
+    assert resumed.code == 0, resumed.err
+    alone, _ = sweep(tmp_path / "alone", "off", THREE)
+    assert_equal(open_whole(run.path), alone)
+    assert (sizes(run)["0000"], sizes(run)["0003"]) == ([4, 4, 4], [4, 4, 2])
+
+
+THREE = {"search": {"epochs": 3}}
+
+
+def test_each_trial_of_a_group_is_tracked_by_itself(tmp_path: Path) -> None:
+    run, _ = sweep(tmp_path, 2, {"track": {"tensorboard": True}, "search": {"lr": 0.05}})
+    assert sizes(run) == {"0000": [2, 2], "0001": [2, 2]}
+    for trial in run.trials():
+        (events,) = (Path(str(trial.path)) / "tensorboard").rglob("*tfevents*")
+        content = events.read_bytes()
+        assert content.count(b"validation_accuracy") >= 2
+
+
 def test_a_search_that_diverges_fails_alone_and_in_the_same_words(tmp_path: Path) -> None:
     wild = {"search": {"lr": {"grid": [0.05, 1e200]}, "grad_clip": 0}}
     fused, _ = sweep(tmp_path / "fused", 4, wild, code=1)
@@ -134,7 +173,7 @@ def test_what_cannot_be_fused_runs_alone_and_the_reason_is_said_before(tmp_path:
     relaxations = ["softmax", {"name": "gumbel", "hard": True}]
     mixed = {"search": {"relaxation": {"choice": relaxations}, "lr": 0.05, "epochs": 1}}
     run, told = sweep(tmp_path, 2, mixed)
-    reason = "not fused: 1 of 2 configurations run alone: the relaxation gumbel leaves out other candidates"
+    reason = "not fused: some configurations run alone: the relaxation gumbel leaves out other candidates"
     assert reason in told.out
     assert reason in run_here("validate", tmp_path / "small.yaml").out
     assert reason in run_here("sweep", tmp_path / "small.yaml", "--dry-run").out

@@ -20,6 +20,7 @@ from rich.console import Console
 from raydarts import single
 from raydarts.errors import NonFiniteError
 from raydarts.execution import drive
+from raydarts.optimizers import SGD
 from raydarts.runs import checkpoints
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -34,6 +35,7 @@ AUGMENT = {"crop_padding": 1, "flip": True, "cutout_length": 3, "cutout_probabil
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["noise", 1]]
 GENOTYPE = {"normal": CELL, "normal_concat": [2, 3], "reduce": CELL, "reduce_concat": [2, 3]}
 ROBUST = {"name": "robust_s4", "channels": 2, "layers": 3}
+BENCHMARK = {"name": "nasbench201", "channels": 2, "cells_per_stage": 1}
 SMALL = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}
 
 
@@ -44,7 +46,7 @@ class Killed(BaseException):
 def search(data: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     settings = {"epochs": EPOCHS, "batch_size": 16, "arch_lr": 0.05, "augment": AUGMENT, "space": SMALL}
     settings |= {"estimator": "first_order", "regularizers": [{"name": "drop_path", "probability": 0.4}], **changes}
-    return {"search": settings, "data": data or {"dataset": "digits", "limit": 80}}
+    return {"search": settings, "data": data or {"dataset": "digits", "limit": 40}}
 
 
 def evaluation() -> dict[str, Any]:
@@ -100,9 +102,9 @@ def raise_killed(*_: Any, **__: Any) -> None:
 
 def dying_at_step(number: int) -> Callable[..., Any]:
     """A step that is interrupted the n-th time from now."""
-    step, taken = torch.optim.SGD.step, iter(range(1, 1000))
+    step, taken = SGD.step, iter(range(1, 1000))
 
-    def replacement(self: torch.optim.SGD, *arguments: Any, **named: Any) -> Any:
+    def replacement(self: SGD, *arguments: Any, **named: Any) -> Any:
         if next(taken) == number:
             raise Killed
         return step(self, *arguments, **named)
@@ -114,8 +116,8 @@ def dying_at_step(number: int) -> Callable[..., Any]:
 def dying(moment: str) -> Iterator[None]:
     """Inside, the job is interrupted at its next such moment."""
     places: dict[str, tuple[Any, str, Any]] = {
-        "in the first epoch": (torch.optim.SGD, "step", raise_killed),
-        "at the third step": (torch.optim.SGD, "step", dying_at_step(3)),
+        "in the first epoch": (SGD, "step", raise_killed),
+        "at the third step": (SGD, "step", dying_at_step(3)),
         "in mid-row": (TrialDirectory, "append_row", tear_the_row),
         "between row and checkpoint": (CheckpointStore, "save", raise_killed),
         "in mid-checkpoint": (checkpoints, "write_bytes", write_half),
@@ -152,7 +154,7 @@ def _comparable(value: Any) -> Any:
 def test_interrupted_at_every_moment(kind: str, every: int, tmp_path: Path) -> None:
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "robust_s4": lambda: search({"dataset": "digits", "limit": 40}, space=ROBUST),
-        "nasbench201": lambda: search(space={"name": "nasbench201", "channels": 2, "cells_per_stage": 1}),
+        "nasbench201": lambda: search({"dataset": "digits", "limit": 80}, space=BENCHMARK),
         "streamed": lambda: streamed(write_images(tmp_path / "images", {"train": 12, "test": 2})),
         "evaluation": evaluation,
     }
@@ -260,7 +262,7 @@ def test_checkpoints_of_other_jobs_are_refused_by_name(
 ) -> None:
     """Of the same shapes: another seed, estimator, limit of images; and an evaluation's in a search's folder."""
     run, store, good = reopened(begun, tmp_path / "run")
-    seed, estimator, images = search(seed=1), search(estimator="exact_hvp"), search({"dataset": "digits", "limit": 81})
+    seed, estimator, images = search(seed=1), search(estimator="exact_hvp"), search({"dataset": "digits", "limit": 41})
     for number, spec in enumerate((seed, estimator, images, evaluation())):
         other = trial_of(started(tmp_path / f"other{number}", spec, 1))
         CheckpointStore(store.folder, identity(other), keep=9).save(3 + number, good | {"epoch": 3 + number})

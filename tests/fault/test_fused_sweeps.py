@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from raydarts.runs.budget import change_limits, charged_seconds, spent
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.hours import change_limits, charged_seconds, spent
 from raydarts.runs.segments import segments_of
 from raydarts.runs.whole import open_whole
 from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep

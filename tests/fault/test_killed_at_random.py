@@ -75,15 +75,17 @@ def test_a_fused_sweep_killed_at_random_moments_loses_nothing(tmp_path: Path, na
     assert small_sweeps.drive(tmp_path / "whole", 0.0, name) == 0
     whole = open_whole(tmp_path / "whole" / "fake")
     assert whole.trial(0).times()[0].get("lanes") == 9
-    draw, storage = random.Random(time.time_ns()), tmp_path / "cut"
+    storage, draw = tmp_path / "cut", random.Random(time.time_ns())
     for kill in (1, 2):
         last = len(whole.events()) * kill // 3
         number = draw.randint(min(len(lines(storage)) + 1, last), last)
-        moment = (Reached(storage, number), draw.uniform(0.0, EPOCH))
-        process = forked.start(small_sweeps.drive, storage, EPOCH, name, kill=moment)
+        moment = (Reached(storage, number), draw.uniform(0.0, 9 * EPOCH / 2))
+        process = forked.start(small_sweeps.drive, storage, EPOCH / 2, name, kill=moment)
         assert forked.ended(process) == -signal.SIGKILL
+    before = lines(storage)
     assert forked.ended(forked.start(small_sweeps.drive, storage, 0.0, name)) == 0
     cut = open_whole(tmp_path / "cut" / "fake")
+    assert lines(storage)[: len(before) - 1] == before[:-1], "what was decided stays"
     assert ends(cut) == ends(whole)
 
 

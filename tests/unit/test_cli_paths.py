@@ -70,7 +70,7 @@ def test_a_variable_in_a_uri_is_expanded_and_a_tilde_is_not(home: Path, monkeypa
         ("a\0b", "NUL"),
     ],
 )
-def test_what_cannot_be_expanded_is_refused(text: str, words: str, home: Path) -> None:
+def test_path_that_cannot_be_expanded_is_refused(text: str, words: str, home: Path) -> None:
     with pytest.raises(InputError, match=words):
         given_place(text)
 

@@ -129,7 +129,7 @@ def test_a_part_of_a_cpu_is_not_counted_and_the_least_limit_holds(
         assert str(found) == f"{usable} of 8 CPUs (by its control group's quota of {int(quota) / 100000:g})"
 
 
-def test_where_nothing_can_be_bound_the_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpus_of_the_machine_count_without_cpu_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.delattr(psutil.Process, "cpu_affinity", raising=False)  # as on macOS
     assert cpus(tmp_path) == Cpus(8, 8)

@@ -61,7 +61,7 @@ def test_the_flags_are_set_inside_and_put_back_outside(allowed: bool) -> None:
     assert flags() == before
 
 
-def test_what_somebody_else_has_set_holds_again_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float32_settings_are_restored_on_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     before = flags()
     try:
         torch.set_float32_matmul_precision("high")
@@ -111,7 +111,7 @@ def test_a_job_that_fails_leaves_no_setting_either() -> None:
 
 
 @pytest.mark.parametrize("section", ["search", "evaluate.training", "rungs.training"])
-def test_it_is_refused_where_nothing_is_float32(section: str, tmp_path: Path) -> None:
+def test_tf32_is_refused_without_float32(section: str, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     both = "{precision: float64, tf32: true}"
     written = {

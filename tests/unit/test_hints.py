@@ -143,7 +143,7 @@ STAGES = [
 @pytest.mark.parametrize("rule", [None, {"retries": 2, "grow": 2}])
 @pytest.mark.parametrize("share", [0.5, 1.0])
 @pytest.mark.parametrize(("text", "stage", "section", "mixed"), STAGES)
-def test_what_is_advised_where_memory_is_full_exists_in_that_stage(
+def test_advice_on_full_memory_names_settings_that_the_stage_has(
     tmp_path: Path, text: str, stage: str, section: str, mixed: list[str], share: float, rule: Any
 ) -> None:
     trial = trial_of(tmp_path, text, stage)

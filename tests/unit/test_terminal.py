@@ -31,7 +31,7 @@ def is_harmless(text: str) -> bool:
     return not any(each in text for each in OBEYED)
 
 
-def test_what_a_terminal_obeys_is_shown_as_its_escape() -> None:
+def test_control_characters_are_shown_as_escapes() -> None:
     assert clean("a\x1b[2Jb\nc\x9b\u202e\ud800") == r"a\x1b[2Jb\nc\x9b\u202e\ud800"
 
 
@@ -41,7 +41,7 @@ def test_text_of_any_language_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize("make", [str, Text, line, paragraph, lambda text: in_lines([text, text])])
-def test_nothing_hostile_comes_through_a_console(make) -> None:
+def test_console_prints_no_control_characters(make) -> None:
     file = io.StringIO()
     console = CleanConsole(file=file, width=60, force_terminal=True, color_system=None)
     table = Table(title=HOSTILE, caption=HOSTILE)
@@ -54,7 +54,7 @@ def test_nothing_hostile_comes_through_a_console(make) -> None:
     assert ":smile:" in written
 
 
-def test_nothing_hostile_comes_through_a_live_panel() -> None:
+def test_live_panel_prints_no_control_characters() -> None:
     file = io.StringIO()
     console = CleanConsole(file=file, width=60, force_terminal=True, color_system=None)
     with Live(console=console, auto_refresh=False) as live:

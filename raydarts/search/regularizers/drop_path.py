@@ -58,7 +58,8 @@ class _DropLanes(MixedTransform):
     ) -> Tensor:
         if not training or all(transform.probability == 0.0 for transform in self.transforms):
             return output
-        masks = [transform.mask(output.new_empty((output.shape[0], 1, 1, 1))) for transform in self.transforms]
+        shape = (output.shape[0], *(1,) * (output.dim() - 1))
+        masks = [transform.mask(output.new_empty(shape)) for transform in self.transforms]
         return (of_lanes(output, edge.lanes) * torch.stack(masks, 1)).flatten(1, 2)
 
 

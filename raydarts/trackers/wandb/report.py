@@ -91,7 +91,7 @@ def _blocks(wr: ModuleType, directory: RunDirectory, run: Run) -> list[Block]:
         wr.H2("Hyperparameters"),
         *_grid(wr, searches, report_panels.hyperparameters(wr, run, searched) + report_panels.score(wr, run, searched)),
         wr.MarkdownBlock(report_words.importance(run)),
-        wr.H2("Collapse against the remedies' strength"),
+        wr.H2("Collapse against the regularizers' strength"),
         *_grid(wr, searches, report_panels.collapse(wr, searched)),
         wr.MarkdownBlock(skips),
         wr.H2("Ranking of the retrained genotypes"),

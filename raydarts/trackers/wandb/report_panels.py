@@ -50,7 +50,7 @@ def skip_metrics(known: Names) -> list[str]:
 
 
 def strengths(known: Names) -> list[str]:
-    """The numeric settings of remedies that differ between trials."""
+    """The numeric settings of regularizers that differ between trials."""
     return [
         key
         for key in known.varying

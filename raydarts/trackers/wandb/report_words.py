@@ -111,7 +111,7 @@ def importance(run: Run) -> str:
 
 
 def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[str, object]]) -> str:
-    """Skip connections (all cell types together) by the strength of each remedy; `configs`: trial id to flat config."""
+    """Skip connections (all cell types together) by each regularizer's strength. `configs`: trial id to flat config."""
     rows = []
     for key in strengths:
         units = [
@@ -122,15 +122,15 @@ def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[s
         rows += [[key, label, *_mean_of_skips(run, part)] for label, part in _parts(units)]
     if not rows:
         return (
-            "No numeric setting of a remedy was swept, or no completed search tells its skip connections: there is no "
-            "strength to set collapse against."
+            "No numeric setting of a regularizer was swept, or no completed search says how many skip connections "
+            "it has. So there is no strength to compare collapse with."
         )
     caption = (
         "Skip connections of all cell types together, completed searches; mean, sample standard deviation, n and "
         f"Student's 95 % interval over {run.unit}, whose search seeds and other settings differ. The sentences above "
         "compare at equal seeds and settings instead."
     )
-    headers = ["remedy", "strength", "mean skips", "std", f"n {run.unit}", "95 % interval"]
+    headers = ["regularizer", "strength", "mean skips", "std", f"n {run.unit}", "95 % interval"]
     return f"{table(headers, rows)}\n\n{escape(caption)}"
 
 

@@ -60,9 +60,7 @@ def test_whoever_starts_at_once_has_one_token(home: Path) -> None:
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_no_token_is_made_where_none_is_asked_for_or_another_is_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_token_is_made_unless_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("AUTH_MODE", "disabled"), ("AUTH_TOKEN", "ab" * 32), ("AUTH_TOKEN_PATH", str(home / "mine"))):
         with monkeypatch.context() as each:
             each.setenv(f"RAY_{name}", value)
@@ -100,7 +98,9 @@ def test_the_most_is_the_largest_machines_first_within_the_limits() -> None:
     assert autoscaling.of_config(CONFIG | {"max_workers": 1}) == {"CPU": 32, "GPU": 4}
 
 
-def test_it_is_read_from_the_heads_file_or_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_maximum_comes_from_the_heads_file_or_the_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert autoscaling.maximum() == {}
     (home / autoscaling.BOOTSTRAP).write_text(
         "max_workers: 3\nhead_node_type: h\navailable_node_types: {h: {}, w: {resources: {CPU: 4, GPU: 1}}}\n"

@@ -105,7 +105,7 @@ def test_each_command_sets_all_before_anything_imports_ray(told: Any) -> None:
     }
 
 
-def test_what_a_sweep_needs_not_run_does_not_import_ray(told: Any) -> None:
+def test_only_modules_behind_the_gate_import_ray(told: Any) -> None:
     """All modules but those that stand behind the gate: they are Ray's own subclasses, loaded when it is open."""
     assert told[1] == ["execution.process_group", "execution.trainable", "execution.tune", "sweep.engine"]
 

@@ -55,7 +55,7 @@ def test_a_part_that_stays_away_ends_the_process_with_words(
     began = time.monotonic()
     with pytest.raises(EndedError):
         watching.run()
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 30
     assert codes == [HEAD_LOST]
     said = capsys.readouterr().err
     assert said.startswith("the raylet at 127.0.0.1:")
@@ -149,7 +149,7 @@ def lives(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("how", ["killed", "closed"])
-def test_what_a_driver_leaves_behind_is_ended_and_nothing_else(tmp_path: Path, how: str) -> None:
+def test_only_processes_of_a_dead_driver_are_ended(tmp_path: Path, how: str) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('not this one')")  # of the user's working folder
     program = f"import sys; sys.path[0] = {str(ROOT)!r}\n{DRIVER}"
     command = [sys.executable, "-c", program, "wait" if how == "killed" else "close"]

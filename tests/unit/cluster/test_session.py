@@ -25,7 +25,7 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def test_it_is_private_and_short_and_goes(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_folder_is_private_short_and_removed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(base))
     folder = session.make_folder()
     assert folder.path.parent == base
@@ -37,7 +37,7 @@ def test_it_is_private_and_short_and_goes(base: Path, monkeypatch: pytest.Monkey
     assert list(base.iterdir()) == []
 
 
-def test_where_tmpdir_is_not_usable_another_is_taken_and_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_tmpdir_is_replaced_and_the_replacement_is_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (base / "file").touch()
     (base / ("x" * 80)).mkdir()
     for place, reason in (
@@ -84,7 +84,7 @@ def test_a_full_disk_is_told_and_where_no_place_is_left_nothing_starts(
     assert list(base.iterdir()) == []
 
 
-def test_what_a_killed_driver_left_is_removed_and_nothing_else(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_folders_of_killed_drivers_are_removed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(base))
     running, killed = session.make_folder(), session.make_folder()
     killed.lock.close()  # as its process' end does

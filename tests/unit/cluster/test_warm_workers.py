@@ -86,7 +86,7 @@ def test_a_worker_loads_what_trials_import_on_as_many_threads_as_they_have(
     assert (worker / f"{os.getpid()}.answer").read_text() == ""
 
 
-def test_what_the_user_says_about_threads_counts(worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_settings_of_the_user_are_kept(worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (worker / "another_library.py").write_text(READS_THREADS)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     loaded(WarmWorkers(("another_library",), threads=5), monkeypatch)

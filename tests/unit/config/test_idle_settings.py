@@ -106,6 +106,12 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
         "sweep.max_concurrent is 5, and there are 4 trials",
         "leave it out",
     ),
+    "more in a process than there are trials": ({"sweep__fuse": 5}, "sweep.fuse is 5, and no more than 4", "lower it"),
+    "more in a process than may run": (
+        {"sweep__fuse": 3, "sweep__max_concurrent": 2},
+        "sweep.fuse is 3, and no more than 2 trials run at a time",
+        "lower it",
+    ),
     "a seed of what draws nothing": ({"sweep__seed": 7}, "sweep.seed is 7", "search.seed"),
     "checkpoints after the end": (
         {"sweep__checkpoint_every": 11},
@@ -338,11 +344,12 @@ def test_more_trials_at_a_time_than_fit_here_are_said_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raydarts.cluster.resources.capacity", lambda *_: {"cpus": 2.0, "gpus": 0.0})
-    fits, many = (written(tmp_path, sweep__max_concurrent=count) for count in (2, 3))
-    done = run_here("validate", many)
+    spec = written(tmp_path, sweep__max_concurrent=3)
+    done = run_here("validate", spec, "--set", "sweep.fuse=off")
     assert "does nothing: sweep.max_concurrent is 3, and no more than 2 trials fit on this machine" in told(done.out)
-    written(tmp_path, sweep__max_concurrent=2)
-    assert "does nothing" not in run_here("validate", fits).out
+    assert "does nothing" not in run_here("validate", spec).out, "two trials share a process"
+    less = run_here("validate", spec, "--set", "sweep.fuse=off", "--set", "sweep.max_concurrent=2")
+    assert "does nothing" not in less.out
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_run_of_before_keeps_its_plain_figure_and_halts_nothing(tmp_path: Path
     assert (sweep.score.metric, sweep.score.mode) == ("mine", "max")
 
 
-def test_what_a_run_keeps_is_read_back(tmp_path: Path) -> None:
+def test_objective_of_run_json_is_read_back(tmp_path: Path) -> None:
     text = (
         "search: {epochs: 5}\nsweep:\n  health: {skip_share: {most: 0.25}, noise_edges: false}\n"
         "  constraints: [{signal: parameters, most: 4000000}]\n  stop: [{signal: eigenvalue_ratio, above: 1.3}]\n"
@@ -165,9 +165,7 @@ def test_every_objective_is_reported_by_some_search(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_ranked_or_judged_is_refused_at_its_line(
-    tmp_path: Path, sweep: str, place: str, told: str
-) -> None:
+def test_objective_without_its_column_is_refused_at_its_line(tmp_path: Path, sweep: str, place: str, told: str) -> None:
     message = problems(tmp_path, f"search: {{epochs: 3}}\nsweep:\n  {sweep}\n")
     assert f"spec.yaml:3: {place}" in message
     assert told in message

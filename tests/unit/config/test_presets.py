@@ -249,7 +249,7 @@ def test_set_names_a_preset_and_changes_its_values(tmp_path: Path) -> None:
     assert searched(load(tmp_path, "search: {lr: 1}\n", "search.lr=2", "search={epochs: 2}")).lr == 0.025
 
 
-def test_what_is_stored_has_the_values_and_remembers_the_names(tmp_path: Path) -> None:
+def test_stored_spec_has_preset_values_and_preset_names(tmp_path: Path) -> None:
     text = "search: {preset: darts-cifar10-code, epochs: 2}\nevaluate: {training: {preset: [p-darts-cifar10]}}\n"
     loaded = load(tmp_path, text)
     stored = json.loads(json.dumps(loaded.to_plain()))
@@ -331,7 +331,7 @@ def test_invalid_preset_is_reported_with_its_line(name: str, tmp_path: Path) -> 
     assert all(part in problem.message for part in parts), problem.message
 
 
-def test_where_a_presets_value_is_at_fault_the_preset_is_named(tmp_path: Path) -> None:
+def test_error_in_a_preset_value_names_the_preset(tmp_path: Path) -> None:
     text = "evaluate:\n  training:\n    preset: pc-darts-imagenet\n    epochs: 4\n"
     (problem,) = problems(tmp_path, text)
     lines = (FOLDER / "training" / "pc-darts-imagenet.yaml").read_text().splitlines()

@@ -73,7 +73,7 @@ def test_a_tab_as_indentation_is_named(tmp_path: Path) -> None:
         pytest.param("a: 1\nb: !!python/object:os.system x", 2, "a value with a tag", id="tag"),
     ],
 )
-def test_what_asks_too_much_is_refused_at_once_with_its_line(text: str, line: int, words: str, tmp_path: Path) -> None:
+def test_yaml_beyond_a_limit_is_refused_at_once_with_its_line(text: str, line: int, words: str, tmp_path: Path) -> None:
     began = time.process_time()
     problem = refused(text, tmp_path)
     assert time.process_time() - began < 4

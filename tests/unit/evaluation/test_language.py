@@ -93,7 +93,7 @@ def test_a_resumed_retraining_ends_to_the_last_bit_before_and_after_averaging_be
         assert unmeasured(whole.result()) == unmeasured(resumed.result())
 
 
-def test_it_learns_more_than_a_unigram_model_and_begins_at_an_untrained_one() -> None:
+def test_training_beats_a_unigram_model_and_starts_at_an_untrained_one() -> None:
     plain = dict.fromkeys(("input_dropout", "embedding_dropout"), 0) | NETWORK | {"units": 16}
     text = {"bptt": 5, "measured_columns": 4}
     job = evaluation(splits(1500), epochs=5, batch_size=3, lr=4.0, nonmonotone=None, text=text, network=plain)

@@ -163,7 +163,7 @@ def test_test_images_decide_nothing() -> None:
     assert results[0]["test_loss"] != results[1]["test_loss"]
 
 
-def test_it_learns_from_both_halves_of_the_search_part_and_not_from_what_is_held_out() -> None:
+def test_retraining_uses_both_halves_of_the_search_part_and_no_held_out_image() -> None:
     data = splits()
     arrays = data.arrays
     fields = {name: getattr(arrays, name) for name in ImageArrays.__dataclass_fields__}

@@ -80,5 +80,5 @@ def test_a_sweep_that_is_interrupted_lets_go_of_its_trials_and_goes_on(
     assert run_sweep(run, loaded, display=False) == 0
 
 
-def test_what_stands_for_a_killed_process_is_caught_by_no_handler_of_errors() -> None:
+def test_lost_error_is_caught_by_no_error_handler() -> None:
     assert not issubclass(LostError, Exception)

@@ -76,7 +76,7 @@ def test_identity_is_the_skip_of_a_recurrent_cell_where_every_node_has_weights()
     assert facts == {"skip_share": 0.5, "parameter_free_share": 0.0, "noise_edges": 0, "disconnected": 0}
 
 
-def test_nothing_is_guessed_of_a_primitive_of_somebodys_own() -> None:
+def test_facts_of_an_outside_primitive_are_not_guessed() -> None:
     genotype = cnn(["mine:Blur", "sep_conv_3x3", "skip_connect", "sep_conv_3x3"])
     with pytest.raises(GenotypeError, match=r"whether mine:Blur has parameters is not known.*PARAMETER_FREE"):
         cell_facts(genotype)

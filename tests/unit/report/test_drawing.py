@@ -120,7 +120,7 @@ def test_other_suffixes_and_missing_folders_are_input_errors(tmp_path: Path) -> 
         {"recurrent": [[0, "tanh"]], "concat": [1]},
     ],
 )
-def test_what_is_not_a_genotype_is_an_input_error(genotype: dict[str, Any]) -> None:
+def test_invalid_genotype_is_an_input_error(genotype: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="genotype"):
         build_figure(genotype)
 

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_older(
     assert to_the_end(trial) == whole.rows()
 
 
-def test_where_all_are_damaged_the_job_begins_anew_to_the_same_end(tmp_path: Path) -> None:
+def test_job_restarts_with_equal_results_when_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     trial, whole = trial_at(tmp_path / "cut", 3), trial_at(tmp_path / "whole", 5)
     for path in trial.checkpoints.iterdir():
         path.write_bytes(b"torn")
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_job_of_the_same_shapes_is_refused(
     assert f"{newest.name}: refused: is another job's, which differs in {named}".replace("\\", "") in caplog.text
 
 
-def test_where_only_foreign_ones_are_left_nothing_is_touched_and_each_is_named(tmp_path: Path) -> None:
+def test_foreign_checkpoints_are_named_and_not_touched(tmp_path: Path) -> None:
     trial = trial_at(tmp_path / "trial", 2)
     trial.create({"kind": "search", "config": SETTINGS | {"seed": 5}})  # somebody edited it
     before = {path: path.read_bytes() for path in trial.path.rglob("*") if path.is_file()}
@@ -215,7 +215,7 @@ def test_an_orphan_neither_renames_nor_removes(tmp_path: Path) -> None:
     assert sorted(trial.checkpoints.iterdir()) == [path for path in before if path != half]
 
 
-def test_no_fault_of_the_checkpoints_refuses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_outside_a_checkpoint_refuses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full memory or an absent disk ends the attempt; the checkpoint stays."""
     trial = trial_at(tmp_path, 2)
     for error in (torch.OutOfMemoryError("GPU"), MemoryError(), OSError("the disk was away")):

@@ -34,7 +34,7 @@ def test_a_name_in_use_is_refused_with_the_way_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"kind": "sweep"}'])
-def test_what_is_no_run_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_folder_without_a_run_json_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(RunError):

@@ -88,7 +88,7 @@ def test_damaged_descriptions_name_nothing(spec: Any) -> None:
     assert names_of({"spec": spec, "outside": 3, "builder": None}) == set()
 
 
-def test_who_made_a_run_is_not_asked(project: Path) -> None:
+def test_user_who_made_a_run_is_not_asked_for_trust(project: Path) -> None:
     name = f"{module(project)}:X"
     run = run_with(project / "runs" / "r", name)
     remember(run)
@@ -190,7 +190,7 @@ def test_a_run_without_outside_code_leaves_no_note_and_is_not_asked_about(projec
     assert not (project.parent / "state").exists()
 
 
-def test_where_no_note_can_be_written_the_user_is_told(
+def test_user_is_warned_when_the_trust_note_cannot_be_written(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (project / "file").write_text("")

@@ -18,7 +18,7 @@ EPOCHS = 12
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_it_answers_as_ray_tunes_own_rule(seed: int, mode: str) -> None:
+def test_matches_ray_tunes_median_rule(seed: int, mode: str) -> None:
     horizon = Horizon(score_named("figure", mode), EPOCHS, 0)
     ours = Choose("scheduler").parse({"name": "median", "grace_period": 3, "min_trials": 2}).build().build(horizon)
     rule = MedianStoppingRule(time_attr=TIME, metric=horizon.metric, mode=mode, grace_period=3, min_samples_required=2)

@@ -188,7 +188,7 @@ def test_hyperband_says_from_how_many_trials_on_it_stops_any(tmp_path: Path, fac
 
 
 @pytest.mark.parametrize("name", ["asha", "hyperband"])
-def test_no_decision_is_made_twice_where_trials_run_side_by_side(tmp_path: Path, name: str) -> None:
+def test_each_decision_is_made_once_when_trials_run_in_parallel(tmp_path: Path, name: str) -> None:
     run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
     draw, kills, before = random.Random(5), 0, decided(run)
     while True:

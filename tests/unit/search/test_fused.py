@@ -26,7 +26,7 @@ SPACE = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}
 
 @cache
 def splits() -> AnySplits:
-    return load_splits(DataSettings.model_validate({"dataset": "digits", "limit": 144, "validation_fraction": 0.25}))
+    return load_splits(DataSettings.model_validate({"dataset": "digits", "limit": 112, "validation_fraction": 0.25}))
 
 
 def settings(**changed: Any) -> SearchSettings:

@@ -54,7 +54,7 @@ def test_lasting_outage_names_the_place_and_what_to_do(monkeypatch: pytest.Monke
     began = time.monotonic()
     with pytest.raises(StorageError, match=r"/nfs/run: .*Stale file handle.*0\.1 s.*raydarts resume RUN"):
         patiently(failing(10**6, OSError(errno.ESTALE, "Stale file handle")), "/nfs/run")
-    assert 0.1 <= time.monotonic() - began < 5
+    assert 0.1 <= time.monotonic() - began < 30
     assert not passing(StorageError("once"))  # not waited for twice
 
 

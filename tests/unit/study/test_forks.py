@@ -122,7 +122,7 @@ class HaltsTheSecond:
         return SimpleNamespace(stops=rule, counts={})
 
 
-def test_nobody_goes_on_as_a_copy_of_a_trial_that_a_rule_has_stopped() -> None:
+def test_no_trial_is_forked_from_a_trial_that_a_rule_has_stopped() -> None:
     log: list[dict[str, Any]] = []
     one, _, _ = to_the_fork(log, HaltsTheSecond())
     assert log[-1]["decision"] == "stop"

@@ -39,7 +39,7 @@ def test_a_run_is_ranked_by_what_it_keeps_or_trained(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", UNKNOWN)
-def test_nothing_is_guessed(case: str) -> None:
+def test_score_of_an_unknown_run_is_not_guessed(case: str) -> None:
     with pytest.raises(DamagedError, match=r"run.json of run r: damaged: spec.score is missing.*write what that is"):
         score_of({"name": "r", "spec": UNKNOWN[case]})
 

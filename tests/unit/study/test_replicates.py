@@ -389,7 +389,7 @@ def test_a_study_with_collapsed_seeds_that_is_killed_ends_as_one_that_was_not(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_decision_is_made_twice_where_trials_run_side_by_side(
+def test_each_decision_is_made_once_when_trials_run_in_parallel(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})

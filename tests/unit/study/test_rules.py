@@ -32,7 +32,7 @@ def test_a_rule_begins_after_its_share_of_the_epochs(share: float, epochs: int, 
     assert start_of(share, epochs, 5) == max(5, first), "of a short search the first epochs say nothing"
 
 
-def test_it_takes_two_unhealthy_epochs_in_turn_from_a_fifth_of_the_epochs_on() -> None:
+def test_halt_needs_two_unhealthy_epochs_in_a_row_after_a_fifth_of_the_epochs() -> None:
     told = "collapsed: skip_share is 1, at most 0.5 is allowed (in 2 consecutive epochs)"
     assert stopped_at(Rules([COLLAPSE]), skips(*[1] * 20), 20) == (5, told), "epochs 4 and 5"
     assert stopped_at(Rules([COLLAPSE]), skips(1, 1, 1, 1, 0, 1, 0, 1, 0.5, 1, 1), 20) == (11, told)

@@ -46,7 +46,7 @@ def test_a_healthy_rows_number_is_its_figure() -> None:
 
 
 @pytest.mark.parametrize("figure", [None, float("nan"), float("inf"), "0.5", True])
-def test_what_is_no_figure_has_no_number(figure: Any) -> None:
+def test_invalid_figure_has_no_number(figure: Any) -> None:
     score = ranked("healthy_accuracy")
     assert (score.of(row(figure)), score.order(row(figure)), score.finite(row(figure))) == (None, None, None)
 

@@ -49,6 +49,16 @@ def test_hours_are_each_stages_own_and_epochs_run_again_count_again(tmp_path: Pa
     assert hours.spent(run)["gpu_hours"] == 5.0
 
 
+def test_trials_that_ran_together_share_the_time_of_their_process(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    for index in range(4):
+        trial = worked(run.trial(index))
+        trial.append_row({"epoch": 1})
+        trial.append_time({"epoch": 1, "start": 1000.0, "end": 4600.0, "lanes": 4})
+    assert hours.spent(run) == {"gpu_hours": 0.5, "cpu_hours": 2.0, "wall_hours": 0.0}
+    assert hours.seconds_of(run.trial(0)) == 3600.0
+
+
 class Clock:
     now = 5000.0
 
@@ -89,7 +99,7 @@ def test_a_ledger_charges_epochs_as_they_end_and_starts_from_what_is_on_disk(tmp
     assert run.read("budget.json")["earlier"] == [{"limits": {"gpu_hours": 1.0, "cpu_hours": 100.0}, "until": 7.0}]
 
 
-def test_what_is_needed_is_unknown_until_an_epoch_was_timed(tmp_path: Path) -> None:
+def test_needed_hours_are_unknown_until_an_epoch_was_timed(tmp_path: Path) -> None:
     run = make(tmp_path, gpu_hours=10.0)
     planned = [{"name": "search", "jobs": 3, "epochs": 4}, {"name": "evaluate", "jobs": 2, "epochs": 10}]
     hours.write_plan(run, planned)

@@ -91,7 +91,7 @@ def test_a_fallback_stays_behind_every_healthy_finisher(tmp_path: Path) -> None:
     assert [bool(each.get("fallback")) for each in entries or []] == [False, False, True, False]
 
 
-def test_it_can_be_switched_off_and_then_ranks_behind(tmp_path: Path) -> None:
+def test_halt_switched_off_lets_collapsed_trials_run_and_ranks_them_last(tmp_path: Path) -> None:
     run = sweep(tmp_path, [COLLAPSED, GOOD], halt=False)
     assert (run.trial(0).result() or {})["status"] == "completed"
     assert [each["skips"]["normal"] for each in promoted(run)] == [2, 7]

@@ -15,7 +15,7 @@ def scale() -> ModuleType:
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median", "hyperband"])
-def test_it_measures_what_a_replay_of_so_many_trials_costs(scale: ModuleType, scheduler: str) -> None:
+def test_benchmark_measures_the_cost_of_a_replay(scale: ModuleType, scheduler: str) -> None:
     few, many = (scale.measure(scheduler, trials, 10) for trials in (10, 80))
     assert many["events"] > 6 * few["events"]
     assert few["driver_s"] > 0

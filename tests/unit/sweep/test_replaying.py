@@ -203,7 +203,7 @@ def test_many_numbers_are_searched_as_a_range() -> None:
         (["searcher={name: optuna, trials: 8, sampler: qmc}"], "handles numbers alone"),
     ],
 )
-def test_what_no_record_can_answer_is_refused_by_name(tmp_path: Path, sets: list[str], words: str) -> None:
+def test_setting_that_recordings_cannot_answer_is_refused_by_name(tmp_path: Path, sets: list[str], words: str) -> None:
     recordings = recorded(tmp_path, epochs=4)
     with pytest.raises(SpecError, match=words.replace("[", r"\[")):
         planned(recordings, *sets)

@@ -110,7 +110,7 @@ def test_further_seeds_of_the_better_genotypes_come_first(tmp_path: Path) -> Non
     assert source.next_trial() is None
 
 
-def test_what_was_begun_is_finished_first_and_known_results_count_after_a_restart(tmp_path: Path) -> None:
+def test_started_retrainings_come_first_and_known_results_count_after_a_restart(tmp_path: Path) -> None:
     run, stage = stage_of_three(tmp_path)
     source = RetrainingStage(run, stage, decisions("a", "b", "c"))
     for accuracy in (0.5, 0.7, 0.6):
@@ -123,7 +123,7 @@ def test_what_was_begun_is_finished_first_and_known_results_count_after_a_restar
     assert order == ["a-seed2", "b-seed0", "b-seed2", "c-seed0", "c-seed2", "a-seed0"]
 
 
-def test_what_failed_in_a_rung_does_not_go_on() -> None:
+def test_genotype_without_a_completed_retraining_does_not_enter_the_next_stage() -> None:
     before = decisions("a", "b", "c")
     rows = [
         {"genotype": "a", "seed": 0, "status": "failed", "validation_accuracy": None, "test_accuracy": None},

@@ -47,7 +47,7 @@ def test_a_project_that_is_not_there_is_made(run: Path, server: Server) -> None:
     assert server.saved[0]["entityName"] == "team"
 
 
-def test_what_wandb_denies_is_told_with_what_to_do(run: Path, server: Server) -> None:
+def test_wandb_refusal_is_reported_with_advice(run: Path, server: Server) -> None:
     server.denied = "permission denied"
     with pytest.raises(InputError, match=r"ada/raydarts: .*permission denied.*Check --entity and --project"):
         save(run, None, "raydarts")
@@ -67,7 +67,7 @@ def test_a_key_without_entity_needs_one_named(run: Path, server: Server) -> None
         save(run, None, "raydarts")
 
 
-def test_where_nothing_answers_the_address_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_address_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as gone:
         address = gone.address
     monkeypatch.setenv("WANDB_BASE_URL", address)

@@ -108,7 +108,7 @@ def test_an_untracked_run_is_rebuilt_on_a_sweep_page_and_only_once(tmp_path: Pat
     assert len(server.sweeps) == 1
 
 
-def test_what_was_refused_is_sent_later(tmp_path: Path, server: StandIn) -> None:
+def test_refused_data_is_sent_later(tmp_path: Path, server: StandIn) -> None:
     run = untracked(tmp_path)
     server.trouble = "expired"
     with pytest.raises(InputError, match="WANDB_API_KEY"):

@@ -32,7 +32,7 @@ def test_absent_is_no_tracking(tmp_path: Path) -> None:
     assert settings_of({}) is None
 
 
-def test_it_survives_run_json(tmp_path: Path) -> None:
+def test_track_settings_are_read_back_from_run_json(tmp_path: Path) -> None:
     track = "track: {wandb: {mode: offline, project: mine, tags: [a, b]}, tensorboard: true}"
     found = load(tmp_path, track)
     loaded = load_spec(tmp_path / "spec.yaml")
@@ -73,7 +73,7 @@ def test_unknown_keys_and_wrong_values_are_named_with_their_line(tmp_path: Path)
 
 @pytest.mark.parametrize("key", ["project", "entity", "tags"])
 @pytest.mark.parametrize("secret", [SECRET, f"wandb_v1_{SECRET}"])
-def test_what_looks_like_a_key_is_refused_and_not_repeated(tmp_path: Path, key: str, secret: str) -> None:
+def test_value_that_looks_like_a_key_is_refused_and_not_printed(tmp_path: Path, key: str, secret: str) -> None:
     value = f"[{secret}]" if key == "tags" else secret
     told = refused(tmp_path, f"track: {{wandb: {{{key}: {value}}}}}")
     assert "WANDB_API_KEY" in told

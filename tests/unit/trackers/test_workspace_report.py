@@ -118,7 +118,7 @@ def test_every_panel_names_metrics_and_configs_that_its_runs_have(planted: Path,
     assert "project" not in grids(made)[0]["runSets"][0]
 
 
-def test_it_has_the_panels_that_were_asked_for(made: dict[str, Any]) -> None:
+def test_report_has_the_panels_of_the_docs(made: dict[str, Any]) -> None:
     found = kinds(made)
     assert {"Parallel Coordinates Plot", "Parameter Importance", "Scatter Plot", "Run History Line Plot"} <= set(found)
     assert {"Bar Chart", "Media Browser"} <= set(found)
@@ -140,7 +140,7 @@ def test_it_has_the_panels_that_were_asked_for(made: dict[str, Any]) -> None:
     assert next(column for column in columns if column["accessor"].endswith("epsilon"))["log"] is True
     collapse = [
         (panel["config"]["xAxis"], panel["config"]["yAxis"])
-        for block in section(made, "Collapse against the remedies' strength")
+        for block in section(made, "Collapse against the regularizers' strength")
         if block["type"] == "panel-grid"
         for panel in block["metadata"]["panelBankSectionConfig"]["panels"]
         if panel["viewType"] == "Scatter Plot"
@@ -168,7 +168,7 @@ def test_noise_claims_nothing(tmp_path: Path) -> None:
 def test_skips_by_strength_are_the_means_of_the_searches(planted: Path, made: dict[str, Any]) -> None:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in words(made, "Collapse against the remedies' strength").splitlines()
+        for line in words(made, "Collapse against the regularizers' strength").splitlines()
         if line.startswith("| regularizers.beta_decay.strength")
     ]
     run = gather(planted)
