@@ -56,7 +56,7 @@ def test_trials_that_ran_together_share_the_time_of_their_process(tmp_path: Path
         trial.append_row({"epoch": 1})
         trial.append_time({"epoch": 1, "start": 1000.0, "end": 4600.0, "lanes": 4})
     assert hours.spent(run) == {"gpu_hours": 0.5, "cpu_hours": 2.0, "wall_hours": 0.0}
-    assert budget.seconds_of(run.trial(0)) == 3600.0
+    assert hours.seconds_of(run.trial(0)) == 3600.0
 
 
 class Clock:
