@@ -122,13 +122,8 @@ def collapse(run: Run, strengths: Sequence[str], configs: Mapping[str, Mapping[s
         rows += [[key, label, *_mean_of_skips(run, part)] for label, part in _parts(units)]
     if not rows:
         return (
-<<<<<<< HEAD
-            "No numeric setting of a regularizer was swept, or no completed search has its skip connections counted. "
-            "So there is no strength to compare collapse with."
-=======
             "No numeric setting of a regularizer was swept, or no completed search says how many skip connections "
             "it has. So there is no strength to compare collapse with."
->>>>>>> main
         )
     caption = (
         "Skip connections of all cell types together, completed searches; mean, sample standard deviation, n and "
