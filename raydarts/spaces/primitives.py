@@ -23,7 +23,6 @@ from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing, draw_each
 from raydarts.spaces.lanes import count_lanes, weighted
 from raydarts.spaces.layout import Halved, concatenate
-from raydarts.spaces.pointwise import PointwiseConv2d
 
 
 class Norm(nn.BatchNorm2d):
@@ -59,8 +58,7 @@ def convolution(
     channels_in: int, channels_out: int, kernel: int, lanes: int = 1, *, stride: int = 1, padding: int = 0
 ) -> nn.Conv2d:
     """Returns a convolution without bias, of each lane by itself."""
-    kind = PointwiseConv2d if lanes > 1 and kernel == 1 else nn.Conv2d
-    return kind(
+    return nn.Conv2d(
         lanes * channels_in, lanes * channels_out, kernel, stride=stride, padding=padding, groups=lanes, bias=False
     )
 
