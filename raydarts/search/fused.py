@@ -187,7 +187,11 @@ class FusedSearch:
 
     def _pack(self, lanes: Sequence[_Lane]) -> LaneModel:
         known, models = self._packed, [lane.model for lane in lanes]
-        if known is None or len(known.models) != len(models) or any(a is not b for a, b in zip(known.models, models)):
+        if (
+            known is None
+            or len(known.models) != len(models)
+            or any(a is not b for a, b in zip(known.models, models, strict=True))
+        ):
             self._packed = known = None  # the old one's memory first
             self._packed = known = LaneModel(models)
         known.load([lane.train_alpha for lane in lanes])
