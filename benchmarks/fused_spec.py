@@ -115,10 +115,11 @@ class Compared:
 
 
 def compared(group: Sequence[SearchSettings], splits: AnySplits) -> Compared:
+    lanes, others = ([Search(settings, splits) for settings in group] for _ in range(2))
     began = time.process_time()
-    fused = together([Search(settings, splits) for settings in group])
+    fused = together(lanes)
     middle = time.process_time()
-    solo = [alone(Search(settings, splits)) for settings in group]
+    solo = [alone(search) for search in others]
     ended = time.process_time()
     pairs = list(zip(fused, solo, strict=True))
     return Compared(
