@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raydarts.cluster import authentication
+from raydarts.cluster import authentication, gate
 
 # Before torch is imported. Networks this small are slower on several threads, and the other workers need the CPUs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,7 +23,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers that start Ray at once, some with a token and some before there is one, would refuse each other."""
+    """Workers that start Ray at once, some with a token and some before there is one, would refuse each other.
+
+    Whatever test imports Ray first, a local Ray stays on loopback: a command in the same process refuses another one.
+    """
+    gate.prepare(None)
     if not hasattr(config, "workerinput"):
         authentication.make_token()
         # Which runs this user made is noted there (`runs/trust.py`); tests leave the real folder alone.

@@ -5,27 +5,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
+from raydarts.config.spec import SweepSettings
 from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
-
-Fuse = Literal["auto", "off"] | int
 
 MOST = 8
 """Trials in one process at most under `auto`. With more a small search gains little more, and a larger one nothing."""
 
 
-def lanes_of(fuse: Fuse, trials: int, places: int, at_a_time: int | None = None) -> int:
-    """How many trials share a process at most. There are `places` processes, and `at_a_time` trials run at most.
+def lanes_of(sweep: SweepSettings, trials: int, places: int) -> int:
+    """How many of a sweep's trials share a process at most. There are `places` processes.
 
     `auto` lets no process wait for the sake of fuller groups.
     """
-    if fuse == "off" or trials <= 0:
+    fuse = sweep.fuse
+    if fuse == "off" or trials <= 0 or (fuse == "auto" and _shares_a_gpu(sweep)):
         return 1
-    at_a_time = trials if at_a_time is None else min(trials, at_a_time)
+    at_a_time = trials if sweep.max_concurrent is None else min(trials, sweep.max_concurrent)
     spread = math.ceil(at_a_time / places)
     return max(1, min(MOST, spread) if fuse == "auto" else min(fuse, at_a_time))
+
+
+def _shares_a_gpu(sweep: SweepSettings) -> bool:
+    """A share of a GPU says how much of its memory one trial needs. Several in one process need more, and would take it
+    from the other processes on the same GPU."""
+    return 0 < sweep.resources.gpus < 1
 
 
 def any_fusable(drawn: Sequence[SearchSettings]) -> bool:
@@ -33,8 +38,16 @@ def any_fusable(drawn: Sequence[SearchSettings]) -> bool:
     return any(not fused.unfusable(settings) for settings in drawn)
 
 
-def reasons(drawn: Sequence[SearchSettings]) -> list[str]:
+def reasons(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:
     """Why configurations run alone: a sentence for each reason. `drawn`: all of them, or a sample if they are many."""
+    if sweep.fuse == "off":
+        return []
+    if sweep.fuse == "auto" and _shares_a_gpu(sweep):
+        share = sweep.resources.gpus
+        return [
+            f"all configurations run alone: sweep.resources.gpus is {share:g}, the share of one trial; to fuse them "
+            "write gpus: 1, or how many such a share has memory for, sweep.fuse: 4"
+        ]
     counts = Counter(reason for settings in drawn for reason in fused.unfusable(settings))
     return [
         f"{'all' if count == len(drawn) else 'some'} configurations run alone: {reason}"

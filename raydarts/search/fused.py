@@ -28,6 +28,7 @@ from raydarts.search.moments import Step
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from raydarts.spaces import Space
 from raydarts.states import State
 from raydarts.tasks import Batch, Loss
 
@@ -56,7 +57,7 @@ def structure(settings: SearchSettings) -> str:
     """Returns what searches must have in common to be lanes of one group. They must be on the same data, too.
 
     Other settings may differ: seeds, rates, decays, clipping, xi, epsilon, strengths, regularizers that do not change
-    the supernet.
+    the supernet. Where the seed draws the lengths of a text's batches, lanes have the same seed.
     """
     changing = [each for each in _acting(settings) if _changes_the_supernet(each)]
     common = {
@@ -65,10 +66,18 @@ def structure(settings: SearchSettings) -> str:
         "precision": settings.precision,
         "tf32": settings.tf32,
         "text": settings.text.model_dump(mode="json"),
+        "lengths": settings.seed if _lengths_differ(settings) else None,
         "estimator": [settings.estimator.name, (settings.estimator.effective() or {}).get("name")],
         "supernet": [_fixed(each) for each in changing],
     }
     return json.dumps(common, sort_keys=True)
+
+
+def _lengths_differ(settings: SearchSettings) -> bool:
+    """Returns whether each seed cuts a text into batches of other lengths."""
+    text, space = settings.text, settings.space.member
+    varied = 0 < text.short_probability < 1 or text.bptt_deviation > 0
+    return varied and issubclass(space, Space) and space.TASK.KIND == "text"
 
 
 def _acting(settings: SearchSettings) -> list[Component]:
@@ -187,7 +196,7 @@ class FusedSearch:
 
     def _pack(self, lanes: Sequence[_Lane]) -> LaneModel:
         known, models = self._packed, [lane.model for lane in lanes]
-        if known is None or len(known.models) != len(models) or any(a is not b for a, b in zip(known.models, models)):
+        if known is None or [*map(id, known.models)] != [*map(id, models)]:
             self._packed = known = None  # the old one's memory first
             self._packed = known = LaneModel(models)
         known.load([lane.train_alpha for lane in lanes])
@@ -225,6 +234,7 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
             for lane, (weight_batch, alpha_batch) in zip(lanes, pairs, strict=True)
         ]
         weight_batch = lane_batch([step.weight_batch for step in steps], kind)
+        w.scale([step.weight_batch.lr_scale for step in steps])
         if any(lane.train_alpha for lane in lanes):
             # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
             loss, gradients = _alpha_gradient(packed, lanes, steps, weight_batch, kind)
@@ -236,7 +246,7 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
             loss = objective.perturbed_weight_loss(weight_batch, steps)
         gradient = w.vector(gradients_of(loss.value, objective.weights))
         finite &= torch.isfinite(loss.value.detach())
-        w.step([w.clip(gradient, packed.clipping) * gradient[0]], [step.weight_batch.lr_scale for step in steps])
+        w.step([w.clip(gradient, packed.clipping) * gradient[0]])
         _done(loss, "weight", meters, [lane.search for lane in lanes])
     each = [meter.lanes(len(lanes)) for meter in meters.values()]
     return [

@@ -165,13 +165,13 @@ class LaneWeights:
         self._w = torch.cat(self._rows, 1)
         self.lane_of_alpha = torch.tensor(self._of_alpha, device=self._w.device)
         self.momentum_buffer = torch.zeros_like(self._w)
-        self.rates = [0.0] * lanes
+        self._unscaled = self.rates = [0.0] * lanes
         self._lr = self._momentum = self._decay = self.number(self.rates)
 
     def begin(self, optimizers: Sequence[torch.optim.Optimizer], momentum_buffer: Vector | None) -> None:
         """Takes up w as the weights hold it now, and the settings of the lanes' own optimizers."""
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
-        self.rates = [float(group["lr"]) for group in groups]
+        self._unscaled = self.rates = [float(group["lr"]) for group in groups]
         self._lr = self.number(self.rates)
         self._momentum = self.number([group["momentum"] for group in groups])
         self._decay = self.number([group["weight_decay"] for group in groups])
@@ -226,13 +226,18 @@ class LaneWeights:
     def direction(self, vector: Vector, coefficient: Number) -> Vector:
         return [coefficient * vector[0] + self._decay * self._w + self._momentum * self.momentum_buffer]
 
+    def scale(self, scales: Sequence[float]) -> None:
+        """Multiplies the learning rates, those of the virtual step too, from now on. It replaces earlier scales."""
+        rates = [rate * scale for rate, scale in zip(self._unscaled, scales, strict=True)]
+        if rates != self.rates:
+            self.rates, self._lr = rates, self.number(rates)
+
     @torch.no_grad()
-    def step(self, gradient: Vector, scales: Sequence[float]) -> None:
-        """Takes the SGD step of each lane. `scales` multiply the learning rates in this step."""
-        lr = self._lr if all(scale == 1 for scale in scales) else self._lr * self.number(scales)
+    def step(self, gradient: Vector) -> None:
+        """Takes the SGD step of each lane."""
         decayed = torch.addcmul(gradient[0], self._w, self._decay)
         self.momentum_buffer = torch.addcmul(decayed, self.momentum_buffer, self._momentum)
-        self._w = torch.addcmul(self._w, self.momentum_buffer, lr, value=-1)
+        self._w = torch.addcmul(self._w, self.momentum_buffer, self._lr, value=-1)
         self.put([self._w])
 
 

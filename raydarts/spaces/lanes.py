@@ -52,7 +52,7 @@ def weighted(weight: Tensor, x: Tensor) -> Tensor:
     """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane of `x`."""
     if weight.dim() == 0:
         return weight * x
-    return (_for_each(weight, x) * of_lanes(x, len(weight))).flatten(1, 2)
+    return _Weighted.apply(weight, x)  # type: ignore[no-any-return]
 
 
 def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -74,11 +74,35 @@ def _for_each(weight: Tensor, x: Tensor) -> Tensor:
     return weight.view(-1, *(1,) * (x.dim() - 1))
 
 
-class _AddWeighted(torch.autograd.Function):
-    """`total += weight * x` of lanes. torch's own in-place sum would be slow on a view of `total`.
+class _Weighted(torch.autograd.Function):
+    """`weight * x` of lanes. Written with torch's operators it would be a view, and sums in place are slow on views.
 
     The gradient of `weight` is summed lane by lane, so that its bits do not depend on the place of a lane.
     """
+
+    @staticmethod
+    def forward(ctx: Context, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, x)
+        lanes = len(weight)
+        y = torch.empty_like(x)
+        torch.mul(of_lanes(x, lanes), _for_each(weight, x), out=of_lanes(y, lanes))
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        weight, x = ctx.saved_tensors
+        (dy,) = gradients
+        to_weight = to_x = None
+        if ctx.needs_input_grad[-2]:
+            product = of_lanes(dy * x, len(weight))
+            to_weight = product.sum((0, *range(2, product.dim())))
+        if ctx.needs_input_grad[-1]:
+            to_x = _Weighted.apply(weight, dy)
+        return to_weight, to_x
+
+
+class _AddWeighted(torch.autograd.Function):
+    """`total += weight * x` of lanes."""
 
     @staticmethod
     def forward(ctx: Context, total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -89,15 +113,8 @@ class _AddWeighted(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        weight, x = ctx.saved_tensors
-        (dy,) = gradients
-        to_weight = to_x = None
-        if ctx.needs_input_grad[1]:
-            to_weight = of_lanes(dy * x, len(weight)).sum((0, 2, 3, 4))
-        if ctx.needs_input_grad[2]:
-            to_x = weighted(weight, dy)
-        return dy, to_weight, to_x
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return *gradients, *_Weighted.backward(ctx, *gradients)
 
 
 def count_lanes(norm: _BatchNorm, lanes: int) -> None:

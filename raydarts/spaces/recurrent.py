@@ -284,19 +284,20 @@ class MixedRecurrent(Mixed):
         total = torch.zeros_like(self._packed(states[..., 0, :, :]))
         for index in self.spec.incoming(states.shape[-3]):
             edge = self.edges[index]
-            state = self._packed(states[..., edge.src, :, :])
-            output = torch.zeros_like(state)
+            state = states[..., edge.src, :, :]
+            source = self._packed(state)
+            output = torch.zeros_like(source)
             for name, weight in zip(self.primitives, table[..., edge.src, :].unbind(-1), strict=True):
                 if name not in self.spec.candidates[index]:
                     continue
-                candidate = activation(name)(h[..., edge.src, :, :]) - states[..., edge.src, :, :]
-                candidate = state + self._packed(gate[..., edge.src, :, :] * candidate)
+                inner = activation(name)(h[..., edge.src, :, :])
+                candidate = self._packed(state + gate[..., edge.src, :, :] * (inner - state))
                 for transform in self.transforms:
                     candidate = transform.on_operation(candidate, edge, name, training=self.training)
                 output = output + weighted(weight, candidate)
             for number, transform in enumerate(self.transforms):
                 extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
-                output = transform.on_edge(output, state, edge, extra, training=self.training)
+                output = transform.on_edge(output, source, edge, extra, training=self.training)
             total = total + output
         return self._apart(total)
 

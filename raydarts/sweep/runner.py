@@ -51,7 +51,7 @@ def start_sweep(
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
     `stage`: the one stage to run, of those the spec has. One that retrains gets `genotypes`, as
-    `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to. `raydarts status` estimates by it.
+    `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status`.
     """
     available = check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)

@@ -91,3 +91,12 @@ def test_searches_alone_and_of_other_shapes_have_other_structures() -> None:
         {"regularizers": [{"name": "partial_channels", "k": 2}]},
     ]
     assert len({of(), *(of(**other) for other in others)}) == len(others) + 1
+
+
+def test_seeds_that_cut_a_text_into_other_lengths_have_other_structures() -> None:
+    def of(seed: int, **text: Any) -> str:
+        return structure(SearchSettings.model_validate({"seed": seed, "space": "darts-rnn", "text": text}))
+
+    assert of(1) != of(2)
+    assert of(1, short_probability=0) == of(2, short_probability=0)
+    assert of(1, short_probability=0, bptt_deviation=5) != of(2, short_probability=0, bptt_deviation=5)

@@ -87,6 +87,7 @@ class AuxiliarySkip(Regularizer):
     """
 
     NAME = "auxiliary_skip"
+    LANES = True
     SOURCE = "DARTS- (Chu et al. 2021, arXiv 2009.01027), section 3, algorithm 1"
     NEUTRAL = {"start": 0.0}
     FORMULA = "edge(x) = sum_o w_o o(x) + c * skip(x), c = start * (1 - epoch / epochs)"

@@ -67,6 +67,7 @@ class DropPath(Regularizer):
     """Drop-path on every edge of the supernet. Its probability rises linearly: p * epoch / (epochs - 1)."""
 
     NAME = "drop_path"
+    LANES = True
     SOURCE = "RobustDARTS (Zela et al. 2020, arXiv 1909.09656), section 5.1: 0, .2, .4, .6; ScheduledDropPath: NASNet"
     FORMULA = "edge <- keep / (1 - q) * edge; for each image keep ~ Bernoulli(1 - q), q = p * epoch / (epochs - 1)"
     DIFFERS = (

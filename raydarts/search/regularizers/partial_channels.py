@@ -78,6 +78,7 @@ class PartialChannels(Regularizer):
     """
 
     NAME = "partial_channels"
+    LANES = True
     SOURCE = "PC-DARTS (Xu et al. 2020, arXiv 1907.05737), section 3.2, eq. 2; DrNAS (arXiv 2006.10355): k by stage"
     NEUTRAL = {"k": 1}
     FORMULA = "edge(x) = shuffle_k(concat(sum_o w_o o(x[:C/k]), x[C/k:]))"

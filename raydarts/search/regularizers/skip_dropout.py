@@ -82,6 +82,7 @@ class SkipDropout(Regularizer):
     """
 
     NAME = "skip_dropout"
+    LANES = True
     SOURCE = "P-DARTS (Chen et al. 2019, arXiv 1904.12760), section 3.3"
     NEUTRAL = {"rate": 0.0}
     FORMULA = "skip(x) := dropout(skip(x), p), p = rate * (E - e - 1) / E for e < 10, then rate * exp(-0.2 (e - 10))"

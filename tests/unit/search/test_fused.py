@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import AnySplits, load_splits
+from raydarts.data.text import TextTokens
+from raydarts.data.text_splits import TextSplits
 from raydarts.errors import NonFiniteError
 from raydarts.registry import members
 from raydarts.search import fused
@@ -22,6 +25,14 @@ from tests.unit.search.lanes import require_equal
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SPACE = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}
+
+
+@cache
+def text_splits() -> TextSplits:
+    """A text of eleven tokens."""
+    tokens = np.random.default_rng(0).integers(0, 11, 164)
+    source = TextTokens("steps", tokens, tokens[136:], tokens[136:], tuple(map(str, range(11))))
+    return TextSplits(source, tokens[:136], tokens[:76], tokens[76:136])
 
 
 @cache
@@ -148,3 +159,37 @@ def test_a_full_memory_is_the_groups_and_not_a_lanes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("raydarts.search.fused.algorithm_1", full)
     with pytest.raises(torch.OutOfMemoryError):
         run([Search(each, splits()) for each in different("first_order")], 1)
+
+
+TEXT = {
+    "batch_size": 4,
+    "lr": 0.5,
+    "text": {"bptt": 6, "short_probability": 0.3, "measured_columns": 3},
+    "space": {"name": "darts-rnn", "nodes": 2, "units": 3, "input_dropout": 0.1, "cell_dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [
+        ({"name": "nasbench201", "channels": 4, "cells_per_stage": 1}, "finite_difference"),
+        ({"name": "robust_s4", "channels": 2, "layers": 3}, "first_order"),
+        (TEXT["space"], "exact_hvp"),
+    ],
+    ids=["nasbench201", "noise", "text"],
+)
+def test_other_spaces_have_lanes(space: dict[str, Any], name: str) -> None:
+    common = TEXT if space is TEXT["space"] else {"space": space}
+    seeds = (1, 1) if common is TEXT else (1, 2)  # a seed cuts the text into batches
+    chosen = [
+        settings(seed=seed, arch_lr=rate, estimator=name, **common)
+        for seed, rate in zip(seeds, (0.05, 0.5), strict=True)
+    ]
+    data = text_splits() if common is TEXT else splits()
+    fused = [Search(each, data) for each in chosen]
+    rows = run(fused, 2)
+    for lane, each in enumerate(chosen):
+        alone = Search(each, data)
+        for epoch in range(2):
+            require_equal(rows[epoch][lane], alone.run_epoch())
+        require_equal(fused[lane].state_dict(), alone.state_dict())
