@@ -1,7 +1,7 @@
 """The searches of a spec as lanes of groups against the same searches one after the other: are they equal, and cheaper?
 
     python benchmarks/fused_spec.py benchmarks/collapse.yaml --set data.dataset.file=cifar10_jpeg_16.npz
-                                    [--epochs 2] [--seeds 0 1] [--lanes 8] [--precision float64] [--json FILE]
+                                    [--epochs 3] [--seeds 0 1] [--lanes 8] [--precision float64] [--json FILE]
 
 Takes every configuration of a spec, groups those of like structure (`search/fused.py`), and runs each group, then its
 searches alone. No Ray, no run directory, one thread. For each group it prints the CPU seconds of both and the largest
