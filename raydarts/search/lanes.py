@@ -21,7 +21,7 @@ from raydarts.search.moments import Step
 from raydarts.search.objective import without_statistics
 from raydarts.search.weights import LaneWeights
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.lanes import pack, unpack
+from raydarts.spaces.lanes import views
 from raydarts.tasks import Batch, Loss
 
 
@@ -215,7 +215,14 @@ class LaneModel:
         estimators: list[Estimator] = [model.architect.estimator for model in models]
         self.estimator = estimators[0].of(estimators)
         self.clipping = self.weights.number([model.parts.settings.grad_clip for model in models])
-        self._names = [name for name, weight in self.supernet.named_parameters() if weight.requires_grad]
+        # The models' tensors and their places in the packed ones. They stay where they are in memory.
+        packed = supernet.state_dict()
+        states = [model.supernet.state_dict() for model in models]
+        self._places = [[*views(packed, len(models), lane).values()] for lane in range(len(models))]
+        self._own = [[state[name] for name in packed] for state in states]
+        trained = [name for name, weight in supernet.named_parameters() if weight.requires_grad]
+        by_name = [dict(model.supernet.named_parameters()) for model in models]
+        self._trained = [[weights[name] for name in trained] for weights in by_name]
 
     def alpha_norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """Returns `(K,)`, which is finite where all gradients of a lane's alphas are."""
@@ -225,31 +232,37 @@ class LaneModel:
     def load(self, trained: Sequence[bool]) -> None:
         """Packs the models' weights, running statistics and optimizers. `trained`: whose alpha is trained now."""
         self.adam = LaneAdam(self.models, trained)
-        self.supernet.load_state_dict(pack([model.supernet.state_dict() for model in self.models]))
-        each = [self._momentum(model) for model in self.models]
-        buffers = [torch.cat([lane[name] for lane in each]) for name in self._names]
-        self.weights.begin([model.weight_optimizer for model in self.models], buffers)
+        _copy(self._places, self._own)
+        self.weights.begin(
+            [model.weight_optimizer for model in self.models],
+            [
+                self._buffers(model.weight_optimizer, weights)
+                for model, weights in zip(self.models, self._trained, strict=True)
+            ],
+        )
 
-    def _momentum(self, model: SearchModel) -> dict[str, Tensor]:
-        state = model.weight_optimizer.state
-        return {
-            name: torch.zeros_like(weight) if (buffer := state[weight].get("momentum_buffer")) is None else buffer
-            for name, weight in model.supernet.named_parameters()
-        }
+    @staticmethod
+    def _buffers(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Returns the momentum of these weights. Before the first step it is made, at 0, which is the same."""
+        for weight in weights:
+            if optimizer.state[weight].get("momentum_buffer") is None:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight.detach())
+        return [optimizer.state[weight]["momentum_buffer"] for weight in weights]
 
     def store(self, lanes: Sequence[int]) -> None:
         """Unpacks weights, running statistics and optimizers into these lanes' models, and advances their schedules."""
         self.adam.store(lanes)
-        count = len(self.models)
-        packed = self.supernet.state_dict()
-        buffers = dict(zip(self._names, self.weights.parts([self.weights.momentum_buffer]), strict=True))
+        _copy([self._own[lane] for lane in lanes], [self._places[lane] for lane in lanes])
         for lane in lanes:
-            model = self.models[lane]
-            model.supernet.load_state_dict(unpack(packed, count, lane))
-            for name, weight in model.supernet.named_parameters():
-                if name in buffers:
-                    buffer = torch.empty_like(weight.detach()).copy_(buffers[name].chunk(count)[lane])
-                    model.weight_optimizer.state[weight]["momentum_buffer"] = buffer
+            model, weights = self.models[lane], self._trained[lane]
+            self.weights.unpack_momentum(lane, self._buffers(model.weight_optimizer, weights))
             with warnings.catch_warnings():  # the optimizer's own `step` was not called
                 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
                 model.schedule.step()
+
+
+@torch.no_grad()
+def _copy(to: Sequence[Sequence[Tensor]], values: Sequence[Sequence[Tensor]]) -> None:
+    """Copies each lane's tensors."""
+    for theirs, mine in zip(to, values, strict=True):
+        torch._foreach_copy_(list(theirs), list(mine))

@@ -168,7 +168,7 @@ class LaneWeights:
         self._unscaled = self.rates = [0.0] * lanes
         self._lr = self._momentum = self._decay = self.number(self.rates)
 
-    def begin(self, optimizers: Sequence[torch.optim.Optimizer], momentum_buffer: Vector | None) -> None:
+    def begin(self, optimizers: Sequence[torch.optim.Optimizer], buffers: Sequence[Sequence[Tensor]]) -> None:
         """Takes up w as the weights hold it now, and the settings of the lanes' own optimizers."""
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
         self._unscaled = self.rates = [float(group["lr"]) for group in groups]
@@ -176,7 +176,13 @@ class LaneWeights:
         self._momentum = self.number([group["momentum"] for group in groups])
         self._decay = self.number([group["weight_decay"] for group in groups])
         self._w = torch.cat(self._rows, 1)
-        self.momentum_buffer = torch.zeros_like(self._w) if momentum_buffer is None else self.vector(momentum_buffer)[0]
+        self.momentum_buffer = torch.stack([torch.cat([rows(each, 1)[0] for each in lane]) for lane in buffers])
+
+    @torch.no_grad()
+    def unpack_momentum(self, lane: int, buffers: Sequence[Tensor]) -> None:
+        """Writes a lane's momentum into its own optimizer's buffers."""
+        parts = torch.split(self.momentum_buffer[lane], self._sizes)
+        torch._foreach_copy_(list(buffers), [shaped(part, buffer) for part, buffer in zip(parts, buffers, strict=True)])
 
     def number(self, values: Sequence[float]) -> Tensor:
         like = self._w

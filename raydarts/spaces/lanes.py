@@ -32,15 +32,18 @@ def _rows(value: Tensor) -> Tensor:
 
 def unpack(state: Mapping[str, Tensor], lanes: int, lane: int) -> dict[str, Tensor]:
     """Returns a copy of the state of lane number `lane`, as a module of one lane has it."""
-    if lanes == 1:
-        return {name: value.clone() for name, value in state.items()}
-    return {name: _part(value, lanes, lane) for name, value in state.items()}
+    return {name: value.clone() for name, value in views(state, lanes, lane).items()}
+
+
+def views(state: Mapping[str, Tensor], lanes: int, lane: int) -> dict[str, Tensor]:
+    """Returns the state of lane number `lane` as views of the packed state. See `unpack`."""
+    return dict(state) if lanes == 1 else {name: _part(value, lanes, lane) for name, value in state.items()}
 
 
 def _part(value: Tensor, lanes: int, lane: int) -> Tensor:
     if value.dtype == torch.long:  # batch norm counts its batches in a tensor without dimensions
-        return value[lane].clone()
-    return value.chunk(lanes)[lane].clone()
+        return value[lane]
+    return value.chunk(lanes)[lane]
 
 
 def of_lanes(x: Tensor, lanes: int, dim: int = 1) -> Tensor:
