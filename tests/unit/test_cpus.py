@@ -160,10 +160,10 @@ def test_the_plan_says_how_many_cpus_are_used_and_how_many_trials_run(one_cpu: N
     for printed in (invoke("validate", quick), invoke("sweep", quick, "--dry-run")):
         line = " ".join(printed[printed.index("this machine:") :].split())
         assert line.startswith(f"this machine: {text}")
-        assert "sweep 1, evaluate 1" in line
+        assert "sweep 8 (up to 8 in a process), evaluate 1" in line
     (planned,) = json.loads(invoke("validate", quick, "--json"))
     assert planned["here"]["cpus"] == 1
-    assert planned["here"]["at_a_time"] == {"sweep": 1, "evaluate": 1}
+    assert planned["here"]["at_a_time"] == {"sweep": 8, "evaluate": 1}
     assert capacity()["cpus"] == 1
     larger = " ".join(invoke("validate", quick, "--set", "sweep.resources.cpus=2").split())
     assert "sweep none, as one does not fit" in larger
