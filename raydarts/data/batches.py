@@ -180,9 +180,7 @@ class ImageBatches(PreparedImages):
         self, splits: Splits, part: str, device: torch.device | str, dtype: torch.dtype, augment: AugmentSettings | None
     ) -> None:
         super().__init__(splits, part, device, dtype, augment)
-        arrays = splits.arrays
-        images = arrays.test_images if part == "test" else arrays.train_images
-        self.images = torch.from_numpy(np.ascontiguousarray(images[getattr(splits, part)])).to(self.device)
+        self.images = _shared_images(splits, part, self.device)
 
     def _training_images(self, chosen: Sequence[Tensor], generator: torch.Generator, share: Share) -> Iterator[Tensor]:
         area = None if self.augment is None else self.augment.random_resized_crop
@@ -197,3 +195,15 @@ class ImageBatches(PreparedImages):
     def _images_in_order(self, places: Sequence[range]) -> Iterator[Tensor]:
         for place in places:
             yield self.images[place.start : place.stop]
+
+
+def _shared_images(splits: Splits, part: str, device: torch.device) -> Tensor:
+    """Returns a part's images on the device. Jobs that run at the same time, such as lanes, have one copy."""
+    name = f"{part} {device}"
+    images = splits.shared.get(name)
+    if not isinstance(images, Tensor):
+        arrays = splits.arrays
+        every = arrays.test_images if part == "test" else arrays.train_images
+        images = torch.from_numpy(np.ascontiguousarray(every[getattr(splits, part)])).to(device)
+        splits.shared[name] = images
+    return images

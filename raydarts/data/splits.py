@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,17 @@ class Splits:
     """Disjoint index arrays into the training images.
 
     `weight` and `alpha` are the halves of the bilevel split. `search` is both together: what a retraining learns from.
-    `validation` is held out of all of it. The test images are all of the source's.
+    `validation` is held out of all of it. The test images are all of the source's. `shared` holds what the users of the
+    split in this process share while they use it, by name: one copy of a part's images.
     """
 
     source: ImageSource
     weight: Indices
     alpha: Indices
     validation: Indices
+    shared: WeakValueDictionary[str, object] = field(
+        default_factory=WeakValueDictionary, init=False, repr=False, compare=False
+    )
 
     @property
     def search(self) -> Indices:

@@ -200,3 +200,13 @@ def test_crop_flip_and_cutout_match_a_loop_over_images() -> None:
                 row, column = int(y[n]), int(x[n])
                 expected[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 0
             np.testing.assert_allclose(batch.inputs[n].permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_jobs_at_the_same_time_share_one_copy_of_a_parts_images_and_later_ones_make_their_own() -> None:
+    splits = splits_of()
+    first, second, other = batches_of(splits), batches_of(splits), batches_of(splits, "weight")
+    assert first.images is second.images
+    assert other.images is not first.images
+    assert torch.equal(other.images, torch.from_numpy(splits.arrays.train_images[splits.weight]))
+    del first, second, other
+    assert len(splits.shared) == 0
