@@ -46,10 +46,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]
     """Nothing is read from or written to the home of whoever runs the tests."""
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
+    import wandb
+
     with stand_in() as started:
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         monkeypatch.setenv("WANDB_BASE_URL", started.url)
+        wandb.teardown()  # settings are read from the environment once a process
         yield started
+        started.trouble = started.trouble_later = None
+        wandb.teardown()
 
 
 def sweep(folder: Path, *sets: str) -> tuple[RunDirectory, Outcome]:

@@ -131,7 +131,8 @@ def test_bound_to_one_cpu_a_sweep_runs_one_trial_at_a_time(machine: Machine) -> 
     program: tuple[str, ...] = ()
     if hasattr(os, "sched_setaffinity"):
         program = (sys.executable, "-c", BOUND, str(min(os.sched_getaffinity(0))))
-    two = ["--set", "search.seed={grid: [0, 1]}", "--set", "sweep.searcher=grid", "--set", "evaluate=null"]
+    settings = ("search.seed={grid: [0, 1]}", "sweep.searcher=grid", "sweep.fuse=off", "evaluate=null")
+    two = [word for setting in settings for word in ("--set", setting)]
     variables = {"TMPDIR": str(long), "HOME": str(home), "RAYDARTS_START_SECONDS": "150", **misleading}  # one busy CPU
     done = machine.raydarts("sweep", "spec.yaml", "--name", "b", *two, program=program, **variables)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -48,7 +48,7 @@ def sweep(folder: Path) -> RunDirectory:
         evaluate={"top_k": 2, "seeds": [0, 1]},
         resources={"cpus": 1, "gpus": 0.25},
         out_of_memory={"retries": 2, "grow": 2},
-        epoch_timeout=8,
+        epoch_timeout=20,  # other tests run on these cores
         max_failures=2,
     )
     assert start_sweep(loaded, folder, builder=fakes.BUILDER, display=False, command=["test"]) == 1

@@ -60,7 +60,7 @@ def first_worker_hit(folder: Path, number: signal.Signals, hit: list[int]) -> It
     """Send the first worker a signal as soon as it has kept two epochs."""
 
     def send() -> None:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 240
         while time.monotonic() < limit:
             times = [line for path in folder.glob("run/evaluations/*/times.jsonl") for line in read_lines(path)]
             if len(times) >= 2:
@@ -73,6 +73,7 @@ def first_worker_hit(folder: Path, number: signal.Signals, hit: list[int]) -> It
     sender.start()
     yield
     sender.join()
+    assert hit, "no two epochs were kept in time"
 
 
 def work(rank: int, folder: Path) -> None:

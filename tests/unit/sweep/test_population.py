@@ -55,8 +55,16 @@ def spec(folder: Path, text: str = TEXT) -> LoadedSpec:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
     folder = tmp_path_factory.mktemp("population")
-    with here.sweeps_run_here():
-        assert start_sweep(spec(folder), folder, display=False, command=["test"]) == 0
+    with here.sweeps_run_here():  # trials alone: groups round otherwise
+        assert (
+            start_sweep(
+                spec(folder, TEXT.replace("sweep:\n", "sweep:\n  fuse: off\n", 1)),
+                folder,
+                display=False,
+                command=["test"],
+            )
+            == 0
+        )
         yield open_whole(folder / "population")
 
 
