@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raydarts.search.estimators.base import Estimator
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
-from raydarts.search.objective import without_statistics
+from raydarts.search.objective import Modes, without_statistics
 from raydarts.search.weights import LaneWeights
 from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.lanes import views
@@ -41,7 +41,7 @@ def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
     )
 
 
-class LaneObjective:
+class LaneObjective(Modes):
     """The losses of K searches (`BilevelObjective`), each `(K,)`. `alphas` are those of lane 0, then of lane 1."""
 
     def __init__(self, supernet: torch.nn.Module, models: Sequence[SearchModel]) -> None:
@@ -91,27 +91,6 @@ class LaneObjective:
             for lane in self.lanes:
                 stack.enter_context(lane.replaying())
             yield
-
-    @contextmanager
-    def batch_statistics(self) -> Iterator[None]:
-        """Sets evaluation mode inside the context, with each batch's statistics. See `Objective.batch_statistics`."""
-        self.supernet.eval()
-        try:
-            with self.virtual():
-                for norm in self._norms:
-                    norm.train()
-                yield
-        finally:
-            self.supernet.train()
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Sets evaluation mode inside the context. Batch norms normalise by their running statistics."""
-        self.supernet.eval()
-        try:
-            yield
-        finally:
-            self.supernet.train()
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> Loss:

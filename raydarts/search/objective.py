@@ -5,6 +5,7 @@ Estimators receive the whole objective and never a bare loss. So no estimator ca
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -46,7 +47,43 @@ class BilevelObjective(Protocol):
         """Returns a context that restores batch-norm statistics and random draws on exit."""
 
 
-class Objective:
+class Modes(ABC):
+    """The modes in which a supernet is measured: its own, or several lanes'."""
+
+    supernet: nn.Module
+    _norms: Sequence[_BatchNorm]
+
+    @abstractmethod
+    def virtual(self) -> AbstractContextManager[None]:
+        """See `BilevelObjective.virtual`."""
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Sets evaluation mode inside the context. Batch norms normalise by their running statistics."""
+        self.supernet.eval()
+        try:
+            yield
+        finally:
+            self.supernet.train()
+
+    @contextmanager
+    def batch_statistics(self) -> Iterator[None]:
+        """Sets evaluation mode inside the context, but batch norms use each batch's statistics. Their running
+        statistics stay.
+
+        It is for arch weights that the running statistics do not belong to.
+        """
+        self.supernet.eval()
+        try:
+            with self.virtual():
+                for norm in self._norms:
+                    norm.train()
+                yield
+        finally:
+            self.supernet.train()
+
+
+class Objective(Modes):
     """The supernet's losses on batches of its task.
 
     `arch_parameters` holds each remedy's further architecture parameters by name, each `(num_edges, ...)`.
@@ -195,31 +232,6 @@ class Objective:
                 yield
         finally:
             self.relaxation.generator = relaxation_generator
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Sets evaluation mode inside the context. Batch norms normalise by their running statistics."""
-        self.supernet.eval()
-        try:
-            yield
-        finally:
-            self.supernet.train()
-
-    @contextmanager
-    def batch_statistics(self) -> Iterator[None]:
-        """Sets evaluation mode inside the context, but batch norms use each batch's statistics. Their running
-        statistics stay.
-
-        It is for arch weights that the running statistics do not belong to.
-        """
-        self.supernet.eval()
-        try:
-            with self.virtual():
-                for norm in self._norms:
-                    norm.train()
-                yield
-        finally:
-            self.supernet.train()
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> Loss:
