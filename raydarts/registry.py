@@ -97,7 +97,7 @@ class Member:
     - `REQUIRES`: what must be chosen beside it, each as `family:name` (`a|b` for either).
     - `CONFLICTS`: what must not be chosen beside it, in the same form, with the reason.
     - `LANES`: whether a search with it can be a lane of a group (`search.fused`). Spaces, estimators, relaxations and
-      regularizers are asked.
+      regularizers are asked. A class says so itself; it does not inherit it, because it may change what it inherits.
     - `REMEDY`: whether it is a remedy against skip collapse. Then `FORMULA` says what it computes, and `DIFFERS` where
       paper, authors' code and ours differ.
 
@@ -118,6 +118,10 @@ class Member:
         """No settings of its own."""
 
     outside_name: str | None = None  # `module:Class` where it comes from outside
+
+    def __init_subclass__(cls, **further: object) -> None:
+        super().__init_subclass__(**further)
+        cls.LANES = bool(vars(cls).get("LANES", False))
 
     def __init__(self, settings: BaseModel) -> None:
         self.settings: Any = settings

@@ -8,6 +8,7 @@ all of them at once. The figures equal those of the search alone up to rounding.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from raydarts import outside
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, reset_peak_memory
 from raydarts.registry import Component, Member
@@ -32,6 +32,7 @@ from raydarts.spaces import Space
 from raydarts.states import State
 from raydarts.tasks import Batch, Loss
 
+logger = logging.getLogger("raydarts")
 Result = TypeVar("Result")
 
 Figures = dict[str, float | None]
@@ -42,7 +43,7 @@ Outcome = dict[str, object] | Exception
 def unfusable(settings: SearchSettings) -> list[str]:
     """Returns why a search with these settings runs alone. Empty: it can be a lane."""
     asked = [settings.space, settings.estimator, settings.relaxation, *_acting(settings)]
-    reasons = [f"the {each.family} {each.name} does not run in lanes" for each in asked if not _runs_in_lanes(each)]
+    reasons = [f"the {each.family} {each.name} does not run in lanes" for each in asked if not each.member.LANES]
     space = settings.space.build()
     if names := space.outside_primitives():
         reasons.append(f"{', '.join(sorted(names))} may mix channels, and lanes lie beside each other in the channels")
@@ -82,12 +83,6 @@ def _lengths_differ(settings: SearchSettings) -> bool:
 
 def _acting(settings: SearchSettings) -> list[Component]:
     return [each for each in settings.regularizers if each.effective() is not None]
-
-
-def _runs_in_lanes(component: Component) -> bool:
-    """Returns what the member says. A class from outside must say it itself, because it may change what it inherits."""
-    member = component.member
-    return bool(vars(member).get("LANES", False)) if outside.is_outside(component.name) else member.LANES
 
 
 def _changes_the_supernet(component: Component) -> bool:
@@ -175,6 +170,10 @@ class FusedSearch:
     def _together(self, lanes: Sequence[_Lane]) -> dict[int, Outcome]:
         outcomes = _attempted(lambda: self._epoch(lanes))
         if isinstance(outcomes, Exception):
+            logger.warning(
+                "an epoch of %d searches together failed (%s: %s), and is run again, one search after the other",
+                len(lanes), type(outcomes).__name__, outcomes,
+            )  # fmt: skip
             return {lane.index: _attempted(lane.repeat) for lane in lanes}
         return outcomes
 

@@ -163,6 +163,7 @@ class LaneWeights:
         self._rows = [rows(weight.detach(), lanes) for weight in self._weights]  # views: writing here writes w
         self._sizes = [view.shape[1] for view in self._rows]
         self._w = torch.cat(self._rows, 1)
+        self._numbers: dict[tuple[float, ...], Tensor] = {}
         self.lane_of_alpha = torch.tensor(self._of_alpha, device=self._w.device)
         self.momentum_buffer = torch.zeros_like(self._w)
         self._unscaled = self.rates = [0.0] * lanes
@@ -171,6 +172,7 @@ class LaneWeights:
     def begin(self, optimizers: Sequence[torch.optim.Optimizer], buffers: Sequence[Sequence[Tensor]]) -> None:
         """Takes up w as the weights hold it now, and the settings of the lanes' own optimizers."""
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
+        self._numbers.clear()
         self._unscaled = self.rates = [float(group["lr"]) for group in groups]
         self._lr = self.number(self.rates)
         self._momentum = self.number([group["momentum"] for group in groups])
@@ -185,8 +187,13 @@ class LaneWeights:
         torch._foreach_copy_(list(buffers), [shaped(part, buffer) for part, buffer in zip(parts, buffers, strict=True)])
 
     def number(self, values: Sequence[float]) -> Tensor:
-        like = self._w
-        return torch.tensor(list(values), dtype=like.dtype, device=like.device)[:, None]
+        # Kept, because a step asks for the same numbers again, and each costs a transfer to the device.
+        known = self._numbers.get(tuple(values))
+        if known is None:
+            like = self._w
+            known = torch.tensor(list(values), dtype=like.dtype, device=like.device)[:, None]
+            self._numbers[tuple(values)] = known
+        return known
 
     def of_alphas(self, number: Number) -> Sequence[Number]:
         if isinstance(number, float):

@@ -79,7 +79,7 @@ class Space(Member):
       `module:Class` is built and counted.
     - `NOTHING`: the candidates that do not pass on their input (noise, `none`).
     - `JUDGED`: the cell types whose shares are judged (`kinds`). None: all but the reduction cell.
-    - `LANES`: the supernet can hold several lanes. A class says so itself; it does not inherit it.
+    - `LANES`: the supernet can hold several lanes.
     - `HEALTH`: bars of health checks that differ from the checks' defaults, as `sweep.health` has them.
     """
 
@@ -94,12 +94,7 @@ class Space(Member):
     PARAMETER_FREE: ClassVar[frozenset[str] | None] = None
     NOTHING: ClassVar[frozenset[str]] = NOTHING
     JUDGED: ClassVar[tuple[str, ...] | None] = None
-    LANES: ClassVar[bool] = False
     HEALTH: ClassVar[Mapping[str, object]] = {}
-
-    def __init_subclass__(cls, **further: object) -> None:
-        super().__init_subclass__(**further)
-        cls.LANES = bool(vars(cls).get("LANES", False))
 
     @property
     @abstractmethod

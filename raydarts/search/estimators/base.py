@@ -134,8 +134,6 @@ class UnrolledEstimator(Estimator):
     of a part of L_train.
     """
 
-    LANES = True
-
     class Settings(UnrolledSettings):
         pass
 

@@ -32,6 +32,7 @@ class FiniteDifference(UnrolledEstimator):
     """
 
     NAME = "finite_difference"
+    LANES = True
     SOURCE = "DARTS (arXiv 1806.09055), eq. 7 and 8; epsilon 0.01"
 
     class Settings(UnrolledSettings):

@@ -77,7 +77,7 @@ def never_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     def never(lane: Any) -> None:
         raise AssertionError(f"lane {lane.index} was run again alone")
 
-    if "diverges" not in request.node.name:
+    if not any(word in request.node.name for word in ("diverges", "fails_together")):
         monkeypatch.setattr(fused._Lane, "repeat", never)
 
 
@@ -150,6 +150,21 @@ def test_lanes_join_and_leave_between_epochs_and_checkpoints_fit_both_ways() -> 
 def test_a_lane_whose_alpha_rests_draws_and_learns_as_alone() -> None:
     resting = {"regularizers": [{"name": "alpha_warmup", "epochs": 1}]}
     compared([settings(seed=1), settings(seed=2, **resting), settings(seed=3, relaxation="dirichlet")])
+
+
+def test_an_epoch_that_fails_together_is_run_one_after_the_other_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wrong(*arguments: object) -> None:
+        raise ValueError("lanes of other lengths")
+
+    monkeypatch.setattr("raydarts.search.fused.algorithm_1", wrong)
+    chosen = different("first_order")[:2]
+    (rows,) = run([Search(each, splits()) for each in chosen], 1)
+    for row, each in zip(rows, chosen, strict=True):
+        require_equal(row, Search(each, splits()).run_epoch())
+    assert "2 searches together failed (ValueError: lanes of other lengths)" in caplog.text
+    assert "one search after the other" in caplog.text
 
 
 def test_a_full_memory_is_the_groups_and_not_a_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
