@@ -46,7 +46,7 @@ from typing import Any
 
 import psutil
 import torch
-from step import MEGABYTE, ORDERS, ratios, raydarts_search, spread, step_of
+from step import MEGABYTE, ORDERS, positive, ratios, raydarts_search, spread, step_of
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -321,13 +321,6 @@ def show(result: dict[str, Any], arguments: argparse.Namespace) -> None:
             f"\n{order} order: alpha's gradients differ by {apart[0]:.1e} in the first step and "
             f"{apart[1]:.1e} in the second"
         )
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of at least 1")
-    return number
 
 
 def main(given: list[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from step import positive
 
 from raydarts.config.loader import load_spec
 from raydarts.data.splits import AnySplits, load_splits
@@ -180,13 +181,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
     exact = all(settings.precision == "float64" for settings in chosen)
     return int(exact and any(row.apart > EQUAL or row.other_cells for row in rows))
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of at least 1")
-    return number
 
 
 def main(given: list[str] | None = None) -> int:

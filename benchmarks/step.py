@@ -139,6 +139,14 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+def positive(text: str) -> int:
+    """Returns a count from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of at least 1")
+    return number
+
+
 def summary(found: dict[tuple[str, str], tuple[list[float], float]]) -> dict[str, Any]:
     """Everything the table shows, as data."""
     table = {}

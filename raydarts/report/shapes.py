@@ -9,6 +9,7 @@ from raydarts.json_types import Json
 from raydarts.runs.left import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
+from raydarts.study.ranking import RankedEntry
 
 
 class ScoreShape(TypedDict):
@@ -82,15 +83,6 @@ class RetrainedRow(TypedDict):
     error: str | None
 
 
-class RankedRow(TypedDict):
-    genotype: str
-    validation_mean: float | None
-    validation_std: float | None
-    test_mean: float | None
-    test_std: float | None
-    n: int
-
-
 class GenotypeRow(TypedDict):
     """A genotype that differs from the others as an architecture."""
 
@@ -106,7 +98,7 @@ class StageReport(TypedDict):
     name: str
     promotion: Json
     evaluations: Sequence[RetrainedRow]
-    ranking: Sequence[RankedRow]
+    ranking: Sequence[RankedEntry]
 
 
 class RunReport(TypedDict):
@@ -124,7 +116,7 @@ class RunReport(TypedDict):
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
     search_score: SearchScoreShape
-    ranking: Sequence[RankedRow]
+    ranking: Sequence[RankedEntry]
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
     stages: Sequence[StageReport]

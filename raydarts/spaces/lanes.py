@@ -9,7 +9,7 @@ dimension anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,25 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raydarts.spaces.context import Context
 
 
-def pack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Returns the state of one module of K lanes, made of the states of K modules of one lane."""
-    first, others = states[0], states[1:]
-    if not others:
-        return dict(first)
-    return {name: torch.cat([_rows(value), *(_rows(state[name]) for state in others)]) for name, value in first.items()}
-
-
-def _rows(value: Tensor) -> Tensor:
-    return value if value.dim() else value[None]
-
-
-def unpack(state: Mapping[str, Tensor], lanes: int, lane: int) -> dict[str, Tensor]:
-    """Returns a copy of the state of lane number `lane`, as a module of one lane has it."""
-    return {name: value.clone() for name, value in views(state, lanes, lane).items()}
-
-
 def views(state: Mapping[str, Tensor], lanes: int, lane: int) -> dict[str, Tensor]:
-    """Returns the state of lane number `lane` as views of the packed state. See `unpack`."""
+    """Returns the state of lane number `lane`, as a module of one lane has it, as views of the state of all lanes."""
     return dict(state) if lanes == 1 else {name: _part(value, lanes, lane) for name, value in state.items()}
 
 

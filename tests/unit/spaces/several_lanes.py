@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raydarts.registry import Choose
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.lanes import pack, unpack
+from raydarts.spaces.lanes import views
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Batch, Classification, Task
 
@@ -25,6 +25,18 @@ SPACES: dict[str, dict[str, Any]] = {
     "nasbench201": {"name": "nasbench201", "channels": 4, "cells_per_stage": 1},
     "imagenet": {"name": "robust_s3", "channels": 4, "layers": 3, "nodes": 2, "stem": "imagenet"},
 }
+
+
+def pack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Returns the state of one module of K lanes, made of the states of K modules of one lane."""
+    if len(states) == 1:
+        return dict(states[0])
+    return {name: torch.cat([torch.atleast_1d(state[name]) for state in states]) for name in states[0]}
+
+
+def unpack(state: Mapping[str, Tensor], lanes: int, lane: int) -> dict[str, Tensor]:
+    """Returns a copy of the state of lane number `lane`, as a module of one lane has it."""
+    return {name: value.clone() for name, value in views(state, lanes, lane).items()}
 
 
 def supernet(

@@ -13,7 +13,6 @@ from raydarts.registry import Choose, members
 from raydarts.search.moments import Moment
 from raydarts.spaces.base import Space
 from raydarts.spaces.drawn import draw_from
-from raydarts.spaces.lanes import pack, unpack
 from raydarts.spaces.primitives import build_operation
 from raydarts.spaces.transform import MixedTransform
 from raydarts.streams import Streams
@@ -28,8 +27,10 @@ from tests.unit.spaces.several_lanes import (
     assert_equal,
     fused,
     group,
+    pack,
     supernet,
     together,
+    unpack,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from raydarts.registry import Choose
 from raydarts.search.moments import Moment
-from raydarts.spaces.lanes import pack, unpack
 from raydarts.spaces.transform import MixedTransform
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, LanguageModelling, Loss
+from tests.unit.spaces.several_lanes import pack, unpack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
