@@ -11,7 +11,7 @@ from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
 
 MOST = 8
-"""Trials in one process at most under `auto`. Each further one needs more memory and saves less (docs/benchmarks.md)."""
+"""Trials in one process at most under `auto`. Each further one needs memory and saves less (docs/benchmarks.md)."""
 
 
 def lanes_of(sweep: SweepSettings, trials: int, places: int) -> int:
