@@ -23,7 +23,7 @@ def seed_noise(groups: Iterable[Sequence[float]]) -> SeedNoise | None:
     """Returns the spread of one evaluation seed, or None if no genotype has two scores.
 
     Each group holds the scores of one genotype, one for each seed. The variance is the pooled one: the sum of squares
-    around each genotype's mean, divided by the degrees of freedom. It takes the spread to be the same for all genotypes.
+    around each genotype's mean, divided by the degrees of freedom. It takes the spread of all genotypes to be equal.
     """
     squares, freedom = 0.0, 0
     for scores in groups:
