@@ -229,8 +229,8 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
     batches = zip(*(lane.search.loop.batches() for lane in lanes), strict=True)
     for number, pairs in enumerate(batches):
         steps = [
-            Step(lane.model.objective, weight_batch, alpha_batch, number)
-            for lane, (weight_batch, alpha_batch) in zip(lanes, pairs, strict=True)
+            Step(lane.model.objective, weight_batch, draw, number)
+            for lane, (weight_batch, draw) in zip(lanes, pairs, strict=True)
         ]
         weight_batch = lane_batch([step.weight_batch for step in steps], kind)
         w.scale([step.weight_batch.lr_scale for step in steps])
@@ -261,7 +261,9 @@ def _alpha_gradient(
     for lane in lanes:
         if lane.train_alpha:
             lane.model.objective.begin_alpha_step()
-    alpha_batch = lane_batch([step.alpha_batch for step in steps], kind)
+    filler = next(step.alpha_batch for lane, step in zip(lanes, steps, strict=True) if lane.train_alpha)
+    drawn = [step.alpha_batch if lane.train_alpha else filler for lane, step in zip(lanes, steps, strict=True)]
+    alpha_batch = lane_batch(drawn, kind)
     estimate = packed.estimator(packed.objective, weight_batch, alpha_batch, packed.weights)
     estimated, gradients = iter(estimate.gradients), []
     for lane, step in zip(lanes, steps, strict=True):

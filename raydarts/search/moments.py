@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -66,12 +67,19 @@ class Moment:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of Algorithm 1: the objective, its two batches, and the step's number in the epoch, from 0."""
+    """One step of Algorithm 1: the objective, its two batches, and the step's number in the epoch, from 0.
+
+    `draw_alpha_batch` is called once, when `alpha_batch` is first read. So epochs in which nothing reads it draw none.
+    """
 
     objective: Objective
     weight_batch: Batch
-    alpha_batch: Batch
+    draw_alpha_batch: Callable[[], Batch]
     number: int = 0
+
+    @cached_property
+    def alpha_batch(self) -> Batch:
+        return self.draw_alpha_batch()
 
 
 @dataclass(frozen=True)
