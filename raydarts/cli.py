@@ -60,7 +60,8 @@ RunPath = cli_results.RunPath
 GenotypePath = Annotated[
     Any,  # a GenotypeFile
     typer.Argument(
-        help="A genotype: JSON, or Python's Genotype(...) as authors publish it. FILE:NAME chooses one of several.",
+        help="A genotype: JSON, or Python's Genotype(...) as authors publish it; FILE:NAME chooses one of several. Or "
+        "RUN:ID, a genotype of a run; RUN alone is its winner.",
         show_default=False,
         parser=given_genotype,
         metavar="GENOTYPE",
@@ -128,7 +129,7 @@ def sweep(
     genotypes: Annotated[
         list[Any] | None,
         typer.Option(
-            help="With --stage: a run, or a genotype's FILE or FILE:NAME, whose genotypes it retrains. Repeatable.",
+            help="With --stage: what it retrains: a run, RUN:ID, or a genotype's FILE or FILE:NAME. Repeatable.",
             parser=given_genotypes,
             metavar="PLACE",
         ),
@@ -242,7 +243,8 @@ def evaluate(
     spec: Annotated[
         Path | None,
         typer.Option(
-            help="A spec whose data and evaluate.training are used. Default: digits, the paper's training.",
+            help="A spec whose data and evaluate.training are used. Default: the run's of RUN:ID, else digits and the "
+            "paper's training.",
             parser=given_file,
             metavar="FILE",
         ),

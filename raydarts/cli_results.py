@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from raydarts.cli_paths import given_file, given_place
+from raydarts.cli_paths import given_file, given_place, given_run
 from raydarts.errors import InputError
 from raydarts.runs.reading import Damage
+from raydarts.runs.trust import never
+from raydarts.storage.place import Place
 from raydarts.terminal import console, say
 
 RunPath = Annotated[
@@ -105,22 +107,86 @@ def report(
 
 
 def export(
-    run: RunPath,
-    to: Annotated[
-        Path,
-        typer.Option(
-            help="The file on this machine: .csv or .parquet.", show_default=False, parser=given_file, metavar="FILE"
+    run: Annotated[
+        Any,  # a Place and a genotype's id
+        typer.Argument(
+            help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://... With --weights RUN:ID is a "
+            "genotype of it; RUN alone is its winner.",
+            show_default=False,
+            parser=given_run,
+            metavar="PLACE",
         ),
     ],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="The table, on this machine: .csv or .parquet.", parser=given_file, metavar="FILE"),
+    ] = None,
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the retrained weights of the genotype: .safetensors. raydarts.load_network reads it.",
+            parser=given_file,
+            metavar="FILE",
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="With --weights: the stage of retraining. Default: evaluate.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --weights: the evaluation seed. Default: the smallest.", min=0)
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="With --weights: run code that the genotype names, though it may be another's."),
+    ] = False,
 ) -> None:
-    """All results as one flat table: a row for each search trial and retraining. Exit code 1: parts are damaged."""
-    from raydarts.report.export import export_run
+    """All results as one flat table (--to): a row for each search trial and retraining. Or a retrained network
+    (--weights). Exit code 1: parts are damaged.
+    """
+    place, genotype = run
+    if (to is None) == (weights is None):
+        raise InputError("give --to FILE for the table of results, or --weights FILE for a retrained network")
+    if to is not None:
+        _refuse_idle(genotype, stage=stage, seed=seed, trust=trust)
+        from raydarts.report.export import export_run
 
-    damage = Damage()
-    rows = export_run(run, to, epochs=epochs, damage=damage)
-    say(console(), [f"{to}: {rows} rows"])
-    tell_damage(damage)
+        damage = Damage()
+        rows = export_run(place, to, epochs=epochs, damage=damage)
+        say(console(), [f"{to}: {rows} rows"])
+        tell_damage(damage)
+    if weights is not None:
+        if epochs:
+            raise InputError("--epochs is for the table: add --to, or leave it out")
+        _export_weights(place, genotype, weights, stage, seed, trust)
+
+
+def _refuse_idle(genotype: str | None, **given: object) -> None:
+    """Refuse what only --weights uses."""
+    idle = [f"--{name}" for name, value in given.items() if value not in (None, False)]
+    if genotype is not None:
+        idle.append(f"the genotype :{genotype}")
+    if idle:
+        raise InputError(f"{' and '.join(idle)} is for --weights alone: leave it out, or write --weights FILE")
+
+
+def _export_weights(
+    place: Place, genotype: str | None, file: Path, stage: str | None, seed: int | None, trust: bool
+) -> None:
+    from raydarts.execution.trained import of_run, write_weights
+    from raydarts.runs.directory import RunDirectory
+    from raydarts.runs.winner import chosen
+    from raydarts.study.stages import EVALUATE
+
+    if file.suffix.lower() != ".safetensors":
+        raise InputError(f"{file}: the file's name must end in .safetensors")
+    opened = RunDirectory.open(place)
+    number, _ = chosen(opened, genotype)
+    trained = of_run(opened, number, stage or EVALUATE, seed, (lambda _: True) if trust else never)
+    write_weights(trained, file)
+    about = trained.about
+    figures = ", ".join(f"{name} {value:g}" for name, value in about.figures.items())
+    say(console(), [f"{file}: genotype {number}, stage {about.stage}, evaluation seed {about.seed}; {figures}"])
 
 
 def compare(first: RunPath, second: RunPath, as_json: AsJson = False) -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raydarts import trackers
 from raydarts.config.idle import idle_in, idle_in_search
-from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.config.loader import LoadedSpec, load_plain, load_spec
 from raydarts.config.plan import longest
 from raydarts.config.spec import EvaluateSettings, TrialsSettings
 from raydarts.cpus import cpus, usable_cpus
@@ -24,7 +24,7 @@ from raydarts.evaluation.lookup import check_table
 from raydarts.execution.attempt import Attempt
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.genotypes.source import GenotypeFile
+from raydarts.genotypes.source import GenotypeFile, RunGenotype
 from raydarts.json_types import section, whole
 from raydarts.registry import Around
 from raydarts.runs import memory
@@ -94,7 +94,9 @@ def start_evaluation(
     `ask`: whether to run code that the genotype names and the spec does not.
     """
     found = Genotype.from_file(genotype)
-    loaded = None if spec_path is None else load_spec(spec_path, sets)
+    loaded = _spec_of(genotype, ask) if spec_path is None else load_spec(spec_path, sets)
+    if loaded is not None and sets and spec_path is None:
+        raise InputError(f"--set changes a spec, and {genotype} is retrained as its run was: give a spec with --spec")
     if loaded is not None and (named := loaded.outside_names()):
         found = of_spaces(found, loaded.spaces()) or found
         admit_genotype(found.outside_names() - set(named), str(genotype), ask)
@@ -142,6 +144,18 @@ def start_evaluation(
     run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
     say(console, held)
     go_on(run, console)
+
+
+def _spec_of(genotype: GenotypeFile, ask: Ask) -> LoadedSpec | None:
+    """The spec of the run that a genotype is of, if it is a sweep's that retrains. None: there is none."""
+    if not isinstance(genotype, RunGenotype):
+        return None
+    run = RunDirectory.open(genotype.run)
+    description = run.description()
+    if description["kind"] != "sweep" or description["spec"].get("evaluate") is None:
+        return None
+    admit(run, ask)
+    return load_plain(description["spec"], str(run.path / "run.json"))
 
 
 def _idle_in_search(loaded: LoadedSpec, gpu: bool) -> Iterator[str]:
