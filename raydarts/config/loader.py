@@ -25,7 +25,7 @@ from raydarts.config.ranking_defaults import check_columns, with_health
 from raydarts.config.retraining import Stages, check_stages, inherit
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
 from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
-from raydarts.config.source import Node, Where, from_plain, override, read_file
+from raydarts.config.source import Node, Where, from_plain, override, read_file, read_text, yaml_of
 from raydarts.config.spec import (
     BudgetSettings,
     EvaluateSettings,
@@ -132,9 +132,14 @@ class LoadedSpec:
         return settings
 
 
-def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
-    """Reads a YAML spec. Raises `SpecError` with all of its problems."""
-    root, text = read_file(Path(path))
+def load_spec(spec: Path | str | Mapping[str, object], overrides: Iterable[str] = ()) -> LoadedSpec:
+    """Reads a YAML spec: a file, or a mapping of what it would hold. Raises `SpecError` with all of its problems."""
+    if isinstance(spec, Mapping):
+        path, text = Path("the spec"), yaml_of(spec)
+        root = read_text(text, str(path))
+    else:
+        path = Path(spec)
+        root, text = read_file(path)
     problems: list[Problem] = []
     first, others = split_overrides(overrides)
     override(root, first)
@@ -142,7 +147,15 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     override(root, others)
     inherit(root)
     outside.allow(outside.names_in(root.plain()))  # the user who gives a spec wants what it names
-    loaded = _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
+    loaded = _load(
+        root,
+        str(path),
+        text,
+        "sweep" if isinstance(spec, Mapping) else derived(path.stem, "sweep"),
+        presets,
+        problems,
+        begun=False,
+    )
     outside.allow(loaded.outside_names())
     return loaded
 
