@@ -230,7 +230,7 @@ def sweep(
     Raises `InputError` with every problem of the spec, and `StorageError` where the storage failed. An interrupt from
     the keyboard ends the sweep. Its run has the status `interrupted` then, and `Run.resume` goes on with it.
     """
-    code, place = run_sweep(
+    _, place = run_sweep(
         spec,
         assignments(set),
         given_place(storage),

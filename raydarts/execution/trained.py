@@ -26,6 +26,7 @@ from raydarts.runs.folders import retrainings
 from raydarts.runs.identity import identity
 from raydarts.runs.trust import Ask, admit_genotype, never
 from raydarts.spaces import Genotype, space_of
+from raydarts.storage.place import write_bytes
 from raydarts.study.objectives import score_of
 from raydarts.study.stages import EVALUATE, data_of, section_of
 from raydarts.tasks import Classification, LanguageModelling, Task
@@ -248,11 +249,11 @@ def _built(about: About, weights: Mapping[str, Tensor], where: str, ask: Ask) ->
 
 def write_weights(trained: Trained, file: Path) -> None:
     """Writes the weights as safetensors. Its metadata hold all that `read_weights` needs. Raises `InputError`."""
-    from safetensors.torch import save_file  # noqa: PLC0415 - for this alone
+    from safetensors.torch import save  # noqa: PLC0415 - for this alone
 
     weights = {name: value.detach().contiguous().clone() for name, value in trained.network.state_dict().items()}
     try:
-        save_file(weights, file, metadata={KEY: trained.about.model_dump_json()})
+        write_bytes(file, save(weights, {KEY: trained.about.model_dump_json()}))
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror or error}") from error
 
