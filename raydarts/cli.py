@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raydarts import __version__, cli_cluster, cli_replay, cli_results, cli_wandb, outside
+from raydarts import __version__, cli_cluster, cli_replay, cli_results, cli_spec, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.loading import end_quickly, loading
@@ -46,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (*cli_results.COMMANDS, *cli_replay.COMMANDS, *cli_cluster.COMMANDS):
+for command in (*cli_spec.COMMANDS, *cli_results.COMMANDS, *cli_replay.COMMANDS, *cli_cluster.COMMANDS):
     app.command()(command)
 app.add_typer(cli_wandb.app)
 

@@ -24,6 +24,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from raydarts import outside
 
+MARK = "x-raydarts"
+"""The key by which a JSON schema says what stands at a place. `config.schema` replaces it.
+
+`[family, NAME]`: a member with its settings. `[by_name, NAME]`: a mapping from members to settings. `[training, ""]`:
+the settings of a training.
+"""
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -302,6 +308,9 @@ class Choose:
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.plain()),
         )
 
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["family", self.family]}
+
     def parse(self, value: object) -> Component:
         if isinstance(value, Component):
             return value
@@ -331,6 +340,10 @@ class ByName(Settings):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     FAMILY: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["by_name", cls.FAMILY]}
 
     @property
     def chosen(self) -> dict[str, Component]:
