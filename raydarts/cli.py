@@ -42,13 +42,34 @@ app = typer.Typer(
     epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<5}{text}" for code, text in EXIT_CODES.items()),
     help="Sweep differentiable architecture search (DARTS) on Ray, retrain the best genotypes, rank them honestly.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
-for command in (*cli_spec.COMMANDS, *cli_results.COMMANDS, *cli_replay.COMMANDS, *cli_cluster.COMMANDS):
-    app.command()(command)
-app.add_typer(cli_wandb.app)
+WRITE, RUN, READ = "Write a spec", "Run it", "Read what came of it"
+"""The groups of commands in `--help`."""
+for panel, commands in (
+    (WRITE, cli_spec.COMMANDS),
+    (RUN, (*cli_replay.COMMANDS, *cli_cluster.COMMANDS)),
+    (READ, cli_results.COMMANDS),
+):
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(cli_wandb.app, rich_help_panel=READ)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        console().print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version of raydarts.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 SpecPath = Annotated[
     Path,
@@ -116,7 +137,7 @@ def _run_path(storage: Place, name: str | None, default: str) -> Place:
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def sweep(
     spec: SpecPath,
     storage: Storage = Path("runs"),
@@ -180,7 +201,7 @@ def sweep(
     _finish(code, path)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def resume(
     run: RunPath,
     address: Address = None,
@@ -222,7 +243,7 @@ def _finish(code: int, path: Place) -> None:
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def search(
     spec: SpecPath,
     storage: Storage = Path("runs"),
@@ -237,7 +258,7 @@ def search(
     start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console())
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def evaluate(
     genotype: GenotypePath,
     spec: Annotated[
@@ -263,7 +284,7 @@ def evaluate(
     start_evaluation(genotype, spec, sets or [], seed, path, gpu, console(), asking(trust))
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def show(
     genotype: GenotypePath,
     out: Annotated[
@@ -309,7 +330,7 @@ def show(
         console().print(facts_table(known))
 
 
-@app.command(name="list")
+@app.command(name="list", rich_help_panel=WRITE)
 def list_(
     family: Annotated[
         str | None,
@@ -317,9 +338,7 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every registered choice: its source and defaults. `remedies`: those against skip collapse, with their
-    formulas. `presets`: published settings, to be named in a spec.
-    """
+    """Every registered choice with its source and defaults; `remedies` with their formulas; `presets`."""
     from raydarts.catalogue import REMEDIES, catalogue, presets_table, remedies_table, table
 
     if family in ("preset", "presets"):
@@ -337,7 +356,7 @@ def list_(
         console().print(shown)
 
 
-@app.command()
+@app.command(rich_help_panel=WRITE)
 def validate(
     specs: Annotated[
         list[Path], typer.Argument(help="Specs (YAML).", show_default=False, parser=given_file, metavar="SPEC")
@@ -375,9 +394,9 @@ def validate(
         raise SpecError(problems)
 
 
-@app.command()
+@app.command(hidden=True)
 def version() -> None:
-    """The version of raydarts."""
+    """The version of raydarts, as --version prints it. `raydarts submit` asks a cluster's head by this command."""
     console().print(__version__)
 
 

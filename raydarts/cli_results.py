@@ -141,9 +141,7 @@ def export(
         typer.Option("--trust", help="With --weights: run code that the genotype names, though it may be another's."),
     ] = False,
 ) -> None:
-    """All results as one flat table (--to): a row for each search trial and retraining. Or a retrained network
-    (--weights). Exit code 1: parts are damaged.
-    """
+    """All results as one flat table (--to), or a retrained network (--weights). Exit code 1: parts are damaged."""
     place, genotype = run
     if (to is None) == (weights is None):
         raise InputError("give --to FILE for the table of results, or --weights FILE for a retrained network")

@@ -18,6 +18,8 @@ from tests.commands import run_here
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("benchmarks/*.yaml")])
+SECOND = {"name": "finite_difference", "xi": {"grid": [0.1, "lr"]}}
+DECAY = {"name": "beta_decay", "strength": {"uniform": [0, 1]}}
 BAD = {**test_bad_specs.BAD, **test_presets.BAD, **test_recurrent_specs.BAD}
 
 
@@ -66,11 +68,11 @@ def test_it_refuses_most_bad_specs(validator: Draft202012Validator) -> None:
         ({"search": {"lr": {"loguniform": [0.001, 0.1]}}}, True),
         ({"search": {"lr": {"loguniform": [0.001]}}}, False),
         ({"search": {"lr": "fast"}}, False),
-        ({"search": {"estimator": {"choice": ["first_order", {"name": "finite_difference", "xi": {"grid": [0.1, "lr"]}}]}}}, True),
+        ({"search": {"estimator": {"choice": ["first_order", SECOND]}}}, True),
         ({"search": {"estimator": {"name": "finite_difference", "zeta": 1}}}, False),
         ({"search": {"estimator": "mine:Estimator"}}, True),
         ({"search": {"estimator": {"name": "mine:Estimator", "anything": [1]}}}, True),
-        ({"search": {"regularizers": {"grid": [[], ["oles"], [{"name": "beta_decay", "strength": {"uniform": [0, 1]}}]]}}}, True),
+        ({"search": {"regularizers": {"grid": [[], ["oles"], [DECAY]]}}}, True),
         ({"search": {"preset": "darts-cifar10"}}, True),
         ({"search": {"preset": "no-such"}}, False),
         ({"sweep": {"scheduler": {"name": "asha", "grace_period": 1}}}, True),
