@@ -22,6 +22,7 @@ from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
 from raydarts.runs.reading import Damage
 from raydarts.storage.place import Place, place_of, write_bytes
+from raydarts.study.noise_words import noise_words, places_by_genotype
 
 _LONGEST_ERROR = 2000
 
@@ -94,7 +95,11 @@ def context(run: Run) -> dict[str, object]:
             ],
         ),
         "ranking": ranking(run),
-        "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
+        "noise": noise_words(run.noise, run.score),
+        "stages": [
+            (name, ranking(stage), noise_words(stage.noise, stage.score), promotion(stage))
+            for name, stage in run.stages.items()
+        ],
         "configurations": configurations(run),
         "trials": trials(run),
         "promotion": promotion(run),
@@ -158,6 +163,7 @@ def ranking(run: Run) -> Table:
     """Returns retrained genotypes by their mean score over evaluation seeds. Test numbers order nothing."""
     rows = []
     score = run.score
+    places = places_by_genotype(run.noise)
     for rank, name in enumerate(run.ranked, start=1):
         retrained = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
         test = stats.mean_of([each.test for each in retrained if each.test is not None])
@@ -169,6 +175,7 @@ def ranking(run: Run) -> Table:
             [
                 str(rank),
                 name,
+                *([places.get(name, "-")] if places else []),
                 *figures.mean_cells(stats.mean_of(run.validation[name]), score),
                 f"{score_text(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
@@ -179,7 +186,8 @@ def ranking(run: Run) -> Table:
             ]
         )
     unit = " %" if score.share else ""
-    headers = ["rank", "genotype", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
+    headers = ["rank", "genotype", *(["places it may truly have"] if places else [])]
+    headers += [f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
     headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
     return Table([*headers, "search seeds"], rows)
 

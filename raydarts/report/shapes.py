@@ -92,6 +92,16 @@ class GenotypeRow(TypedDict):
     skips: Mapping[str, int]
 
 
+class NoiseShape(TypedDict):
+    """What the noise of evaluation seeds leaves of a ranking: `study.ranking_noise.RankingNoise` and its sentences.
+
+    Where nothing can be known there is `why` instead of the statements.
+    """
+
+    known: bool
+    words: Sequence[str]
+
+
 class StageReport(TypedDict):
     """A retraining stage by itself."""
 
@@ -99,6 +109,7 @@ class StageReport(TypedDict):
     promotion: Json
     evaluations: Sequence[RetrainedRow]
     ranking: Sequence[RankedEntry]
+    noise: NoiseShape | None
 
 
 class RunReport(TypedDict):
@@ -117,6 +128,7 @@ class RunReport(TypedDict):
     score: ScoreShape
     search_score: SearchScoreShape
     ranking: Sequence[RankedEntry]
+    noise: NoiseShape | None
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
     stages: Sequence[StageReport]

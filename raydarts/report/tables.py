@@ -165,7 +165,8 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
             _skips(skips.get(row["genotype"], {})),
             ", ".join(trials),
         )
-    return table
+    known = report["noise"] if stage is None else stage["noise"]
+    return table if known is None else Group(table, *map(paragraph, known["words"]))
 
 
 def _others(report: RunReport) -> list[StageReport]:

@@ -15,6 +15,7 @@ from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.html import ranking as ranking_table
 from raydarts.report.importance import FANOVA, PED, importances, reasons
 from raydarts.report.wording import duration, number
+from raydarts.study.noise_words import noise_words
 from raydarts.trackers.wandb.names import Names
 
 _MOST_ROWS = 30
@@ -171,7 +172,8 @@ def ranking(run: Run) -> str:
         f"{'genotype' if count == 1 else 'genotypes'}, 'best single' the best of as many retrainings as it says: both "
         f"overstate what one may expect. Test {run.score.measure} orders nothing.{cut}"
     )
-    return f"{table(whole.headers, whole.rows[:_MOST_ROWS])}\n\n{escape(caption)}"
+    parts = [table(whole.headers, whole.rows[:_MOST_ROWS]), bullets(noise_words(run.noise, run.score)), escape(caption)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def misleading(run: Run) -> str:
