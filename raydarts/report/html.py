@@ -15,8 +15,10 @@ from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
+from raydarts.report.answer import answer
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
+from raydarts.report.limits import limits_of
 from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
@@ -71,6 +73,7 @@ def context(run: Run) -> dict[str, object]:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "counts": notes.counts(run),
+        "answer": answer(run),
         "claims": [finding for finding in results if finding.claims],
         "tests": len(results),
         "alpha": f"{100 * stats.ALPHA:.0f}",
@@ -166,7 +169,7 @@ def ranking(run: Run) -> Table:
     places = places_by_genotype(run.noise)
     for rank, name in enumerate(run.ranked, start=1):
         retrained = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
-        test = stats.mean_of([each.test for each in retrained if each.test is not None])
+        test = stats.mean_of([each.test for each in retrained if each.test is not None], limits_of(score))
         tested = "-" if test is None else figures.mean_text(test, score)
         parameters = next((each.parameters for each in retrained if each.parameters is not None), None)
         trials = run.searches_by_genotype.get(name, [])
@@ -176,7 +179,7 @@ def ranking(run: Run) -> Table:
                 str(rank),
                 name,
                 *([places.get(name, "-")] if places else []),
-                *figures.mean_cells(stats.mean_of(run.validation[name]), score),
+                *figures.mean_cells(stats.mean_of(run.validation[name], limits_of(score)), score),
                 f"{score_text(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
                 "-" if parameters is None else f"{parameters:,}",

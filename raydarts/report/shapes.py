@@ -113,7 +113,7 @@ class StageReport(TypedDict):
 
 
 class RunReport(TypedDict):
-    """What `raydarts report --json` prints."""
+    """A run as its files say it."""
 
     name: str
     kind: str
@@ -133,6 +133,12 @@ class RunReport(TypedDict):
     faults: Sequence[Mapping[str, str]]
     stages: Sequence[StageReport]
     damaged: Sequence[str]
+
+
+class AnsweredReport(RunReport):
+    """What `raydarts report --json` prints: the report with the answer, None of what is no sweep."""
+
+    answer: Mapping[str, Json] | None
 
 
 class StatusReport(TypedDict):

@@ -10,6 +10,8 @@ from statistics import fmean, stdev
 import numpy as np
 import numpy.typing as npt
 
+from raydarts.report.limits import Limits
+
 Array = npt.NDArray[np.float64]
 ALPHA = 0.05
 DRAWS = 4999
@@ -20,7 +22,10 @@ _CHUNK = 2_000_000  # numbers held at a time
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its sample standard deviation, n, and Student's 95 % interval (None if n is 1)."""
+    """A mean with its sample standard deviation, n, and Student's 95 % interval (None if n is 1).
+
+    The interval is cut at what is possible (`report/limits.py`).
+    """
 
     value: float
     std: float | None
@@ -29,8 +34,8 @@ class Mean:
     high: float | None
 
 
-def mean_of(values: Sequence[float]) -> Mean | None:
-    """Returns the mean of the values, or None if there are none."""
+def mean_of(values: Sequence[float], limits: Limits) -> Mean | None:
+    """Returns the mean of the values, or None if there are none. `limits`: between which its interval stays."""
     from scipy import stats  # noqa: PLC0415 - takes a second to import
 
     if not values:
@@ -39,7 +44,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
         return Mean(values[0], None, 1, None, None)
     middle, spread = fmean(values), stdev(values)
     half = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * spread / math.sqrt(len(values))
-    return Mean(middle, spread, len(values), middle - half, middle + half)
+    return Mean(middle, spread, len(values), limits.cut(middle - half), limits.cut(middle + half))
 
 
 def proportion(hits: int, n: int) -> tuple[float, float]:
@@ -113,7 +118,10 @@ def levels_p(level: Sequence[object], y: Sequence[float], block: Sequence[object
 
 @dataclass(frozen=True)
 class Contrast:
-    """`more` minus `fewer` level's mean of y at equal blocks, with Tukey's simultaneous 95 % interval."""
+    """`first` minus `second` level's mean of y at equal blocks, with Tukey's simultaneous interval.
+
+    `sd` is the standard deviation of y that neither blocks nor levels explain.
+    """
 
     first: object
     second: object
@@ -121,13 +129,18 @@ class Contrast:
     low: float
     high: float
     pairs: int
+    sd: float
+    freedom: int
 
 
-def largest_contrast(level: Sequence[object], y: Sequence[float], block: Sequence[object]) -> Contrast | None:
+def largest_contrast(
+    level: Sequence[object], y: Sequence[float], block: Sequence[object], limits: Limits, alpha: float = ALPHA
+) -> Contrast | None:
     """Returns the two levels that differ most, from y = block + level + noise by least squares.
 
     The interval is Tukey and Kramer's over all pairs (for two levels Student's), which allows for picking the largest.
-    None if blocks leave no degree of freedom, or never compare two levels.
+    Its level is 1 - `alpha`. It is cut at the differences that the `limits` of y allow. None if blocks leave no degree
+    of freedom, or never compare two levels.
     """
     from scipy import stats  # noqa: PLC0415
 
@@ -149,9 +162,10 @@ def largest_contrast(level: Sequence[object], y: Sequence[float], block: Sequenc
         return None
     difference = float(effect[top] - effect[bottom])
     error = math.sqrt(max(0.0, covariance[top, top] + covariance[bottom, bottom] - 2 * covariance[top, bottom]))
-    half = error * float(stats.studentized_range.ppf(1 - ALPHA, len(names), freedom)) / math.sqrt(2)
+    half = error * float(stats.studentized_range.ppf(1 - alpha, len(names), freedom)) / math.sqrt(2)
     pairs = len(names) * (len(names) - 1) // 2
-    return Contrast(names[top], names[bottom], difference, difference - half, difference + half, pairs)
+    low, high = (limits.of_differences.cut(difference + side) for side in (-half, half))
+    return Contrast(names[top], names[bottom], difference, low, high, pairs, math.sqrt(variance), freedom)
 
 
 @dataclass(frozen=True)

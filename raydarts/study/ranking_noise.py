@@ -156,7 +156,7 @@ def _stated(
         genotypes=tuple(order),
         seeds=tuple(map(len, groups)),
         freedom=noise.freedom,
-        seed_sd=_interval(draws.seed_sd, confidence, noise.sd),
+        seed_sd=_interval(draws.seed_sd, confidence, below=0.5, value=noise.sd),
         genotype_sd=_interval(draws.genotype_sd, confidence),
         attainable=_interval(_expected(squared, n, repeated=False), confidence),
         repeated=_interval(_expected(squared, n, repeated=True), confidence),
@@ -168,9 +168,15 @@ def _stated(
     )
 
 
-def _interval(drawn: Array, confidence: float, value: float | None = None) -> Estimate:
-    """Returns the interval with equal tails. The value is the median, if none is given."""
-    low, middle, high = np.quantile(drawn, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2])
+def _interval(drawn: Array, confidence: float, *, below: float = 0.7, value: float | None = None) -> Estimate:
+    """Returns the interval, with the share `below` of what it leaves out below it. The value is the median, if none is
+    given.
+
+    Where all genotypes are equal, nothing lies below the truth, and an interval of 90 % with equal tails is right in
+    95 %. A larger tail below brings that closer to 90 %, and changes nothing elsewhere.
+    """
+    lower = below * (1 - confidence)
+    low, middle, high = np.quantile(drawn, [lower, 0.5, lower + confidence])
     return Estimate(float(middle) if value is None else value, float(low), float(high), confidence)
 
 
@@ -222,7 +228,7 @@ def _realised(right: Places, pairs: int, confidence: float) -> Estimate:
         first, last = np.triu_indices(pairs + 1)
         left, beyond = shares[first], 1 - shares[last + 1]
         masses = 1 - left - beyond
-        # Where a tail cannot be cut, because tau's largest (least) value alone is likelier, the other one may have both.
+        # No tail is cut where the largest (least) tau alone is likelier than it. Then the other one may have both.
         room_left = 2 * tail if 1 - shares[-2] > tail else tail
         room_beyond = 2 * tail if shares[1] > tail else tail
         cost = np.abs(masses - confidence) + np.maximum(left - room_left, 0) + np.maximum(beyond - room_beyond, 0)
