@@ -211,7 +211,7 @@ def _contrast(
     alpha: float,
 ) -> stats.Contrast | None:
     """Returns the largest difference, in the finest blocks that leave enough to judge it by."""
-    if len(set(values)) < 2 or len(values) < 3:
+    if len(set(values)) < 2 or len(values) < 3 or len(set(y)) < 2:
         return None
     contrast = None
     for blocks in (blocks_for(run, setting, units), seed_blocks(units), Blocking([0] * len(values), "no blocks")):

@@ -32,13 +32,11 @@ def interaction(run: Run) -> Figure:
         epsilon = run.setting(f"{under}.epsilon")
         for each in measured(run):
             known = run.units(each.value)
-            scores = {search.id: score for search, score in known}
             units = [s for s, _ in known if xi.name in s.choices]
             others = [s for s, _ in known if xi.name not in s.choices and orders]
             if len(units) < 2:
                 continue
-            outcome = replace(each, value=lambda search, scores=scores: scores[search.id])
-            picture, numbers = _interaction(xi, epsilon, units, others, outcome)
+            picture, numbers = _interaction(xi, epsilon, units, others, _of_units(each, known))
             pictures.append(picture)
             rows += numbers
     if not pictures:
@@ -51,6 +49,12 @@ def interaction(run: Run) -> Figure:
     return Figure(
         "interaction", title, caption, pictures, ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"], rows
     )
+
+
+def _of_units(outcome: Measured, known: Sequence[tuple[Searched, float]]) -> Measured:
+    """Returns the outcome with the values of these units. A configuration's is the mean of its searches."""
+    scores = {search.id: score for search, score in known}
+    return replace(outcome, value=lambda search: scores[search.id])
 
 
 def grouped(setting: Setting, values: Sequence[object], most: int) -> dict[object, str]:

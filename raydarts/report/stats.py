@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 
 import numpy as np
@@ -133,6 +134,16 @@ class Contrast:
     freedom: int
 
 
+@lru_cache
+def _tukey(levels: int, freedom: int, alpha: float) -> float:
+    """Returns how many standard errors Tukey's interval reaches. Of two levels it is Student's. Else it takes long."""
+    from scipy import stats  # noqa: PLC0415
+
+    if levels == 2:
+        return float(stats.t.ppf(1 - alpha / 2, freedom))
+    return float(stats.studentized_range.ppf(1 - alpha, levels, freedom)) / math.sqrt(2)
+
+
 def largest_contrast(
     level: Sequence[object], y: Sequence[float], block: Sequence[object], limits: Limits, alpha: float = ALPHA
 ) -> Contrast | None:
@@ -142,8 +153,6 @@ def largest_contrast(
     Its level is 1 - `alpha`. It is cut at the differences that the `limits` of y allow. None if blocks leave no degree
     of freedom, or never compare two levels.
     """
-    from scipy import stats  # noqa: PLC0415
-
     names = list(dict.fromkeys(level))
     group, blocks = codes(level), codes(block)
     design = np.hstack([np.eye(blocks.max() + 1)[blocks], np.eye(len(names))[group][:, 1:]])
@@ -162,7 +171,7 @@ def largest_contrast(
         return None
     difference = float(effect[top] - effect[bottom])
     error = math.sqrt(max(0.0, covariance[top, top] + covariance[bottom, bottom] - 2 * covariance[top, bottom]))
-    half = error * float(stats.studentized_range.ppf(1 - alpha, len(names), freedom)) / math.sqrt(2)
+    half = error * _tukey(len(names), freedom, alpha)
     pairs = len(names) * (len(names) - 1) // 2
     low, high = (limits.of_differences.cut(difference + side) for side in (-half, half))
     return Contrast(names[top], names[bottom], difference, low, high, pairs, math.sqrt(variance), freedom)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from raydarts.json_types import Json, section
 from raydarts.study.objectives import Score, figure
@@ -34,7 +35,18 @@ def stage_noise(
     for row in rows:
         if row["status"] == "completed" and (value := figure(row[score.metric])) is not None:
             scores.setdefault(str(row["genotype"]), []).append(value)
-    return ranking_noise(scores, score.mode)
+    noise = ranking_noise(scores, score.mode)
+    return _of_shares(noise) if score.share and isinstance(noise, RankingNoise) else noise
+
+
+def _of_shares(noise: RankingNoise) -> RankingNoise:
+    """Returns the statements with spreads of at most one half, the largest standard deviation that shares can have."""
+
+    def cut(estimate: Estimate) -> Estimate:
+        low, value, high = (min(each, 0.5) for each in (estimate.low, estimate.value, estimate.high))
+        return replace(estimate, low=low, value=value, high=high)
+
+    return replace(noise, seed_sd=cut(noise.seed_sd), genotype_sd=cut(noise.genotype_sd))
 
 
 def noise_json(noise: RankingNoise | Unknown | None, score: Score) -> dict[str, Json] | None:
