@@ -69,7 +69,7 @@ def settings(cells: Sequence[float]) -> list[Setting]:
         Setting(f"normal, spread {spread:.2f}", genotypes, (seeds, seeds), spread)
         for spread, genotypes, seeds in (
             (0.0, 4, 2), (0.0, 8, 3), (0.0, 20, 2),
-            (0.05, 10, 3), (0.10, 4, 3), (0.10, 10, 2),
+            (0.02, 8, 3), (0.02, 20, 2), (0.05, 10, 3), (0.10, 4, 3), (0.10, 10, 2),
             (CELL_SD, 4, 2), (CELL_SD, 6, 3), (CELL_SD, 8, 2), (CELL_SD, 8, 5), (CELL_SD, 12, 4), (CELL_SD, 20, 2),
             (CELL_SD, 20, 5), (1.0, 5, 5), (1.0, 8, 3), (1.0, 20, 3),
         )

@@ -178,7 +178,6 @@ def ranking(run: Run) -> Table:
             [
                 str(rank),
                 name,
-                *([places.get(name, "-")] if places else []),
                 *figures.mean_cells(stats.mean_of(run.validation[name], limits_of(score)), score),
                 f"{score_text(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
@@ -186,13 +185,14 @@ def ranking(run: Run) -> Table:
                 _skips(trials[0].skips_by_cell) if trials else "-",
                 ", ".join(search.id for search in trials[:8]) + (" ..." if len(trials) > 8 else ""),
                 ", ".join(map(str, seeds)) or "-",
+                *([places.get(name, "-")] if places else []),
             ]
         )
     unit = " %" if score.share else ""
-    headers = ["rank", "genotype", *(["places it may truly have"] if places else [])]
-    headers += [f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
+    headers = ["rank", "genotype", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
     headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
-    return Table([*headers, "search seeds"], rows)
+    headers += ["search seeds", *(["places it may truly have"] if places else [])]
+    return Table(headers, rows)
 
 
 def configurations(run: Run) -> Table:
