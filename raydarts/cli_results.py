@@ -88,7 +88,7 @@ def report(
     ] = None,
 ) -> None:
     """What a run found: the ranking of retrained genotypes, and every trial behind it. Exit 1: parts are damaged."""
-    from raydarts.report.tables import full, report_of
+    from raydarts.report.tables import answered, full
 
     if as_json and html:
         raise InputError("--json and --html are two reports: choose one")
@@ -100,7 +100,7 @@ def report(
 
         say(console(), [write_html(run, out, damage)])
     elif as_json:
-        print_json(report_of(run, damage))
+        print_json(answered(run, damage))
     else:
         console().print(full(run, damage))
     tell_damage(damage)

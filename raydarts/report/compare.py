@@ -13,6 +13,7 @@ from raydarts.json_types import items, section
 from raydarts.report import stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
+from raydarts.report.limits import COUNT, Limits, limits_of
 from raydarts.report.shapes import (
     Best,
     Changed,
@@ -51,8 +52,8 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> C
     return cast(Comparison, plain(comparison))
 
 
-def _mean(values: Sequence[float]) -> MeanShape | None:
-    mean = stats.mean_of(values)
+def _mean(values: Sequence[float], limits: Limits) -> MeanShape | None:
+    mean = stats.mean_of(values, limits)
     if mean is None:
         return None
     return {"value": mean.value, "std": mean.std, "n": mean.n, "low": mean.low, "high": mean.high}
@@ -68,12 +69,12 @@ def _summary(run: Run) -> Summary:
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
         "score": run.score.metric,
-        "supernet": _mean([score for _, score in run.units(lambda search: search.metric)]),
-        "skips": _mean([count for _, count in run.units(lambda search: search.skips)]),
+        "supernet": _mean([score for _, score in run.units(lambda search: search.metric)], limits_of(run.supernet)),
+        "skips": _mean([count for _, count in run.units(lambda search: search.skips)], COUNT),
         "retrained_genotypes": len(run.retrained_mean),
-        "retrained": _mean(list(run.retrained_mean.values())),
+        "retrained": _mean(list(run.retrained_mean.values()), limits_of(run.score)),
         "best_genotype": best,
-        "best": _mean(run.validation[best]) if best else None,
+        "best": _mean(run.validation[best], limits_of(run.score)) if best else None,
     }
 
 
@@ -117,8 +118,9 @@ def _paired(runs: Sequence[Run]) -> Paired:
     metric = [(a, b.metric - a.metric) for a, b in same if a.metric is not None and b.metric is not None]
     skips = [(a, float(b.skips - a.skips)) for a, b in same if a.skips is not None and b.skips is not None]
     comparable = runs[0].metric == runs[1].metric
-    supernet = _mean(_by_configuration(metric)) if comparable else None
-    return {"pairs": len(same), "supernet": supernet, "skips": _mean(_by_configuration(skips))}
+    limits = limits_of(runs[0].supernet).of_differences
+    supernet = _mean(_by_configuration(metric), limits) if comparable else None
+    return {"pairs": len(same), "supernet": supernet, "skips": _mean(_by_configuration(skips), COUNT.of_differences)}
 
 
 def _by_configuration(differences: Sequence[tuple[Searched, float]]) -> list[float]:
@@ -133,10 +135,11 @@ def _by_configuration(differences: Sequence[tuple[Searched, float]]) -> list[flo
 def _shared(runs: Sequence[Run]) -> list[SharedGenotype]:
     """Returns genotypes that both runs retrained."""
     both = [name for name in runs[0].validation if name in runs[1].validation]
-    return [
-        {"id": name, "first": _mean(runs[0].validation[name]), "second": _mean(runs[1].validation[name])}
-        for name in both
-    ]
+
+    def mean(run: Run, name: str) -> MeanShape | None:
+        return _mean(run.validation[name], limits_of(run.score))
+
+    return [{"id": name, "first": mean(runs[0], name), "second": mean(runs[1], name)} for name in both]
 
 
 def _stages(runs: Sequence[Run]) -> list[SharedStage]:

@@ -18,8 +18,10 @@ from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
+from raydarts.study.noise_words import stage_noise
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
 from raydarts.study.ranking import baselines, evaluation_rows
+from raydarts.study.ranking_noise import RankingNoise, Unknown
 from raydarts.study.results import TrialEntry, TrialRecord
 from raydarts.study.searcher import is_model_based, searcher_of
 from raydarts.study.stages import EVALUATE, stages_of
@@ -102,6 +104,8 @@ class Run:
     """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
     """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
+    stage: str = EVALUATE
+    """Whose retrainings `retrainings` are."""
 
     @property
     def all_retrainings(self) -> list[tuple[str, Retrained]]:
@@ -204,6 +208,15 @@ class Run:
         """Returns the retrained genotypes, best mean first."""
         mean = self.retrained_mean
         return sorted(mean, key=lambda name: (-self.score.sign * mean[name], name))
+
+    @cached_property
+    def noise(self) -> RankingNoise | Unknown | None:
+        """What the noise of evaluation seeds leaves of the ranking. None: nothing is ranked, or by a table."""
+        rows = [
+            {"genotype": each.genotype_id, "status": each.status, self.score.metric: each.validation}
+            for each in self.retrainings
+        ]
+        return stage_noise(self.spec, self.stage, rows, self.score)
 
     @cached_property
     def searches_by_genotype(self) -> dict[str, list[Searched]]:
@@ -333,7 +346,10 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {
         name: replace(
-            whole, retrainings=_retrainings(run, name, whole.score), promotion=read_promotion(run, name) or ()
+            whole,
+            retrainings=_retrainings(run, name, whole.score),
+            promotion=read_promotion(run, name) or (),
+            stage=name,
         )
         for name in names
     }

@@ -15,13 +15,16 @@ from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
 from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
+from raydarts.report.answer import answer
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
+from raydarts.report.limits import limits_of
 from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
 from raydarts.runs.reading import Damage
 from raydarts.storage.place import Place, place_of, write_bytes
+from raydarts.study.noise_words import noise_words, places_by_genotype
 
 _LONGEST_ERROR = 2000
 
@@ -70,6 +73,7 @@ def context(run: Run) -> dict[str, object]:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "counts": notes.counts(run),
+        "answer": answer(run),
         "claims": [finding for finding in results if finding.claims],
         "tests": len(results),
         "alpha": f"{100 * stats.ALPHA:.0f}",
@@ -94,7 +98,11 @@ def context(run: Run) -> dict[str, object]:
             ],
         ),
         "ranking": ranking(run),
-        "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
+        "noise": noise_words(run.noise, run.score),
+        "stages": [
+            (name, ranking(stage), noise_words(stage.noise, stage.score), promotion(stage))
+            for name, stage in run.stages.items()
+        ],
         "configurations": configurations(run),
         "trials": trials(run),
         "promotion": promotion(run),
@@ -158,9 +166,10 @@ def ranking(run: Run) -> Table:
     """Returns retrained genotypes by their mean score over evaluation seeds. Test numbers order nothing."""
     rows = []
     score = run.score
+    places = places_by_genotype(run.noise)
     for rank, name in enumerate(run.ranked, start=1):
         retrained = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
-        test = stats.mean_of([each.test for each in retrained if each.test is not None])
+        test = stats.mean_of([each.test for each in retrained if each.test is not None], limits_of(score))
         tested = "-" if test is None else figures.mean_text(test, score)
         parameters = next((each.parameters for each in retrained if each.parameters is not None), None)
         trials = run.searches_by_genotype.get(name, [])
@@ -169,19 +178,21 @@ def ranking(run: Run) -> Table:
             [
                 str(rank),
                 name,
-                *figures.mean_cells(stats.mean_of(run.validation[name]), score),
+                *figures.mean_cells(stats.mean_of(run.validation[name], limits_of(score)), score),
                 f"{score_text(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
                 "-" if parameters is None else f"{parameters:,}",
                 _skips(trials[0].skips_by_cell) if trials else "-",
                 ", ".join(search.id for search in trials[:8]) + (" ..." if len(trials) > 8 else ""),
                 ", ".join(map(str, seeds)) or "-",
+                *([places.get(name, "-")] if places else []),
             ]
         )
     unit = " %" if score.share else ""
     headers = ["rank", "genotype", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
     headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
-    return Table([*headers, "search seeds"], rows)
+    headers += ["search seeds", *(["places it may truly have"] if places else [])]
+    return Table(headers, rows)
 
 
 def configurations(run: Run) -> Table:

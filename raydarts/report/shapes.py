@@ -92,6 +92,16 @@ class GenotypeRow(TypedDict):
     skips: Mapping[str, int]
 
 
+class NoiseShape(TypedDict):
+    """What the noise of evaluation seeds leaves of a ranking: `study.ranking_noise.RankingNoise` and its sentences.
+
+    Where nothing can be known there is `why` instead of the statements.
+    """
+
+    known: bool
+    words: Sequence[str]
+
+
 class StageReport(TypedDict):
     """A retraining stage by itself."""
 
@@ -99,10 +109,11 @@ class StageReport(TypedDict):
     promotion: Json
     evaluations: Sequence[RetrainedRow]
     ranking: Sequence[RankedEntry]
+    noise: NoiseShape | None
 
 
 class RunReport(TypedDict):
-    """What `raydarts report --json` prints."""
+    """A run as its files say it."""
 
     name: str
     kind: str
@@ -117,10 +128,17 @@ class RunReport(TypedDict):
     score: ScoreShape
     search_score: SearchScoreShape
     ranking: Sequence[RankedEntry]
+    noise: NoiseShape | None
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
     stages: Sequence[StageReport]
     damaged: Sequence[str]
+
+
+class AnsweredReport(RunReport):
+    """What `raydarts report --json` prints: the report with the answer, None of what is no sweep."""
+
+    answer: Mapping[str, Json] | None
 
 
 class StatusReport(TypedDict):

@@ -11,7 +11,17 @@ from rich.table import Table
 
 from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
-from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.report.answer import answer
+from raydarts.report.gather import gather
+from raydarts.report.shapes import (
+    AnsweredReport,
+    ConfigurationRow,
+    RetrainedRow,
+    RunReport,
+    StageReport,
+    StatusReport,
+    TrialRow,
+)
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
@@ -32,6 +42,12 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
     return cast(RunReport, results.report_json(RunDirectory.open(path, damage)))
+
+
+def answered(path: Place, damage: Damage | None = None) -> AnsweredReport:
+    """Returns the report with the answer to the run's question (`report/answer.py`)."""
+    known = answer(gather(path, damage))
+    return {**report_of(path, damage), "answer": None if known is None else known.to_json()}
 
 
 def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
@@ -165,7 +181,8 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
             _skips(skips.get(row["genotype"], {})),
             ", ".join(trials),
         )
-    return table
+    known = report["noise"] if stage is None else stage["noise"]
+    return table if known is None else Group(table, *map(paragraph, known["words"]))
 
 
 def _others(report: RunReport) -> list[StageReport]:
@@ -341,10 +358,12 @@ def summary(path: Place) -> RenderableType:
 
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
-    report = report_of(path, damage)
-    question = paragraph(report["question"]) if report["question"] else None
+    report = answered(path, damage)
+    question = paragraph(f"Asked: {report['question']}") if report["question"] else None
+    known = report["answer"]
     parts = [
         question,
+        None if known is None else Group(*(paragraph(f"Answer: {text}") for text in items(known["words"]))),
         configurations_table(report),
         trials_table(report),
         forks(report),

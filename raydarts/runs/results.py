@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from raydarts.errors import DamagedError
+from raydarts.json_types import Json, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import FaultEntry
 from raydarts.runs.folders import jobs, read_promotion, retrainings, stage_of
@@ -170,6 +171,7 @@ def report_json(run: RunDirectory) -> dict[str, object]:
         "score": score.to_json(),
         "search_score": search_score.to_json(),
         "ranking": ranking(evaluated, score),
+        "noise": _noise(description, EVALUATE, evaluated),
         "baselines": baselines(done),
         "faults": faults(run),
         "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
@@ -188,4 +190,15 @@ def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, object
         "promotion": read_promotion(run, stage),
         "evaluations": rows,
         "ranking": ranking(rows, score),
+        "noise": _noise(run.description(), stage, rows),
     }
+
+
+def _noise(
+    description: Mapping[str, object], stage: str, rows: Sequence[Mapping[str, object]]
+) -> dict[str, Json] | None:
+    """What the noise of evaluation seeds leaves of a stage's ranking. None: nothing is ranked, or by a table."""
+    from raydarts.study.noise_words import noise_json, stage_noise  # noqa: PLC0415 - needs numpy
+
+    score = score_of(description)
+    return noise_json(stage_noise(section(description["spec"]), stage, rows, score), score)
