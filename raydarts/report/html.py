@@ -94,6 +94,7 @@ def context(run: Run) -> dict[str, object]:
             ],
         ),
         "ranking": ranking(run),
+        "random_cells": random_cells(run),
         "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
         "configurations": configurations(run),
         "trials": trials(run),
@@ -182,6 +183,30 @@ def ranking(run: Run) -> Table:
     headers = ["rank", "genotype", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
     headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
     return Table([*headers, "search seeds"], rows)
+
+
+def random_cells(run: Run) -> Table:
+    """Returns the random cells by their mean score. They are the baseline, and rank nowhere."""
+    score, done = run.score, [each for each in run.random_retrainings if each.status == "completed"]
+    rows = []
+    for name in dict.fromkeys(each.genotype_id for each in done):
+        of = [each for each in done if each.genotype_id == name]
+        validation, test = (
+            stats.mean_of([value for value in values if value is not None])
+            for values in ([each.validation for each in of], [each.test for each in of])
+        )
+        parameters = next((each.parameters for each in of if each.parameters is not None), None)
+        rows.append(
+            [
+                name,
+                *figures.mean_cells(validation, score),
+                "-" if test is None else figures.mean_text(test, score),
+                "-" if parameters is None else f"{parameters:,}",
+            ]
+        )
+    unit = " %" if score.share else ""
+    headers = ["random cell", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
+    return Table([*headers, f"test mean{unit}", "parameters"], rows)
 
 
 def configurations(run: Run) -> Table:

@@ -210,6 +210,7 @@ class TrialRecordFile(Record):
     genotype: Genotype | None = None
     seed: Count | None = None
     trials: list[Name] | None = None
+    random_cell: bool = False
 
 
 class CellWeights(Record):
@@ -391,6 +392,7 @@ class Decision(Candidate):
     promoted: bool
     reason: str
     best_trial: Name | None = None
+    random_cell: bool = False
 
 
 class Status(Record):
