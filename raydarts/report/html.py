@@ -51,15 +51,20 @@ def write_html(path: Place, out: Place | None = None, damage: Damage | None = No
 
 def render(run: Run) -> str:
     """Returns the page. The template escapes every text of the run."""
-    environment = Environment(
+    return environment().get_template("report.html.j2").render(context(run))
+
+
+def environment() -> Environment:
+    """Returns what renders pages. Every text is escaped."""
+    made = Environment(
         loader=PackageLoader("raydarts.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
-    return environment.get_template("report.html.j2").render(context(run))
+    made.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+    return made
 
 
 def context(run: Run) -> dict[str, object]:

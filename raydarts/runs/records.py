@@ -172,6 +172,7 @@ class RunRecord(Record):
     builder: str | None = None
     versions: dict[str, str | None] = {}
     git_commit: str | None = None
+    machine: dict[str, str | int] = {}
     command: list[str] = []
     stage: StageName | None = None
     genotypes: Candidates | None = None

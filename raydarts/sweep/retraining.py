@@ -10,14 +10,13 @@ from raydarts.config.spec import EvaluateSettings
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.folders import read_promotion, retraining, write_promotion
+from raydarts.runs.promotions import decisions_on_genotypes
 from raydarts.runs.results import read_trial
 from raydarts.study.history import Decision
 from raydarts.study.objectives import score_of
-from raydarts.study.promotion import admission, narrowing, promotion
 from raydarts.study.random_cells import mark, only_random
-from raydarts.study.ranking import evaluation_rows
 from raydarts.study.results import TrialRecord
-from raydarts.study.stages import EVALUATE, GIVEN, SEARCH, Stage
+from raydarts.study.stages import EVALUATE, Stage
 from raydarts.sweep.random_baseline import random_decisions
 
 
@@ -31,23 +30,10 @@ def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings
 
 
 def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:
-    decisions = _of_genotypes(run, loaded, stage)
-    found = {str(record.genotype_id) for record in results.trials(run) if record.genotype_id is not None}
-    return decisions + random_decisions(loaded, stage.settings, decisions, found)
-
-
-def _of_genotypes(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:
-    """The decisions on discovered or given genotypes."""
-    bars = (stage.settings.top_k, stage.settings.max_skips)
-    if stage.source == SEARCH:
-        return promotion(results.trials(run), loaded.sweep.score, *bars)
-    if stage.source == GIVEN:
-        kept = run.description().get("genotypes") or {}
-        return admission([dict(each) for each in kept["candidates"]], *bars)
-    before = read_promotion(run, stage.source) or []
-    score = score_of(run.description())
-    rows = evaluation_rows(results.retrained(run, stage.source), score)
-    return narrowing(before, rows, stage.source, score, *bars)
+    settings = stage.settings
+    decisions = decisions_on_genotypes(run, stage.source, settings.top_k, settings.max_skips)
+    discovered = {str(record.genotype_id) for record in results.trials(run) if record.genotype_id is not None}
+    return decisions + random_decisions(loaded, settings, decisions, discovered)
 
 
 class RetrainingStage:
