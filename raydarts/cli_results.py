@@ -137,7 +137,7 @@ def report(
 
 
 def _check(run: Any, certificate: Any, damage: Damage) -> None:
-    """Compare a certificate with its run. Exit code 6 where something differs. Damage that it names is no difference."""
+    """Compare a certificate with its run. Exit code 6 where something differs. Damage that it names is none."""
     from raydarts.report.certificate import check_certificate
 
     found = check_certificate(run, certificate, damage)
@@ -154,9 +154,7 @@ def _check(run: Any, certificate: Any, damage: Damage) -> None:
             more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
             complain("\n".join([f"{title}:", *(each.replace("\n", " ") for each in lines[:_SHOWN]), *more]))
     if found.figures and not found.files:
-        complain(
-            "the files are those of the certificate: the certificate itself was edited, or another raydarts made it"
-        )
+        complain("the files are those of the certificate, so that was edited, or another version of raydarts made it")
     raise typer.Exit(DIFFERS)
 
 

@@ -1,4 +1,4 @@
-"""What decides who enters a stage, out of the files of a run. The stage asks when it starts, and a reader asks again."""
+"""What decides who enters a stage, out of the files of a run. Asked when it starts, and again by a reader."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def render(made: Mapping[str, object]) -> str:
                 (name, _text(section(made["cost"]).get(name))) for name in (*_HOURS, "wall_hours", "limits", "hosts")
             ],
             searches=_table(made["searches"], _SEARCH),
-            retrainings=_table(made["retrainings"], _RETRAINING + [score.metric, score.test]),
+            retrainings=_table(made["retrainings"], [*_RETRAINING, score.metric, score.test]),
             trials=_table(section(made["decisions"])["trials"], _DECISION),
             promotions=[_promotion(section(each)) for each in items(section(made["decisions"])["stages"])],
             unfinished=_table(section(made["decisions"])["halted"], ["stage", "trial", "status"]),
