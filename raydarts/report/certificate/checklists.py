@@ -13,7 +13,7 @@ from raydarts.json_types import items, number, section
 from raydarts.report.certificate.facts import Facts
 from raydarts.report.swept import swept
 from raydarts.report.wording import listed
-from raydarts.study.random_cells import discovered, is_random
+from raydarts.study.random_cells import is_random
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import EVALUATE, data_of
 
@@ -89,7 +89,11 @@ def _same_benchmark(seen: Seen) -> Answer:
 def _ablation(seen: Seen) -> Answer:
     if not seen.settings:
         return Answer(NO, "no setting differs between completed searches")
-    return Answer(YES, f"completed searches differ in {_named(seen.settings)}; everything else is equal")
+    differ = f"completed searches differ in {_named(seen.settings)}"
+    searcher = section(section(seen.spec.get("sweep")).get("searcher")).get("name")
+    if len(seen.settings) > 1 and searcher != "grid":
+        return Answer(UNKNOWN, f"{differ}, several at once (searcher {searcher}): none was left out alone")
+    return Answer(YES, f"{differ} and in the search seed; all other settings are equal")
 
 
 def _same_protocol(seen: Seen) -> Answer:
@@ -135,7 +139,9 @@ def _tabular(seen: Seen) -> Answer:
 
 
 def _confounding(seen: Seen) -> Answer:
-    hosts = items(seen.cost["hosts"])
+    hosts, drivers = items(seen.cost["hosts"]), section(seen.facts.run.read("drivers.json"))
+    if len(drivers) > 1:
+        return Answer(UNKNOWN, f"{len(drivers)} drivers were at work; versions of the later ones are not recorded")
     if not hosts:
         return Answer(UNKNOWN, "the hosts of the trials are not recorded")
     if len(hosts) > 1:
@@ -156,10 +162,9 @@ def _whole_time(seen: Seen) -> Answer:
         return Answer(NO, "the searches are not in this run")
     if items(seen.body["damaged"]):
         return Answer(NO, "parts of the run are damaged, so hours may be missing")
-    hours = number(seen.cost["process_hours"]) or 0.0
-    return Answer(
-        YES, f"{hours:.4g} process hours of all epochs, by stage; the test after the last epoch is not in them"
-    )
+    hours, wall = (number(seen.cost[key]) or 0.0 for key in ("process_hours", "wall_hours"))
+    what = f"{hours:.4g} process hours of all epochs, by stage, without the test after the last epoch"
+    return Answer(YES, f"{what}; {wall:.4g} hours in which the driver worked, with everything")
 
 
 def _setup(seen: Seen) -> Answer:
@@ -222,10 +227,16 @@ def _tricks(seen: Seen) -> Answer:
 def _selection(seen: Seen) -> Answer:
     if not seen.evaluated:
         return Answer(NO, "nothing was retrained")
-    chosen = discovered([record.description for record in seen.evaluated])
-    names = {entry.get("genotype_id") for entry in chosen}
-    many = _count(len(names), "discovered genotype", "discovered genotypes")
-    return Answer(YES, f"test data order nothing: the {many} are ranked by {seen.facts.score.words}")
+    stages = [section(each) for each in items(section(seen.body["decisions"])["stages"])]
+    unproved = [str(each["stage"]) for each in stages if each["follows_from_results"] is not True]
+    if unproved or not stages:
+        return Answer(UNKNOWN, f"who entered {_named(unproved or [EVALUATE])} does not follow from the results here")
+    named = _named([each["stage"] for each in stages])
+    return Answer(
+        YES,
+        f"who entered {named} follows from figures of held-out data alone, and the ranking is by "
+        f"{seen.facts.score.words}",
+    )
 
 
 _Question = tuple[str, Callable[[Seen], Answer]]
