@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from raydarts.config.loader import SECTIONS
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, SweepSettings, TransferSettings
+from raydarts.config.spec import AnswerSettings, BudgetSettings, RungSettings, SweepSettings, TransferSettings
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.described import Setting, described, nested
@@ -29,7 +29,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
     "search": SearchSettings,
     "sweep": SweepSettings,
-    "evaluate": EvaluateSettings,
+    "evaluate": AnswerSettings,
     "rungs": RungSettings,
     "transfer": TransferSettings,
     "budget": BudgetSettings,
@@ -73,7 +73,9 @@ def sections() -> Iterator[str]:
         if like is not None:
             same = described(MODELS[like])
             settings = [each for each in settings if each not in same]
-            yield from [f"The keys of `{like}`. These are different, or new:", ""]
+            absent = [f"`{name}`" for name in MODELS[like].model_fields if name not in model.model_fields]
+            but = f", without {', '.join(absent)}" if absent else ""
+            yield from [f"The keys of `{like}`{but}. These are different, or new:", ""]
         if issubclass(model, ByName):
             yield from [(inspect.getdoc(model) or "").split("\n")[0], ""]
             yield f"The keys are the members of the family `{model.FAMILY}`, below, or `package.module:Class`."

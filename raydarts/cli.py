@@ -35,6 +35,7 @@ EXIT_CODES = {
     3: "halted, the budget is spent; resume with a larger one",
     4: "the storage failed; can be resumed",
     5: "Ray was lost: the cluster's head or the local Ray; can be resumed",
+    6: "a certificate and its run differ",
     130: "interrupted; can be resumed",
 }
 app = typer.Typer(

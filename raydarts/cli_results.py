@@ -14,7 +14,7 @@ from raydarts.errors import InputError
 from raydarts.runs.reading import Damage
 from raydarts.runs.trust import never
 from raydarts.storage.place import Place
-from raydarts.terminal import console, say
+from raydarts.terminal import complain, console, say
 
 RunPath = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
@@ -33,6 +33,8 @@ def print_json(value: object) -> None:
 
 
 _SHOWN = 20
+DIFFERS = 6
+"""Exit code: a certificate and its run differ."""
 
 
 def tell_damage(damage: Damage) -> None:
@@ -80,22 +82,52 @@ def report(
     html: Annotated[
         bool, typer.Option("--html", help="Write one HTML file with findings and figures; needs no network.")
     ] = False,
+    certificate: Annotated[
+        bool,
+        typer.Option(
+            "--certificate",
+            help="Write what the run has shown as one JSON file and one HTML page, with the SHA-256 of its files.",
+        ),
+    ] = False,
+    check: Annotated[
+        Any,
+        typer.Option(
+            help="With --certificate: compute this certificate again from the run, and compare. Exit code 6: something "
+            "differs.",
+            parser=given_place,
+            metavar="CERTIFICATE",
+        ),
+    ] = None,
     out: Annotated[
         Any,
         typer.Option(
-            help="Where --html writes. Default: report.html in the run directory.", parser=given_place, metavar="PLACE"
+            help="Where --html or --certificate writes. Default: report.html or certificate.json in the run directory. "
+            "A certificate's page goes beside its JSON file.",
+            parser=given_place,
+            metavar="PLACE",
         ),
     ] = None,
 ) -> None:
     """What a run found: the ranking of retrained genotypes, and every trial behind it. Exit 1: parts are damaged."""
     from raydarts.report.tables import answered, full
 
-    if as_json and html:
-        raise InputError("--json and --html are two reports: choose one")
-    if out is not None and not html:
-        raise InputError("--out is where --html writes: add --html")
+    if as_json + html + certificate > 1:
+        raise InputError("--json, --html and --certificate are different reports: choose one")
+    if out is not None and not (html or certificate):
+        raise InputError("--out is where --html or --certificate writes: add one of them")
+    if check is not None and not certificate:
+        raise InputError("--check compares a certificate with its run: add --certificate")
+    if check is not None and out is not None:
+        raise InputError("--check writes nothing: leave --out out")
     damage = Damage()
-    if html:
+    if check is not None:
+        _check(run, check, damage)
+        return
+    if certificate:
+        from raydarts.report.certificate import write_certificate
+
+        say(console(), write_certificate(run, out, damage))
+    elif html:
         from raydarts.report.html import write_html
 
         say(console(), [write_html(run, out, damage)])
@@ -104,6 +136,28 @@ def report(
     else:
         console().print(full(run, damage))
     tell_damage(damage)
+
+
+def _check(run: Any, certificate: Any, damage: Damage) -> None:
+    """Compare a certificate with its run. Exit code 6 where something differs. Damage that it names is none."""
+    from raydarts.report.certificate import check_certificate
+
+    found = check_certificate(run, certificate, damage)
+    if found.holds:
+        named = f"; {len(damage.problems)} damaged parts of the run, as it says" if damage.problems else ""
+        say(console(), [f"{certificate}: holds: computed again from {run}, every figure and file is the same{named}"])
+        return
+    for title, lines in (
+        ("files of the run that are not those of the certificate", found.files),
+        ("figures of the certificate that do not follow from the run", found.figures),
+        ("the run cannot be read", [] if found.unreadable is None else [found.unreadable]),
+    ):
+        if lines:
+            more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+            complain("\n".join([f"{title}:", *(each.replace("\n", " ") for each in lines[:_SHOWN]), *more]))
+    if found.figures and not found.files:
+        complain("the files are those of the certificate, so that was edited, or another version of raydarts made it")
+    raise typer.Exit(DIFFERS)
 
 
 def export(

@@ -56,6 +56,7 @@ class Around:
     - `gpus`: the GPUs of each trial.
     - `distinct`: the number of different configurations of the search. None if they cannot be counted.
     - `onward`: the number of genotypes that the next stage takes. None if there is no next stage.
+    - `random_cells`: how many random cells the sweep draws.
     """
 
     section: Any
@@ -65,6 +66,7 @@ class Around:
     gpus: float
     distinct: int | None = None
     onward: int | None = None
+    random_cells: int = 0
 
 
 class Settings(BaseModel):

@@ -15,7 +15,7 @@ from raydarts import trackers
 from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_plain, load_spec
 from raydarts.config.plan import longest
-from raydarts.config.spec import EvaluateSettings, TrialsSettings
+from raydarts.config.spec import EvaluateSettings, TrialsSettings, random_cells_of
 from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
@@ -129,7 +129,7 @@ def start_evaluation(
         )
     held = described(data, load=True) if stage.table is None else []  # bad data leave no run behind
     spec = {
-        "evaluate": stage.model_dump(mode="json"),
+        "evaluate": stage.model_dump(mode="json", include=set(EvaluateSettings.model_fields)),
         "data": data.model_dump(mode="json"),
         "threads": threads,
         "gpu": gpu,
@@ -170,6 +170,8 @@ def _idle_in_evaluation(loaded: LoadedSpec, stage: EvaluateSettings, gpu: bool) 
     yield from _idle_alone(loaded, "evaluate", stage, stage.epochs, gpu)
     if stage.resources.workers > 1:
         yield f"evaluate.resources.workers is {stage.resources.workers}, and this trains in one process; {_SWEEP}"
+    if cells := random_cells_of(stage):
+        yield f"evaluate.random_cells is {cells}, and this retrains one genotype; {_SWEEP}"
 
 
 def _idle_alone(loaded: LoadedSpec, section: str, settings: TrialsSettings, epochs: int, gpu: bool) -> Iterator[str]:

@@ -22,13 +22,13 @@ from raydarts.config.kinds import fill_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.ranking_defaults import check_columns, with_health
-from raydarts.config.retraining import Stages, check_stages, inherit
+from raydarts.config.retraining import Stages, check_random_cells, check_stages, inherit
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
 from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file, read_text, yaml_of
 from raydarts.config.spec import (
+    AnswerSettings,
     BudgetSettings,
-    EvaluateSettings,
     RungSettings,
     SweepSettings,
     TransferSettings,
@@ -79,7 +79,7 @@ class LoadedSpec:
     """What a new sweep learns from `sweep.from_runs`. A run that has begun keeps it itself."""
 
     @property
-    def evaluate(self) -> EvaluateSettings | None:
+    def evaluate(self) -> AnswerSettings | None:
         return self.stages.evaluate
 
     def to_plain(self) -> dict[str, Json]:
@@ -236,7 +236,7 @@ def _load(
         written = sections["sweep"].parts.get("health") if "sweep" in sections else None
         if not (begun and written is not None):
             sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
-        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
+        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems, begun)
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
             twice = refuse_second_seeds(tree, sweep.replicates)
@@ -318,7 +318,7 @@ def _earlier(
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
     """Returns the stages after the search. Problems that a stage inherits from `evaluate` are reported once."""
     before = len(problems)
-    evaluate = optional(EvaluateSettings, sections, "evaluate", where, problems)
+    evaluate = optional(AnswerSettings, sections, "evaluate", where, problems)
     reported = {(problem.file, problem.line) for problem in problems[before:]}
     others: list[Problem] = []
     rungs = listed(RungSettings, sections, "rungs", others)
@@ -340,6 +340,7 @@ def _cross_checks(
     tree: Tree,
     drawn: list[SearchSettings],
     problems: list[Problem],
+    begun: bool,
 ) -> None:
     add = partial(_add, problems, sections, where)
     if tries_all(sweep.searcher):
@@ -355,6 +356,8 @@ def _cross_checks(
     else:
         check_search(data, drawn, add)
     check_stages(stages, data, drawn, add)
+    if not begun:
+        check_random_cells(stages.evaluate, sweep, drawn, add)
     for settings in drawn:
         refusals = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
         for place, message in refusals:

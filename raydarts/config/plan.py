@@ -15,7 +15,7 @@ from raydarts.config.fusing import reasons
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
 from raydarts.config.seeds import idle_seed, tries_all
-from raydarts.config.spec import EvaluateSettings, Resources
+from raydarts.config.spec import EvaluateSettings, Resources, random_cells_of
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
 from raydarts.study.budget import UNITS
@@ -72,10 +72,13 @@ def _resources(resources: Resources) -> str:
 
 
 def _how(evaluate: EvaluateSettings) -> str:
+    count = random_cells_of(evaluate)
+    cells = f" and {count} random {'cell' if count == 1 else 'cells'}" if count else ""
     if evaluate.table is not None:
         absent = "" if Path(evaluate.table.file).is_file() else ", which is not there yet"
-        return f"at most {evaluate.top_k} distinct genotypes looked up in {evaluate.table.file}{absent}"
-    return f"at most {evaluate.top_k} distinct genotypes x {len(evaluate.seeds)} evaluation seeds"
+        return f"at most {evaluate.top_k} distinct genotypes{cells} looked up in {evaluate.table.file}{absent}"
+    what = f"{evaluate.top_k} distinct genotypes{cells}"
+    return f"at most {f'({what})' if cells else what} x {len(evaluate.seeds)} evaluation seeds"
 
 
 def longest(tree: Tree) -> int:
@@ -132,9 +135,8 @@ def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = N
         settings = each.settings
         genotypes[each.name] = min(settings.top_k, genotypes[each.source] if candidates is None else candidates)
         how = _how(settings) + (f" on {data.dataset.name}" if (data := getattr(settings, "data", None)) else "")
-        stages.append(
-            _stage(each.name, genotypes[each.name] * len(settings.seeds), settings.epochs, settings.resources, how)
-        )
+        retrained = genotypes[each.name] + random_cells_of(settings)
+        stages.append(_stage(each.name, retrained * len(settings.seeds), settings.epochs, settings.resources, how))
     if only is not None:
         stages = [stage for stage in stages if stage.name == only]
     budget = loaded.stages.budget
@@ -173,7 +175,8 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], ca
         if not tries_all(sweep.searcher):
             count = distinct(loaded.search, len({effective_key(settings) for settings in loaded.drawn}))
         epochs = longest(loaded.search)
-        around = Around(sweep, epochs, epochs, jobs // sweep.trials_each, gpus, count)
+        drawn = 0 if loaded.evaluate is None else loaded.evaluate.random_cells
+        around = Around(sweep, epochs, epochs, jobs // sweep.trials_each, gpus, count, random_cells=drawn)
         yield from idle_in(sweep, "sweep", around)
         yield from idle_seed(loaded.search, sweep.replicates)
     chain = loaded.stages.chain()

@@ -242,7 +242,7 @@ class SweepSettings(TrialsSettings):
         "once, with `search.seed`.",
     )
     stop: tuple[StopSettings, ...] = Field((), description="Figures by which a trial is stopped.")
-    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
+    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw, and of `evaluate.random_cells`.")
     max_concurrent: Trials | None = Field(
         None, ge=1, description="Most trials that run at the same time. `null`: as many as fit."
     )
@@ -272,11 +272,12 @@ class SweepSettings(TrialsSettings):
                 "place",
             )
         exhaustive = getattr(self.searcher.member, "EXHAUSTIVE", False)
-        if self.written("seed") and exhaustive and not self.scheduler.build().draws:
+        draws = not exhaustive or self.scheduler.build().draws or around.random_cells > 0
+        if self.written("seed") and not draws:
             yield Idle(
                 "seed",
                 f"is {self.seed}, and neither searcher {self.searcher.name} nor scheduler {self.scheduler.name} draws "
-                "at random; leave it out (the searches' own seed is search.seed)",
+                "at random, nor are there evaluate.random_cells; leave it out (the searches' own seed is search.seed)",
             )
 
     @property
@@ -402,6 +403,26 @@ class EvaluateSettings(TrialsSettings):
         if len(set(value)) != len(value):
             raise ValueError("evaluation seeds must be distinct: the same seed twice is one result, not two")
         return value
+
+
+class AnswerSettings(EvaluateSettings):
+    """The stage `evaluate`, whose ranking is the run's answer.
+
+    Random cells are no candidates for the answer. They are the baseline that it must beat.
+    """
+
+    random_cells: Genotypes = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How many random healthy cells of the same space and size are retrained too, as the baseline. They "
+        "are not among `top_k`.",
+    )
+
+
+def random_cells_of(stage: EvaluateSettings) -> int:
+    """Returns how many random cells a stage retrains beside its genotypes."""
+    return stage.random_cells if isinstance(stage, AnswerSettings) else 0
 
 
 class RungSettings(EvaluateSettings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
 from typing import cast
 
@@ -10,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from raydarts.json_types import items, section
-from raydarts.report import stats
+from raydarts.report import improvement, stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
 from raydarts.report.limits import COUNT, Limits, limits_of
@@ -75,6 +76,7 @@ def _summary(run: Run) -> Summary:
         "retrained": _mean(list(run.retrained_mean.values()), limits_of(run.score)),
         "best_genotype": best,
         "best": _mean(run.validation[best], limits_of(run.score)) if best else None,
+        "improvement": [asdict(each) for each in run.improvement],
     }
 
 
@@ -183,6 +185,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
         ("skips, over completed searches", lambda run: _mean_text(run["skips"])),
         ("retrained, over genotypes", lambda run: f"{run['score']} {_mean_text(run['retrained'])}"),
         ("best genotype, over evaluation seeds", _best),
+        ("best genotype against random cells", _improvement),
     )
     for name, show in rows:
         table.add_row(name, *(show(run) for run in comparison["runs"]))
@@ -209,6 +212,16 @@ def _best(run: Best | Summary) -> str:
     if run["best"] is None:
         return "-"
     return f"{run['best_genotype']} {_mean_text(run['best'])}; the best of {run['retrained_genotypes']}"
+
+
+def _improvement(run: Summary) -> str:
+    """Returns by how much the first of the ranking is better than random cells, of validation data."""
+    found = [each for each in map(improvement.from_json, run["improvement"]) if each.part == "validation"]
+    first = next((each for each in found if each.of == improvement.FIRST), None)
+    if first is None:
+        return "-"
+    ends = "no interval" if first.low is None else f"95 %: {first.low:+.4f} to {first.high:+.4f}"
+    return f"{first.difference:+.4f} (n={first.n} seeds and {first.random_n} random cells, {ends})"
 
 
 def _changes(title: str, rows: Sequence[Changed], names: Sequence[str]) -> RenderableType:

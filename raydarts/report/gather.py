@@ -9,6 +9,7 @@ from statistics import fmean
 
 from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section, whole
+from raydarts.report.improvement import Improvement, improvements
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
@@ -20,6 +21,7 @@ from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.noise_words import stage_noise
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
+from raydarts.study.random_cells import is_random
 from raydarts.study.ranking import baselines, evaluation_rows
 from raydarts.study.ranking_noise import RankingNoise, Unknown
 from raydarts.study.results import TrialEntry, TrialRecord
@@ -81,11 +83,13 @@ class Retrained:
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None
+    is_random: bool = False
+    """Whether it is of a random cell, which is no answer of the run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a report is made from."""
+    """Everything that a report is made from. `retrainings` are those of discovered or given genotypes."""
 
     description: Mapping[str, object]
     searches: Sequence[Searched]
@@ -102,6 +106,10 @@ class Run:
     """What the search seeds of each configuration came to together. Empty without replicates."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
+    random_retrainings: Sequence[Retrained] = ()
+    """The retrainings of random cells."""
+    improvement: Sequence[Improvement] = ()
+    """By how much genotypes are better than random cells. Empty without random cells."""
     stages: Mapping[str, Run] = field(default_factory=dict)
     """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
     stage: str = EVALUATE
@@ -113,7 +121,7 @@ class Run:
 
         Use it only for what does not mix evaluation seeds.
         """
-        pairs = [(EVALUATE, each) for each in self.retrainings]
+        pairs = [(EVALUATE, each) for each in [*self.retrainings, *self.random_retrainings]]
         return pairs + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
@@ -314,6 +322,7 @@ def _retrained(record: TrialRecord, row: Mapping[str, object], trial: TrialDirec
         seconds=record.result.get("seconds"),
         error=record.result.get("error"),
         genotype=record.description.get("genotype"),
+        is_random=is_random(record.description),
     )
 
 
@@ -327,13 +336,16 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     draft = Run(description, (), ())
     searched = results.trials(run)
     described = {record.id: record.description for record in searched}
+    retrained = _retrainings(run, EVALUATE, draft.score)
     whole = Run(
         description=description,
         searches=[
             _searched(record, trial, draft.supernet, described)
             for record, trial in zip(searched, run.trials(), strict=True)
         ],
-        retrainings=_retrainings(run, EVALUATE, draft.score),
+        retrainings=[each for each in retrained if not each.is_random],
+        random_retrainings=[each for each in retrained if each.is_random],
+        improvement=improvements(evaluation_rows(results.evaluations(run), draft.score), draft.score),
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
@@ -350,6 +362,8 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
             retrainings=_retrainings(run, name, whole.score),
             promotion=read_promotion(run, name) or (),
             stage=name,
+            random_retrainings=(),
+            improvement=(),
         )
         for name in names
     }

@@ -54,15 +54,20 @@ def write_html(path: Place, out: Place | None = None, damage: Damage | None = No
 
 def render(run: Run) -> str:
     """Returns the page. The template escapes every text of the run."""
-    environment = Environment(
+    return environment().get_template("report.html.j2").render(context(run))
+
+
+def environment() -> Environment:
+    """Returns what renders pages. Every text is escaped."""
+    made = Environment(
         loader=PackageLoader("raydarts.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
-    return environment.get_template("report.html.j2").render(context(run))
+    made.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+    return made
 
 
 def context(run: Run) -> dict[str, object]:
@@ -103,6 +108,7 @@ def context(run: Run) -> dict[str, object]:
             (name, ranking(stage), noise_words(stage.noise, stage.score), promotion(stage))
             for name, stage in run.stages.items()
         ],
+        "random_cells": random_cells(run),
         "configurations": configurations(run),
         "trials": trials(run),
         "promotion": promotion(run),
@@ -193,6 +199,30 @@ def ranking(run: Run) -> Table:
     headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
     headers += ["search seeds", *(["places it may truly have"] if places else [])]
     return Table(headers, rows)
+
+
+def random_cells(run: Run) -> Table:
+    """Returns the random cells by their mean score. They are the baseline, and rank nowhere."""
+    score, done = run.score, [each for each in run.random_retrainings if each.status == "completed"]
+    rows = []
+    for name in dict.fromkeys(each.genotype_id for each in done):
+        of = [each for each in done if each.genotype_id == name]
+        validation, test = (
+            stats.mean_of([value for value in values if value is not None], limits_of(score))
+            for values in ([each.validation for each in of], [each.test for each in of])
+        )
+        parameters = next((each.parameters for each in of if each.parameters is not None), None)
+        rows.append(
+            [
+                name,
+                *figures.mean_cells(validation, score),
+                "-" if test is None else figures.mean_text(test, score),
+                "-" if parameters is None else f"{parameters:,}",
+            ]
+        )
+    unit = " %" if score.share else ""
+    headers = ["random cell", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
+    return Table([*headers, f"test mean{unit}", "parameters"], rows)
 
 
 def configurations(run: Run) -> Table:

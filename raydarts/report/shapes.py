@@ -81,6 +81,16 @@ class RetrainedRow(TypedDict):
     status: str
     epochs: int
     error: str | None
+    random_cell: bool
+
+
+class RandomCellsShape(TypedDict):
+    """The random cells of `evaluate`, and by how much the others are better (`improvement.Improvement`)."""
+
+    ranking: Sequence[RankedEntry]
+    improvement: Sequence[Mapping[str, object]]
+    retrainings: int
+    completed: int
 
 
 class GenotypeRow(TypedDict):
@@ -129,6 +139,7 @@ class RunReport(TypedDict):
     search_score: SearchScoreShape
     ranking: Sequence[RankedEntry]
     noise: NoiseShape | None
+    random_cells: RandomCellsShape | None
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
     stages: Sequence[StageReport]
@@ -182,6 +193,8 @@ class Summary(TypedDict):
     retrained_genotypes: int
     best_genotype: str | None
     best: MeanShape | None
+    improvement: Sequence[Mapping[str, object]]
+    """By how much genotypes are better than random cells (`improvement.Improvement`)."""
 
 
 class Best(TypedDict):

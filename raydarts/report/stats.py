@@ -48,6 +48,34 @@ def mean_of(values: Sequence[float], limits: Limits) -> Mean | None:
     return Mean(middle, spread, len(values), limits.cut(middle - half), limits.cut(middle + half))
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The first mean minus the second one, and Welch's (1947) 95 % interval. It is None if either n is 1."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Difference | None:
+    """Returns the difference of two means of independent values, or None if one has no value."""
+    from scipy import stats  # noqa: PLC0415
+
+    if not first or not second:
+        return None
+    value = fmean(first) - fmean(second)
+    if len(first) < 2 or len(second) < 2:
+        return Difference(value, None, None)
+    parts = [stdev(values) ** 2 / len(values) for values in (first, second)]
+    if sum(parts) == 0.0:
+        return Difference(value, value, value)
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
+    )
+    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * math.sqrt(sum(parts))
+    return Difference(value, value - half, value + half)
+
+
 def proportion(hits: int, n: int) -> tuple[float, float]:
     """Returns Clopper and Pearson's (1934) 95 % interval of a share."""
     from scipy import stats  # noqa: PLC0415

@@ -13,6 +13,7 @@ from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.answer import answer
 from raydarts.report.gather import gather
+from raydarts.report.improvement import baseline_json, from_json, sentences
 from raydarts.report.shapes import (
     AnsweredReport,
     ConfigurationRow,
@@ -41,7 +42,10 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
 
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
-    return cast(RunReport, results.report_json(RunDirectory.open(path, damage)))
+    report = results.report_json(RunDirectory.open(path, damage))
+    rows = [section(row) for row in items(report["evaluations"])]
+    cells = baseline_json(rows, Score.from_json(section(report["score"])))
+    return cast(RunReport, {**report, "random_cells": cells})
 
 
 def answered(path: Place, damage: Damage | None = None) -> AnsweredReport:
@@ -159,6 +163,7 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
     `stage` is another of the report's stages instead of `evaluate`.
     """
     ranking = report["ranking"] if stage is None else stage["ranking"]
+    cells = report["random_cells"]["ranking"] if stage is None and report["random_cells"] else []
     where = "" if stage is None else f"{stage['name']}: "
     if not ranking:
         return line(f"{where}No genotype has been retrained (yet).")
@@ -170,7 +175,8 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
         table.add_column(column)
     evidence = {entry["id"]: entry for entry in report["genotypes"]}
     skips = {trial["genotype_id"]: trial["skips"] for trial in report["trials"] if trial.get("genotype_id")}
-    for rank, row in enumerate(ranking, start=1):
+    drawn = {str(each["id"]): section(each["skips"]) for each in map(section, items(report["promotion"])) if cells}
+    for rank, row in [*enumerate(ranking, start=1), *(("random cell", row) for row in cells)]:
         trials = evidence[row["genotype"]]["trials"] if row["genotype"] in evidence else []
         table.add_row(
             str(rank),
@@ -178,8 +184,8 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
             _spread(row["validation_mean"], row["validation_std"], score.digits),
             _spread(row["test_mean"], row["test_std"], score.digits),
             str(row["n"]),
-            _skips(skips.get(row["genotype"], {})),
-            ", ".join(trials),
+            _skips(skips.get(row["genotype"]) or cast(Mapping[str, int], drawn.get(row["genotype"], {}))),
+            "drawn at random" if row["random_cell"] else ", ".join(trials),
         )
     known = report["noise"] if stage is None else stage["noise"]
     return table if known is None else Group(table, *map(paragraph, known["words"]))
@@ -208,6 +214,18 @@ def baselines_text(report: RunReport) -> RenderableType | None:
         values = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
         lines.append(f"baseline {name}: {score.measure} {values}{_margin(score, best, parts.get('validation'))}")
     return in_lines(lines)
+
+
+def improvement_text(report: RunReport) -> RenderableType | None:
+    """Returns by how much the genotypes are better than random cells, or None if there are no random cells."""
+    cells = report["random_cells"]
+    if cells is None:
+        return None
+    found = [from_json(each) for each in cells["improvement"]]
+    if not found:
+        done = f"{cells['completed']} of {cells['retrainings']} retrainings of random cells are completed"
+        return line(f"improvement over random cells: not known yet ({done})")
+    return in_lines(sentences(found, Score(**report["score"])))
 
 
 def _margin(score: Score, best: float | None, baseline: float | None) -> str:
@@ -349,6 +367,7 @@ def summary(path: Place) -> RenderableType:
     parts = [
         *rankings(report),
         *ranked_by(report),
+        improvement_text(report),
         baselines_text(report),
         failures(report),
         line(f"all of it: raydarts report {path}"),
@@ -369,6 +388,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
         forks(report),
         *ranked_by(report),
         *rankings(report),
+        improvement_text(report),
         baselines_text(report),
         failures(report),
     ]

@@ -172,6 +172,7 @@ class RunRecord(Record):
     builder: str | None = None
     versions: dict[str, str | None] = {}
     git_commit: str | None = None
+    machine: dict[str, str | int] = {}
     command: list[str] = []
     stage: StageName | None = None
     genotypes: Candidates | None = None
@@ -210,6 +211,7 @@ class TrialRecordFile(Record):
     genotype: Genotype | None = None
     seed: Count | None = None
     trials: list[Name] | None = None
+    random_cell: bool = False
 
 
 class CellWeights(Record):
@@ -391,6 +393,7 @@ class Decision(Candidate):
     promoted: bool
     reason: str
     best_trial: Name | None = None
+    random_cell: bool = False
 
 
 class Status(Record):

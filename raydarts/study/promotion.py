@@ -9,6 +9,7 @@ from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import section, whole
 from raydarts.study.configurations import configurations
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.random_cells import discovered
 from raydarts.study.ranking import ranking
 from raydarts.study.results import TrialRecord, distinct_genotypes
 
@@ -168,10 +169,10 @@ def narrowing(
     """Of the genotypes that the stage `source` retrained, best first as `ranking` has them.
 
     `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. What has no completed
-    retraining comes last, and never goes on.
+    retraining comes last, and never goes on. Neither does a random cell.
     """
     ranked = {row["genotype"]: row for row in ranking(rows, score)}
-    entered = {str(decision["id"]): decision for decision in before if decision["promoted"]}
+    entered = {str(decision["id"]): decision for decision in discovered(before) if decision["promoted"]}
     entries = []
     for name in [*ranked, *(name for name in entered if name not in ranked)]:
         row: Mapping[str, object] = ranked.get(name, {})

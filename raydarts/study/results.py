@@ -35,6 +35,7 @@ class TrialEntry(TypedDict, total=False):
     genotype: Mapping[str, object]
     seed: int
     trials: Sequence[str] | None
+    random_cell: bool
 
 
 class MeasuredEntry(TypedDict, total=False):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from raydarts.runs.left import clock, seconds_left
 from raydarts.study.objectives import Score
+from raydarts.study.random_cells import is_random
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import SEARCH
 from raydarts.terminal import CleanConsole
@@ -107,7 +108,7 @@ class Display:
 
     def _consider(self, record: TrialRecord) -> None:
         order = record.order(self._score)
-        if order is None:
+        if order is None or is_random(record.description):
             return
         if self._best is None or self._score.better(order, self._best[0]):
             self._best = (order, f"{self._score.metric} {record.value(self._score):.4f} (trial {record.id})")

@@ -19,6 +19,7 @@ from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.storage.place import Place
 from raydarts.study.objectives import score_of, search_score_of
 from raydarts.study.promotion import promotion_order
+from raydarts.study.random_cells import discovered
 from raydarts.study.ranking import evaluation_rows, ranking
 from raydarts.study.results import distinct_genotypes
 from raydarts.study.stages import SEARCH, stages_of
@@ -120,6 +121,9 @@ def _ranked(run: RunDirectory, description: RunEntry) -> Iterator[tuple[str, lis
         ranked = ranking(evaluation_rows(records, score), score)
         yield stage.name, [genotypes[row["genotype"]] for row in ranked]
         if decisions := read_promotion(run, stage.name) or []:
-            yield f"the promotion to {stage.name}", [each["genotype"] for each in decisions if each["promoted"]]
+            yield (
+                f"the promotion to {stage.name}",
+                [each["genotype"] for each in discovered(decisions) if each["promoted"]],
+            )
     ordered = promotion_order(results.trials(run), search_score_of(description))
     yield SEARCH, [entry["genotype"] for entry in distinct_genotypes(ordered)]

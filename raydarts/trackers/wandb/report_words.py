@@ -234,7 +234,7 @@ def cost(run: Run) -> str:
     rows = []
     hosts = set()
     clock: list[float] = []
-    for stage, jobs in (("search", run.searches), ("retraining", run.retrainings)):
+    for stage, jobs in (("search", run.searches), ("retraining", [*run.retrainings, *run.random_retrainings])):
         spent = [sum(end - start for start, end in _spans(job)) for job in jobs if job.times]
         hosts |= {str(entry.get("host")) for job in jobs for entry in job.times}
         clock += [at for job in jobs for span in _spans(job) for at in span]
