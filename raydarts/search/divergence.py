@@ -10,6 +10,7 @@ from torch import Tensor
 
 from raydarts.measure import outgrown, setting_of
 from raydarts.search.estimators.base import UnrolledSettings, constant, gradients_of
+from raydarts.search.estimators.neumann import NeumannSettings
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
 from raydarts.search.regularizers.base import Regularizer
@@ -106,6 +107,10 @@ def _beside(model: SearchModel, step: Step, side: str) -> str:
     estimator = settings.estimator.settings
     if isinstance(estimator, UnrolledSettings) and not estimator.is_first_order:
         return _of_the_virtual_step(model, step)
+    if isinstance(estimator, NeumannSettings):
+        series = [setting_of("search.estimator", "eta", estimator.eta)]
+        series += [setting_of("search.estimator", "terms", estimator.terms)] if estimator.terms else []
+        return " or ".join(series)
     names = [f"search.regularizers.{index} ({each.NAME})" for index, each in enumerate(model.regularizers)]
     return " or ".join(names) or setting_of("search", "arch_lr", settings.arch_lr)
 

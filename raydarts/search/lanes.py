@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raydarts.search.estimators.base import Estimator
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
-from raydarts.search.objective import Modes, without_statistics
+from raydarts.search.objective import Modes, tied_weights, without_statistics
 from raydarts.search.weights import LaneWeights
 from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.lanes import views
@@ -51,6 +51,7 @@ class LaneObjective(Modes):
         self.weights: list[Tensor] = [weight for weight in supernet.parameters() if weight.requires_grad]
         self.alphas: list[Tensor] = [alpha for lane in self.lanes for alpha in lane.alphas]
         self.frozen: frozenset[int] = frozenset()
+        self.tied = tied_weights(supernet, self.weights)
         self._norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
 
     def data_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
@@ -86,8 +87,12 @@ class LaneObjective(Modes):
 
     @contextmanager
     def virtual(self) -> Iterator[None]:
+        with without_statistics(self._norms), self.replaying():
+            yield
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
         with ExitStack() as stack:
-            stack.enter_context(without_statistics(self._norms))
             for lane in self.lanes:
                 stack.enter_context(lane.replaying())
             yield

@@ -37,6 +37,10 @@ class BilevelObjective(Protocol):
     def frozen(self) -> frozenset[int]:
         """Positions of the weights that are not trained. The virtual step does not move them either."""
 
+    @property
+    def tied(self) -> frozenset[int]:
+        """Positions of the weights that are token vectors and decoder at once."""
+
     def weight_loss(self, batch: Batch) -> Loss:
         """Returns L_train(w, alpha) with what the weight side adds to it."""
 
@@ -45,6 +49,15 @@ class BilevelObjective(Protocol):
 
     def virtual(self) -> AbstractContextManager[None]:
         """Returns a context that restores batch-norm statistics and random draws on exit."""
+
+    def replaying(self) -> AbstractContextManager[None]:
+        """Returns a context that restores random draws on exit, and no batch-norm statistics."""
+
+
+def tied_weights(supernet: nn.Module, weights: Sequence[Tensor]) -> frozenset[int]:
+    """Returns the positions of weights that are token vectors and decoder at once. `TIED` of a module names them."""
+    tied = {id(getattr(module, name)) for module in supernet.modules() for name in getattr(module, "TIED", ())}
+    return frozenset(position for position, weight in enumerate(weights) if id(weight) in tied)
 
 
 class Modes(ABC):
@@ -126,6 +139,11 @@ class Objective(Modes):
     def frozen(self) -> frozenset[int]:
         """Positions of weights that remedies have frozen or that a module holds fixed (`requires_grad` false)."""
         return self._fixed.union(*(regularizer.frozen() for regularizer in self.regularizers))
+
+    @property
+    def tied(self) -> frozenset[int]:
+        """See `BilevelObjective.tied`."""
+        return tied_weights(self.supernet, self.weights)
 
     def arch_weights(self, *, expected: bool = False) -> dict[str, Tensor]:
         """Returns the arch weights by cell type, differentiable in alpha.
@@ -219,6 +237,15 @@ class Objective(Modes):
         """
         with without_statistics(self._norms), self.replaying():
             yield
+
+    @contextmanager
+    def drawing(self, seed: int) -> Iterator[None]:
+        """Inside, virtual passes of a random relaxation draw with this seed, and not with that of an alpha step."""
+        before, self._virtual_seed = self._virtual_seed, seed
+        try:
+            yield
+        finally:
+            self._virtual_seed = before
 
     @contextmanager
     def replaying(self) -> Iterator[None]:

@@ -38,6 +38,10 @@ class WeightVector(Protocol):
     def rates(self) -> list[float]:
         """The current learning rate of each lane."""
 
+    @property
+    def decays(self) -> list[float]:
+        """The weight decay of each lane."""
+
     def number(self, values: Sequence[float]) -> Number:
         """Returns one number for each lane."""
 
@@ -92,6 +96,10 @@ class SearchWeights:
     @property
     def rates(self) -> list[float]:
         return [float(self._optimizer.param_groups[0]["lr"])]
+
+    @property
+    def decays(self) -> list[float]:
+        return [float(self._optimizer.param_groups[0]["weight_decay"])]
 
     def number(self, values: Sequence[float]) -> Number:
         (value,) = values
@@ -166,7 +174,7 @@ class LaneWeights:
         self._numbers: dict[tuple[float, ...], Tensor] = {}
         self.lane_of_alpha = torch.tensor(self._of_alpha, device=self._w.device)
         self.momentum_buffer = torch.zeros_like(self._w)
-        self._unscaled = self.rates = [0.0] * lanes
+        self._unscaled = self.rates = self.decays = [0.0] * lanes
         self._lr = self._momentum = self._decay = self.number(self.rates)
 
     def begin(self, optimizers: Sequence[torch.optim.Optimizer], buffers: Sequence[Sequence[Tensor]]) -> None:
@@ -176,7 +184,8 @@ class LaneWeights:
         self._unscaled = self.rates = [float(group["lr"]) for group in groups]
         self._lr = self.number(self.rates)
         self._momentum = self.number([group["momentum"] for group in groups])
-        self._decay = self.number([group["weight_decay"] for group in groups])
+        self.decays = [float(group["weight_decay"]) for group in groups]
+        self._decay = self.number(self.decays)
         self._w = torch.cat(self._rows, 1)
         self.momentum_buffer = torch.stack([torch.cat([rows(each, 1)[0] for each in lane]) for lane in buffers])
 

@@ -195,21 +195,14 @@ def weights_restored(w: WeightVector) -> Iterator[Vector]:
 
 
 def look_ahead(
-    objective: BilevelObjective,
-    w: WeightVector,
-    saved: Vector,
-    weight_gradients: Vector,
-    alpha_batch: Batch,
-    xi: Number,
-    coefficient: Number,
+    objective: BilevelObjective, w: WeightVector, saved: Vector, direction: Vector, alpha_batch: Batch, xi: Number
 ) -> tuple[list[Tensor], Vector, Loss]:
-    """Moves the weights from `saved` to w' and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
+    """Moves the weights to w' = saved - xi * direction and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
 
-    `coefficient` multiplies the gradients of the virtual step. v is 0 for frozen weights: they do not move, so
-    dw'/dalpha is 0 and they add nothing to the second-order term. The weights are changed in place. The caller restores
-    them.
+    v is 0 for frozen weights: they do not move, so dw'/dalpha is 0 and they add nothing to the second-order term. The
+    weights are changed in place. The caller restores them.
     """
-    w.put_sum(saved, w.direction(weight_gradients, coefficient), -xi)
+    w.put_sum(saved, direction, -xi)
     with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
         gradients = gradients_of(loss.value, [*objective.alphas, *objective.weights])
