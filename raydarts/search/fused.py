@@ -21,7 +21,7 @@ from torch import Tensor
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, reset_peak_memory
 from raydarts.registry import Component, Member
-from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.lanes import LaneModel, lane_batch
 from raydarts.search.model import SearchModel, copied
 from raydarts.search.moments import Step

@@ -10,11 +10,10 @@ from torch import Tensor
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
-    constant,
-    gradients_of,
     look_ahead,
     weights_restored,
 )
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.weights import Number, WeightVector
 from raydarts.tasks import Batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, Step
+from raydarts.search.passes import Asking
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.streams import Streams
 
@@ -109,23 +109,23 @@ class Sdarts(Regularizer):
                 "radius", "is approached from radius_start 0, and a search has 1 epoch; raise epochs or radius_start"
             )
 
-    @contextmanager
-    def perturb(self, arch_weights: dict[str, Tensor], step: Step) -> Iterator[None]:
-        if self._radius > 0:
-            objective = step.objective
-            balls = {
-                name: Ball(
-                    value.detach(),
-                    self._radius,
-                    simplex=objective.relaxation.SIMPLEX,
-                    projection=self.settings.projection,
-                )
-                for name, value in arch_weights.items()
-            }
-            # The perturbation does not change what a selection has decided.
-            arch_weights.update(objective.project(dict(self.perturbed(balls, step))))
-        yield
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step) -> Asking[None]:
+        if self._radius == 0:
+            return
+        objective = step.objective
+        balls = {
+            name: Ball(
+                value.detach(),
+                self._radius,
+                simplex=objective.relaxation.SIMPLEX,
+                projection=self.settings.projection,
+            )
+            for name, value in arch_weights.items()
+        }
+        points = yield from self.perturbed(balls, step)
+        # The perturbation does not change what a selection has decided.
+        arch_weights.update(objective.project(dict(points)))
 
     @abstractmethod
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
+    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Asking[Mapping[str, Tensor]]:
         """Returns arch weights within each ball."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts.search.moments import Step
+from raydarts.search.passes import Asking
 from raydarts.search.regularizers.sdarts import Ball, Projection, Sdarts
 
 
@@ -32,5 +33,6 @@ class SdartsRs(Sdarts):
     class Settings(Sdarts.Settings):
         projection: Projection = Field("rescaled", description="How perturbed arch weights are made valid.")
 
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
+    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Asking[Mapping[str, Tensor]]:
+        yield from ()  # it asks for no pass
         return {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}
