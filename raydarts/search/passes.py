@@ -19,7 +19,7 @@ from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.moments import Step
 
 if TYPE_CHECKING:
-    from raydarts.search.objective import Objective
+    from raydarts.search.objective import Modes, Objective
 
 Mode = Literal["training", "evaluation", "batch_statistics"]
 
@@ -105,7 +105,7 @@ def differentiable(arch_weights: Mapping[str, Tensor], by: Sequence[str]) -> dic
 
 
 @contextmanager
-def entered(objective: Objective, mode: Mode) -> Iterator[None]:
+def entered(objective: Modes, mode: Mode) -> Iterator[None]:
     """Sets the mode inside the context. On exit each part of the supernet has its earlier mode again."""
     if mode == "batch_statistics":
         with objective.batch_statistics():

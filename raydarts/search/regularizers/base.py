@@ -201,8 +201,9 @@ def defines(regularizer: type[Regularizer], *hooks: str) -> bool:
     return any(getattr(regularizer, hook) is not getattr(Regularizer, hook) for hook in hooks)
 
 
-PASSES = ("perturbing", "weight_terms", "watching")
-"""The hooks that ask for passes."""
+def asks(regularizer: type[Regularizer]) -> bool:
+    """Returns whether a class asks for passes."""
+    return defines(regularizer, "perturbing", "weight_terms", "watching")
 
 
 def perturbations(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -13,7 +12,6 @@ from torch import Tensor
 from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.search.moments import Moment, Step
-from raydarts.search.passes import Asking
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.streams import Streams
 
@@ -109,23 +107,15 @@ class Sdarts(Regularizer):
                 "radius", "is approached from radius_start 0, and a search has 1 epoch; raise epochs or radius_start"
             )
 
-    def perturbing(self, arch_weights: dict[str, Tensor], step: Step) -> Asking[None]:
-        if self._radius == 0:
-            return
-        objective = step.objective
-        balls = {
-            name: Ball(
-                value.detach(),
-                self._radius,
-                simplex=objective.relaxation.SIMPLEX,
-                projection=self.settings.projection,
-            )
+    def balls(self, arch_weights: Mapping[str, Tensor], step: Step) -> dict[str, Ball]:
+        """Returns the ball around each cell type's arch weights."""
+        simplex, projection = step.objective.relaxation.SIMPLEX, self.settings.projection
+        return {
+            name: Ball(value.detach(), self._radius, simplex=simplex, projection=projection)
             for name, value in arch_weights.items()
         }
-        points = yield from self.perturbed(balls, step)
-        # The perturbation does not change what a selection has decided.
-        arch_weights.update(objective.project(dict(points)))
 
-    @abstractmethod
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Asking[Mapping[str, Tensor]]:
-        """Returns arch weights within each ball."""
+    @staticmethod
+    def move(arch_weights: dict[str, Tensor], points: Mapping[str, Tensor], step: Step) -> None:
+        """Replaces the arch weights. What a selection has decided stays."""
+        arch_weights.update(step.objective.project(dict(points)))

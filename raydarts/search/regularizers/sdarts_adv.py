@@ -48,8 +48,10 @@ class SdartsAdv(Sdarts):
         def may_change(self) -> tuple[str, ...]:
             return (*super().may_change(), "moves", "reach")
 
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Asking[Mapping[str, Tensor]]:
-        objective = step.objective
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step) -> Asking[None]:
+        if self._radius == 0:
+            return
+        objective, balls = step.objective, self.balls(arch_weights, step)
         mode: Mode = "batch_statistics" if objective.relaxation.RANDOM else "evaluation"
 
         def at(points: Mapping[str, Tensor], *by: str) -> Pass:
@@ -65,7 +67,8 @@ class SdartsAdv(Sdarts):
                 for (name, ball), gradient in zip(balls.items(), gradients, strict=True)
             }
         rose = (yield at(points)).loss > before
-        return {name: torch.where(rose, points[name], centre[name]) for name in centre}
+        # A comparison on the device: no value is read.
+        self.move(arch_weights, {name: torch.where(rose, points[name], centre[name]) for name in centre}, step)
 
     def _move(self, ball: Ball) -> Tensor:
         size: Tensor = self.settings.reach / self.settings.moves * ball.radius
