@@ -158,7 +158,7 @@ class FusedSearch:
         outcomes: dict[int, Outcome] = {}
         groups: dict[str, list[_Lane]] = {}
         for index, search in enumerate(searches):
-            started, before = time.perf_counter(), copied(search.state_dict())
+            started, before = time.perf_counter(), _before(search)
             begun = _attempted(search.begin_epoch)
             if isinstance(begun, Exception):
                 outcomes[index] = begun
@@ -189,8 +189,8 @@ class FusedSearch:
             packed = self._pack(lanes)
             meters, finite = algorithm_1(packed, lanes)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
-            packed.store(healthy)
             figures = validation(packed, [lane.search for lane in lanes], healthy)
+            packed.store(healthy)  # last: until then each lane can be run again
         share = (time.perf_counter() - started) / len(lanes)
         outcomes: dict[int, Outcome] = {}
         for place, lane in enumerate(lanes):
@@ -205,6 +205,18 @@ class FusedSearch:
             self._packed = known = LaneModel(models)
         known.load([lane.train_alpha for lane in lanes])
         return known
+
+
+_UNTOUCHED = ("supernet", "weight_optimizer", "alpha_optimizer", "past")
+"""Parts of a search's state that stay as they are until the packed supernet is stored."""
+
+
+def _before(search: Search) -> State:
+    """Returns the state from which the next epoch can be run again. What a group leaves untouched is not copied."""
+    state = search.state_dict()
+    return copied({key: value for key, value in state.items() if key not in _UNTOUCHED}) | {
+        key: state[key] for key in _UNTOUCHED
+    }
 
 
 def _now(search: Search) -> str:
