@@ -48,7 +48,7 @@ def winner(run: RunDirectory) -> Winner | None:
     for stage in reversed([stage.name for stage in stages_of(description) if not stage.is_transfer]):
         records = results.retrained(run, stage)
         for row in ranking(evaluation_rows(records, score), score):
-            if row["validation_mean"] is not None and not row["random_cell"]:
+            if row["validation_mean"] is not None:
                 best = next(each for each in records if each.description.get("genotype_id") == row["genotype"])
                 trials = tuple(each.id for each in ordered if each.genotype_id == row["genotype"])
                 genotype = best.description["genotype"]

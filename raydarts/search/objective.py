@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raydarts.search.moments import Step
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.passes import Asking, alone
+from raydarts.search.regularizers.base import Regularizer, perturbations
 from raydarts.search.relaxations.base import Relaxation
 from raydarts.spaces.transform import Mixed
 from raydarts.streams import Streams
@@ -179,14 +180,18 @@ class Objective(Modes):
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[dict[str, Tensor]]:
         """Yields the arch weights of the weight step. The remedies' perturbations end with the context."""
-        arch_weights = self.arch_weights()
+        with ExitStack() as stack:
+            arch_weights = self.arch_weights()
+            for asking in self.perturbing(arch_weights, step, stack):
+                alone(asking, step)
+            yield arch_weights
+
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step, stack: ExitStack) -> Iterator[Asking[None]]:
+        """Lets the remedies change these arch weights of the weight step: see `perturbations`."""
         unperturbed = dict(arch_weights)
         self._gathered = {name: weights.detach() for name, weights in arch_weights.items()}
-        with ExitStack() as stack:
-            for regularizer in self.regularizers:
-                stack.enter_context(regularizer.perturb(arch_weights, step))
-            self._perturbed |= any(arch_weights[name] is not weights for name, weights in unperturbed.items())
-            yield arch_weights
+        yield from perturbations(self.regularizers, arch_weights, step, stack)
+        self._perturbed |= any(arch_weights[name] is not weights for name, weights in unperturbed.items())
 
     def begin_epoch(self) -> None:
         """Starts an epoch. Its weight steps gather the running statistics that measuring uses."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from raydarts.search.estimators.base import constant, gradients_of, weights_restored
+from raydarts.search.estimators.base import weights_restored
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.products import GradientGraph
 from raydarts.search.weights import SearchWeights

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from raydarts.json_types import Json, section
 from raydarts.study.objectives import Score, figure
+from raydarts.study.random_cells import discovered
 from raydarts.study.ranking_noise import (
     MOST_SEEDS,
     POWER,
@@ -32,7 +33,7 @@ def stage_noise(
     if section(section_of(spec, stage).get("table")).get("file") is not None:
         return None
     scores: dict[str, list[float]] = {}
-    for row in rows:
+    for row in discovered(rows):
         if row["status"] == "completed" and (value := figure(row[score.metric])) is not None:
             scores.setdefault(str(row["genotype"]), []).append(value)
     noise = ranking_noise(scores, score.mode)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
-    constant,
-    gradients_of,
     look_ahead,
     weights_restored,
 )
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.products import GradientGraph
 from raydarts.search.weights import Number, WeightVector

@@ -11,11 +11,10 @@ from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
     UnrolledSettings,
-    constant,
-    gradients_of,
     look_ahead,
     weights_restored,
 )
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.weights import Number, Vector, WeightVector
 from raydarts.tasks import Batch

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 
 from raydarts import registry
-from raydarts.search.estimators.base import AlphaGradient, Estimator, gradients_of
+from raydarts.search.estimators.base import AlphaGradient, Estimator
+from raydarts.search.gradients import gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.products import GradientGraph
 from raydarts.search.weights import LaneWeights, weights_of
