@@ -297,7 +297,7 @@ def _earlier(
     earlier, refused = read_earlier(sweep.from_runs, tree, data, sweep.score)
     for number, why in refused:
         add(f"sweep.from_runs.{number}", why)
-    if not refused and (why := searcher.refuses_earlier(len(earlier.known))):
+    if not refused and (why := searcher.refuses_earlier(len(earlier.outcomes))):
         add("sweep.from_runs", why)
     return earlier
 
@@ -333,6 +333,10 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    if len(sweep.objectives) > 1 and (
+        refused := sweep.searcher.build().refuses_objectives([each.name for each in sweep.objectives])
+    ):
+        add("sweep.searcher", refused)
     for key, why in sweep.scheduler.build().refusals(tree, sweep):
         add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:

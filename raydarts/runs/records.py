@@ -112,6 +112,7 @@ class RankedRecord(Record):
     healthy: bool
     health: list[BarRecord]
     constraints: list[BarRecord]
+    more: list[RankedRecord] = []
 
 
 class ScoreRecord(Record):
@@ -315,6 +316,9 @@ class Outcome(Record):
     value: float | None
     halted: bool = False
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    values: list[float] | None = None
+    excesses: list[float] = []
+    points: list[tuple[Count, list[float]]] = []
 
 
 class Ask(Record):
@@ -363,6 +367,7 @@ class Decide(Record):
     index: Count
     epoch: Count
     value: float | None = None
+    values: list[float] | None = None
     decision: Literal["continue", "pause", "stop", "fork"]
     fork: ForkRecord | None = None
     others: list[OnOther] = []

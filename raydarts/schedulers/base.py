@@ -41,9 +41,11 @@ class Scheduler(Member):
 
     `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a
     trial go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
-    `AVERAGES`: it averages what trials report, so it is shown the objective's finite form.
+    `AVERAGES`: it averages what trials report, so it is shown the objective's finite form. `SEVERAL`: with several
+    objectives it compares trials by `Report.values`, or by nothing. Another one compares one number, and is refused.
     """
 
+    SEVERAL: ClassVar[bool] = False
     AVERAGES: ClassVar[bool] = False
     PAUSES: ClassVar[bool] = False
     FORKS: ClassVar[bool] = False
@@ -59,6 +61,14 @@ class Scheduler(Member):
         Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the
         section's settings.
         """
+        if len(sweep.objectives) > 1 and not self.SEVERAL:
+            names = ", ".join(each.name for each in sweep.objectives)
+            yield (
+                "",
+                f"{self.registered} compares trials by one number, and there are {len(sweep.objectives)} objectives "
+                f"({names}); write scheduler: moasha, which keeps the trials of the first fronts, or fifo, or one "
+                "objective",
+            )
         if self.FORKS and sweep.replicates is not None:
             yield (
                 "",
