@@ -333,10 +333,11 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
-    if len(sweep.objectives) > 1 and (
-        refused := sweep.searcher.build().refuses_objectives([each.name for each in sweep.objectives])
-    ):
-        add("sweep.searcher", refused)
+    if sweep.score.several:
+        names = [each.name for each in sweep.objectives]
+        for key, part in (("searcher", sweep.searcher), ("scheduler", sweep.scheduler)):
+            if refused := part.build().refuses_objectives(names):
+                add(f"sweep.{key}", refused)
     for key, why in sweep.scheduler.build().refusals(tree, sweep):
         add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:

@@ -320,7 +320,10 @@ class SweepSettings(TrialsSettings):
 
     @property
     def score(self) -> SearchScore:
-        """What ranks search trials: the objectives with their bars. Healthy cells are first if one objective asks it."""
+        """What ranks search trials: the objectives with their bars.
+
+        Healthy cells are first if one of several objectives asks for it.
+        """
         objectives: list[Objective] = [each.build() for each in self.objectives]
         first, *more = (each.score() for each in objectives)
         return replace(

@@ -18,6 +18,7 @@ from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
+from raydarts.study.front import FrontReport, counted, front_of
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
 from raydarts.study.ranking import baselines, evaluation_rows
 from raydarts.study.results import TrialEntry, TrialRecord
@@ -98,6 +99,10 @@ class Run:
     """What befell trials from outside, those retried too (`results.faults`)."""
     configurations: Sequence[Configuration] = ()
     """What the search seeds of each configuration came to together. Empty without replicates."""
+    front: FrontReport | None = None
+    """The Pareto front of several objectives. None: there is one objective."""
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The figures of all objectives, of each trial (or configuration) that counts for the front."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
@@ -314,6 +319,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     draft = Run(description, (), ())
     searched = results.trials(run)
     described = {record.id: record.description for record in searched}
+    groups = configurations(searched, draft.supernet)
     whole = Run(
         description=description,
         searches=[
@@ -328,7 +334,9 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=baselines(results.evaluations(run)),
         faults=results.faults(run),
-        configurations=configurations(searched, draft.supernet),
+        configurations=groups,
+        front=front_of(searched, groups, draft.supernet),
+        figures={member["name"]: member["figures"] for member in counted(searched, groups, draft.supernet)},
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -61,14 +61,6 @@ class Scheduler(Member):
         Each is a key of its settings, empty for all of them, and a sentence with what to write instead. `sweep` is the
         section's settings.
         """
-        if len(sweep.objectives) > 1 and not self.SEVERAL:
-            names = ", ".join(each.name for each in sweep.objectives)
-            yield (
-                "",
-                f"{self.registered} compares trials by one number, and there are {len(sweep.objectives)} objectives "
-                f"({names}); write scheduler: moasha, which keeps the trials of the first fronts, or fifo, or one "
-                "objective",
-            )
         if self.FORKS and sweep.replicates is not None:
             yield (
                 "",
@@ -76,6 +68,19 @@ class Scheduler(Member):
                 "configuration would no longer have the same settings; leave sweep.replicates out, or write scheduler: "
                 "asha",
             )
+
+    def refuses_objectives(self, names: Sequence[str]) -> str | None:
+        """Why it cannot take several objectives, with what to write instead. None: it can.
+
+        Asked when a spec is read.
+        """
+        if self.SEVERAL:
+            return None
+        return (
+            f"{self.registered} compares trials by one number, and there are {len(names)} objectives "
+            f"({', '.join(names)}); write scheduler: moasha, which keeps the trials of the first fronts, or fifo, or "
+            "one objective"
+        )
 
     def changes(self, search: Tree) -> tuple[str, ...]:
         """The names of the settings that it changes while trials run."""

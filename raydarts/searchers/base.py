@@ -54,7 +54,9 @@ class Searcher(Member):
         yield from ()
 
     def refuses_objectives(self, names: Sequence[str]) -> str | None:
-        """Why it cannot take several objectives, with what to write instead. None: it can. Asked when a spec is read.
+        """Why it cannot take several objectives, with what to write instead. None: it can.
+
+        Asked when a spec is read.
         """
         if not self.MODEL_BASED or self.SEVERAL:
             return None

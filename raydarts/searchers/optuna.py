@@ -191,8 +191,11 @@ class Optuna(Searcher):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sampler = self._sampler(optuna.samplers, self.loaded.sweep.seed, self.settings.startup_trials, known)
-        directions = ["maximize" if each.mode == "max" else "minimize" for each in self.loaded.sweep.score.each]
-        return optuna.create_study(sampler=sampler, directions=directions)
+        ways = optuna.study.StudyDirection
+        modes = [each.mode for each in self.loaded.sweep.score.each]
+        return optuna.create_study(
+            sampler=sampler, directions=[ways.MAXIMIZE if mode == "max" else ways.MINIMIZE for mode in modes]
+        )
 
     def _excesses(self, trial: Any) -> Sequence[float]:
         """By how much a trial breaks each constraint. Of a trial that went on as a copy of another nobody knows it."""

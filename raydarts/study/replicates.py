@@ -93,8 +93,10 @@ def means_of(points: Iterable[tuple[float, ...] | None]) -> tuple[float, ...] | 
 
 @dataclass
 class _Replicate:
-    """One trial of a configuration. `reports`: by epoch, the last of which is `epoch`. `waits`: the epoch after which it
-    waits."""
+    """One trial of a configuration. `reports`: by epoch, the last of which is `epoch`.
+
+    `waits`: the epoch after which it waits.
+    """
 
     reports: dict[int, Report] = field(default_factory=dict)
     epoch: int = 0

@@ -24,6 +24,11 @@ class Score:
     share: bool
 
     @property
+    def each(self) -> tuple[Score, ...]:
+        """All scores: a search may be ranked by several objectives."""
+        return (self,)
+
+    @property
     def test(self) -> str:
         """The same figure of test data, which orders nothing."""
         return self.metric.replace("validation", "test")
