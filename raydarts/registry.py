@@ -333,6 +333,42 @@ class Choose:
         return Component(family=self.family, name=value["name"], settings=parse_strictly(member.Settings, rest))
 
 
+Some = Component | tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class ChooseSome(Choose):
+    """Annotation `Annotated[Some, ChooseSome("objective")]`: one member of a family, or a list of several.
+
+    A list of one is that one.
+    """
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def plain(value: Some) -> object:
+            return value.plain() if isinstance(value, Component) else [each.plain() for each in value]
+
+        return core_schema.no_info_plain_validator_function(
+            self.parse_some, serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
+
+    def parse_some(self, value: object) -> Some:
+        """Raises all problems of a list together, each under its number: see `Choose`."""
+        if not isinstance(value, list | tuple):
+            return self.parse(value)
+        chosen: list[Component] = []
+        wrong: list[InitErrorDetails] = []
+        for number, each in enumerate(value):
+            try:
+                chosen.append(self.parse(each))
+            except PydanticCustomError as error:
+                wrong.append(InitErrorDetails(type=error, loc=(number,), input=each))
+            except ValidationError as error:
+                wrong.append(InitErrorDetails(type="value_error", loc=(number,), input=each, ctx={"error": error}))
+        if wrong:
+            raise ValidationError.from_exception_data(self.family, wrong)
+        return chosen[0] if len(chosen) == 1 else tuple(chosen)
+
+
 class ByName(Settings):
     """Settings whose keys are members of one family: `{wandb: {mode: offline}, tensorboard: true}`.
 

@@ -310,7 +310,7 @@ def _earlier(
     earlier, refused = read_earlier(sweep.from_runs, tree, data, sweep.score)
     for number, why in refused:
         add(f"sweep.from_runs.{number}", why)
-    if not refused and (why := searcher.refuses_earlier(len(earlier.known))):
+    if not refused and (why := searcher.refuses_earlier(len(earlier.outcomes))):
         add("sweep.from_runs", why)
     return earlier
 
@@ -347,6 +347,11 @@ def _cross_checks(
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    if sweep.score.several:
+        names = [each.name for each in sweep.objectives]
+        for key, part in (("searcher", sweep.searcher), ("scheduler", sweep.scheduler)):
+            if refused := part.build().refuses_objectives(names):
+                add(f"sweep.{key}", refused)
     for key, why in sweep.scheduler.build().refusals(tree, sweep):
         add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:

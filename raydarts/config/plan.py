@@ -127,7 +127,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = N
     jobs = configurations * sweep.trials_each
     if sweep.replicates is not None:
         note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
-    ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
+    ranked = f"objective{'s' if sweep.score.several else ''} {sweep.score.title}"
     note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; {ranked}"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
     genotypes = {SEARCH: jobs}

@@ -28,6 +28,8 @@ from raydarts.report.shapes import (
 from raydarts.runs.reading import Damage
 from raydarts.storage.files import plain
 from raydarts.storage.place import Place
+from raydarts.study.front import points_of
+from raydarts.study.pareto import Box
 from raydarts.study.stages import data_of, section_of
 from raydarts.terminal import line
 
@@ -45,6 +47,7 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> C
         "runs": [_summary(run) for run in runs],
         "spec": _differences(runs[0].spec, runs[1].spec),
         "versions": _differences(*(section(run.description.get("versions")) for run in runs)),
+        "hypervolumes": _hypervolumes(runs),
         "warnings": _warnings(runs),
         "paired": _paired(runs),
         "genotypes": _shared(runs),
@@ -69,6 +72,7 @@ def _summary(run: Run) -> Summary:
         "command": command(list(map(str, items(run.description.get("command"))))),
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
+        "front": run.front,
         "score": run.score.metric,
         "supernet": _mean([score for _, score in run.units(lambda search: search.metric)], limits_of(run.supernet)),
         "skips": _mean([count for _, count in run.units(lambda search: search.skips)], COUNT),
@@ -78,6 +82,19 @@ def _summary(run: Run) -> Summary:
         "best": _mean(run.validation[best], limits_of(run.score)) if best else None,
         "improvement": [asdict(each) for each in run.improvement],
     }
+
+
+def _hypervolumes(runs: Sequence[Run]) -> list[float] | None:
+    """Returns the hypervolume of each run's front, in one box. None: they have not the same several objectives."""
+    score = runs[0].supernet
+    same = [(each.metric, each.mode) for each in score.each] == [
+        (each.metric, each.mode) for each in runs[1].supernet.each
+    ]
+    points = [points_of(run.figures.values(), score) if same else [] for run in runs]
+    if not score.several or not all(points):
+        return None
+    box = Box.around([point for each in points for point in each])
+    return [box.hypervolume(each) for each in points]
 
 
 def _flat(value: object, name: str = "") -> dict[str, object]:
@@ -101,6 +118,11 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
         lines.append(f"The retrained figures differ ({first.score.metric}, {second.score.metric}).")
     if first.metric != second.metric:
         lines.append(f"The supernet's metrics differ ({first.metric}, {second.metric}).")
+    elif first.supernet.several or second.supernet.several:
+        lines.append(
+            f"Trials have several objectives in {' and '.join(run.name for run in runs if run.supernet.several)}: the "
+            f"supernet metric below is the first one ({first.metric})."
+        )
     training = [section(run.spec.get("evaluate")).get("training") for run in runs]
     if training[0] != training[1]:
         lines.append("The retrainings differ in their settings: retrained figures compare these too.")
@@ -190,6 +212,9 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     for name, show in rows:
         table.add_row(name, *(show(run) for run in comparison["runs"]))
     parts.append(table)
+    if comparison["hypervolumes"] is not None:
+        shown = " and ".join(f"{value:.4f}" for value in comparison["hypervolumes"])
+        parts.append(line(f"hypervolume of the Pareto fronts, in one box around the trials of both runs: {shown}"))
     paired = comparison["paired"]
     if paired["pairs"]:
         parts.append(

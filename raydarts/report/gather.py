@@ -19,6 +19,7 @@ from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
+from raydarts.study.front import FrontReport, counted, front_of
 from raydarts.study.noise_words import stage_noise
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
 from raydarts.study.random_cells import is_random
@@ -104,6 +105,10 @@ class Run:
     """What befell trials from outside, those retried too (`results.faults`)."""
     configurations: Sequence[Configuration] = ()
     """What the search seeds of each configuration came to together. Empty without replicates."""
+    front: FrontReport | None = None
+    """The Pareto front of several objectives. None: there is one objective."""
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The figures of all objectives, of each trial (or configuration) that counts for the front."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     random_retrainings: Sequence[Retrained] = ()
@@ -337,6 +342,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     searched = results.trials(run)
     described = {record.id: record.description for record in searched}
     retrained = _retrainings(run, EVALUATE, draft.score)
+    groups = configurations(searched, draft.supernet)
     whole = Run(
         description=description,
         searches=[
@@ -353,7 +359,9 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=baselines(results.evaluations(run)),
         faults=results.faults(run),
-        configurations=configurations(searched, draft.supernet),
+        configurations=groups,
+        front=front_of(searched, groups, draft.supernet),
+        figures={member["name"]: member["figures"] for member in counted(searched, groups, draft.supernet)},
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {

@@ -14,7 +14,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
-from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
+from raydarts.report import (
+    figures,
+    figures_cluster,
+    figures_epochs,
+    figures_sweep,
+    figures_together,
+    fronts,
+    notes,
+    stats,
+)
 from raydarts.report.answer import answer
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
@@ -130,7 +139,12 @@ def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
         (
             "cells",
             "Genotypes and what they are worth",
-            [figures_cluster.drawings(run), figures.supernet_against_retrained(run), figures.pareto(run)],
+            [
+                figures_cluster.drawings(run),
+                *([] if run.front is None else [fronts.figure(run)]),
+                figures.supernet_against_retrained(run),
+                figures.pareto(run),
+            ],
         ),
         (
             "settings",

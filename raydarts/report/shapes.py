@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from raydarts.json_types import Json
 from raydarts.runs.left import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
+from raydarts.study.front import FrontReport
 from raydarts.study.ranking import RankedEntry
 
 
@@ -33,6 +34,8 @@ class SearchScoreShape(ScoreShape):
     healthy: bool
     health: Sequence[BarShape]
     constraints: Sequence[BarShape]
+    more: NotRequired[Sequence[SearchScoreShape]]
+    """The further objectives of several."""
 
 
 class TrialRow(TypedDict):
@@ -71,6 +74,8 @@ class ConfigurationRow(TypedDict):
     sd: float | None
     n: int
     order: float | None
+    means: NotRequired[Mapping[str, float]]
+    """With several objectives the mean of each."""
 
 
 class RetrainedRow(TypedDict):
@@ -132,6 +137,8 @@ class RunReport(TypedDict):
     spec: Mapping[str, object]
     trials: Sequence[TrialRow]
     configurations: Sequence[ConfigurationRow]
+    front: FrontReport | None
+    """The Pareto front of several objectives. None: there is one objective."""
     genotypes: Sequence[GenotypeRow]
     promotion: Json
     evaluations: Sequence[RetrainedRow]
@@ -165,6 +172,7 @@ class StatusReport(TypedDict):
     best_trial: Mapping[str, object] | None
     configurations: Mapping[str, int]
     best_configuration: ConfigurationRow | None
+    front: FrontReport | None
     damaged: Sequence[str]
 
 
@@ -186,6 +194,7 @@ class Summary(TypedDict):
     command: str
     trials: Mapping[str, int]
     metric: str
+    front: FrontReport | None
     supernet: MeanShape | None
     skips: MeanShape | None
     score: str
@@ -236,6 +245,8 @@ class Comparison(TypedDict):
     """What `raydarts compare --json` prints."""
 
     runs: Sequence[Summary]
+    hypervolumes: Sequence[float] | None
+    """Of both fronts, in one box around the points of both. None: the runs have not the same several objectives."""
     warnings: Sequence[str]
     spec: Sequence[Changed]
     versions: Sequence[Changed]

@@ -12,6 +12,7 @@ from rich.table import Table
 from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.answer import answer
+from raydarts.report.fronts import front_table, headline
 from raydarts.report.gather import gather
 from raydarts.report.improvement import baseline_json, from_json, sentences
 from raydarts.report.shapes import (
@@ -71,6 +72,7 @@ def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
         "best_trial": best and {"id": best["id"], **best["metrics"]},
         "configurations": dict(Counter(each["status"] for each in report["configurations"])),
         "best_configuration": _best_configuration(report),
+        "front": report["front"],
         "damaged": [] if damage is None else damage.problems,
     }
 
@@ -118,7 +120,9 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     if report["configurations"]:
         words = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
         lines.append(line(f"configurations: {words}"))
-    if best := report["best_configuration"]:
+    if report["front"] is not None:
+        lines.append(line(headline(report["front"])))
+    elif best := report["best_configuration"]:
         mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
         lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
     elif report["best_trial"] and not report["configurations"]:
@@ -254,7 +258,8 @@ def configurations_table(report: RunReport) -> RenderableType | None:
     names = _swept(report["configurations"])
     table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
     choices = [name.removeprefix("search.") for name in names]
-    for column in ("configuration", "status", *choices, score.metric, "n", "trials"):
+    others = [each.metric for each in score.more]
+    for column in ("configuration", "status", *choices, score.metric, *others, "n", "trials"):
         table.add_column(column, overflow="fold")
     for each in report["configurations"]:
         table.add_row(
@@ -262,6 +267,7 @@ def configurations_table(report: RunReport) -> RenderableType | None:
             each["status"],
             *(str(each["choices"].get(name, "-")) for name in names),
             _spread(each["mean"], each["sd"], score.digits),
+            *(_figure((each.get("means") or {}).get(objective.metric), objective) for objective in score.more),
             str(each["n"]),
             ", ".join(each["trials"]),
         )
@@ -280,7 +286,7 @@ def trials_table(report: RunReport) -> RenderableType:
         *of,
         "status",
         *(name.removeprefix("search.") for name in names),
-        score.metric,
+        *(each.metric for each in score.each),
         "skips",
         "health",
         "genotype",
@@ -293,12 +299,18 @@ def trials_table(report: RunReport) -> RenderableType:
             *(str(trial[key]) for key in ("configuration", "search_seed") if of),
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
-            _number(trial["metrics"].get(score.metric), score.digits),
+            *(_figure(trial["metrics"].get(each.metric), each) for each in score.each),
             _skips(trial["skips"]),
             health_text(trial["unhealthy"], trial["reason"], bool(score.health)),
             str(trial.get("genotype_id") or "-"),
         )
     return table
+
+
+def _figure(value: object, score: Score) -> str:
+    """Returns a figure with the decimals of its objective. Large numbers have none."""
+    large = isinstance(value, int | float) and abs(value) >= 10_000
+    return _number(value, 0 if large else score.digits)
 
 
 def forks(report: RunReport) -> RenderableType | None:
@@ -325,7 +337,7 @@ def ranked_by(report: RunReport) -> list[RenderableType]:
     if report["kind"] != "sweep" or not report["trials"]:
         return []
     score = SearchScore.from_json(report["search_score"])
-    lines = [f"trials are ranked by {score.name or score.metric} ({score.direction})"]
+    lines = [f"trials are ranked by {score.title}"]
     if score.warning:
         lines = [f"warning: {score.warning}"]
     halted = [trial for trial in report["trials"] if (trial["reason"] or "").startswith("collapsed")]
@@ -367,6 +379,7 @@ def summary(path: Place) -> RenderableType:
     parts = [
         *rankings(report),
         *ranked_by(report),
+        front_table(report["front"], SearchScore.from_json(report["search_score"])),
         improvement_text(report),
         baselines_text(report),
         failures(report),
@@ -387,6 +400,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
         trials_table(report),
         forks(report),
         *ranked_by(report),
+        front_table(report["front"], SearchScore.from_json(report["search_score"])),
         *rankings(report),
         improvement_text(report),
         baselines_text(report),

@@ -112,6 +112,7 @@ class RankedRecord(Record):
     healthy: bool
     health: list[BarRecord]
     constraints: list[BarRecord]
+    more: list[RankedRecord] = []
 
 
 class ScoreRecord(Record):
@@ -317,6 +318,9 @@ class Outcome(Record):
     value: float | None
     halted: bool = False
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    values: list[float] | None = None
+    excesses: list[float] = []
+    points: list[tuple[Count, list[float]]] = []
 
 
 class Ask(Record):
@@ -365,6 +369,7 @@ class Decide(Record):
     index: Count
     epoch: Count
     value: float | None = None
+    values: list[float] | None = None
     decision: Literal["continue", "pause", "stop", "fork"]
     fork: ForkRecord | None = None
     others: list[OnOther] = []

@@ -13,6 +13,7 @@ from raydarts.runs.segments import lineage
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
 from raydarts.study.configurations import configurations
+from raydarts.study.front import front_of
 from raydarts.study.history import name_of
 from raydarts.study.objectives import score_of, search_score_of
 from raydarts.study.ranking import baselines, evaluation_rows, ranking
@@ -136,6 +137,7 @@ def report_json(run: RunDirectory) -> dict[str, object]:
     score, done = score_of(description), evaluations(run)
     search_score = search_score_of(description)
     evaluated = evaluation_rows(done, score)
+    groups = configurations(searched, search_score)
     report = {
         "name": run.name,
         "kind": description["kind"],
@@ -164,7 +166,8 @@ def report_json(run: RunDirectory) -> dict[str, object]:
             }
             for record in searched
         ],
-        "configurations": [each.to_json() for each in configurations(searched, search_score_of(description))],
+        "configurations": [each.to_json() for each in groups],
+        "front": front_of(searched, groups, search_score),
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
         "evaluations": evaluated,

@@ -55,7 +55,7 @@ class GroupStep:
         self._alpha_batches: dict[frozenset[int], Batch] = {}
 
     def alpha_batch_of(self, asking: Iterable[int]) -> Batch:
-        """Returns the alpha-batches of the lanes that ask. Other lanes draw none, and have one of theirs in its place."""
+        """Returns the alpha-batches of the lanes that ask. Others draw none, and have one of theirs in its place."""
         of = frozenset(asking)
         if of not in self._alpha_batches:
             filler = self.steps[min(of)].alpha_batch
