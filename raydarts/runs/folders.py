@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.entries import AllocationEntry
 from raydarts.storage.place import make_folder
 from raydarts.study.stages import EVALUATE, SEARCH, stages_of
 
@@ -42,6 +43,16 @@ def jobs(run: RunDirectory, description: Mapping[str, object] | None = None) -> 
     others = [trial for name in names if name != EVALUATE for trial in retrainings(run, name)]
     rungs = [trial for trial in others if stage_of(trial).startswith("rung-")]
     return [*run.trials(), *rungs, *run.evaluations(), *(trial for trial in others if trial not in rungs)]
+
+
+ALLOCATION = "allocation.jsonl"
+"""Of the stage `evaluate`, the only one to which seeds are added."""
+
+
+def read_allocation(run: RunDirectory) -> list[AllocationEntry]:
+    """What was decided on more evaluation seeds for `evaluate`, a line for each round."""
+    entries: list[AllocationEntry] = run.lines(ALLOCATION)
+    return entries
 
 
 def _promotion_file(stage: str) -> str:

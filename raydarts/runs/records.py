@@ -393,6 +393,30 @@ class Decision(Candidate):
     best_trial: Name | None = None
 
 
+class AddedSeed(Record):
+    genotype: Name
+    seed: Count
+
+
+class SeedNoise(Record):
+    sd: float
+    freedom: Count
+
+
+class Allocation(Record):
+    """A line of allocation.jsonl."""
+
+    round: Count
+    first: Name
+    probability: float
+    best: dict[str, float]
+    scores: dict[str, Count]
+    noise: SeedNoise | None
+    epochs: Count
+    add: list[AddedSeed]
+    stop: str | None
+
+
 class Status(Record):
     status: Literal["pending", "running", "halted", "interrupted", "completed", "failed"]
     reason: str | None = None
@@ -430,6 +454,7 @@ _KINDS: dict[str, Any] = {
     "owner.json": Owner,
     "events.jsonl": Event,
     "promotion.json": list[Decision],
+    "allocation.jsonl": Allocation,
     "status.json": Status,
     "plan.json": list[PlannedStage],
     "budget.json": Budget,

@@ -120,7 +120,9 @@ def step(arms: Sequence[Arm], aim: Aim, affordable: int | None = None) -> Step |
     if affordable is not None and affordable < 1:
         return Step(belief, (), "max_share is spent")
     of = {arm.name: arm for arm in known}
-    challenger = max((arm for arm in known if arm.name != belief.first), key=lambda arm: (belief.best[arm.name], arm.mean))
+    challenger = max(
+        (arm for arm in known if arm.name != belief.first), key=lambda arm: (belief.best[arm.name], arm.mean)
+    )
     open_ones = [each for each in (of[belief.first], challenger) if each.asked < aim.max_seeds]
     if not open_ones:
         return Step(belief, (), f"the first two have max_seeds ({aim.max_seeds}) evaluation seeds")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import EvaluateSettings
+from raydarts.json_types import number
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.folders import read_promotion, retraining, write_promotion
@@ -37,8 +39,19 @@ def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings
         return admission([dict(each) for each in kept["candidates"]], *bars)
     before = read_promotion(run, stage.source) or []
     score = score_of(run.description())
-    rows = evaluation_rows(results.retrained(run, stage.source), score)
-    return narrowing(before, rows, stage.source, score, *bars)
+    records = results.retrained(run, stage.source)
+    sizes = _sizes(records) if isinstance(stage.settings, AllocatedSettings) and stage.settings.aim else None
+    return narrowing(before, evaluation_rows(records, score), stage.source, score, *bars, sizes)
+
+
+def _sizes(records: Iterable[TrialRecord]) -> dict[str, float]:
+    """The parameters of each genotype's network, as its retrainings counted them."""
+    sizes: dict[str, float] = {}
+    for record in records:
+        measured = record.result.get("result") or {}
+        if (parameters := number(measured.get("parameters"))) is not None:
+            sizes[record.description["genotype_id"]] = parameters
+    return sizes
 
 
 class RetrainingStage:
@@ -55,22 +68,28 @@ class RetrainingStage:
         self, run: RunDirectory, stage: Stage[EvaluateSettings], decisions: Sequence[Mapping[str, object]]
     ) -> None:
         self.score = score_of(run.description())
-        chosen = [decision for decision in decisions if decision["promoted"]]
-        self._rank = {str(decision["id"]): rank for rank, decision in enumerate(chosen)}
-        self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
+        self._run, self._stage = run, stage.name
+        self._chosen = {str(decision["id"]): decision for decision in decisions if decision["promoted"]}
+        self._rank = {genotype: rank for rank, genotype in enumerate(self._chosen)}
+        self._turn: dict[int, int] = {}
         self._scores: dict[str, list[float]] = {}
         self._waiting: list[tuple[str, int, TrialDirectory, bool]] = []
+        self._total = 0
         for seed in stage.settings.seeds:
-            for decision in chosen:
-                genotype = str(decision["id"])
-                trial = retraining(run, stage.name, genotype, seed)
-                if not trial.exists:
-                    trial.create(_description(stage.name, decision, seed))
-                if trial.result() is None:
-                    self._waiting.append((genotype, seed, trial, trial.owner() is not None))
-                else:
-                    self.ended(read_trial(trial))
-        self._total = len(chosen) * len(stage.settings.seeds)
+            for genotype in self._chosen:
+                self._ask(genotype, seed)
+
+    def _ask(self, genotype: str, seed: int) -> None:
+        """One more retraining, begun by an earlier driver or not."""
+        self._turn.setdefault(seed, len(self._turn))
+        trial = retraining(self._run, self._stage, genotype, seed)
+        if not trial.exists:
+            trial.create(_description(self._stage, self._chosen[genotype], seed))
+        self._total += 1
+        if trial.result() is None:
+            self._waiting.append((genotype, seed, trial, trial.owner() is not None))
+        else:
+            self._count(read_trial(trial))
 
     def total(self) -> int:
         return self._total
@@ -110,6 +129,9 @@ class RetrainingStage:
         return []
 
     def ended(self, record: TrialRecord) -> None:
+        self._count(record)
+
+    def _count(self, record: TrialRecord) -> None:
         """What a completed retraining measured counts in the order of the others."""
         value = record.value(self.score)
         if record.status == "completed" and value is not None:
