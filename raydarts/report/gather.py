@@ -12,8 +12,8 @@ from raydarts.json_types import number, section, whole
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.entries import TimeEntry
-from raydarts.runs.folders import read_promotion, retrainings
+from raydarts.runs.entries import AllocationEntry, TimeEntry
+from raydarts.runs.folders import read_allocation, read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
@@ -98,6 +98,8 @@ class Run:
     """What befell trials from outside, those retried too (`results.faults`)."""
     configurations: Sequence[Configuration] = ()
     """What the search seeds of each configuration came to together. Empty without replicates."""
+    allocation: Sequence[AllocationEntry] = ()
+    """What was decided on more evaluation seeds for `evaluate`."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     stages: Mapping[str, Run] = field(default_factory=dict)
@@ -329,11 +331,15 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         baselines=baselines(results.evaluations(run)),
         faults=results.faults(run),
         configurations=configurations(searched, draft.supernet),
+        allocation=read_allocation(run),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {
         name: replace(
-            whole, retrainings=_retrainings(run, name, whole.score), promotion=read_promotion(run, name) or ()
+            whole,
+            retrainings=_retrainings(run, name, whole.score),
+            promotion=read_promotion(run, name) or (),
+            allocation=(),
         )
         for name in names
     }

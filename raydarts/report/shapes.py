@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
+from raydarts.runs.entries import AllocationEntry
 from raydarts.runs.left import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
@@ -113,6 +114,7 @@ class RunReport(TypedDict):
     configurations: Sequence[ConfigurationRow]
     genotypes: Sequence[GenotypeRow]
     promotion: Json
+    allocation: Sequence[AllocationEntry]
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
     search_score: SearchScoreShape

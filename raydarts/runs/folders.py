@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from raydarts.json_types import number, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import AllocationEntry
 from raydarts.storage.place import make_folder
@@ -53,6 +54,21 @@ def read_allocation(run: RunDirectory) -> list[AllocationEntry]:
     """What was decided on more evaluation seeds for `evaluate`, a line for each round."""
     entries: list[AllocationEntry] = run.lines(ALLOCATION)
     return entries
+
+
+def within_of(spec: Mapping[str, object]) -> float:
+    """How much worse than the best a first place may be, by a run's spec."""
+    return number(section(spec.get(EVALUATE)).get("within")) or 0.0
+
+
+def in_words(entry: AllocationEntry, within: float) -> str:
+    """A decision on more evaluation seeds in one sentence."""
+    slack = "" if within == 0 else f", or at most {within:g} worse,"
+    belief = f"{entry['first']} is the best{slack} with probability {entry['probability']:.2f}"
+    if entry["stop"] is not None:
+        return f"{belief}; no seed is added: {entry['stop']}"
+    added = " and ".join(f"seed {each['seed']} of {each['genotype']}" for each in entry["add"])
+    return f"{belief}; added: {added}"
 
 
 def _promotion_file(stage: str) -> str:

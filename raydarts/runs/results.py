@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import FaultEntry
-from raydarts.runs.folders import jobs, read_promotion, retrainings, stage_of
+from raydarts.runs.folders import jobs, read_allocation, read_promotion, retrainings, stage_of
 from raydarts.runs.segments import lineage
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
@@ -166,6 +166,7 @@ def report_json(run: RunDirectory) -> dict[str, object]:
         "configurations": [each.to_json() for each in configurations(searched, search_score_of(description))],
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
+        "allocation": read_allocation(run),
         "evaluations": evaluated,
         "score": score.to_json(),
         "search_score": search_score.to_json(),

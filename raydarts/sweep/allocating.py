@@ -9,7 +9,7 @@ from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.entries import AllocationEntry
-from raydarts.runs.folders import ALLOCATION, read_allocation, read_promotion
+from raydarts.runs.folders import ALLOCATION, in_words, read_allocation, read_promotion
 from raydarts.study.allocation import Aim, Arm, Step, affordable, step
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import GIVEN, Stage
@@ -80,7 +80,7 @@ class AllocatingStage(RetrainingStage):
             entry = self._entry(decided, arms, spent)
             self._run.append(ALLOCATION, {**entry})
             self._rounds, self._stopped = entry["round"], entry["stop"] is not None
-            self._news.append(in_words(entry, self._aim))
+            self._news.append(in_words(entry, self._aim.within))
             self._carry_out(entry)
             self._open = {trial.id for _, _, trial, _ in self._waiting}
 
@@ -118,13 +118,3 @@ def _rungs(run: RunDirectory, loaded: LoadedSpec) -> tuple[int | None, int]:
             entrants = entered if entrants is None else entrants
             epochs += entered * len(stage.settings.seeds) * stage.settings.epochs
     return entrants, epochs
-
-
-def in_words(entry: AllocationEntry, aim: Aim) -> str:
-    """A decision in one sentence."""
-    slack = "" if aim.within == 0 else f", or at most {aim.within:g} worse,"
-    belief = f"{entry['first']} is the best{slack} with probability {entry['probability']:.2f}"
-    if entry["stop"] is not None:
-        return f"{belief}; no seed is added: {entry['stop']}"
-    added = " and ".join(f"seed {each['seed']} of {each['genotype']}" for each in entry["add"])
-    return f"{belief}; added: {added}"
