@@ -23,8 +23,8 @@ AT_LEAST = 4
 SHORT = 24
 """A short training has this many times fewer epochs: 25 of 600."""
 
-_RATIOS = tuple(2.0**power for power in range(-3, 4))
-"""Spread of genotypes / spread of one seed, from 1/8 to 8. All are equally likely before any score is known."""
+_RATIOS = tuple(2.0**power for power in range(-3, 3))
+"""Spread of genotypes / spread of one seed, from 1/8 to 4. All are equally likely before any score is known."""
 _SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The spread of one seed is not known. It is taken at these quantiles of what is likely."""
 _NODES = 30

@@ -143,7 +143,7 @@ def test_a_stated_confidence_of_90_percent_is_right_in_85_percent_or_more(spread
     """Genotypes differ as much as seeds do, and twice as much (as on CIFAR-10). No seed is wasted on clear cases."""
     draws = random.Random(7)
     right = []
-    for _ in range(60):
+    for _ in range(80):
         truth = [draws.gauss(0.0, spread) for _ in range(4)]
         last, _ = run(truth, 0.1, draws, Aim(0.9, 0.0, 12))
         if last.belief.probability >= AIM.confidence:
