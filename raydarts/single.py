@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from raydarts import trackers
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.idle import idle_in, idle_in_search
 from raydarts.config.loader import LoadedSpec, load_plain, load_spec
 from raydarts.config.plan import longest
@@ -104,7 +105,7 @@ def start_evaluation(
         admit_genotype(found.outside_names(), str(genotype), ask)
     space = space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
-    data, stage, text = DataSettings(), EvaluateSettings(), ""
+    data, stage, text = DataSettings(), AllocatedSettings(), ""
     presets: dict[str, list[str]] = {}
     track = None
     threads = min(torch.get_num_threads(), usable_cpus())  # torch does not know of a quota
@@ -164,7 +165,7 @@ def _idle_in_search(loaded: LoadedSpec, gpu: bool) -> Iterator[str]:
     yield from _idle_alone(loaded, "sweep", loaded.sweep, longest(loaded.search), gpu)
 
 
-def _idle_in_evaluation(loaded: LoadedSpec, stage: EvaluateSettings, gpu: bool) -> Iterator[str]:
+def _idle_in_evaluation(loaded: LoadedSpec, stage: AllocatedSettings, gpu: bool) -> Iterator[str]:
     """What a single evaluation makes no use of."""
     yield from idle_in(stage.training, "evaluate.training", Around(stage, stage.epochs, stage.epochs, 1, float(gpu)))
     yield from _idle_alone(loaded, "evaluate", stage, stage.epochs, gpu)
@@ -172,6 +173,8 @@ def _idle_in_evaluation(loaded: LoadedSpec, stage: EvaluateSettings, gpu: bool) 
         yield f"evaluate.resources.workers is {stage.resources.workers}, and this trains in one process; {_SWEEP}"
     if cells := random_cells_of(stage):
         yield f"evaluate.random_cells is {cells}, and this retrains one genotype; {_SWEEP}"
+    if stage.confidence is not None:
+        yield f"evaluate.confidence adds evaluation seeds, and this trains with one; {_SWEEP}"
 
 
 def _idle_alone(loaded: LoadedSpec, section: str, settings: TrialsSettings, epochs: int, gpu: bool) -> Iterator[str]:
@@ -209,7 +212,7 @@ def _job(trial: TrialDirectory, kind: str, spec: Mapping[str, object]) -> Job:
         return build_search(_settings(SearchSettings, spec, "search"), data, device(bool(spec["gpu"])))
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
-    stage = _settings(EvaluateSettings, spec, "evaluate")
+    stage = _settings(AllocatedSettings, spec, "evaluate")
     return build_evaluation(stage, data, genotype, what["seed"], device(bool(spec["gpu"])))
 
 

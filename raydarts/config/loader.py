@@ -10,6 +10,7 @@ from pathlib import Path
 
 from raydarts import outside
 from raydarts.config import foreign
+from raydarts.config.allocation import AllocatedSettings, fill_in_stages
 from raydarts.config.beforehand import Earlier, read_earlier, read_points
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
@@ -18,7 +19,7 @@ from raydarts.config.distributions import (
     grid_draws,
     refuse_continuous,
 )
-from raydarts.config.kinds import fill_in
+from raydarts.config.kinds import fill_in, training_of
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.ranking_defaults import check_columns, with_health
@@ -27,7 +28,6 @@ from raydarts.config.sections import listed, mapping, no_consequences, optional,
 from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
 from raydarts.config.source import Node, Where, from_plain, override, read_file, read_text, yaml_of
 from raydarts.config.spec import (
-    AnswerSettings,
     BudgetSettings,
     RungSettings,
     SweepSettings,
@@ -79,7 +79,7 @@ class LoadedSpec:
     """What a new sweep learns from `sweep.from_runs`. A run that has begun keeps it itself."""
 
     @property
-    def evaluate(self) -> AnswerSettings | None:
+    def evaluate(self) -> AllocatedSettings | None:
         return self.stages.evaluate
 
     def to_plain(self) -> dict[str, Json]:
@@ -145,6 +145,7 @@ def load_spec(spec: Path | str | Mapping[str, object], overrides: Iterable[str] 
     override(root, first)
     presets = expand(root, problems)
     override(root, others)
+    fill_in_stages(root, training_of(root))
     inherit(root)
     outside.allow(outside.names_in(root.plain()))  # the user who gives a spec wants what it names
     loaded = _load(
@@ -318,7 +319,7 @@ def _earlier(
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
     """Returns the stages after the search. Problems that a stage inherits from `evaluate` are reported once."""
     before = len(problems)
-    evaluate = optional(AnswerSettings, sections, "evaluate", where, problems)
+    evaluate = optional(AllocatedSettings, sections, "evaluate", where, problems)
     reported = {(problem.file, problem.line) for problem in problems[before:]}
     others: list[Problem] = []
     rungs = listed(RungSettings, sections, "rungs", others)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.presets import merge
 from raydarts.config.source import Node
 from raydarts.config.spec import (
-    AnswerSettings,
     BudgetSettings,
     EvaluateSettings,
     RungSettings,
@@ -36,7 +36,7 @@ INHERITED = {"rungs": ("training", "max_skips", *_TRIALS), "transfer": _TRIALS}
 class Stages:
     """The stages after the search, and what the whole run may use."""
 
-    evaluate: AnswerSettings | None = None
+    evaluate: AllocatedSettings | None = None
     rungs: tuple[RungSettings, ...] = ()
     transfer: tuple[TransferSettings, ...] = ()
     budget: BudgetSettings | None = None
@@ -100,7 +100,7 @@ Add = Callable[[str, str], None]
 
 
 def check_random_cells(
-    evaluate: AnswerSettings | None, sweep: SweepSettings, drawn: list[SearchSettings], add: Add
+    evaluate: AllocatedSettings | None, sweep: SweepSettings, drawn: list[SearchSettings], add: Add
 ) -> None:
     """Reports to `add` if a searched space does not hold so many random healthy cells."""
     if evaluate is None or not evaluate.random_cells:
@@ -129,11 +129,12 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
     before: Stage[EvaluateSettings] | None = None
     for stage in stages.chain():
         _check_stage(stage, data, drawn, add)
-        if before is not None and stage.settings.top_k > before.settings.top_k:
+        here, there = stage.settings.top_k, None if before is None else before.settings.top_k
+        if before is not None and isinstance(here, int) and isinstance(there, int) and here > there:
             add(
                 f"{stage.section}.top_k",
-                f"{stage.settings.top_k} genotypes cannot come from {before.name}, which has {before.settings.top_k}: "
-                f"at most {before.settings.top_k}, or raise {before.section}.top_k",
+                f"{here} genotypes cannot come from {before.name}, which has {there}: at most {there}, or raise "
+                f"{before.section}.top_k",
             )
         before = before if stage.is_transfer else stage
 
@@ -148,7 +149,7 @@ def _check_stage(stage: Stage[EvaluateSettings], data: DataSettings, drawn: list
         )
         add(f"{where}.dataset", f"{stage_data.dataset.name} {message}of kind {data.kind}")
         return
-    ranks = not stage.is_transfer or stage.settings.top_k > 1
+    ranks = not stage.is_transfer or stage.settings.top_k != 1
     if not stage_data.holds_out and ranks:
         add(
             f"{where}.validation_fraction",

@@ -29,6 +29,8 @@ from raydarts.study.objectives.base import Objective
 from raydarts.study.rules import Rules
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
+TopK = Annotated[Genotypes, Field(ge=1)] | Literal["all", "third"]
+"""`third`: the best third, four at least (`study.allocation.places`). Words leave out what health speaks against."""
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
 
 
@@ -355,7 +357,9 @@ class EvaluateSettings(TrialsSettings):
     `evaluate`, each rung and each transfer are such stages.
     """
 
-    top_k: Genotypes = Field(4, ge=1, description="How many distinct genotypes are retrained.")
+    top_k: TopK = Field(
+        4, description="How many distinct genotypes are retrained. `third`: the best third, four at least."
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0, 1), description="Evaluation seeds. Each genotype is retrained once with each seed."
     )
@@ -375,7 +379,7 @@ class EvaluateSettings(TrialsSettings):
             yield from super().idle(around)
         elif self.resources.gpus > 0:
             yield Idle("resources.gpus", "reserves a GPU, and a table is looked up without one; write gpus: 0")
-        if self.written("top_k") and self.top_k > around.jobs > 0:
+        if self.written("top_k") and isinstance(self.top_k, int) and self.top_k > around.jobs > 0:
             what = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
             yield Idle("top_k", f"{what}; write top_k: {around.jobs} or less")
         training = self.training
@@ -451,14 +455,16 @@ class RungSettings(EvaluateSettings):
     `max_skips`, `max_failures`, `epoch_timeout`, `out_of_memory` and `checkpoint_every`. See `stages.inherit`.
     """
 
-    top_k: Genotypes = Field(ge=1, description="How many distinct genotypes are retrained.")
+    top_k: TopK = Field(
+        description="How many distinct genotypes are retrained. `third`: the best third, four at least."
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), description="Evaluation seeds. Each genotype is retrained once with each seed."
     )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
-        if around.onward is not None and self.top_k <= around.onward:
+        if around.onward is not None and isinstance(self.top_k, int) and self.top_k <= around.onward:
             what = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
             yield Idle("top_k", f"{what}; write {around.onward + 1} or more, or leave the rung out")
 
@@ -473,7 +479,9 @@ class TransferSettings(EvaluateSettings):
 
     name: str = Field(description="Name of the stage and of its folder.")
     data: DataSettings | None = Field(None, description="The other data. `null` is the sweep's data.")
-    top_k: Genotypes = Field(1, ge=1, description="How many distinct genotypes are retrained.")
+    top_k: TopK = Field(
+        1, description="How many distinct genotypes are retrained. `third`: the best third, four at least."
+    )
 
     @field_validator("name")
     @classmethod

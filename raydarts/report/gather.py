@@ -13,8 +13,8 @@ from raydarts.report.improvement import Improvement, improvements
 from raydarts.report.swept import SEED, Setting, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.entries import TimeEntry
-from raydarts.runs.folders import read_promotion, retrainings
+from raydarts.runs.entries import AllocationEntry, TimeEntry
+from raydarts.runs.folders import read_allocation, read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
@@ -109,6 +109,8 @@ class Run:
     """The Pareto front of several objectives. None: there is one objective."""
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The figures of all objectives, of each trial (or configuration) that counts for the front."""
+    allocation: Sequence[AllocationEntry] = ()
+    """What was decided on more evaluation seeds for `evaluate`."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
     random_retrainings: Sequence[Retrained] = ()
@@ -362,6 +364,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         configurations=groups,
         front=front_of(searched, groups, draft.supernet),
         figures={member["name"]: member["figures"] for member in counted(searched, groups, draft.supernet)},
+        allocation=read_allocation(run),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {
@@ -372,6 +375,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
             stage=name,
             random_retrainings=(),
             improvement=(),
+            allocation=(),
         )
         for name in names
     }

@@ -8,6 +8,7 @@ from raydarts.report import stats
 from raydarts.report.gather import Retrained, Run
 from raydarts.report.improvement import sentences
 from raydarts.report.wording import listed, percent, score_with_unit
+from raydarts.runs.folders import in_words, within_of
 
 _NAMED = 10
 """How many damaged parts are named."""
@@ -113,6 +114,11 @@ def cautions(run: Run) -> list[str]:
             "Each genotype was retrained with one evaluation seed: no spread is known, and the ranking may be luck. "
             "Give evaluate.seeds more values."
         )
+    lines += [
+        "Evaluation seeds were added where the first places overlapped: the mean of a genotype with more seeds is "
+        f"more exact. {in_words(entry, within_of(run.spec))}."
+        for entry in run.allocation[-1:]
+    ]
     if len(run.validation) > 1 and any(name.startswith("rung-") for name in run.stages):
         lines.append(
             "The genotypes were narrowed by short retrainings (rungs), measured on the same held-out images as the "

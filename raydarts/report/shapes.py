@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
 from raydarts.json_types import Json
+from raydarts.runs.entries import AllocationEntry
 from raydarts.runs.left import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
@@ -141,6 +142,7 @@ class RunReport(TypedDict):
     """The Pareto front of several objectives. None: there is one objective."""
     genotypes: Sequence[GenotypeRow]
     promotion: Json
+    allocation: Sequence[AllocationEntry]
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
     search_score: SearchScoreShape

@@ -27,6 +27,7 @@ from raydarts.report.shapes import (
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
+from raydarts.runs.folders import in_words, within_of
 from raydarts.runs.hours import budget_report
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
@@ -207,6 +208,16 @@ def rankings(report: RunReport) -> list[RenderableType]:
     return [ranking_table(report, None if stage["name"] == EVALUATE else stage) for stage in report["stages"]]
 
 
+def sureness(report: RunReport) -> RenderableType | None:
+    """Returns how sure the first place of `evaluate` is, and the seeds that were added for it. None: nobody asked."""
+    if not report["allocation"]:
+        return None
+    last = report["allocation"][-1]
+    added = sum(len(entry["add"]) for entry in report["allocation"])
+    seeds = f"{added} evaluation seed{'s were' if added != 1 else ' was'} added in {len(report['allocation'])} rounds"
+    return line(f"{in_words(last, within_of(report['spec']))} ({seeds})")
+
+
 def baselines_text(report: RunReport) -> RenderableType | None:
     """Returns what the best genotype must beat and by how much it does, or None if no baseline was measured."""
     if not report["baselines"]:
@@ -378,6 +389,7 @@ def summary(path: Place) -> RenderableType:
     report = report_of(path, Damage())
     parts = [
         *rankings(report),
+        sureness(report),
         *ranked_by(report),
         front_table(report["front"], SearchScore.from_json(report["search_score"])),
         improvement_text(report),
@@ -403,6 +415,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
         front_table(report["front"], SearchScore.from_json(report["search_score"])),
         *rankings(report),
         improvement_text(report),
+        sureness(report),
         baselines_text(report),
         failures(report),
     ]

@@ -295,6 +295,15 @@ class RunDirectory:
         self._check()
         write_json(self.files / name, value)
 
+    def append(self, name: str, entry: Mapping[str, object]) -> None:
+        """A line of a file of the run's own, such as allocation.jsonl."""
+        self._check()
+        append_line(self.files / name, entry)
+
+    def lines(self, name: str) -> list[Any]:
+        """The lines of such a file; none where it is absent."""
+        return read_records(self.files / name, self.damage)
+
     def read(self, name: str) -> Any:
         """What such a file holds; None where it is absent, or damaged and that is noted."""
         return read_record(self.files / name, self.damage)

@@ -88,6 +88,39 @@ class OwnerEntry(TypedDict):
     placement_group: NotRequired[str | None]
 
 
+class SeedEntry(TypedDict):
+    """A retraining that is added."""
+
+    genotype: str
+    seed: int
+
+
+class NoiseEntry(TypedDict):
+    """The spread of one evaluation seed, and its degrees of freedom."""
+
+    sd: float
+    freedom: int
+
+
+class AllocationEntry(TypedDict):
+    """A line of allocation.jsonl: what was believed after a round of retrainings, and what was decided on it.
+
+    `probability`: that `first` is the best genotype, or at most `within` worse. `best`: that of each to be the best.
+    `scores`: how many each had. `epochs`: those of all short and full trainings that were asked for before, which
+    `max_share` limits. `add` is empty where there is a reason to `stop`.
+    """
+
+    round: int
+    first: str
+    probability: float
+    best: Mapping[str, float]
+    scores: Mapping[str, int]
+    noise: NoiseEntry | None
+    epochs: int
+    add: Sequence[SeedEntry]
+    stop: str | None
+
+
 class PlannedStageEntry(TypedDict):
     """What a stage amounts to at most, in plan.json."""
 

@@ -401,6 +401,30 @@ class Decision(Candidate):
     random_cell: bool = False
 
 
+class AddedSeed(Record):
+    genotype: Name
+    seed: Count
+
+
+class SeedNoise(Record):
+    sd: float
+    freedom: Count
+
+
+class Allocation(Record):
+    """A line of allocation.jsonl."""
+
+    round: Count
+    first: Name
+    probability: float
+    best: dict[str, float]
+    scores: dict[str, Count]
+    noise: SeedNoise | None
+    epochs: Count
+    add: list[AddedSeed]
+    stop: str | None
+
+
 class Status(Record):
     status: Literal["pending", "running", "halted", "interrupted", "completed", "failed"]
     reason: str | None = None
@@ -438,6 +462,7 @@ _KINDS: dict[str, Any] = {
     "owner.json": Owner,
     "events.jsonl": Event,
     "promotion.json": list[Decision],
+    "allocation.jsonl": Allocation,
     "status.json": Status,
     "plan.json": list[PlannedStage],
     "budget.json": Budget,

@@ -8,7 +8,7 @@ from raydarts.errors import DamagedError
 from raydarts.json_types import Json, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import FaultEntry
-from raydarts.runs.folders import jobs, read_promotion, retrainings, stage_of
+from raydarts.runs.folders import jobs, read_allocation, read_promotion, retrainings, stage_of
 from raydarts.runs.segments import lineage
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
@@ -170,6 +170,7 @@ def report_json(run: RunDirectory) -> dict[str, object]:
         "front": front_of(searched, groups, search_score),
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
+        "allocation": read_allocation(run),
         "evaluations": evaluated,
         "score": score.to_json(),
         "search_score": search_score.to_json(),

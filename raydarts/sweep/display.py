@@ -52,6 +52,10 @@ class Display:
         self._since: dict[str, float] = {}
         self._durations: list[float] = []
 
+    def expect(self, total: int) -> None:
+        """The stage now has so many trials."""
+        self._total = total
+
     def __enter__(self) -> Display:
         if self._enabled and self._console.is_terminal:
             self._live = Live(get_renderable=self._panel, console=self._console, refresh_per_second=2)

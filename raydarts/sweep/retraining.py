@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.spec import EvaluateSettings
 from raydarts.runs import results
@@ -31,7 +32,8 @@ def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings
 
 def _decide(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:
     settings = stage.settings
-    decisions = decisions_on_genotypes(run, stage.source, settings.top_k, settings.max_skips)
+    equal = isinstance(settings, AllocatedSettings) and settings.aim is not None
+    decisions = decisions_on_genotypes(run, stage.source, settings.top_k, settings.max_skips, at_equal_size=equal)
     discovered = {str(record.genotype_id) for record in results.trials(run) if record.genotype_id is not None}
     return decisions + random_decisions(loaded, settings, decisions, discovered)
 
@@ -51,23 +53,29 @@ class RetrainingStage:
         self, run: RunDirectory, stage: Stage[EvaluateSettings], decisions: Sequence[Mapping[str, object]]
     ) -> None:
         self.score = score_of(run.description())
-        chosen = [decision for decision in decisions if decision["promoted"]]
-        self._rank = {str(decision["id"]): rank for rank, decision in enumerate(chosen)}
-        self._turn = {seed: turn for turn, seed in enumerate(stage.settings.seeds)}
-        self._random = {str(decision["id"]) for decision in only_random(chosen)}
+        self._run, self._stage = run, stage.name
+        self._chosen = {str(decision["id"]): decision for decision in decisions if decision["promoted"]}
+        self._rank = {genotype: rank for rank, genotype in enumerate(self._chosen)}
+        self._turn: dict[int, int] = {}
+        self._random = {str(decision["id"]) for decision in only_random(self._chosen.values())}
         self._scores: dict[str, list[float]] = {}
         self._waiting: list[tuple[str, int, TrialDirectory, bool]] = []
+        self._total = 0
         for seed in stage.settings.seeds:
-            for decision in chosen:
-                genotype = str(decision["id"])
-                trial = retraining(run, stage.name, genotype, seed)
-                if not trial.exists:
-                    trial.create(_description(stage.name, decision, seed))
-                if trial.result() is None:
-                    self._waiting.append((genotype, seed, trial, trial.owner() is not None))
-                else:
-                    self.ended(read_trial(trial))
-        self._total = len(chosen) * len(stage.settings.seeds)
+            for genotype in self._chosen:
+                self._ask(genotype, seed)
+
+    def _ask(self, genotype: str, seed: int) -> None:
+        """One more retraining, begun by an earlier driver or not."""
+        self._turn.setdefault(seed, len(self._turn))
+        trial = retraining(self._run, self._stage, genotype, seed)
+        if not trial.exists:
+            trial.create(_description(self._stage, self._chosen[genotype], seed))
+        self._total += 1
+        if trial.result() is None:
+            self._waiting.append((genotype, seed, trial, trial.owner() is not None))
+        else:
+            self._count(read_trial(trial))
 
     def total(self) -> int:
         return self._total
@@ -107,6 +115,9 @@ class RetrainingStage:
         return []
 
     def ended(self, record: TrialRecord) -> None:
+        self._count(record)
+
+    def _count(self, record: TrialRecord) -> None:
         """What a completed retraining measured counts in the order of the others."""
         value = record.value(self.score)
         if record.status == "completed" and value is not None:

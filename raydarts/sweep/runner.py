@@ -269,10 +269,10 @@ def _retrain(
     ledger: Ledger,
     platform: _Platform,
 ) -> None:
+    from raydarts.sweep.allocating import stage_of  # noqa: PLC0415
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415
-    from raydarts.sweep.retraining import RetrainingStage, promote  # noqa: PLC0415
 
-    source = RetrainingStage(run, stage, promote(run, loaded, stage))
+    source = stage_of(run, loaded, stage)
     if source.total() == 0:
         shown.say(f"{stage.name}: no genotype was promoted, so none is retrained; promotion.json says why")
         return

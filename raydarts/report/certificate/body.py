@@ -192,10 +192,11 @@ def _follows(
     facts: Facts, stage: Stage[Mapping[str, object]], decisions: Sequence[Mapping[str, object]]
 ) -> bool | None:
     top_k, max_skips = stage.settings.get("top_k"), stage.settings.get("max_skips")
-    if not isinstance(top_k, int) or not isinstance(max_skips, int | None):
+    if not isinstance(top_k, int | str) or not isinstance(max_skips, int | None):
         return None
+    equal = stage.settings.get("confidence") is not None
     try:
-        again = decisions_on_genotypes(facts.run, stage.source, top_k, max_skips)
+        again = decisions_on_genotypes(facts.run, stage.source, top_k, max_skips, at_equal_size=equal)
     except (DamagedError, KeyError, TypeError, ValueError):  # the files of another hand
         return None
     return bool(plain(again) == plain(discovered(decisions)))
