@@ -114,7 +114,7 @@ def report(
     if as_json + html + certificate > 1:
         raise InputError("--json, --html and --certificate are different reports: choose one")
     if out is not None and not (html or certificate):
-        raise InputError("--out is where --html or --certificate writes: add one of them")
+        raise InputError("--out is where a page is written: add --html or --certificate")
     if check is not None and not certificate:
         raise InputError("--check compares a certificate with its run: add --certificate")
     if check is not None and out is not None:
