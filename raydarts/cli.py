@@ -237,9 +237,16 @@ def resume(
 
 
 def _finish(code: int, path: Place) -> None:
+    from raydarts.errors import RaydartsError
+    from raydarts.report.html import write_html
     from raydarts.report.tables import summary
+    from raydarts.runs.reading import Damage
 
     if code in (0, 1, 3):
+        try:
+            write_html(path, None, Damage())
+        except (RaydartsError, OSError) as error:  # the run is whole without it
+            complain(error, "report.html: ")
         console().print(summary(path))
     raise typer.Exit(code)
 

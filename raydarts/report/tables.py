@@ -12,6 +12,7 @@ from rich.table import Table
 from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.answer import answer
+from raydarts.report.conclusion import conclusion
 from raydarts.report.fronts import front_table, headline
 from raydarts.report.gather import gather
 from raydarts.report.improvement import baseline_json, from_json, sentences
@@ -396,18 +397,17 @@ def summary(path: Place) -> RenderableType:
         baselines_text(report),
         failures(report),
         line(f"all of it: raydarts report {path}"),
+        line(""),
+        conclusion(path, Damage()),
     ]
     return Group(*(part for part in parts if part is not None))
 
 
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
-    report = answered(path, damage)
-    question = paragraph(f"Asked: {report['question']}") if report["question"] else None
-    known = report["answer"]
+    report = report_of(path, damage)
     parts = [
-        question,
-        None if known is None else Group(*(paragraph(f"Answer: {text}") for text in items(known["words"]))),
+        conclusion(path, damage),
         configurations_table(report),
         trials_table(report),
         forks(report),
