@@ -27,7 +27,7 @@ from raydarts import outside
 MARK = "x-raydarts"
 """The key by which a JSON schema says what stands at a place. `config.schema` replaces it.
 
-`[family, NAME]`: a member with its settings. `[by_name, NAME]`: a mapping from members to settings. `[training, ""]`:
+`[family, NAME]`: a member with its settings. `[some, NAME]`: one or a list of them. `[by_name, NAME]`: a mapping from members to settings. `[training, ""]`:
 the settings of a training.
 """
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -350,6 +350,9 @@ class ChooseSome(Choose):
         return core_schema.no_info_plain_validator_function(
             self.parse_some, serialization=core_schema.plain_serializer_function_ser_schema(plain)
         )
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["some", self.family]}
 
     def parse_some(self, value: object) -> Some:
         """Raises all problems of a list together, each under its number: see `Choose`."""

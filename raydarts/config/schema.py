@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.presets import names
 from raydarts.config.spec import (
     BudgetSettings,
-    EvaluateSettings,
     RungSettings,
     SweepSettings,
     TransferSettings,
@@ -43,7 +43,7 @@ def spec_schema() -> Schema:
         "search": _or_null(search),
         "sweep": _or_null(made.model(SweepSettings)),
         "rungs": _or_null({"type": "array", "items": made.model(RungSettings)}),
-        "evaluate": _or_null(made.model(EvaluateSettings)),
+        "evaluate": _or_null(made.model(AllocatedSettings)),
         "transfer": _or_null({"type": "array", "items": made.model(TransferSettings)}),
         "budget": _or_null(made.model(BudgetSettings)),
         "track": _or_null(made.model(TrackSettings)),
@@ -122,6 +122,9 @@ class _Made:
     def _marked(self, kind: str, name: str) -> Schema:
         if kind == "family":
             return self._reference(name, opened=False)
+        if kind == "some":
+            one = self._reference(name, opened=False)
+            return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
         if kind == "by_name":
             return self._by_name(name)
         return {"anyOf": [_with_preset(self.model(settings), "training") for settings in SETTINGS.values()]}

@@ -76,6 +76,8 @@ def test_it_refuses_most_bad_specs(validator: Draft202012Validator) -> None:
         ({"search": {"preset": "darts-cifar10"}}, True),
         ({"search": {"preset": "no-such"}}, False),
         ({"sweep": {"scheduler": {"name": "asha", "grace_period": 1}}}, True),
+        ({"sweep": {"objective": ["healthy_accuracy", {"name": "parameters"}]}}, True),
+        ({"sweep": {"objective": ["no_such"]}}, False),
         ({"sweep": {"lr": {"uniform": [0, 1]}}}, False),
         ({"data": {"dataset": "digits"}, "evaluate": {"training": {"preset": "darts-cifar10"}}}, True),
         ({"evaluate": {"training": {"nonmonotone": 2}}}, True),

@@ -123,8 +123,8 @@ def test_the_report_begins_with_the_answer(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(figures_cluster, "_DRAWN", 1)  # a drawing takes a second
     path = write_run(tmp_path / "asked", trials=16, top_k=4, planted=EFFECTS, question="Does second order pay?")
     lines = run_here("report", path).out.splitlines()
-    assert lines[0] == "Asked: Does second order pay?"
-    assert lines[1].startswith("Answer: estimator: ")
+    assert lines[0].split() == ["question", *["Does", "second", "order", "pay?"]]
+    assert lines[1].split()[:2] == ["answer", "estimator:"]
     report = json.loads(run_here("report", path, "--json").out)["answer"]
     assert report["question"] == "Does second order pay?"
     assert {"effect", "low", "high", "n", "decided", "needed"} <= report["compared"][0].keys()
