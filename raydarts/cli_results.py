@@ -173,7 +173,11 @@ def export(
     ],
     to: Annotated[
         Path | None,
-        typer.Option(help="The table, on this machine: .csv or .parquet.", parser=given_file, metavar="FILE"),
+        typer.Option(
+            help="The table, on this machine: .csv or .parquet. Or the searches as an Optuna study: .db or .log.",
+            parser=given_file,
+            metavar="FILE",
+        ),
     ] = None,
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,
     weights: Annotated[
@@ -201,16 +205,29 @@ def export(
         raise InputError("give --to FILE for the table of results, or --weights FILE for a retrained network")
     if to is not None:
         _refuse_idle(genotype, stage=stage, seed=seed, trust=trust)
-        from raydarts.report.export import export_run
-
         damage = Damage()
-        rows = export_run(place, to, epochs=epochs, damage=damage)
-        say(console(), [f"{to}: {rows} rows"])
+        if to.suffix.lower() in (".db", ".log"):
+            _export_study(place, to, epochs, damage)
+        else:
+            from raydarts.report.export import export_run
+
+            rows = export_run(place, to, epochs=epochs, damage=damage)
+            say(console(), [f"{to}: {rows} rows"])
         tell_damage(damage)
     if weights is not None:
         if epochs:
             raise InputError("--epochs is for the table: add --to, or leave it out")
         _export_weights(place, genotype, weights, stage, seed, trust)
+
+
+def _export_study(place: Place, to: Path, epochs: bool, damage: Damage) -> None:
+    from raydarts.runs.directory import RunDirectory
+    from raydarts.trackers.optuna_journal import export_study
+
+    if epochs:
+        raise InputError("--epochs is for a table, .csv or .parquet: a study has each epoch's value anyway")
+    count = export_study(RunDirectory.open(place, damage), to)
+    say(console(), [f"{to}: an Optuna study of {count} searches; 'optuna-dashboard {to}' shows it"])
 
 
 def _refuse_idle(genotype: str | None, **given: object) -> None:

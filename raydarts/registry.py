@@ -27,8 +27,8 @@ from raydarts import outside
 MARK = "x-raydarts"
 """The key by which a JSON schema says what stands at a place. `config.schema` replaces it.
 
-`[family, NAME]`: a member with its settings. `[some, NAME]`: one or a list of them. `[by_name, NAME]`: a mapping from members to settings. `[training, ""]`:
-the settings of a training.
+`[family, NAME]`: a member with its settings. `[some, NAME]`: one or a list of them. `[by_name, NAME]`: a mapping from
+members to settings. `[training, ""]`: the settings of a training.
 """
 Parsed = TypeVar("Parsed", bound=BaseModel)
 

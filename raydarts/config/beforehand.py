@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from raydarts.config.distributions import Draw, Path, Tree
-from raydarts.config.located import AsDrawn, Misfit, differences, located
+from raydarts.config.distributions import AsDrawn, Draw, Path, Tree
+from raydarts.config.located import Misfit, differences, located
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, RunError
 from raydarts.json_types import items, section

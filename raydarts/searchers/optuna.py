@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from raydarts import registry
-from raydarts.config.distributions import OPTIONS, Distribution, Draw, Tree
+from raydarts.config.distributions import OPTIONS, Draw, Tree
 from raydarts.config.loader import LoadedSpec
-from raydarts.config.located import AsDrawn
 from raydarts.registry import Around, Idle
 from raydarts.searchers.base import Searcher
 from raydarts.study.study import Outcome
+from raydarts.trackers.optuna_form import Recorded
 from raydarts.units import Trials
 
 _NUMBERS_ALONE = ("cmaes", "qmc")
@@ -41,34 +41,6 @@ class _Chooser:
         if kind == "quniform":
             return float(f"{self._trial.suggest_float(name, low, high, step=distribution.q):.12g}")
         return self._trial.suggest_float(name, low, high, log=kind == "loguniform")
-
-
-class _Recorder:
-    """Repeats a draw, and keeps Optuna's parameters and distributions of it."""
-
-    def __init__(self, choices: Mapping[str, Any]) -> None:
-        self._drawn = AsDrawn(choices)
-        self.params: dict[str, Any] = {}
-        self.distributions: dict[str, Any] = {}
-
-    def choose(self, name: str, distribution: Distribution) -> Any:
-        chosen = self._drawn.choose(name, distribution)
-        self.distributions[name] = _as_optunas(distribution)
-        self.params[name] = distribution.labels[chosen] if distribution.kind in OPTIONS else chosen
-        return chosen
-
-
-def _as_optunas(distribution: Distribution) -> Any:
-    """Optuna's form of a distribution, the same as `_Chooser` asks for."""
-    from optuna import distributions  # noqa: PLC0415
-
-    low, high, kind = distribution.low, distribution.high, distribution.kind
-    if kind in OPTIONS:
-        return distributions.CategoricalDistribution(list(distribution.labels))
-    if kind == "randint":
-        return distributions.IntDistribution(int(low), int(high))
-    step = distribution.q if kind == "quniform" else None
-    return distributions.FloatDistribution(low, high, log=kind == "loguniform", step=step)
 
 
 class Optuna(Searcher):
@@ -252,10 +224,8 @@ class Optuna(Searcher):
         self._study.enqueue_trial(self._recorded(draw).params)
         self._ask(index)
 
-    def _recorded(self, draw: Draw) -> _Recorder:
-        recorder = _Recorder(draw.choices)
-        self.loaded.search.materialise(recorder)
-        return recorder
+    def _recorded(self, draw: Draw) -> Recorded:
+        return Recorded(self.loaded.search, draw.choices)
 
     def total(self) -> int:
         return int(self.settings.trials)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ class MLflow(Tracker):
 
     NAME = "mlflow"
     SOURCE = "Zaharia et al. 2018, IEEE Data Eng. Bull. 41(4); mlflow.org"
+    seconds = 30.0  # a new database takes ten
 
     class Settings(registry.Settings):
         uri: str | None = Field(
@@ -70,9 +72,13 @@ class MLflow(Tracker):
 
     def client(self) -> MlflowClient:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a thread waits here, and the run does not
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient  # noqa: PLC0415 - seconds, and only where it is asked for
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
         return MlflowClient(tracking_uri=self.uri)
 
