@@ -42,7 +42,7 @@ def test_90_percent_is_right_in_about_90_percent_of_rankings(
 ) -> None:
     """Of 100 rankings a share of 90 % varies by 3 points. `python benchmarks/calibration.py` measures it better."""
     right = calibration.measure(calibration.Setting("normal", genotypes, seeds, spread), rankings=100)
-    for statement in ("attainable", "repeated", "realised", "groups"):
+    for statement in ("attainable", "repeated", "expected", "groups"):
         if right[statement] is not None:
             assert 0.80 <= right[statement] <= 0.99, statement
     if spread:
@@ -94,7 +94,7 @@ def test_equal_genotypes_are_in_one_group_and_no_number_of_seeds_settles_them() 
     """Seeds 3 give no spread between genotypes beyond that of seeds."""
     noise = known(simulated([0.5] * 6, [3] * 6, seed=3))
     assert [(group.first, group.last) for group in noise.groups] == [(1, 6)]
-    assert noise.attainable.low == 0.0
+    assert noise.expected.low == 0.0
     assert not noise.first.settled
     assert any("No two of the 6 places can be told apart" in line for line in noise_words(noise, ACCURACY))
 
