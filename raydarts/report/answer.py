@@ -119,7 +119,7 @@ def _notes(run: Run, compared: Sequence[Compared], others: Sequence[Sequence[Com
     if len(compared) > 1:
         lines.append(f"Intervals are of 95 % for all {len(compared)} comparisons at once.")
     if others:
-        lines.append(f"Not named here: {listed([group[0].label for group in others])} (report --json and --html).")
+        lines.append(f"Not named here: {listed([group[0].label for group in others])} (--json has them).")
     if run.model_based:
         lines.append(f"The searcher ({run.searcher}) chose settings by earlier results, so intervals are approximate.")
     return lines

@@ -25,8 +25,8 @@ POWER = 0.8
 MOST_SEEDS = 1000
 """If more seeds than this would be needed for each genotype, no number is stated."""
 _DRAWS = 4000
-_LEAST_DRAWS = 400
-_CELLS = 4e7  # numbers that a table of draws and pairs may have
+_LEAST_DRAWS = 200
+_CELLS = 4e7  # truths that a table of draws and pairs may have
 _GATE = 2.0
 """Level of the F-test in `_differ`, in units of 1 - confidence. At 2 the groups of normal true scores are right in 90
 to 95 % of rankings, and those of clusters of nearly equal ones in 84 to 90 % (43 to 59 % without the test).
@@ -112,7 +112,8 @@ class Unknown:
 
 ONE_SEED = (
     "every genotype was retrained with one evaluation seed, so nothing can be known of the noise: the order may be "
-    "chance. Two seeds each, or two of some of them, are enough to estimate it (evaluate.seeds)"
+    "chance. Retrain them, or some of them, with at least two seeds: raydarts sweep SPEC --stage evaluate --genotypes "
+    "RUN --set 'evaluate.seeds=[0, 1]'"
 )
 NO_SPREAD = (
     "all evaluation seeds of a genotype gave the same score, so the noise cannot be measured. The scores may be too "
@@ -150,8 +151,7 @@ def _stated(
     pairs = len(order) * (len(order) - 1) // 2
     draws = draws_of(groups, noise, int(min(_DRAWS, max(_LEAST_DRAWS, _CELLS / pairs))))
     better, worse = np.triu_indices(len(order), 1)
-    right = draws.true[:, better] > draws.true[:, worse]
-    again = _measured_again(draws, n)
+    right, again = _ahead(draws.true), _ahead(_measured_again(draws, n))
     differ = _differ(groups, noise, confidence)[better, worse]
     ends, probability = _told_apart(right & ~draws.equal[:, None], differ, better, worse, len(order), confidence)
     stated = tuple(Group(place + 1, end) for place, end in enumerate(ends) if place == 0 or end > ends[place - 1])
@@ -165,12 +165,12 @@ def _stated(
         seed_sd=_interval(draws.seed_sd, confidence, below=0.5, value=noise.sd),
         genotype_sd=_interval(draws.genotype_sd, confidence),
         attainable=_tau(right.sum(1), pairs, confidence),
-        repeated=_tau((again[:, better] > again[:, worse]).sum(1), pairs, confidence),
+        repeated=_tau(again.sum(1), pairs, confidence),
         expected=_interval(_expected(squared, n, repeated=False), confidence),
         groups=stated,
         probability=probability,
         places=tuple(Group(above[place] + 1, end) for place, end in enumerate(ends)),
-        first=_first_place(draws, groups, noise.sd, ends[0], confidence),
+        first=_first_place(draws, groups, noise, ends[0], confidence),
     )
 
 
@@ -216,6 +216,12 @@ def _expected(ratio: Array, n: Array, *, repeated: bool) -> Array:
             total += number * 2 / math.pi * np.arcsin(share if repeated else np.sqrt(share))
             weight += number
     return np.asarray(total / weight)
+
+
+def _ahead(scores: Array) -> Truths:
+    """Returns for each row whether the better place of each pair has the better score. Pairs are as in triu_indices."""
+    places = range(scores.shape[1] - 1)
+    return np.concatenate([scores[:, [place]] > scores[:, place + 1 :] for place in places], axis=1)
 
 
 def _measured_again(draws: Draws, n: Array) -> Array:
@@ -299,7 +305,7 @@ def _told_apart(
 
 
 def _first_place(
-    draws: Draws, groups: Sequence[Sequence[float]], sd: float, contenders: int, confidence: float
+    draws: Draws, groups: Sequence[Sequence[float]], noise: SeedNoise, contenders: int, confidence: float
 ) -> FirstPlace:
     best = draws.true[:, 0] >= draws.true.max(1)
     share = float(np.mean(np.where(draws.equal, 1 / len(groups), best)))
@@ -314,28 +320,28 @@ def _first_place(
     true = centre + (near.mean(0) - centre) * len(near) / len(draws.true)
     mean = np.array([fmean(group) for group in groups[:contenders]])
     n = np.array([len(group) for group in groups[:contenders]], dtype=np.float64)
-    return FirstPlace(share, False, contenders, more_seeds(mean, n, np.asarray(true), sd, confidence))
+    return FirstPlace(share, False, contenders, more_seeds(mean, n, np.asarray(true), noise, confidence))
 
 
 def more_seeds(
-    mean: Array, n: Array, true: Array, sd: float, confidence: float = CONFIDENCE, power: float = POWER
+    mean: Array, n: Array, true: Array, noise: SeedNoise, confidence: float = CONFIDENCE, power: float = POWER
 ) -> int | None:
     """Returns how many more seeds of each genotype settle which one is best. None: more than `MOST_SEEDS`.
 
-    The means so far are of `n` seeds each. Further seeds are simulated around the `true` scores with the noise `sd`. A
+    The means so far are of `n` seeds each. Further seeds are simulated around the `true` scores with the `noise`. A
     number is enough if the share `power` of simulations ends with one genotype that is best with `confidence`, by the
     sum of the probabilities that each other one is better.
     """
-    from scipy.special import ndtr  # noqa: PLC0415 - a command's help needs none
+    from scipy.special import stdtr  # noqa: PLC0415 - a command's help needs none
 
-    noise = np.random.default_rng(0).standard_normal((1000, len(mean)))
+    luck = np.random.default_rng(0).standard_normal((1000, len(mean)))
 
     def settles(more: int) -> bool:
-        after = (n * mean + more * true + sd * math.sqrt(more) * noise) / (n + more)
+        after = (n * mean + more * true + noise.sd * math.sqrt(more) * luck) / (n + more)
         leader = np.argmax(after, 1)
         rows = np.arange(len(after))
-        error = sd * np.sqrt(1 / (n + more) + 1 / (n + more)[leader][:, None])
-        doubt = ndtr((after - after[rows, leader][:, None]) / error)
+        error = noise.sd * np.sqrt(1 / (n + more) + 1 / (n + more)[leader][:, None])
+        doubt = stdtr(noise.freedom + more * len(mean), (after - after[rows, leader][:, None]) / error)
         doubt[rows, leader] = 0.0
         return bool(np.mean(doubt.sum(1) <= 1 - confidence) >= power)
 
