@@ -32,7 +32,6 @@ _GATE = 2.0
 to 95 % of rankings, and those of clusters of nearly equal ones in 84 to 90 % (43 to 59 % without the test).
 """
 _LEAST = 0.85  # no statement is made with a probability below this
-_BELOW = 0.5
 _FINE = 400  # pairs; a tau of more pairs has so many values that its quantiles are taken as they are
 
 
@@ -238,10 +237,9 @@ def _tau(right: Places, pairs: int, confidence: float) -> Estimate:
     closest to it, with tails as equal as that allows. Its own probability is stated.
     """
     value = float(2 * right.mean() / pairs - 1)
-    out = 1 - confidence
-    below, above = _BELOW * out, (1 - _BELOW) * out
+    tail = (1 - confidence) / 2
     if pairs > _FINE:
-        low, high = np.quantile(right, [below, 1 - above], method="nearest")
+        low, high = np.quantile(right, [tail, 1 - tail], method="nearest")
         mass = float(np.mean((right >= low) & (right <= high)))
     else:
         shares = np.concatenate([[0.0], np.cumsum(np.bincount(right, minlength=pairs + 1)) / len(right)])
@@ -249,9 +247,9 @@ def _tau(right: Places, pairs: int, confidence: float) -> Estimate:
         left, beyond = shares[first], 1 - shares[last + 1]
         masses = 1 - left - beyond
         # No tail is cut where the largest (least) tau alone is likelier than it. Then the other one may have both.
-        room_below = out if 1 - shares[-2] > above else below
-        room_above = out if shares[1] > below else above
-        cost = np.abs(masses - confidence) + np.maximum(left - room_below, 0) + np.maximum(beyond - room_above, 0)
+        room_left = 2 * tail if 1 - shares[-2] > tail else tail
+        room_beyond = 2 * tail if shares[1] > tail else tail
+        cost = np.abs(masses - confidence) + np.maximum(left - room_left, 0) + np.maximum(beyond - room_beyond, 0)
         cost = np.where(masses >= min(_LEAST, confidence), np.round(cost, 4) + 1e-6 * (last - first), np.inf)
         best = int(np.argmin(cost))
         low, high, mass = float(first[best]), float(last[best]), float(masses[best])
