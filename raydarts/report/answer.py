@@ -8,25 +8,23 @@ these comparisons at once (Bonferroni). So a run of pure noise gets any decided 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
 from raydarts.json_types import Json
 from raydarts.report import stats
-from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
+from raydarts.report.designs import OF_SEEDS, Value, compared
 from raydarts.report.findings import outcomes
-from raydarts.report.gather import Run, Searched
-from raydarts.report.swept import Setting, is_number
-from raydarts.report.wording import Outcome, listed, number
+from raydarts.report.gather import Run
+from raydarts.report.swept import Setting
+from raydarts.report.wording import Outcome, listed
 
 POWER = 0.8
 _INTEREST = 0.5
 """The smallest difference of interest, in standard deviations of what is compared."""
 _SHOWN = 3
 """So many settings are named in the text."""
-_FREEDOM = 4
-"""Degrees of freedom that blocks must leave, else coarser ones are taken: with fewer no interval says anything."""
 _MOST = 10_000
 ESTIMATOR = "search.estimator"
 
@@ -38,7 +36,7 @@ class Compared:
     - `better`, `worse`: the two values that differ most, or the two halves of a range. `better` has the better mean.
     - `effect`: by how much it is better, in `unit`, with its interval `low` to `high` of `level` for all comparisons of
       the answer at once. Never negative itself. None: too few values to compare.
-    - `n`: the number of searches (or configurations, `of`) of each value that is compared, by its name.
+    - `n`: the number of searches (or what `of` says) of each value that is compared, by its name.
     - `decided`: whether the interval leaves out 0.
     - `interest`: the smallest difference of interest, in `unit`: half a standard deviation. `needed`: so many of each
       value show it with the power of 80 %. `needed_as_measured`: the same of a difference as large as the measured one.
@@ -97,9 +95,9 @@ def answer(run: Run) -> Answer | None:
         every.sort(key=lambda each: -max(map(_evidence, each)))
     first, *others = every
     shown = [*first, *(max(each, key=_evidence) for each in others[: _SHOWN - 1])]
-    compared = [each for group in every for each in group]
-    words = [*(each.sentence for each in shown), *_notes(run, compared, others[_SHOWN - 1 :])]
-    return Answer(question, compared, words)
+    whole = [each for group in every for each in group]
+    words = [*(each.sentence for each in shown), *_notes(run, whole, others[_SHOWN - 1 :])]
+    return Answer(question, whole, words)
 
 
 def _of_estimator(name: str) -> bool:
@@ -118,8 +116,10 @@ def _notes(run: Run, compared: Sequence[Compared], others: Sequence[Sequence[Com
     lines = []
     if len(compared) > 1:
         lines.append(f"Intervals are of 95 % for all {len(compared)} comparisons at once.")
+    if any(each.of == OF_SEEDS for each in compared):
+        lines.append("Where n counts search seeds there are few configurations, and it is about these alone.")
     if others:
-        lines.append(f"Not named here: {listed([group[0].label for group in others])} (report --json and --html).")
+        lines.append(f"Not named here: {listed([group[0].label for group in others])} (--json has them).")
     if run.model_based:
         lines.append(f"The searcher ({run.searcher}) chose settings by earlier results, so intervals are approximate.")
     return lines
@@ -137,17 +137,11 @@ def _nothing_swept(run: Run) -> str:
     return f"{what} The {outcome.name} is {outcome.show(mean.value)} on average ({interval})."
 
 
-def _compared(
-    run: Run, setting: Setting, outcome: Outcome, value: Callable[[Searched], float | None], level: float
-) -> Compared:
+def _compared(run: Run, setting: Setting, outcome: Outcome, value: Value, level: float) -> Compared:
     """Returns the two values of the setting that differ most in the outcome."""
-    known = [unit for unit in run.units(value) if setting.name in unit[0].choices]
-    units = [search for search, _ in known]
     sign = run.score.sign if outcome.selected else run.supernet.sign
-    values = _values(setting, units)
-    counts = {name: values.count(name) for name in dict.fromkeys(values)}
-    contrast = _contrast(run, setting, units, values, [sign * score for _, score in known], outcome, 1 - level)
-    parts = Parts(setting, outcome, run.unit, counts, level, _pairs(setting))
+    design, contrast = compared(run, setting, value, sign, outcome.limits, 1 - level)
+    parts = Parts(setting, outcome, design.of, design.counts, level, _pairs(setting))
     return _undecidable(parts) if contrast is None else _decided(parts, contrast)
 
 
@@ -187,38 +181,6 @@ def _pairs(setting: Setting) -> int:
     """Returns the pairs of values that can be compared. A range is two halves."""
     count = 2 if setting.trend else len(setting.values)
     return count * (count - 1) // 2
-
-
-def _values(setting: Setting, units: Sequence[Searched]) -> list[str]:
-    """Returns each search's value in words: itself, or the half of the range in which it lies."""
-    values = [search.choices[setting.name] for search in units]
-    if not setting.trend:
-        return [number(value) for value in values]
-    numbers = [float(value) for value in values if is_number(value)]
-    if not numbers:
-        return []
-    middle = sorted(numbers)[len(numbers) // 2]
-    return [f"below {number(middle)}" if value < middle else f"{number(middle)} or more" for value in numbers]
-
-
-def _contrast(
-    run: Run,
-    setting: Setting,
-    units: Sequence[Searched],
-    values: Sequence[str],
-    y: Sequence[float],
-    outcome: Outcome,
-    alpha: float,
-) -> stats.Contrast | None:
-    """Returns the largest difference, in the finest blocks that leave enough to judge it by."""
-    if len(set(values)) < 2 or len(values) < 3 or len(set(y)) < 2:
-        return None
-    contrast = None
-    for blocks in (blocks_for(run, setting, units), seed_blocks(units), Blocking([0] * len(values), "no blocks")):
-        contrast = stats.largest_contrast(values, y, blocks.block, outcome.limits, alpha)
-        if contrast is not None and contrast.freedom >= _FREEDOM:
-            break
-    return contrast if contrast is not None and contrast.sd > 0 else None
 
 
 def _decided(parts: Parts, contrast: stats.Contrast) -> Compared:

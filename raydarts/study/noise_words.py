@@ -88,11 +88,10 @@ def _taus(noise: RankingNoise) -> str:
         return f"{estimate.value:.2f} ({interval})"
 
     few = "" if noise.freedom >= 5 else " Few seeds were repeated, so all of this is vague."
-    here = noise.realised
     return (
-        f"Attainable Kendall's tau with so many seeds: {show(noise.attainable)} with the true ranking, "
-        f"{show(noise.repeated)} between two rankings by different seeds. This ranking's own tau with the true one: "
-        f"{here.low:.2f} to {here.high:.2f} (probability {_percent(here.probability)}).{few}"
+        f"Attainable: this ranking's Kendall's tau with the true ranking is about {show(noise.attainable)}, with a "
+        f"second ranking by as many new seeds {show(noise.repeated)}. The mean over such genotypes is "
+        f"{show(noise.expected)}.{few}"
     )
 
 

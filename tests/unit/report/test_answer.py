@@ -16,6 +16,7 @@ from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.limits import SHARE
 from raydarts.report.swept import Setting
 from raydarts.report.wording import Outcome
+from raydarts.study.configurations import Configuration
 from tests.commands import run_here
 from tests.synthetic_run import EFFECTS, spec, write_run
 
@@ -95,6 +96,34 @@ def test_the_estimator_comes_first_and_retrained_scores_are_answered_too() -> No
     ]
     assert all(each.setting == ESTIMATOR for each in answered.compared)
     assert "Intervals are of 95 % for all 2 comparisons at once." in answered.words
+
+
+def test_a_range_is_compared_by_halves_or_against_its_least_value_if_most_have_it() -> None:
+    run = a_run(24, 0.0, 0)
+    rates = [0.0] * 13 + [0.1 * index for index in range(1, 12)]
+    searches = [
+        replace(each, choices={"search.rate": rate}, metric=0.8 + 0.1 * (rate > 0) + 0.001 * index)
+        for index, (each, rate) in enumerate(zip(run.searches, rates, strict=True))
+    ]
+    (compared,) = known(replace(run, searches=searches)).compared
+    assert (compared.better, compared.worse) == ("0.1 or more", "below 0.1")
+    assert dict(compared.n) == {"below 0.1": 13, "0.1 or more": 11}
+    assert compared.decided
+
+
+def test_seeds_of_few_configurations_answer_for_these() -> None:
+    """One configuration of each value, as the first shipped sweep has it, leaves nothing but its search seeds."""
+    run = a_run(16, 8.0, 2)
+    searches = [replace(each, seed=index // 2, configuration=index % 2) for index, each in enumerate(run.searches)]
+    both = [Configuration(f"{number:04d}", "completed", {}, (), None, None) for number in (0, 1)]
+    answered = known(replace(run, searches=searches, configurations=both))
+    (compared,) = answered.compared
+    assert (compared.of, dict(compared.n)) == ("search seeds", {"first_order": 8, "finite_difference": 8})
+    assert (compared.better, compared.decided) == ("finite_difference", True)
+    assert any("about these alone" in line for line in answered.words)
+    many = [replace(each, configuration=index) for index, each in enumerate(searches)]
+    (compared,) = known(replace(run, searches=many, configurations=both)).compared
+    assert (compared.of, compared.decided) == ("configurations", True)
 
 
 def test_lower_is_better_where_the_score_says_so() -> None:

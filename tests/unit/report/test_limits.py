@@ -92,7 +92,7 @@ def test_intervals_of_the_noise_and_of_the_answer_stay_inside(near_the_limits: P
     assert noise is not None
     assert noise["seed_sd"]["high"] <= 0.5  # type: ignore[typeddict-item]
     assert noise["genotype_sd"]["high"] <= 0.5  # type: ignore[typeddict-item]
-    assert -1 <= noise["realised"]["low"] <= noise["realised"]["high"] <= 1  # type: ignore[typeddict-item]
+    assert -1 <= noise["attainable"]["low"] <= noise["attainable"]["high"] <= 1  # type: ignore[typeddict-item]
     assert report["answer"] is not None
     for each in report["answer"]["compared"]:  # type: ignore[union-attr]
         if each["low"] is not None:  # type: ignore[index,call-overload]
