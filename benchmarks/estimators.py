@@ -64,7 +64,8 @@ WORDS = {
     "published_defects_epsilon_multiplied_true": "defect: eps multiplied",
     "published_defects_embedding_frozen_true": "defect: embedding frozen",
 }
-TRUTH = {"name": "estimator_truth", "every": 2, "steps": 20, "batches": 4}
+TRUTH = {"name": "estimator_truth", "every": 2, "steps": 20}
+BATCHES = {"darts-cnn": 2, "nasbench201": 4}
 DEFECTS: dict[str, Any] = {
     "finite_difference": "finite_difference",
     "first_order": "first_order",
@@ -83,14 +84,14 @@ def truth_settings(space: str, seed: int, more: Sequence[Any] = (), **probe: Any
     return {
         "seed": seed, "epochs": EPOCHS[space], "batch_size": 32, "lr": LR, "lr_min": LR, "arch_lr": 0.02,
         "space": SPACES[space], "estimator": "first_order",
-        "probes": ["skip_counts", {**TRUTH, **probe, "estimators": [*ESTIMATORS, *more]}],
+        "probes": ["skip_counts", {**TRUTH, "batches": BATCHES[space], **probe, "estimators": [*ESTIMATORS, *more]}],
     }  # fmt: skip
 
 
 def image_settings(estimator: Any, seed: int) -> dict[str, Any]:
-    retrained = {"name": "short_retrain", "every": 5, "epochs": 5, "channels": 8, "layers": 3}
+    retrained = {"name": "short_retrain", "every": 4, "epochs": 5, "channels": 8, "layers": 3}
     return {
-        "seed": seed, "epochs": 5, "batch_size": 32, "lr": LR, "arch_lr": 0.02, "space": SPACES["nasbench201"],
+        "seed": seed, "epochs": 4, "batch_size": 32, "lr": LR, "arch_lr": 0.02, "space": SPACES["nasbench201"],
         "estimator": estimator, "probes": ["skips", retrained],
     }  # fmt: skip
 
@@ -101,11 +102,11 @@ def text_settings(estimator: Any, seed: int) -> dict[str, Any]:
         "first_order", {"name": "finite_difference", **clipped}, {"name": "exact_hvp", **clipped},
         {"name": "published_defects", **clipped, "embedding_frozen": True},
     ]  # fmt: skip
-    truth = {**TRUTH, "estimators": compared}
+    truth = {**TRUTH, "batches": 4, "estimators": compared}
     return {
-        "seed": seed, "epochs": 4, "batch_size": 16, "lr": 5.0, "lr_min": 5.0, "momentum": 0.0, "grad_clip": 0.25,
-        "weight_decay": 5e-7, "arch_lr": 0.02, "space": {"name": "darts-rnn", "nodes": 3, "units": 24},
-        "text": {"bptt": 16}, "estimator": estimator,
+        "seed": seed, "epochs": 6, "batch_size": 16, "lr": 0.5, "lr_min": 0.5, "momentum": 0.0, "grad_clip": 0.25,
+        "weight_decay": 5e-7, "arch_lr": 0.02, "space": {"name": "darts-rnn", "nodes": 3, "units": 16},
+        "text": {"bptt": 8}, "estimator": estimator,
         "probes": ["skips", *([truth] if estimator == "first_order" else [])],
     }  # fmt: skip
 
@@ -128,7 +129,7 @@ def splits(text: bool) -> Any:
 
     data: dict[str, Any] = {"dataset": "digits", "validation_fraction": 0.2}
     if text:
-        data = {"dataset": {"name": "pydoc_topics", "vocabulary_size": 300}, "limit": 6000}
+        data = {"dataset": {"name": "pydoc_topics", "vocabulary_size": 300}, "limit": 3000}
     return load_splits(DataSettings.model_validate(data))
 
 
