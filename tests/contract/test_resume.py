@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from remedies import recurrent
+from remedies import ESTIMATORS, recurrent
 
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits, load_splits
@@ -98,7 +98,7 @@ def resumed(make: Any, path: Path) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("estimator", list(members("estimator")))
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_search_resumes_bit_identical(estimator: str, precision: str, tmp_path: Path) -> None:
     whole, second = resumed(lambda: search(estimator, precision), tmp_path / "state.pt")
     one, other = whole.state_dict(), second.state_dict()
@@ -109,7 +109,7 @@ def test_search_resumes_bit_identical(estimator: str, precision: str, tmp_path: 
     assert differences(search(estimator, precision).state_dict()["alpha"], one["alpha"]) != []
 
 
-@pytest.mark.parametrize("estimator", list(members("estimator")))
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_search_on_text_resumes_bit_identical(estimator: str, tmp_path: Path) -> None:
     """Dropout masks and BPTT lengths go on where they were; hidden states begin anew with each epoch."""
     clips = "grad_clip" in members("estimator")[estimator].Settings.model_fields

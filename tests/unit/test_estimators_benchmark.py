@@ -11,7 +11,7 @@ import pytest
 
 from raydarts.search.probes.estimator_truth import label
 from raydarts.search.settings import SearchSettings
-from tests.scripts import script
+from tests.scripts import ROOT, script
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,6 +79,14 @@ def test_tables_are_means_over_seeds_with_paired_differences(
     assert "| 0.20 [0.20, 0.20] |" in exact
     assert "| epoch 2 |" in told
     assert "epoch 1" not in told
+
+
+def test_the_page_has_the_tables_of_the_recorded_rows(estimators: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8").splitlines()
+    assert estimators.main(["--show", str(ROOT / "benchmarks" / "data" / "estimators.json.gz")]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) > 20
+    assert [line for line in rows if line not in page] == []
 
 
 def test_a_wrong_unroll_ends_the_benchmark(
