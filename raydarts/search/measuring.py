@@ -80,8 +80,10 @@ class Measuring:
 
     def eigenvalue(self, model: SearchModel) -> float:
         """Returns the dominant eigenvalue of the alpha Hessian on the first batch of the alpha half."""
-        batch = next(iter(self.data["alpha"].sequential(self.batch_size)))
-        return dominant_eigenvalue(model.objective, batch)
+        return dominant_eigenvalue(model.objective, self.eigenvalue_batch())
+
+    def eigenvalue_batch(self) -> Batch:
+        return next(iter(self.data["alpha"].sequential(self.batch_size)))
 
 
 def discretised(space: Space, genotype: Genotype, arch_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

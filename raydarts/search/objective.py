@@ -168,9 +168,7 @@ class Objective(Modes):
                 alone(asking, step)
             yield arch_weights
 
-    def perturbing(
-        self, arch_weights: dict[str, Tensor], step: Step, stack: ExitStack
-    ) -> Iterator[Asking[None]]:
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step, stack: ExitStack) -> Iterator[Asking[None]]:
         """Lets the remedies change these arch weights of the weight step: see `perturbations`."""
         unperturbed = dict(arch_weights)
         self._gathered = {name: weights.detach() for name, weights in arch_weights.items()}

@@ -174,7 +174,17 @@ class _Strided(torch.autograd.Function):
         to_x, to_weight = ctx.needs_input_grad[:2]
         fast = to_weight and not torch.is_grad_enabled() and x.shape[3] % 2 == 0
         dx, dw, _ = torch.ops.aten.convolution_backward(
-            dy, x, weight, None, [2, 2], [2, 2], [1, 1], False, [0, 0], x.shape[1], [to_x, to_weight and not fast, False]
+            dy,
+            x,
+            weight,
+            None,
+            [2, 2],
+            [2, 2],
+            [1, 1],
+            False,
+            [0, 0],
+            x.shape[1],
+            [to_x, to_weight and not fast, False],
         )
         return dx, _strided_correlation(x, dy) if fast else dw
 
