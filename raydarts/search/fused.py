@@ -22,6 +22,7 @@ from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, reset_peak_memory
 from raydarts.registry import Component, Member
 from raydarts.search.gradients import constant, gradients_of
+from raydarts.search.hessian import dominant_eigenvalues, has_whole_hessian
 from raydarts.search.lanes import GroupStep, LaneModel, lane_batch
 from raydarts.search.model import SearchModel, copied
 from raydarts.search.moments import Step
@@ -189,12 +190,15 @@ class FusedSearch:
             packed = self._pack(lanes)
             meters, finite = algorithm_1(packed, lanes)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
-            figures = validation(packed, [lane.search for lane in lanes], healthy)
+            searches = [lane.search for lane in lanes]
+            figures = validation(packed, searches, healthy)
+            known = eigenvalues(packed, searches, healthy)
             packed.store(healthy)  # last: until then each lane can be run again
         share = (time.perf_counter() - started) / len(lanes)
         outcomes: dict[int, Outcome] = {}
         for place, lane in enumerate(lanes):
-            end = partial(_ended, lane, meters[place], share, figures[place]) if place in healthy else lane.repeat
+            measured = Measured(meters[place], figures[place], known.get(place))
+            end = partial(_ended, lane, measured, share) if place in healthy else lane.repeat
             outcomes[lane.index] = _attempted(end)
         return outcomes
 
@@ -226,10 +230,24 @@ def _now(search: Search) -> str:
     return repr((search.model.stage, search.model.space.cells, search.model.space.settings))
 
 
-def _ended(lane: _Lane, meters: dict[str, Meter], share: float, figures: Figures) -> dict[str, object]:
-    began = time.perf_counter()
-    with lane.search.streams.governing():
-        return lane.search.end_epoch(meters, lambda: share + time.perf_counter() - began, lambda model: figures)
+@dataclass(frozen=True)
+class Measured:
+    """What the group has measured of a lane. `eigenvalue` is None if it has not."""
+
+    meters: dict[str, Meter]
+    figures: Figures
+    eigenvalue: float | None
+
+
+def _ended(lane: _Lane, measured: Measured, share: float) -> dict[str, object]:
+    began, search, known = time.perf_counter(), lane.search, measured.eigenvalue
+    with search.streams.governing():
+        return search.end_epoch(
+            measured.meters,
+            lambda: share + time.perf_counter() - began,
+            lambda model: measured.figures,
+            search.measuring.eigenvalue if known is None else lambda model: known,
+        )
 
 
 def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[str, Meter]], Tensor]:
@@ -323,3 +341,15 @@ def validation(packed: LaneModel, searches: Sequence[Search], lanes: Sequence[in
             if sizes.get(lane) == (own, size):
                 meters[lane] = mine
     return [task.figures("validation", meter) for meter in meters]
+
+
+def eigenvalues(packed: LaneModel, searches: Sequence[Search], lanes: Sequence[int]) -> dict[int, float]:
+    """Returns the dominant eigenvalues of those lanes that need them now.
+
+    It returns none where each lane had better compute its own: if few lanes need it, or if it takes Lanczos.
+    """
+    needing = [lane for lane in lanes if searches[lane].needs_eigenvalue]
+    if 2 * len(needing) <= len(searches) or not has_whole_hessian(searches[0].objective):
+        return {}
+    batches = [search.measuring.eigenvalue_batch() for search in searches]
+    return dominant_eigenvalues(packed.objective, lane_batch(batches, packed.objective.task.KIND), needing)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from raydarts.search.gradients import constant
 from raydarts.tasks import Batch
 
 if TYPE_CHECKING:
+    from raydarts.search.lanes import LaneObjective
     from raydarts.search.objective import Objective
 
 DENSE = 40
@@ -41,9 +44,45 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
 
         size = sum(sizes)
         if size <= DENSE:
-            return float(np.linalg.eigvalsh(np.stack([product(row) for row in np.eye(size)])).max())
+            return _largest(np.stack([product(row) for row in np.eye(size)]))
         from scipy.sparse.linalg import LinearOperator, eigsh  # noqa: PLC0415 - a third of a second, for one probe
 
         start = np.random.default_rng(0).standard_normal(size)
         operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
         return float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])
+
+
+def _largest(hessian: np.ndarray) -> float:
+    return float(np.linalg.eigvalsh(hessian).max())
+
+
+def has_whole_hessian(objective: Objective) -> bool:
+    """Returns whether `dominant_eigenvalue` computes the whole Hessian."""
+    return sum(alpha.numel() for alpha in objective.alpha_by_type.values()) <= DENSE
+
+
+def dominant_eigenvalues(objective: LaneObjective, batch: Batch, lanes: Sequence[int]) -> dict[int, float]:
+    """Returns the `dominant_eigenvalue` of each of these lanes. Each product is computed for all lanes at once.
+
+    It computes the whole Hessian, so it is for lanes for which `has_whole_hessian` is true. Lanczos would ask for
+    another number of products in each lane.
+    """
+    alphas = [list(lane.alpha_by_type.values()) for lane in objective.lanes]
+    leaves = [alpha for each in alphas for alpha in each]
+    with objective.virtual(), constant(objective.weights):
+        arch_weights = [lane.arch_weights(expected=True) for lane in objective.lanes]
+        loss = objective.data_loss(batch, arch_weights).value.sum()
+        gradients = torch.autograd.grad(loss, leaves, create_graph=True)
+        rows: list[list[Tensor]] = [[] for _ in alphas]
+        for position, alpha in enumerate(alphas[0]):
+            for entry in range(alpha.numel()):
+                direction = torch.zeros_like(alpha).view(-1)
+                direction[entry] = 1
+                outputs = gradients[position :: len(alphas[0])]  # by the same alpha of each lane
+                products = torch.autograd.grad(
+                    outputs, leaves, [direction.view_as(alpha)] * len(outputs), retain_graph=True
+                )
+                for lane, row in enumerate(rows):
+                    mine = products[lane * len(alphas[0]) : (lane + 1) * len(alphas[0])]
+                    row.append(torch.cat([part.flatten() for part in mine]))
+    return {lane: _largest(torch.stack(rows[lane]).double().cpu().numpy()) for lane in lanes}

@@ -82,8 +82,10 @@ class Measuring:
 
     def eigenvalue(self, model: SearchModel) -> float:
         """Returns the dominant eigenvalue of the alpha Hessian on the first batch of the alpha half."""
-        batch = next(iter(self.data["alpha"].sequential(self.batch_size)))
-        return dominant_eigenvalue(model.objective, batch)
+        return dominant_eigenvalue(model.objective, self.eigenvalue_batch())
+
+    def eigenvalue_batch(self) -> Batch:
+        return next(iter(self.data["alpha"].sequential(self.batch_size)))
 
     def estimators(self, model: SearchModel, asked: Callable[[Estimator], Asked], epoch: int, rate: float) -> Compared:
         """Compares estimators with the gradient through many weight steps. `asked` is given the search's estimator."""

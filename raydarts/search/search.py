@@ -141,7 +141,16 @@ class Search:
         with self.streams.governing(), arithmetic(tf32=self.settings.tf32):
             reset_peak_memory(self.device)
             meters = self.loop.epoch(self.model, self.epoch + 1, train_alpha=train_alpha)
-            return self.end_epoch(meters, lambda: time.perf_counter() - started, self.measuring.validation)
+            measuring = self.measuring
+            return self.end_epoch(
+                meters, lambda: time.perf_counter() - started, measuring.validation, measuring.eigenvalue
+            )
+
+    @property
+    def needs_eigenvalue(self) -> bool:
+        """Whether a probe or a remedy asks for the eigenvalue after the epoch that is run now."""
+        asked = [*self.probes, *(self.regularizers if self.searching else ())]
+        return any(each.needs_eigenvalue(self.position + 1) for each in asked)
 
     @property
     def searching(self) -> bool:
@@ -153,6 +162,7 @@ class Search:
         meters: Mapping[str, Meter],
         seconds: Callable[[], float],
         validation: Callable[[SearchModel], dict[str, float | None]],
+        eigenvalue: Callable[[SearchModel], float],
     ) -> dict[str, object]:
         """Measures the epoch that the loop has run. Returns its metrics.
 
@@ -160,13 +170,14 @@ class Search:
             meters: of the parts `weight` and `alpha`.
             seconds: returns the time that the epoch has taken so far.
             validation: returns the figures of the held-out part.
+            eigenvalue: returns the dominant eigenvalue. It is called where a probe or a remedy asks for it.
         """
         searching = self.searching
         self.epoch += 1
         self.position += 1
         if not searching and self.position == self._last:
             self._decide(self.selection.epochs(self.space))
-        self._measure(meters, seconds, validation)
+        self._measure(meters, seconds, validation, eigenvalue)
         self.metrics |= {"lr": self._rate, "memory_mb": peak_memory_mb(self.device)}
         self.metrics["seconds"] = seconds()
         return dict(self.metrics)
@@ -229,6 +240,7 @@ class Search:
         meters: Mapping[str, Meter],
         seconds: Callable[[], float],
         validation: Callable[[SearchModel], dict[str, float | None]],
+        eigenvalue: Callable[[SearchModel], float],
     ) -> None:
         """Computes the epoch's metrics, then asks the remedies whether to stop or go back."""
         self.genotypes.append(self.genotype)
@@ -245,7 +257,7 @@ class Search:
             self.model.arch_weights(),
             self.metrics,
             tuple(self.genotypes),
-            self._eigenvalue,
+            lambda: eigenvalue(self.model),
             self.parts.relaxation.SIMPLEX,
             seconds(),
             lambda: self.measuring.discretisation_gap(self.model, self.genotypes[-1]),
@@ -260,9 +272,6 @@ class Search:
         self.metrics["arch_weights"] = recorded(self.model.space, report.arch_weights)
         if self.position <= self.settings.epochs:
             self._maybe_stop(report)
-
-    def _eigenvalue(self) -> float:
-        return self.measuring.eigenvalue(self.model)
 
     def _maybe_stop(self, report: EpochReport) -> None:
         asked = [regularizer.should_stop(report) for regularizer in self.regularizers]  # every remedy sees every epoch

@@ -59,6 +59,10 @@ class SharpnessSettings(registry.Settings):
                 f"{around.stretch}; lower those, or leave it out",
             )
 
+    def due(self, epoch: int) -> bool:
+        """Returns whether the eigenvalue is evaluated after this epoch."""
+        return self.ratio is not None and epoch % self.every == 0
+
     @property
     def span(self) -> int:
         """Epochs from the epoch that the search returns to until the epoch of that decision."""
@@ -107,7 +111,7 @@ class Sharpness:
             self._first = max(report.epoch - 1, 1)
             self._eigenvalues = [(epoch, value) for epoch, value in self._eigenvalues if epoch < report.epoch]
         self._seen = report.epoch
-        if report.epoch % settings.every:
+        if not settings.due(report.epoch):
             return None
         self._eigenvalues.append((report.epoch, report.dominant_eigenvalue()))
         centre = len(self._eigenvalues) - settings.window // 2 - settings.lag

@@ -96,6 +96,31 @@ def test_lanes_that_ask_for_different_passes_equal_the_same_searches_alone(
         assert len(set(frozen)) > 1
 
 
+def test_eigenvalues_of_lanes_are_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    remedies: list[Any] = [{"name": "darts_es", "every": 1}, {"name": "darts_ada", "every": 1}, "drop_path"]
+    lanes: list[dict[str, Any]] = [
+        {"seed": seed, "regularizers": [remedy], "probes": ["eigenvalue"] if seed != 1 else []}
+        for seed, remedy in enumerate(remedies[:2])
+    ]
+    lanes.append({"seed": 2, "regularizers": [remedies[0]], "probes": [{"name": "eigenvalue", "every": 2}]})
+    alone = [search("first_order", plain) for plain in lanes]
+    expected = [[each.run_epoch() for _ in range(2)] for each in alone]
+    together = [search("first_order", plain) for plain in lanes]
+
+    def never(*arguments: object) -> float:
+        raise AssertionError("a lane computed its own eigenvalue")
+
+    monkeypatch.setattr("raydarts.search.measuring.dominant_eigenvalue", never)
+    monkeypatch.setattr(fused._Lane, "repeat", None)
+    group = FusedSearch()
+    for epoch in range(2):
+        for lane, row in enumerate(group.run_epoch(together)):
+            require_equal(row, expected[lane][epoch])
+    assert expected[0][1]["eigenvalue"] is not None
+    for lane, each in enumerate(alone):
+        require_equal(together[lane].state_dict(), each.state_dict(), tolerance=1e-9)
+
+
 def test_a_lane_of_a_remedy_from_outside_gets_its_weights_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     """A remedy need not know of passes: `watch` and `weight_gradient` act on each lane by its weights of this step."""
     norms: dict[float, list[float]] = defaultdict(list)

@@ -22,6 +22,12 @@ class Probe(Member):
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
         """Returns the metrics by name."""
 
+    def needs_eigenvalue(self, epoch: int) -> bool:
+        """Returns whether `measure` asks for the eigenvalue after this epoch (from 1). A group then computes those of
+        its lanes together.
+        """
+        return False
+
     def state_dict(self) -> State:
         """Returns everything that it remembers between epochs."""
         return {}

@@ -33,6 +33,8 @@ class Eigenvalue(Probe):
             what = f"is {self.settings.every}, and a search has {epochs} epochs: it is never measured"
             yield Idle("every", f"{what}; write at most {epochs}")
 
+    def needs_eigenvalue(self, epoch: int) -> bool:
+        return bool(epoch % self.settings.every == 0)
+
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
-        due = report.epoch % self.settings.every == 0
-        return {"eigenvalue": report.dominant_eigenvalue() if due else None}
+        return {"eigenvalue": report.dominant_eigenvalue() if self.needs_eigenvalue(report.epoch) else None}

@@ -123,8 +123,11 @@ class EigenvalueRatio(Probe):
         super().__init__(settings)
         self._values: list[float] = []
 
+    def needs_eigenvalue(self, epoch: int) -> bool:
+        return bool(epoch % self.settings.every == 0)
+
     def measure(self, report: EpochReport) -> Metrics:
-        if report.epoch % self.settings.every:
+        if not self.needs_eigenvalue(report.epoch):
             return {"eigenvalue_ratio": None}
         self._values.append(report.dominant_eigenvalue())
         window, before = self.settings.window, len(self._values) - self.settings.lag

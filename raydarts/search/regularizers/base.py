@@ -184,6 +184,12 @@ class Regularizer(Member):
         """Number of past epochs that `should_stop` may return to. The search keeps their states."""
         return 0
 
+    def needs_eigenvalue(self, epoch: int) -> bool:
+        """Returns whether `should_stop` asks for the eigenvalue after this epoch (from 1). A group then computes those
+        of its lanes together.
+        """
+        return False
+
     def should_stop(self, report: EpochReport) -> Stop | None:
         """Called after each epoch before the selection. The first remedy that stops wins."""
         return None

@@ -81,6 +81,9 @@ class DartsAda(Regularizer):
     def remembers(self) -> int:
         return 0 if self.settings.ratio is None else int(self.settings.span)
 
+    def needs_eigenvalue(self, epoch: int) -> bool:
+        return bool(self.settings.due(epoch))
+
     def should_stop(self, report: EpochReport) -> Stop | None:
         rise = self._sharpness.rise(report)
         if rise is None:

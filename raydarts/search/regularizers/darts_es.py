@@ -38,6 +38,9 @@ class DartsEs(Regularizer):
     def on_epoch_start(self, now: Moment) -> None:
         self._sharpness.on_epoch_start(now)
 
+    def needs_eigenvalue(self, epoch: int) -> bool:
+        return bool(self.settings.due(epoch))
+
     def should_stop(self, report: EpochReport) -> Stop | None:
         rise = self._sharpness.rise(report)
         return None if rise is None else Stop(rise.reason, rise.epoch)

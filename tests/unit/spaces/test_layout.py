@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from raydarts.spaces import depthwise
 from raydarts.spaces.layout import Halved, concatenate, first_channels
 from raydarts.spaces.primitives import build_operation
 
@@ -74,3 +75,30 @@ def test_dilated_convolution_of_stride_2_matches_torch(kernel: int, size: tuple[
     expected = operation.norm(torch.conv2d(expected, pointwise.weight))
     torch.testing.assert_close(operation(x), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(operation(x, halved=Halved(x)), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "fast"), [((8, 8), True), ((7, 6), True), ((8, 7), False), ((2, 2), True)])
+def test_strided_5x5_convolutions_of_lanes_match_torch(
+    size: tuple[int, int], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values, first and second derivatives. Searches alone, and images of odd width, keep torch's kernels."""
+    calls: list[int] = []
+    correlation = depthwise._strided_correlation
+    monkeypatch.setattr(depthwise, "_strided_correlation", lambda *both: (calls.append(1), correlation(*both))[1])
+    for lanes in (1, 2):
+        torch.manual_seed(0)
+        module = depthwise.DepthwiseConv2d(4, 5, 2, lanes=lanes).double()
+        x = image(*size)
+        w = module.weight
+        ours, theirs = module(x), torch.conv2d(x, w, None, 2, 2, 1, 4)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+        along = torch.randn_like(theirs)
+        pairs = []
+        for y in (ours, theirs):
+            first = torch.autograd.grad((y * along).sum(), (x, w), retain_graph=True)
+            graph = torch.autograd.grad((y.square() * along).sum(), (x, w), create_graph=True)
+            second = torch.autograd.grad(sum(part.cos().sum() for part in graph), (x, w))
+            pairs.append([*first, *second])
+        for one, other in zip(*pairs, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+        assert bool(calls) == (fast and lanes > 1)
