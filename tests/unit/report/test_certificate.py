@@ -121,7 +121,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         _edit(f"{EVALUATION}/metrics.jsonl", '"validation_accuracy": 0.', '"validation_accuracy": 0.0'),
         [f"{EVALUATION}/metrics.jsonl: was changed (line 1 differs)"],
     ),
-    "a lost row": (_last_row, ["trials/0002/metrics.jsonl: was changed", "cost.stages.0.epochs: 8 in the certificate, 7 from"]),
+    "a lost row": (
+        _last_row,
+        ["trials/0002/metrics.jsonl: was changed", "cost.stages.0.epochs: 8 in the certificate, 7 from"],
+    ),
     "a result": (_edit(f"{EVALUATION}/result.json", "0.", "0.1"), [f"{EVALUATION}/result.json: was changed"]),
     "a promotion": (
         _edit("promotion.json", '"promoted": true', '"promoted": false'),
