@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import uuid
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from raydarts.errors import InputError, RunError, StorageError
+from raydarts.report.certificate.files import differences_of, files_of
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
 from raydarts.storage import lock, objects
@@ -58,6 +60,27 @@ def test_a_file_is_written_read_renamed_listed_and_deleted(folder: Place) -> Non
     assert places.entries(folder / "none") == []
     with pytest.raises(FileNotFoundError):
         places.read_bytes(folder / "a" / "two")
+
+
+def test_files_are_known_by_their_sha_256(folder: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(256)) * 9000
+    places.make_folder(folder / "trials" / "0000")
+    places.write_bytes(folder / "trials" / "0000" / "epoch-0001.pt", content)
+    places.write_bytes(folder / "report.html", b"x")
+    for number in range(3):
+        append_line(folder / "trials" / "0000" / "metrics.jsonl", {"epoch": number})
+    known = files_of(folder)
+    lines = "".join(f'{{"epoch": {number}}}\n' for number in range(3)).encode()
+    assert list(known) == ["trials/0000/epoch-0001.pt", "trials/0000/metrics.jsonl"]
+    assert known["trials/0000/epoch-0001.pt"] == {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    assert known["trials/0000/metrics.jsonl"]["sha256"] == hashlib.sha256(lines).hexdigest()
+    as_another_process(monkeypatch)  # in an object store a file of lines is then of several parts
+    append_line(folder / "trials" / "0000" / "metrics.jsonl", {"epoch": 3})
+    places.delete(folder / "trials" / "0000" / "epoch-0001.pt")
+    assert differences_of(known, files_of(folder)) == [
+        "trials/0000/epoch-0001.pt: was removed",
+        "trials/0000/metrics.jsonl: was changed (4 lines, certificate: 3)",
+    ]
 
 
 def test_lines_keep_their_order_over_processes_and_a_replacement(

@@ -108,6 +108,9 @@ def test_every_shipped_spec_is_sound(tmp_path: Path) -> None:
     plans = json.loads(done.out)
     assert [plan["file"] for plan in plans] == list(map(str, specs))
     assert all(plan["stages"][0]["jobs"] > 0 for plan in plans)
+    retraining = [stage for plan in plans for stage in plan["stages"] if stage["name"] == "evaluate"]
+    assert len(retraining) == len(plans)
+    assert all("random cells" in stage["note"] for stage in retraining)  # each has what its search must beat
     quick = next(plan for plan in plans if plan["name"] == "quick")
     assert [(stage["name"], stage["jobs"]) for stage in quick["stages"]] == [("search", 15), ("evaluate", 8)]
 

@@ -43,6 +43,7 @@ sweep: {resources: {cpus: 1}}
 evaluate:
   top_k: 2
   seeds: [3, 5]
+  random_cells: 1
   training:
     epochs: 4
     batch_size: 8
@@ -119,6 +120,21 @@ def test_the_best_cell_beats_both_baselines_and_the_report_says_by_how_much(resu
     words = " ".join(raydarts("report", resumed, cwd=resumed.parent).out.split())
     factor = baselines["unigram"]["validation"] / best
     assert f"better, a factor of {factor:.2f}" in words
+
+
+def test_a_random_recurrent_cell_is_the_baseline_and_the_certificate_holds(resumed: Path, tmp_path: Path) -> None:
+    found = report(resumed)
+    (cell,) = found["random_cells"]["ranking"]
+    assert cell["n"] == 2
+    assert cell["genotype"] not in {row["genotype"] for row in found["ranking"]}
+    first = found["random_cells"]["improvement"][0]
+    assert first["difference"] == pytest.approx(cell["validation_mean"] - found["ranking"][0]["validation_mean"])
+    made = tmp_path / "c.json"
+    assert raydarts("report", resumed, "--certificate", "--out", made, cwd=tmp_path).code == 0
+    body = json.loads(made.read_text())
+    assert body["contradictions"] == []  # a language model's figure is that of its best epoch
+    assert body["rankings"][0]["ranking"] == found["ranking"]
+    assert raydarts("report", resumed, "--certificate", "--check", made, cwd=tmp_path).code == 0
 
 
 def test_every_reader_tells_perplexities_as_such(resumed: Path) -> None:
