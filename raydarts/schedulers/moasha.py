@@ -98,7 +98,7 @@ class _Rungs:
     def _is_kept(self, points: list[Point]) -> bool:
         """Whether the last of these points is among the best 1/reduction_factor. The first to come always is."""
         known = places(points)
-        better = sum(place.key <= known[-1].key for place in known[:-1])
+        better = sum(place.key < known[-1].key for place in known)
         return better < max(1.0, len(points) / self._factor)
 
     def _bracket(self, trial: str) -> int:
