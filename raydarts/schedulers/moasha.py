@@ -27,7 +27,7 @@ class Moasha(Asha):
     SOURCE = "Schmucker et al. 2021 (arXiv 2106.12639); ties by the crowding distance of Deb et al. 2002, NSGA-II"
     SEVERAL = True
 
-    GRACE = 0.06
+    GRACE = 0.04
 
     class Settings(Asha.Settings):
         """As those of `asha`, with other defaults: more rungs, and a smaller cut at each.
@@ -39,7 +39,7 @@ class Moasha(Asha):
         grace_period: Epochs | None = Field(
             None,
             ge=1,
-            description="No trial is stopped earlier. It is the first rung. `null` is 0.06 of the epochs, rounded up.",
+            description="No trial is stopped earlier. It is the first rung. `null` is 0.04 of the epochs, rounded up.",
         )
         reduction_factor: float = Field(
             1.2,
