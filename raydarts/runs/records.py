@@ -9,7 +9,7 @@ import re
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -320,7 +320,7 @@ class Outcome(Record):
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
     values: list[float] | None = None
     excesses: list[float] = []
-    points: list[tuple[Count, list[float]]] = []
+    points: list[Annotated[tuple[Count, list[float]], Strict(False)]] = []
 
 
 class Ask(Record):

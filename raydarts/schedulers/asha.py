@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -53,6 +53,9 @@ class Asha(Scheduler):
             description="Number of brackets. Bracket s has its first rung at grace_period * reduction_factor^s epochs.",
         )
 
+    GRACE: ClassVar[float] = GRACE
+    """Share of the epochs before the first rung, where `grace_period` is null."""
+
     @property
     def draws(self) -> bool:
         return bool(self.settings.brackets > 1)
@@ -83,7 +86,7 @@ class Asha(Scheduler):
 
     def _grace(self, epochs: int) -> int:
         """The first rung of trials of so many epochs."""
-        return int(self.settings.grace_period or max(1, math.ceil(round(GRACE * epochs, 9))))
+        return int(self.settings.grace_period or max(1, math.ceil(round(self.GRACE * epochs, 9))))
 
     def _brackets_that_stop(self, grace: int, last: int) -> int:
         """How many brackets have a rung before `last`: bracket s begins at grace_period * reduction_factor^s."""
@@ -106,7 +109,7 @@ class Asha(Scheduler):
         while rung <= self._last(epochs) and rung < epochs:
             rungs.append(math.ceil(rung))
             rung *= factor
-        return rungs
+        return list(dict.fromkeys(rungs))
 
     def build(self, horizon: Horizon) -> Decider:
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray

@@ -1,8 +1,14 @@
-"""Asynchronous successive halving for several objectives: rungs that keep the first fronts."""
+"""Asynchronous successive halving for several objectives: rungs that keep the first fronts.
+
+Where a trial will be on the front is known later than which trial is the best: the size of a cell settles late. So the
+cuts are many and small. docs/objectives.md has what other settings cost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from pydantic import Field
 
 from raydarts.schedulers.asha import Asha
 from raydarts.schedulers.base import Horizon
@@ -11,6 +17,7 @@ from raydarts.study.history import Decision, Decisions, Report
 from raydarts.study.objectives import SearchScore
 from raydarts.study.pareto import Point, places
 from raydarts.study.scheduling import Decider, Verdict
+from raydarts.units import Epochs
 
 
 class Moasha(Asha):
@@ -20,10 +27,26 @@ class Moasha(Asha):
     SOURCE = "Schmucker et al. 2021 (arXiv 2106.12639); ties by the crowding distance of Deb et al. 2002, NSGA-II"
     SEVERAL = True
 
+    GRACE = 0.04
+
     class Settings(Asha.Settings):
-        """As those of `asha`. A rung ranks all trials that have come to it, by non-dominated fronts, and on a front by
-        crowding distance. Trials against which health or a constraint speaks are behind all others.
+        """As those of `asha`, with other defaults: more rungs, and a smaller cut at each.
+
+        A rung ranks all trials that have come to it by non-dominated fronts, and those of a front by crowding distance.
+        Trials against which health or a constraint speaks are behind all others.
         """
+
+        grace_period: Epochs | None = Field(
+            None,
+            ge=1,
+            description="No trial is stopped earlier. It is the first rung. `null` is 0.04 of the epochs, rounded up.",
+        )
+        reduction_factor: float = Field(
+            1.2,
+            gt=1,
+            description="Each rung is at this many times the epochs of the rung before. The best "
+            "1/reduction_factor continue, rounded up.",
+        )
 
     def build(self, horizon: Horizon) -> Decider:
         brackets = range(self.settings.brackets)
@@ -75,7 +98,7 @@ class _Rungs:
     def _is_kept(self, points: list[Point]) -> bool:
         """Whether the last of these points is among the best 1/reduction_factor. The first to come always is."""
         known = places(points)
-        better = sum(place.key <= known[-1].key for place in known[:-1])
+        better = sum(place.key < known[-1].key for place in known)
         return better < max(1.0, len(points) / self._factor)
 
     def _bracket(self, trial: str) -> int:

@@ -69,8 +69,10 @@ def crowding(points: Sequence[Point]) -> list[float]:
     """The crowding distance of each point of one front (Deb et al. 2002).
 
     For each objective it adds the distance between a point's two neighbours, as a share of the front's range. The ends
-    have infinity. An objective in which all points are equal adds nothing.
+    have infinity, and so has a point that is alone. An objective in which all points are equal adds nothing.
     """
+    if len(points) == 1:
+        return [math.inf]
     distances = [0.0] * len(points)
     for objective in range(len(points[0]) if points else 0):
         order = sorted(range(len(points)), key=lambda index: (points[index][objective], index))

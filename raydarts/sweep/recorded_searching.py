@@ -150,7 +150,18 @@ class Settings:
         Numbers are as far apart as their share of the recorded range, by logarithm where the setting is searched so;
         other values are equal (0) or not (1). The distances of the settings are added.
         """
+        exact = self._places.get(_text([proposed[name] for name in self.names]))
+        if exact is not None:
+            return exact
         return min(range(len(self.values)), key=lambda index: (self._distance(self.values[index], proposed), index))
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        """The first configuration with each combination of values."""
+        known: dict[str, int] = {}
+        for index, each in enumerate(self.values):
+            known.setdefault(_text([each[name] for name in self.names]), index)
+        return known
 
     def _distance(self, one: Mapping[str, Json], other: Mapping[str, Json]) -> float:
         return sum(self._apart(name, one[name], other[name]) for name in self.names)

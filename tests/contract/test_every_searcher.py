@@ -132,6 +132,67 @@ def test_a_resumed_searcher_goes_on_as_one_never_cut(tmp_path: Path, name: str) 
     assert cut.events() == whole.events()
 
 
+SEVERAL = {
+    "objective": ["validation_accuracy", "skips"],
+    "constraints": [{"signal": "entropy", "least": 0.5}],
+}
+TAKE_SEVERAL = [name for name in SEARCHERS if name not in ("cmaes", "from outside")]
+
+
+def run_both(stage: SearchStage, count: int) -> list[dict[str, Any]]:
+    """Runs trials: the accuracy is best at lr 0.2, the skips are fewest at lr 0.01. Small `arch_lr` is infeasible."""
+    configs = []
+    for _ in range(count):
+        trial = stage.next_trial()
+        if trial is None:
+            break
+        config = trial.description()["config"]
+        configs.append(config)
+        row = {"epoch": 1, "validation_accuracy": 1 - abs(config["lr"] - 0.2), "skips": 10 * config["lr"]}
+        trial.append_row({**row, "entropy_mean": 1.0 if config["arch_lr"] > 0.005 else 0.1})
+        trial.write_result({"status": "completed"})
+        stage.ended(read_trial(trial))
+    return configs
+
+
+@pytest.mark.parametrize("name", TAKE_SEVERAL)
+def test_with_several_objectives_and_a_constraint_a_resumed_searcher_goes_on_as_one_never_cut(
+    tmp_path: Path, name: str
+) -> None:
+    loaded = spec(name, points=points(name), **SEVERAL)
+    whole, cut = begun(tmp_path / "whole", loaded), begun(tmp_path / "cut", loaded)
+    configs = run_both(SearchStage(whole, loaded), 99)
+    run_both(SearchStage(cut, loaded), 1)
+    run_both(SearchStage(cut, loaded), 6)
+    run_both(SearchStage(cut, load_plain(cut.description()["spec"], "run.json")), 99)
+    assert cut.events() == whole.events()
+    outcomes = [event["outcome"] for event in whole.events() if event["event"] == "tell"]
+    assert len(outcomes) == len(configs)
+    for config, outcome in zip(configs, outcomes, strict=True):
+        assert outcome["values"] == pytest.approx([1 - abs(config["lr"] - 0.2), 10 * config["lr"]])
+        assert (outcome["excesses"][0] <= 0) == (config["arch_lr"] > 0.005)
+
+
+@pytest.mark.parametrize("name", ["cmaes", "from outside"])
+def test_a_searcher_that_learns_from_one_number_refuses_several(name: str) -> None:
+    with pytest.raises(SpecError, match=r"sweep\.searcher: .*learns from one number, and there are 2 objectives"):
+        spec(name, **SEVERAL)
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_several_objectives_are_learned_from_an_earlier_run(tmp_path: Path, name: str) -> None:
+    first = spec("random", **SEVERAL)
+    run_both(SearchStage(begun(tmp_path / "earlier", first), first), 99)
+    loaded = spec(name, from_runs=[str(tmp_path / "earlier")], **SEVERAL)
+    assert loaded.earlier is not None
+    assert all(len(outcome.values or ()) == 2 and outcome.excesses for _, outcome in loaded.earlier.outcomes)
+    warm = run_both(SearchStage(begun(tmp_path / "warm", loaded), loaded), 6)
+    again = Earlier.from_json(json.loads(json.dumps(loaded.earlier.to_json())), loaded.search)
+    assert again == loaded.earlier
+    cold = spec(name, **SEVERAL)
+    assert run_both(SearchStage(begun(tmp_path / "cold", cold), cold), 6) != warm
+
+
 @pytest.fixture(scope="module")
 def earlier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep of 12 random configurations; the best has lr near 0.2."""

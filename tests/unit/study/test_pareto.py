@@ -50,7 +50,8 @@ def test_crowding_worked_out_by_hand() -> None:
         pytest.approx(3 / 4 + 6 / 10),
         math.inf,
     ]
-    assert crowding([(1.0, 2.0)]) == [0.0]
+    assert crowding([(1.0, 2.0)]) == [math.inf]
+    assert crowding([(1.0, 2.0), (1.0, 2.0)]) == [0.0, 0.0]
     assert crowding([]) == []
 
 

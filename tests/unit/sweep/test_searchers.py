@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import SpecError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
-from raydarts.study.study import Outcome
+from raydarts.study.study import Outcome, ended
 from raydarts.sweep.searching import SearchStage
 from tests.fault import fakes
 
@@ -161,3 +163,51 @@ def test_a_resumed_study_goes_on_as_one_never_cut(tmp_path: Path, cut: str) -> N
     run_trials(second, left)
     assert second.next_trial() is None
     assert run.events() == whole.events()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
+@pytest.mark.parametrize("objective", ["validation_accuracy", ["validation_accuracy", "skips"]])
+def test_constraints_and_objectives_are_those_of_optuna_alone(sampler: str, objective: Any) -> None:
+    """The same proposals as a study of Optuna's own that is told the same figures and the same constraints."""
+    several = isinstance(objective, list)
+    trials = 9 if sampler == "gp" else 25
+    loaded = fakes.loaded(
+        {"name": "optuna", "sampler": sampler, "trials": trials, "startup_trials": 5},
+        search={"epochs": 4, "lr": {"uniform": [0.0001, 1.0]}, "arch_lr": {"uniform": [0.0001, 1.0]}},
+        objective=objective,
+        constraints=[{"signal": "entropy", "most": 0.5}],
+    )
+    searcher = loaded.sweep.searcher.build()
+    searcher.start(loaded)
+    ours = []
+    for index in range(searcher.total()):
+        draw = searcher.propose(index)
+        assert draw is not None
+        x, y = draw.choices["search.lr"], draw.choices["search.arch_lr"]
+        ours.append((x, y))
+        row = {"validation_accuracy": x, "skips": x * y, "entropy_mean": y}
+        searcher.tell(index, ended(loaded.sweep.score, "completed", row))
+
+    kinds: dict[str, Any] = {
+        "tpe": lambda **held: optuna.samplers.TPESampler(
+            multivariate=True, group=True, seed=0, n_startup_trials=5, **held
+        ),
+        "nsga2": lambda **held: optuna.samplers.NSGAIISampler(seed=0, population_size=5, **held),
+        "gp": lambda **held: optuna.samplers.GPSampler(
+            seed=0, n_startup_trials=5, deterministic_objective=False, **held
+        ),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = kinds[sampler](constraints_func=lambda trial: trial.user_attrs["over"])
+        study = optuna.create_study(sampler=made, directions=["maximize", "minimize"] if several else ["maximize"])
+        theirs = []
+        for _ in range(trials):
+            trial = study.ask()
+            x, y = trial.suggest_float("search.lr", 0.0001, 1.0), trial.suggest_float("search.arch_lr", 0.0001, 1.0)
+            theirs.append((x, y))
+            trial.set_user_attr("over", [(y - 0.5) / 0.5])
+            study.tell(trial, [x, x * y] if several else x)
+    assert ours == theirs
+    feasible = [y <= 0.5 for _, y in ours[5:]]
+    assert sum(feasible) > len(feasible) / 2, "half of the space is infeasible, and the sampler learns it"
