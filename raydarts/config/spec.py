@@ -31,8 +31,8 @@ from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipCon
 TopK = Annotated[Genotypes, Field(ge=1)] | Literal["all", "third"]
 """The words: `study.allocation.places`."""
 _TOP_K = (
-    "How many distinct genotypes are retrained. `all`: all that no health check speaks against. `third`: the best third "
-    "of these, four at least."
+    "How many distinct genotypes are retrained. `all`: all that no health check speaks against. `third`: the best "
+    "third of these, four at least."
 )
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
 
