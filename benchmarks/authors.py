@@ -161,7 +161,8 @@ def steps(code: str, order: str, folder: Path, arguments: argparse.Namespace) ->
     if code == "raydarts":
         return step_of(search)
     adapt()
-    batches = [plain(batch) for batch in next(search.loop.batches())]
+    weight_batch, draw = next(search.loop.batches())
+    batches = [plain(weight_batch), plain(draw())]
     theirs = Authors(folder, order, arguments, search.settings)
     del search
 
@@ -260,7 +261,8 @@ def agreement(folder: Path, arguments: argparse.Namespace) -> dict[str, list[flo
         with torch.no_grad():
             for alpha, value in zip(theirs.alphas, search.objective.alphas, strict=True):
                 alpha.copy_(value)
-        both = next(search.loop.batches())
+        weight_batch, draw = next(search.loop.batches())
+        both = weight_batch, draw()
         step, batches = step_of(search, both), [plain(batch) for batch in both]
         differences[order] = []
         for _ in range(2):

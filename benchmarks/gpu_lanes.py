@@ -81,11 +81,11 @@ def begun_alike(here: Search, there: Search) -> None:
     with torch.no_grad():
         for name, alpha in here.alphas.items():
             there.alphas[name].copy_(alpha)
-    drawn = list(here.loop.batches())
+    drawn = [(batch, draw()) for batch, draw in here.loop.batches()]
     for search in (here, there):
 
-        def batches(device: torch.device = search.device) -> Iterator[tuple[Batch, Batch]]:
-            return ((moved(one, device), moved(other, device)) for one, other in drawn)
+        def batches(device: torch.device = search.device) -> Iterator[tuple[Batch, Callable[[], Batch]]]:
+            return ((moved(one, device), partial(moved, other, device)) for one, other in drawn)
 
         search.loop.batches = batches  # type: ignore[method-assign]
 

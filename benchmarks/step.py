@@ -55,7 +55,8 @@ def step_of(search: Any, batches: Any = None) -> Callable[[], None]:
     from raydarts.search.moments import Step  # noqa: PLC0415
 
     search.supernet.train()
-    both = Step(search.objective, *(batches or next(search.loop.batches())))
+    weight_batch, draw = next(search.loop.batches()) if batches is None else (batches[0], lambda: batches[1])
+    both = Step(search.objective, weight_batch, draw)
 
     def step() -> None:
         search.architect.gradient(both)

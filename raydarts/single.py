@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from raydarts import trackers
 from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.idle import idle_in, idle_in_search
-from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.config.loader import LoadedSpec, load_plain, load_spec
 from raydarts.config.plan import longest
-from raydarts.config.spec import TrialsSettings
+from raydarts.config.spec import EvaluateSettings, TrialsSettings, random_cells_of
 from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
@@ -25,7 +25,7 @@ from raydarts.evaluation.lookup import check_table
 from raydarts.execution.attempt import Attempt
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.genotypes.source import GenotypeFile
+from raydarts.genotypes.source import GenotypeFile, RunGenotype
 from raydarts.json_types import section, whole
 from raydarts.registry import Around
 from raydarts.runs import memory
@@ -95,7 +95,9 @@ def start_evaluation(
     `ask`: whether to run code that the genotype names and the spec does not.
     """
     found = Genotype.from_file(genotype)
-    loaded = None if spec_path is None else load_spec(spec_path, sets)
+    loaded = _spec_of(genotype, ask) if spec_path is None else load_spec(spec_path, sets)
+    if loaded is not None and sets and spec_path is None:
+        raise InputError(f"--set changes a spec, and {genotype} is retrained as its run was: give a spec with --spec")
     if loaded is not None and (named := loaded.outside_names()):
         found = of_spaces(found, loaded.spaces()) or found
         admit_genotype(found.outside_names() - set(named), str(genotype), ask)
@@ -128,7 +130,7 @@ def start_evaluation(
         )
     held = described(data, load=True) if stage.table is None else []  # bad data leave no run behind
     spec = {
-        "evaluate": stage.model_dump(mode="json"),
+        "evaluate": stage.model_dump(mode="json", include=set(EvaluateSettings.model_fields)),
         "data": data.model_dump(mode="json"),
         "threads": threads,
         "gpu": gpu,
@@ -145,6 +147,18 @@ def start_evaluation(
     go_on(run, console)
 
 
+def _spec_of(genotype: GenotypeFile, ask: Ask) -> LoadedSpec | None:
+    """The spec of the run that a genotype is of, if it is a sweep's that retrains. None: there is none."""
+    if not isinstance(genotype, RunGenotype):
+        return None
+    run = RunDirectory.open(genotype.run)
+    description = run.description()
+    if description["kind"] != "sweep" or description["spec"].get("evaluate") is None:
+        return None
+    admit(run, ask)
+    return load_plain(description["spec"], str(run.path / "run.json"))
+
+
 def _idle_in_search(loaded: LoadedSpec, gpu: bool) -> Iterator[str]:
     """What a single search makes no use of."""
     yield from idle_in_search(loaded.drawn, 1, float(gpu))
@@ -157,6 +171,8 @@ def _idle_in_evaluation(loaded: LoadedSpec, stage: AllocatedSettings, gpu: bool)
     yield from _idle_alone(loaded, "evaluate", stage, stage.epochs, gpu)
     if stage.resources.workers > 1:
         yield f"evaluate.resources.workers is {stage.resources.workers}, and this trains in one process; {_SWEEP}"
+    if cells := random_cells_of(stage):
+        yield f"evaluate.random_cells is {cells}, and this retrains one genotype; {_SWEEP}"
     if stage.confidence is not None:
         yield f"evaluate.confidence adds evaluation seeds, and this trains with one; {_SWEEP}"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from raydarts.config.source import Node
-from raydarts.config.spec import EvaluateSettings
+from raydarts.config.spec import AnswerSettings
 from raydarts.evaluation.trainings import SETTINGS
 from raydarts.registry import Around, Idle
 from raydarts.study.allocation import ALL, SHORT, THIRD, Aim, affordable, places
@@ -17,7 +17,7 @@ from raydarts.units import Unit
 _ONLY_WITH = ("within", "max_seeds", "max_share")
 
 
-class AllocatedSettings(EvaluateSettings):
+class AllocatedSettings(AnswerSettings):
     """The section `evaluate`. With `confidence` seeds are added where the first places overlap.
 
     With `confidence` these are filled in if they are not written: `seeds: [0]`, `top_k: third`, and a rung that trains

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.presets import merge
 from raydarts.config.source import Node
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings, TrialsSettings
+from raydarts.config.spec import (
+    BudgetSettings,
+    EvaluateSettings,
+    RungSettings,
+    SweepSettings,
+    TransferSettings,
+    TrialsSettings,
+)
 from raydarts.config.texts import check_training
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, InputError
 from raydarts.evaluation.lookup import check_table
 from raydarts.json_types import Json
+from raydarts.search.random_cells import Healthy, Size, draw_cells, spaces_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
 from raydarts.study.stages import SEARCH, Stage, chain
@@ -89,6 +97,25 @@ def _trained_like(under: Node, here: Node) -> Node:
 
 Add = Callable[[str, str], None]
 """Reports a problem: the dotted path, and what is wrong."""
+
+
+def check_random_cells(
+    evaluate: AllocatedSettings | None, sweep: SweepSettings, drawn: list[SearchSettings], add: Add
+) -> None:
+    """Reports to `add` if a searched space does not hold so many random healthy cells."""
+    if evaluate is None or not evaluate.random_cells:
+        return
+    healthy = Healthy.of(sweep.score, evaluate.max_skips)
+    for space in {space.registered: space for space in spaces_of(drawn)}.values():
+        cells = draw_cells([Size(space)], evaluate.random_cells, sweep.seed, healthy, set())
+        if len(cells) < evaluate.random_cells:
+            few = f"only {len(cells)}" if cells else "none"
+            add(
+                "evaluate.random_cells",
+                f"is {evaluate.random_cells}, and of the healthy distinct cells of space {space.registered} {few} "
+                f"could be drawn; write {len(cells)} or less, or loosen sweep.health, sweep.constraints or "
+                "evaluate.max_skips",
+            )
 
 
 def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:

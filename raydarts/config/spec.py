@@ -14,6 +14,7 @@ from raydarts.config.ranking import (
     HaltSettings,
     HealthSettings,
     StopSettings,
+    refuse_repeated,
     refuse_worst_first,
 )
 from raydarts.data.paths import DataPath
@@ -21,7 +22,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
-from raydarts.registry import Around, Choose, Component, Idle, Settings
+from raydarts.registry import Around, Choose, ChooseSome, Component, Idle, Settings, Some
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.study.objectives import ACCURACY, Score, SearchScore
 from raydarts.study.objectives.base import Objective
@@ -224,9 +225,10 @@ class SweepSettings(TrialsSettings):
     scheduler: Annotated[Component, Choose("scheduler")] = Field(
         default_factory=lambda: _component("scheduler", "fifo"), description="Which trials stop early."
     )
-    objective: Annotated[Component, Choose("objective")] = Field(
+    objective: Annotated[Some, ChooseSome("objective")] = Field(
         default_factory=lambda: _component("objective", "healthy_accuracy"),
-        description="What trials are ranked by. On text it is `healthy_perplexity` by default.",
+        description="What trials are ranked by. On text it is `healthy_perplexity` by default. A list of several, such "
+        "as `[healthy_accuracy, parameters]`, asks for their Pareto front.",
     )
     health: HealthSettings = Field(
         default_factory=HealthSettings,
@@ -248,7 +250,7 @@ class SweepSettings(TrialsSettings):
         "once, with `search.seed`.",
     )
     stop: tuple[StopSettings, ...] = Field((), description="Figures by which a trial is stopped.")
-    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
+    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw, and of `evaluate.random_cells`.")
     max_concurrent: Trials | None = Field(
         None, ge=1, description="Most trials that run at the same time. `null`: as many as fit."
     )
@@ -278,11 +280,12 @@ class SweepSettings(TrialsSettings):
                 "place",
             )
         exhaustive = getattr(self.searcher.member, "EXHAUSTIVE", False)
-        if self.written("seed") and exhaustive and not self.scheduler.build().draws:
+        draws = not exhaustive or self.scheduler.build().draws or around.random_cells > 0
+        if self.written("seed") and not draws:
             yield Idle(
                 "seed",
                 f"is {self.seed}, and neither searcher {self.searcher.name} nor scheduler {self.scheduler.name} draws "
-                "at random; leave it out (the searches' own seed is search.seed)",
+                "at random, nor are there evaluate.random_cells; leave it out (the searches' own seed is search.seed)",
             )
 
     @property
@@ -301,8 +304,12 @@ class SweepSettings(TrialsSettings):
 
     @field_validator("objective", mode="after")
     @classmethod
-    def _names_a_figure(cls, value: Component) -> Component:
-        return refuse_worst_first(value)
+    def _names_figures(cls, value: Some) -> Some:
+        objectives = (value,) if isinstance(value, Component) else value
+        for each in objectives:
+            refuse_worst_first(each)
+        refuse_repeated(objectives)
+        return value
 
     @field_validator("halt")
     @classmethod
@@ -310,22 +317,35 @@ class SweepSettings(TrialsSettings):
         objective = info.data.get("objective")
         if value is not None or objective is None:
             return False if value is None else value
-        return HaltSettings() if objective.build().HEALTHY else False
+        objectives = (objective,) if isinstance(objective, Component) else objective
+        return HaltSettings() if any(each.build().HEALTHY for each in objectives) else False
+
+    @property
+    def objectives(self) -> tuple[Component, ...]:
+        """All objectives, also where there is one."""
+        return (self.objective,) if isinstance(self.objective, Component) else self.objective
 
     @property
     def score(self) -> SearchScore:
-        """What ranks search trials: the objective with its bars."""
-        objective: Objective = self.objective.build()
+        """What ranks search trials: the objectives with their bars.
+
+        Healthy cells are first if one of several objectives asks for it.
+        """
+        objectives: list[Objective] = [each.build() for each in self.objectives]
+        first, *more = (each.score() for each in objectives)
         return replace(
-            objective.score(),
+            first,
+            healthy=any(each.HEALTHY for each in objectives),
             health=self.health.bars(),
             constraints=tuple(each.bar() for each in self.constraints),
+            more=tuple(more),
         )
 
     @property
     def signals(self) -> list[tuple[str, Component]]:
         """Every figure that is named here, with its place below `sweep`."""
-        named = [("objective", self.objective)]
+        several = len(self.objectives) > 1
+        named = [(f"objective.{n}" if several else "objective", each) for n, each in enumerate(self.objectives)]
         named += [(f"constraints.{number}.signal", each.signal) for number, each in enumerate(self.constraints)]
         return named + [(f"stop.{number}.signal", each.signal) for number, each in enumerate(self.stop)]
 
@@ -408,6 +428,26 @@ class EvaluateSettings(TrialsSettings):
         if len(set(value)) != len(value):
             raise ValueError("evaluation seeds must be distinct: the same seed twice is one result, not two")
         return value
+
+
+class AnswerSettings(EvaluateSettings):
+    """The stage `evaluate`, whose ranking is the run's answer.
+
+    Random cells are no candidates for the answer. They are the baseline that it must beat.
+    """
+
+    random_cells: Genotypes = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How many random healthy cells of the same space and size are retrained too, as the baseline. They "
+        "are not among `top_k`.",
+    )
+
+
+def random_cells_of(stage: EvaluateSettings) -> int:
+    """Returns how many random cells a stage retrains beside its genotypes."""
+    return stage.random_cells if isinstance(stage, AnswerSettings) else 0
 
 
 class RungSettings(EvaluateSettings):

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from raydarts.report import stats
 from raydarts.report.axes import NoAxis, Scale, plot_area
 from raydarts.report.gather import Run, Searched
+from raydarts.report.limits import limits_of
 from raydarts.report.svg import COLOURS, SOFT, Chart
 from raydarts.report.wording import axis, number, score_text, score_with_unit
 from raydarts.study.objectives import Score
@@ -57,8 +58,9 @@ def supernet_against_retrained(run: Run) -> Figure:
     names = [name for name in run.ranked if name in run.supernet_mean]
     if len(names) < 2:
         return missing("misleading", title, "fewer than two genotypes have both scores")
-    means = {name: stats.mean_of(run.validation[name]) for name in names}
-    ends = [end for mean in means.values() if mean for end in (mean.low or mean.value, mean.high or mean.value)]
+    means = {name: stats.mean_of(run.validation[name], limits_of(score)) for name in names}
+    known = [mean for mean in means.values() if mean is not None]
+    ends = [mean.value if end is None else end for mean in known for end in (mean.low, mean.high)]
     x, y = plot_area([run.supernet_mean[name] for name in names], ends, percent_x=is_share(run), percent_y=score.share)
     chart = Chart(
         f"Scatter of {len(names)} genotypes: {_metric(run)} across, mean retrained {score.words} upwards",
@@ -96,7 +98,8 @@ def supernet_against_retrained(run: Run) -> Figure:
 
 def _scored(run: Run, trials: Sequence[Searched]) -> str:
     """Returns the supernet's score over the trials that ended with a genotype, with its spread if there are several."""
-    mean = stats.mean_of([search.metric for search in trials if search.metric is not None])
+    known = [search.metric for search in trials if search.metric is not None]
+    mean = stats.mean_of(known, limits_of(run.supernet))
     if mean is None:
         return "-"
     if is_share(run):
@@ -143,7 +146,7 @@ def pareto(run: Run) -> Figure:
                 label,
                 name,
                 number(cost[name], 4),
-                *mean_cells(stats.mean_of(run.validation[name]), run.score),
+                *mean_cells(stats.mean_of(run.validation[name], limits_of(run.score)), run.score),
                 "yes" if name in front else "no",
             ]
             for name in sorted(names, key=lambda name: cost[name])

@@ -15,6 +15,7 @@ from raydarts.report import stats
 from raydarts.report.axes import plot_area
 from raydarts.report.figures import Figure, is_share, missing
 from raydarts.report.gather import Run, Searched, skips_of
+from raydarts.report.limits import ANY, COUNT, SHARE, Limits, limits_of
 from raydarts.report.svg import COLOURS, DASHES, Chart
 from raydarts.report.swept import is_number
 from raydarts.report.wording import listed, number, percent
@@ -53,7 +54,7 @@ def _epochs(searches: Sequence[Searched], series: Series) -> dict[int, list[floa
 
 
 def curves(
-    run: Run, series: Series, label: str, share: bool = False, count: bool = False
+    run: Run, series: Series, label: str, limits: Limits, share: bool = False, count: bool = False
 ) -> tuple[Markup, list[list[str]]] | None:
     """Shows means over trials with 95 % intervals for each group. Single trials are faint behind them."""
     _, grouped = groups(run)
@@ -74,7 +75,7 @@ def curves(
             chart.line(
                 [(x(epoch), y(values[0])) for epoch, values in values_of.items()], colour, width=0.7, opacity=0.13
             )
-        points = [(epoch, mean) for epoch, values in means[name].items() if (mean := stats.mean_of(values)) is not None]
+        points = [(epoch, mean) for epoch, values in means[name].items() if (mean := stats.mean_of(values, limits))]
         low, high = min(every), max(every)
         banded = [
             (x(epoch), y(max(low, mean.low)), y(min(high, mean.high)))
@@ -129,7 +130,7 @@ def skips(run: Run) -> Figure:
     def of(cell: str) -> Series:
         return lambda row: float(counts[cell]) if cell in (counts := skips_of(row)) else None
 
-    counts = [curves(run, of(cell), f"skip connections, {cell} cell", count=True) for cell in skips_of(first)]
+    counts = [curves(run, of(cell), f"skip connections, {cell} cell", COUNT, count=True) for cell in skips_of(first)]
     caption = "Skip connections in the genotype that would be chosen after each epoch."
     return _figure(run, "skips", "Skip connections over epochs", counts, caption, f"genotypes are {NOT_RECORDED}")
 
@@ -142,7 +143,7 @@ def health(run: Run) -> Figure:
         return lambda row: plain_number(row.get(column))
 
     shares = [
-        curves(run, of(column), words, share=True)
+        curves(run, of(column), words, SHARE, share=True)
         for column, words in (
             ("skip_share", "share of skip connections"),
             ("parameter_free_share", "share of edges without parameters"),
@@ -156,7 +157,7 @@ def health(run: Run) -> Figure:
 
 
 def eigenvalue(run: Run) -> Figure:
-    lines = curves(run, lambda row: plain_number(row.get("eigenvalue")), "dominant eigenvalue")
+    lines = curves(run, lambda row: plain_number(row.get("eigenvalue")), "dominant eigenvalue", ANY)
     caption = (
         "Largest eigenvalue of the Hessian of the validation loss in alpha; its rise foretells collapse (RobustDARTS)."
     )
@@ -165,9 +166,8 @@ def eigenvalue(run: Run) -> Figure:
 
 
 def score(run: Run) -> Figure:
-    lines = curves(
-        run, lambda row: plain_number(row.get(run.metric)), f"supernet {run.metric.replace('_', ' ')}", is_share(run)
-    )
+    name, limits = f"supernet {run.metric.replace('_', ' ')}", limits_of(run.supernet)
+    lines = curves(run, lambda row: plain_number(row.get(run.metric)), name, limits, is_share(run))
     how = f"Trials are ranked by {run.supernet.name or run.metric}."
     caption = f"The supernet's score. {run.supernet.warning or how}"
     return _figure(run, "score", "Supernet score over epochs", [lines], caption, "no completed trial has rows")

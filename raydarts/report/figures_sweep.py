@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -11,6 +12,7 @@ from raydarts.report.axes import HEIGHT, plot_area
 from raydarts.report.figures import Figure, bars, is_share, missing
 from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
+from raydarts.report.limits import COUNT, Limits, limits_of
 from raydarts.report.svg import COLOURS, SOFT, Chart
 from raydarts.report.swept import Setting, is_number
 from raydarts.report.wording import number, percent
@@ -19,11 +21,21 @@ Value = Callable[[Searched], float | None]
 _WIDE = 900
 
 
-def measured(run: Run) -> list[tuple[str, bool, Value]]:
-    """Returns what is drawn against settings: name, whether it is in percent, and how to read it from a trial."""
+@dataclass(frozen=True)
+class Measured:
+    """What is drawn against settings: its name, whether it is in percent, its limits, and its value of a trial."""
+
+    name: str
+    share: bool
+    limits: Limits
+    value: Value
+
+
+def measured(run: Run) -> list[Measured]:
+    name = f"supernet {run.metric.replace('_', ' ')}"
     return [
-        (f"supernet {run.metric.replace('_', ' ')}", is_share(run), lambda search: search.metric),
-        ("skip connections", False, lambda search: None if search.skips is None else float(search.skips)),
+        Measured(name, is_share(run), limits_of(run.supernet), lambda search: search.metric),
+        Measured("skip connections", False, COUNT, lambda each: None if each.skips is None else float(each.skips)),
     ]
 
 
@@ -58,18 +70,18 @@ def effects(run: Run) -> Figure:
     title = "What each hyperparameter does"
     pictures, rows = [], []
     for setting in run.settings:
-        for name, share, value in measured(run):
+        for outcome in measured(run):
             units = [
                 (search.choices[setting.name], score, search.id if run.configurations else f"trial {search.id}")
-                for search, score in run.units(value)
+                for search, score in run.units(outcome.value)
                 if setting.name in search.choices
             ]
             if len(units) < 2:
                 continue
             if setting.trend:
-                pictures.append(_points(setting, units, name, share))
+                pictures.append(_points(setting, units, outcome))
             else:
-                picture, numbers = _means(setting, units, name, share)
+                picture, numbers = _means(setting, units, outcome)
                 pictures.append(picture)
                 rows += numbers
     if not pictures:
@@ -89,7 +101,8 @@ def effects(run: Run) -> Figure:
     return Figure("effects", title, caption, pictures, headers, rows)
 
 
-def _points(setting: Setting, units: Sequence[tuple[object, float, str]], name: str, share: bool) -> Markup:
+def _points(setting: Setting, units: Sequence[tuple[object, float, str]], outcome: Measured) -> Markup:
+    name, share = outcome.name, outcome.share
     x, y = plot_area(
         [value for value, _, _ in units if is_number(value)],
         [unit[1] for unit in units],
@@ -111,8 +124,9 @@ def _points(setting: Setting, units: Sequence[tuple[object, float, str]], name: 
 
 
 def _means(
-    setting: Setting, units: Sequence[tuple[object, float, str]], name: str, share: bool
+    setting: Setting, units: Sequence[tuple[object, float, str]], outcome: Measured
 ) -> tuple[Markup, list[list[str]]]:
+    name, share = outcome.name, outcome.share
     levels = [str(value) for value in setting.values]
     x, y = plot_area(levels, [unit[1] for unit in units], percent_y=share, categories=True)
     alt = f"{name} for each value of {setting.label}"
@@ -120,7 +134,7 @@ def _means(
     rows = []
     for level in levels:
         here = [(value, trial) for at, value, trial in units if str(at) == level]
-        mean = stats.mean_of([value for value, _ in here])
+        mean = stats.mean_of([value for value, _ in here], outcome.limits)
         if mean is None:
             continue
         for index, (value, trial) in enumerate(here):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from raydarts.report import stats
 from raydarts.report.axes import Bands, NoAxis, Scale, plot_area, span
 from raydarts.report.figures import Figure, is_share, missing, show_metric
-from raydarts.report.figures_sweep import Value, measured, whisker
+from raydarts.report.figures_sweep import Measured, measured, whisker
 from raydarts.report.gather import Run, Searched
 from raydarts.report.svg import COLOURS, DASHES, MARKERS, SOFT, Chart
 from raydarts.report.swept import Setting, is_number
@@ -30,15 +30,13 @@ def interaction(run: Run) -> Figure:
     for xi in xis:
         under = xi.name.rsplit(".", 1)[0]
         epsilon = run.setting(f"{under}.epsilon")
-        for name, share, value in measured(run):
-            known = run.units(value)
-            scores = {search.id: score for search, score in known}
+        for each in measured(run):
+            known = run.units(each.value)
             units = [s for s, _ in known if xi.name in s.choices]
             others = [s for s, _ in known if xi.name not in s.choices and orders]
             if len(units) < 2:
                 continue
-            outcome = (name, share, lambda search, scores=scores: scores[search.id])
-            picture, numbers = _interaction(xi, epsilon, units, others, outcome)
+            picture, numbers = _interaction(xi, epsilon, units, others, _of_units(each, known))
             pictures.append(picture)
             rows += numbers
     if not pictures:
@@ -51,6 +49,12 @@ def interaction(run: Run) -> Figure:
     return Figure(
         "interaction", title, caption, pictures, ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"], rows
     )
+
+
+def _of_units(outcome: Measured, known: Sequence[tuple[Searched, float]]) -> Measured:
+    """Returns the outcome with the values of these units. A configuration's is the mean of its searches."""
+    scores = {search.id: score for search, score in known}
+    return replace(outcome, value=lambda search: scores[search.id])
 
 
 def grouped(setting: Setting, values: Sequence[object], most: int) -> dict[object, str]:
@@ -78,9 +82,7 @@ def _in_order(groups: Mapping[object, str]) -> list[str]:
 class _Cells:
     """One picture of means by xi and epsilon, filled cell by cell."""
 
-    name: str
-    share: bool
-    value: Value
+    outcome: Measured
     order: str
     chart: Chart
     rows: list[list[str]]
@@ -89,16 +91,18 @@ class _Cells:
         self, searches: Sequence[Searched], column: str, line: str, shift: float = 0, index: int | None = None
     ) -> tuple[float, float] | None:
         """Draws and records one mean. Returns its position, or None if there is no trial."""
-        mean = stats.mean_of([float(self.value(search) or 0) for search in searches])
+        mean = stats.mean_of([float(self.outcome.value(search) or 0) for search in searches], self.outcome.limits)
         if mean is None:
             return None
         colour = SOFT if index is None else COLOURS[index % len(COLOURS)]
         at = self.chart.x(column) + shift
         whisker(self.chart, at, mean, self.chart.y, colour, MARKERS[(index or 0) % len(MARKERS)], 3)
-        shown = [percent(v) if self.share else number(v) for v in (mean.value, mean.low or 0.0, mean.high or 0.0)]
+        shown = [
+            percent(v) if self.outcome.share else number(v) for v in (mean.value, mean.low or 0.0, mean.high or 0.0)
+        ]
         interval = "none: n is 1" if mean.low is None else f"{shown[1]} to {shown[2]}"
         order = column if index is None else self.order
-        self.rows.append([self.name, order, column, line, shown[0], str(mean.n), interval])
+        self.rows.append([self.outcome.name, order, column, line, shown[0], str(mean.n), interval])
         return at, self.chart.y(mean.value)
 
 
@@ -107,9 +111,9 @@ def _interaction(
     epsilon: Setting | None,
     units: Sequence[Searched],
     others: Sequence[Searched],
-    outcome: tuple[str, bool, Value],
+    outcome: Measured,
 ) -> tuple[Markup, list[list[str]]]:
-    name, share, value = outcome
+    name, share, value = outcome.name, outcome.share, outcome.value
     across = grouped(xi, [s.choices[xi.name] for s in units], 4)
     lines: dict[object, str] = {None: "epsilon fixed"}
     if epsilon is not None:
@@ -120,7 +124,7 @@ def _interaction(
     x, y = plot_area(columns, [float(value(s) or 0) for s in [*units, *others]], percent_y=share, categories=True)
     label = name + (", %" if share else "")
     chart = Chart(f"{name} by xi and epsilon, {order}", x, y, f"xi [{order}]", label, turn=len(columns) > 4)
-    cells = _Cells(name, share, value, order, chart, [])
+    cells = _Cells(outcome, order, chart, [])
     if others:
         cells.add(others, first, "-")
     names = _in_order(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raydarts.report.limits import ANY, Limits
 from raydarts.study.objectives import Score
 
 
@@ -14,12 +15,14 @@ class Outcome:
 
     - `share`: it is in [0, 1] and shown in percent.
     - `selected`: it is known only for promoted genotypes.
+    - `limits`: which values are possible.
     """
 
     name: str
     share: bool
     countable: bool = False
     selected: bool = False
+    limits: Limits = ANY
 
     @property
     def less(self) -> str:

@@ -37,6 +37,7 @@ class RunEntry(TypedDict, total=False):
     builder: str | None
     versions: Mapping[str, str | None]
     git_commit: str | None
+    machine: Mapping[str, str | int]
     command: Sequence[str]
     stage: str | None
     genotypes: GivenEntry | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 
@@ -12,9 +12,11 @@ from torch import nn
 from raydarts.data.batches import Batches
 from raydarts.measure import Meter, require_finite
 from raydarts.search.divergence import blamed
-from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
+from raydarts.search.passes import alone
+from raydarts.search.regularizers.base import with_terms
 from raydarts.search.settings import SearchSettings
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, Loss
@@ -33,8 +35,8 @@ class Loop:
         meters = {"weight": Meter(), "alpha": Meter()}
         model.supernet.train()
         model.objective.begin_epoch()
-        for batch, (weight_batch, alpha_batch) in enumerate(self.batches()):
-            step = Step(model.objective, weight_batch, alpha_batch, batch)
+        for batch, (weight_batch, draw) in enumerate(self.batches()):
+            step = Step(model.objective, weight_batch, draw, batch)
             with _scaled(model.weight_optimizer, weight_batch.lr_scale):
                 if train_alpha:
                     # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
@@ -54,8 +56,8 @@ class Loop:
         meters[part].add(loss.data, loss.correct, loss.count)
         self.data[part].carry(loss.memory)
 
-    def batches(self) -> Iterator[tuple[Batch, Batch]]:
-        """Yields pairs of a weight-batch and an alpha-batch. A shorter alpha half starts again."""
+    def batches(self) -> Iterator[tuple[Batch, Callable[[], Batch]]]:
+        """Yields pairs of a weight-batch and what draws the next alpha-batch. A shorter alpha half starts again."""
         size = self.settings.batch_size
         alpha = (
             batch
@@ -63,7 +65,7 @@ class Loop:
             for batch in self.data["alpha"].epoch(size, self.streams["alpha_order"], self.streams["alpha_augment"])
         )
         weight = self.data["weight"].epoch(size, self.streams["weight_order"], self.streams["weight_augment"])
-        return zip(weight, alpha, strict=False)
+        return ((batch, alpha.__next__) for batch in weight)
 
     def weight_gradient(self, model: SearchModel, step: Step) -> Loss:
         """Writes dL_train/dw into the weights' `.grad` and returns the loss.
@@ -75,12 +77,8 @@ class Loop:
         with constant(model.objective.alphas):
             loss = model.objective.perturbed_weight_loss(step)
         gradients = gradients_of(loss.value, weights)
-        for regularizer in model.regularizers:
-            regularizer.watch(gradients, step)
-        for regularizer in model.regularizers:
-            extra = regularizer.weight_gradient(weights, step)
-            if extra is not None:
-                gradients = list(torch._foreach_add(gradients, list(extra)))
+        for asking in with_terms(model.regularizers, weights, gradients, step):
+            alone(asking, step)
         frozen = model.objective.frozen
         for position, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
             weight.grad = None if position in frozen else gradient

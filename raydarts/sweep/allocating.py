@@ -48,13 +48,13 @@ class AllocatingStage(RetrainingStage):
         self._entrants, self._before = _rungs(run, loaded) if stage.source != GIVEN else (None, 0)
         self._news: list[str] = []
         super().__init__(run, stage, decisions)
-        self._seeds = {genotype: list(settings.seeds) for genotype in self._chosen}
+        self._seeds = {genotype: list(settings.seeds) for genotype in self._chosen if genotype not in self._random}
         entries = read_allocation(run)
         for entry in entries:
             self._carry_out(entry)
         self._rounds = len(entries)
         self._stopped = any(entry["stop"] is not None for entry in entries)
-        self._open = {trial.id for _, _, trial, _ in self._waiting}
+        self._open = self._of_candidates()
         self._decide()
 
     def ended(self, record: TrialRecord) -> None:
@@ -69,7 +69,8 @@ class AllocatingStage(RetrainingStage):
     def _decide(self) -> None:
         """Decide on more seeds if nothing that was asked for is left to do. Failed seeds may make several rounds."""
         while not self._open and not self._stopped:
-            spent = self._before + self._total * self._settings.epochs
+            asked = sum(len(seeds) for seeds in self._seeds.values())  # random cells are the baseline, and not counted
+            spent = self._before + asked * self._settings.epochs
             limit = None
             if self._entrants is not None:
                 limit = affordable(self._settings.max_share, self._entrants, self._settings.epochs, spent)
@@ -82,7 +83,11 @@ class AllocatingStage(RetrainingStage):
             self._rounds, self._stopped = entry["round"], entry["stop"] is not None
             self._news.append(in_words(entry, self._aim.within))
             self._carry_out(entry)
-            self._open = {trial.id for _, _, trial, _ in self._waiting}
+            self._open = self._of_candidates()
+
+    def _of_candidates(self) -> set[str]:
+        """The retrainings that are left to do. No decision waits for those of random cells."""
+        return {trial.id for genotype, _, trial, _ in self._waiting if genotype not in self._random}
 
     def _sorted(self, genotype: str) -> tuple[float, ...]:
         """A genotype's scores, more is better, in an order that does not depend on which came first."""

@@ -5,6 +5,7 @@ python -m pytest -m gpu tests/gpu
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,11 +73,12 @@ def test_a_step_on_the_gpu_is_the_step_on_the_cpu(estimator: Any) -> None:
     with torch.no_grad():
         for name, alpha in here.alphas.items():
             there.alphas[name].copy_(alpha)
-    batches = next(here.loop.batches())
+    weight_batch, draw = next(here.loop.batches())
+    alpha_batch = draw()
     found = []
     for job, device in ((here, "cpu"), (there, "cuda")):
         job.supernet.train()
-        step = Step(job.objective, *(on(device, batch) for batch in batches))
+        step = Step(job.objective, on(device, weight_batch), partial(on, device, alpha_batch))
         with arithmetic(tf32=False):
             job.architect.gradient(step)
             alphas = [alpha.grad.clone() for alpha in job.objective.alphas]  # type: ignore[union-attr]

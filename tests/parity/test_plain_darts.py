@@ -78,13 +78,14 @@ def after(estimator: str, size: int, colours: int, **plain: Any) -> tuple[float,
     alphas = [alpha.clone().requires_grad_() for alpha in start]
     darts = plain_darts.Darts(model, alphas, estimator, arch_lr=0.01, **plain)
     job.supernet.train()
-    for _, (weight_batch, alpha_batch) in zip(range(STEPS), job.loop.batches(), strict=False):
-        batches = [(batch.inputs.contiguous(), batch.targets) for batch in (weight_batch, alpha_batch)]
+    for _, drawn in zip(range(STEPS), job.loop.batches(), strict=False):
+        step = Step(job.objective, *drawn)
+        batches = [(batch.inputs.contiguous(), batch.targets) for batch in (step.weight_batch, step.alpha_batch)]
         darts.step(*batches)
-        loss = job.architect.gradient(Step(job.objective, weight_batch, alpha_batch))
+        loss = job.architect.gradient(step)
         assert bool(torch.isfinite(loss.value))
         job.architect.step()
-        job.loop.weight_gradient(job.model, Step(job.objective, weight_batch, alpha_batch))
+        job.loop.weight_gradient(job.model, step)
         job.weight_optimizer.step()
     moved = max(float((a - b).abs().max().detach()) for a, b in zip(job.alphas.values(), start, strict=True))
     assert moved > 1e-3  # the comparison is of steps that were taken

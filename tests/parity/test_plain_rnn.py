@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,11 @@ def after(estimator: str, **wrong: Any) -> tuple[float, float, float]:
     darts = plain_rnn.Darts(model, alpha, estimator, **settings | wrong)
     ours, lengths, apart = job.loop.batches, set(), [0.0]
 
-    def both() -> Iterator[tuple[Batch, Batch]]:
+    def both() -> Iterator[tuple[Batch, Callable[[], Batch]]]:
         """The plain model takes each step before ours does."""
         hidden = [torch.zeros(COLUMNS, UNITS, dtype=torch.float64)] * 2
-        for _, pair in zip(range(STEPS), ours(), strict=False):
+        for _, (weight_batch, draw) in zip(range(STEPS), ours(), strict=False):
+            pair = weight_batch, draw()
             for batch, state in zip(pair, hidden, strict=True):
                 apart[0] = max(apart[0], 0.0 if batch.memory is None else _largest(batch.memory, state))
             lengths.add(len(pair[0].inputs))
@@ -117,7 +119,7 @@ def after(estimator: str, **wrong: Any) -> tuple[float, float, float]:
                 masks = masks_of(job.supernet, pair[0].inputs, job.objective.arch_weights())
             given = [(batch.inputs, batch.targets, state) for batch, state in zip(pair, hidden, strict=True)]
             hidden = list(darts.step(*given, masks, len(pair[0].inputs) / BPTT))
-            yield pair
+            yield weight_batch, partial(pair.__getitem__, 1)
 
     job.loop.batches = both  # type: ignore[method-assign]
     job.loop.epoch(job.model, 1)

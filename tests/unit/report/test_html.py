@@ -13,6 +13,7 @@ from raydarts.report import figures_cluster, figures_epochs, html, notes
 from raydarts.report.figures_cluster import draw, timeline
 from raydarts.report.gather import Run, gather
 from raydarts.report.html import ranking, render, write_html
+from raydarts.report.limits import SHARE
 from raydarts.report.stats import mean_of
 from raydarts.runs.directory import RunDirectory
 from tests.synthetic_run import EVIL, genotype, spec, write_run
@@ -82,7 +83,7 @@ def test_values_names_and_primitives_of_a_spec_are_no_markup_in_figures_either(
 def test_every_mean_of_the_ranking_says_spread_n_and_interval_and_best_of_n_its_name(run: Run) -> None:
     table = ranking(run)
     first = max(run.retrained_mean, key=lambda name: run.retrained_mean[name])
-    mean = mean_of(run.validation[first])
+    mean = mean_of(run.validation[first], SHARE)
     assert mean is not None
     assert mean.std is not None
     assert mean.low is not None

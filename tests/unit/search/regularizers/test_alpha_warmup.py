@@ -43,3 +43,20 @@ def test_warmup_over_the_whole_search_is_refused() -> None:
         warmup.check(space("darts-cnn"), 5)
     warmup.check(space("darts-cnn"), 6)
     remedy("alpha_warmup", epochs=0).check(space("darts-cnn"), 1)
+
+
+def test_an_epoch_in_which_alpha_rests_draws_no_alpha_batch() -> None:
+    job = tiny_search({"name": "alpha_warmup", "epochs": 1})
+    streams = ("alpha_order", "alpha_augment")
+    before = [job.streams[name].get_state() for name in streams]
+    job.run_epoch()
+    assert all(torch.equal(job.streams[name].get_state(), was) for name, was in zip(streams, before, strict=True))
+    job.run_epoch()
+    assert not torch.equal(job.streams["alpha_order"].get_state(), before[0])
+
+
+def test_a_remedy_that_needs_an_alpha_batch_while_alpha_rests_gets_one() -> None:
+    job = tiny_search({"name": "alpha_warmup", "epochs": 1}, {"name": "oles", "frequency": 1})
+    before = job.streams["alpha_order"].get_state()
+    job.run_epoch()
+    assert not torch.equal(job.streams["alpha_order"].get_state(), before)

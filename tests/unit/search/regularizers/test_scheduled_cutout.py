@@ -7,7 +7,7 @@ import torch
 from tiny_search import remedy, tiny_search
 
 from raydarts.errors import InputError
-from raydarts.search.moments import Moment
+from raydarts.search.moments import Moment, Step
 from raydarts.search.regularizers.scheduled_cutout import ScheduledCutout
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,8 +41,9 @@ def test_images_of_eight_pixels_keep_most_of_themselves() -> None:
     job.position = 1
     job._begin_epoch()
     plain = tiny_search(augment={"crop_padding": 0, "flip": False})
-    cut, whole = next(job.loop.batches()), next(plain.loop.batches())
-    for one, other in zip(cut, whole, strict=True):  # the weight-batch and the alpha-batch
+    cut, whole = (Step(each.objective, *next(each.loop.batches())) for each in (job, plain))
+    for part in ("weight_batch", "alpha_batch"):
+        one, other = getattr(cut, part), getattr(whole, part)
         assert torch.equal(one.targets, other.targets)
         changed = one.inputs != other.inputs
         assert not one.inputs[changed].any()
