@@ -85,7 +85,7 @@ def _how(evaluate: EvaluateSettings) -> str:
 
 
 def _taken(top_k: int | str) -> str:
-    words = {ALL: "all distinct healthy genotypes", THIRD: "the best third (four at least)"}
+    words = {ALL: "all distinct healthy genotypes", THIRD: "the best third, four at least,"}
     return f"at most {top_k} distinct genotypes" if isinstance(top_k, int) else words[top_k]
 
 
