@@ -52,7 +52,8 @@ from raydarts.study.bars import complaints
 
 MOST_REGRET, MOST_SHARE = 0.06, 0.5
 RESAMPLED = 2000
-SHORTS = (12, 25, 50, 100)
+SHORTS = (50, 24, 12, 6)
+"""By how many times short trainings are shorter: 12, 25, 50 and 100 of 600 epochs."""
 _DEFAULTS = AllocatedSettings(confidence=0.9)
 
 
@@ -262,10 +263,8 @@ def compare(cells: Sequence[Cell], candidates: int, sweeps: int, settings: Setti
 
 def unseen(cells: Sequence[Cell], candidates: int, sweeps: int, settings: Settings, halves: int) -> dict[str, Any]:
     """Settings chosen on one half of the cells, and the default, both measured on the other half."""
-    choices = [
-        replace(settings, short=short, equal_size=equal) for short in SHORTS for equal in (True, False)
-        if short <= len(cells[0].accuracies) // 6
-    ]  # fmt: skip
+    lengths = dict.fromkeys(max(1, round(len(cells[0].accuracies) / each)) for each in SHORTS)
+    choices = [replace(settings, short=short, equal_size=equal) for short in lengths for equal in (True, False)]
     chosen, default, shares, picked = [], [], [], []
     for number in range(halves):
         order = np.random.default_rng((18, number)).permutation(len(cells))
