@@ -47,7 +47,18 @@ from raydarts.config.ranking import HealthSettings, default_checks
 from raydarts.genotype_facts import parameters_of
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
-from raydarts.study.allocation import SHORT, THIRD, Aim, Arm, Step, affordable, at_equal_size, places, step
+from raydarts.study.allocation import (
+    SHORT,
+    THIRD,
+    Aim,
+    Arm,
+    Step,
+    affordable,
+    at_equal_size,
+    places,
+    short_epochs,
+    step,
+)
 from raydarts.study.bars import complaints
 
 MOST_REGRET, MOST_SHARE = 0.06, 0.5
@@ -320,7 +331,7 @@ def main() -> None:
         parser.error("--sweeps and --candidates must be at least 1, --halves and --noise at least 0")
     cells = read(arguments.file)
     epochs = len(cells[0].accuracies)
-    settings = Settings(max(1, round(epochs / SHORT)), arguments.noise, last=arguments.last_epoch)
+    settings = Settings(short_epochs(epochs), arguments.noise, last=arguments.last_epoch)
     recorded, healthy = len(cells), sum(cell.healthy for cell in cells)
     print(f"{recorded} cells, {healthy} of them healthy; {epochs} epochs; short trainings of {settings.short} epochs")
     cells = cells if arguments.no_bar else [cell for cell in cells if cell.healthy]

@@ -37,6 +37,11 @@ def places(top_k: int | str, offered: int) -> int:
     return offered if top_k == ALL else min(offered, max(AT_LEAST, math.ceil(offered / 3)))
 
 
+def short_epochs(epochs: int) -> int:
+    """Returns the epochs of a short training where a full one has `epochs`. Below two no learning rate falls."""
+    return min(epochs, max(2, round(epochs / SHORT)))
+
+
 def at_equal_size(scores: Mapping[str, float], sizes: Mapping[str, float]) -> dict[str, float]:
     """Returns short trainings' scores as they would be if all networks had equally many parameters.
 

@@ -65,11 +65,11 @@ def report(run: RunDirectory) -> dict[str, object]:
 
 def test_the_plan_names_the_short_trainings_and_the_most_retrainings(spec: Path) -> None:
     stages = {stage.name: (stage.jobs, stage.epochs) for stage in plan(load_spec(spec)).stages}
-    assert stages == {"search": (5, 1), "rung-1": (5, 1), "evaluate": (8, 2)}  # four genotypes with two seeds
+    assert stages == {"search": (5, 1), "rung-1": (5, 2), "evaluate": (8, 2)}  # four genotypes with two seeds
     limited = plan(load_spec(spec, ["evaluate.max_share=0.5"])).stages
     assert {stage.name: stage.jobs for stage in limited}["evaluate"] == 4
     words = " ".join(raydarts("sweep", spec, "--dry-run").output.split())
-    assert "epochs at most: search 5, rung-1 5, evaluate 16" in words
+    assert "epochs at most: search 5, rung-1 10, evaluate 16" in words
 
 
 def test_a_sweep_adds_seeds_and_says_how_sure_it_is(whole: RunDirectory) -> None:
