@@ -193,11 +193,10 @@ def _chances(
     mass = mass / mass.sum()
 
     def chance(one: int, slack: float) -> float:
+        others = [other for other in range(many) if other != one]
         at = shrunk[:, None, one, None] + spread[:, :, one, None] * nodes + slack  # (ratio, share, node)
-        below = np.ones_like(at)
-        for other in range(many):
-            if other != one:
-                below *= ndtr((at - shrunk[:, None, other, None]) / spread[:, :, other, None])
+        z = (at[:, :, None, :] - shrunk[:, None, others, None]) / spread[:, :, others, None]
+        below = ndtr(z).prod(2)  # all the others are worse
         return float((likely * (below * mass).sum(2).mean(1)).sum())
 
     best = [chance(one, 0.0) for one in range(many)]

@@ -22,8 +22,8 @@ search:
   seed: {grid: [0, 1, 2, 3, 4]}
   epochs: 1
   batch_size: 16
-  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
-sweep: {searcher: grid, max_concurrent: 1, fuse: "off"}
+  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 2}
+sweep: {searcher: grid, objective: validation_accuracy, max_concurrent: 1, fuse: "off"}
 evaluate:
   confidence: 0.9
   max_share: null
@@ -77,6 +77,9 @@ def test_a_sweep_adds_seeds_and_says_how_sure_it_is(whole: RunDirectory) -> None
     allocation, ranking = shown["allocation"], shown["ranking"]
     assert isinstance(allocation, list)
     assert isinstance(ranking, list)
+    assert len(ranking) == 4
+    assert len(allocation) > 1
+    assert allocation[0]["add"]
     assert allocation[-1]["stop"]
     assert allocation[-1]["first"] == ranking[0]["genotype"]
     counted = {row["genotype"]: row["n"] for row in ranking}
