@@ -5,9 +5,10 @@
 FILE: a JSON list, also gzipped. Each item is a trained cell: its `genotype`, and its `test_accuracy` in points after
 each epoch of one training. The true accuracy of a cell is that of the last epoch.
 
-A simulated sweep draws candidates among the cells. The health bars of a sweep's default leave out some of them first. A
-training of a candidate ends with its recorded accuracy plus the noise of an evaluation seed (`--noise`, standard
-deviation in points; one number for each training). All ways get the same candidates and the same noise:
+The health bars of a sweep's default come first: cells that break them are left out, for all ways (`--no-bar`: none).
+A simulated sweep draws its candidates among the others. A training of a candidate ends with its recorded accuracy plus
+the noise of an evaluation seed (`--noise`, standard deviation in points; one number for each training). All ways get
+the same candidates and the same noise:
 
 - `allocator`: as a sweep does it, by the same functions (`raydarts/study/allocation.py`).
 - `allocator, measured order`: the short trainings' scores are not corrected for the size of the network.
@@ -21,8 +22,8 @@ A short training is the record up to an early epoch. That is no annealed short t
 learning rate is still high, and one epoch's accuracy is up to two points off its neighbours'. So its score is the mean
 over the last fifth of its epochs. `--last-epoch` takes the last epoch alone.
 
-Regret: the true accuracy of the best candidate (unhealthy ones too) minus that of the pick, in points. Share: epochs as
-a part of training all healthy candidates once at full length. Intervals hold 95 % of resampled sweeps.
+Regret: the true accuracy of the best candidate minus that of the pick, in points. Share: epochs as a part of training
+all candidates once at full length. Intervals hold 95 % of resampled sweeps.
 
 `halves`: the cells are divided at random, again and again. On one half the best length of the short training is chosen,
 with or without the correction for size, and it is measured on the other half, and so is the default.
@@ -46,12 +47,24 @@ from raydarts.config.ranking import HealthSettings, default_checks
 from raydarts.genotype_facts import parameters_of
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
-from raydarts.study.allocation import SHORT, THIRD, Aim, Arm, Step, affordable, at_equal_size, places, step
+from raydarts.study.allocation import (
+    SHORT,
+    THIRD,
+    Aim,
+    Arm,
+    Step,
+    affordable,
+    at_equal_size,
+    places,
+    short_epochs,
+    step,
+)
 from raydarts.study.bars import complaints
 
 MOST_REGRET, MOST_SHARE = 0.06, 0.5
 RESAMPLED = 2000
-SHORTS = (12, 25, 50, 100)
+SHORTS = (50, 24, 12, 6)
+"""By how many times short trainings are shorter: 12, 25, 50 and 100 of 600 epochs."""
 _DEFAULTS = AllocatedSettings(confidence=0.9)
 
 
@@ -94,8 +107,7 @@ class Sweep:
 
     def __init__(self, cells: Sequence[Cell], number: int, candidates: int, settings: Settings) -> None:
         generator = np.random.default_rng((17, number))
-        self.drawn = [cells[each] for each in generator.choice(len(cells), candidates, replace=False)]
-        self.cells = [each for each in self.drawn if each.healthy]
+        self.cells = [cells[each] for each in generator.choice(len(cells), candidates, replace=False)]
         self.settings = settings
         self._short = generator.normal(0.0, settings.noise, candidates)
         self._full = generator.normal(0.0, settings.noise, (candidates, 64))
@@ -119,7 +131,7 @@ class Sweep:
         return sorted(range(len(self.cells)), key=lambda cell: -scores[str(cell)])[:count]
 
     def regret(self, pick: int) -> float:
-        return max(cell.true for cell in self.drawn) - self.cells[pick].true
+        return max(cell.true for cell in self.cells) - self.cells[pick].true
 
 
 def allocator(sweep: Sweep) -> Spent:
@@ -232,8 +244,6 @@ def simulate(
     came: dict[str, list[float]] = {"regret": [], "share": [], "sure": []}
     for number in range(sweeps):
         sweep = Sweep(cells, number, candidates, settings)
-        if not sweep.cells:
-            continue
         spent = way(sweep)
         came["regret"].append(sweep.regret(spent.pick))
         came["share"].append(spent.epochs / (len(sweep.cells) * sweep.epochs))
@@ -264,10 +274,8 @@ def compare(cells: Sequence[Cell], candidates: int, sweeps: int, settings: Setti
 
 def unseen(cells: Sequence[Cell], candidates: int, sweeps: int, settings: Settings, halves: int) -> dict[str, Any]:
     """Settings chosen on one half of the cells, and the default, both measured on the other half."""
-    choices = [
-        replace(settings, short=short, equal_size=equal) for short in SHORTS for equal in (True, False)
-        if short <= len(cells[0].accuracies) // 6
-    ]  # fmt: skip
+    lengths = dict.fromkeys(max(1, round(len(cells[0].accuracies) / each)) for each in SHORTS)
+    choices = [replace(settings, short=short, equal_size=equal) for short in lengths for equal in (True, False)]
     chosen, default, shares, picked = [], [], [], []
     for number in range(halves):
         order = np.random.default_rng((18, number)).permutation(len(cells))
@@ -317,16 +325,18 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1, help="of one evaluation seed, in points (0.1)")
     parser.add_argument("--halves", type=int, default=10, help="random divisions of the cells in two; 0: none (10)")
     parser.add_argument("--last-epoch", action="store_true", help="score a short training by its last epoch alone")
+    parser.add_argument("--no-bar", action="store_true", help="draw unhealthy cells too")
     arguments = parser.parse_args()
     if min(arguments.sweeps, *arguments.candidates) < 1 or arguments.halves < 0 or arguments.noise < 0:
         parser.error("--sweeps and --candidates must be at least 1, --halves and --noise at least 0")
     cells = read(arguments.file)
-    if max(arguments.candidates) > len(cells):
-        parser.error(f"--candidates: {arguments.file} has {len(cells)} cells; give at most as many")
     epochs = len(cells[0].accuracies)
-    settings = Settings(max(1, round(epochs / SHORT)), arguments.noise, last=arguments.last_epoch)
-    healthy = sum(cell.healthy for cell in cells)
-    print(f"{len(cells)} cells, {healthy} of them healthy; {epochs} epochs; short trainings of {settings.short} epochs")
+    settings = Settings(short_epochs(epochs), arguments.noise, last=arguments.last_epoch)
+    recorded, healthy = len(cells), sum(cell.healthy for cell in cells)
+    print(f"{recorded} cells, {healthy} of them healthy; {epochs} epochs; short trainings of {settings.short} epochs")
+    cells = cells if arguments.no_bar else [cell for cell in cells if cell.healthy]
+    if max(arguments.candidates) > len(cells):
+        parser.error(f"--candidates: {arguments.file} has {len(cells)} cells to draw from; give at most as many")
     rows: list[dict[str, Any]] = []
     verdicts = []
     halves = []
@@ -352,7 +362,7 @@ def main() -> None:
     if arguments.json is not None:
         whole = {
             "file": arguments.file.name,
-            "cells": len(cells),
+            "cells": recorded,
             "healthy": healthy,
             "epochs": epochs,
             "sweeps": arguments.sweeps,
@@ -361,6 +371,7 @@ def main() -> None:
             "max_share": settings.max_share,
             "short": settings.short,
             "last_epoch": settings.last,
+            "bar": not arguments.no_bar,
             "most_regret": MOST_REGRET,
             "most_share": MOST_SHARE,
             "verdicts": verdicts,

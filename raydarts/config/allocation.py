@@ -11,7 +11,7 @@ from raydarts.config.source import Node
 from raydarts.config.spec import AnswerSettings
 from raydarts.evaluation.trainings import SETTINGS
 from raydarts.registry import Around, Idle
-from raydarts.study.allocation import ALL, SHORT, THIRD, Aim, affordable, places
+from raydarts.study.allocation import ALL, SHORT, THIRD, Aim, affordable, places, short_epochs
 from raydarts.units import Unit
 
 _ONLY_WITH = ("within", "max_seeds", "max_share")
@@ -110,9 +110,9 @@ def fill_in_stages(root: Node, training: str) -> None:
     if "rungs" not in root.keys:
         written = evaluate.value["training"].parts.get("epochs") if "training" in evaluate.value else None
         epochs = SETTINGS[training].model_fields["epochs"].default if written is None else written.value
-        if not isinstance(epochs, int) or isinstance(epochs, bool):
+        if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
             return  # it is refused
-        short = Node({"epochs": Node(max(1, round(epochs / SHORT)), where)}, where)
+        short = Node({"epochs": Node(short_epochs(epochs), where)}, where)
         warmup = evaluate.value["training"].parts.get("warmup_epochs") if "training" in evaluate.value else None
         if warmup is not None and isinstance(warmup.value, int):
             short.keys["warmup_epochs"] = Node(round(warmup.value / SHORT), where)

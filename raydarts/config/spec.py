@@ -30,7 +30,11 @@ from raydarts.study.rules import Rules
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
 TopK = Annotated[Genotypes, Field(ge=1)] | Literal["all", "third"]
-"""`third`: the best third, four at least (`study.allocation.places`). Words leave out what health speaks against."""
+"""The words: `study.allocation.places`."""
+_TOP_K = (
+    "How many distinct genotypes are retrained. `all`: all that no health check speaks against. `third`: the best "
+    "third of these, four at least."
+)
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
 
 
@@ -357,9 +361,7 @@ class EvaluateSettings(TrialsSettings):
     `evaluate`, each rung and each transfer are such stages.
     """
 
-    top_k: TopK = Field(
-        4, description="How many distinct genotypes are retrained. `third`: the best third, four at least."
-    )
+    top_k: TopK = Field(4, description=_TOP_K)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0, 1), description="Evaluation seeds. Each genotype is retrained once with each seed."
     )
@@ -455,9 +457,7 @@ class RungSettings(EvaluateSettings):
     `max_skips`, `max_failures`, `epoch_timeout`, `out_of_memory` and `checkpoint_every`. See `stages.inherit`.
     """
 
-    top_k: TopK = Field(
-        description="How many distinct genotypes are retrained. `third`: the best third, four at least."
-    )
+    top_k: TopK = Field(description=_TOP_K)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), description="Evaluation seeds. Each genotype is retrained once with each seed."
     )
@@ -479,9 +479,7 @@ class TransferSettings(EvaluateSettings):
 
     name: str = Field(description="Name of the stage and of its folder.")
     data: DataSettings | None = Field(None, description="The other data. `null` is the sweep's data.")
-    top_k: TopK = Field(
-        1, description="How many distinct genotypes are retrained. `third`: the best third, four at least."
-    )
+    top_k: TopK = Field(1, description=_TOP_K)
 
     @field_validator("name")
     @classmethod

@@ -215,8 +215,7 @@ def sureness(report: RunReport) -> RenderableType | None:
         return None
     last = report["allocation"][-1]
     added = sum(len(entry["add"]) for entry in report["allocation"])
-    seeds = f"{added} evaluation seed{'s were' if added != 1 else ' was'} added in {len(report['allocation'])} rounds"
-    return line(f"{in_words(last, within_of(report['spec']))} ({seeds})")
+    return line(f"{in_words(last, within_of(report['spec']))} (evaluation seeds added so far: {added})")
 
 
 def baselines_text(report: RunReport) -> RenderableType | None:

@@ -6,11 +6,11 @@ is run, stopped or counted, and nobody would see it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.folders import jobs, read_allocation, read_promotion
+from raydarts.runs.folders import ALLOCATION, jobs, read_allocation, read_promotion
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import untimed
 from raydarts.runs.segments import segments_of
@@ -53,15 +53,28 @@ def damage_of(path: Place, replayed: bool = True) -> Damage:
     for trial in trials:
         _check_trial(trial, damage)
     for stage in stages_of(description):
-        read_promotion(run, stage.name)
+        promoted = {decision["id"] for decision in read_promotion(run, stage.name) or [] if decision["promoted"]}
         if stage.name == EVALUATE:
-            read_allocation(run)
+            _check_allocation(run, promoted, damage)
         if description.get("stage") == stage.name and stage.source == GIVEN and not description.get("genotypes"):
             damage.note(run.files / "run.json", DamagedError(f"{run.path / 'run.json'}: damaged: genotypes missing"))
     if replayed and description["kind"] == "sweep" and description.get("stage") in (None, SEARCH):
         _check_events(run, damage)
     _check_folders(run, trials, damage)
     return damage
+
+
+def _check_allocation(run: RunDirectory, promoted: Collection[object], damage: Damage) -> None:
+    """Whether each round is there once, and adds seeds of genotypes that are retrained."""
+    file = run.files / ALLOCATION
+    for number, entry in enumerate(read_allocation(run), start=1):
+        if entry["round"] != number:
+            damage.note(file, DamagedError(f"{file}: damaged: round {number} is missing"))
+            return
+        for each in entry["add"]:
+            if each["genotype"] not in promoted:
+                problem = f"{file}: damaged: adds a seed of {each['genotype']}, which promotion.json does not promote"
+                damage.note(file, DamagedError(problem))
 
 
 def _check_trial(trial: TrialDirectory, damage: Damage) -> None:

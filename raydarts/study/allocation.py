@@ -37,6 +37,11 @@ def places(top_k: int | str, offered: int) -> int:
     return offered if top_k == ALL else min(offered, max(AT_LEAST, math.ceil(offered / 3)))
 
 
+def short_epochs(epochs: int) -> int:
+    """Returns the epochs of a short training where a full one has `epochs`. Below two no learning rate falls."""
+    return min(epochs, max(2, round(epochs / SHORT)))
+
+
 def at_equal_size(scores: Mapping[str, float], sizes: Mapping[str, float]) -> dict[str, float]:
     """Returns short trainings' scores as they would be if all networks had equally many parameters.
 
@@ -188,11 +193,10 @@ def _chances(
     mass = mass / mass.sum()
 
     def chance(one: int, slack: float) -> float:
+        others = [other for other in range(many) if other != one]
         at = shrunk[:, None, one, None] + spread[:, :, one, None] * nodes + slack  # (ratio, share, node)
-        below = np.ones_like(at)
-        for other in range(many):
-            if other != one:
-                below *= ndtr((at - shrunk[:, None, other, None]) / spread[:, :, other, None])
+        z = (at[:, :, None, :] - shrunk[:, None, others, None]) / spread[:, :, others, None]
+        below = ndtr(z).prod(2)  # all the others are worse
         return float((likely * (below * mass).sum(2).mean(1)).sum())
 
     best = [chance(one, 0.0) for one in range(many)]

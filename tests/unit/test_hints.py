@@ -12,8 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 import raydarts
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.loader import load_spec
-from raydarts.config.spec import AnswerSettings, BudgetSettings, RungSettings, SweepSettings, TransferSettings
+from raydarts.config.spec import BudgetSettings, RungSettings, SweepSettings, TransferSettings
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.evaluation.trainings import SETTINGS
@@ -28,7 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "search": SearchSettings,
     "sweep": SweepSettings,
     "data": DataSettings,
-    "evaluate": AnswerSettings,
+    "evaluate": AllocatedSettings,
     "rungs": RungSettings,
     "transfer": TransferSettings,
     "budget": BudgetSettings,

@@ -20,8 +20,9 @@ from raydarts.report.certificate.facts import Facts
 from raydarts.report.certificate.files import files_of
 from raydarts.report.improvement import improvements
 from raydarts.runs import results
+from raydarts.runs.allocations import follows_from_results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.folders import read_promotion
+from raydarts.runs.folders import read_allocation, read_promotion
 from raydarts.runs.promotions import decisions_on_genotypes
 from raydarts.runs.reading import Damage, parse
 from raydarts.runs.whole import damage_of
@@ -161,7 +162,19 @@ def _decisions(facts: Facts) -> dict[str, object]:
         ],
         "faults": results.faults(facts.run),
         "stages": [_promotion(facts, stage) for stage in facts.stages],
+        "evaluation_seeds": {
+            "decisions": read_allocation(facts.run),
+            "follow_from_results": _seeds_follow(facts),
+        },
     }
+
+
+def _seeds_follow(facts: Facts) -> bool | None:
+    """Whether the decisions on more evaluation seeds follow from the retrainings. None: there are none."""
+    try:
+        return follows_from_results(facts.run)
+    except (DamagedError, KeyError, TypeError, ValueError, StopIteration):  # the files of another hand
+        return None
 
 
 def _of_event(event: Event) -> list[dict[str, object]]:

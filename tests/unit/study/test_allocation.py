@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from raydarts.study.allocation import Aim, Arm, Step, affordable, at_equal_size, believe, places, step
+from raydarts.study.allocation import Aim, Arm, Step, affordable, at_equal_size, believe, places, short_epochs, step
 
 AIM = Aim(confidence=0.9, within=0.0, max_seeds=20)
 
@@ -38,6 +38,11 @@ def test_the_best_third_goes_to_full_length_and_four_at_least(offered: int, take
     assert places("third", offered) == taken
     assert places("all", offered) == offered
     assert places(6, offered) == min(6, offered)
+
+
+@pytest.mark.parametrize(("epochs", "short"), [(600, 25), (100, 4), (20, 2), (2, 2), (1, 1)])
+def test_a_short_training_has_a_24th_of_the_epochs_and_two_at_least(epochs: int, short: int) -> None:
+    assert short_epochs(epochs) == short
 
 
 def test_at_equal_size_small_networks_lose_what_a_short_training_gave_them() -> None:

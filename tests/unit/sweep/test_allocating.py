@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from raydarts.config.loader import LoadedSpec
+from raydarts.runs.allocations import follows_from_results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.folders import read_allocation, read_promotion, write_promotion
 from raydarts.runs.results import read_trial
+from raydarts.runs.whole import damage_of
 from raydarts.study.objectives import ACCURACY, Score
 from raydarts.study.promotion import narrowing
 from raydarts.sweep.allocating import AllocatingStage, stage_of
@@ -155,6 +157,36 @@ def test_a_kill_right_after_a_decision_and_in_the_middle_of_its_line(
         file.write(log(whole).splitlines()[1][:50])  # as far as a kill let it come
     drain(source_of(run, loaded))
     assert read_allocation(run) == read_allocation(whole)  # the torn line stays, and is read by nobody
+
+
+def test_a_log_that_lost_a_round_or_names_a_stranger_is_damage(tmp_path: Path) -> None:
+    loaded = spec(max_share=None)
+    run = new_run(tmp_path / "run", loaded)
+    drain(source_of(run, loaded))
+    file = tmp_path / "run" / "allocation.jsonl"
+    lines = log(run).splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:1] + lines[2:]))
+    assert any("allocation.jsonl: damaged: round 2 is missing" in each for each in damage_of(run.path).problems)
+    file.write_bytes(lines[0].replace(b'"genotype": "b"', b'"genotype": "z"'))
+    assert any("adds a seed of z" in each for each in damage_of(run.path).problems)
+    file.write_bytes(b"".join(lines))
+    assert not any("allocation" in each for each in damage_of(run.path).problems)
+
+
+def test_a_reader_makes_the_decisions_again_and_sees_what_was_changed(tmp_path: Path) -> None:
+    loaded = spec(max_share=None)
+    run = new_run(tmp_path / "run", loaded)
+    assert follows_from_results(run) is None
+    drain(source_of(run, loaded))
+    assert follows_from_results(run) is True
+    whole = log(run)
+    file = tmp_path / "run" / "allocation.jsonl"
+    file.write_bytes(whole.replace(b'"first": "a"', b'"first": "c"', 1))
+    assert follows_from_results(run) is False
+    file.write_bytes(whole)
+    result = tmp_path / "run" / "evaluations" / "a-seed1" / "metrics.jsonl"
+    result.write_text(result.read_text().replace("0.952", "0.999"))
+    assert follows_from_results(run) is False
 
 
 def test_nothing_is_decided_while_a_retraining_runs_or_has_no_result(tmp_path: Path) -> None:
