@@ -1,7 +1,7 @@
 PYTHON ?= python
 REF ?= HEAD
 
-.PHONY: check format lint types layers test wheel token onprem
+.PHONY: check format lint types layers test docs wheel token onprem
 
 # Types and layers are checked beside the tests, which wait for processes now and then. Their output comes last.
 check: lint
@@ -29,6 +29,10 @@ layers:
 # Three for two cores: tests of Ray and of outages wait half of the time.
 test:
 	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The documentation as a site, in build/site. The tests build it too.
+docs:
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 # What the files in cluster/ install on every machine: these sources at the commit REF, as a wheel.
 wheel:
