@@ -239,6 +239,10 @@ class Measured:
     eigenvalue: float | None
 
 
+def _always(value: float) -> Callable[[SearchModel], float]:
+    return lambda model: value
+
+
 def _ended(lane: _Lane, measured: Measured, share: float) -> dict[str, object]:
     began, search, known = time.perf_counter(), lane.search, measured.eigenvalue
     with search.streams.governing():
@@ -246,7 +250,7 @@ def _ended(lane: _Lane, measured: Measured, share: float) -> dict[str, object]:
             measured.meters,
             lambda: share + time.perf_counter() - began,
             lambda model: measured.figures,
-            search.measuring.eigenvalue if known is None else lambda model: known,
+            search.measuring.eigenvalue if known is None else _always(known),
         )
 
 

@@ -41,4 +41,5 @@ def _sent(asking: Asking[None], answer: Answer) -> Pass | None:
 
 def union(positions: Iterable[Sequence[int]]) -> list[int]:
     """Returns all positions that occur, in order."""
-    return sorted(set().union(*positions))
+    known: set[int] = set()
+    return sorted(known.union(*positions))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -122,8 +122,8 @@ class LaneObjective(Modes):
         with ExitStack() as setting:
             setting.enter_context(entered(self, kind.mode))
             setting.enter_context(self.virtual())
-            setting.enter_context(nullcontext() if kind.by_weights else constant(self.weights))
-            setting.enter_context(nullcontext() if leaves else torch.no_grad())
+            setting.enter_context(constant([] if kind.by_weights else self.weights))
+            setting.enter_context(torch.set_grad_enabled(bool(leaves)))
             loss = self.data_loss(batch, arch_weights).value
             gradients = gradients_of(loss, leaves) if leaves else []
         losses = loss.detach().unbind()

@@ -8,7 +8,7 @@ one pass of all lanes answers the passes that the lanes ask for at the same time
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
@@ -68,7 +68,8 @@ Asking = Generator[Pass, Answer, Result]
 
 def alone(asking: Asking[Result], step: Step) -> Result:
     """Answers the passes of one search by its own supernet. Returns the result."""
-    objective, kind = step.objective, None
+    objective = step.objective
+    kind: Kind | None = None
     with ExitStack() as setting:
         try:
             asked = next(asking)
@@ -93,7 +94,7 @@ def _answer(asked: Pass, objective: Objective, step: Step) -> Answer:
         else [objective.weights[position] for position in asked.by_weights]
     )
     batch = step.weight_batch if asked.part == "weight" else step.alpha_batch
-    with objective.virtual(), nullcontext() if leaves else torch.no_grad():
+    with objective.virtual(), torch.set_grad_enabled(bool(leaves)):
         loss = objective.data_loss(batch, arch_weights).value
         gradients = gradients_of(loss, leaves) if leaves else []
     return Answer(loss.detach(), gradients)

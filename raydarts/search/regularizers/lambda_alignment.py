@@ -129,11 +129,14 @@ class LambdaAlignment(Regularizer):
         if not bool(norm > 0):  # all layers agree: Lambda is at its maximum, and eps is not defined
             return None
         eps = float(self.settings.epsilon / norm)
-        sides = []
-        for shift in (eps, -eps):
-            shifted = arch_weights | {name: layered[name] + shift * delta[name] for name in delta}
-            sides.append((yield Pass("weight", shifted, by_weights=range(len(weights)))).gradients)
-        return torch._foreach_mul(torch._foreach_sub(*sides), -self._weight / (2 * eps))
+
+        def at(shift: float) -> Pass:
+            shifted = {name: layered[name] + shift * delta[name] for name in delta}
+            return Pass("weight", arch_weights | shifted, by_weights=range(len(weights)))
+
+        plus = (yield at(eps)).gradients
+        minus = (yield at(-eps)).gradients
+        return torch._foreach_mul(torch._foreach_sub(plus, minus), -self._weight / (2 * eps))
 
     def _direction(self, gradients: Tensor) -> Tensor:
         """Returns dLambda/dg. It is 0 for layers without a gradient, which a sparse relaxation has cut off."""

@@ -125,7 +125,7 @@ def test_measuring_and_selecting_draw_nothing(relaxation: Any) -> None:
     found = [job.objective.measure(step.alpha_batch).data for _ in range(2)]
     assert torch.equal(*found)
     assert job.genotype == job.genotype
-    assert job._eigenvalue() == job._eigenvalue()
+    assert job.measuring.eigenvalue(job.model) == job.measuring.eigenvalue(job.model)
     assert all(torch.equal(value, job.streams.state_dict()[name]) for name, value in before.items())
     expected = job.model.arch_weights()["normal"]
     torch.testing.assert_close(expected.sum(-1), torch.ones_like(expected[:, 0]))
