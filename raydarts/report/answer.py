@@ -231,9 +231,9 @@ def _undecidable(parts: Parts) -> Compared:
     needed = parts.needed(_INTEREST)
     counts = listed([f"{count} with {name}" for name, count in parts.counts.items()]) if parts.counts else "0"
     sentence = (
-        f"{parts.setting.label}: undecided on {parts.what}. Too few {parts.of} to compare, or all measured the same "
-        f"(n = {counts}). {_count(needed)} {parts.of} of each would show half a standard deviation with "
-        f"{100 * POWER:.0f} % power."
+        f"{parts.setting.label}: undecided on {parts.what}. Too few {parts.of} to compare, or all measured the same, "
+        f"or some diverged (n = {counts}). {_count(needed)} {parts.of} of each would show half a standard deviation "
+        f"with {100 * POWER:.0f} % power."
     )
     return Compared(
         setting=parts.setting.name,

@@ -15,6 +15,7 @@ from raydarts.report.wording import number
 
 _FREEDOM = 4
 """Degrees of freedom that a design must leave, else a coarser one is taken: with fewer no interval says anything."""
+_LARGEST = 1e100
 OF_SEEDS = "search seeds"
 Value = Callable[[Searched], float | None]
 
@@ -39,6 +40,8 @@ class Design:
     def contrast(self, limits: Limits, alpha: float) -> stats.Contrast | None:
         """Returns the largest difference between two values, in the finest blocks that leave enough to judge it by."""
         if len(set(self.values)) < 2 or len(self.values) < 3 or len(set(self.y)) < 2:
+            return None
+        if max(map(abs, self.y)) > _LARGEST:  # a diverged model's perplexity
             return None
         contrast = None
         for block in self.blocks:

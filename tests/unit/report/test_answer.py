@@ -139,6 +139,8 @@ def test_few_equal_or_no_values_are_told() -> None:
     run = a_run(6, 0.0, 0)
     equal = replace(run, searches=[replace(each, metric=0.5) for each in run.searches])
     assert "all measured the same" in known(equal).words[0]
+    diverged = replace(run, searches=[replace(run.searches[0], metric=1e304), *run.searches[1:]])
+    assert known(diverged).compared[0].effect is None
     alone = replace(run, searches=[replace(each, choices={"search.seed": 1}) for each in run.searches])
     assert known(alone).compared == ()
     assert "No setting was swept" in known(alone).words[0]

@@ -117,6 +117,7 @@ def test_one_seed_each_says_that_nothing_is_known_and_what_to_do() -> None:
 
 def test_equal_scores_of_all_seeds_and_a_single_genotype_claim_nothing() -> None:
     assert isinstance(ranking_noise({"a": [0.9, 0.9], "b": [0.8, 0.8]}), Unknown)
+    assert isinstance(ranking_noise({"a": [1e304, 90.0], "b": [80.0, 81.0]}, "min"), Unknown)
     assert ranking_noise({"a": [0.9, 0.8]}) is None
     assert ranking_noise({"a": [0.9, 0.8], "b": []}) is None
 
