@@ -16,8 +16,8 @@ figure is the mean over its epochs. OUT is a JSON file with every row. Parts and
 the benchmark can be run in pieces. First the script checks that an unroll of one step in float64 is `exact_hvp` with
 xi = lr, up to 1e-10. It exits with 1 if it is not.
 
-Without `--parts` it runs the first two, a search on each CPU core with one thread. Five seeds of nasbench201 took 200 seconds
-on two busy cores. darts-cnn needs about 75 CPU seconds a seed, estimated from its parts.
+Without `--parts` it runs the first two, a search on each CPU core with one thread. Five seeds of nasbench201 took
+200 seconds on two busy cores. darts-cnn needs about 75 CPU seconds a seed, estimated from its parts.
 """
 
 from __future__ import annotations
