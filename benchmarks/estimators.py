@@ -284,7 +284,9 @@ def defect_table(seeds: Mapping[str, Mapping[str, list[Row]]], columns: Mapping[
         for column, (_, digits) in columns.items():
             values, others = ([float(row[column]) for row in rows] for rows in (last, base))
             gain = shown(plain([a - b for a, b in zip(values, others, strict=True)]), digits)
-            cells.append(shown(plain(values), digits) + ("" if name == "finite_difference" else f"; {gain}"))
+            most = 1.0 if column in ("validation_accuracy", "short_retrain") else math.inf
+            inside = [min(most, max(0.0, figure)) for figure in plain(values)]
+            cells.append(shown(inside, digits) + ("" if name == "finite_difference" else f"; {gain}"))
         differing = [
             sum(a != b for a, b in zip(choices(row["genotype"]), choices(other["genotype"]), strict=True))
             for row, other in zip(last, base, strict=True)
