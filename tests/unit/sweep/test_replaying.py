@@ -197,7 +197,7 @@ def test_many_numbers_are_searched_as_a_range() -> None:
         (["scheduler=pbt"], "no record can answer it"),
         (["searcher={name: random, trials: 99}"], "allowed: at most 16"),
         (["replicates=[0, 7]"], "no configuration was recorded with all of 0, 7"),
-        (["objective=flops"], "needs the column flops"),
+        (["objective=entropy"], "needs the column entropy_mean"),
         (["resources.cpus=2"], "a replay has no sweep.resources"),
         (["metric=validation_accuracy"], "is called objective now"),
         (["searcher={name: optuna, trials: 8, sampler: qmc}"], "handles numbers alone"),
