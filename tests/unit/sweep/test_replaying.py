@@ -197,7 +197,7 @@ def test_many_numbers_are_searched_as_a_range() -> None:
         (["scheduler=pbt"], "no record can answer it"),
         (["searcher={name: random, trials: 99}"], "allowed: at most 16"),
         (["replicates=[0, 7]"], "no configuration was recorded with all of 0, 7"),
-        (["objective=flops"], "needs the column flops"),
+        (["objective=entropy"], "needs the column entropy_mean"),
         (["resources.cpus=2"], "a replay has no sweep.resources"),
         (["metric=validation_accuracy"], "is called objective now"),
         (["searcher={name: optuna, trials: 8, sampler: qmc}"], "handles numbers alone"),
@@ -216,3 +216,78 @@ def test_a_searcher_is_told_of_configurations(tmp_path: Path) -> None:
     assert {trial.recording.seed for trial in replayed.trials} == {0, 1}
     told = [Outcome.from_json(event["outcome"]) for event in replayed.events if event["event"] == "tell"]
     assert len(told) == 20
+
+
+BOTH = "objective=[healthy_accuracy, {name: column, column: supernet_size, direction: min}]"
+
+
+def sized(folder: Path) -> Recordings:
+    """Planted records with a size that grows with the accuracy, and falls a little late in some."""
+    runs = planted_records.runs(configurations=18, seeds=2)
+    for number, each in enumerate(runs):
+        each["epoch_supernet_size"] = [
+            round(accuracy / 10 + (number // 2 * 7 % 11) - 0.1 * (epoch > 12), 3)
+            for epoch, accuracy in enumerate(each["epoch_valid_acc"])
+        ]
+    return read([planted_records.write(folder / "sized.json", runs)])
+
+
+def test_several_objectives_are_replayed_and_judged_by_their_front(tmp_path: Path) -> None:
+    recordings = sized(tmp_path)
+    whole, halving = (
+        summary(run(planned(recordings, BOTH, f"scheduler={name}", "replicates=[0, 1]"), 4))
+        for name in ("fifo", "moasha")
+    )
+    assert whole["hypervolume_share"]["mean"] == 1.0
+    assert halving["epochs_share"]["mean"] < 0.8 * whole["epochs_share"]["mean"]
+    assert 0.5 < halving["hypervolume_share"]["mean"] <= 1.0
+    assert whole["pick_collapsed"]["mean"] == halving["pick_collapsed"]["mean"] == 0
+
+
+def test_no_pick_breaks_a_constraint_that_a_completed_configuration_keeps(tmp_path: Path) -> None:
+    recordings = sized(tmp_path)
+    bar = "constraints=[{signal: {name: column, column: supernet_size, direction: min}, most: 10}]"
+    plan = planned(recordings, BOTH, bar, "scheduler=moasha", "replicates=[0, 1]")
+    for row in run(plan, 4):
+        assert row["front"]
+        assert all(member["supernet_size"] <= 10 for member in row["front"])
+        pick = choose({row["pick"]["number"]: everything(plan, 0)[row["pick"]["number"]]}, plan.sweep.score)
+        assert pick is not None
+        assert not any(plan.sweep.score.against(one.row) for one in pick.searches)
+
+
+def test_a_replay_of_several_objectives_goes_on_from_any_part_of_its_log(tmp_path: Path) -> None:
+    plan = planned(sized(tmp_path), BOTH, "scheduler=moasha", "searcher={name: optuna, sampler: nsga2, trials: 14, startup_trials: 4}")  # fmt: skip # noqa: E501
+    whole = replay(plan, 0)
+    for cut in (1, len(whole.events) // 3, len(whole.events) // 2, len(whole.events) - 1):
+        assert replay(plan, 0, whole.events[:cut]).events == whole.events
+
+
+def test_schedulers_and_searchers_of_one_number_are_refused_in_a_replay(tmp_path: Path) -> None:
+    recordings = sized(tmp_path)
+    with pytest.raises(SpecError, match=r"sweep\.scheduler: asha compares trials by one number"):
+        planned(recordings, BOTH, "scheduler=asha")
+
+
+def test_costs_that_no_row_has_are_counted_from_few_networks(tmp_path: Path) -> None:
+    """Costs are added up from the edges, and a genotype that is counted by itself has the same."""
+    from raydarts.genotype_facts import parameters_of
+    from raydarts.sweep import recorded_costs
+
+    genotypes = {each.id: each for run in recorded(tmp_path).runs for each in run.genotypes if each is not None}
+    few = list(genotypes.values())[:60]
+    counted: list[str] = []
+
+    def count(genotype: Any) -> dict[str, int]:
+        counted.append(genotype.id)
+        weights = {"skip_connect": 3, "max_pool_3x3": 0, "sep_conv_3x3": 50, "sep_conv_5x5": 70, "dil_conv_3x3": 31}
+        edges = [(name, primitive, src < 2) for name, cell in genotype.cells for primitive, src in cell.edges()]
+        strided = sum(5 for name, primitive, first in edges if first and name == "reduce" and "pool" not in primitive)
+        return {"parameters": 1000 + strided + sum(weights.get(primitive, 40) for _, primitive, _ in edges)}
+
+    known = recorded_costs.costs_of(few, count)
+    assert len(counted) < 35
+    assert known == {each.id: count(each) for each in few}
+    odd = recorded_costs.costs_of(few, lambda each: {"parameters": hash(each.id) % 1000})
+    assert odd == {each.id: {"parameters": hash(each.id) % 1000} for each in few}, "no sum: each is counted by itself"
+    assert recorded_costs.costs_of(few[:1], lambda each: {"parameters": parameters_of(each)})[few[0].id]
