@@ -1,4 +1,4 @@
-"""`raydarts report RUN --html`: one file that needs neither network nor script."""
+"""`raydarts report RUN --html`: one file that needs no network. Its tables need no script either."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
-from raydarts.report import figures, figures_cluster, figures_epochs, figures_sweep, figures_together, notes, stats
+from raydarts.report import figures, notes, stats
+from raydarts.report.figures_all import sections
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
+from raydarts.report.page import Page
 from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
@@ -65,6 +67,7 @@ def render(run: Run) -> str:
 def context(run: Run) -> dict[str, object]:
     """Returns everything that the template shows."""
     results = findings(run)
+    parts = sections(run)
     return {
         "run": run,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -99,7 +102,8 @@ def context(run: Run) -> dict[str, object]:
         "trials": trials(run),
         "promotion": promotion(run),
         "failures": failures(run),
-        "sections": sections(run),
+        "sections": parts,
+        "page": Page(run, [figure for _, _, drawn in parts for figure in drawn]),
         "spec": run.spec_text or json.dumps(run.spec, indent=2),
         "resolved": json.dumps(run.spec, indent=2),
         "versions": [
@@ -108,39 +112,6 @@ def context(run: Run) -> dict[str, object]:
         "commit": run.description.get("git_commit") or "not in a git checkout",
         "command": command(list(map(str, items(run.description.get("command"))))),
     }
-
-
-def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
-    """Returns id, heading and figures of each section, in reading order."""
-    return [
-        (
-            "cells",
-            "Genotypes and what they are worth",
-            [figures_cluster.drawings(run), figures.supernet_against_retrained(run), figures.pareto(run)],
-        ),
-        (
-            "settings",
-            "Hyperparameters",
-            [
-                figures_sweep.importance(run),
-                figures_sweep.effects(run),
-                figures_together.interaction(run),
-                figures_together.parallel(run),
-            ],
-        ),
-        (
-            "epochs",
-            "Over the epochs of search",
-            [
-                figures_epochs.skips(run),
-                figures_epochs.health(run),
-                figures_epochs.eigenvalue(run),
-                figures_epochs.score(run),
-                figures_epochs.arch_weights(run),
-            ],
-        ),
-        ("cluster", "Cluster", [figures_cluster.timeline(run)]),
-    ]
 
 
 def command(words: Sequence[str]) -> str:

@@ -11,6 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Possible = tuple[float | None, float | None]
+"""The least and the most that a figure can be. None: it has no such end."""
+ANYTHING: Possible = (None, None)
+SHARE: Possible = (0.0, 1.0)
+COUNT: Possible = (0.0, None)
 ALPHA = 0.05
 DRAWS = 4999
 """Permutations of a test; the smallest possible p is 1 / (DRAWS + 1)."""
@@ -29,8 +34,11 @@ class Mean:
     high: float | None
 
 
-def mean_of(values: Sequence[float]) -> Mean | None:
-    """Returns the mean of the values, or None if there are none."""
+def mean_of(values: Sequence[float], possible: Possible = ANYTHING) -> Mean | None:
+    """Returns the mean of the values, or None if there are none.
+
+    The interval ends where the possible ends. It still covers the true mean as often, since that is possible.
+    """
     from scipy import stats  # noqa: PLC0415 - takes a second to import
 
     if not values:
@@ -39,7 +47,15 @@ def mean_of(values: Sequence[float]) -> Mean | None:
         return Mean(values[0], None, 1, None, None)
     middle, spread = fmean(values), stdev(values)
     half = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * spread / math.sqrt(len(values))
-    return Mean(middle, spread, len(values), middle - half, middle + half)
+    low, high = within(middle - half, possible), within(middle + half, possible)
+    return Mean(middle, spread, len(values), low, high)
+
+
+def within(value: float, possible: Possible) -> float:
+    """Returns the nearest possible value."""
+    least, most = possible
+    value = value if least is None else max(least, value)
+    return value if most is None else min(most, value)
 
 
 def proportion(hits: int, n: int) -> tuple[float, float]:

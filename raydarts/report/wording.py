@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raydarts.report.stats import ANYTHING, COUNT, SHARE, Possible
 from raydarts.study.objectives import Score
 
 
@@ -78,6 +79,17 @@ def score_text(score: Score, value: float | None) -> str:
 
 def score_with_unit(score: Score, value: float | None) -> str:
     return score_text(score, value) + (" %" if score.share and value is not None else "")
+
+
+_FROM_ZERO = ("perplexity", "loss", "flops", "parameters", "seconds")
+"""Last words of figures that are never negative."""
+
+
+def possible(score: Score) -> Possible:
+    """Returns the least and the most that a score can be."""
+    if score.share:
+        return SHARE
+    return COUNT if score.measure in _FROM_ZERO else ANYTHING
 
 
 def axis(score: Score) -> str:

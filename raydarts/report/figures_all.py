@@ -1,0 +1,94 @@
+"""All figures of a run: as the report's sections, and as Plotly figures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from raydarts.report import (
+    figures,
+    figures_alpha,
+    figures_cluster,
+    figures_epochs,
+    figures_parallel,
+    figures_sweep,
+    figures_together,
+)
+from raydarts.report.figures import Figure
+from raydarts.report.gather import Run
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Plot
+
+Maker = Callable[[Run], Figure]
+
+
+class Section(NamedTuple):
+    id: str
+    heading: str
+    makers: tuple[Maker, ...]
+
+
+SECTIONS = (
+    Section(
+        "cells",
+        "Genotypes and what they are worth",
+        (
+            figures_cluster.drawings,
+            figures.supernet_against_retrained,
+            figures.pareto,
+            figures_epochs.retraining,
+            figures_alpha.stability,
+        ),
+    ),
+    Section(
+        "settings",
+        "Hyperparameters",
+        (
+            figures_parallel.parallel,
+            figures_sweep.importance,
+            figures_sweep.effects,
+            figures_sweep.retrained_effects,
+            figures_together.interaction,
+            figures_together.contour,
+        ),
+    ),
+    Section(
+        "epochs",
+        "Over the epochs of search",
+        (
+            figures_epochs.skips,
+            figures_epochs.health,
+            figures_epochs.eigenvalue,
+            figures_epochs.score,
+            figures_alpha.arch_heat,
+            figures_alpha.arch_means,
+        ),
+    ),
+    Section("cluster", "Cluster", (figures_cluster.timeline,)),
+)
+"""In reading order."""
+
+
+def sections(run: Run) -> list[tuple[str, str, list[Figure]]]:
+    """Returns id, heading and figures of each section, in reading order."""
+    return [(section.id, section.heading, [make(run) for make in section.makers]) for section in SECTIONS]
+
+
+def plots(figure: Figure) -> dict[str, Plot]:
+    """Returns the Plotly figures of one figure: its only one by the figure's id, several as `ID/NAME`."""
+    if len(figure.plots) == 1:
+        return {figure.id: figure.plots[0].plot}
+    return {f"{figure.id}/{picture.name}": picture.plot for picture in figure.plots}
+
+
+def plotly_figures(run: Run) -> dict[str, Plot]:
+    """Returns every Plotly figure of a run by name (`pareto/parameters, millions`). Those that a run's data do not
+    allow are absent. The same run gives the same figures.
+    """
+    every: dict[str, Plot] = {}
+    for section in SECTIONS:
+        for make in section.makers:
+            if make is not figures_cluster.drawings:  # SVG, and a second each
+                every |= plots(make(run))
+    return every
