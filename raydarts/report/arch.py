@@ -13,7 +13,7 @@ from raydarts.json_types import Json, items, number, section
 from raydarts.report.gather import Searched
 from raydarts.report.plotting import thinned, wrapped
 
-MOST_EPOCHS = 24
+MOST_EPOCHS = 16
 """Epochs that a slider has. More are thinned evenly; the last one is among them."""
 _ABSENT = 65535
 _STEPS = 65534

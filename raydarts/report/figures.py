@@ -258,7 +258,7 @@ def _front_picture(
         ids = [trial_ids(run, name) for name in chosen]
         x, y = [cost[name] for name in chosen], [height[name] for name in chosen]
         marks.append(points(x, y, hover, ids, name=words, colour=colour, symbol=symbol, opacity=0.95))
-    whole = all(value.is_integer() for value in cost.values())
+    whole = list(cost.values()) if all(value.is_integer() for value in cost.values()) else None
     plot = chart(
         [stairs, *marks],
         x=axis(label, whole=whole),

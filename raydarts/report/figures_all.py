@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
 
 Maker = Callable[[Run], Figure]
+Sections = list[tuple[str, str, list[Figure]]]
+"""Id, heading and figures of each section."""
 
 
 class Section(NamedTuple):
@@ -70,8 +72,8 @@ SECTIONS = (
 """In reading order."""
 
 
-def sections(run: Run) -> list[tuple[str, str, list[Figure]]]:
-    """Returns id, heading and figures of each section, in reading order."""
+def sections(run: Run) -> Sections:
+    """Returns every section, in reading order."""
     return [(section.id, section.heading, [make(run) for make in section.makers]) for section in SECTIONS]
 
 

@@ -13,7 +13,7 @@ from raydarts.report.arch import ArchWeights, arch_weights, table
 from raydarts.report.figures import Figure, Picture, missing
 from raydarts.report.figures_epochs import NOT_RECORDED
 from raydarts.report.gather import Run, Searched
-from raydarts.report.plotting import Trace, axis, chart, lines, series, thinned, tidy, wrapped
+from raydarts.report.plotting import Trace, axis, chart, colour_bar, lines, series, thinned, tidy, wrapped
 from raydarts.report.wording import listed, number
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def heat_map(arch: ArchWeights, title: str = "") -> Plot:
         "hovertemplate": "%{y}, %{x}: %{z:.4f}<extra></extra>",
         "x": [wrapped(name, 16, 2) for name in arch.primitives],
         "y": [wrapped(edge, 16, 1) for edge in arch.edges],
-        "colorbar": {"thickness": 12},
+        "colorbar": colour_bar(),
     }
     if arch.weights[0].size <= _NUMBERS:
         trace |= {"texttemplate": "%{z:.2f}", "textfont": {"size": 10}}
@@ -68,7 +68,7 @@ def heat_map(arch: ArchWeights, title: str = "") -> Plot:
     return chart(
         [trace],
         x={**names, "side": "top", "tickangle": -40},
-        y={**names, "autorange": "reversed", "title": {"text": "edge"}},
+        y={**names, "autorange": "reversed", "title": {"text": "edge", "font": {"size": 12}}},
         height=170 + (70 if sliding else 0) + 22 * len(arch.edges),
         margin={"l": 40, "r": 10, "t": 110, "b": 80 if sliding else 20},
         **layout,
@@ -139,7 +139,9 @@ def arch_means(run: Run) -> Figure:
             rows += [[arch.cell, name, f"{epoch:.0f}", f"{mean:.4f}"] for epoch, mean in thinned(line, 6)]
         alt = f"Mean arch weight of {len(traces)} primitives in the {arch.cell} cell over epochs, trial {search.id}"
         label = f"mean arch weight over edges, {arch.cell} cell"
-        plot = chart(traces, x=axis("epoch", whole=True), y=axis(label, rangemode="tozero"), legend=True, height=400)
+        plot = chart(
+            traces, x=axis("epoch", whole=[0, *arch.epochs]), y=axis(label, rangemode="tozero"), legend=True, height=400
+        )
         pictures.append(Picture(f"{arch.cell} cell", alt, plot))
     caption = (
         f"Trial {search.id}: one search, so there is no spread to show. Arch weights are alpha after the relaxation."
@@ -229,12 +231,17 @@ def stability(run: Run) -> Figure:
             "hovertemplate": "%{y}, %{x}: %{z:.0f} % of the searches<extra></extra>",
             "texttemplate": "%{z:.0f}",
             "textfont": {"size": 10},
-            "colorbar": {"thickness": 12, "title": {"text": "% of the searches", "side": "right"}},
+            "colorbar": colour_bar("% of the searches"),
         }
         plot = chart(
             [trace],
             x={"type": "category", "side": "top", "tickangle": -40, "showgrid": False, "tickfont": {"size": 11}},
-            y={"type": "category", "autorange": "reversed", "showgrid": False, "title": {"text": "edge"}},
+            y={
+                "type": "category",
+                "autorange": "reversed",
+                "showgrid": False,
+                "title": {"text": "edge", "font": {"size": 12}},
+            },
             height=150 + 24 * len(names),
             margin={"l": 40, "r": 10, "t": 110, "b": 20},
             title={"text": wrapped(f"{cell} cell", 60), "font": {"size": 14}, "x": 0, "y": 0.98, "yanchor": "top"},

@@ -86,6 +86,7 @@ def timeline(run: Run) -> Figure:
             {
                 "type": "bar",
                 "orientation": "h",
+                "width": 0.75,
                 "name": kind,
                 "y": [lanes.index(each.bar.place) for each in chosen],
                 "base": [tidy((each.bar.start - begin) / unit) for each in chosen],

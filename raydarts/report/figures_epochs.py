@@ -17,7 +17,7 @@ from raydarts.report.wording import listed, number, percent, possible
 
 Series = Callable[[Mapping[str, object]], float | None]
 _GROUPS = 6
-_LINES = 120  # single trials drawn faintly behind the means
+_LINES = 100  # single trials drawn faintly behind the means
 _GENOTYPES = 8  # retrained genotypes with a line of their own
 NOT_RECORDED = "not recorded in this run"
 
@@ -93,8 +93,8 @@ def curves(
         rows += [_row(label, name, epoch, mean, share) for epoch, mean in thinned(line)]
     last = max(epoch for line in means.values() for epoch, _ in line)
     # An interval may be much wider than all values. It is cut at the axis then, and has no end there.
-    y = axis(label + (", %" if share else ""), whole=count and max(drawn) >= 4, range=room(drawn))
-    plot = chart(traces, x=axis("epoch", whole=True), y=y, legend=True)
+    y = axis(label + (", %" if share else ""), whole=drawn if count else None, range=room(drawn))
+    plot = chart(traces, x=axis("epoch", whole=[0, last]), y=y, legend=True)
     alt = f"{label} over {last} epochs, a line for each group"
     return Picture(label, alt, plot), rows
 
@@ -213,7 +213,7 @@ def retraining(run: Run) -> Figure:
             traces.append(band(banded, COLOURS[index % 8]))
         rows += [_row(metric.words, name, epoch, mean, metric.share) for epoch, mean in thinned(known)]
     plot = chart(
-        traces, x=axis("epoch of retraining", whole=True), y=axis(f"{metric.words}{unit_of(metric)}"), legend=True,
+        traces, x=axis("epoch of retraining", whole=[0, last]), y=axis(f"{metric.words}{unit_of(metric)}"), legend=True,
         height=420,
     )  # fmt: skip
     alt = f"{metric.words} over {last} epochs of retraining, a line for each of {len(names[:_GENOTYPES])} genotypes"

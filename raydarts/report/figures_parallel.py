@@ -104,9 +104,11 @@ def _lines(
         x += [*(round(row.place(search), 4) for row in rows), None]
         y += [*(-index for index in range(len(rows))), None]
         trials += [*(search.id for _ in rows), None]
-        chosen = [f"{s.label}: {number(search.choices[s.name])}" for s in settings if s.name in search.choices]
-        came_to = f"{search.skips} skips; {show_metric(run, search.metric or 0)}"
-        hover += [lines(f"trial {search.id}", *chosen, came_to)] * len(rows) + [""]
+        values = [*(search.choices.get(setting.name, "none") for setting in settings), search.skips]
+        shown = [*map(number, values), show_metric(run, search.metric or 0)]
+        hover += [
+            lines(f"trial {search.id}", f"{row.name}: {value}") for row, value in zip(rows, shown, strict=True)
+        ] + [""]
     return {
         "type": "scatter",
         "mode": "lines",

@@ -9,9 +9,21 @@ from raydarts.report import stats
 from raydarts.report.figures import Figure, Picture, bars, is_share, missing, supernet_name
 from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
-from raydarts.report.plotting import COLOURS, SOFT, axis, categories, chart, interval, lines, points, room, whiskers
+from raydarts.report.plotting import (
+    COLOURS,
+    SOFT,
+    axis,
+    categories,
+    chart,
+    interval,
+    lines,
+    points,
+    room,
+    text,
+    whiskers,
+)
 from raydarts.report.stats import Possible
-from raydarts.report.swept import Setting
+from raydarts.report.swept import Setting, is_number
 from raydarts.report.wording import number, percent, possible
 
 Value = Callable[[Searched], float | None]
@@ -157,22 +169,21 @@ def unit_name(run: Run, search: Searched) -> str:
 
 
 def _marks(
-    run: Run, setting: Setting, units: Sequence[tuple[Searched, float]], of: Measured
+    run: Run, units: Sequence[tuple[Searched, float]], of: Measured
 ) -> tuple[list[str], list[object], list[float]]:
     """Returns hover texts, trials, and heights of the units."""
-    hover = [
-        lines(unit_name(run, s), f"{setting.label}: {number(s.choices[setting.name])}", f"{of.name}: {of.show(value)}")
-        for s, value in units
-    ]
+    hover = [text(f"{unit_name(run, search)}: {of.show(value)}") for search, value in units]
     return hover, [run.trials_of(search) for search, _ in units], [of.scale * value for _, value in units]
 
 
 def _points(run: Run, setting: Setting, units: Sequence[tuple[Searched, float]], of: Measured) -> Picture:
-    hover, trials, y = _marks(run, setting, units, of)
-    x = [search.choices[setting.name] for search, _ in units]
-    whole = all(isinstance(value, int) for value in setting.values)
-    across = axis(setting.label, log=setting.log, whole=whole and not setting.log)
-    plot = chart([points(x, y, hover, trials, opacity=0.55)], x=across, y=axis(of.label, range=room(y)))
+    hover, trials, y = _marks(run, units, of)
+    x = [float(value) for search, _ in units if is_number(value := search.choices[setting.name])]
+    whole = setting.numbers if all(isinstance(value, int) for value in setting.values) and not setting.log else None
+    across = axis(setting.label, log=setting.log, whole=whole)
+    shown = "%{hovertext}<br>" + text(setting.label) + ": %{x:.4g}<extra></extra>"
+    marks = points(x, y, hover, trials, opacity=0.55, hovertemplate=shown)
+    plot = chart([marks], x=across, y=axis(of.label, range=room(y)))
     alt = f"{of.name} against {setting.label}, {len(units)} points"
     return Picture(f"{of.name} by {setting.label}", alt, plot)
 
@@ -181,9 +192,9 @@ def _means(
     run: Run, setting: Setting, units: Sequence[tuple[Searched, float]], of: Measured
 ) -> tuple[Picture, list[list[str]]]:
     levels = list(dict.fromkeys(str(value) for value in setting.values))
-    hover, trials, y = _marks(run, setting, units, of)
+    hover, trials, y = _marks(run, units, of)
     place = [levels.index(str(search.choices[setting.name])) for search, _ in units]
-    jitter = [at + ((index * 7) % 11 - 5) * 0.016 - 0.06 for index, at in enumerate(place)]
+    jitter = [round(at + ((index * 7) % 11 - 5) * 0.016 - 0.06, 3) for index, at in enumerate(place)]
     rows, at, means, words = [], [], [], []
     for index, level in enumerate(levels):
         mean = of.mean([value for (_, value), where in zip(units, place, strict=True) if where == index])

@@ -18,6 +18,7 @@ from raydarts.report.plotting import (
     axis,
     categories,
     chart,
+    colour_bar,
     interval,
     lines,
     room,
@@ -213,7 +214,7 @@ def _area(run: Run, xi: Setting, epsilon: Setting, units: Sequence[Unit], of: Me
         "connectgaps": False,
         "line": {"width": 0.5},
         "hoverinfo": "skip",
-        "colorbar": {"title": {"text": of.label, "side": "right"}, "thickness": 12},
+        "colorbar": colour_bar(of.label),
     }
     hover = [
         lines(
@@ -282,7 +283,7 @@ def _table(xi: Setting, epsilon: Setting, units: Sequence[Unit], of: Measured) -
         "colorscale": "Viridis",
         "xgap": 2,
         "ygap": 2,
-        "colorbar": {"title": {"text": of.label, "side": "right"}, "thickness": 12},
+        "colorbar": colour_bar(of.label),
     }
     plot = chart([trace], x=categories(xi.label, columns), y=categories(epsilon.label, levels, 14), height=380)
     alt = f"Mean {of.name} in cells of xi and epsilon, {_order(xi)}"

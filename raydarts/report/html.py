@@ -15,7 +15,7 @@ from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
 from raydarts.report import figures, notes, stats
-from raydarts.report.figures_all import sections
+from raydarts.report.figures_all import Sections, sections
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
 from raydarts.report.page import Page
@@ -61,13 +61,13 @@ def render(run: Run) -> str:
         lstrip_blocks=True,
     )
     environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
-    return environment.get_template("report.html.j2").render(context(run))
+    page = Page(run, parts := sections(run))
+    return page.filled(environment.get_template("report.html.j2").render(context(run, parts), page=page))
 
 
-def context(run: Run) -> dict[str, object]:
-    """Returns everything that the template shows."""
+def context(run: Run, parts: Sections) -> dict[str, object]:
+    """Returns everything that the template shows, `page` aside."""
     results = findings(run)
-    parts = sections(run)
     return {
         "run": run,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -103,7 +103,6 @@ def context(run: Run) -> dict[str, object]:
         "promotion": promotion(run),
         "failures": failures(run),
         "sections": parts,
-        "page": Page(run, [figure for _, _, drawn in parts for figure in drawn]),
         "spec": run.spec_text or json.dumps(run.spec, indent=2),
         "resolved": json.dumps(run.spec, indent=2),
         "versions": [

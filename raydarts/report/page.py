@@ -21,28 +21,37 @@ from markupsafe import Markup
 from raydarts.errors import GenotypeError
 from raydarts.json_types import number as plain_number
 from raydarts.report.arch import arch_weights
-from raydarts.report.figures import Figure, Picture, is_share, supernet_name
+from raydarts.report.figures import Picture, is_share, supernet_name
+from raydarts.report.figures_all import Sections
 from raydarts.report.figures_alpha import recorded
 from raydarts.report.figures_epochs import course
 from raydarts.report.gather import Run, Searched, skips_of
 from raydarts.report.plotting import text, thinned, tidy
 
-ARCH_CHARACTERS = 600_000
-"""Most characters of arch weights in a page. Trials that do not fit are left out, the worst ones first."""
-CURVE_CHARACTERS = 400_000
-"""The same of single trials' curves."""
-_EPOCHS = 40  # of a single trial's curve
+MOST_BYTES = 6_900_000
+"""Size of a page. Texts, tables and figures are always whole. Single trials' curves and arch weights share what they
+leave; curves take half of it at most. Trials that do not fit are left out, the worst ones first.
+"""
+_DATA = "(the data of the page)"
+_EPOCHS = 24  # of a single trial's curve
 _LONGEST_ERROR = 2000
 
 
 class Page:
     """Everything that is put into a page beside its texts."""
 
-    def __init__(self, run: Run, figures: Sequence[Figure]) -> None:
-        self._plots = [picture for figure in figures for picture in figure.plots]
+    def __init__(self, run: Run, sections: Sections) -> None:
+        self._run = run
+        self._plots = [picture for _, _, figures in sections for figure in figures for picture in figure.plots]
         self.css, self.script = (Markup(_asset(name)) for name in ("report.css", "report.js"))  # noqa: S704
         self.plotly = Markup(_plotly())  # noqa: S704 - a part of Plotly
-        self.data = Markup(in_script(_data(run, self._plots)))  # noqa: S704 - `in_script` leaves no markup
+        self.data = Markup(_DATA)  # noqa: S704 - `filled` replaces it
+
+    def filled(self, text: str) -> str:
+        """Returns a rendered page with its data. They are the last thing but scripts: no text of a run comes after."""
+        before, _, after = text.rpartition(_DATA)
+        left = MOST_BYTES - len(text.encode("utf-8", "replace"))
+        return f"{before}{in_script(_data(self._run, self._plots, left))}{after}"
 
     def plot_id(self, picture: Picture) -> str:
         """Returns the id of the element that Plotly draws a picture into."""
@@ -91,15 +100,17 @@ def _styles_of_plotly() -> tuple[str, ...]:
     )
 
 
-def _data(run: Run, plots: Sequence[Picture]) -> dict[str, object]:
-    arch = dict(_fitting(recorded(run)))
-    return {
-        "plots": {f"plot-{index}": json.loads(picture.plot.to_json()) for index, picture in enumerate(plots)},
-        "trials": _trials(run),
-        "arch": arch,
-        "first": next(iter(arch), ""),
-        "place": run.path,
-    }
+def _data(run: Run, plots: Sequence[Picture], left: int) -> dict[str, object]:
+    drawn = {f"plot-{index}": json.loads(picture.plot.to_json()) for index, picture in enumerate(plots)}
+    left -= _size(drawn)
+    trials = Trials(run, left // 2)
+    left -= _size(trials.data)
+    arch = dict(_fitting(recorded(run), left))
+    return {"plots": drawn, **trials.data, "arch": arch, "first": next(iter(arch), ""), "place": run.path}
+
+
+def _size(data: object) -> int:
+    return len(json.dumps(data, separators=(",", ":")))
 
 
 def _best_first(run: Run) -> list[Searched]:
@@ -109,65 +120,74 @@ def _best_first(run: Run) -> list[Searched]:
     return [*first, *(search for search in run.searches if search.id not in known)]
 
 
-def _trials(run: Run) -> dict[str, object]:
-    """Returns each trial's curves, cells and error. Curves that do not fit into the page are left out."""
-    trials: dict[str, object] = {}
-    left = CURVE_CHARACTERS
-    for search in _best_first(run):
-        curves = _curves(run, search)
-        size = len(json.dumps(curves))
-        fits = size <= left
-        left -= size if fits else 0
-        error = (search.error or "")[:_LONGEST_ERROR]
-        trials[search.id] = {"curves": curves if fits else None, "cells": _cells(search), "error": error}
-    return trials
+class Trials:
+    """Each trial's curves, cells and error. `labels` and `outlines` are shared by all trials."""
 
-
-def _curves(run: Run, search: Searched) -> list[dict[str, object]]:
-    scale = 100.0 if is_share(run) else 1.0
-    first: Mapping[str, object] = search.rows[0] if search.rows else {}
-    every = [(supernet_name(run) + (", %" if is_share(run) else ""), scale, run.metric)]
-    every += [("dominant eigenvalue", 1.0, "eigenvalue"), ("share of skip connections, %", 100.0, "skip_share")]
-    curves = []
-    for label, factor, column in every:
-        line = course(search.rows, lambda row, column=column: plain_number(row.get(column)))  # type: ignore[misc]
-        curves.append((label, [(at, factor * value) for at, value in line]))
-    for cell in skips_of(first):
-        counts = [(row.get("epoch"), skips_of(row).get(cell)) for row in search.rows]
-        line = [(at, float(count)) for at, count in counts if isinstance(at, int) and count is not None]
-        curves.append((f"skip connections, {cell} cell", line))
-    return [
-        {"label": text(label, 60), "x": [at for at, _ in short], "y": [tidy(value) for _, value in short]}
-        for label, line in curves
-        if (short := thinned(line, _EPOCHS))
-    ]
-
-
-def _cells(search: Searched) -> list[dict[str, object]]:
-    """Returns the cells of a trial's genotype: titles, nodes and edges with their primitives."""
-    from raydarts.report.drawing import MOST_EDGES, outline  # noqa: PLC0415 - matplotlib
-
-    try:
-        cells = outline(search.genotype) if search.genotype else []
-    except GenotypeError:
-        return []
-    return [
-        {
-            "title": cell.title,
-            "nodes": [re.sub(r"[${}]", "", name).replace("_", " ").replace("\n", ", ") for name in cell.names],
-            "edges": [[edge.src, edge.dst, edge.label] for edge in cell.edges if edge.label is not None],
+    def __init__(self, run: Run, left: int) -> None:
+        self._run = run
+        self._labels: dict[str, int] = {}
+        self._outlines: dict[tuple[str, ...], int] = {}
+        trials: dict[str, object] = {}
+        for search in _best_first(run):
+            curves = self._curves(search)
+            cells, error = self._cells(search), (search.error or "")[:_LONGEST_ERROR]
+            left -= _size([search.id, cells, error]) + 30
+            fits = _size(curves) <= left
+            left -= _size(curves) if fits else 0
+            trials[search.id] = {"curves": curves if fits else None, "cells": cells, "error": error}
+        self.data: dict[str, object] = {
+            "trials": trials,
+            "labels": list(self._labels),
+            "outlines": [{"title": title, "nodes": list(nodes)} for title, *nodes in self._outlines],
         }
-        for cell in cells
-        if len(cell.edges) <= MOST_EDGES
-    ]
+
+    def _curves(self, search: Searched) -> list[object]:
+        """Returns each curve: its label's number, epochs, values."""
+        run = self._run
+        share = is_share(run)
+        first: Mapping[str, object] = search.rows[0] if search.rows else {}
+        curves: list[tuple[str, list[tuple[int, float]]]] = []
+        for label, factor, column in (
+            (supernet_name(run) + (", %" if share else ""), 100.0 if share else 1.0, run.metric),
+            ("dominant eigenvalue", 1.0, "eigenvalue"),
+            ("share of skip connections, %", 100.0, "skip_share"),
+        ):
+            line = course(search.rows, lambda row, column=column: plain_number(row.get(column)))  # type: ignore[misc]
+            curves.append((label, [(at, factor * value) for at, value in line]))
+        for cell in skips_of(first):
+            counts = [(row.get("epoch"), skips_of(row).get(cell)) for row in search.rows]
+            known = [(at, float(count)) for at, count in counts if isinstance(at, int) and count is not None]
+            curves.append((f"skip connections, {cell} cell", known))
+        drawn: list[object] = []
+        for label, line in curves:
+            if short := thinned(line, _EPOCHS):
+                number = self._labels.setdefault(text(label, 60), len(self._labels))
+                drawn.append([number, [at for at, _ in short], [tidy(value) for _, value in short]])
+        return drawn
+
+    def _cells(self, search: Searched) -> list[object]:
+        """Returns each cell of the genotype: its outline's number, and its edges with their primitives."""
+        from raydarts.report.drawing import MOST_EDGES, outline  # noqa: PLC0415 - matplotlib
+
+        try:
+            cells = outline(search.genotype) if search.genotype else []
+        except GenotypeError:
+            return []
+        drawn: list[object] = []
+        for cell in cells:
+            nodes = [re.sub(r"[${}]", "", name).replace("_", " ").replace("\n", ", ") for name in cell.names]
+            number = self._outlines.setdefault((cell.title, *nodes), len(self._outlines))
+            edges = [[edge.src, edge.dst, edge.label] for edge in cell.edges if edge.label is not None]
+            if len(edges) <= MOST_EDGES:
+                drawn.append([number, edges])
+        return drawn
 
 
-def _fitting(searches: Sequence[Searched]) -> Iterator[tuple[str, object]]:
+def _fitting(searches: Sequence[Searched], left: int) -> Iterator[tuple[str, object]]:
     """Returns the arch weights of as many trials as fit, best first."""
-    left = ARCH_CHARACTERS
     for search in searches:
         packed = [arch.packed() for arch in arch_weights(search)]
-        left -= len(json.dumps(packed))
+        left -= _size(packed)
         if left < 0:
             return
         if packed:

@@ -10,9 +10,10 @@ Colours are Okabe and Ito's. Each series also has its own dash and marker, for p
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from raydarts.report.stats import Mean
@@ -30,7 +31,7 @@ MARKERS = ("circle", "square", "triangle-up", "diamond", "x", "circle-open", "sq
 INK, SOFT, FAINT = "#222222", "#5c5c5c", "#e4e4e4"
 HEIGHT = 340
 _LONGEST = 200  # characters of a text from a run, on hover
-_MOST_POINTS = 40  # of one faint line
+_MOST_POINTS = 25  # of one faint line
 _FONT = 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 _AXIS = {
     "automargin": True,
@@ -82,7 +83,7 @@ def chart(
     import plotly.graph_objects as go  # noqa: PLC0415 - half a second, and only who draws needs it
 
     whole: dict[str, object] = {
-        "template": None,
+        "template": {"layout": {}},  # else Plotly's own, seven kilobytes in each figure
         "height": height,
         "autosize": True,
         "margin": {"l": 56, "r": 16, "t": 24, "b": 48},
@@ -101,17 +102,32 @@ def chart(
     return go.Figure(data=[dict(trace) for trace in traces], layout=whole)
 
 
-def axis(title: str, *, log: bool = False, whole: bool = False, **more: object) -> dict[str, object]:
-    """Returns an axis of numbers. A title of a run's own words must not be escaped before."""
+def axis(title: str, *, log: bool = False, whole: Sequence[float] | None = None, **more: object) -> dict[str, object]:
+    """Returns an axis of numbers. `whole`: its values, if only whole numbers are to be ticks. A title of a run's own
+    words must not be escaped before.
+    """
     shown = f"{title} (logarithmic)" if log else title
     settings: dict[str, object] = {"title": {**_AXIS["title"], "text": wrapped(shown, 44)}}  # type: ignore[dict-item]
     if log:
-        settings |= {"type": "log", "dtick": "D1" if more.pop("short", False) else None, "exponentformat": "power"}
+        settings |= {"type": "log", "exponentformat": "power"}
     else:
         settings |= {"type": "linear", "exponentformat": "power"}
     if whole:
-        settings |= {"tickformat": "d"}
+        step = max(1, math.ceil((max(whole) - min(whole)) / 7))
+        settings |= {"tickformat": "d", "tick0": 0, "dtick": next(n for n in _steps() if n >= step)}
     return {**settings, **more}
+
+
+def _steps() -> Iterator[int]:
+    """Yields 1, 2, 5, 10, 20, 50 and so on."""
+    for power in itertools.count():
+        yield from (factor * 10**power for factor in (1, 2, 5))
+
+
+def colour_bar(title: str = "") -> dict[str, object]:
+    """Returns the scale beside a heat map."""
+    heading = {"text": text(title), "side": "right", "font": {"size": 12}}
+    return {"thickness": 12, "title": heading, "tickfont": {"size": 11}}
 
 
 def categories(title: str, names: Sequence[str], width: int = 18) -> dict[str, object]:
@@ -141,7 +157,7 @@ def tidy(value: float) -> float | None:
 
 
 def points(
-    x: Sequence[object],
+    x: Sequence[float],
     y: Sequence[float],
     hover: Sequence[str],
     trials: Sequence[object],
@@ -158,14 +174,18 @@ def points(
         "type": "scatter",
         "mode": "markers",
         "name": text(name),
-        "x": list(x),
+        "x": [tidy(value) for value in x],
         "y": [tidy(value) for value in y],
         "hovertext": list(hover),
         "hoverinfo": "text",
-        "customdata": list(trials),
+        "customdata": [_alone(each) for each in trials],
         "marker": {"color": colour, "symbol": symbol, "size": size, "opacity": opacity},
         **more,
     }
+
+
+def _alone(trials: object) -> object:
+    return trials[0] if isinstance(trials, list) and len(trials) == 1 else trials
 
 
 def faint_lines(curves: Iterable[tuple[str, Sequence[tuple[float, float]]]], colour: str, name: str) -> Trace:

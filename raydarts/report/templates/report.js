@@ -5,6 +5,7 @@
 "use strict";
 (() => {
   const page = JSON.parse(document.getElementById("page-data").textContent);
+  const root = document.documentElement;
   const table = document.getElementById("trial-table");
   const bar = document.getElementById("kept");
   const dialog = document.getElementById("trial");
@@ -12,7 +13,8 @@
   const config = {
     displaylogo: false,
     responsive: true,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    displayModeBar: "hover",
+    modeBarButtonsToRemove: ["sendChartToCloud", "sendDataToCloud", "select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
   };
   const drawn = new Map(); // element of a plot -> the figure as it was made
   const brushes = new Map(); // row of the parallel coordinates -> [from, to] along its axis
@@ -31,6 +33,12 @@
     const element = make("button", content, { type: "button" });
     element.addEventListener("click", action);
     return element;
+  }
+
+  // Whether an element is on the screen, or soon to be.
+  function near(element) {
+    const box = element.getBoundingClientRect();
+    return box.bottom > -window.innerHeight && box.top < 2 * window.innerHeight;
   }
 
   const rest = () => new Promise((resolve) => setTimeout(resolve));
@@ -99,7 +107,7 @@
       await rest();
       if (mine !== turn) return;
     }
-    document.documentElement.dataset.filtered = set === null ? "" : String(set.size);
+    root.dataset.filtered = set === null ? "" : String(set.size);
   }
 
   function filter() {
@@ -245,7 +253,9 @@
       const name = cell.textContent;
       cell.textContent = "";
       cell.append(button(name, () => sort(which, column)));
+      for (const row of which.tBodies[0].rows) row.cells[column].dataset.label = name; // a phone shows a row as a card
     });
+    which.classList.add("cards");
   }
 
   function trialTable() {
@@ -402,13 +412,13 @@
   }
 
   async function curves(every, into) {
-    for (const curve of every) {
+    for (const [label, x, y] of every) {
       const element = make("div", "", { class: "plot" });
       into.append(element);
-      const line = { type: "scatter", mode: curve.x.length > 1 ? "lines" : "markers", x: curve.x, y: curve.y };
+      const line = { type: "scatter", mode: x.length > 1 ? "lines" : "markers", x, y };
       await Plotly.newPlot(element, [line], {
         height: 230, margin: { l: 56, r: 12, t: 34, b: 40 }, showlegend: false, dragmode: narrow ? false : "zoom",
-        title: { text: curve.label, font: { size: 13 }, x: 0, xanchor: "left", y: 0.97, yanchor: "top" },
+        title: { text: page.labels[label], font: { size: 13 }, x: 0, xanchor: "left", y: 0.97, yanchor: "top" },
         xaxis: { title: { text: "epoch" }, tickformat: "d", automargin: true }, yaxis: { automargin: true },
       }, config);
     }
@@ -432,7 +442,8 @@
     dialog.scrollTop = 0;
     dialog.append(make("h3", "Cells"));
     const drawings = make("div", "", { class: "pictures" });
-    for (const outline of known.cells) {
+    for (const [number, edges] of known.cells) {
+      const outline = { ...page.outlines[number], edges };
       const box = make("div");
       box.append(make("p", outline.title, { class: "soft" }), cell(outline));
       drawings.append(box);
@@ -466,13 +477,16 @@
     for (const each of document.querySelectorAll("main table")) if (each.tHead) sortable(each);
     if (table) trialTable();
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-    for (const element of document.querySelectorAll(".plot")) {
-      await draw(element);
+    if (table) filterTable(null);
+    const waiting = [...document.querySelectorAll(".plot")];
+    while (waiting.length) {
+      const next = Math.max(0, waiting.findIndex(near));
+      if (!near(waiting[next])) root.dataset.ready = "yes";
+      await draw(...waiting.splice(next, 1));
       await rest(); // the page stays quick to scroll while figures are drawn
     }
     archTools();
-    if (table) filterTable(null);
-    document.documentElement.dataset.ready = "yes";
+    root.dataset.ready = root.dataset.drawn = "yes";
   }
 
   start();
