@@ -285,8 +285,7 @@ def bars(label: str, values: Sequence[tuple[str, float, str]], title: str, colou
         "hoverinfo": "text",
         "marker": {"color": colour},
     }
-    names = {**categories("", [name for name, *_ in values], 22), "autorange": "reversed"}
-    names.pop("range")
+    names = {**categories("", [name for name, *_ in values], 22), "range": [len(values) - 0.5, -0.5]}
     most = max(0.05, *(value for _, value, _ in values))
     plot = chart(
         [trace],

@@ -98,8 +98,7 @@ def timeline(run: Run) -> Figure:
             }
         )
     across = axis(f"{words} since {since}")
-    names = {**categories("", lanes, 24), "autorange": "reversed"}
-    names.pop("range")
+    names = {**categories("", lanes, 24), "range": [len(lanes) - 0.5, -0.5]}
     height = 110 + 26 * len(lanes)
     plot = chart(traces, x=across, y=names, height=height, legend=True, barmode="overlay", bargap=0.25)
     busy = {kind: sum(each.bar.cost for each in work if each.kind == kind) for kind in ("search", "retraining")}

@@ -18,9 +18,9 @@ from raydarts.report.wording import number
 
 _MOST = 12  # settings
 _STEP = 68  # pixels from row to row
-_START = 0.12
+_START = 0.16
 """Where the values of a setting begin that some trials do not have. Trials without it pass at 0."""
-_FEWEST_TICKS = 3
+_TICKS = 4
 MARGIN = 18
 """Pixels left and right of the axes. The script of the report turns a pointer's position into one along an axis."""
 
@@ -47,7 +47,9 @@ def parallel(run: Run) -> Figure:
         return missing("parallel", title, "nothing was swept, or fewer than two trials completed")
     settings = list(run.settings[:_MOST])
     share = is_share(run)
-    skips = _numeric("skip connections", [float(s.skips or 0) for s in units], lambda s: float(s.skips or 0))
+    skips = _numeric(
+        "skip connections", [float(s.skips or 0) for s in units], lambda s: float(s.skips or 0), whole=True
+    )
     metric = _numeric(
         supernet_name(run) + (", %" if share else ""),
         [float(s.metric or 0) for s in units],
@@ -163,8 +165,9 @@ def _row(setting: Setting, units: Sequence[Searched]) -> Row:
     if setting.trend:
         values = [float(value) for search in units if is_number(value := search.choices.get(setting.name))]
         if values:
+            whole = all(isinstance(value, int) for value in setting.values)
             read = lambda search: search.choices.get(setting.name)  # noqa: E731
-            row = _numeric(setting.label, values, read, log=setting.log, begin=begin)
+            row = _numeric(setting.label, values, read, log=setting.log, begin=begin, whole=whole)
             return Row(row.name, row.place, [*none, *row.ticks])
     names = [number(value) for value in setting.values]
     step = (1 - begin) / max(1, len(names) - (0 if absent else 1))
@@ -186,6 +189,7 @@ def _numeric(
     log: bool = False,
     begin: float = 0.0,
     scale: float = 1.0,
+    whole: bool = False,
 ) -> Row:
     """Returns an axis from the least to the largest value."""
     import numpy as np  # noqa: PLC0415
@@ -203,7 +207,9 @@ def _numeric(
         value = read(search)
         return along(float(value)) if is_number(value) else 0.0
 
-    inner = np.linspace(low, high, _FEWEST_TICKS + 2)
+    inner = np.linspace(low, high, _TICKS)
     at = [10**value if log else value for value in inner.tolist()]
-    shown = {number(scale * value, 3): along(value) for value in at}
+    if whole and not log:
+        at = sorted({float(min(max(round(value), np.ceil(low)), np.floor(high))) for value in at})
+    shown = {number(scale * value, 2 if abs(scale * value) < 1 else 3): along(value) for value in at}
     return Row(f"{name} (logarithmic)" if log else name, place, [Tick(spot, words) for words, spot in shown.items()])

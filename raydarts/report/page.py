@@ -110,7 +110,7 @@ def _data(run: Run, plots: Sequence[Picture], left: int) -> dict[str, object]:
 
 
 def _size(data: object) -> int:
-    return len(json.dumps(data, separators=(",", ":")))
+    return len(in_script(data))
 
 
 def _best_first(run: Run) -> list[Searched]:

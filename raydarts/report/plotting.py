@@ -34,7 +34,6 @@ _LONGEST = 200  # characters of a text from a run, on hover
 _MOST_POINTS = 25  # of one faint line
 _FONT = 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 _AXIS = {
-    "automargin": True,
     "gridcolor": FAINT,
     "linecolor": SOFT,
     "zeroline": False,
@@ -95,8 +94,9 @@ def chart(
         "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "bordercolor": SOFT, "font": {"color": INK}},
         "showlegend": legend,
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        "xaxis": {**_AXIS, **(x or {})},
-        "yaxis": {**_AXIS, **(y or {})},
+        # A margin grows in one direction alone: else a tick at the end of an axis and its axis move each other.
+        "xaxis": {**_AXIS, "automargin": "height", **(x or {})},
+        "yaxis": {**_AXIS, "automargin": "width", **(y or {})},
         **layout,
     }
     return go.Figure(data=[dict(trace) for trace in traces], layout=whole)

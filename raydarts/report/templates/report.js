@@ -13,7 +13,7 @@
   const config = {
     displaylogo: false,
     responsive: true,
-    displayModeBar: "hover",
+    displayModeBar: !narrow,
     modeBarButtonsToRemove: ["sendChartToCloud", "sendDataToCloud", "select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
   };
   const drawn = new Map(); // element of a plot -> the figure as it was made
