@@ -31,7 +31,8 @@ DRAWN = """
     return {width: box.width, height: box.height, named: (named.getAttribute('aria-label') || '').length > 10,
             marks: picture.querySelectorAll('path, circle, rect, image').length,
             cut: [...picture.querySelectorAll('text')].map(text => [text.textContent, text.getBoundingClientRect()])
-              .filter(([, at]) => at.width && (at.left < box.left - 1 || at.right > box.right + 1)).map(([text]) => text)};
+              .filter(([, at]) => at.width && (at.left < box.left - 1 || at.right > box.right + 1))
+              .map(([text]) => text)};
   }),
   table: figure.querySelectorAll('table tbody tr').length,
 }))
