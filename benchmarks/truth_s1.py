@@ -26,16 +26,17 @@ import argparse
 import csv
 import gzip
 import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from scipy import stats
 
 from raydarts.genotypes.genotype import Genotype
+from raydarts.report.limits import SHARE
+from raydarts.report.stats import mean_of
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import retrained
 
@@ -114,8 +115,10 @@ def record(run: Path, picks: Path, out: Path) -> None:
 
 def spread(values: Sequence[float]) -> str:
     """A mean in percent with its 95 % interval."""
-    known = stats.t.interval(0.95, len(values) - 1, fmean(values), stdev(values) / math.sqrt(len(values)))
-    return f"{100 * fmean(values):.2f} ({100 * known[0]:.2f} to {100 * known[1]:.2f})"
+    known = mean_of(values, SHARE)
+    if known is None or known.low is None or known.high is None:
+        raise ValueError("an interval needs two values")
+    return f"{100 * known.value:.2f} ({100 * known.low:.2f} to {100 * known.high:.2f})"
 
 
 def analyse(file: Path) -> None:

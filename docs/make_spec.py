@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.loader import SECTIONS
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, SweepSettings, TransferSettings
+from raydarts.config.spec import BudgetSettings, RungSettings, SweepSettings, TransferSettings
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.described import Setting, described, nested
@@ -29,7 +30,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
     "search": SearchSettings,
     "sweep": SweepSettings,
-    "evaluate": EvaluateSettings,
+    "evaluate": AllocatedSettings,
     "rungs": RungSettings,
     "transfer": TransferSettings,
     "budget": BudgetSettings,
@@ -72,8 +73,11 @@ def sections() -> Iterator[str]:
         yield from ["", f"### {', '.join(f'`{place}`' for place in where)}{kind}", ""]
         if like is not None:
             same = described(MODELS[like])
+            names = [each.name for each in settings]
+            missing = [f"`{each.name}`" for each in same if each.name not in names]
             settings = [each for each in settings if each not in same]
-            yield from [f"The keys of `{like}`. These are different, or new:", ""]
+            without = f" without {', '.join(missing)}" if missing else ""
+            yield from [f"The keys of `{like}`{without}. These are different, or new:", ""]
         if issubclass(model, ByName):
             yield from [(inspect.getdoc(model) or "").split("\n")[0], ""]
             yield f"The keys are the members of the family `{model.FAMILY}`, below, or `package.module:Class`."

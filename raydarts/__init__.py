@@ -13,6 +13,7 @@ if not sys.flags.isolated:
     _standard = [place for place in sys.path if place in (_folder, f"{_folder}/lib-dynload")]
     sys.path[:] = [*_standard, *(place for place in sys.path if place not in _standard)]
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 UNINSTALLED = "0+unknown"
@@ -22,3 +23,13 @@ try:
     __version__ = version("raydarts")
 except PackageNotFoundError:
     __version__ = UNINSTALLED
+
+PYTHON = ("Run", "load_genotype", "load_network")
+"""The Python interface: names of `raydarts.api`. `__init__.pyi` says them to type checkers."""
+
+
+def __getattr__(name: str) -> object:
+    """Loads the Python interface when it is first used, so that no command waits for it."""
+    if name in PYTHON:
+        return getattr(import_module("raydarts.api"), name)
+    raise AttributeError(f"module 'raydarts' has no attribute {name!r}")

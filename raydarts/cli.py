@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raydarts import __version__, cli_cluster, cli_replay, cli_results, cli_wandb, outside
+from raydarts import __version__, cli_cluster, cli_replay, cli_results, cli_spec, cli_wandb, outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place
 from raydarts.errors import InputError, StorageError, TrialError
 from raydarts.loading import end_quickly, loading
@@ -35,6 +35,7 @@ EXIT_CODES = {
     3: "halted, the budget is spent; resume with a larger one",
     4: "the storage failed; can be resumed",
     5: "Ray was lost: the cluster's head or the local Ray; can be resumed",
+    6: "a certificate and its run differ",
     130: "interrupted; can be resumed",
 }
 app = typer.Typer(
@@ -42,13 +43,34 @@ app = typer.Typer(
     epilog="\b\nExit codes:\n" + "\n".join(f"  {code:<5}{text}" for code, text in EXIT_CODES.items()),
     help="Sweep differentiable architecture search (DARTS) on Ray, retrain the best genotypes, rank them honestly.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
-for command in (*cli_results.COMMANDS, *cli_replay.COMMANDS, *cli_cluster.COMMANDS):
-    app.command()(command)
-app.add_typer(cli_wandb.app)
+WRITE, RUN, READ = "Write a spec", "Run it", "Read what came of it"
+"""The groups of commands in `--help`."""
+for panel, commands in (
+    (WRITE, cli_spec.COMMANDS),
+    (RUN, (*cli_replay.COMMANDS, *cli_cluster.COMMANDS)),
+    (READ, cli_results.COMMANDS),
+):
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(cli_wandb.app, rich_help_panel=READ)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        console().print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version of raydarts.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 SpecPath = Annotated[
     Path,
@@ -60,7 +82,8 @@ RunPath = cli_results.RunPath
 GenotypePath = Annotated[
     Any,  # a GenotypeFile
     typer.Argument(
-        help="A genotype: JSON, or Python's Genotype(...) as authors publish it. FILE:NAME chooses one of several.",
+        help="A genotype: JSON, or Python's Genotype(...) as authors publish it; FILE:NAME chooses one of several. Or "
+        "RUN:ID, a genotype of a run; RUN alone is its winner.",
         show_default=False,
         parser=given_genotype,
         metavar="GENOTYPE",
@@ -115,7 +138,7 @@ def _run_path(storage: Place, name: str | None, default: str) -> Place:
     return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def sweep(
     spec: SpecPath,
     storage: Storage = Path("runs"),
@@ -128,7 +151,7 @@ def sweep(
     genotypes: Annotated[
         list[Any] | None,
         typer.Option(
-            help="With --stage: a run, or a genotype's FILE or FILE:NAME, whose genotypes it retrains. Repeatable.",
+            help="With --stage: what it retrains: a run, RUN:ID, or a genotype's FILE or FILE:NAME. Repeatable.",
             parser=given_genotypes,
             metavar="PLACE",
         ),
@@ -179,7 +202,7 @@ def sweep(
     _finish(code, path)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def resume(
     run: RunPath,
     address: Address = None,
@@ -214,14 +237,21 @@ def resume(
 
 
 def _finish(code: int, path: Place) -> None:
+    from raydarts.errors import RaydartsError
+    from raydarts.report.html import write_html
     from raydarts.report.tables import summary
+    from raydarts.runs.reading import Damage
 
     if code in (0, 1, 3):
+        try:
+            write_html(path, None, Damage())
+        except (RaydartsError, OSError) as error:  # the run is whole without it
+            complain(error, "report.html: ")
         console().print(summary(path))
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def search(
     spec: SpecPath,
     storage: Storage = Path("runs"),
@@ -236,13 +266,14 @@ def search(
     start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console())
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def evaluate(
     genotype: GenotypePath,
     spec: Annotated[
         Path | None,
         typer.Option(
-            help="A spec whose data and evaluate.training are used. Default: digits, the paper's training.",
+            help="A spec whose data and evaluate.training are used. Default: the run's of RUN:ID, else digits and the "
+            "paper's training.",
             parser=given_file,
             metavar="FILE",
         ),
@@ -261,7 +292,7 @@ def evaluate(
     start_evaluation(genotype, spec, sets or [], seed, path, gpu, console(), asking(trust))
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def show(
     genotype: GenotypePath,
     out: Annotated[
@@ -307,7 +338,7 @@ def show(
         console().print(facts_table(known))
 
 
-@app.command(name="list")
+@app.command(name="list", rich_help_panel=WRITE)
 def list_(
     family: Annotated[
         str | None,
@@ -315,9 +346,7 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every registered choice: its source and defaults. `remedies`: those against skip collapse, with their
-    formulas. `presets`: published settings, to be named in a spec.
-    """
+    """Every registered choice with its source and defaults; `remedies` with their formulas; `presets`."""
     from raydarts.catalogue import REMEDIES, catalogue, presets_table, remedies_table, table
 
     if family in ("preset", "presets"):
@@ -335,7 +364,7 @@ def list_(
         console().print(shown)
 
 
-@app.command()
+@app.command(rich_help_panel=WRITE)
 def validate(
     specs: Annotated[
         list[Path], typer.Argument(help="Specs (YAML).", show_default=False, parser=given_file, metavar="SPEC")
@@ -373,9 +402,9 @@ def validate(
         raise SpecError(problems)
 
 
-@app.command()
+@app.command(hidden=True)
 def version() -> None:
-    """The version of raydarts."""
+    """The version of raydarts, as --version prints it. `raydarts submit` asks a cluster's head by this command."""
     console().print(__version__)
 
 

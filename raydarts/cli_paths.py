@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from raydarts.errors import InputError, shortened
-from raydarts.genotypes.source import GenotypeFile, parse
-from raydarts.storage.place import Place, local_path, place_of
+from raydarts.genotypes.source import GenotypeFile, RunGenotype, parse
+from raydarts.storage.place import Place, exists, local_path, place_of
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
@@ -57,11 +58,44 @@ def given_file(text: str | Path) -> Path:
 
 
 def given_genotype(text: str) -> GenotypeFile:
-    """`FILE`, or `FILE:NAME` of a file that holds several genotypes."""
-    return parse(text, given_file)
+    """`FILE`, `FILE:NAME` of a file that holds several genotypes, or `RUN[:ID]`: a run's genotype, or its winner."""
+    return parse(text, given_file) if (of_run := _of_run(text)) is None else run_genotype(*of_run)
 
 
 def given_genotypes(text: str) -> Place | GenotypeFile:
-    """A run's place, or a genotype's file as in `given_genotype`."""
+    """A run's place, one genotype of it (`RUN:ID`), or a genotype's file as in `given_genotype`."""
+    of_run = _of_run(text)
+    if of_run is not None:
+        return of_run[0] if of_run[1] is None else run_genotype(*of_run)
     place = given_place(text)
     return parse(text, given_file) if isinstance(place, Path) else place
+
+
+def given_run(text: str) -> tuple[Place, str | None]:
+    """`RUN`, or `RUN:ID`: a run's place, and the id of one of its genotypes."""
+    return _of_run(text) or (given_place(text), None)
+
+
+def _of_run(text: str) -> tuple[Place, str | None] | None:
+    """The run that a text names and the genotype's id after the last colon. None: it names no run."""
+    before, colon, name = text.rpartition(":")
+    named = bool(colon and before and name and "/" not in name)
+    for candidate, genotype in ((text, None), (before, name)) if named else ((text, None),):
+        with suppress(OSError, ValueError, InputError):  # no name that a run can have
+            place = given_place(candidate)
+            if exists(place / "run.json"):
+                return place, genotype
+    return None
+
+
+def run_genotype(place: Place, name: str | None) -> RunGenotype:
+    """A genotype of a run: the one whose id begins with `name`, or its winner."""
+    from raydarts.genotypes.papers import file_text
+    from raydarts.runs.directory import RunDirectory
+    from raydarts.runs.winner import chosen, file_of
+
+    run = RunDirectory.open(place)
+    number, genotype = chosen(run, name)
+    beside = file_of(run, number).parent
+    folder = beside if isinstance(beside, Path) and beside.is_dir() else Path()
+    return RunGenotype(str(place), number, file_text(genotype), folder)

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from raydarts.cli_paths import given_file, given_place
+from raydarts.cli_paths import given_file, given_place, given_run
 from raydarts.errors import InputError
 from raydarts.runs.reading import Damage
-from raydarts.terminal import console, say
+from raydarts.runs.trust import never
+from raydarts.storage.place import Place
+from raydarts.terminal import complain, console, say
 
 RunPath = Annotated[
     Any,  # a Place, which typer cannot tell from its parts
@@ -31,6 +33,8 @@ def print_json(value: object) -> None:
 
 
 _SHOWN = 20
+DIFFERS = 6
+"""Exit code: a certificate and its run differ."""
 
 
 def tell_damage(damage: Damage) -> None:
@@ -78,49 +82,180 @@ def report(
     html: Annotated[
         bool, typer.Option("--html", help="Write one HTML file with findings and figures; needs no network.")
     ] = False,
+    certificate: Annotated[
+        bool,
+        typer.Option(
+            "--certificate",
+            help="Write what the run has shown as one JSON file and one HTML page, with the SHA-256 of its files.",
+        ),
+    ] = False,
+    check: Annotated[
+        Any,
+        typer.Option(
+            help="With --certificate: compute this certificate again from the run, and compare. Exit code 6: something "
+            "differs.",
+            parser=given_place,
+            metavar="CERTIFICATE",
+        ),
+    ] = None,
     out: Annotated[
         Any,
         typer.Option(
-            help="Where --html writes. Default: report.html in the run directory.", parser=given_place, metavar="PLACE"
+            help="Where --html or --certificate writes. Default: report.html or certificate.json in the run directory. "
+            "A certificate's page goes beside its JSON file.",
+            parser=given_place,
+            metavar="PLACE",
         ),
     ] = None,
 ) -> None:
     """What a run found: the ranking of retrained genotypes, and every trial behind it. Exit 1: parts are damaged."""
-    from raydarts.report.tables import full, report_of
+    from raydarts.report.tables import answered, full
 
-    if as_json and html:
-        raise InputError("--json and --html are two reports: choose one")
-    if out is not None and not html:
-        raise InputError("--out is where --html writes: add --html")
+    if as_json + html + certificate > 1:
+        raise InputError("--json, --html and --certificate are different reports: choose one")
+    if out is not None and not (html or certificate):
+        raise InputError("--out is where a page is written: add --html or --certificate")
+    if check is not None and not certificate:
+        raise InputError("--check compares a certificate with its run: add --certificate")
+    if check is not None and out is not None:
+        raise InputError("--check writes nothing: leave --out out")
     damage = Damage()
-    if html:
+    if check is not None:
+        _check(run, check, damage)
+        return
+    if certificate:
+        from raydarts.report.certificate import write_certificate
+
+        say(console(), write_certificate(run, out, damage))
+    elif html:
         from raydarts.report.html import write_html
 
         say(console(), [write_html(run, out, damage)])
     elif as_json:
-        print_json(report_of(run, damage))
+        print_json(answered(run, damage))
     else:
         console().print(full(run, damage))
     tell_damage(damage)
 
 
+def _check(run: Any, certificate: Any, damage: Damage) -> None:
+    """Compare a certificate with its run. Exit code 6 where something differs. Damage that it names is none."""
+    from raydarts.report.certificate import check_certificate
+
+    found = check_certificate(run, certificate, damage)
+    if found.holds:
+        named = f"; {len(damage.problems)} damaged parts of the run, as it says" if damage.problems else ""
+        say(console(), [f"{certificate}: holds: computed again from {run}, every figure and file is the same{named}"])
+        return
+    for title, lines in (
+        ("files of the run that are not those of the certificate", found.files),
+        ("figures of the certificate that do not follow from the run", found.figures),
+        ("the run cannot be read", [] if found.unreadable is None else [found.unreadable]),
+    ):
+        if lines:
+            more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+            complain("\n".join([f"{title}:", *(each.replace("\n", " ") for each in lines[:_SHOWN]), *more]))
+    if found.figures and not found.files:
+        complain("the files are those of the certificate, so that was edited, or another version of raydarts made it")
+    raise typer.Exit(DIFFERS)
+
+
 def export(
-    run: RunPath,
-    to: Annotated[
-        Path,
-        typer.Option(
-            help="The file on this machine: .csv or .parquet.", show_default=False, parser=given_file, metavar="FILE"
+    run: Annotated[
+        Any,  # a Place and a genotype's id
+        typer.Argument(
+            help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://... With --weights RUN:ID is a "
+            "genotype of it; RUN alone is its winner.",
+            show_default=False,
+            parser=given_run,
+            metavar="PLACE",
         ),
     ],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="The table, on this machine: .csv or .parquet. Or the searches as an Optuna study: .db or .log.",
+            parser=given_file,
+            metavar="FILE",
+        ),
+    ] = None,
     epochs: Annotated[bool, typer.Option("--epochs", help="A row for each epoch, not for each job.")] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the retrained weights of the genotype: .safetensors. raydarts.load_network reads it.",
+            parser=given_file,
+            metavar="FILE",
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="With --weights: the stage of retraining. Default: evaluate.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --weights: the evaluation seed. Default: the smallest.", min=0)
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="With --weights: run code that the genotype names, though it may be another's."),
+    ] = False,
 ) -> None:
-    """All results as one flat table: a row for each search trial and retraining. Exit code 1: parts are damaged."""
-    from raydarts.report.export import export_run
+    """All results as one flat table (--to), or a retrained network (--weights). Exit code 1: parts are damaged."""
+    place, genotype = run
+    if (to is None) == (weights is None):
+        raise InputError("give --to FILE for the table of results, or --weights FILE for a retrained network")
+    if to is not None:
+        _refuse_idle(genotype, stage=stage, seed=seed, trust=trust)
+        damage = Damage()
+        if to.suffix.lower() in (".db", ".log"):
+            _export_study(place, to, epochs, damage)
+        else:
+            from raydarts.report.export import export_run
 
-    damage = Damage()
-    rows = export_run(run, to, epochs=epochs, damage=damage)
-    say(console(), [f"{to}: {rows} rows"])
-    tell_damage(damage)
+            rows = export_run(place, to, epochs=epochs, damage=damage)
+            say(console(), [f"{to}: {rows} rows"])
+        tell_damage(damage)
+    if weights is not None:
+        if epochs:
+            raise InputError("--epochs is for the table: add --to, or leave it out")
+        _export_weights(place, genotype, weights, stage, seed, trust)
+
+
+def _export_study(place: Place, to: Path, epochs: bool, damage: Damage) -> None:
+    from raydarts.runs.directory import RunDirectory
+    from raydarts.trackers.optuna_journal import export_study
+
+    if epochs:
+        raise InputError("--epochs is for a table, .csv or .parquet: a study has each epoch's value anyway")
+    count = export_study(RunDirectory.open(place, damage), to)
+    say(console(), [f"{to}: an Optuna study of {count} searches; 'optuna-dashboard {to}' shows it"])
+
+
+def _refuse_idle(genotype: str | None, **given: object) -> None:
+    """Refuse what only --weights uses."""
+    idle = [f"--{name}" for name, value in given.items() if value not in (None, False)]
+    if genotype is not None:
+        idle.append(f"the genotype :{genotype}")
+    if idle:
+        raise InputError(f"{' and '.join(idle)} is for --weights alone: leave it out, or write --weights FILE")
+
+
+def _export_weights(
+    place: Place, genotype: str | None, file: Path, stage: str | None, seed: int | None, trust: bool
+) -> None:
+    from raydarts.execution.trained import of_run, write_weights
+    from raydarts.runs.directory import RunDirectory
+    from raydarts.runs.winner import chosen
+    from raydarts.study.stages import EVALUATE
+
+    if file.suffix.lower() != ".safetensors":
+        raise InputError(f"{file}: the file's name must end in .safetensors")
+    opened = RunDirectory.open(place)
+    number, _ = chosen(opened, genotype)
+    trained = of_run(opened, number, stage or EVALUATE, seed, (lambda _: True) if trust else never)
+    write_weights(trained, file)
+    about = trained.about
+    figures = ", ".join(f"{name} {value:g}" for name, value in about.figures.items())
+    say(console(), [f"{file}: genotype {number}, stage {about.stage}, evaluation seed {about.seed}; {figures}"])
 
 
 def compare(first: RunPath, second: RunPath, as_json: AsJson = False) -> None:

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from raydarts.registry import Choose, Component
+from raydarts.registry import Choose, ChooseSome, Component
 from raydarts.units import Unit
 
 _PLAIN = {bool: "`true` or `false`", int: "whole number", float: "number", str: "text", types.NoneType: "`null`"}
@@ -81,6 +81,8 @@ def _unit(annotation: object, metadata: Iterable[object]) -> str:
 
 def _type(annotation: object, metadata: Iterable[object]) -> str:
     marks = list(metadata)
+    if some := next((mark for mark in marks if isinstance(mark, ChooseSome)), None):
+        return f"`{some.family}` by name, or a list of them"
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type(parts[0], [*marks, *parts[1:]])

@@ -24,6 +24,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from raydarts import outside
 
+MARK = "x-raydarts"
+"""The key by which a JSON schema says what stands at a place. `config.schema` replaces it.
+
+`[family, NAME]`: a member with its settings. `[some, NAME]`: one or a list of them. `[by_name, NAME]`: a mapping from
+members to settings. `[training, ""]`: the settings of a training.
+"""
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -50,6 +56,7 @@ class Around:
     - `gpus`: the GPUs of each trial.
     - `distinct`: the number of different configurations of the search. None if they cannot be counted.
     - `onward`: the number of genotypes that the next stage takes. None if there is no next stage.
+    - `random_cells`: how many random cells the sweep draws.
     """
 
     section: Any
@@ -59,6 +66,7 @@ class Around:
     gpus: float
     distinct: int | None = None
     onward: int | None = None
+    random_cells: int = 0
 
 
 class Settings(BaseModel):
@@ -302,6 +310,9 @@ class Choose:
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.plain()),
         )
 
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["family", self.family]}
+
     def parse(self, value: object) -> Component:
         if isinstance(value, Component):
             return value
@@ -322,6 +333,45 @@ class Choose:
         return Component(family=self.family, name=value["name"], settings=parse_strictly(member.Settings, rest))
 
 
+Some = Component | tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class ChooseSome(Choose):
+    """Annotation `Annotated[Some, ChooseSome("objective")]`: one member of a family, or a list of several.
+
+    A list of one is that one.
+    """
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def plain(value: Some) -> object:
+            return value.plain() if isinstance(value, Component) else [each.plain() for each in value]
+
+        return core_schema.no_info_plain_validator_function(
+            self.parse_some, serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["some", self.family]}
+
+    def parse_some(self, value: object) -> Some:
+        """Raises all problems of a list together, each under its number: see `Choose`."""
+        if not isinstance(value, list | tuple):
+            return self.parse(value)
+        chosen: list[Component] = []
+        wrong: list[InitErrorDetails] = []
+        for number, each in enumerate(value):
+            try:
+                chosen.append(self.parse(each))
+            except PydanticCustomError as error:
+                wrong.append(InitErrorDetails(type=error, loc=(number,), input=each))
+            except ValidationError as error:
+                wrong.append(InitErrorDetails(type="value_error", loc=(number,), input=each, ctx={"error": error}))
+        if wrong:
+            raise ValidationError.from_exception_data(self.family, wrong)
+        return chosen[0] if len(chosen) == 1 else tuple(chosen)
+
+
 class ByName(Settings):
     """Settings whose keys are members of one family: `{wandb: {mode: offline}, tensorboard: true}`.
 
@@ -331,6 +381,10 @@ class ByName(Settings):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     FAMILY: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["by_name", cls.FAMILY]}
 
     @property
     def chosen(self) -> dict[str, Component]:

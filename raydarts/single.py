@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from raydarts import trackers
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.idle import idle_in, idle_in_search
-from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.config.loader import LoadedSpec, load_plain, load_spec
 from raydarts.config.plan import longest
-from raydarts.config.spec import EvaluateSettings, TrialsSettings
+from raydarts.config.spec import EvaluateSettings, TrialsSettings, random_cells_of
 from raydarts.cpus import cpus, usable_cpus
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
@@ -24,7 +25,7 @@ from raydarts.evaluation.lookup import check_table
 from raydarts.execution.attempt import Attempt
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.genotypes.source import GenotypeFile
+from raydarts.genotypes.source import GenotypeFile, RunGenotype
 from raydarts.json_types import section, whole
 from raydarts.registry import Around
 from raydarts.runs import memory
@@ -94,7 +95,9 @@ def start_evaluation(
     `ask`: whether to run code that the genotype names and the spec does not.
     """
     found = Genotype.from_file(genotype)
-    loaded = None if spec_path is None else load_spec(spec_path, sets)
+    loaded = _spec_of(genotype, ask) if spec_path is None else load_spec(spec_path, sets)
+    if loaded is not None and sets and spec_path is None:
+        raise InputError(f"--set changes a spec, and {genotype} is retrained as its run was: give a spec with --spec")
     if loaded is not None and (named := loaded.outside_names()):
         found = of_spaces(found, loaded.spaces()) or found
         admit_genotype(found.outside_names() - set(named), str(genotype), ask)
@@ -102,7 +105,7 @@ def start_evaluation(
         admit_genotype(found.outside_names(), str(genotype), ask)
     space = space_of(found, str(genotype))  # before anything is made: a genotype of no space is refused
     device(gpu)
-    data, stage, text = DataSettings(), EvaluateSettings(), ""
+    data, stage, text = DataSettings(), AllocatedSettings(), ""
     presets: dict[str, list[str]] = {}
     track = None
     threads = min(torch.get_num_threads(), usable_cpus())  # torch does not know of a quota
@@ -127,7 +130,7 @@ def start_evaluation(
         )
     held = described(data, load=True) if stage.table is None else []  # bad data leave no run behind
     spec = {
-        "evaluate": stage.model_dump(mode="json"),
+        "evaluate": stage.model_dump(mode="json", include=set(EvaluateSettings.model_fields)),
         "data": data.model_dump(mode="json"),
         "threads": threads,
         "gpu": gpu,
@@ -144,18 +147,34 @@ def start_evaluation(
     go_on(run, console)
 
 
+def _spec_of(genotype: GenotypeFile, ask: Ask) -> LoadedSpec | None:
+    """The spec of the run that a genotype is of, if it is a sweep's that retrains. None: there is none."""
+    if not isinstance(genotype, RunGenotype):
+        return None
+    run = RunDirectory.open(genotype.run)
+    description = run.description()
+    if description["kind"] != "sweep" or description["spec"].get("evaluate") is None:
+        return None
+    admit(run, ask)
+    return load_plain(description["spec"], str(run.path / "run.json"))
+
+
 def _idle_in_search(loaded: LoadedSpec, gpu: bool) -> Iterator[str]:
     """What a single search makes no use of."""
     yield from idle_in_search(loaded.drawn, 1, float(gpu))
     yield from _idle_alone(loaded, "sweep", loaded.sweep, longest(loaded.search), gpu)
 
 
-def _idle_in_evaluation(loaded: LoadedSpec, stage: EvaluateSettings, gpu: bool) -> Iterator[str]:
+def _idle_in_evaluation(loaded: LoadedSpec, stage: AllocatedSettings, gpu: bool) -> Iterator[str]:
     """What a single evaluation makes no use of."""
     yield from idle_in(stage.training, "evaluate.training", Around(stage, stage.epochs, stage.epochs, 1, float(gpu)))
     yield from _idle_alone(loaded, "evaluate", stage, stage.epochs, gpu)
     if stage.resources.workers > 1:
         yield f"evaluate.resources.workers is {stage.resources.workers}, and this trains in one process; {_SWEEP}"
+    if cells := random_cells_of(stage):
+        yield f"evaluate.random_cells is {cells}, and this retrains one genotype; {_SWEEP}"
+    if stage.confidence is not None:
+        yield f"evaluate.confidence adds evaluation seeds, and this trains with one; {_SWEEP}"
 
 
 def _idle_alone(loaded: LoadedSpec, section: str, settings: TrialsSettings, epochs: int, gpu: bool) -> Iterator[str]:
@@ -193,7 +212,7 @@ def _job(trial: TrialDirectory, kind: str, spec: Mapping[str, object]) -> Job:
         return build_search(_settings(SearchSettings, spec, "search"), data, device(bool(spec["gpu"])))
     what = trial.description()
     genotype = Genotype.from_json(what["genotype"], str(trial.path))
-    stage = _settings(EvaluateSettings, spec, "evaluate")
+    stage = _settings(AllocatedSettings, spec, "evaluate")
     return build_evaluation(stage, data, genotype, what["seed"], device(bool(spec["gpu"])))
 
 

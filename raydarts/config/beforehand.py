@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-from raydarts.config.distributions import Draw, Path, Tree
-from raydarts.config.located import AsDrawn, Misfit, differences, located
+from raydarts.config.distributions import AsDrawn, Draw, Path, Tree
+from raydarts.config.located import Misfit, differences, located
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, RunError
 from raydarts.json_types import items, section
@@ -19,7 +18,9 @@ from raydarts.runs.segments import segments_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import place_of
 from raydarts.study.objectives import SearchScore, figure
+from raydarts.study.replicates import together
 from raydarts.study.results import TrialRecord
+from raydarts.study.study import Outcome, ended
 
 _NOT_COMPARED = ("seed", "probes")
 """Settings in which trials of one configuration may differ: probes measure and change nothing."""
@@ -29,21 +30,40 @@ _NOT_COMPARED = ("seed", "probes")
 class Earlier:
     """Results of earlier runs, by their draws of this space. `lines` say what of each run is used and what is not."""
 
-    known: tuple[tuple[Draw, float], ...]
+    outcomes: tuple[tuple[Draw, Outcome], ...]
     lines: tuple[str, ...]
+
+    @property
+    def known(self) -> list[tuple[Draw, float]]:
+        """Each draw with its one value."""
+        return [(draw, outcome.value) for draw, outcome in self.outcomes if outcome.value is not None]
 
     def to_json(self) -> dict[str, object]:
         """Returns what a run keeps, so that its resume does not need the earlier runs."""
-        known = [{"choices": draw.choices, "value": value} for draw, value in self.known]
+        known = []
+        for draw, outcome in self.outcomes:
+            entry: dict[str, object] = {"choices": draw.choices, "value": outcome.value}
+            if outcome.values is not None:
+                entry |= {"values": list(outcome.values), "excesses": list(outcome.excesses)}
+            known.append(entry)
         return {"known": known, "lines": list(self.lines)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, object], tree: Tree) -> Earlier:
         known = [
-            (tree.materialise(AsDrawn(plain(section(each["choices"])))), figure(each["value"]) or 0.0)
+            (tree.materialise(AsDrawn(plain(section(each["choices"])))), _outcome(each))
             for each in map(section, items(value["known"]))
         ]
         return cls(tuple(known), tuple(map(str, items(value["lines"]))))
+
+
+def _outcome(entry: Mapping[str, object]) -> Outcome:
+    values, excesses = (_numbers(entry.get(key)) for key in ("values", "excesses"))
+    return Outcome("completed", figure(entry["value"]) or 0.0, values=values or None, excesses=excesses)
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    return tuple(known for each in items(value) if (known := figure(each)) is not None)
 
 
 def read_points(points: Sequence[Mapping[str, object]], tree: Tree) -> Iterator[tuple[int, Draw | Misfit]]:
@@ -63,7 +83,7 @@ def read_earlier(
 
     A configuration that several trials ran, with other search seeds or in other runs, counts once, with their mean.
     """
-    values: dict[str, list[float]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     draws: dict[str, Draw] = {}
     lines: list[str] = []
     problems: list[tuple[int, str]] = []
@@ -76,14 +96,15 @@ def read_earlier(
             continue
         used = 0
         for record in records:
-            value = score.finite(record.judged)
+            judged = record.judged
+            missing = [each.metric for each in score.each if each.of(judged) is None]
             draw = _draw_of(record, tree)
-            if isinstance(draw, Draw) and value is None:
-                draw = Misfit((), f"without {score.metric}")
-            if isinstance(draw, Draw) and value is not None:
+            if isinstance(draw, Draw) and missing:
+                draw = Misfit((), f"without {missing[0]}")
+            if isinstance(draw, Draw):
                 key = json.dumps(draw.choices, sort_keys=True)
                 draws.setdefault(key, draw)
-                values.setdefault(key, []).append(value)
+                outcomes.setdefault(key, []).append(ended(score, "completed", judged))
                 used += 1
             elif isinstance(draw, Misfit):
                 unusable.append(draw)
@@ -93,7 +114,7 @@ def read_earlier(
                 (number, f"{source}: nothing in it can be used{f': {why}' if why else ', it has no trial'}")
             )
         lines.append(f"{source}: {used} trials are used" + (f", {len(unusable)} are not: {why}" if why else ""))
-    return Earlier(tuple((draws[key], fmean(values[key])) for key in draws), tuple(lines)), problems
+    return Earlier(tuple((draws[key], together(outcomes[key])) for key in draws), tuple(lines)), problems
 
 
 def _comparable(run: RunDirectory, data: DataSettings) -> tuple[list[TrialRecord], list[Misfit]]:

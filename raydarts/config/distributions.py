@@ -14,10 +14,11 @@ option is asked for. So the space is conditional, and one definition serves grid
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from raydarts.config.source import Where
 from raydarts.errors import Problem, SpecError, shortened
@@ -132,6 +133,22 @@ class FirstChooser:
 
     def choose(self, name: str, distribution: Distribution) -> int | float:
         return self._fixed.get(name, distribution.ends()[0])
+
+
+class AsDrawn:
+    """A chooser that repeats a draw. `choices` are `Draw.choices`: labels of options that are mappings, and values."""
+
+    def __init__(self, choices: Mapping[str, Json]) -> None:
+        self._choices = choices
+
+    def choose(self, name: str, distribution: Distribution) -> Any:
+        chosen = self._choices[name]
+        if distribution.kind not in OPTIONS:
+            return chosen
+        for index, (option, label) in enumerate(zip(distribution.options, distribution.labels, strict=True)):
+            if json.dumps(option.value if isinstance(option, Leaf) else label) == json.dumps(chosen):
+                return index
+        raise KeyError(name)
 
 
 @dataclass(frozen=True)

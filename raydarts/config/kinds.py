@@ -35,6 +35,11 @@ def fill_in(root: Node, problems: list[Problem], begun: bool = False) -> None:
             _name(stage, f"{path}.training", FOR_KIND[stage_kind], problems)
 
 
+def training_of(root: Node) -> str:
+    """Returns the name of the training that a spec's data need. Where the kind of data is not known, it is `image`."""
+    return FOR_KIND[_kind_of(root.keys.get("data"), "image") or "image"]
+
+
 def _is_none(node: Node | None) -> bool:
     return node is None or node.value is None
 

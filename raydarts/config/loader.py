@@ -10,6 +10,7 @@ from pathlib import Path
 
 from raydarts import outside
 from raydarts.config import foreign
+from raydarts.config.allocation import AllocatedSettings, fill_in_stages
 from raydarts.config.beforehand import Earlier, read_earlier, read_points
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import (
@@ -18,17 +19,16 @@ from raydarts.config.distributions import (
     grid_draws,
     refuse_continuous,
 )
-from raydarts.config.kinds import fill_in
+from raydarts.config.kinds import fill_in, training_of
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.ranking_defaults import check_columns, with_health
-from raydarts.config.retraining import Stages, check_stages, inherit
+from raydarts.config.retraining import Stages, check_random_cells, check_stages, inherit
 from raydarts.config.sections import listed, mapping, no_consequences, optional, section, text_of, where_in, within
 from raydarts.config.seeds import SEED, fits_a_model, refuse_second_seeds, refuse_tuned_seeds, tries_all
-from raydarts.config.source import Node, Where, from_plain, override, read_file
+from raydarts.config.source import Node, Where, from_plain, override, read_file, read_text, yaml_of
 from raydarts.config.spec import (
     BudgetSettings,
-    EvaluateSettings,
     RungSettings,
     SweepSettings,
     TransferSettings,
@@ -79,7 +79,7 @@ class LoadedSpec:
     """What a new sweep learns from `sweep.from_runs`. A run that has begun keeps it itself."""
 
     @property
-    def evaluate(self) -> EvaluateSettings | None:
+    def evaluate(self) -> AllocatedSettings | None:
         return self.stages.evaluate
 
     def to_plain(self) -> dict[str, Json]:
@@ -132,17 +132,31 @@ class LoadedSpec:
         return settings
 
 
-def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
-    """Reads a YAML spec. Raises `SpecError` with all of its problems."""
-    root, text = read_file(Path(path))
+def load_spec(spec: Path | str | Mapping[str, object], overrides: Iterable[str] = ()) -> LoadedSpec:
+    """Reads a YAML spec: a file, or a mapping of what it would hold. Raises `SpecError` with all of its problems."""
+    if isinstance(spec, Mapping):
+        path, text = Path("the spec"), yaml_of(spec)
+        root = read_text(text, str(path))
+    else:
+        path = Path(spec)
+        root, text = read_file(path)
     problems: list[Problem] = []
     first, others = split_overrides(overrides)
     override(root, first)
     presets = expand(root, problems)
     override(root, others)
+    fill_in_stages(root, training_of(root))
     inherit(root)
     outside.allow(outside.names_in(root.plain()))  # the user who gives a spec wants what it names
-    loaded = _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
+    loaded = _load(
+        root,
+        str(path),
+        text,
+        "sweep" if isinstance(spec, Mapping) else derived(path.stem, "sweep"),
+        presets,
+        problems,
+        begun=False,
+    )
     outside.allow(loaded.outside_names())
     return loaded
 
@@ -223,7 +237,7 @@ def _load(
         written = sections["sweep"].parts.get("health") if "sweep" in sections else None
         if not (begun and written is not None):
             sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
-        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
+        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems, begun)
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
             twice = refuse_second_seeds(tree, sweep.replicates)
@@ -297,7 +311,7 @@ def _earlier(
     earlier, refused = read_earlier(sweep.from_runs, tree, data, sweep.score)
     for number, why in refused:
         add(f"sweep.from_runs.{number}", why)
-    if not refused and (why := searcher.refuses_earlier(len(earlier.known))):
+    if not refused and (why := searcher.refuses_earlier(len(earlier.outcomes))):
         add("sweep.from_runs", why)
     return earlier
 
@@ -305,7 +319,7 @@ def _earlier(
 def _stages(sections: Mapping[str, Node], where: Where, problems: list[Problem]) -> Stages:
     """Returns the stages after the search. Problems that a stage inherits from `evaluate` are reported once."""
     before = len(problems)
-    evaluate = optional(EvaluateSettings, sections, "evaluate", where, problems)
+    evaluate = optional(AllocatedSettings, sections, "evaluate", where, problems)
     reported = {(problem.file, problem.line) for problem in problems[before:]}
     others: list[Problem] = []
     rungs = listed(RungSettings, sections, "rungs", others)
@@ -327,12 +341,18 @@ def _cross_checks(
     tree: Tree,
     drawn: list[SearchSettings],
     problems: list[Problem],
+    begun: bool,
 ) -> None:
     add = partial(_add, problems, sections, where)
     if tries_all(sweep.searcher):
         problems += refuse_continuous(tree)
     for why in sweep.searcher.build().refusals(tree):
         add("sweep.searcher", why)
+    if sweep.score.several:
+        names = [each.name for each in sweep.objectives]
+        for key, part in (("searcher", sweep.searcher), ("scheduler", sweep.scheduler)):
+            if refused := part.build().refuses_objectives(names):
+                add(f"sweep.{key}", refused)
     for key, why in sweep.scheduler.build().refusals(tree, sweep):
         add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
     try:
@@ -342,6 +362,8 @@ def _cross_checks(
     else:
         check_search(data, drawn, add)
     check_stages(stages, data, drawn, add)
+    if not begun:
+        check_random_cells(stages.evaluate, sweep, drawn, add)
     for settings in drawn:
         refusals = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
         for place, message in refusals:

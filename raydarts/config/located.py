@@ -15,7 +15,6 @@ from typing import Any
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, TreeNode, to_plain
 from raydarts.errors import shortened
-from raydarts.json_types import Json
 from raydarts.registry import nearest
 
 _MOST = 2000
@@ -55,22 +54,6 @@ class Fixed:
 
     def choose(self, name: str, distribution: Distribution) -> int | float:
         return self._choices[name]
-
-
-class AsDrawn:
-    """A chooser that repeats a draw. `choices` are `Draw.choices`: labels of options that are mappings, and values."""
-
-    def __init__(self, choices: Mapping[str, Json]) -> None:
-        self._choices = choices
-
-    def choose(self, name: str, distribution: Distribution) -> Any:
-        chosen = self._choices[name]
-        if distribution.kind not in OPTIONS:
-            return chosen
-        for index, (option, label) in enumerate(zip(distribution.options, distribution.labels, strict=True)):
-            if json.dumps(option.value if isinstance(option, Leaf) else label) == json.dumps(chosen):
-                return index
-        raise KeyError(name)
 
 
 def located(tree: Tree, configuration: Mapping[str, object]) -> Draw | list[Misfit]:

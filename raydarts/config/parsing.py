@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, TreeNode, to_plain
 from raydarts.config.foreign import hint_for_mapping, hint_for_text, is_number, numbers_of
-from raydarts.config.source import Node, Where
+from raydarts.config.source import Node, Where, from_plain
 from raydarts.errors import Problem, shortened
-from raydarts.json_types import Json
+from raydarts.json_types import Json, section
 from raydarts.outside import is_outside
 from raydarts.registry import nearest
 
@@ -24,6 +24,12 @@ def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
                 problems.append(Problem(file, line, name, "must be a mapping of keys"))
         root = Branch((), (), node.where)
     return Tree(root, name)
+
+
+def stored_tree(description: Mapping[str, object]) -> Tree:
+    """Returns the search section of a run.json as a tree."""
+    search = section(section(description.get("spec")).get("search"))
+    return parse_tree(from_plain({"search": search}, "run.json").keys["search"], "search", [])
 
 
 def _no_mappings(node: TreeNode) -> Iterator[TreeNode]:

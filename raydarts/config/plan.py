@@ -9,15 +9,17 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
 from raydarts.config.fusing import reasons
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
 from raydarts.config.seeds import idle_seed, tries_all
-from raydarts.config.spec import EvaluateSettings, Resources
+from raydarts.config.spec import EvaluateSettings, Resources, random_cells_of
 from raydarts.errors import InputError
 from raydarts.registry import Around, nearest
+from raydarts.study.allocation import ALL, THIRD, places
 from raydarts.study.budget import UNITS
 from raydarts.study.stages import SEARCH
 from raydarts.terminal import line, paragraph
@@ -72,10 +74,30 @@ def _resources(resources: Resources) -> str:
 
 
 def _how(evaluate: EvaluateSettings) -> str:
+    count = random_cells_of(evaluate)
+    cells = f" and {count} random {'cell' if count == 1 else 'cells'}" if count else ""
     if evaluate.table is not None:
         absent = "" if Path(evaluate.table.file).is_file() else ", which is not there yet"
-        return f"at most {evaluate.top_k} distinct genotypes looked up in {evaluate.table.file}{absent}"
-    return f"at most {evaluate.top_k} distinct genotypes x {len(evaluate.seeds)} evaluation seeds"
+        return f"{_taken(evaluate.top_k)}{cells} looked up in {evaluate.table.file}{absent}"
+    what = f"{_taken(evaluate.top_k)}{cells}"
+    seeds = f"{f'({what})' if cells else what} x {len(evaluate.seeds)} evaluation seeds"
+    return seeds if not isinstance(evaluate, AllocatedSettings) else seeds + _added(evaluate)
+
+
+def _taken(top_k: int | str) -> str:
+    words = {ALL: "all distinct healthy genotypes", THIRD: "the best third, four at least,"}
+    return f"at most {top_k} distinct genotypes" if isinstance(top_k, int) else words[top_k]
+
+
+def _added(evaluate: AllocatedSettings) -> str:
+    """Returns words on the seeds that are added."""
+    if evaluate.confidence is None:
+        return ""
+    within = "the best" if evaluate.within == 0 else f"at most {evaluate.within:g} below the best"
+    return (
+        f"; more where the first places overlap, until the first is {within} with probability "
+        f"{evaluate.confidence:g}, at most {evaluate.max_seeds} each"
+    )
 
 
 def longest(tree: Tree) -> int:
@@ -124,17 +146,23 @@ def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = N
     jobs = configurations * sweep.trials_each
     if sweep.replicates is not None:
         note = f"; {configurations} configurations x {sweep.trials_each} search seeds{note}"
-    ranked = f"objective {sweep.objective.name} ({sweep.score.direction})"
+    ranked = f"objective{'s' if sweep.score.several else ''} {sweep.score.title}"
     note = f"{sweep.searcher.name}{note}; {sweep.scheduler.name}; {ranked}"
     stages = [_stage(SEARCH, jobs, longest(loaded.search), sweep.resources, note)]
     genotypes = {SEARCH: jobs}
+    entrants, spent = None, 0
     for each in loaded.stages.chain():
         settings = each.settings
-        genotypes[each.name] = min(settings.top_k, genotypes[each.source] if candidates is None else candidates)
+        offered = genotypes[each.source] if candidates is None else candidates
+        genotypes[each.name] = places(settings.top_k, offered)
+        retrainings = genotypes[each.name] * len(settings.seeds)
+        if isinstance(settings, AllocatedSettings):
+            retrainings = settings.most_retrainings(offered, None if only == each.name else entrants, spent)
+        entrants = genotypes[each.name] if entrants is None else entrants
+        spent += retrainings * settings.epochs
         how = _how(settings) + (f" on {data.dataset.name}" if (data := getattr(settings, "data", None)) else "")
-        stages.append(
-            _stage(each.name, genotypes[each.name] * len(settings.seeds), settings.epochs, settings.resources, how)
-        )
+        retrainings += random_cells_of(settings) * len(settings.seeds)
+        stages.append(_stage(each.name, retrainings, settings.epochs, settings.resources, how))
     if only is not None:
         stages = [stage for stage in stages if stage.name == only]
     budget = loaded.stages.budget
@@ -173,11 +201,16 @@ def _idle(loaded: LoadedSpec, only: str | None, genotypes: Mapping[str, int], ca
         if not tries_all(sweep.searcher):
             count = distinct(loaded.search, len({effective_key(settings) for settings in loaded.drawn}))
         epochs = longest(loaded.search)
-        around = Around(sweep, epochs, epochs, jobs // sweep.trials_each, gpus, count)
+        drawn = 0 if loaded.evaluate is None else loaded.evaluate.random_cells
+        around = Around(sweep, epochs, epochs, jobs // sweep.trials_each, gpus, count, random_cells=drawn)
         yield from idle_in(sweep, "sweep", around)
         yield from idle_seed(loaded.search, sweep.replicates)
     chain = loaded.stages.chain()
-    after = {stage.source: stage.settings.top_k for stage in chain if not stage.is_transfer}
+    after = {
+        stage.source: stage.settings.top_k
+        for stage in chain
+        if not stage.is_transfer and isinstance(stage.settings.top_k, int)
+    }
     for stage in chain:
         if only in (None, stage.name):
             settings, given_gpus = stage.settings, stage.settings.resources.gpus

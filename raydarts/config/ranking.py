@@ -14,13 +14,27 @@ from raydarts.study.rules import Rule, start_of
 from raydarts.units import Epochs
 
 
-def refuse_worst_first(objective: Component) -> Component:
+def refuse_worst_first(objective: Component) -> None:
     """Raises `ValueError` where a column of which the better way is known is ranked the other way round."""
     if objective.name == "column":
         column, direction = objective.settings.column, objective.settings.direction
         if column.rsplit("_", maxsplit=1)[-1] in MEASURES and direction != mode_of(column):
             raise ValueError(f"direction must be {mode_of(column)} with {column}: {direction} would promote the worst")
-    return objective
+
+
+def refuse_repeated(objectives: tuple[Component, ...]) -> None:
+    """Raises `ValueError` where no objective is named, or two of several are the same figure."""
+    if not objectives:
+        raise ValueError("needs an objective, for example healthy_accuracy, or [healthy_accuracy, parameters]")
+    columns: dict[str, str] = {}
+    for each in objectives:
+        column = each.build().column
+        if column in columns:
+            raise ValueError(
+                f"{columns[column]} and {each.name} are the same figure ({column}); each objective is another figure: "
+                "leave one of them out"
+            )
+        columns[column] = each.name
 
 
 class HealthSettings(ByName):

@@ -64,7 +64,11 @@ def _instead(key: str, metric: Node | None, mode: Node | None, default: str) -> 
 
 
 def _named(node: Node | None) -> Iterator[str]:
-    """Returns the name that a component's node has."""
+    """Returns the name that a component's node has, or the names of a list of components."""
+    if node is not None and isinstance(node.value, list):
+        for each in node.value:
+            yield from _named(each)
+        return
     name = node.value.get("name") if node is not None and isinstance(node.value, dict) else node
     if name is not None and isinstance(name.value, str):
         yield name.value

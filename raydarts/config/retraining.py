@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.presets import merge
 from raydarts.config.source import Node
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, TransferSettings, TrialsSettings
+from raydarts.config.spec import (
+    BudgetSettings,
+    EvaluateSettings,
+    RungSettings,
+    SweepSettings,
+    TransferSettings,
+    TrialsSettings,
+)
 from raydarts.config.texts import check_training
 from raydarts.data.description import described
 from raydarts.data.settings import DataSettings
 from raydarts.errors import DataError, InputError
 from raydarts.evaluation.lookup import check_table
 from raydarts.json_types import Json
+from raydarts.search.random_cells import Healthy, Size, draw_cells, spaces_of
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces.nasbench201 import NasBench201
 from raydarts.study.stages import SEARCH, Stage, chain
@@ -27,7 +36,7 @@ INHERITED = {"rungs": ("training", "max_skips", *_TRIALS), "transfer": _TRIALS}
 class Stages:
     """The stages after the search, and what the whole run may use."""
 
-    evaluate: EvaluateSettings | None = None
+    evaluate: AllocatedSettings | None = None
     rungs: tuple[RungSettings, ...] = ()
     transfer: tuple[TransferSettings, ...] = ()
     budget: BudgetSettings | None = None
@@ -90,6 +99,25 @@ Add = Callable[[str, str], None]
 """Reports a problem: the dotted path, and what is wrong."""
 
 
+def check_random_cells(
+    evaluate: AllocatedSettings | None, sweep: SweepSettings, drawn: list[SearchSettings], add: Add
+) -> None:
+    """Reports to `add` if a searched space does not hold so many random healthy cells."""
+    if evaluate is None or not evaluate.random_cells:
+        return
+    healthy = Healthy.of(sweep.score, evaluate.max_skips)
+    for space in {space.registered: space for space in spaces_of(drawn)}.values():
+        cells = draw_cells([Size(space)], evaluate.random_cells, sweep.seed, healthy, set())
+        if len(cells) < evaluate.random_cells:
+            few = f"only {len(cells)}" if cells else "none"
+            add(
+                "evaluate.random_cells",
+                f"is {evaluate.random_cells}, and of the healthy distinct cells of space {space.registered} {few} "
+                f"could be drawn; write {len(cells)} or less, or loosen sweep.health, sweep.constraints or "
+                "evaluate.max_skips",
+            )
+
+
 def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
     """Checks what must hold between stages, data and the searched spaces. Reports each problem to `add`."""
     if stages.rungs and stages.evaluate is None:
@@ -101,11 +129,12 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
     before: Stage[EvaluateSettings] | None = None
     for stage in stages.chain():
         _check_stage(stage, data, drawn, add)
-        if before is not None and stage.settings.top_k > before.settings.top_k:
+        here, there = stage.settings.top_k, None if before is None else before.settings.top_k
+        if before is not None and isinstance(here, int) and isinstance(there, int) and here > there:
             add(
                 f"{stage.section}.top_k",
-                f"{stage.settings.top_k} genotypes cannot come from {before.name}, which has {before.settings.top_k}: "
-                f"at most {before.settings.top_k}, or raise {before.section}.top_k",
+                f"{here} genotypes cannot come from {before.name}, which has {there}: at most {there}, or raise "
+                f"{before.section}.top_k",
             )
         before = before if stage.is_transfer else stage
 
@@ -120,7 +149,7 @@ def _check_stage(stage: Stage[EvaluateSettings], data: DataSettings, drawn: list
         )
         add(f"{where}.dataset", f"{stage_data.dataset.name} {message}of kind {data.kind}")
         return
-    ranks = not stage.is_transfer or stage.settings.top_k > 1
+    ranks = not stage.is_transfer or stage.settings.top_k != 1
     if not stage_data.holds_out and ranks:
         add(
             f"{where}.validation_fraction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from raydarts.config.yaml_text import LARGEST_TEXT, MAX_DEPTH, MAX_NODES, YamlTe
 from raydarts.digits import whole_number
 from raydarts.errors import Problem, SpecError, shortened
 from raydarts.json_types import Json
+from raydarts.storage.files import plain
 
 Where = tuple[str, int]
 Scalar = None | bool | int | float | str
@@ -162,12 +164,22 @@ def read_file(path: Path, shown: str | None = None) -> tuple[Node, str]:
         _refuse(file, 0, "is not a text file (UTF-8); save it as UTF-8")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         _refuse(file, 0, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return read_text(text, file), text
+
+
+def read_text(text: str, file: str) -> Node:
+    """Returns the tree of a spec's text. `file` names it in errors."""
     loaded = _parse(text, file)
     if loaded is None:
         _refuse(file, 0, "is empty; see sweeps/quick.yaml for a spec")
     if not isinstance(loaded, Mapping):
         _refuse(file, 1, "a spec is a mapping of keys such as data, search, sweep, evaluate")
-    return _node(loaded, (file, 1)), text
+    return _node(loaded, (file, 1))
+
+
+def yaml_of(spec: Mapping[str, object]) -> str:
+    """Returns a spec that is given as a mapping, as YAML. Tuples become lists, and numbers of numpy plain ones."""
+    return yaml_text.write(json.loads(json.dumps(plain(spec))))
 
 
 def from_plain(value: object, file: str) -> Node:

@@ -14,6 +14,7 @@ from raydarts.config.ranking import (
     HaltSettings,
     HealthSettings,
     StopSettings,
+    refuse_repeated,
     refuse_worst_first,
 )
 from raydarts.data.paths import DataPath
@@ -21,13 +22,15 @@ from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, shortened
 from raydarts.evaluation.settings import EvaluationSettings, TableSettings
 from raydarts.evaluation.trainings import ChooseTraining, TrainingSettings
-from raydarts.registry import Around, Choose, Component, Idle, Settings
+from raydarts.registry import Around, Choose, ChooseSome, Component, Idle, Settings, Some
 from raydarts.runs.naming import MOST_OF_A_RUN, complaint
 from raydarts.study.objectives import ACCURACY, Score, SearchScore
 from raydarts.study.objectives.base import Objective
 from raydarts.study.rules import Rules
 from raydarts.units import Epochs, Genotypes, Hours, Processes, Seconds, SkipConnections, Trials, Unit
 
+TopK = Annotated[Genotypes, Field(ge=1)] | Literal["all", "third"]
+"""`third`: the best third, four at least (`study.allocation.places`). Words leave out what health speaks against."""
 _NO_CUSTOM_NAMES = ("cpu", "cpus", "gpu", "gpus", "memory", "object_store_memory")
 
 
@@ -218,9 +221,10 @@ class SweepSettings(TrialsSettings):
     scheduler: Annotated[Component, Choose("scheduler")] = Field(
         default_factory=lambda: _component("scheduler", "fifo"), description="Which trials stop early."
     )
-    objective: Annotated[Component, Choose("objective")] = Field(
+    objective: Annotated[Some, ChooseSome("objective")] = Field(
         default_factory=lambda: _component("objective", "healthy_accuracy"),
-        description="What trials are ranked by. On text it is `healthy_perplexity` by default.",
+        description="What trials are ranked by. On text it is `healthy_perplexity` by default. A list of several, such "
+        "as `[healthy_accuracy, parameters]`, asks for their Pareto front.",
     )
     health: HealthSettings = Field(
         default_factory=HealthSettings,
@@ -242,7 +246,7 @@ class SweepSettings(TrialsSettings):
         "once, with `search.seed`.",
     )
     stop: tuple[StopSettings, ...] = Field((), description="Figures by which a trial is stopped.")
-    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw.")
+    seed: int = Field(0, ge=0, description="Seed of what searcher and scheduler draw, and of `evaluate.random_cells`.")
     max_concurrent: Trials | None = Field(
         None, ge=1, description="Most trials that run at the same time. `null`: as many as fit."
     )
@@ -272,11 +276,12 @@ class SweepSettings(TrialsSettings):
                 "place",
             )
         exhaustive = getattr(self.searcher.member, "EXHAUSTIVE", False)
-        if self.written("seed") and exhaustive and not self.scheduler.build().draws:
+        draws = not exhaustive or self.scheduler.build().draws or around.random_cells > 0
+        if self.written("seed") and not draws:
             yield Idle(
                 "seed",
                 f"is {self.seed}, and neither searcher {self.searcher.name} nor scheduler {self.scheduler.name} draws "
-                "at random; leave it out (the searches' own seed is search.seed)",
+                "at random, nor are there evaluate.random_cells; leave it out (the searches' own seed is search.seed)",
             )
 
     @property
@@ -295,8 +300,12 @@ class SweepSettings(TrialsSettings):
 
     @field_validator("objective", mode="after")
     @classmethod
-    def _names_a_figure(cls, value: Component) -> Component:
-        return refuse_worst_first(value)
+    def _names_figures(cls, value: Some) -> Some:
+        objectives = (value,) if isinstance(value, Component) else value
+        for each in objectives:
+            refuse_worst_first(each)
+        refuse_repeated(objectives)
+        return value
 
     @field_validator("halt")
     @classmethod
@@ -304,22 +313,35 @@ class SweepSettings(TrialsSettings):
         objective = info.data.get("objective")
         if value is not None or objective is None:
             return False if value is None else value
-        return HaltSettings() if objective.build().HEALTHY else False
+        objectives = (objective,) if isinstance(objective, Component) else objective
+        return HaltSettings() if any(each.build().HEALTHY for each in objectives) else False
+
+    @property
+    def objectives(self) -> tuple[Component, ...]:
+        """All objectives, also where there is one."""
+        return (self.objective,) if isinstance(self.objective, Component) else self.objective
 
     @property
     def score(self) -> SearchScore:
-        """What ranks search trials: the objective with its bars."""
-        objective: Objective = self.objective.build()
+        """What ranks search trials: the objectives with their bars.
+
+        Healthy cells are first if one of several objectives asks for it.
+        """
+        objectives: list[Objective] = [each.build() for each in self.objectives]
+        first, *more = (each.score() for each in objectives)
         return replace(
-            objective.score(),
+            first,
+            healthy=any(each.HEALTHY for each in objectives),
             health=self.health.bars(),
             constraints=tuple(each.bar() for each in self.constraints),
+            more=tuple(more),
         )
 
     @property
     def signals(self) -> list[tuple[str, Component]]:
         """Every figure that is named here, with its place below `sweep`."""
-        named = [("objective", self.objective)]
+        several = len(self.objectives) > 1
+        named = [(f"objective.{n}" if several else "objective", each) for n, each in enumerate(self.objectives)]
         named += [(f"constraints.{number}.signal", each.signal) for number, each in enumerate(self.constraints)]
         return named + [(f"stop.{number}.signal", each.signal) for number, each in enumerate(self.stop)]
 
@@ -335,7 +357,9 @@ class EvaluateSettings(TrialsSettings):
     `evaluate`, each rung and each transfer are such stages.
     """
 
-    top_k: Genotypes = Field(4, ge=1, description="How many distinct genotypes are retrained.")
+    top_k: TopK = Field(
+        4, description="How many distinct genotypes are retrained. `third`: the best third, four at least."
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0, 1), description="Evaluation seeds. Each genotype is retrained once with each seed."
     )
@@ -355,7 +379,7 @@ class EvaluateSettings(TrialsSettings):
             yield from super().idle(around)
         elif self.resources.gpus > 0:
             yield Idle("resources.gpus", "reserves a GPU, and a table is looked up without one; write gpus: 0")
-        if self.written("top_k") and self.top_k > around.jobs > 0:
+        if self.written("top_k") and isinstance(self.top_k, int) and self.top_k > around.jobs > 0:
             what = f"is {self.top_k}, and no more than {around.jobs} genotypes can come here"
             yield Idle("top_k", f"{what}; write top_k: {around.jobs} or less")
         training = self.training
@@ -404,6 +428,26 @@ class EvaluateSettings(TrialsSettings):
         return value
 
 
+class AnswerSettings(EvaluateSettings):
+    """The stage `evaluate`, whose ranking is the run's answer.
+
+    Random cells are no candidates for the answer. They are the baseline that it must beat.
+    """
+
+    random_cells: Genotypes = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How many random healthy cells of the same space and size are retrained too, as the baseline. They "
+        "are not among `top_k`.",
+    )
+
+
+def random_cells_of(stage: EvaluateSettings) -> int:
+    """Returns how many random cells a stage retrains beside its genotypes."""
+    return stage.random_cells if isinstance(stage, AnswerSettings) else 0
+
+
 class RungSettings(EvaluateSettings):
     """A short retraining before `evaluate`, of more genotypes than `evaluate` takes.
 
@@ -411,14 +455,16 @@ class RungSettings(EvaluateSettings):
     `max_skips`, `max_failures`, `epoch_timeout`, `out_of_memory` and `checkpoint_every`. See `stages.inherit`.
     """
 
-    top_k: Genotypes = Field(ge=1, description="How many distinct genotypes are retrained.")
+    top_k: TopK = Field(
+        description="How many distinct genotypes are retrained. `third`: the best third, four at least."
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), description="Evaluation seeds. Each genotype is retrained once with each seed."
     )
 
     def idle(self, around: Around) -> Iterator[Idle]:
         yield from super().idle(around)
-        if around.onward is not None and self.top_k <= around.onward:
+        if around.onward is not None and isinstance(self.top_k, int) and self.top_k <= around.onward:
             what = f"is {self.top_k}, and the next stage takes {around.onward}: the rung narrows nothing"
             yield Idle("top_k", f"{what}; write {around.onward + 1} or more, or leave the rung out")
 
@@ -433,7 +479,9 @@ class TransferSettings(EvaluateSettings):
 
     name: str = Field(description="Name of the stage and of its folder.")
     data: DataSettings | None = Field(None, description="The other data. `null` is the sweep's data.")
-    top_k: Genotypes = Field(1, ge=1, description="How many distinct genotypes are retrained.")
+    top_k: TopK = Field(
+        1, description="How many distinct genotypes are retrained. `third`: the best third, four at least."
+    )
 
     @field_validator("name")
     @classmethod

@@ -7,6 +7,7 @@ each. A tab as indentation is still an error. Every error has a line.
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
@@ -144,3 +145,10 @@ def _tell(error: MarkedYAMLError) -> NoReturn:
     else:
         message = f"not readable as YAML: {problem}"
     raise YamlTextError(message, line) from error
+
+
+def write(value: object) -> str:
+    """Returns plain values as YAML that `read` reads back."""
+    stream = StringIO()
+    YAML(typ="rt", pure=True).dump(value, stream)
+    return stream.getvalue()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
 from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.settings import EvaluationSettings
-from raydarts.registry import nearest, parse_strictly
+from raydarts.registry import MARK, nearest, parse_strictly
 
 TrainingSettings = EvaluationSettings | LanguageSettings
 SETTINGS: dict[str, type[TrainingSettings]] = {"image": EvaluationSettings, "language": LanguageSettings}
@@ -26,6 +27,9 @@ class ChooseTraining:
             self.parse,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json")),
         )
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return {MARK: ["training", ""]}
 
     def parse(self, value: object) -> TrainingSettings:
         """Returns the settings. A nested validation error is raised unchanged, as in `registry.Choose`."""

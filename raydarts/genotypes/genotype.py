@@ -29,11 +29,12 @@ import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NoReturn, TypeGuard
 
 from raydarts.errors import GenotypeError
 from raydarts.genotypes import text as genotype_text
-from raydarts.genotypes.source import GenotypeFile, NamedGenotype
+from raydarts.genotypes.source import GenotypeFile, RunGenotype
 from raydarts.json_types import Json, items
 from raydarts.outside import is_outside, names_in
 
@@ -193,7 +194,7 @@ class Genotype:
         value, text = genotype_text.read_file(file)
         genotype = cls.from_json(value, str(file))
         primitives = {primitive for _, cell in genotype.cells for primitive, _ in cell.edges()}
-        path = file.path if isinstance(file, NamedGenotype) else file
+        path = file if isinstance(file, Path | RunGenotype) else file.path
         places = {name: f"{path}:{line}" for name, line in genotype_text.lines_of(text, primitives).items()}
         return replace(genotype, places=tuple(sorted(places.items())))
 

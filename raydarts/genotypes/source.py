@@ -1,4 +1,4 @@
-"""A genotype on the command line: `FILE`, or `FILE:NAME` if a file holds several, as papers' genotypes.py do."""
+"""A genotype on the command line: `FILE`, `FILE:NAME` of a file with several, as papers' genotypes.py are, `RUN:ID`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,36 @@ class NamedGenotype:
         return False
 
 
-GenotypeFile = Path | NamedGenotype
+@dataclass(frozen=True)
+class RunGenotype:
+    """A run's genotype, already read. It has the methods of Path that readers of a genotype use.
+
+    `run` is the run's place as text, `text` what its file holds, `folder` where files that are made from it lie.
+    """
+
+    run: str
+    id: str
+    text: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.run}:{self.id}"
+
+    @property
+    def stem(self) -> str:
+        return self.id
+
+    def with_suffix(self, suffix: str) -> Path:
+        return self.folder / f"{self.id}{suffix}"
+
+    def exists(self) -> bool:
+        return True
+
+    def is_dir(self) -> bool:
+        return False
+
+
+GenotypeFile = Path | NamedGenotype | RunGenotype
 
 
 def parse(text: str, file_of: Callable[[str], Path]) -> GenotypeFile:

@@ -2,8 +2,8 @@
 
 Nothing in a text is ever executed. The Python text, `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2,
 6), ...)`, is parsed into a syntax tree. Literals, lists, tuples and `range` of literals are read. Anything else is
-refused with its line. A file may hold more text: other Python (`candidates` finds the calls), or lines of a log. A file
-with several genotypes is read by name or by line.
+refused with its line. A file may hold more text: other Python (`candidates` finds the calls), or lines of a log. Beside
+JSON it may have lines that begin with `#`. A file with several genotypes is read by name or by line.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import NoReturn
 
 from raydarts.errors import GenotypeError, shortened
 from raydarts.genotypes.candidates import CALL, BrokenCallError, Candidate, called, in_json, in_text
-from raydarts.genotypes.source import GenotypeFile, NamedGenotype
+from raydarts.genotypes.source import GenotypeFile, NamedGenotype, RunGenotype
 from raydarts.json_types import Json
 
+_COMMENT = re.compile(r"^#.*$", re.MULTILINE)
+"""A line that JSON cannot have: `papers.file_text` writes such lines."""
 _LARGEST_FILE = 1_000_000  # bytes; a genotype has hundreds
 _LARGEST_RANGE = 1000
 _LARGEST_NUMBER = 10**9
@@ -32,6 +34,8 @@ def read_file(file: GenotypeFile) -> tuple[object, str]:
 
     Raises `GenotypeError` with the file, and the line where the text breaks.
     """
+    if isinstance(file, RunGenotype):
+        return _value(file.text, str(file), None), file.text
     path, name = (file.path, file.name) if isinstance(file, NamedGenotype) else (file, None)
     try:
         with path.open("rb") as stream:
@@ -53,7 +57,7 @@ def _value(text: str, where: str, name: str | None) -> object:
     if not start.startswith(("{", "[", '"')) and CALL.search(text):
         return _chosen(_calls(text, where), where, name)
     try:
-        value = _from_json(text, where)
+        value = _from_json(_COMMENT.sub("", text), where)
     except GenotypeError:
         if CALL.search(text):  # `[Genotype(...)]`; a line of JSON that holds one, among other lines
             return _chosen(_calls(text, where), where, name)

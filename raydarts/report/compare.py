@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
 from typing import cast
 
@@ -10,9 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from raydarts.json_types import items, section
-from raydarts.report import stats
+from raydarts.report import improvement, stats
 from raydarts.report.gather import Run, Searched, gather
 from raydarts.report.html import command
+from raydarts.report.limits import COUNT, Limits, limits_of
 from raydarts.report.shapes import (
     Best,
     Changed,
@@ -26,6 +28,8 @@ from raydarts.report.shapes import (
 from raydarts.runs.reading import Damage
 from raydarts.storage.files import plain
 from raydarts.storage.place import Place
+from raydarts.study.front import points_of
+from raydarts.study.pareto import Box
 from raydarts.study.stages import data_of, section_of
 from raydarts.terminal import line
 
@@ -43,6 +47,7 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> C
         "runs": [_summary(run) for run in runs],
         "spec": _differences(runs[0].spec, runs[1].spec),
         "versions": _differences(*(section(run.description.get("versions")) for run in runs)),
+        "hypervolumes": _hypervolumes(runs),
         "warnings": _warnings(runs),
         "paired": _paired(runs),
         "genotypes": _shared(runs),
@@ -51,8 +56,8 @@ def compare_runs(first: Place, second: Place, damage: Damage | None = None) -> C
     return cast(Comparison, plain(comparison))
 
 
-def _mean(values: Sequence[float]) -> MeanShape | None:
-    mean = stats.mean_of(values)
+def _mean(values: Sequence[float], limits: Limits) -> MeanShape | None:
+    mean = stats.mean_of(values, limits)
     if mean is None:
         return None
     return {"value": mean.value, "std": mean.std, "n": mean.n, "low": mean.low, "high": mean.high}
@@ -67,14 +72,29 @@ def _summary(run: Run) -> Summary:
         "command": command(list(map(str, items(run.description.get("command"))))),
         "trials": {name: statuses.count(name) for name in dict.fromkeys(statuses)},
         "metric": run.metric,
+        "front": run.front,
         "score": run.score.metric,
-        "supernet": _mean([score for _, score in run.units(lambda search: search.metric)]),
-        "skips": _mean([count for _, count in run.units(lambda search: search.skips)]),
+        "supernet": _mean([score for _, score in run.units(lambda search: search.metric)], limits_of(run.supernet)),
+        "skips": _mean([count for _, count in run.units(lambda search: search.skips)], COUNT),
         "retrained_genotypes": len(run.retrained_mean),
-        "retrained": _mean(list(run.retrained_mean.values())),
+        "retrained": _mean(list(run.retrained_mean.values()), limits_of(run.score)),
         "best_genotype": best,
-        "best": _mean(run.validation[best]) if best else None,
+        "best": _mean(run.validation[best], limits_of(run.score)) if best else None,
+        "improvement": [asdict(each) for each in run.improvement],
     }
+
+
+def _hypervolumes(runs: Sequence[Run]) -> list[float] | None:
+    """Returns the hypervolume of each run's front, in one box. None: they have not the same several objectives."""
+    score = runs[0].supernet
+    same = [(each.metric, each.mode) for each in score.each] == [
+        (each.metric, each.mode) for each in runs[1].supernet.each
+    ]
+    points = [points_of(run.figures.values(), score) if same else [] for run in runs]
+    if not score.several or not all(points):
+        return None
+    box = Box.around([point for each in points for point in each])
+    return [box.hypervolume(each) for each in points]
 
 
 def _flat(value: object, name: str = "") -> dict[str, object]:
@@ -98,6 +118,11 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
         lines.append(f"The retrained figures differ ({first.score.metric}, {second.score.metric}).")
     if first.metric != second.metric:
         lines.append(f"The supernet's metrics differ ({first.metric}, {second.metric}).")
+    elif first.supernet.several or second.supernet.several:
+        lines.append(
+            f"Trials have several objectives in {' and '.join(run.name for run in runs if run.supernet.several)}: the "
+            f"supernet metric below is the first one ({first.metric})."
+        )
     training = [section(run.spec.get("evaluate")).get("training") for run in runs]
     if training[0] != training[1]:
         lines.append("The retrainings differ in their settings: retrained figures compare these too.")
@@ -117,8 +142,9 @@ def _paired(runs: Sequence[Run]) -> Paired:
     metric = [(a, b.metric - a.metric) for a, b in same if a.metric is not None and b.metric is not None]
     skips = [(a, float(b.skips - a.skips)) for a, b in same if a.skips is not None and b.skips is not None]
     comparable = runs[0].metric == runs[1].metric
-    supernet = _mean(_by_configuration(metric)) if comparable else None
-    return {"pairs": len(same), "supernet": supernet, "skips": _mean(_by_configuration(skips))}
+    limits = limits_of(runs[0].supernet).of_differences
+    supernet = _mean(_by_configuration(metric), limits) if comparable else None
+    return {"pairs": len(same), "supernet": supernet, "skips": _mean(_by_configuration(skips), COUNT.of_differences)}
 
 
 def _by_configuration(differences: Sequence[tuple[Searched, float]]) -> list[float]:
@@ -133,10 +159,11 @@ def _by_configuration(differences: Sequence[tuple[Searched, float]]) -> list[flo
 def _shared(runs: Sequence[Run]) -> list[SharedGenotype]:
     """Returns genotypes that both runs retrained."""
     both = [name for name in runs[0].validation if name in runs[1].validation]
-    return [
-        {"id": name, "first": _mean(runs[0].validation[name]), "second": _mean(runs[1].validation[name])}
-        for name in both
-    ]
+
+    def mean(run: Run, name: str) -> MeanShape | None:
+        return _mean(run.validation[name], limits_of(run.score))
+
+    return [{"id": name, "first": mean(runs[0], name), "second": mean(runs[1], name)} for name in both]
 
 
 def _stages(runs: Sequence[Run]) -> list[SharedStage]:
@@ -180,10 +207,14 @@ def comparison_table(comparison: Comparison) -> RenderableType:
         ("skips, over completed searches", lambda run: _mean_text(run["skips"])),
         ("retrained, over genotypes", lambda run: f"{run['score']} {_mean_text(run['retrained'])}"),
         ("best genotype, over evaluation seeds", _best),
+        ("best genotype against random cells", _improvement),
     )
     for name, show in rows:
         table.add_row(name, *(show(run) for run in comparison["runs"]))
     parts.append(table)
+    if comparison["hypervolumes"] is not None:
+        shown = " and ".join(f"{value:.4f}" for value in comparison["hypervolumes"])
+        parts.append(line(f"hypervolume of the Pareto fronts, in one box around the trials of both runs: {shown}"))
     paired = comparison["paired"]
     if paired["pairs"]:
         parts.append(
@@ -206,6 +237,16 @@ def _best(run: Best | Summary) -> str:
     if run["best"] is None:
         return "-"
     return f"{run['best_genotype']} {_mean_text(run['best'])}; the best of {run['retrained_genotypes']}"
+
+
+def _improvement(run: Summary) -> str:
+    """Returns by how much the first of the ranking is better than random cells, of validation data."""
+    found = [each for each in map(improvement.from_json, run["improvement"]) if each.part == "validation"]
+    first = next((each for each in found if each.of == improvement.FIRST), None)
+    if first is None:
+        return "-"
+    ends = "no interval" if first.low is None else f"95 %: {first.low:+.4f} to {first.high:+.4f}"
+    return f"{first.difference:+.4f} (n={first.n} seeds and {first.random_n} random cells, {ends})"
 
 
 def _changes(title: str, rows: Sequence[Changed], names: Sequence[str]) -> RenderableType:

@@ -13,6 +13,7 @@ from raydarts.runs.reading import Damage
 from raydarts.runs.segments import segments_of
 from raydarts.storage.place import Place
 from raydarts.study.objectives import SearchScore, search_score_of
+from raydarts.study.random_cells import is_random
 from raydarts.study.results import NOT_SCALAR, TrialRecord
 from raydarts.study.stages import EVALUATE, stages_of
 
@@ -47,6 +48,7 @@ def table(run: RunDirectory, epochs: bool = False) -> list[dict[str, object]]:
     - `choice.*`: the swept settings. A trial that went on as a copy of another has several: those of the epoch, or
       without `epochs` the last ones. `forked_from` is the other trial.
     - `unhealthy`: of a search, what is wrong with its genotype. `reason`: why a rule of the sweep stopped it.
+    - `random_cell`: whether a retraining is of a random cell. Null of a search.
     - `metric.*`: what was measured, accuracies in [0, 1]. What an evaluation measured beside its network is
       `metric.baseline.NAME.PART`.
     """
@@ -83,6 +85,7 @@ def _head(name: str, stage: str, record: TrialRecord, row: Mapping[str, object] 
         "configuration": record.configuration,
         "search_seed": record.search_seed if searching else None,
         "evaluation_seed": None if searching else description.get("seed"),
+        "random_cell": None if searching else is_random(description),
         "genotype_id": record.genotype_id if searching else description.get("genotype_id"),
         **({} if parent is None else {"forked_from": f"{parent.trial} after epoch {parent.epoch}"}),
         **{f"choice.{name}": value for name, value in choices.items()},

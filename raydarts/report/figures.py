@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from raydarts.report import costs, stats
 from raydarts.report.gather import Run, Searched
+from raydarts.report.limits import limits_of
 from raydarts.report.plotting import (
     COLOURS,
     INK,
@@ -29,7 +30,8 @@ from raydarts.report.plotting import (
     whiskers,
 )
 from raydarts.report.wording import axis as unit_of
-from raydarts.report.wording import number, possible, score_text, score_with_unit
+from raydarts.report.wording import number, score_text, score_with_unit
+from raydarts.study.noise_words import noise_words
 from raydarts.study.objectives import Score
 
 if TYPE_CHECKING:
@@ -99,13 +101,13 @@ def trial_ids(run: Run, genotype: str) -> list[str]:
 
 def retrained_spread(run: Run, genotype: str) -> stats.Mean | None:
     """Returns a genotype's mean score over evaluation seeds."""
-    return stats.mean_of(run.validation[genotype], possible(run.score))
+    return stats.mean_of(run.validation[genotype], limits_of(run.score))
 
 
-def supernet_against_retrained(run: Run, note: str = "") -> Figure:
+def supernet_against_retrained(run: Run) -> Figure:
     """Shows the misleading plot: the supernet's score of each genotype against its retrained score.
 
-    `note` is for the rank correlation that could be attained with this spread of evaluation seeds.
+    Its note says which rank correlation can be attained at all with this noise of evaluation seeds.
     """
     score = run.score
     title = f"Supernet score against retrained {score.measure}"
@@ -151,13 +153,14 @@ def supernet_against_retrained(run: Run, note: str = "") -> Figure:
     )
     headers = ["rank", "genotype", supernet_name(run), "trials", *mean_headers(score), "skips"]
     pictures = [Picture("retrained against supernet", alt, plot)]
+    note = " ".join(sentence for sentence in noise_words(run.noise, score) if "tau" in sentence)
     return Figure("misleading", title, caption, pictures, headers, rows, note=note)
 
 
 def _scored(run: Run, trials: Sequence[Searched]) -> str:
     """Returns the supernet's score over the trials that ended with a genotype, with its spread if there are several."""
     values = [search.metric for search in trials if search.metric is not None]
-    mean = stats.mean_of(values, possible(run.supernet))
+    mean = stats.mean_of(values, limits_of(run.supernet))
     if mean is None:
         return "-"
     if is_share(run):
@@ -173,8 +176,7 @@ def mean_cells(mean: stats.Mean | None, score: Score) -> list[str]:
     """Returns a mean of scores as table cells: mean (of shares in percent), spread, n, interval."""
     if mean is None:
         return ["-", "-", "0", "-"]
-    ends = [None if end is None else stats.within(end, possible(score)) for end in (mean.low, mean.high)]
-    value, std, low, high = (score_text(score, each) for each in (mean.value, mean.std, *ends))
+    value, std, low, high = (score_text(score, each) for each in (mean.value, mean.std, mean.low, mean.high))
     return [value, std, str(mean.n), "none: n is 1" if mean.low is None else f"{low} to {high}"]
 
 

@@ -13,6 +13,7 @@ from raydarts.report import (
     figures_parallel,
     figures_sweep,
     figures_together,
+    fronts,
 )
 from raydarts.report.figures import Figure
 from raydarts.report.gather import Run
@@ -37,6 +38,7 @@ SECTIONS = (
         "Genotypes and what they are worth",
         (
             figures_cluster.drawings,
+            fronts.figure,
             figures.supernet_against_retrained,
             figures.pareto,
             figures_epochs.retraining,
@@ -74,7 +76,12 @@ SECTIONS = (
 
 def sections(run: Run) -> Sections:
     """Returns every section, in reading order."""
-    return [(section.id, section.heading, [make(run) for make in section.makers]) for section in SECTIONS]
+    return [(section.id, section.heading, [make(run) for make in _makers(run, section)]) for section in SECTIONS]
+
+
+def _makers(run: Run, section: Section) -> list[Maker]:
+    """Returns what a section shows of this run. A front is there only if the sweep has several objectives."""
+    return [make for make in section.makers if make is not fronts.figure or run.front is not None]
 
 
 def plots(figure: Figure) -> dict[str, Plot]:
@@ -90,7 +97,7 @@ def plotly_figures(run: Run) -> dict[str, Plot]:
     """
     every: dict[str, Plot] = {}
     for section in SECTIONS:
-        for make in section.makers:
+        for make in _makers(run, section):
             if make is not figures_cluster.drawings:  # SVG, and a second each
                 every |= plots(make(run))
     return every

@@ -10,10 +10,10 @@ from raydarts.json_types import number as plain_number
 from raydarts.report import stats
 from raydarts.report.figures import Figure, Picture, is_share, missing, scale_of, supernet_name, trial_ids
 from raydarts.report.gather import Retrained, Run, Searched, skips_of
+from raydarts.report.limits import ANY, SHARE, Limits, limits_of
 from raydarts.report.plotting import COLOURS, axis, band, chart, faint_lines, interval, lines, room, series, thinned
-from raydarts.report.stats import ANYTHING, SHARE, Possible
 from raydarts.report.wording import axis as unit_of
-from raydarts.report.wording import listed, number, percent, possible
+from raydarts.report.wording import listed, number, percent
 
 Series = Callable[[Mapping[str, object]], float | None]
 _GROUPS = 6
@@ -53,7 +53,7 @@ def _epochs(searches: Sequence[Searched], of: Series) -> dict[int, list[float]]:
 
 
 def curves(
-    run: Run, of: Series, label: str, share: bool = False, count: bool = False, limits: Possible = ANYTHING
+    run: Run, of: Series, label: str, share: bool = False, count: bool = False, limits: Limits = ANY
 ) -> tuple[Picture, list[list[str]]] | None:
     """Shows means over trials with 95 % intervals for each group. Single trials are faint behind them."""
     limits = SHARE if share else limits
@@ -133,7 +133,9 @@ def skips(run: Run) -> Figure:
         return lambda row: float(counts[cell]) if cell in (counts := skips_of(row)) else None
 
     counts = [
-        curves(run, of(cell), f"skip connections, {cell} cell", count=True, limits=(0.0, run.most_skips.get(cell)))
+        curves(
+            run, of(cell), f"skip connections, {cell} cell", count=True, limits=Limits(0.0, run.most_skips.get(cell))
+        )
         for cell in skips_of(first)
     ]
     caption = "Skip connections in the genotype that would be chosen after each epoch."
@@ -172,7 +174,7 @@ def eigenvalue(run: Run) -> Figure:
 
 def score(run: Run) -> Figure:
     of: Series = lambda row: plain_number(row.get(run.metric))  # noqa: E731
-    drawn = curves(run, of, supernet_name(run), is_share(run), limits=possible(run.supernet))
+    drawn = curves(run, of, supernet_name(run), is_share(run), limits=limits_of(run.supernet))
     how = f"Trials are ranked by {run.supernet.name or run.metric}."
     caption = f"The supernet's score. {run.supernet.warning or how}"
     return _figure(run, "score", "Supernet score over epochs", [drawn], caption, "no completed trial has rows")
@@ -197,7 +199,7 @@ def retraining(run: Run) -> Figure:
         for each in members[name]:
             for epoch, value in course(each.rows, of):
                 values.setdefault(epoch, []).append(value)
-        means = [(epoch, stats.mean_of(values[epoch], possible(metric))) for epoch in sorted(values)]
+        means = [(epoch, stats.mean_of(values[epoch], limits_of(metric))) for epoch in sorted(values)]
         known = [(epoch, mean) for epoch, mean in means if mean is not None]
         last = max(last, *(epoch for epoch, _ in known))
         seeds = len(members[name])

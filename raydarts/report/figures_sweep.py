@@ -9,6 +9,7 @@ from raydarts.report import stats
 from raydarts.report.figures import Figure, Picture, bars, is_share, missing, supernet_name
 from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
+from raydarts.report.limits import Limits, limits_of
 from raydarts.report.plotting import (
     COLOURS,
     SOFT,
@@ -22,9 +23,8 @@ from raydarts.report.plotting import (
     text,
     whiskers,
 )
-from raydarts.report.stats import Possible
 from raydarts.report.swept import Setting, is_number
-from raydarts.report.wording import number, percent, possible
+from raydarts.report.wording import number, percent
 
 Value = Callable[[Searched], float | None]
 _SHIFT = 0.18  # of a mean, to the right of its single values
@@ -32,12 +32,12 @@ _SHIFT = 0.18  # of a mean, to the right of its single values
 
 @dataclass(frozen=True)
 class Measured:
-    """Something that is drawn against settings. `share`: it is shown in percent. `possible`: its least and most."""
+    """Something that is drawn against settings. `share`: it is shown in percent. `limits`: its least and most."""
 
     name: str
     share: bool
     value: Value
-    possible: Possible
+    limits: Limits
 
     @property
     def label(self) -> str:
@@ -51,7 +51,7 @@ class Measured:
         return f"{percent(value)} %" if self.share else number(value, 4)
 
     def mean(self, values: Sequence[float]) -> stats.Mean | None:
-        return stats.mean_of(values, self.possible)
+        return stats.mean_of(values, self.limits)
 
     def cells(self, mean: stats.Mean) -> list[str]:
         """Returns mean, spread, n and interval as table cells."""
@@ -64,9 +64,9 @@ class Measured:
 
 def measured(run: Run) -> list[Measured]:
     """Returns what searches are judged by."""
-    skips = (0.0, float(sum(run.most_skips.values())) if run.most_skips else None)
+    skips = Limits(0.0, float(sum(run.most_skips.values())) if run.most_skips else None)
     return [
-        Measured(supernet_name(run), is_share(run), lambda search: search.metric, possible(run.supernet)),
+        Measured(supernet_name(run), is_share(run), lambda search: search.metric, limits_of(run.supernet)),
         Measured(
             "skip connections", False, lambda search: None if search.skips is None else float(search.skips), skips
         ),
@@ -79,7 +79,7 @@ def retrained(run: Run) -> Measured:
         f"retrained {run.score.words}",
         run.score.share,
         lambda search: run.retrained_mean.get(search.genotype_id or ""),
-        possible(run.score),
+        limits_of(run.score),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from raydarts.report import stats
 from raydarts.report.blocks import Blocking, blocks_for, seed_blocks
 from raydarts.report.gather import Run, Searched
+from raydarts.report.limits import COUNT, limits_of
 from raydarts.report.swept import Setting, is_number, short
 from raydarts.report.wording import Outcome, amount, listed, number, score_text
 
@@ -55,9 +56,11 @@ class Finding:
 
 def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]]]:
     """Returns what a setting may act on: the sweep's metric, skip connections, retrained accuracy."""
-    supernet = Outcome(f"supernet {run.metric.replace('_', ' ')}", run.supernet.share)
-    skips = Outcome("skip connections", False, countable=True)
-    retrained = Outcome(f"retrained {run.score.words}", run.score.share, selected=True)
+    name = f"supernet {run.metric.replace('_', ' ')}"
+    supernet = Outcome(name, run.supernet.share, limits=limits_of(run.supernet))
+    skips = Outcome("skip connections", False, countable=True, limits=COUNT)
+    words = f"retrained {run.score.words}"
+    retrained = Outcome(words, run.score.share, selected=True, limits=limits_of(run.score))
     return [
         (supernet, lambda search: search.metric),
         (skips, lambda search: None if search.skips is None else float(search.skips)),
@@ -104,7 +107,7 @@ def _trend(
         return None
     middle = sorted(x)[len(x) // 2]
     halves = [[b for a, b in zip(x, y, strict=True) if (a < middle) is lower] for lower in (True, False)]
-    means = [stats.mean_of(half) for half in halves]
+    means = [stats.mean_of(half, outcome.limits) for half in halves]
     addition = ""
     if means[0] is not None and means[1] is not None:
         below, above = (_described(outcome, mean) for mean in (means[0], means[1]))
@@ -141,7 +144,7 @@ def _levels(
     setting: Setting, outcome: Outcome, level: list[str], y: list[float], blocks: Blocking, within: str, draws: int
 ) -> Finding:
     p = stats.levels_p(level, y, blocks.block, draws)
-    contrast = stats.largest_contrast(level, y, blocks.block) if p <= stats.ALPHA else None
+    contrast = stats.largest_contrast(level, y, blocks.block, outcome.limits) if p <= stats.ALPHA else None
     test = f"permutation test of the means' differences, {blocks.words}"
     counts = listed([f"{level.count(name)} {name}" for name in dict.fromkeys(level)])
     if contrast is None:
@@ -261,7 +264,7 @@ def _genotypes(run: Run, draws: int) -> Finding | None:
         return None
     seeds = [each.seed for each in done]
     p = stats.levels_p(level, y, seeds, draws)
-    contrast = stats.largest_contrast(level, y, seeds) if p <= stats.ALPHA else None
+    contrast = stats.largest_contrast(level, y, seeds, limits_of(run.score)) if p <= stats.ALPHA else None
     count = len(set(level))
     sentence = f"The {count} retrained genotypes differ by more than evaluation seeds do ({len(done)} retrainings)."
     values: tuple[float | None, float | None, float | None] = (None, None, None)

@@ -9,17 +9,22 @@ from statistics import fmean
 
 from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section, whole
+from raydarts.report.improvement import Improvement, improvements
 from raydarts.report.swept import SEED, Setting, named_members, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.entries import TimeEntry
-from raydarts.runs.folders import read_promotion, retrainings
+from raydarts.runs.entries import AllocationEntry, TimeEntry
+from raydarts.runs.folders import read_allocation, read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
+from raydarts.study.front import FrontReport, counted, front_of
+from raydarts.study.noise_words import stage_noise
 from raydarts.study.objectives import Score, SearchScore, score_of, search_score_of
+from raydarts.study.random_cells import is_random
 from raydarts.study.ranking import baselines, evaluation_rows
+from raydarts.study.ranking_noise import RankingNoise, Unknown
 from raydarts.study.results import TrialEntry, TrialRecord
 from raydarts.study.searcher import is_model_based, searcher_of
 from raydarts.study.stages import EVALUATE, stages_of
@@ -82,11 +87,13 @@ class Retrained:
     error: str | None = None
     genotype: Mapping[str, object] | None = None
     rows: Sequence[Mapping[str, object]] = ()
+    is_random: bool = False
+    """Whether it is of a random cell, which is no answer of the run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a report is made from."""
+    """Everything that a report is made from. `retrainings` are those of discovered or given genotypes."""
 
     description: Mapping[str, object]
     searches: Sequence[Searched]
@@ -101,10 +108,22 @@ class Run:
     """What befell trials from outside, those retried too (`results.faults`)."""
     configurations: Sequence[Configuration] = ()
     """What the search seeds of each configuration came to together. Empty without replicates."""
+    front: FrontReport | None = None
+    """The Pareto front of several objectives. None: there is one objective."""
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The figures of all objectives, of each trial (or configuration) that counts for the front."""
+    allocation: Sequence[AllocationEntry] = ()
+    """What was decided on more evaluation seeds for `evaluate`."""
     damaged: Sequence[str] = ()
     """What is wrong with files of the run, whose content is left out."""
+    random_retrainings: Sequence[Retrained] = ()
+    """The retrainings of random cells."""
+    improvement: Sequence[Improvement] = ()
+    """By how much genotypes are better than random cells. Empty without random cells."""
     stages: Mapping[str, Run] = field(default_factory=dict)
     """Every other retraining stage by name: this run with that stage's retrainings and promotion for its own."""
+    stage: str = EVALUATE
+    """Whose retrainings `retrainings` are."""
 
     @property
     def all_retrainings(self) -> list[tuple[str, Retrained]]:
@@ -112,7 +131,7 @@ class Run:
 
         Use it only for what does not mix evaluation seeds.
         """
-        pairs = [(EVALUATE, each) for each in self.retrainings]
+        pairs = [(EVALUATE, each) for each in [*self.retrainings, *self.random_retrainings]]
         return pairs + [(name, each) for name, stage in self.stages.items() for each in stage.retrainings]
 
     @property
@@ -230,6 +249,15 @@ class Run:
         return sorted(mean, key=lambda name: (-self.score.sign * mean[name], name))
 
     @cached_property
+    def noise(self) -> RankingNoise | Unknown | None:
+        """What the noise of evaluation seeds leaves of the ranking. None: nothing is ranked, or by a table."""
+        rows = [
+            {"genotype": each.genotype_id, "status": each.status, self.score.metric: each.validation}
+            for each in self.retrainings
+        ]
+        return stage_noise(self.spec, self.stage, rows, self.score)
+
+    @cached_property
     def searches_by_genotype(self) -> dict[str, list[Searched]]:
         """Returns genotype id -> the completed and stopped trials that ended with it."""
         searches: dict[str, list[Searched]] = {}
@@ -342,6 +370,7 @@ def _retrained(record: TrialRecord, row: Mapping[str, object], trial: TrialDirec
         error=record.result.get("error"),
         genotype=record.description.get("genotype"),
         rows=record.rows,
+        is_random=is_random(record.description),
     )
 
 
@@ -355,13 +384,17 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     draft = Run(description, (), ())
     searched = results.trials(run)
     described = {record.id: record.description for record in searched}
+    retrained = _retrainings(run, EVALUATE, draft.score)
+    groups = configurations(searched, draft.supernet)
     whole = Run(
         description=description,
         searches=[
             _searched(record, trial, draft.supernet, described)
             for record, trial in zip(searched, run.trials(), strict=True)
         ],
-        retrainings=_retrainings(run, EVALUATE, draft.score),
+        retrainings=[each for each in retrained if not each.is_random],
+        random_retrainings=[each for each in retrained if each.is_random],
+        improvement=improvements(evaluation_rows(results.evaluations(run), draft.score), draft.score),
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
@@ -369,12 +402,21 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         promotion=read_promotion(run, EVALUATE) or (),
         baselines=baselines(results.evaluations(run)),
         faults=results.faults(run),
-        configurations=configurations(searched, draft.supernet),
+        configurations=groups,
+        front=front_of(searched, groups, draft.supernet),
+        figures={member["name"]: member["figures"] for member in counted(searched, groups, draft.supernet)},
+        allocation=read_allocation(run),
     )
     names = [stage.name for stage in stages_of(description) if stage.name != EVALUATE]
     views = {
         name: replace(
-            whole, retrainings=_retrainings(run, name, whole.score), promotion=read_promotion(run, name) or ()
+            whole,
+            retrainings=_retrainings(run, name, whole.score),
+            promotion=read_promotion(run, name) or (),
+            stage=name,
+            random_retrainings=(),
+            improvement=(),
+            allocation=(),
         )
         for name in names
     }

@@ -15,15 +15,18 @@ from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
 from raydarts.report import figures, notes, stats
+from raydarts.report.answer import answer
 from raydarts.report.figures_all import Sections, sections
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
-from raydarts.report.page import Page
+from raydarts.report.limits import limits_of
+from raydarts.report.page import Page, stylesheet
 from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
 from raydarts.runs.reading import Damage
 from raydarts.storage.place import Place, place_of, write_bytes
+from raydarts.study.noise_words import noise_words, places_by_genotype
 
 _LONGEST_ERROR = 2000
 
@@ -53,16 +56,22 @@ def write_html(path: Place, out: Place | None = None, damage: Damage | None = No
 
 def render(run: Run) -> str:
     """Returns the page. The template escapes every text of the run."""
-    environment = Environment(
+    page = Page(run, parts := sections(run))
+    return page.filled(environment().get_template("report.html.j2").render(context(run, parts), page=page))
+
+
+def environment() -> Environment:
+    """Returns what renders pages. Every text is escaped."""
+    made = Environment(
         loader=PackageLoader("raydarts.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
-    page = Page(run, parts := sections(run))
-    return page.filled(environment.get_template("report.html.j2").render(context(run, parts), page=page))
+    made.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+    made.globals["stylesheet"] = stylesheet()
+    return made
 
 
 def context(run: Run, parts: Sections) -> dict[str, object]:
@@ -73,6 +82,7 @@ def context(run: Run, parts: Sections) -> dict[str, object]:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "counts": notes.counts(run),
+        "answer": answer(run),
         "claims": [finding for finding in results if finding.claims],
         "tests": len(results),
         "alpha": f"{100 * stats.ALPHA:.0f}",
@@ -97,7 +107,12 @@ def context(run: Run, parts: Sections) -> dict[str, object]:
             ],
         ),
         "ranking": ranking(run),
-        "stages": [(name, ranking(stage), promotion(stage)) for name, stage in run.stages.items()],
+        "noise": noise_words(run.noise, run.score),
+        "stages": [
+            (name, ranking(stage), noise_words(stage.noise, stage.score), promotion(stage))
+            for name, stage in run.stages.items()
+        ],
+        "random_cells": random_cells(run),
         "configurations": configurations(run),
         "trials": trials(run),
         "promotion": promotion(run),
@@ -128,9 +143,10 @@ def ranking(run: Run) -> Table:
     """Returns retrained genotypes by their mean score over evaluation seeds. Test numbers order nothing."""
     rows = []
     score = run.score
+    places = places_by_genotype(run.noise)
     for rank, name in enumerate(run.ranked, start=1):
         retrained = [each for each in run.retrainings if each.genotype_id == name and each.status == "completed"]
-        test = stats.mean_of([each.test for each in retrained if each.test is not None])
+        test = stats.mean_of([each.test for each in retrained if each.test is not None], limits_of(score))
         tested = "-" if test is None else figures.mean_text(test, score)
         parameters = next((each.parameters for each in retrained if each.parameters is not None), None)
         trials = run.searches_by_genotype.get(name, [])
@@ -139,19 +155,45 @@ def ranking(run: Run) -> Table:
             [
                 str(rank),
                 name,
-                *figures.mean_cells(stats.mean_of(run.validation[name]), score),
+                *figures.mean_cells(stats.mean_of(run.validation[name], limits_of(score)), score),
                 f"{score_text(score, score.best(run.validation[name]))} (best of {len(run.validation[name])})",
                 tested,
                 "-" if parameters is None else f"{parameters:,}",
                 _skips(trials[0].skips_by_cell) if trials else "-",
                 ", ".join(search.id for search in trials[:8]) + (" ..." if len(trials) > 8 else ""),
                 ", ".join(map(str, seeds)) or "-",
+                *([places.get(name, "-")] if places else []),
             ]
         )
     unit = " %" if score.share else ""
     headers = ["rank", "genotype", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
     headers += [f"best single{unit}", f"test mean{unit} (not used to rank)", "parameters", "skips", "found by trials"]
-    return Table([*headers, "search seeds"], rows)
+    headers += ["search seeds", *(["places it may truly have"] if places else [])]
+    return Table(headers, rows)
+
+
+def random_cells(run: Run) -> Table:
+    """Returns the random cells by their mean score. They are the baseline, and rank nowhere."""
+    score, done = run.score, [each for each in run.random_retrainings if each.status == "completed"]
+    rows = []
+    for name in dict.fromkeys(each.genotype_id for each in done):
+        of = [each for each in done if each.genotype_id == name]
+        validation, test = (
+            stats.mean_of([value for value in values if value is not None], limits_of(score))
+            for values in ([each.validation for each in of], [each.test for each in of])
+        )
+        parameters = next((each.parameters for each in of if each.parameters is not None), None)
+        rows.append(
+            [
+                name,
+                *figures.mean_cells(validation, score),
+                "-" if test is None else figures.mean_text(test, score),
+                "-" if parameters is None else f"{parameters:,}",
+            ]
+        )
+    unit = " %" if score.share else ""
+    headers = ["random cell", f"validation mean{unit}", "std", "n evaluation seeds", "95 % interval of the mean"]
+    return Table([*headers, f"test mean{unit}", "parameters"], rows)
 
 
 def configurations(run: Run) -> Table:

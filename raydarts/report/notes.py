@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from raydarts.report import stats
-from raydarts.report.gather import Run
+from raydarts.report.gather import Retrained, Run
+from raydarts.report.improvement import sentences
 from raydarts.report.wording import listed, percent, score_with_unit
+from raydarts.runs.folders import in_words, within_of
 
 _NAMED = 10
 """How many damaged parts are named."""
@@ -25,13 +27,18 @@ def counts(run: Run) -> list[tuple[str, str]]:
         ("Settings swept", listed([setting.label for setting in run.settings]) if run.settings else "none"),
         ("Distinct genotypes", str(len(run.searches_by_genotype))),
         ("Retrainings", _retrainings(run)),
+        *([("Retrainings of random cells", _ended(run.random_retrainings))] if run.random_retrainings else []),
         ("Evaluation seeds", ", ".join(map(str, evaluation_seeds)) or "none"),
         *((f"Retrainings of {name}", _retrainings(stage)) for name, stage in run.stages.items()),
     ]
 
 
 def _retrainings(run: Run) -> str:
-    statuses = [each.status for each in run.retrainings]
+    return _ended(run.retrainings)
+
+
+def _ended(retrainings: Sequence[Retrained]) -> str:
+    statuses = [each.status for each in retrainings]
     ended = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
     return f"{len(statuses)}" + (f" ({', '.join(ended)})" if ended else "")
 
@@ -57,6 +64,7 @@ def facts(run: Run) -> list[str]:
             f"({best.genotype_id}, evaluation seed {best.seed}): the best of {len(done)}, so it flatters the "
             f"genotype, which gives less on average."
         )
+    lines += sentences(run.improvement, run.score)
     lines += [_beaten(run, name, parts) for name, parts in run.baselines.items()]
     return lines
 
@@ -106,6 +114,11 @@ def cautions(run: Run) -> list[str]:
             "Each genotype was retrained with one evaluation seed: no spread is known, and the ranking may be luck. "
             "Give evaluate.seeds more values."
         )
+    lines += [
+        "Evaluation seeds were added where the first places overlapped: the mean of a genotype with more seeds is "
+        f"more exact. {in_words(entry, within_of(run.spec))}."
+        for entry in run.allocation[-1:]
+    ]
     if len(run.validation) > 1 and any(name.startswith("rung-") for name in run.stages):
         lines.append(
             "The genotypes were narrowed by short retrainings (rungs), measured on the same held-out images as the "

@@ -9,10 +9,16 @@ from rich.console import Group
 from rich.table import Table
 
 from raydarts.runs.recordings import Recordings
+from raydarts.study.front import REFERENCE
 from raydarts.study.objectives import SearchScore
 from raydarts.terminal import line, paragraph
 
 _MOST_PICKS = 5
+HYPERVOLUME = (
+    "the share of a box that the completed, healthy configurations dominate. The box goes from the best of each "
+    "objective to the reference point, over all recorded configurations that count at their end; the reference is "
+    + REFERENCE
+)
 
 
 def table(outcome: Mapping[str, Any], recordings: Recordings, score: SearchScore, workers: int) -> Group:
@@ -42,6 +48,14 @@ def table(outcome: Mapping[str, Any], recordings: Recordings, score: SearchScore
         ("halts_false", f"halted, of {outcome['halts_false_of']:.1f} that do not", lambda value: f"{value:.1f}"),
     ]
     title = f"{outcome['sweeps']} replayed sweeps of {len(recordings.configurations)} configurations"
+    if score.several:
+        shown = [row for row in shown if row[0] not in ("regret", "best_picked", "below_best")]
+        shown += [
+            ("front_size", "configurations on the front", lambda value: f"{value:.1f}"),
+            ("hypervolume", "hypervolume of the front", lambda value: f"{value:.4f}"),
+            ("hypervolume_fifo", "hypervolume of FIFO's front", lambda value: f"{value:.4f}"),
+            ("hypervolume_share", "share of FIFO's hypervolume", share),
+        ]
     rows = Table(title=title)
     for head in ("", "mean", "95 % interval", "least", "most"):
         rows.add_column(head, justify="left" if not head else "right")
@@ -61,7 +75,8 @@ def table(outcome: Mapping[str, Any], recordings: Recordings, score: SearchScore
     if len(outcome["picks"]) > _MOST_PICKS:
         picks.add_row("", f"and {len(outcome['picks']) - _MOST_PICKS} others")
     without = [paragraph(f"{outcome['without_pick']} sweeps picked nothing: all of their trials failed.")]
-    return Group(rows, picks, *(without if outcome["without_pick"] else ()))
+    about = [paragraph(f"Hypervolumes: {HYPERVOLUME}.")] if score.several else []
+    return Group(rows, *about, picks, *(without if outcome["without_pick"] else ()))
 
 
 def _differing(recordings: Recordings) -> list[str]:

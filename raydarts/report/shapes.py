@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from raydarts.json_types import Json
+from raydarts.runs.entries import AllocationEntry
 from raydarts.runs.left import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
+from raydarts.study.front import FrontReport
 from raydarts.study.ranking import RankedEntry
 
 
@@ -33,6 +35,8 @@ class SearchScoreShape(ScoreShape):
     healthy: bool
     health: Sequence[BarShape]
     constraints: Sequence[BarShape]
+    more: NotRequired[Sequence[SearchScoreShape]]
+    """The further objectives of several."""
 
 
 class TrialRow(TypedDict):
@@ -71,6 +75,8 @@ class ConfigurationRow(TypedDict):
     sd: float | None
     n: int
     order: float | None
+    means: NotRequired[Mapping[str, float]]
+    """With several objectives the mean of each."""
 
 
 class RetrainedRow(TypedDict):
@@ -81,6 +87,16 @@ class RetrainedRow(TypedDict):
     status: str
     epochs: int
     error: str | None
+    random_cell: bool
+
+
+class RandomCellsShape(TypedDict):
+    """The random cells of `evaluate`, and by how much the others are better (`improvement.Improvement`)."""
+
+    ranking: Sequence[RankedEntry]
+    improvement: Sequence[Mapping[str, object]]
+    retrainings: int
+    completed: int
 
 
 class GenotypeRow(TypedDict):
@@ -92,6 +108,16 @@ class GenotypeRow(TypedDict):
     skips: Mapping[str, int]
 
 
+class NoiseShape(TypedDict):
+    """What the noise of evaluation seeds leaves of a ranking: `study.ranking_noise.RankingNoise` and its sentences.
+
+    Where nothing can be known there is `why` instead of the statements.
+    """
+
+    known: bool
+    words: Sequence[str]
+
+
 class StageReport(TypedDict):
     """A retraining stage by itself."""
 
@@ -99,10 +125,11 @@ class StageReport(TypedDict):
     promotion: Json
     evaluations: Sequence[RetrainedRow]
     ranking: Sequence[RankedEntry]
+    noise: NoiseShape | None
 
 
 class RunReport(TypedDict):
-    """What `raydarts report --json` prints."""
+    """A run as its files say it."""
 
     name: str
     kind: str
@@ -111,16 +138,27 @@ class RunReport(TypedDict):
     spec: Mapping[str, object]
     trials: Sequence[TrialRow]
     configurations: Sequence[ConfigurationRow]
+    front: FrontReport | None
+    """The Pareto front of several objectives. None: there is one objective."""
     genotypes: Sequence[GenotypeRow]
     promotion: Json
+    allocation: Sequence[AllocationEntry]
     evaluations: Sequence[RetrainedRow]
     score: ScoreShape
     search_score: SearchScoreShape
     ranking: Sequence[RankedEntry]
+    noise: NoiseShape | None
+    random_cells: RandomCellsShape | None
     baselines: Mapping[str, Mapping[str, float]]
     faults: Sequence[Mapping[str, str]]
     stages: Sequence[StageReport]
     damaged: Sequence[str]
+
+
+class AnsweredReport(RunReport):
+    """What `raydarts report --json` prints: the report with the answer, None of what is no sweep."""
+
+    answer: Mapping[str, Json] | None
 
 
 class StatusReport(TypedDict):
@@ -136,6 +174,7 @@ class StatusReport(TypedDict):
     best_trial: Mapping[str, object] | None
     configurations: Mapping[str, int]
     best_configuration: ConfigurationRow | None
+    front: FrontReport | None
     damaged: Sequence[str]
 
 
@@ -157,6 +196,7 @@ class Summary(TypedDict):
     command: str
     trials: Mapping[str, int]
     metric: str
+    front: FrontReport | None
     supernet: MeanShape | None
     skips: MeanShape | None
     score: str
@@ -164,6 +204,8 @@ class Summary(TypedDict):
     retrained_genotypes: int
     best_genotype: str | None
     best: MeanShape | None
+    improvement: Sequence[Mapping[str, object]]
+    """By how much genotypes are better than random cells (`improvement.Improvement`)."""
 
 
 class Best(TypedDict):
@@ -205,6 +247,8 @@ class Comparison(TypedDict):
     """What `raydarts compare --json` prints."""
 
     runs: Sequence[Summary]
+    hypervolumes: Sequence[float] | None
+    """Of both fronts, in one box around the points of both. None: the runs have not the same several objectives."""
     warnings: Sequence[str]
     spec: Sequence[Changed]
     versions: Sequence[Changed]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 
 import numpy as np
 import numpy.typing as npt
 
+from raydarts.report.limits import Limits
+
 Array = npt.NDArray[np.float64]
-Possible = tuple[float | None, float | None]
-"""The least and the most that a figure can be. None: it has no such end."""
-ANYTHING: Possible = (None, None)
-SHARE: Possible = (0.0, 1.0)
-COUNT: Possible = (0.0, None)
 ALPHA = 0.05
 DRAWS = 4999
 """Permutations of a test; the smallest possible p is 1 / (DRAWS + 1)."""
@@ -25,7 +23,10 @@ _CHUNK = 2_000_000  # numbers held at a time
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its sample standard deviation, n, and Student's 95 % interval (None if n is 1)."""
+    """A mean with its sample standard deviation, n, and Student's 95 % interval (None if n is 1).
+
+    The interval is cut at what is possible (`report/limits.py`).
+    """
 
     value: float
     std: float | None
@@ -34,11 +35,8 @@ class Mean:
     high: float | None
 
 
-def mean_of(values: Sequence[float], possible: Possible = ANYTHING) -> Mean | None:
-    """Returns the mean of the values, or None if there are none.
-
-    The interval ends where the possible ends. It still covers the true mean as often, since that is possible.
-    """
+def mean_of(values: Sequence[float], limits: Limits) -> Mean | None:
+    """Returns the mean of the values, or None if there are none. `limits`: between which its interval stays."""
     from scipy import stats  # noqa: PLC0415 - takes a second to import
 
     if not values:
@@ -47,15 +45,35 @@ def mean_of(values: Sequence[float], possible: Possible = ANYTHING) -> Mean | No
         return Mean(values[0], None, 1, None, None)
     middle, spread = fmean(values), stdev(values)
     half = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * spread / math.sqrt(len(values))
-    low, high = within(middle - half, possible), within(middle + half, possible)
-    return Mean(middle, spread, len(values), low, high)
+    return Mean(middle, spread, len(values), limits.cut(middle - half), limits.cut(middle + half))
 
 
-def within(value: float, possible: Possible) -> float:
-    """Returns the nearest possible value."""
-    least, most = possible
-    value = value if least is None else max(least, value)
-    return value if most is None else min(most, value)
+@dataclass(frozen=True)
+class Difference:
+    """The first mean minus the second one, and Welch's (1947) 95 % interval. It is None if either n is 1."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Difference | None:
+    """Returns the difference of two means of independent values, or None if one has no value."""
+    from scipy import stats  # noqa: PLC0415
+
+    if not first or not second:
+        return None
+    value = fmean(first) - fmean(second)
+    if len(first) < 2 or len(second) < 2:
+        return Difference(value, None, None)
+    parts = [stdev(values) ** 2 / len(values) for values in (first, second)]
+    if sum(parts) == 0.0:
+        return Difference(value, value, value)
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
+    )
+    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * math.sqrt(sum(parts))
+    return Difference(value, value - half, value + half)
 
 
 def proportion(hits: int, n: int) -> tuple[float, float]:
@@ -129,7 +147,10 @@ def levels_p(level: Sequence[object], y: Sequence[float], block: Sequence[object
 
 @dataclass(frozen=True)
 class Contrast:
-    """`more` minus `fewer` level's mean of y at equal blocks, with Tukey's simultaneous 95 % interval."""
+    """`first` minus `second` level's mean of y at equal blocks, with Tukey's simultaneous interval.
+
+    `sd` is the standard deviation of y that neither blocks nor levels explain.
+    """
 
     first: object
     second: object
@@ -137,16 +158,29 @@ class Contrast:
     low: float
     high: float
     pairs: int
+    sd: float
+    freedom: int
 
 
-def largest_contrast(level: Sequence[object], y: Sequence[float], block: Sequence[object]) -> Contrast | None:
+@lru_cache
+def _tukey(levels: int, freedom: int, alpha: float) -> float:
+    """Returns how many standard errors Tukey's interval reaches. Of two levels it is Student's. Else it takes long."""
+    from scipy import stats  # noqa: PLC0415
+
+    if levels == 2:
+        return float(stats.t.ppf(1 - alpha / 2, freedom))
+    return float(stats.studentized_range.ppf(1 - alpha, levels, freedom)) / math.sqrt(2)
+
+
+def largest_contrast(
+    level: Sequence[object], y: Sequence[float], block: Sequence[object], limits: Limits, alpha: float = ALPHA
+) -> Contrast | None:
     """Returns the two levels that differ most, from y = block + level + noise by least squares.
 
     The interval is Tukey and Kramer's over all pairs (for two levels Student's), which allows for picking the largest.
-    None if blocks leave no degree of freedom, or never compare two levels.
+    Its level is 1 - `alpha`. It is cut at the differences that the `limits` of y allow. None if blocks leave no degree
+    of freedom, or never compare two levels.
     """
-    from scipy import stats  # noqa: PLC0415
-
     names = list(dict.fromkeys(level))
     group, blocks = codes(level), codes(block)
     design = np.hstack([np.eye(blocks.max() + 1)[blocks], np.eye(len(names))[group][:, 1:]])
@@ -165,9 +199,10 @@ def largest_contrast(level: Sequence[object], y: Sequence[float], block: Sequenc
         return None
     difference = float(effect[top] - effect[bottom])
     error = math.sqrt(max(0.0, covariance[top, top] + covariance[bottom, bottom] - 2 * covariance[top, bottom]))
-    half = error * float(stats.studentized_range.ppf(1 - ALPHA, len(names), freedom)) / math.sqrt(2)
+    half = error * _tukey(len(names), freedom, alpha)
     pairs = len(names) * (len(names) - 1) // 2
-    return Contrast(names[top], names[bottom], difference, difference - half, difference + half, pairs)
+    low, high = (limits.of_differences.cut(difference + side) for side in (-half, half))
+    return Contrast(names[top], names[bottom], difference, low, high, pairs, math.sqrt(variance), freedom)
 
 
 @dataclass(frozen=True)

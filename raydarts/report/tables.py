@@ -11,10 +11,24 @@ from rich.table import Table
 
 from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
-from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.report.answer import answer
+from raydarts.report.conclusion import conclusion
+from raydarts.report.fronts import front_table, headline
+from raydarts.report.gather import gather
+from raydarts.report.improvement import baseline_json, from_json, sentences
+from raydarts.report.shapes import (
+    AnsweredReport,
+    ConfigurationRow,
+    RetrainedRow,
+    RunReport,
+    StageReport,
+    StatusReport,
+    TrialRow,
+)
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
+from raydarts.runs.folders import in_words, within_of
 from raydarts.runs.hours import budget_report
 from raydarts.runs.left import clock, left
 from raydarts.runs.reading import Damage
@@ -31,7 +45,16 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
 
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
-    return cast(RunReport, results.report_json(RunDirectory.open(path, damage)))
+    report = results.report_json(RunDirectory.open(path, damage))
+    rows = [section(row) for row in items(report["evaluations"])]
+    cells = baseline_json(rows, Score.from_json(section(report["score"])))
+    return cast(RunReport, {**report, "random_cells": cells})
+
+
+def answered(path: Place, damage: Damage | None = None) -> AnsweredReport:
+    """Returns the report with the answer to the run's question (`report/answer.py`)."""
+    known = answer(gather(path, damage))
+    return {**report_of(path, damage), "answer": None if known is None else known.to_json()}
 
 
 def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
@@ -51,6 +74,7 @@ def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
         "best_trial": best and {"id": best["id"], **best["metrics"]},
         "configurations": dict(Counter(each["status"] for each in report["configurations"])),
         "best_configuration": _best_configuration(report),
+        "front": report["front"],
         "damaged": [] if damage is None else damage.problems,
     }
 
@@ -98,7 +122,9 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     if report["configurations"]:
         words = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
         lines.append(line(f"configurations: {words}"))
-    if best := report["best_configuration"]:
+    if report["front"] is not None:
+        lines.append(line(headline(report["front"])))
+    elif best := report["best_configuration"]:
         mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
         lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
     elif report["best_trial"] and not report["configurations"]:
@@ -143,6 +169,7 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
     `stage` is another of the report's stages instead of `evaluate`.
     """
     ranking = report["ranking"] if stage is None else stage["ranking"]
+    cells = report["random_cells"]["ranking"] if stage is None and report["random_cells"] else []
     where = "" if stage is None else f"{stage['name']}: "
     if not ranking:
         return line(f"{where}No genotype has been retrained (yet).")
@@ -154,7 +181,8 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
         table.add_column(column)
     evidence = {entry["id"]: entry for entry in report["genotypes"]}
     skips = {trial["genotype_id"]: trial["skips"] for trial in report["trials"] if trial.get("genotype_id")}
-    for rank, row in enumerate(ranking, start=1):
+    drawn = {str(each["id"]): section(each["skips"]) for each in map(section, items(report["promotion"])) if cells}
+    for rank, row in [*enumerate(ranking, start=1), *(("random cell", row) for row in cells)]:
         trials = evidence[row["genotype"]]["trials"] if row["genotype"] in evidence else []
         table.add_row(
             str(rank),
@@ -162,10 +190,11 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
             _spread(row["validation_mean"], row["validation_std"], score.digits),
             _spread(row["test_mean"], row["test_std"], score.digits),
             str(row["n"]),
-            _skips(skips.get(row["genotype"], {})),
-            ", ".join(trials),
+            _skips(skips.get(row["genotype"]) or cast(Mapping[str, int], drawn.get(row["genotype"], {}))),
+            "drawn at random" if row["random_cell"] else ", ".join(trials),
         )
-    return table
+    known = report["noise"] if stage is None else stage["noise"]
+    return table if known is None else Group(table, *map(paragraph, known["words"]))
 
 
 def _others(report: RunReport) -> list[StageReport]:
@@ -180,6 +209,16 @@ def rankings(report: RunReport) -> list[RenderableType]:
     return [ranking_table(report, None if stage["name"] == EVALUATE else stage) for stage in report["stages"]]
 
 
+def sureness(report: RunReport) -> RenderableType | None:
+    """Returns how sure the first place of `evaluate` is, and the seeds that were added for it. None: nobody asked."""
+    if not report["allocation"]:
+        return None
+    last = report["allocation"][-1]
+    added = sum(len(entry["add"]) for entry in report["allocation"])
+    seeds = f"{added} evaluation seed{'s were' if added != 1 else ' was'} added in {len(report['allocation'])} rounds"
+    return line(f"{in_words(last, within_of(report['spec']))} ({seeds})")
+
+
 def baselines_text(report: RunReport) -> RenderableType | None:
     """Returns what the best genotype must beat and by how much it does, or None if no baseline was measured."""
     if not report["baselines"]:
@@ -191,6 +230,18 @@ def baselines_text(report: RunReport) -> RenderableType | None:
         values = ", ".join(f"{part} {value:.{score.digits}f}" for part, value in parts.items())
         lines.append(f"baseline {name}: {score.measure} {values}{_margin(score, best, parts.get('validation'))}")
     return in_lines(lines)
+
+
+def improvement_text(report: RunReport) -> RenderableType | None:
+    """Returns by how much the genotypes are better than random cells, or None if there are no random cells."""
+    cells = report["random_cells"]
+    if cells is None:
+        return None
+    found = [from_json(each) for each in cells["improvement"]]
+    if not found:
+        done = f"{cells['completed']} of {cells['retrainings']} retrainings of random cells are completed"
+        return line(f"improvement over random cells: not known yet ({done})")
+    return in_lines(sentences(found, Score(**report["score"])))
 
 
 def _margin(score: Score, best: float | None, baseline: float | None) -> str:
@@ -219,7 +270,8 @@ def configurations_table(report: RunReport) -> RenderableType | None:
     names = _swept(report["configurations"])
     table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
     choices = [name.removeprefix("search.") for name in names]
-    for column in ("configuration", "status", *choices, score.metric, "n", "trials"):
+    others = [each.metric for each in score.more]
+    for column in ("configuration", "status", *choices, score.metric, *others, "n", "trials"):
         table.add_column(column, overflow="fold")
     for each in report["configurations"]:
         table.add_row(
@@ -227,6 +279,7 @@ def configurations_table(report: RunReport) -> RenderableType | None:
             each["status"],
             *(str(each["choices"].get(name, "-")) for name in names),
             _spread(each["mean"], each["sd"], score.digits),
+            *(_figure((each.get("means") or {}).get(objective.metric), objective) for objective in score.more),
             str(each["n"]),
             ", ".join(each["trials"]),
         )
@@ -245,7 +298,7 @@ def trials_table(report: RunReport) -> RenderableType:
         *of,
         "status",
         *(name.removeprefix("search.") for name in names),
-        score.metric,
+        *(each.metric for each in score.each),
         "skips",
         "health",
         "genotype",
@@ -258,12 +311,18 @@ def trials_table(report: RunReport) -> RenderableType:
             *(str(trial[key]) for key in ("configuration", "search_seed") if of),
             trial["status"],
             *(str(choices.get(name, "-")) for name in names),
-            _number(trial["metrics"].get(score.metric), score.digits),
+            *(_figure(trial["metrics"].get(each.metric), each) for each in score.each),
             _skips(trial["skips"]),
             health_text(trial["unhealthy"], trial["reason"], bool(score.health)),
             str(trial.get("genotype_id") or "-"),
         )
     return table
+
+
+def _figure(value: object, score: Score) -> str:
+    """Returns a figure with the decimals of its objective. Large numbers have none."""
+    large = isinstance(value, int | float) and abs(value) >= 10_000
+    return _number(value, 0 if large else score.digits)
 
 
 def forks(report: RunReport) -> RenderableType | None:
@@ -290,7 +349,7 @@ def ranked_by(report: RunReport) -> list[RenderableType]:
     if report["kind"] != "sweep" or not report["trials"]:
         return []
     score = SearchScore.from_json(report["search_score"])
-    lines = [f"trials are ranked by {score.name or score.metric} ({score.direction})"]
+    lines = [f"trials are ranked by {score.title}"]
     if score.warning:
         lines = [f"warning: {score.warning}"]
     halted = [trial for trial in report["trials"] if (trial["reason"] or "").startswith("collapsed")]
@@ -331,10 +390,15 @@ def summary(path: Place) -> RenderableType:
     report = report_of(path, Damage())
     parts = [
         *rankings(report),
+        sureness(report),
         *ranked_by(report),
+        front_table(report["front"], SearchScore.from_json(report["search_score"])),
+        improvement_text(report),
         baselines_text(report),
         failures(report),
         line(f"all of it: raydarts report {path}"),
+        line(""),
+        conclusion(path, Damage()),
     ]
     return Group(*(part for part in parts if part is not None))
 
@@ -342,14 +406,16 @@ def summary(path: Place) -> RenderableType:
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
     report = report_of(path, damage)
-    question = paragraph(report["question"]) if report["question"] else None
     parts = [
-        question,
+        conclusion(path, damage),
         configurations_table(report),
         trials_table(report),
         forks(report),
         *ranked_by(report),
+        front_table(report["front"], SearchScore.from_json(report["search_score"])),
         *rankings(report),
+        improvement_text(report),
+        sureness(report),
         baselines_text(report),
         failures(report),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raydarts.report.stats import ANYTHING, COUNT, SHARE, Possible
+from raydarts.report.limits import ANY, Limits
 from raydarts.study.objectives import Score
 
 
@@ -15,12 +15,14 @@ class Outcome:
 
     - `share`: it is in [0, 1] and shown in percent.
     - `selected`: it is known only for promoted genotypes.
+    - `limits`: which values are possible.
     """
 
     name: str
     share: bool
     countable: bool = False
     selected: bool = False
+    limits: Limits = ANY
 
     @property
     def less(self) -> str:
@@ -79,17 +81,6 @@ def score_text(score: Score, value: float | None) -> str:
 
 def score_with_unit(score: Score, value: float | None) -> str:
     return score_text(score, value) + (" %" if score.share and value is not None else "")
-
-
-_FROM_ZERO = ("perplexity", "loss", "flops", "parameters", "seconds")
-"""Last words of figures that are never negative."""
-
-
-def possible(score: Score) -> Possible:
-    """Returns the least and the most that a score can be."""
-    if score.share:
-        return SHARE
-    return COUNT if score.measure in _FROM_ZERO else ANYTHING
 
 
 def axis(score: Score) -> str:

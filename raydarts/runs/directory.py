@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from raydarts.cpus import usable_cpus
 from raydarts.errors import DamagedError, RunError
 from raydarts.json_types import whole
 from raydarts.runs.entries import FaultEntry, HaltedEntry, OwnerEntry, RunEntry, TimeEntry
@@ -219,6 +220,7 @@ class RunDirectory:
             "builder": builder,
             "versions": _versions(),
             "git_commit": _git_commit(),
+            "machine": _machine(),
             "command": list(command),
             **plain(more or {}),
         }
@@ -292,6 +294,15 @@ class RunDirectory:
         """A file of the run's own, such as promotion.json."""
         self._check()
         write_json(self.files / name, value)
+
+    def append(self, name: str, entry: Mapping[str, object]) -> None:
+        """A line of a file of the run's own, such as allocation.jsonl."""
+        self._check()
+        append_line(self.files / name, entry)
+
+    def lines(self, name: str) -> list[Any]:
+        """The lines of such a file; none where it is absent."""
+        return read_records(self.files / name, self.damage)
 
     def read(self, name: str) -> Any:
         """What such a file holds; None where it is absent, or damaged and that is noted."""
@@ -382,6 +393,11 @@ def _versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def _machine() -> dict[str, str | int]:
+    """Where the driver runs. Trials may run elsewhere: their hosts are in times.jsonl."""
+    return {"system": platform.platform(), "architecture": platform.machine(), "cpus": usable_cpus()}
 
 
 def _git_commit() -> str | None:

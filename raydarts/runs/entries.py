@@ -37,6 +37,7 @@ class RunEntry(TypedDict, total=False):
     builder: str | None
     versions: Mapping[str, str | None]
     git_commit: str | None
+    machine: Mapping[str, str | int]
     command: Sequence[str]
     stage: str | None
     genotypes: GivenEntry | None
@@ -85,6 +86,39 @@ class OwnerEntry(TypedDict):
     token: str
     host: NotRequired[str]
     placement_group: NotRequired[str | None]
+
+
+class SeedEntry(TypedDict):
+    """A retraining that is added."""
+
+    genotype: str
+    seed: int
+
+
+class NoiseEntry(TypedDict):
+    """The spread of one evaluation seed, and its degrees of freedom."""
+
+    sd: float
+    freedom: int
+
+
+class AllocationEntry(TypedDict):
+    """A line of allocation.jsonl: what was believed after a round of retrainings, and what was decided on it.
+
+    `probability`: that `first` is the best genotype, or at most `within` worse. `best`: that of each to be the best.
+    `scores`: how many each had. `epochs`: those of all short and full trainings that were asked for before, which
+    `max_share` limits. `add` is empty where there is a reason to `stop`.
+    """
+
+    round: int
+    first: str
+    probability: float
+    best: Mapping[str, float]
+    scores: Mapping[str, int]
+    noise: NoiseEntry | None
+    epochs: int
+    add: Sequence[SeedEntry]
+    stop: str | None
 
 
 class PlannedStageEntry(TypedDict):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from raydarts.json_types import number, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.entries import AllocationEntry
 from raydarts.storage.place import make_folder
 from raydarts.study.stages import EVALUATE, SEARCH, stages_of
 
@@ -42,6 +44,31 @@ def jobs(run: RunDirectory, description: Mapping[str, object] | None = None) -> 
     others = [trial for name in names if name != EVALUATE for trial in retrainings(run, name)]
     rungs = [trial for trial in others if stage_of(trial).startswith("rung-")]
     return [*run.trials(), *rungs, *run.evaluations(), *(trial for trial in others if trial not in rungs)]
+
+
+ALLOCATION = "allocation.jsonl"
+"""Of the stage `evaluate`, the only one to which seeds are added."""
+
+
+def read_allocation(run: RunDirectory) -> list[AllocationEntry]:
+    """What was decided on more evaluation seeds for `evaluate`, a line for each round."""
+    entries: list[AllocationEntry] = run.lines(ALLOCATION)
+    return entries
+
+
+def within_of(spec: Mapping[str, object]) -> float:
+    """How much worse than the best a first place may be, by a run's spec."""
+    return number(section(spec.get(EVALUATE)).get("within")) or 0.0
+
+
+def in_words(entry: AllocationEntry, within: float) -> str:
+    """A decision on more evaluation seeds in one sentence."""
+    slack = "" if within == 0 else f", or at most {within:g} worse,"
+    belief = f"{entry['first']} is the best{slack} with probability {entry['probability']:.2f}"
+    if entry["stop"] is not None:
+        return f"{belief}; no seed is added: {entry['stop']}"
+    added = " and ".join(f"seed {each['seed']} of {each['genotype']}" for each in entry["add"])
+    return f"{belief}; added: {added}"
 
 
 def _promotion_file(stage: str) -> str:

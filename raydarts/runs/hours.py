@@ -14,8 +14,9 @@ from raydarts.json_types import number, section
 from raydarts.runs.directory import FINAL, RunDirectory, TrialDirectory
 from raydarts.runs.entries import PlannedStageEntry, TimeEntry
 from raydarts.runs.faults import shares
-from raydarts.runs.folders import jobs, stage_of
+from raydarts.runs.folders import jobs, read_allocation, stage_of
 from raydarts.study.budget import HOUR, BudgetReport, Needed, allotted, needed_of, resources_of, settings_of
+from raydarts.study.stages import EVALUATE
 
 _FILE, _DRIVERS, _PLAN = "budget.json", "drivers.json", "plan.json"
 
@@ -121,13 +122,15 @@ def needed(run: RunDirectory) -> list[Needed]:
     description = run.description()
     spec, everyone = description["spec"], jobs(run, description)
     stages: list[Needed] = []
+    sure = any(entry["stop"] is not None for entry in read_allocation(run))
     for stage in _plan(run):
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
         seconds = sum(charged_seconds(trial) for trial in trials) / timed if timed else None
         ended = [trial for trial in trials if (trial.result() or {}).get("status") in FINAL]
         begun = sum(len(trial.rows()) for trial in trials if trial not in ended)
-        epochs = max(0, (stage["jobs"] - len(ended)) * stage["epochs"] - begun)
+        most = len(trials) if sure and stage["name"] == EVALUATE else stage["jobs"]  # no more seeds are added
+        epochs = max(0, (most - len(ended)) * stage["epochs"] - begun)
         stages.append(needed_of(spec, stage["name"], epochs, seconds))
     return stages
 

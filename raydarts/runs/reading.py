@@ -37,6 +37,11 @@ class Damage:
         """Whether this file is damaged."""
         return str(place) in self._met
 
+    def take_in(self, other: Damage) -> None:
+        """Note what another one has met too."""
+        for place, problems in other._met.items():
+            self._met.setdefault(place, set()).update(problems)
+
     @property
     def problems(self) -> list[str]:
         """In the order of their names."""

@@ -112,6 +112,7 @@ class RankedRecord(Record):
     healthy: bool
     health: list[BarRecord]
     constraints: list[BarRecord]
+    more: list[RankedRecord] = []
 
 
 class ScoreRecord(Record):
@@ -172,6 +173,7 @@ class RunRecord(Record):
     builder: str | None = None
     versions: dict[str, str | None] = {}
     git_commit: str | None = None
+    machine: dict[str, str | int] = {}
     command: list[str] = []
     stage: StageName | None = None
     genotypes: Candidates | None = None
@@ -210,6 +212,7 @@ class TrialRecordFile(Record):
     genotype: Genotype | None = None
     seed: Count | None = None
     trials: list[Name] | None = None
+    random_cell: bool = False
 
 
 class CellWeights(Record):
@@ -315,6 +318,9 @@ class Outcome(Record):
     value: float | None
     halted: bool = False
     reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    values: list[float] | None = None
+    excesses: list[float] = []
+    points: list[tuple[Count, list[float]]] = []
 
 
 class Ask(Record):
@@ -363,6 +369,7 @@ class Decide(Record):
     index: Count
     epoch: Count
     value: float | None = None
+    values: list[float] | None = None
     decision: Literal["continue", "pause", "stop", "fork"]
     fork: ForkRecord | None = None
     others: list[OnOther] = []
@@ -391,6 +398,31 @@ class Decision(Candidate):
     promoted: bool
     reason: str
     best_trial: Name | None = None
+    random_cell: bool = False
+
+
+class AddedSeed(Record):
+    genotype: Name
+    seed: Count
+
+
+class SeedNoise(Record):
+    sd: float
+    freedom: Count
+
+
+class Allocation(Record):
+    """A line of allocation.jsonl."""
+
+    round: Count
+    first: Name
+    probability: float
+    best: dict[str, float]
+    scores: dict[str, Count]
+    noise: SeedNoise | None
+    epochs: Count
+    add: list[AddedSeed]
+    stop: str | None
 
 
 class Status(Record):
@@ -430,6 +462,7 @@ _KINDS: dict[str, Any] = {
     "owner.json": Owner,
     "events.jsonl": Event,
     "promotion.json": list[Decision],
+    "allocation.jsonl": Allocation,
     "status.json": Status,
     "plan.json": list[PlannedStage],
     "budget.json": Budget,

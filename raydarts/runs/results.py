@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from raydarts.errors import DamagedError
+from raydarts.json_types import Json, section
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import FaultEntry
-from raydarts.runs.folders import jobs, read_promotion, retrainings, stage_of
+from raydarts.runs.folders import jobs, read_allocation, read_promotion, retrainings, stage_of
 from raydarts.runs.segments import lineage
 from raydarts.storage.files import plain
 from raydarts.storage.place import each
 from raydarts.study.configurations import configurations
+from raydarts.study.front import front_of
 from raydarts.study.history import name_of
 from raydarts.study.objectives import score_of, search_score_of
 from raydarts.study.ranking import baselines, evaluation_rows, ranking
@@ -135,6 +137,7 @@ def report_json(run: RunDirectory) -> dict[str, object]:
     score, done = score_of(description), evaluations(run)
     search_score = search_score_of(description)
     evaluated = evaluation_rows(done, score)
+    groups = configurations(searched, search_score)
     report = {
         "name": run.name,
         "kind": description["kind"],
@@ -163,13 +166,16 @@ def report_json(run: RunDirectory) -> dict[str, object]:
             }
             for record in searched
         ],
-        "configurations": [each.to_json() for each in configurations(searched, search_score_of(description))],
+        "configurations": [each.to_json() for each in groups],
+        "front": front_of(searched, groups, search_score),
         "genotypes": distinct_genotypes(searched),
         "promotion": run.read("promotion.json"),
+        "allocation": read_allocation(run),
         "evaluations": evaluated,
         "score": score.to_json(),
         "search_score": search_score.to_json(),
         "ranking": ranking(evaluated, score),
+        "noise": _noise(description, EVALUATE, evaluated),
         "baselines": baselines(done),
         "faults": faults(run),
         "stages": [stage_report(run, stage.name, stage.source) for stage in stages_of(description)],
@@ -188,4 +194,15 @@ def stage_report(run: RunDirectory, stage: str, source: str) -> dict[str, object
         "promotion": read_promotion(run, stage),
         "evaluations": rows,
         "ranking": ranking(rows, score),
+        "noise": _noise(run.description(), stage, rows),
     }
+
+
+def _noise(
+    description: Mapping[str, object], stage: str, rows: Sequence[Mapping[str, object]]
+) -> dict[str, Json] | None:
+    """What the noise of evaluation seeds leaves of a stage's ranking. None: nothing is ranked, or by a table."""
+    from raydarts.study.noise_words import noise_json, stage_noise  # noqa: PLC0415 - needs numpy
+
+    score = score_of(description)
+    return noise_json(stage_noise(section(description["spec"]), stage, rows, score), score)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.runs.folders import jobs, read_promotion
+from raydarts.runs.folders import jobs, read_allocation, read_promotion
 from raydarts.runs.reading import Damage
 from raydarts.runs.results import untimed
 from raydarts.runs.segments import segments_of
@@ -18,7 +18,7 @@ from raydarts.storage.objects import ObjectPlace
 from raydarts.storage.place import FilePlace, Place, entries
 from raydarts.study.history import Event, ForkEntry, OtherEntry, SegmentEntry
 from raydarts.study.results import TrialEntry
-from raydarts.study.stages import GIVEN, SEARCH, stages_of
+from raydarts.study.stages import EVALUATE, GIVEN, SEARCH, stages_of
 
 _RUN = ("status.json", "plan.json", "budget.json", "drivers.json")
 _SHOWN = 20
@@ -54,6 +54,8 @@ def damage_of(path: Place, replayed: bool = True) -> Damage:
         _check_trial(trial, damage)
     for stage in stages_of(description):
         read_promotion(run, stage.name)
+        if stage.name == EVALUATE:
+            read_allocation(run)
         if description.get("stage") == stage.name and stage.source == GIVEN and not description.get("genotypes"):
             damage.note(run.files / "run.json", DamagedError(f"{run.path / 'run.json'}: damaged: genotypes missing"))
     if replayed and description["kind"] == "sweep" and description.get("stage") in (None, SEARCH):

@@ -65,7 +65,7 @@ class Asha(Scheduler):
         if grace >= epochs:
             yield Idle(
                 "grace_period",
-                f"is {grace}, and trials run at most {epochs} epochs: asha stops none before its last epoch; "
+                f"is {grace}, and trials run at most {epochs} epochs: {self.NAME} stops none before its last epoch; "
                 "lower grace_period, or write scheduler: fifo",
             )
             return
@@ -92,13 +92,21 @@ class Asha(Scheduler):
 
     def meetings(self, horizon: Horizon) -> frozenset[int]:
         """The rungs of all brackets, and `max_epochs`, after which it stops all."""
-        grace, factor = self._grace(horizon.epochs), self.settings.reduction_factor
-        last = max(self.settings.max_epochs or horizon.epochs, grace)
-        rungs, rung = {last}, float(grace)
-        while rung <= last and rung < horizon.epochs:
-            rungs.add(math.ceil(rung))
-            rung *= factor
+        rungs = {self._last(horizon.epochs), *self._rungs(horizon.epochs)}
         return frozenset(epoch for epoch in rungs if epoch < horizon.epochs)
+
+    def _last(self, epochs: int) -> int:
+        """The epoch after which it stops all."""
+        return max(self.settings.max_epochs or epochs, self._grace(epochs))
+
+    def _rungs(self, epochs: int, bracket: int = 0) -> list[int]:
+        """The epochs at which trials of a bracket are compared. Those of bracket 0 are the rungs of all brackets."""
+        factor, rungs = self.settings.reduction_factor, []
+        rung = self._grace(epochs) * factor**bracket
+        while rung <= self._last(epochs) and rung < epochs:
+            rungs.append(math.ceil(rung))
+            rung *= factor
+        return rungs
 
     def build(self, horizon: Horizon) -> Decider:
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,9 +41,11 @@ class Scheduler(Member):
 
     `PAUSES`: it may pause trials too. A paused trial waits until the scheduler lets it go on. `FORKS`: it may let a
     trial go on from another trial's checkpoint. Then it is shown an epoch only when there is a checkpoint of it.
-    `AVERAGES`: it averages what trials report, so it is shown the objective's finite form.
+    `AVERAGES`: it averages what trials report, so it is shown the objective's finite form. `SEVERAL`: with several
+    objectives it compares trials by `Report.values`, or by nothing. Another one compares one number, and is refused.
     """
 
+    SEVERAL: ClassVar[bool] = False
     AVERAGES: ClassVar[bool] = False
     PAUSES: ClassVar[bool] = False
     FORKS: ClassVar[bool] = False
@@ -66,6 +68,19 @@ class Scheduler(Member):
                 "configuration would no longer have the same settings; leave sweep.replicates out, or write scheduler: "
                 "asha",
             )
+
+    def refuses_objectives(self, names: Sequence[str]) -> str | None:
+        """Why it cannot take several objectives, with what to write instead. None: it can.
+
+        Asked when a spec is read.
+        """
+        if self.SEVERAL:
+            return None
+        return (
+            f"{self.registered} compares trials by one number, and there are {len(names)} objectives "
+            f"({', '.join(names)}); write scheduler: moasha, which keeps the trials of the first fronts, or fifo, or "
+            "one objective"
+        )
 
     def changes(self, search: Tree) -> tuple[str, ...]:
         """The names of the settings that it changes while trials run."""

@@ -12,6 +12,7 @@ class Fifo(Scheduler):
 
     NAME = "fifo"
     SOURCE = "Ray Tune FIFOScheduler"
+    SEVERAL = True
 
     def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import FIFOScheduler  # noqa: PLC0415 - listing needs no Ray

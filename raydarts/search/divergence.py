@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from raydarts.measure import outgrown, setting_of
-from raydarts.search.estimators.base import UnrolledSettings, constant, gradients_of
+from raydarts.search.estimators.base import UnrolledSettings
+from raydarts.search.estimators.neumann import NeumannSettings
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.regularizers.base import Regularizer, defines
 from raydarts.search.settings import SearchSettings
 from raydarts.tasks import Batch
 
@@ -95,8 +97,8 @@ def _beside(model: SearchModel, step: Step, side: str) -> str:
     """Returns the cause when weights and alpha are in range: a remedy or the estimator."""
     settings = model.parts.settings
     if side == "weight":
-        hooks = ("perturb", "weight_gradient")
-        return _which(settings, lambda each: _defines(each, *hooks)) or setting_of("search", "lr", settings.lr)
+        hooks = ("perturb", "weight_gradient", "perturbing", "weight_terms")
+        return _which(settings, lambda each: defines(each, *hooks)) or setting_of("search", "lr", settings.lr)
     with torch.no_grad():
         seen = model.objective.arch_weights(expected=True)
         for index, regularizer in enumerate(model.regularizers):
@@ -106,6 +108,10 @@ def _beside(model: SearchModel, step: Step, side: str) -> str:
     estimator = settings.estimator.settings
     if isinstance(estimator, UnrolledSettings) and not estimator.is_first_order:
         return _of_the_virtual_step(model, step)
+    if isinstance(estimator, NeumannSettings):
+        series = [setting_of("search.estimator", "eta", estimator.eta)]
+        series += [setting_of("search.estimator", "terms", estimator.terms)] if estimator.terms else []
+        return " or ".join(series)
     names = [f"search.regularizers.{index} ({each.NAME})" for index, each in enumerate(model.regularizers)]
     return " or ".join(names) or setting_of("search", "arch_lr", settings.arch_lr)
 
@@ -122,10 +128,6 @@ def _of_the_virtual_step(model: SearchModel, step: Step) -> str:
             return f"{_of_the_optimizer(model)}; search.estimator.xi follows the learning rate"
         return setting_of("search.estimator", "xi", xi)
     return setting_of("search.estimator", "epsilon", settings.estimator.settings.epsilon)
-
-
-def _defines(regularizer: type[Regularizer], *hooks: str) -> bool:
-    return any(getattr(regularizer, hook) is not getattr(Regularizer, hook) for hook in hooks)
 
 
 def _which(settings: SearchSettings, acts: Callable[[type[Regularizer]], bool]) -> str:

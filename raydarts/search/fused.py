@@ -21,16 +21,16 @@ from torch import Tensor
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, reset_peak_memory
 from raydarts.registry import Component, Member
-from raydarts.search.estimators.base import constant, gradients_of
-from raydarts.search.lanes import LaneModel, lane_batch
+from raydarts.search.gradients import constant, gradients_of
+from raydarts.search.lanes import GroupStep, LaneModel, lane_batch
 from raydarts.search.model import SearchModel, copied
 from raydarts.search.moments import Step
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.regularizers.base import Regularizer, asks
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
 from raydarts.states import State
-from raydarts.tasks import Batch, Loss
+from raydarts.tasks import Loss
 
 logger = logging.getLogger("raydarts")
 Result = TypeVar("Result")
@@ -49,8 +49,6 @@ def unfusable(settings: SearchSettings) -> list[str]:
         reasons.append(f"{', '.join(sorted(names))} may mix channels, and lanes lie beside each other in the channels")
     if settings.relaxation.build().SPARSE:
         reasons.append(f"the relaxation {settings.relaxation.name} leaves out other candidates in each search")
-    if settings.selection.build().epochs(space):
-        reasons.append(f"the selection {settings.selection.name} trains each supernet further by itself")
     return reasons
 
 
@@ -70,6 +68,7 @@ def structure(settings: SearchSettings) -> str:
         "lengths": settings.seed if _lengths_differ(settings) else None,
         "estimator": [settings.estimator.name, (settings.estimator.effective() or {}).get("name")],
         "supernet": [_fixed(each) for each in changing],
+        "passes": [_fixed(each) for each in _acting(settings) if _asks_for_passes(each)],
     }
     return json.dumps(common, sort_keys=True)
 
@@ -88,6 +87,12 @@ def _acting(settings: SearchSettings) -> list[Component]:
 def _changes_the_supernet(component: Component) -> bool:
     member: type[Member] = component.member
     return issubclass(member, Regularizer) and member.transform is not Regularizer.transform
+
+
+def _asks_for_passes(component: Component) -> bool:
+    """Returns whether a remedy asks for passes of its own. They would be run for lanes that do not ask, too."""
+    member: type[Member] = component.member
+    return issubclass(member, Regularizer) and asks(member)
 
 
 def _fixed(component: Component) -> dict[str, object]:
@@ -153,7 +158,7 @@ class FusedSearch:
         outcomes: dict[int, Outcome] = {}
         groups: dict[str, list[_Lane]] = {}
         for index, search in enumerate(searches):
-            started, before = time.perf_counter(), copied(search.state_dict())
+            started, before = time.perf_counter(), _before(search)
             begun = _attempted(search.begin_epoch)
             if isinstance(begun, Exception):
                 outcomes[index] = begun
@@ -184,8 +189,8 @@ class FusedSearch:
             packed = self._pack(lanes)
             meters, finite = algorithm_1(packed, lanes)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
-            packed.store(healthy)
             figures = validation(packed, [lane.search for lane in lanes], healthy)
+            packed.store(healthy)  # last: until then each lane can be run again
         share = (time.perf_counter() - started) / len(lanes)
         outcomes: dict[int, Outcome] = {}
         for place, lane in enumerate(lanes):
@@ -200,6 +205,18 @@ class FusedSearch:
             self._packed = known = LaneModel(models)
         known.load([lane.train_alpha for lane in lanes])
         return known
+
+
+_UNTOUCHED = ("supernet", "weight_optimizer", "alpha_optimizer", "past")
+"""Parts of a search's state that stay as they are until the packed supernet is stored."""
+
+
+def _before(search: Search) -> State:
+    """Returns the state from which the next epoch can be run again. What a group leaves untouched is not copied."""
+    state = search.state_dict()
+    return copied({key: value for key, value in state.items() if key not in _UNTOUCHED}) | {
+        key: state[key] for key in _UNTOUCHED
+    }
 
 
 def _now(search: Search) -> str:
@@ -232,20 +249,20 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
             Step(lane.model.objective, weight_batch, draw, number)
             for lane, (weight_batch, draw) in zip(lanes, pairs, strict=True)
         ]
-        weight_batch = lane_batch([step.weight_batch for step in steps], kind)
+        group = GroupStep(steps, kind)
         w.scale([step.weight_batch.lr_scale for step in steps])
         if any(lane.train_alpha for lane in lanes):
             # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
-            loss, gradients = _alpha_gradient(packed, lanes, steps, weight_batch, kind)
+            loss, gradients = _alpha_gradient(packed, lanes, group)
             finite &= torch.isfinite(loss.value.detach()) & torch.isfinite(packed.alpha_norms(gradients))
             packed.adam.step(gradients)
             _done(loss, "alpha", meters, [lane.search if lane.train_alpha else None for lane in lanes])
         # 2. Update w by descending dL_train(w, alpha)/dw.
         with constant(objective.alphas):
-            loss = objective.perturbed_weight_loss(weight_batch, steps)
-        gradient = w.vector(gradients_of(loss.value, objective.weights))
+            loss = objective.perturbed_weight_loss(group)
+        gradients = gradients_of(loss.value, objective.weights)
         finite &= torch.isfinite(loss.value.detach())
-        w.step([w.clip(gradient, packed.clipping) * gradient[0]])
+        w.step(packed.weight_gradient(gradients, group))
         _done(loss, "weight", meters, [lane.search for lane in lanes])
     each = [meter.lanes(len(lanes)) for meter in meters.values()]
     return [
@@ -254,19 +271,15 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
     ], finite
 
 
-def _alpha_gradient(
-    packed: LaneModel, lanes: Sequence[_Lane], steps: Sequence[Step], weight_batch: Batch, kind: str
-) -> tuple[Loss, list[Tensor]]:
+def _alpha_gradient(packed: LaneModel, lanes: Sequence[_Lane], group: GroupStep) -> tuple[Loss, list[Tensor]]:
     """Returns the losses and dL/dalpha of all lanes, 0 for a lane whose alpha is not trained."""
     for lane in lanes:
         if lane.train_alpha:
             lane.model.objective.begin_alpha_step()
-    filler = next(step.alpha_batch for lane, step in zip(lanes, steps, strict=True) if lane.train_alpha)
-    drawn = [step.alpha_batch if lane.train_alpha else filler for lane, step in zip(lanes, steps, strict=True)]
-    alpha_batch = lane_batch(drawn, kind)
-    estimate = packed.estimator(packed.objective, weight_batch, alpha_batch, packed.weights)
+    trained = [place for place, lane in enumerate(lanes) if lane.train_alpha]
+    estimate = packed.estimator(packed.objective, group.weight_batch, group.alpha_batch_of(trained), packed.weights)
     estimated, gradients = iter(estimate.gradients), []
-    for lane, step in zip(lanes, steps, strict=True):
+    for lane, step in zip(lanes, group.steps, strict=True):
         alphas = lane.model.objective.alphas
         mine = [next(estimated) for _ in alphas]
         if lane.train_alpha:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from raydarts.search.estimators.base import constant
+from raydarts.search.gradients import constant
 from raydarts.tasks import Batch
 
 if TYPE_CHECKING:

@@ -7,19 +7,24 @@ own and run once for each lane. They are small.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raydarts.search.estimators.base import Estimator
+from raydarts.search.gradients import constant, gradients_of
+from raydarts.search.lane_passes import together, union
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
-from raydarts.search.objective import Modes, without_statistics
-from raydarts.search.weights import LaneWeights
+from raydarts.search.objective import Modes, tied_weights, without_statistics
+from raydarts.search.passes import Answer, Kind, Pass, differentiable, entered
+from raydarts.search.regularizers.base import defines, with_terms
+from raydarts.search.weights import LaneWeights, Vector
 from raydarts.spaces.drawn import draw_from
 from raydarts.spaces.lanes import views
 from raydarts.tasks import Batch, Loss
@@ -41,6 +46,24 @@ def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
     )
 
 
+class GroupStep:
+    """One step of Algorithm 1 of all lanes: each lane's step, and their batches as one."""
+
+    def __init__(self, steps: Sequence[Step], kind: str) -> None:
+        self.steps, self._kind = tuple(steps), kind
+        self.weight_batch = lane_batch([step.weight_batch for step in steps], kind)
+        self._alpha_batches: dict[frozenset[int], Batch] = {}
+
+    def alpha_batch_of(self, asking: Iterable[int]) -> Batch:
+        """Returns the alpha-batches of the lanes that ask. Others draw none, and have one of theirs in its place."""
+        of = frozenset(asking)
+        if of not in self._alpha_batches:
+            filler = self.steps[min(of)].alpha_batch
+            each = [step.alpha_batch if lane in of else filler for lane, step in enumerate(self.steps)]
+            self._alpha_batches[of] = lane_batch(each, self._kind)
+        return self._alpha_batches[of]
+
+
 class LaneObjective(Modes):
     """The losses of K searches (`BilevelObjective`), each `(K,)`. `alphas` are those of lane 0, then of lane 1."""
 
@@ -51,7 +74,11 @@ class LaneObjective(Modes):
         self.weights: list[Tensor] = [weight for weight in supernet.parameters() if weight.requires_grad]
         self.alphas: list[Tensor] = [alpha for lane in self.lanes for alpha in lane.alphas]
         self.frozen: frozenset[int] = frozenset()
+        self.tied = tied_weights(supernet, self.weights)
         self._norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
+        # A search counts the weights that its modules hold fixed, too.
+        learning = iter(range(len(self.weights)))
+        self._place = [next(learning) if weight.requires_grad else None for weight in supernet.parameters()]
 
     def data_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
         """Returns the task's losses. `arch_weights` are by cell type, for each lane."""
@@ -65,13 +92,69 @@ class LaneObjective(Modes):
     def weight_loss(self, batch: Batch) -> Loss:
         return self.training_loss(batch, [lane.arch_weights() for lane in self.lanes])
 
-    def perturbed_weight_loss(self, batch: Batch, steps: Sequence[Step]) -> Loss:
+    def perturbed_weight_loss(self, group: GroupStep) -> Loss:
         """Returns the losses of the weight step, under each lane's perturbations of its arch weights."""
         with ExitStack() as stack:
-            arch_weights = [
-                stack.enter_context(lane.perturbed(step)) for lane, step in zip(self.lanes, steps, strict=True)
-            ]
-            return self.training_loss(batch, arch_weights)
+            arch_weights = [lane.arch_weights() for lane in self.lanes]
+            together(
+                [
+                    lane.perturbing(weights, step, stack)
+                    for lane, weights, step in zip(self.lanes, arch_weights, group.steps, strict=True)
+                ],
+                partial(self.passed, group),
+            )
+            return self.training_loss(group.weight_batch, arch_weights)
+
+    def passed(self, group: GroupStep, kind: Kind, asked: Mapping[int, Pass]) -> dict[int, Answer]:
+        """Answers passes of one kind in one pass of all lanes. A lane that asks for none takes another lane's place."""
+        another = next(iter(asked.values()))
+        arch_weights = [
+            differentiable(asked.get(lane, another).arch_weights, kind.by) for lane in range(len(self.lanes))
+        ]
+        positions = union(each.by_weights or () for each in asked.values())
+        places = [place for position in positions if (place := self._place[position]) is not None]
+        leaves = (
+            [self.weights[place] for place in places]
+            if kind.by_weights
+            else [weights[name] for weights in arch_weights for name in kind.by]
+        )
+        batch = group.weight_batch if kind.part == "weight" else group.alpha_batch_of(asked)
+        with ExitStack() as setting:
+            setting.enter_context(entered(self, kind.mode))
+            setting.enter_context(self.virtual())
+            setting.enter_context(nullcontext() if kind.by_weights else constant(self.weights))
+            setting.enter_context(nullcontext() if leaves else torch.no_grad())
+            loss = self.data_loss(batch, arch_weights).value
+            gradients = gradients_of(loss, leaves) if leaves else []
+        losses = loss.detach().unbind()
+        if not kind.by_weights:
+            count = len(kind.by)
+            return {lane: Answer(losses[lane], gradients[lane * count : (lane + 1) * count]) for lane in asked}
+        each = dict(zip(places, (gradient.chunk(len(self.lanes)) for gradient in gradients), strict=True))
+        return {
+            lane: Answer(losses[lane], [self._of_lane(position, lane, each) for position in wanted.by_weights or ()])
+            for lane, wanted in asked.items()
+        }
+
+    def of_lane(self, values: Sequence[Tensor], lane: int) -> list[Tensor]:
+        """Returns views of a lane's part of values like the weights, at the positions of a search's own weights."""
+        each = {place: value.chunk(len(self.lanes)) for place, value in enumerate(values)}
+        return [self._of_lane(position, lane, each) for position in range(len(self._place))]
+
+    def _of_lane(self, position: int, lane: int, each: Mapping[int, Sequence[Tensor]]) -> Tensor:
+        place = self._place[position]
+        return torch.zeros_like(self.lanes[lane].weights[position]) if place is None else each[place][lane]
+
+    def learning(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Returns those of a lane's values, at the positions of its own weights, that are trained."""
+        return [value for value, place in zip(values, self._place, strict=True) if place is not None]
+
+    def frozen_places(self) -> tuple[frozenset[int], ...]:
+        """Returns the places of the weights that the remedies of each lane have frozen."""
+        return tuple(
+            frozenset(place for position in lane.frozen if (place := self._place[position]) is not None)
+            for lane in self.lanes
+        )
 
     def alpha_loss(self, batch: Batch) -> Loss:
         arch_weights = [lane.arch_weights() for lane in self.lanes]
@@ -86,8 +169,12 @@ class LaneObjective(Modes):
 
     @contextmanager
     def virtual(self) -> Iterator[None]:
+        with without_statistics(self._norms), self.replaying():
+            yield
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
         with ExitStack() as stack:
-            stack.enter_context(without_statistics(self._norms))
             for lane in self.lanes:
                 stack.enter_context(lane.replaying())
             yield
@@ -193,6 +280,11 @@ class LaneModel:
         )
         estimators: list[Estimator] = [model.architect.estimator for model in models]
         self.estimator = estimators[0].of(estimators)
+        self.watched = any(
+            defines(type(each), "watch", "watching", "weight_gradient", "weight_terms")
+            for model in models
+            for each in model.regularizers
+        )
         self.clipping = self.weights.number([model.parts.settings.grad_clip for model in models])
         # The models' tensors and their places in the packed ones. They stay where they are in memory.
         packed = supernet.state_dict()
@@ -219,6 +311,29 @@ class LaneModel:
                 for model, weights in zip(self.models, self._trained, strict=True)
             ],
         )
+        self.weights.freeze(self.objective.frozen_places())
+
+    def weight_gradient(self, gradients: list[Tensor], group: GroupStep) -> Vector:
+        """Returns the weights' gradient as a vector, with the terms of the lanes' remedies, and clipped."""
+        objective, w = self.objective, self.weights
+        vector = w.vector(gradients)
+        if self.watched:
+            lanes = range(len(self.models))
+            changed = [objective.of_lane(gradients, lane) for lane in lanes]
+            before = [list(each) for each in changed]
+            weights = [objective.of_lane([weight.detach() for weight in objective.weights], lane) for lane in lanes]
+            together(
+                [
+                    with_terms(model.regularizers, own, mine, step)
+                    for model, own, mine, step in zip(self.models, weights, changed, group.steps, strict=True)
+                ],
+                partial(objective.passed, group),
+            )
+            for lane in lanes:
+                if any(one is not other for one, other in zip(changed[lane], before[lane], strict=True)):
+                    vector[0][lane] = w.row(objective.learning(changed[lane]))
+            w.freeze(objective.frozen_places())
+        return [w.clip(vector, self.clipping) * vector[0]]
 
     @staticmethod
     def _buffers(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -12,9 +12,11 @@ from torch import nn
 from raydarts.data.batches import Batches
 from raydarts.measure import Meter, require_finite
 from raydarts.search.divergence import blamed
-from raydarts.search.estimators.base import constant, gradients_of
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.model import SearchModel
 from raydarts.search.moments import Step
+from raydarts.search.passes import alone
+from raydarts.search.regularizers.base import with_terms
 from raydarts.search.settings import SearchSettings
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, Loss
@@ -75,12 +77,8 @@ class Loop:
         with constant(model.objective.alphas):
             loss = model.objective.perturbed_weight_loss(step)
         gradients = gradients_of(loss.value, weights)
-        for regularizer in model.regularizers:
-            regularizer.watch(gradients, step)
-        for regularizer in model.regularizers:
-            extra = regularizer.weight_gradient(weights, step)
-            if extra is not None:
-                gradients = list(torch._foreach_add(gradients, list(extra)))
+        for asking in with_terms(model.regularizers, weights, gradients, step):
+            alone(asking, step)
         frozen = model.objective.frozen
         for position, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
             weight.grad = None if position in frozen else gradient

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from raydarts.data.batches import Batches
 from raydarts.measure import Meter
+from raydarts.search.estimator_truth import Asked, Compared, compared
+from raydarts.search.estimators.base import Estimator
 from raydarts.search.hessian import dominant_eigenvalue
 from raydarts.search.model import SearchModel
 from raydarts.spaces import Genotype, Space
@@ -82,6 +84,10 @@ class Measuring:
         """Returns the dominant eigenvalue of the alpha Hessian on the first batch of the alpha half."""
         batch = next(iter(self.data["alpha"].sequential(self.batch_size)))
         return dominant_eigenvalue(model.objective, batch)
+
+    def estimators(self, model: SearchModel, asked: Callable[[Estimator], Asked], epoch: int, rate: float) -> Compared:
+        """Compares estimators with the gradient through many weight steps. `asked` is given the search's estimator."""
+        return compared(model, self.data, self.batch_size, asked(model.architect.estimator), epoch, rate)
 
 
 def discretised(space: Space, genotype: Genotype, arch_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,8 @@ from raydarts.spaces import Genotype, Space
 from raydarts.tasks import Batch
 
 if TYPE_CHECKING:
+    from raydarts.search.estimator_truth import Asked, Compared
+    from raydarts.search.estimators.base import Estimator
     from raydarts.search.objective import Objective
     from raydarts.search.short_training import ShortTraining
 
@@ -100,8 +102,9 @@ class Stop:
 class EpochReport:
     """A finished epoch, for probes and stopping rules.
 
-    `measure_eigenvalue`, `measure_discretisation` and `train_shortly` cost passes over data. They change nothing of the
-    search, and draw from streams of their own. `seconds` is the time that the epoch has taken so far.
+    `measure_eigenvalue`, `measure_discretisation`, `train_shortly` and `measure_estimators` cost passes over data. They
+    change nothing of the search, and draw from streams of their own. The last one gives the search's estimator to its
+    argument, which says what is compared. `seconds` is the time that the epoch has taken so far.
 
     `epoch` starts at 1. `metrics` are those of this epoch so far. `genotypes` are those of all epochs up to this one.
     `arch_weights` are by cell type, and are the expected ones if the relaxation draws. `simplex` says whether the arch
@@ -119,6 +122,7 @@ class EpochReport:
     seconds: float = 0.0
     measure_discretisation: Callable[[], float] | None = None
     train_shortly: Callable[[ShortTraining], float] | None = None
+    measure_estimators: Callable[[Callable[[Estimator], Asked]], Compared] | None = None
     _eigenvalue: float | None = None
 
     @property

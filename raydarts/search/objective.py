@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raydarts.search.moments import Step
-from raydarts.search.regularizers.base import Regularizer
+from raydarts.search.passes import Asking, alone
+from raydarts.search.regularizers.base import Regularizer, perturbations
 from raydarts.search.relaxations.base import Relaxation
 from raydarts.spaces.transform import Mixed
 from raydarts.streams import Streams
@@ -37,6 +38,10 @@ class BilevelObjective(Protocol):
     def frozen(self) -> frozenset[int]:
         """Positions of the weights that are not trained. The virtual step does not move them either."""
 
+    @property
+    def tied(self) -> frozenset[int]:
+        """Positions of the weights that are token vectors and decoder at once."""
+
     def weight_loss(self, batch: Batch) -> Loss:
         """Returns L_train(w, alpha) with what the weight side adds to it."""
 
@@ -45,6 +50,15 @@ class BilevelObjective(Protocol):
 
     def virtual(self) -> AbstractContextManager[None]:
         """Returns a context that restores batch-norm statistics and random draws on exit."""
+
+    def replaying(self) -> AbstractContextManager[None]:
+        """Returns a context that restores random draws on exit, and no batch-norm statistics."""
+
+
+def tied_weights(supernet: nn.Module, weights: Sequence[Tensor]) -> frozenset[int]:
+    """Returns the positions of weights that are token vectors and decoder at once. `TIED` of a module names them."""
+    tied = {id(getattr(module, name)) for module in supernet.modules() for name in getattr(module, "TIED", ())}
+    return frozenset(position for position, weight in enumerate(weights) if id(weight) in tied)
 
 
 class Modes(ABC):
@@ -127,6 +141,11 @@ class Objective(Modes):
         """Positions of weights that remedies have frozen or that a module holds fixed (`requires_grad` false)."""
         return self._fixed.union(*(regularizer.frozen() for regularizer in self.regularizers))
 
+    @property
+    def tied(self) -> frozenset[int]:
+        """See `BilevelObjective.tied`."""
+        return tied_weights(self.supernet, self.weights)
+
     def arch_weights(self, *, expected: bool = False) -> dict[str, Tensor]:
         """Returns the arch weights by cell type, differentiable in alpha.
 
@@ -161,14 +180,18 @@ class Objective(Modes):
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[dict[str, Tensor]]:
         """Yields the arch weights of the weight step. The remedies' perturbations end with the context."""
-        arch_weights = self.arch_weights()
+        with ExitStack() as stack:
+            arch_weights = self.arch_weights()
+            for asking in self.perturbing(arch_weights, step, stack):
+                alone(asking, step)
+            yield arch_weights
+
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step, stack: ExitStack) -> Iterator[Asking[None]]:
+        """Lets the remedies change these arch weights of the weight step: see `perturbations`."""
         unperturbed = dict(arch_weights)
         self._gathered = {name: weights.detach() for name, weights in arch_weights.items()}
-        with ExitStack() as stack:
-            for regularizer in self.regularizers:
-                stack.enter_context(regularizer.perturb(arch_weights, step))
-            self._perturbed |= any(arch_weights[name] is not weights for name, weights in unperturbed.items())
-            yield arch_weights
+        yield from perturbations(self.regularizers, arch_weights, step, stack)
+        self._perturbed |= any(arch_weights[name] is not weights for name, weights in unperturbed.items())
 
     def begin_epoch(self) -> None:
         """Starts an epoch. Its weight steps gather the running statistics that measuring uses."""
@@ -219,6 +242,15 @@ class Objective(Modes):
         """
         with without_statistics(self._norms), self.replaying():
             yield
+
+    @contextmanager
+    def drawing(self, seed: int) -> Iterator[None]:
+        """Inside, virtual passes of a random relaxation draw with this seed, and not with that of an alpha step."""
+        before, self._virtual_seed = self._virtual_seed, seed
+        try:
+            yield
+        finally:
+            self._virtual_seed = before
 
     @contextmanager
     def replaying(self) -> Iterator[None]:

@@ -252,6 +252,7 @@ class Search:
             lambda settings: trained_shortly(
                 settings, self.space, self.genotypes[-1], self.parts, self.data, self.settings.batch_size
             ),
+            lambda asked: self.measuring.estimators(self.model, asked, self.epoch, self._rate),
         )
         for probe in self.probes:
             self.metrics |= probe.measure(report)

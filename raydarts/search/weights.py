@@ -38,6 +38,10 @@ class WeightVector(Protocol):
     def rates(self) -> list[float]:
         """The current learning rate of each lane."""
 
+    @property
+    def decays(self) -> list[float]:
+        """The weight decay of each lane."""
+
     def number(self, values: Sequence[float]) -> Number:
         """Returns one number for each lane."""
 
@@ -92,6 +96,10 @@ class SearchWeights:
     @property
     def rates(self) -> list[float]:
         return [float(self._optimizer.param_groups[0]["lr"])]
+
+    @property
+    def decays(self) -> list[float]:
+        return [float(self._optimizer.param_groups[0]["weight_decay"])]
 
     def number(self, values: Sequence[float]) -> Number:
         (value,) = values
@@ -166,7 +174,9 @@ class LaneWeights:
         self._numbers: dict[tuple[float, ...], Tensor] = {}
         self.lane_of_alpha = torch.tensor(self._of_alpha, device=self._w.device)
         self.momentum_buffer = torch.zeros_like(self._w)
-        self._unscaled = self.rates = [0.0] * lanes
+        self._frozen: Tensor | None = None  # (K, P), where any weight is
+        self._frozen_places: tuple[frozenset[int], ...] = (frozenset(),) * lanes
+        self._unscaled = self.rates = self.decays = [0.0] * lanes
         self._lr = self._momentum = self._decay = self.number(self.rates)
 
     def begin(self, optimizers: Sequence[torch.optim.Optimizer], buffers: Sequence[Sequence[Tensor]]) -> None:
@@ -176,7 +186,8 @@ class LaneWeights:
         self._unscaled = self.rates = [float(group["lr"]) for group in groups]
         self._lr = self.number(self.rates)
         self._momentum = self.number([group["momentum"] for group in groups])
-        self._decay = self.number([group["weight_decay"] for group in groups])
+        self.decays = [float(group["weight_decay"]) for group in groups]
+        self._decay = self.number(self.decays)
         self._w = torch.cat(self._rows, 1)
         self.momentum_buffer = torch.stack([torch.cat([rows(each, 1)[0] for each in lane]) for lane in buffers])
 
@@ -219,15 +230,31 @@ class LaneWeights:
     def put_sum(self, vector: Vector, step: Vector, factor: Number) -> None:
         self.put([vector[0] + factor * step[0]])
 
+    def freeze(self, places: tuple[frozenset[int], ...]) -> None:
+        """Holds each lane's weights at these places still from now on. All others move."""
+        if places == self._frozen_places:
+            return
+        self._frozen_places, self._frozen = places, None
+        if any(places):
+            self._frozen = torch.zeros_like(self._w, dtype=torch.bool)
+            for row, held in zip(self._frozen, places, strict=True):
+                for place, part in enumerate(torch.split(row, self._sizes)):
+                    if place in held:
+                        part.fill_(True)
+
+    def row(self, parts: Sequence[Tensor]) -> Tensor:
+        """Returns a lane's values of all weights as its row of a vector."""
+        return torch.cat([rows(part, 1)[0] for part in parts])
+
     def moving(self, vector: Vector) -> Vector:
-        return vector
+        return vector if self._frozen is None else [vector[0].masked_fill(self._frozen, 0)]
 
     def step_length(self, epsilon: Number, vector: Vector) -> Number | None:
         norm = self._norms(vector)
         return torch.where(norm > 0, epsilon / norm, 1.0)
 
     def clip(self, vector: Vector, largest: Number) -> Number:
-        norm = self._norms(vector)
+        norm = self._norms(self.moving(vector))
         bound = torch.as_tensor(largest, dtype=norm.dtype, device=norm.device)
         return torch.where(bound > 0, (bound / (norm + 1e-6)).clamp(max=1.0), 1.0)
 
@@ -237,7 +264,7 @@ class LaneWeights:
         return torch.stack(torch._foreach_norm(list(vector[0].unbind())))[:, None]
 
     def direction(self, vector: Vector, coefficient: Number) -> Vector:
-        return [coefficient * vector[0] + self._decay * self._w + self._momentum * self.momentum_buffer]
+        return self.moving([coefficient * vector[0] + self._decay * self._w + self._momentum * self.momentum_buffer])
 
     def scale(self, scales: Sequence[float]) -> None:
         """Multiplies the learning rates, those of the virtual step too, from now on. It replaces earlier scales."""
@@ -247,10 +274,14 @@ class LaneWeights:
 
     @torch.no_grad()
     def step(self, gradient: Vector) -> None:
-        """Takes the SGD step of each lane."""
+        """Takes the SGD step of each lane. Frozen weights neither move nor decay, and keep their momentum."""
         decayed = torch.addcmul(gradient[0], self._w, self._decay)
-        self.momentum_buffer = torch.addcmul(decayed, self.momentum_buffer, self._momentum)
-        self._w = torch.addcmul(self._w, self.momentum_buffer, self._lr, value=-1)
+        momentum = torch.addcmul(decayed, self.momentum_buffer, self._momentum)
+        w = torch.addcmul(self._w, momentum, self._lr, value=-1)
+        if self._frozen is not None:
+            momentum = torch.where(self._frozen, self.momentum_buffer, momentum)
+            w = torch.where(self._frozen, self._w, w)
+        self.momentum_buffer, self._w = momentum, w
         self.put([self._w])
 
 

@@ -23,12 +23,16 @@ class Searcher(Member):
     it. A class that says nothing counts as model-based where it defines `tell`, for what it is told may steer it;
     one that only takes notes there says `MODEL_BASED = False`.
 
+    `SEVERAL`: with several objectives it learns from `Outcome.values`. A model-based class that does not say so is told
+    one number, and is refused where there are several. One that fits no model looks at no number.
+
     `EXHAUSTIVE`: it tries every combination once, so that a spec may have no distribution that cannot be enumerated,
     and nothing is drawn at random.
     """
 
     MODEL_BASED: ClassVar[bool] = False
     EXHAUSTIVE: ClassVar[bool] = False
+    SEVERAL: ClassVar[bool] = False
 
     def __init_subclass__(cls, **more: object) -> None:
         super().__init_subclass__(**more)
@@ -48,6 +52,18 @@ class Searcher(Member):
     def refusals(self, tree: Tree) -> Iterator[str]:
         """Why it cannot search this space, in sentences with what to write instead. Asked when a spec is read."""
         yield from ()
+
+    def refuses_objectives(self, names: Sequence[str]) -> str | None:
+        """Why it cannot take several objectives, with what to write instead. None: it can.
+
+        Asked when a spec is read.
+        """
+        if not self.MODEL_BASED or self.SEVERAL:
+            return None
+        return (
+            f"searcher {self.registered} learns from one number, and there are {len(names)} objectives "
+            f"({', '.join(names)}); write sweep.searcher: {{name: optuna, sampler: nsga2}}, or random, or one objective"
+        )
 
     def refuses_earlier(self, configurations: int | None = None) -> str | None:
         """Why it cannot use results of earlier runs (`sweep.from_runs`), with what to write instead. None: it can.
@@ -69,6 +85,13 @@ class Searcher(Member):
     def learn(self, known: Sequence[tuple[Draw, float]]) -> None:
         """Results of earlier runs: draws of this space, each with its value. It comes after `start`, once."""
         raise NotImplementedError
+
+    def recall(self, known: Sequence[tuple[Draw, Outcome]]) -> None:
+        """The same with all that is known of each: the values of several objectives, and how constraints were kept.
+
+        By default it calls `learn` with one value of each.
+        """
+        self.learn([(draw, outcome.value) for draw, outcome in known if outcome.value is not None])
 
     def accept(self, index: int, draw: Draw) -> None:
         """Trial `index` is a configuration of `sweep.points`. It takes the place of a proposal, and `tell` follows."""

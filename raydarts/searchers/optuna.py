@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from raydarts import registry
-from raydarts.config.distributions import OPTIONS, Distribution, Draw, Tree
+from raydarts.config.distributions import OPTIONS, Draw, Tree
 from raydarts.config.loader import LoadedSpec
-from raydarts.config.located import AsDrawn
 from raydarts.registry import Around, Idle
 from raydarts.searchers.base import Searcher
 from raydarts.study.study import Outcome
+from raydarts.trackers.optuna_form import Recorded
 from raydarts.units import Trials
 
 _NUMBERS_ALONE = ("cmaes", "qmc")
 _LEAST_FOR_CMAES = 10
+_EXCESSES = "excesses"
+"""The key under which a trial of Optuna's keeps by how much it breaks each constraint."""
 
 
 class _Chooser:
@@ -41,40 +43,18 @@ class _Chooser:
         return self._trial.suggest_float(name, low, high, log=kind == "loguniform")
 
 
-class _Recorder:
-    """Repeats a draw, and keeps Optuna's parameters and distributions of it."""
-
-    def __init__(self, choices: Mapping[str, Any]) -> None:
-        self._drawn = AsDrawn(choices)
-        self.params: dict[str, Any] = {}
-        self.distributions: dict[str, Any] = {}
-
-    def choose(self, name: str, distribution: Distribution) -> Any:
-        chosen = self._drawn.choose(name, distribution)
-        self.distributions[name] = _as_optunas(distribution)
-        self.params[name] = distribution.labels[chosen] if distribution.kind in OPTIONS else chosen
-        return chosen
-
-
-def _as_optunas(distribution: Distribution) -> Any:
-    """Optuna's form of a distribution, the same as `_Chooser` asks for."""
-    from optuna import distributions  # noqa: PLC0415
-
-    low, high, kind = distribution.low, distribution.high, distribution.kind
-    if kind in OPTIONS:
-        return distributions.CategoricalDistribution(list(distribution.labels))
-    if kind == "randint":
-        return distributions.IntDistribution(int(low), int(high))
-    step = distribution.q if kind == "quniform" else None
-    return distributions.FloatDistribution(low, high, log=kind == "loguniform", step=step)
-
-
 class Optuna(Searcher):
-    """One of Optuna's samplers, told the truth about stopped trials; by default multivariate, grouped TPE."""
+    """One of Optuna's samplers, told the truth about stopped trials; by default multivariate, grouped TPE.
+
+    Constraints are Optuna's own: a configuration that keeps them is before every other. With several objectives Optuna
+    is told all of them (multi-objective TPE, NSGA-II, a Gaussian process for each). A healthy objective makes the
+    health bars constraints then.
+    """
 
     NAME = "optuna"
     SOURCE = "Akiba et al. 2019, KDD (arXiv 1907.10902); TPE: Bergstra et al. 2011, NeurIPS; NSGA-II: Deb et al. 2002"
     MODEL_BASED = True
+    SEVERAL = True
 
     class Settings(registry.Settings):
         """`trials`: how many configurations. `sampler`: `tpe` (tree-structured Parzen estimators), `gp` (a Gaussian
@@ -142,6 +122,14 @@ class Optuna(Searcher):
                 "or gp, or leave two or more numbers open"
             )
 
+    def refuses_objectives(self, names: Sequence[str]) -> str | None:
+        if self.settings.sampler != "cmaes":
+            return super().refuses_objectives(names)
+        return (
+            f"sampler cmaes learns from one number, and there are {len(names)} objectives ({', '.join(names)}); write "
+            "sampler: nsga2, tpe or gp, or one objective"
+        )
+
     def refuses_earlier(self, configurations: int | None = None) -> str | None:
         sampler = self.settings.sampler
         if sampler == "qmc":
@@ -160,6 +148,10 @@ class Optuna(Searcher):
 
     def start(self, loaded: LoadedSpec) -> None:
         super().start(loaded)
+        score = loaded.sweep.score
+        self._bars = len(score.excesses({}))
+        self._in_full = score.several or self._bars > 0
+        """Whether Optuna is told `Outcome.values` and constraints, and not one value in its finite form."""
         self._study = self._new_study()
         self._asked: dict[int, Any] = {}
 
@@ -171,15 +163,22 @@ class Optuna(Searcher):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sampler = self._sampler(optuna.samplers, self.loaded.sweep.seed, self.settings.startup_trials, known)
-        directions = optuna.study.StudyDirection
-        direction = directions.MAXIMIZE if self.loaded.sweep.score.mode == "max" else directions.MINIMIZE
-        return optuna.create_study(sampler=sampler, direction=direction)
+        ways = optuna.study.StudyDirection
+        modes = [each.mode for each in self.loaded.sweep.score.each]
+        return optuna.create_study(
+            sampler=sampler, directions=[ways.MAXIMIZE if mode == "max" else ways.MINIMIZE for mode in modes]
+        )
+
+    def _excesses(self, trial: Any) -> Sequence[float]:
+        """By how much a trial breaks each constraint. Of a trial that went on as a copy of another nobody knows it."""
+        return tuple(trial.user_attrs.get(_EXCESSES, (0.0,) * self._bars))
 
     def _sampler(self, samplers: Any, seed: int, startup: int, known: Sequence[Any]) -> Any:
+        held: dict[str, Any] = {"constraints_func": self._excesses} if self._bars else {}
         match self.settings.sampler:
             case "gp":
                 # It estimates one noise from all values. Those of search seeds differ by luck alone.
-                return samplers.GPSampler(seed=seed, n_startup_trials=startup, deterministic_objective=False)
+                return samplers.GPSampler(seed=seed, n_startup_trials=startup, deterministic_objective=False, **held)
             case "cmaes":
                 drawn = max(1, startup - len(known))  # Optuna learns from a trial of its own which numbers are open
                 source = list(known) or None
@@ -187,10 +186,10 @@ class Optuna(Searcher):
                     seed=seed, n_startup_trials=drawn, source_trials=source, warn_independent_sampling=False
                 )
             case "nsga2":
-                return samplers.NSGAIISampler(seed=seed, population_size=startup)
+                return samplers.NSGAIISampler(seed=seed, population_size=startup, **held)
             case "qmc":
                 return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
-        return samplers.TPESampler(multivariate=True, group=True, seed=seed, n_startup_trials=startup)
+        return samplers.TPESampler(multivariate=True, group=True, seed=seed, n_startup_trials=startup, **held)
 
     def learn(self, known: Sequence[tuple[Draw, float]]) -> None:
         """CMA-ES begins at the best tenth of them. The other models count them as trials."""
@@ -207,14 +206,26 @@ class Optuna(Searcher):
         else:
             self._study.add_trials(trials)
 
+    def recall(self, known: Sequence[tuple[Draw, Outcome]]) -> None:
+        """With constraints or several objectives each is asked for and told like a trial of this sweep, so that Optuna
+        itself takes in how its constraints were kept."""
+        if not self._in_full or self.settings.sampler == "cmaes":  # which takes no constraints, but the finite form
+            super().recall(known)
+            return
+        for draw, outcome in known:
+            self._study.enqueue_trial(self._recorded(draw).params)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trial = self._study.ask()
+                self.loaded.search.materialise(_Chooser(trial))
+            self._tell(trial, outcome)
+
     def accept(self, index: int, draw: Draw) -> None:
         self._study.enqueue_trial(self._recorded(draw).params)
         self._ask(index)
 
-    def _recorded(self, draw: Draw) -> _Recorder:
-        recorder = _Recorder(draw.choices)
-        self.loaded.search.materialise(recorder)
-        return recorder
+    def _recorded(self, draw: Draw) -> Recorded:
+        return Recorded(self.loaded.search, draw.choices)
 
     def total(self) -> int:
         return int(self.settings.trials)
@@ -229,21 +240,32 @@ class Optuna(Searcher):
             return self.loaded.search.materialise(_Chooser(self._asked[index]))
 
     def tell(self, index: int, outcome: Outcome) -> None:
+        self._tell(self._asked[index], outcome)
+
+    def _tell(self, trial: Any, outcome: Outcome) -> None:
         import optuna  # noqa: PLC0415
 
         states = optuna.trial.TrialState
-        trial = self._asked[index]
+        several = self.loaded.sweep.score.several
         if outcome.noise is not None:  # no sampler reads it: each takes the value for what the configuration is worth
             trial.set_user_attr("search_seeds", outcome.n)
             trial.set_user_attr("noise", outcome.noise)
-        if outcome.status == "completed" and outcome.value is not None:
-            self._study.tell(trial, outcome.value)
+        if outcome.excesses:
+            trial.set_user_attr(_EXCESSES, list(outcome.excesses))
+        values = self._values(outcome)
+        if outcome.status == "completed" and values is not None:
+            self._study.tell(trial, values)
         elif outcome.status == "stopped":
-            reports = (
-                () if outcome.halted else outcome.reports
-            )  # without any it is the worst of those that were stopped
+            # Without any it is the worst of those that were stopped. Optuna has no reports of several objectives.
+            reports = () if outcome.halted or several else outcome.reports
             for epoch, value in reports:
                 trial.report(value, epoch)
             self._study.tell(trial, state=states.PRUNED)
         else:
             self._study.tell(trial, state=states.FAIL)
+
+    def _values(self, outcome: Outcome) -> Sequence[float] | None:
+        """What Optuna is told of a completed trial: a number for each objective."""
+        if self._in_full and self.settings.sampler != "cmaes":
+            return outcome.values
+        return None if outcome.value is None else (outcome.value,)

@@ -5,7 +5,7 @@ dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw is a correlatio
 pass computes both up to forty times slower than the forward pass if the kernel is dilated, and dL/dw slowly if it is
 more than three pixels wide (torch 2.14.1; docs/benchmarks.md). So this module computes dL/dx as a forward convolution.
 It computes a dilated dL/dw on images of every `dilation`-th row and pixel, where the kernel is not dilated, and a wide
-dL/dw three columns at a time.
+dL/dw three columns at a time. With lanes, it computes a wide dL/dw at stride 2 on every second column.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ _WIDTH = 3  # the widest kernel for which oneDNN's weight gradient is fast
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """`nn.Conv2d(channels, channels, kernel, stride, groups=channels, bias=False)` with "same" padding, kernel odd."""
+    """`nn.Conv2d(channels, channels, kernel, stride, groups=channels, bias=False)` with "same" padding, kernel odd.
 
-    def __init__(self, channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+    `channels` are those of all lanes.
+    """
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, dilation: int = 1, lanes: int = 1) -> None:
+        self.lanes = lanes
         super().__init__(
             channels,
             channels,
@@ -37,6 +41,9 @@ class DepthwiseConv2d(nn.Conv2d):
         wide = self.kernel_size[0] > _WIDTH or self.dilation[0] > 1
         if x.device.type == "cpu" and self.stride[0] == 1 and wide:
             return _Convolution.apply(x, self.weight, self.dilation[0])  # type: ignore[no-any-return]
+        # One lane keeps torch's kernel, so that searches alone keep their bits.
+        if x.device.type == "cpu" and self.lanes > 1 and self.stride[0] == 2 and self.kernel_size[0] == 5:
+            return _Strided.apply(x, self.weight)  # type: ignore[no-any-return]
         return super().forward(x)
 
 
@@ -147,3 +154,53 @@ def _native(x: Tensor, dy: Tensor, kernel: tuple[int, int]) -> Tensor:
         dy, x, weight, None, [1, 1], pads, [1, 1], False, [0, 0], channels, [False, True, False]
     )
     return gradients[1]  # type: ignore[no-any-return]
+
+
+class _Strided(torch.autograd.Function):
+    """A depthwise 5x5 convolution of stride 2: `(n, C, H, W)`, `(C, 1, 5, 5)` -> `(n, C, ceil(H / 2), ceil(W / 2))`.
+
+    Only its first derivative by the weight is computed in another way than torch does it.
+    """
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.conv2d(x, weight, None, 2, 2, 1, weight.shape[0])
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        (dy,) = gradients
+        to_x, to_weight = ctx.needs_input_grad[:2]
+        fast = to_weight and not torch.is_grad_enabled() and x.shape[3] % 2 == 0
+        dx, dw, _ = torch.ops.aten.convolution_backward(
+            dy,
+            x,
+            weight,
+            None,
+            [2, 2],
+            [2, 2],
+            [1, 1],
+            False,
+            [0, 0],
+            x.shape[1],
+            [to_x, to_weight and not fast, False],
+        )
+        return dx, _strided_correlation(x, dy) if fast else dw
+
+
+def _strided_correlation(x: Tensor, dy: Tensor) -> Tensor:
+    """Returns the gradient of a 5x5 kernel at stride 2. oneDNN takes four times as long over it (torch 2.14.1).
+
+    The kernel's columns 0, 2, 4 meet the even columns of x, and 1, 3 the odd ones. In channels-last layout both are
+    channels of an image of half the width, without a copy. Over its columns the kernel has no stride, and is narrow.
+    """
+    count, channels, height, width = x.shape
+    columns = x.permute(0, 2, 3, 1).reshape(count, height, width // 2, 2 * channels).permute(0, 3, 1, 2)
+    twice = torch.cat([dy.permute(0, 2, 3, 1)] * 2, 3).permute(0, 3, 1, 2)
+    weight = x.new_empty((2 * channels, 1, 5, 3))
+    parts = torch.ops.aten.convolution_backward(
+        twice, columns, weight, None, [2, 1], [2, 1], [1, 1], False, [0, 0], 2 * channels, [False, True, False]
+    )[1]
+    even, odd = parts.view(2, channels, 1, 5, 3).unbind()
+    return torch.stack([even[..., 0], odd[..., 0], even[..., 1], odd[..., 1], even[..., 2]], -1)

@@ -95,7 +95,7 @@ class SepConv(Normed):
         super().__init__(
             channels,
             affine,
-            DepthwiseConv2d(lanes * channels, kernel, stride),
+            DepthwiseConv2d(lanes * channels, kernel, stride, lanes=lanes),
             convolution(channels, channels, 1, lanes),
             batch_norm(channels, affine, lanes),
             nn.ReLU(inplace=True),  # the gradient of a batch norm needs only its input

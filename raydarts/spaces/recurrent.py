@@ -104,6 +104,8 @@ class _Model(nn.Module):
     lanes in a pass. A weight has the rows of all lanes, lane after lane.
     """
 
+    TIED = ("embedding",)
+
     def __init__(self, vocabulary: int, units: int, nodes: int, settings: Regularization, lanes: int = 1) -> None:
         super().__init__()
         self.settings, self.units, self.lanes = settings, units, lanes

@@ -9,6 +9,7 @@ another are refused too: raydarts makes none. Hard links are like other files.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import uuid
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from raydarts.errors import DamagedError
-from raydarts.storage.objects import Entry
+from raydarts.storage.objects import LARGEST as _LARGEST
+from raydarts.storage.objects import Digest, Entry
 from raydarts.storage.patience import patiently
 
 T = TypeVar("T")
@@ -31,8 +33,6 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_LARGEST = 1 << 30
-"""Most bytes of a file that is read as text. raydarts writes no larger one."""
 
 
 def is_part(name: str) -> bool:
@@ -173,6 +173,18 @@ class Inside:
                 if os.fstat(file.fileno()).st_size > _LARGEST:
                     raise self._damaged("larger than 1 GiB")
                 return file.read()
+
+        return self._patiently(read)
+
+    def digest(self) -> Digest:
+        """Returns the SHA-256 of this file, which is read piece by piece. Raises `FileNotFoundError`."""
+
+        def read() -> Digest:
+            with os.fdopen(self.open(os.O_RDONLY), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > _LARGEST:
+                    return Digest(None, size)
+                return Digest(hashlib.file_digest(file, "sha256").hexdigest(), size)
 
         return self._patiently(read)
 

@@ -9,6 +9,7 @@ one. The replacement is one write, so it happens wholly or not at all.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import uuid
@@ -27,6 +28,17 @@ _QUERY = ("endpoint_override", "scheme", "region")
 _PART = re.compile(r"^(\d{6})-(\d{6})-[0-9a-f]{8}$")
 _TAILS = 8
 _WRITER = uuid.uuid4().hex[:8]
+
+
+LARGEST = 1 << 30
+"""Most bytes of a file that is read at once. raydarts writes no larger text."""
+
+
+class Digest(NamedTuple):
+    """The SHA-256 of a file's bytes, and how many they are. None: more than `LARGEST`."""
+
+    sha256: str | None
+    size: int
 
 
 class Entry(NamedTuple):
@@ -176,6 +188,21 @@ class ObjectPlace:
         def read() -> bytes:
             with self.filesystem.open_input_stream(self._path) as stream:
                 return bytes(stream.readall())
+
+        return patiently(read, self)
+
+    def digest(self) -> Digest:
+        """Returns the SHA-256 of this object, which is read piece by piece. Raises `FileNotFoundError`."""
+
+        def read() -> Digest:
+            size = self.filesystem.get_file_info(self._path).size or 0
+            if size > LARGEST:
+                return Digest(None, size)
+            made = hashlib.sha256()
+            with self.filesystem.open_input_stream(self._path) as stream:
+                while piece := stream.read(1 << 20):
+                    made.update(piece)
+            return Digest(made.hexdigest(), size)
 
         return patiently(read, self)
 

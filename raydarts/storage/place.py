@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from raydarts.errors import InputError
 from raydarts.storage.inside import Inside, kind_of
-from raydarts.storage.objects import SCHEMES, Entry, ObjectPlace
+from raydarts.storage.objects import SCHEMES, Digest, Entry, ObjectPlace
 from raydarts.storage.patience import patiently
 
 Place = Path | ObjectPlace
@@ -75,6 +75,11 @@ def write_bytes(place: FilePlace, content: bytes) -> None:
 def read_bytes(place: FilePlace) -> bytes:
     """Returns the content. Raises `FileNotFoundError`, or `DamagedError` if `place` is a link, a folder or a pipe."""
     return _file(place).read_bytes()
+
+
+def digest(place: FilePlace) -> Digest:
+    """Returns SHA-256 and size of a file. Raises as `read_bytes` does."""
+    return _file(place).digest()
 
 
 def append(place: FilePlace, line: bytes) -> None:

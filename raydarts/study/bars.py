@@ -38,6 +38,17 @@ class Bar:
             return f"{self.name} is {value:.4g}, at least {self.least:.4g} is allowed"
         return None
 
+    def excess(self, row: Mapping[str, object]) -> float:
+        """By how much a row breaks the bar, as a share of the bar; at most 0 where it keeps it.
+
+        A bar of 0 counts as 1. A figure that is not there breaks the bar by 1.
+        """
+        value = figure(row.get(self.column))
+        if value is None:
+            return 1.0
+        over = [] if self.most is None else [(value - self.most) / (abs(self.most) or 1.0)]
+        return max([*over, *([] if self.least is None else [(self.least - value) / (abs(self.least) or 1.0)])])
+
     def known(self, row: Mapping[str, object]) -> bool:
         """Whether the row has the figure."""
         return figure(row.get(self.column)) is not None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raydarts.study.history import name_of
-from raydarts.study.objectives import Score
-from raydarts.study.replicates import Spread, spread, status_of
+from raydarts.study.objectives import SearchScore
+from raydarts.study.replicates import Spread, means_of, spread, status_of
 
 if TYPE_CHECKING:
     from raydarts.study.results import TrialRecord
@@ -28,6 +28,10 @@ class Configuration:
     spread: Spread | None
     order: float | None
     """The mean of the numbers that its trials are ranked by."""
+    orders: tuple[float, ...] | None = None
+    """With several objectives, that mean for each of them."""
+    means: Mapping[str, float] | None = None
+    """With several objectives, the mean of each one's figure, by its name in the rows."""
 
     @property
     def epochs(self) -> int:
@@ -45,10 +49,11 @@ class Configuration:
             "sd": None if known is None else known.sd,
             "n": 0 if known is None else known.n,
             "order": self.order,
+            **({} if self.means is None else {"means": dict(self.means)}),
         }
 
 
-def configurations(records: Iterable[TrialRecord], score: Score) -> list[Configuration]:
+def configurations(records: Iterable[TrialRecord], score: SearchScore) -> list[Configuration]:
     """All configurations in the order of their numbers. Empty for a run without replicates."""
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
@@ -57,11 +62,12 @@ def configurations(records: Iterable[TrialRecord], score: Score) -> list[Configu
     return [_configuration(number, groups[number], score) for number in sorted(groups)]
 
 
-def _configuration(number: int, records: list[TrialRecord], score: Score) -> Configuration:
+def _configuration(number: int, records: list[TrialRecord], score: SearchScore) -> Configuration:
     counted = [record for record in records if record.status in ("completed", "stopped")]
     ranked = spread(record.order(score) for record in counted)
     status = status_of({record.status for record in records})
     choices = records[0].description.get("choices") or {}
+    figures = means_of(record.figures(score) for record in counted) if score.several else None
     return Configuration(
         name_of(number),
         status,
@@ -69,4 +75,6 @@ def _configuration(number: int, records: list[TrialRecord], score: Score) -> Con
         tuple(records),
         spread(record.value(score) for record in counted),
         None if ranked is None else ranked.mean,
+        means_of(record.orders(score) for record in counted) if score.several else None,
+        None if figures is None else dict(zip((each.metric for each in score.each), figures, strict=True)),
     )

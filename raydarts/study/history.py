@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, NotRequired, Required, TypedDict
+from typing import Any, NamedTuple, NotRequired, Required, TypedDict
 
 
 class Decision(StrEnum):
@@ -67,6 +67,9 @@ class OutcomeEntry(TypedDict):
     value: float | None
     reports: Sequence[Sequence[float]]
     halted: NotRequired[bool]
+    values: NotRequired[Sequence[float] | None]
+    excesses: NotRequired[Sequence[float]]
+    points: NotRequired[Sequence[Sequence[Any]]]
 
 
 class Event(DecisionEntry, total=False):
@@ -80,6 +83,7 @@ class Event(DecisionEntry, total=False):
     choices: Mapping[str, object]
     config: Mapping[str, object]
     value: float | None
+    values: Sequence[float] | None
     broken: Mapping[str, int]
     reason: str | None
     halted: bool
@@ -146,11 +150,15 @@ Decisions = dict[str, Decided]
 
 @dataclass(frozen=True)
 class Report:
-    """A trial has ended an epoch. `value`: its objective's, None where that is no finite number."""
+    """A trial has ended an epoch. `value`: its objective's, None where that is no finite number.
+
+    `values`: with several objectives the number of each, None where one of them is no finite number.
+    """
 
     trial: str
     epoch: int
     value: float | None
+    values: tuple[float, ...] | None = None
 
 
 @dataclass
@@ -227,7 +235,8 @@ class History:
             self.trials[name] = Trial(name, [Segment(event["config"], event.get("choices") or {})])
             return None
         if kind != "tell" and (name, int(event["epoch"])) not in self._decided:
-            report = Report(name, int(event["epoch"]), event.get("value"))
+            values = event.get("values")
+            report = Report(name, int(event["epoch"]), event.get("value"), None if values is None else tuple(values))
             self._decided.add((name, report.epoch))
             self.reports.append(report)
         if report is not None or kind == "tell":

@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from raydarts.genotypes.genotype import describe_genotype
-from raydarts.json_types import section, whole
+from raydarts.json_types import items, number, section, whole
+from raydarts.study.allocation import at_equal_size, places
 from raydarts.study.configurations import configurations
+from raydarts.study.front import named
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.random_cells import discovered
 from raydarts.study.ranking import ranking
 from raydarts.study.results import TrialRecord, distinct_genotypes
-
-Key = tuple[int, int, int, float]
-"""Orders what a search came to: completed, then stopped by epochs reached, each by score."""
+from raydarts.study.standing import Standings
 
 
 def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[TrialRecord]:
@@ -22,25 +23,17 @@ def promotion_order(records: Iterable[TrialRecord], score: SearchScore) -> list[
     Before all that come the trials that nothing speaks against, in the same order: a healthy trial that was stopped
     comes before a collapsed one that was completed. With replicates configurations are ordered so, by the mean over
     their search seeds, and then the trials of each. So a lucky seed brings no configuration to the front.
+
+    With several objectives the Pareto front of those alike in all that comes first, then the next front. On a front the
+    crowding distance orders: the ends first, then those whose neighbours are far.
     """
     known = list(records)
-    of_configuration = {
-        record.id: (*_key(each.status, each.epochs, each.order, score), each.name)
-        for each in configurations(known, score)
-        for record in each.trials
-    }
-
-    def key(record: TrialRecord) -> tuple[object, ...]:
-        of_trial = _key(record.status, record.epochs, record.order(score), score)
-        return (bool(score.against(record.judged)), *of_configuration.get(record.id, ()), *of_trial, record.id)
-
-    return sorted((record for record in known if record.status in ("completed", "stopped")), key=key)
+    return _in_order(known, score, Standings(known, configurations(known, score), score))
 
 
-def _key(status: str, epochs: int, value: float | None, score: SearchScore) -> Key:
-    stopped = status == "stopped"
-    rank = math.inf if value is None else -score.sign * value
-    return (int(stopped), -epochs if stopped else 0, int(value is None), rank)
+def _in_order(records: Sequence[TrialRecord], score: SearchScore, standings: Standings) -> list[TrialRecord]:
+    ended = [record for record in records if record.status in ("completed", "stopped")]
+    return sorted(ended, key=lambda record: (bool(score.against(record.judged)), *standings.key(record)))
 
 
 def too_many_skips(skips: Mapping[str, int], max_skips: int | None) -> str | None:
@@ -60,7 +53,7 @@ def _skips(entry: Mapping[str, object]) -> dict[str, int]:
 
 
 def _decide(
-    entries: Iterable[tuple[Mapping[str, object], str | None, str]], top_k: int, what: str
+    entries: Sequence[tuple[Mapping[str, object], str | None, str]], top_k: int | str, what: str
 ) -> list[dict[str, object]]:
     """Take the first `top_k` of the entries that nothing speaks against.
 
@@ -68,26 +61,30 @@ def _decide(
     """
     decisions: list[dict[str, object]] = []
     promoted = 0
+    most = top_k if isinstance(top_k, int) else places(top_k, sum(against is None for _, against, _ in entries))
+    named = f"top_k {most}" if most == top_k else f"top_k {top_k} ({most})"
     for entry, against, addition in entries:
-        chosen = against is None and promoted < top_k
+        chosen = against is None and promoted < most
         promoted += chosen
-        place = f"number {promoted} of top_k {top_k}" if chosen else f"below the {what} {top_k} (top_k)"
+        place = f"number {promoted} of {named}" if chosen else f"below the {what} {most} (top_k)"
         decisions.append({**entry, "promoted": chosen, "reason": against or f"{place}{addition}"})
     return decisions
 
 
 def promotion(
-    records: Sequence[TrialRecord], score: SearchScore, top_k: int, max_skips: int | None
+    records: Sequence[TrialRecord], score: SearchScore, top_k: int | str, max_skips: int | None
 ) -> list[dict[str, object]]:
-    """Of the genotypes that searches ended with, best first by the objective.
+    """Of the genotypes that searches ended with, best first by the objective, or by the fronts of several.
 
     Behind those that nothing speaks against come the fallbacks: the last genotype of each other trial that nothing
     spoke against, of an earlier epoch. Behind these come the others. What speaks against a genotype stands in its
     entry (`against`) and its reason. With replicates all genotypes of the best configuration come before those of the
-    next one.
+    next one. A `top_k` in words takes none of the others, unless there is no genotype that nothing speaks against.
     """
-    ordered = promotion_order(records, score)
-    configuration = {record.id: each for each in configurations(records, score) for record in each.trials}
+    groups = configurations(records, score)
+    standings = Standings(records, groups, score)
+    ordered = _in_order(records, score, standings)
+    configuration = {record.id: each for each in groups for record in each.trials}
     first = {record.genotype_id: record for record in reversed(ordered)}
     entries: list[tuple[Mapping[str, object], str | None, str]] = []
     behind: list[tuple[Mapping[str, object], str | None, str]] = []
@@ -102,6 +99,10 @@ def promotion(
             more |= {key: of[key] for key in ("configuration", "mean", "sd", "n")}
             mean = "no score" if of["mean"] is None else f"mean {score.metric} {of['mean']:.4f}"
             addition += f"; of configuration {of['configuration']}, {mean} over {of['n']} search seeds"
+        if (place := standings.place(best)) is not None and (figures := named(score, best.figures(score))) is not None:
+            more |= {"front": place.front, "figures": figures}
+            shown = ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
+            addition += f"; {place.words} ({shown})"
         whole = ({**entry, **known, **more}, too_many_skips(best.skips, max_skips), addition)
         (behind if against else entries).append(whole)
     there = {entry["id"] for entry, _, _ in [*entries, *behind]}
@@ -110,7 +111,13 @@ def promotion(
         for entry, addition in fallbacks(ordered, score)
         if entry["id"] not in there
     ]
+    if not isinstance(top_k, int) and any(why is None for _, why, _ in entries):
+        behind = [(entry, why or f"left out: {_why_not(entry)}", addition) for entry, why, addition in behind]
     return _decide([*entries, *behind], top_k, "best")
+
+
+def _why_not(entry: Mapping[str, object]) -> str:
+    return "; ".join(map(str, items(entry.get("against"))))
 
 
 def fallbacks(ordered: Iterable[TrialRecord], score: SearchScore) -> list[tuple[dict[str, object], str]]:
@@ -151,7 +158,9 @@ def _usable(row: Mapping[str, object], score: SearchScore) -> bool:
     return there and score.of(row) is not None and not score.against(row)
 
 
-def admission(candidates: Iterable[Mapping[str, object]], top_k: int, max_skips: int | None) -> list[dict[str, object]]:
+def admission(
+    candidates: Iterable[Mapping[str, object]], top_k: int | str, max_skips: int | None
+) -> list[dict[str, object]]:
     """Of genotypes of elsewhere, in the order they come in."""
     entries = [(each, too_many_skips(_skips(each), max_skips), f"; {each['origin']}") for each in candidates]
     return _decide(entries, top_k, "first")
@@ -162,21 +171,34 @@ def narrowing(
     rows: Iterable[Mapping[str, object]],
     source: str,
     score: Score,
-    top_k: int,
+    top_k: int | str,
     max_skips: int | None,
+    sizes: Mapping[str, float] | None = None,
 ) -> list[dict[str, object]]:
     """Of the genotypes that the stage `source` retrained, best first as `ranking` has them.
 
     `before`: the decisions by which they entered `source`; `rows`: its `evaluation_rows`. What has no completed
-    retraining comes last, and never goes on.
+    retraining comes last, and never goes on. Neither does a random cell. `sizes`: the parameters of each network. With
+    them the order is that of the scores at equal size (`allocation.at_equal_size`), because `source` trained for a
+    short time.
     """
     ranked = {row["genotype"]: row for row in ranking(rows, score)}
-    entered = {str(decision["id"]): decision for decision in before if decision["promoted"]}
+    entered = {str(decision["id"]): decision for decision in discovered(before) if decision["promoted"]}
+    measured = {name: mean for name, row in ranked.items() if (mean := number(row["validation_mean"])) is not None}
+    corrected: dict[str, float] = {}
+    if sizes is not None:
+        signed = at_equal_size({name: score.sign * mean for name, mean in measured.items()}, sizes)
+        corrected = {name: score.sign * each for name, each in signed.items()}
+    names = sorted(ranked, key=lambda name: -score.sign * corrected[name] if name in corrected else math.inf)
     entries = []
-    for name in [*ranked, *(name for name in entered if name not in ranked)]:
+    for name in [*(names if corrected else ranked), *(name for name in entered if name not in ranked)]:
         row: Mapping[str, object] = ranked.get(name, {})
-        known = {key: row.get(key) for key in ("validation_mean", "validation_std", "n")}
+        known: dict[str, object] = {key: row.get(key) for key in ("validation_mean", "validation_std", "n")}
+        addition = f" in {source}"
+        if name in corrected and corrected != measured:
+            known |= {"parameters": (sizes or {}).get(name), "at_equal_size": corrected[name]}
+            addition += f", by {corrected[name]:.4f} at equal size ({measured[name]:.4f} measured)"
         against = None if name in ranked else f"no retraining of {source} was completed"
         against = against or too_many_skips(_skips(entered[name]), max_skips)
-        entries.append(({**entered[name], "from": source, **known}, against, f" in {source}"))
+        entries.append(({**entered[name], "from": source, **known}, against, addition))
     return _decide(entries, top_k, "best")

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import TypedDict
 
 from raydarts.study.objectives import Score, figure
+from raydarts.study.random_cells import RANDOM_CELL, discovered, is_random, only_random
 from raydarts.study.results import TrialRecord
 
 
@@ -34,6 +35,7 @@ def evaluation_rows(records: Iterable[TrialRecord], score: Score) -> list[dict[s
                 score.metric: score.of(outcome),
                 score.test: figure(outcome.get(score.test)),
                 "error": record.result.get("error"),
+                RANDOM_CELL: is_random(record.description),
             }
         )
     return rows
@@ -63,10 +65,23 @@ class RankedEntry(TypedDict):
     test_mean: float | None
     test_std: float | None
     n: int
+    random_cell: bool
 
 
 def ranking(rows: Iterable[Mapping[str, object]], score: Score) -> list[RankedEntry]:
-    """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order."""
+    """Genotypes by their mean score over evaluation seeds, best first; figures of test data never order.
+
+    Random cells are not among them: the first of a ranking is the answer of a run. `random_ranking` has these.
+    """
+    return _ranked(discovered(rows), score)
+
+
+def random_ranking(rows: Iterable[Mapping[str, object]], score: Score) -> list[RankedEntry]:
+    """The same of the random cells."""
+    return _ranked(only_random(rows), score)
+
+
+def _ranked(rows: Iterable[Mapping[str, object]], score: Score) -> list[RankedEntry]:
     grouped: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
         if row["status"] == "completed":
@@ -83,6 +98,7 @@ def ranking(rows: Iterable[Mapping[str, object]], score: Score) -> list[RankedEn
                 "test_mean": _mean(test),
                 "test_std": _std(test),
                 "n": len(group),
+                "random_cell": is_random(group[0]),
             }
         )
     return sorted(

@@ -57,6 +57,8 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     Its value is the mean over its search seeds. A trial that failed counts for nothing. One that was stopped counts
     with its last value, so that a seed that was ahead when the configuration was stopped is not its score. `reports`
     are the means of the epochs that all of them reached. It was halted if all of them were.
+
+    Of several objectives each has its mean. A constraint is as broken as by the worst of its trials.
     """
     counted = [outcome for outcome in outcomes if outcome.status != "failed"]
     status = status_of({outcome.status for outcome in outcomes})
@@ -67,15 +69,36 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     halted = bool(counted) and all(outcome.halted for outcome in counted)
     if known is None:
         return Outcome(status, None, means, halted, n=0)
-    return Outcome(status, known.mean, means, halted, known.n, known.sd)
+    numbers = [dict(outcome.points) for outcome in counted]
+    shared = sorted(set.intersection(*(set(each) for each in numbers)))
+    excesses = [outcome.excesses for outcome in counted if outcome.excesses]
+    return Outcome(
+        status,
+        known.mean,
+        means,
+        halted,
+        known.n,
+        known.sd,
+        values=means_of(outcome.values for outcome in counted),
+        excesses=tuple(map(max, zip(*excesses, strict=True))),
+        points=tuple((epoch, mean) for epoch in shared if (mean := means_of(each[epoch] for each in numbers))),
+    )
+
+
+def means_of(points: Iterable[tuple[float, ...] | None]) -> tuple[float, ...] | None:
+    """The mean of each objective over the points that are there. None: there are none."""
+    known = [point for point in points if point is not None]
+    return tuple(map(fmean, zip(*known, strict=True))) if known else None
 
 
 @dataclass
 class _Replicate:
-    """One trial of a configuration. `values`: by epoch, the last of which is `epoch`. `waits`: the epoch after which it
-    waits."""
+    """One trial of a configuration. `reports`: by epoch, the last of which is `epoch`.
 
-    values: dict[int, float | None] = field(default_factory=dict)
+    `waits`: the epoch after which it waits.
+    """
+
+    reports: dict[int, Report] = field(default_factory=dict)
     epoch: int = 0
     waits: int | None = None
     outcome: Outcome | None = None
@@ -85,11 +108,11 @@ class _Replicate:
     def failed(self) -> bool:
         return self.outcome is not None and self.outcome.status == "failed"
 
-    def at(self, epoch: int) -> float | None:
-        """Its value at an epoch. A trial that ended before counts with its last value."""
-        if epoch not in self.values:
-            epoch = max((each for each in self.values if each <= epoch), default=0)
-        return self.values.get(epoch)
+    def at(self, epoch: int) -> Report | None:
+        """Its report at an epoch. A trial that ended before counts with its last one."""
+        if epoch not in self.reports:
+            epoch = max((each for each in self.reports if each <= epoch), default=0)
+        return self.reports.get(epoch)
 
 
 @dataclass
@@ -130,14 +153,15 @@ class _Configuration:
     def note(self, report: Report) -> None:
         """One of its trials has come to an epoch."""
         trial = self.trials[report.trial]
-        trial.values[report.epoch] = report.value
+        trial.reports[report.epoch] = report
         if report.epoch > trial.epoch:
             trial.epoch = report.epoch
             self.pending.add(report.epoch)
 
     def report(self, epoch: int) -> Report:
-        known = [value for trial in self.counted if (value := trial.at(epoch)) is not None]
-        return Report(self.name, epoch, fmean(known) if known else None)
+        reports = [report for trial in self.counted if (report := trial.at(epoch)) is not None]
+        known = [report.value for report in reports if report.value is not None]
+        return Report(self.name, epoch, fmean(known) if known else None, means_of(report.values for report in reports))
 
     def take(self, decision: Decided) -> None:
         """What the scheduler decided on it. A spec with replicates has no scheduler that forks."""

@@ -11,7 +11,7 @@ from raydarts.genotypes.facts import FACTS, cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.json_types import section
 from raydarts.study.history import ParentEntry, SegmentEntry
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
 
 NOT_SCALAR = ("genotype", "arch_weights")
 """What a metrics row may hold beside numbers and strings; left out where a trial's last metrics are shown."""
@@ -35,6 +35,7 @@ class TrialEntry(TypedDict, total=False):
     genotype: Mapping[str, object]
     seed: int
     trials: Sequence[str] | None
+    random_cell: bool
 
 
 class MeasuredEntry(TypedDict, total=False):
@@ -142,6 +143,14 @@ class TrialRecord:
     def order(self, score: Score) -> float | None:
         """The number that the trial is ranked by: `value`, unless the objective moves it behind others."""
         return score.order(self.judged)
+
+    def orders(self, score: SearchScore) -> tuple[float, ...] | None:
+        """The number that it is ranked by in each of several objectives. None: one of them is not known."""
+        return score.orders(self.judged)
+
+    def figures(self, score: SearchScore) -> tuple[float, ...] | None:
+        """What it came to in each objective. None: one of them is not known."""
+        return score.figures(self.judged)
 
 
 class GenotypeEntry(TypedDict):

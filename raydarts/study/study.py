@@ -43,6 +43,12 @@ class Outcome:
     pairs that the scheduler was shown so far. `halted`: it was stopped because it had collapsed.
 
     A configuration with replicates has the mean of `n` search seeds as its value, with their standard deviation `sd`.
+
+    With several objectives or with constraints there is more:
+
+    - `values`: each objective's figure. Constraints take nothing from it. None: a figure is not there.
+    - `excesses`: by how much each constraint is broken. At most 0 where it is kept (`SearchScore.excesses`).
+    - `points`: with several objectives `(epoch, numbers)` pairs, as `reports` has them for the first.
     """
 
     status: str
@@ -51,6 +57,9 @@ class Outcome:
     halted: bool = False
     n: int = 1
     sd: float | None = None
+    values: tuple[float, ...] | None = None
+    excesses: tuple[float, ...] = ()
+    points: Sequence[tuple[int, tuple[float, ...]]] = field(default_factory=tuple)
 
     @property
     def noise(self) -> float | None:
@@ -65,12 +74,37 @@ class Outcome:
         }
         if self.halted:
             plain["halted"] = True
+        if self.values is not None:
+            plain["values"] = list(self.values)
+        if self.excesses:
+            plain["excesses"] = list(self.excesses)
+        if self.points:
+            plain["points"] = [[epoch, list(numbers)] for epoch, numbers in self.points]
         return plain
 
     @classmethod
     def from_json(cls, value: OutcomeEntry) -> Outcome:
         reports = tuple((int(epoch), float(score)) for epoch, score in value["reports"])
-        return cls(value["status"], value["value"], reports, bool(value.get("halted", False)))
+        values = value.get("values")
+        return cls(
+            value["status"],
+            value["value"],
+            reports,
+            bool(value.get("halted", False)),
+            values=None if values is None else tuple(values),
+            excesses=tuple(value.get("excesses", ())),
+            points=tuple((int(epoch), tuple(numbers)) for epoch, numbers in value.get("points", ())),
+        )
+
+
+def ended(score: SearchScore, status: str, row: Mapping[str, object]) -> Outcome:
+    """How a trial ended that came to these figures, without what it reported on the way."""
+    value = score.finite(row)
+    if not (score.several or score.constraints):
+        return Outcome(status, value)
+    alone = score.healthy_form(row)
+    figures = score.figures(row) if score.several else None if alone is None else (alone,)
+    return Outcome(status, value, values=figures, excesses=score.excesses(row) if row else ())
 
 
 @dataclass(frozen=True)
@@ -170,8 +204,8 @@ class Study:
             self._tell_of_forks(others_of(event))
         elif report is not None:
             if event["event"] == "report":
-                value = next((self.shown(row) for row in rows(name) if row.get("epoch") == report.epoch), None)
-                report = Report(name, report.epoch, value)
+                row = next((row for row in rows(name) if row.get("epoch") == report.epoch), {})
+                report = self._report(name, report.epoch, row)
             self._rules.set(name, event.get("broken", {}))
             answer = self._verdict(report, stopped=event.get("reason") is not None, halted=bool(event.get("halted")))
             others = others_of(event)
@@ -236,8 +270,10 @@ class Study:
         """
         if (known := self.history.decision(name, epoch)) is not None:
             return known
-        value = self.shown(row)
-        event: Event = {"event": "decide", "index": int(name), "epoch": epoch, "value": value}
+        report = self._report(name, epoch, row)
+        event: Event = {"event": "decide", "index": int(name), "epoch": epoch, "value": report.value}
+        if self.score.several:
+            event["values"] = None if report.values is None else list(report.values)
         rule = None
         if epoch < self.epochs:
             epochs = whole(self.history.trials[name].config.get("epochs"), self.epochs)
@@ -247,9 +283,7 @@ class Study:
                 event["broken"] = dict(judged.counts)
             if rule is not None:
                 event["reason"], event["halted"] = rule.why(row), rule.halts
-        verdict = self._verdict(
-            Report(name, epoch, value), stopped=rule is not None, halted=rule is not None and rule.halts
-        )
+        verdict = self._verdict(report, stopped=rule is not None, halted=rule is not None and rule.halts)
         self._write({**event, **as_event(verdict.decision)}, verdict.others)
         self._act(verdict.others)
         if isinstance(verdict.decision, Fork):
@@ -259,6 +293,10 @@ class Study:
     def shown(self, row: Mapping[str, object]) -> float | None:
         """The number of a row that the scheduler is shown: the objective's order, or its finite form for averages."""
         return self.score.finite(row) if self._averages else self.score.order(row)
+
+    def _report(self, name: str, epoch: int, row: Mapping[str, object]) -> Report:
+        """What the scheduler is shown of a row."""
+        return Report(name, epoch, self.shown(row), self.score.orders(row) if self.score.several else None)
 
     def _verdict(self, report: Report, *, stopped: bool, halted: bool) -> Verdict:
         """What is decided after a report: a rule's stop, else the scheduler's answer.
@@ -271,7 +309,8 @@ class Study:
         decision, others = verdict
         epoch = report.epoch + 1
         while halted and decision is Decision.CONTINUE and epoch < self.epochs:
-            decision, more = self._decider.decide(Report(report.trial, epoch, self.score.worst))
+            worst = self.score.worst_of_each if self.score.several else None
+            decision, more = self._decider.decide(Report(report.trial, epoch, self.score.worst, worst))
             others, epoch = others | more, epoch + 1
         others = {name: each for name, each in others.items() if name != report.trial}
         for name, each in others.items():
@@ -296,7 +335,8 @@ class Study:
     def _close(self, name: str, outcome: Outcome) -> Decisions:
         """Tell the scheduler of a trial's end, and of rows that it was not asked about; not of the last one, after
         which the trial had ended by itself."""
-        reports = [Report(name, epoch, value) for epoch, value in outcome.reports]
+        points = dict(outcome.points)
+        reports = [Report(name, epoch, value, points.get(epoch)) for epoch, value in outcome.reports]
         asked = reports if outcome.status == "stopped" else reports[:-1]
         others: Decisions = {}
         for report in asked:
@@ -314,7 +354,8 @@ class Study:
         if epochs is None:
             return outcome
         reports = [(epoch, value) for epoch, value in outcome.reports if epoch <= epochs]
-        return replace(outcome, status="stopped", value=reports[-1][1] if reports else None, reports=reports)
+        value = reports[-1][1] if reports else None
+        return replace(outcome, status="stopped", value=value, reports=reports, values=None, excesses=())
 
     def _tell_of_forks(self, decisions: Mapping[str, Decided]) -> None:
         """The scheduler learns what settings forked trials have: they are recorded, and it may now decide otherwise."""

@@ -10,10 +10,21 @@ from rich.live import Live
 from rich.table import Table
 
 from raydarts.runs.left import clock, seconds_left
-from raydarts.study.objectives import Score
+from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.pareto import Point, fronts
+from raydarts.study.random_cells import is_random
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import SEARCH
 from raydarts.terminal import CleanConsole
+
+_MOST_NAMED = 8
+
+
+def _figure(record: TrialRecord, score: Score) -> str:
+    """A figure of a trial with its name. Large numbers have no decimals."""
+    value = record.value(score)
+    shown = "unknown" if value is None else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4f}"
+    return f"{score.metric} {shown}"
 
 
 class Display:
@@ -35,9 +46,15 @@ class Display:
         self._counts = {"completed": 0, "stopped": 0, "failed": 0}
         self._running.clear()
         self._best: tuple[float, str] | None = None
+        self._points: dict[str, Point] = {}
+        """The completed trials of a search with several objectives."""
         self._started = time.monotonic()
         self._since: dict[str, float] = {}
         self._durations: list[float] = []
+
+    def expect(self, total: int) -> None:
+        """The stage now has so many trials."""
+        self._total = total
 
     def __enter__(self) -> Display:
         if self._enabled and self._console.is_terminal:
@@ -67,14 +84,14 @@ class Display:
         self._consider(record)
 
     def finished(self, record: TrialRecord) -> None:
-        trial, status, value = record.id, record.status, record.value(self._score)
+        trial, status = record.id, record.status
         error, reason = record.result.get("error"), record.result.get("reason")
         self._running.pop(trial, None)
         if trial in self._since:
             self._durations.append(time.monotonic() - self._since.pop(trial))
         self._counts[status] += 1
         self._consider(record)
-        shown = error if error else f"{self._score.metric} {'unknown' if value is None else f'{value:.4f}'}"
+        shown = error if error else ", ".join(_figure(record, each) for each in self._score.each)
         shown += f"; {reason}" if reason and not error else ""
         if self._live is None or status == "failed":
             self.say(f"[{self._stage} {self._ended}/{self._total}] trial {trial} {status}: {shown}")
@@ -107,10 +124,22 @@ class Display:
 
     def _consider(self, record: TrialRecord) -> None:
         order = record.order(self._score)
-        if order is None:
+        if order is None or is_random(record.description):
+            return
+        if isinstance(self._score, SearchScore) and self._score.several:
+            if record.status == "completed" and (numbers := record.orders(self._score)) is not None:
+                self._points[record.id] = self._score.costs(numbers)
             return
         if self._best is None or self._score.better(order, self._best[0]):
             self._best = (order, f"{self._score.metric} {record.value(self._score):.4f} (trial {record.id})")
+
+    def _best_so_far(self) -> str:
+        if self._points:
+            numbers = fronts(list(self._points.values()))
+            first = [name for name, number in zip(self._points, numbers, strict=True) if number == 1]
+            shown = ", ".join(first[:_MOST_NAMED]) + (", ..." if len(first) > _MOST_NAMED else "")
+            return f"Pareto front of {len(first)} trials: {shown}"
+        return "none yet" if self._best is None else self._best[1]
 
     def _panel(self) -> Table:
         now = time.monotonic()
@@ -128,8 +157,7 @@ class Display:
         )
         running = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in self._running.items())
         table.add_row("running", running or "none")
-        best = "none yet" if self._best is None else self._best[1]
-        table.add_row("best so far", best)
+        table.add_row("best so far", self._best_so_far())
         if spent := self.spent():
             table.add_row("budget", spent)
         table.add_row("elapsed", f"{clock(elapsed)}, about {left} left")

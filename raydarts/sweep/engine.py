@@ -32,11 +32,14 @@ class Source(Protocol):
     """Where a stage's trials come from."""
 
     pauses: bool
-    """Whether `reported` may say that a trial is to wait. `next_trial` gives it again when it may go on."""
+    """Whether `next_trial` may give a trial after it gave none: one that waited, or one decided on meanwhile."""
 
     @property
     def score(self) -> Score:
         """What its trials are ranked by."""
+
+    def total(self) -> int:
+        """How many trials there are, as far as is known now."""
 
     def remaining(self) -> int:
         """How many trials are still to be run, or wait."""
@@ -202,6 +205,7 @@ class StageHandler:
         self._display.finished(record)
 
     def _show_settled(self) -> None:
+        self._display.expect(self._source.total())
         for sentence in self._source.news():
             self._display.tell(sentence)
         for record in self._source.settled():

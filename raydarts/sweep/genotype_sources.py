@@ -8,7 +8,7 @@ from pathlib import Path
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import check_stage
 from raydarts.errors import InputError, RunError
-from raydarts.genotypes.source import NamedGenotype
+from raydarts.genotypes.source import NamedGenotype, RunGenotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.entries import CandidateEntry, GivenEntry, RunEntry
@@ -19,13 +19,14 @@ from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.storage.place import Place
 from raydarts.study.objectives import score_of, search_score_of
 from raydarts.study.promotion import promotion_order
+from raydarts.study.random_cells import discovered
 from raydarts.study.ranking import evaluation_rows, ranking
 from raydarts.study.results import distinct_genotypes
 from raydarts.study.stages import SEARCH, stages_of
 
 
 def genotypes_for(
-    loaded: LoadedSpec, stage: str | None, sources: Sequence[Place | NamedGenotype], ask: Ask = never
+    loaded: LoadedSpec, stage: str | None, sources: Sequence[Place | NamedGenotype | RunGenotype], ask: Ask = never
 ) -> GivenEntry | None:
     """What `--stage` and `--genotypes` ask for, or None: all stages, or the search alone. Raises `InputError`.
 
@@ -45,7 +46,9 @@ def genotypes_for(
     return read_genotypes(loaded, sources, ask)
 
 
-def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype], ask: Ask = never) -> GivenEntry:
+def read_genotypes(
+    loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype | RunGenotype], ask: Ask = never
+) -> GivenEntry:
     """What run.json keeps: `from`, a line for each source, and `candidates`, each distinct genotype, best first.
 
     Of a run: the order of its last stage that ranked any (evaluate or a rung, else the search by the run's own
@@ -56,7 +59,9 @@ def read_genotypes(loaded: LoadedSpec, sources: Sequence[Place | NamedGenotype],
     candidates: dict[str, CandidateEntry] = {}
     for source in sources:
         origin, located = (
-            _of_file(source) if isinstance(source, NamedGenotype) or not source.is_dir() else _of_run(source)
+            _of_file(source)
+            if isinstance(source, NamedGenotype | RunGenotype) or not source.is_dir()
+            else _of_run(source)
         )
         fitting = [(fits, place) for genotype, place in located if (fits := of_spaces(genotype, spaces)) is not None]
         if not fitting:
@@ -86,10 +91,10 @@ Located = list[tuple[Genotype, str]]
 """Genotypes, best first, each with where it was found."""
 
 
-def _of_file(path: Place | NamedGenotype) -> tuple[dict[str, object], Located]:
+def _of_file(path: Place | NamedGenotype | RunGenotype) -> tuple[dict[str, object], Located]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or run; --genotypes takes a genotype's file or a run's")
-    if not isinstance(path, Path | NamedGenotype):
+    if not isinstance(path, Path | NamedGenotype | RunGenotype):
         raise InputError(f"{path}: a genotype's file must lie on this machine; a run may lie in an object store")
     return {"kind": "file"}, [(Genotype.from_file(path), str(path))]
 
@@ -116,6 +121,9 @@ def _ranked(run: RunDirectory, description: RunEntry) -> Iterator[tuple[str, lis
         ranked = ranking(evaluation_rows(records, score), score)
         yield stage.name, [genotypes[row["genotype"]] for row in ranked]
         if decisions := read_promotion(run, stage.name) or []:
-            yield f"the promotion to {stage.name}", [each["genotype"] for each in decisions if each["promoted"]]
+            yield (
+                f"the promotion to {stage.name}",
+                [each["genotype"] for each in discovered(decisions) if each["promoted"]],
+            )
     ordered = promotion_order(results.trials(run), search_score_of(description))
     yield SEARCH, [entry["genotype"] for entry in distinct_genotypes(ordered)]

@@ -13,6 +13,8 @@ from raydarts.genotypes.facts import usual_kinds
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.recordings import Recording, Recordings
 from raydarts.study.objectives import SearchScore
+from raydarts.study.replicates import means_of
+from raydarts.study.standing import NOWHERE, places_within
 from raydarts.sweep.replaying import Plan, Replayed
 
 MOST_SKIPS, PARAMETER_FREE = 0.5, 0.75
@@ -41,6 +43,10 @@ class Searched:
         """What it is ranked by, more is better. A halted search is the worst."""
         value = score.worst if self.halted else score.order(self.row)
         return -math.inf if value is None else score.sign * value
+
+    def orders(self, score: SearchScore) -> tuple[float, ...] | None:
+        """The number that it is ranked by in each of several objectives."""
+        return score.worst_of_each if self.halted else score.orders(self.row)
 
 
 @dataclass(frozen=True)
@@ -72,30 +78,50 @@ def choose(searches: Mapping[int, Sequence[Searched]], score: SearchScore) -> Pi
     Configurations that nothing speaks against come first, of these the completed ones, then those that came furthest.
     Where something speaks against every configuration, the last healthy genotype of a search is picked, the latest
     epoch first; without one the first configuration all the same.
+
+    With several objectives the front counts, then the crowding distance, among configurations that are alike in what
+    comes before. The pick is then one of the ends of the first front.
     """
-    ranked = sorted(
-        (rank, number, counted)
+    known = {
+        number: counted
         for number, each in searches.items()
         if (counted := [one for one in each if one.status != "failed" and one.epoch > 0])
-        for rank in [_rank(counted, score)]
-    )
-    if not ranked:
+    }
+    if not known:
         return None
-    (against, *_), number, counted = ranked[0]
+    tiers = {number: _tier(counted, score) for number, counted in known.items()}
+    of_fronts = _places(known, tiers, score)
+    ranked = sorted(
+        (tiers[number], (*of_fronts.get(number, ()), -fmean(one.order(score) for one in counted)), number, counted)
+        for number, counted in known.items()
+    )
+    (against, *_), _, number, counted = ranked[0]
     pick = Pick(number, tuple(sorted(counted, key=lambda one: -one.order(score))))
     return (_fallback(ranked, score) or pick) if against else pick
 
 
-def _rank(counted: Sequence[Searched], score: SearchScore) -> tuple[bool, bool, int, float]:
+def _tier(counted: Sequence[Searched], score: SearchScore) -> tuple[bool, bool, int]:
+    """Orders configurations before their scores."""
     against = any(one.halted or bool(score.against(one.row)) for one in counted)
     stopped = any(one.status == "stopped" for one in counted)
-    return against, stopped, -min(one.epoch for one in counted), -fmean(one.order(score) for one in counted)
+    return against, stopped, -min(one.epoch for one in counted)
 
 
-def _fallback(ranked: Iterable[tuple[object, int, Sequence[Searched]]], score: SearchScore) -> Pick | None:
+def _places(
+    known: Mapping[int, Sequence[Searched]], tiers: Mapping[int, tuple[bool, bool, int]], score: SearchScore
+) -> dict[int, tuple[int, float]]:
+    """The front and the crowding of each configuration among those of its tier. Empty with one objective."""
+    if not score.several:
+        return {}
+    entries = [(number, tiers[number], means_of(one.orders(score) for one in each)) for number, each in known.items()]
+    of_tiers = places_within(entries, score)
+    return {number: of_tiers.get(number, NOWHERE).key for number in known}
+
+
+def _fallback(ranked: Iterable[tuple[object, object, int, Sequence[Searched]]], score: SearchScore) -> Pick | None:
     healthy = [
         ((-epoch, -score.sign * value), number, one, epoch)
-        for _, number, counted in ranked
+        for _, _, number, counted in ranked
         for one in counted
         for epoch in [_last_healthy(one, score)]
         if epoch and (value := score.of(one.recording.rows[epoch - 1])) is not None
@@ -153,13 +179,18 @@ def ended_collapsed(recording: Recording) -> bool | None:
     return None if cell is None else cell.collapsed
 
 
-def picked(replayed: Replayed, score: SearchScore) -> Pick | None:
-    """What a replayed sweep picks."""
+def searched(replayed: Replayed) -> dict[int, tuple[Searched, ...]]:
+    """The searches of a replayed sweep by their configuration."""
     searches: dict[int, dict[int, Searched]] = {}
     for trial in replayed.trials:
         one = Searched(trial.recording, trial.epoch, trial.status, trial.halted)
         searches.setdefault(trial.configuration, {})[trial.recording.seed] = one
-    return choose({number: tuple(each.values()) for number, each in searches.items()}, score)
+    return {number: tuple(each.values()) for number, each in searches.items()}
+
+
+def picked(replayed: Replayed, score: SearchScore) -> Pick | None:
+    """What a replayed sweep picks."""
+    return choose(searched(replayed), score)
 
 
 def everything(plan: Plan, number: int) -> dict[int, tuple[Searched, ...]]:

@@ -17,7 +17,9 @@ from raydarts.errors import Problem, SpecError
 from raydarts.registry import nearest
 from raydarts.runs.recordings import Recordings
 from raydarts.sweep import recorded_searching
-from raydarts.sweep.picks import judged
+from raydarts.sweep.picks import everything, judged, searched
+from raydarts.sweep.recorded_costs import with_costs
+from raydarts.sweep.replayed_front import judged_front
 from raydarts.sweep.replaying import Plan, replay
 from raydarts.sweep.strategy import forks
 
@@ -105,6 +107,7 @@ def plan_of(recordings: Recordings, sweep: SweepSettings, workers: int, seed: in
 
     if sweep.replicates is not None:
         recordings = _with_replicates(recordings, sweep.replicates, refuse, notes)
+    recordings = with_costs(recordings, [column for _, column in _read_columns(sweep)], notes)
     figures = sorted(recordings.columns - {"epoch"})
     for key, column in _read_columns(sweep):
         if column not in figures:
@@ -116,6 +119,12 @@ def plan_of(recordings: Recordings, sweep: SweepSettings, workers: int, seed: in
             f"{sweep.scheduler.name} lets trials go on under settings that nobody ran, so no record can answer it; "
             "allowed: schedulers that stop trials or let them wait",
         )
+    if sweep.score.several:
+        names = [each.name for each in sweep.objectives]
+        if why := sweep.searcher.build().refuses_objectives(names):
+            refuse("searcher", why)
+        if why := sweep.scheduler.build().refuses_objectives(names):
+            refuse("scheduler", why)
     if not problems:
         settings = recorded_searching.Settings.of(recordings.configurations)
         for why in recorded_searching.refusals(sweep, settings):
@@ -156,7 +165,11 @@ def run(plan: Plan, sweeps: int, tell: Callable[[int], None] | None = None) -> l
     """Replay `sweeps` sweeps. Returns what each came to."""
     rows = []
     for number in range(sweeps):
-        rows.append(judged(plan, replay(plan, number)))
+        replayed = replay(plan, number)
+        row = judged(plan, replayed)
+        if plan.sweep.score.several:
+            row |= judged_front(searched(replayed), everything(plan, number), plan.sweep.score)
+        rows.append(row)
         if tell is not None:
             tell(number + 1)
     return rows
@@ -183,6 +196,7 @@ def figure_of(values: Iterable[float | None]) -> dict[str, Any] | None:
     return {"mean": fmean(known), "interval": [low, high], "least": min(known), "most": max(known), "n": len(known)}
 
 
+OF_THE_FRONT = ("hypervolume", "hypervolume_fifo", "hypervolume_share", "front_size")
 FIGURES = ("epochs", "epochs_share", "clock", "best_picked", "regret", "below_best", "halts_caught", "halts_false")
 OF_THE_PICK = ("figure", "skips", "parameter_free", "collapsed", "fallback")
 
@@ -192,6 +206,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     picks = [row["pick"] for row in rows if row["pick"] is not None]
     outcome: dict[str, Any] = {"sweeps": len(rows), "without_pick": len(rows) - len(picks)}
     outcome |= {key: figure_of(row[key] for row in rows) for key in FIGURES}
+    if rows and "front" in rows[0]:
+        sized = [{**row, "front_size": len(row["front"])} for row in rows]
+        outcome |= {key: figure_of(row[key] for row in sized) for key in OF_THE_FRONT}
     outcome |= {f"pick_{key}": figure_of(pick[key] for pick in picks) for key in OF_THE_PICK}
     outcome["halts_caught_of"] = fmean(row["halts_caught_of"] for row in rows)
     outcome["halts_false_of"] = fmean(row["halts_false_of"] for row in rows)

@@ -26,6 +26,7 @@ from raydarts.runs.folders import jobs
 from raydarts.runs.hours import change_limits, limits, write_plan
 from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
+from raydarts.runs.winner import write_genotypes
 from raydarts.storage.place import Place, place_of
 from raydarts.study.stages import GIVEN, SEARCH, Stage
 from raydarts.sweep.budget import BudgetSpentError, Ledger
@@ -211,6 +212,7 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
     if failed:
         shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
+    write_genotypes(run)
     if sentence := trackers.conclude(run):
         shown.say(sentence)
     return 1 if failed else 0
@@ -267,10 +269,10 @@ def _retrain(
     ledger: Ledger,
     platform: _Platform,
 ) -> None:
+    from raydarts.sweep.allocating import stage_of  # noqa: PLC0415
     from raydarts.sweep.engine import run_stage  # noqa: PLC0415
-    from raydarts.sweep.retraining import RetrainingStage, promote  # noqa: PLC0415
 
-    source = RetrainingStage(run, stage, promote(run, loaded, stage))
+    source = stage_of(run, loaded, stage)
     if source.total() == 0:
         shown.say(f"{stage.name}: no genotype was promoted, so none is retrained; promotion.json says why")
         return

@@ -36,7 +36,7 @@ class Configured:
         self._loaded = loaded
         searcher.start(loaded)
         if earlier is not None:
-            searcher.learn(earlier.known)
+            searcher.recall(earlier.outcomes)
 
     def total(self) -> int:
         return self._searcher.total()

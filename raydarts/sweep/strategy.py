@@ -6,6 +6,7 @@ A real sweep and a replay of recorded ones call these functions alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from raydarts.config.distributions import Tree
 from raydarts.config.spec import SweepSettings
@@ -13,7 +14,7 @@ from raydarts.json_types import whole
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.study.history import Event
 from raydarts.study.replicates import Replicates
-from raydarts.study.study import Outcome, Proposer, Study
+from raydarts.study.study import Outcome, Proposer, Study, ended
 
 
 def study_of(
@@ -56,4 +57,9 @@ def outcome_of(
     ]
     came_to = last if last is not None else rows[-1] if rows else {}
     halted = status == "stopped" and study.history.trials[name].halted
-    return Outcome(status, study.score.finite(came_to), reports, halted)
+    points = [
+        (whole(row["epoch"]), numbers)
+        for row in (rows if study.score.several else ())
+        if (numbers := study.score.orders(row)) is not None and row.get("epoch") is not None
+    ]
+    return replace(ended(study.score, status, came_to), reports=reports, halted=halted, points=points)

@@ -23,6 +23,10 @@ REMEDIES: dict[str, type[Member]] = {
     f"{family}:{name}": member for family in FAMILIES for name, member in members(family).items() if member.REMEDY
 }
 REGULARIZERS = [key for key in REMEDIES if key.startswith("regularizer:")]
+ESTIMATORS = [
+    name for name, member in members("estimator").items() if (member.effective(member.Settings()) or {})["name"] == name
+]
+"""Without those that act like another one at their defaults, to the last bit."""
 
 
 def chosen(key: str, **settings: Any) -> dict[str, Any]:

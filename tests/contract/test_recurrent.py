@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from remedies import RECURRENT, REGULARIZERS, REMEDIES, chosen, equal, finite, learned, recurrent, spec
+from remedies import ESTIMATORS, RECURRENT, REGULARIZERS, REMEDIES, chosen, equal, finite, learned, recurrent, spec
 from torch import Tensor
 
-from raydarts.registry import members
 from raydarts.runs.identity import differences
 from raydarts.search.composition import refusals
 from raydarts.search.moments import Moment, Step
@@ -20,7 +19,6 @@ from raydarts.search.settings import SearchSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "quick_eigenvalue")]
 
-ESTIMATORS = list(members("estimator"))
 # What the contract of other spaces asks for and this one has not, and under what a genotype of two nodes changes.
 SETTINGS: dict[str, dict[str, Any]] = {
     "regularizer:progressive": {"layers": None, "candidates": [None, 4]},

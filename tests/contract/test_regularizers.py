@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from covering import Pair, covering, guilty
-from remedies import REGULARIZERS, REMEDIES, chosen, equal, finite, learned, run, search, spec
+from remedies import ESTIMATORS, REGULARIZERS, REMEDIES, chosen, equal, finite, learned, run, search, spec
 from torch import Tensor
 
 from raydarts.registry import FAMILIES, Choose, members
@@ -20,7 +20,6 @@ from raydarts.runs.identity import differences
 from raydarts.search.composition import refusals
 from raydarts.search.settings import SearchSettings
 
-ESTIMATORS = list(members("estimator"))
 KEYS = list(REMEDIES)
 MEMBERS = [
     pytest.param(member, id=f"{family}-{name}") for family in FAMILIES for name, member in members(family).items()

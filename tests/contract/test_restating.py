@@ -23,6 +23,8 @@ OTHER: dict[str, Any] = {
     "tau_start": 5.0,
     "tau_end": 1.0,
     "factor": 2.0,
+    "terms": 2,
+    "eta": 0.01,
 }
 """A value that is no default. Of other settings it is half of the default, or 0.5 where that is 0."""
 
@@ -39,7 +41,7 @@ def _other(default: Any) -> float:
 
 KEYS = [
     key
-    for key in [*REMEDIES, "relaxation:gumbel", "estimator:finite_difference", "estimator:exact_hvp"]
+    for key in [*REMEDIES, "relaxation:gumbel", *(f"estimator:{name}" for name in members("estimator"))]
     if changeable(key)
 ]
 

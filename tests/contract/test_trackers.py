@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from raydarts.errors import InputError
 from raydarts.registry import members
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.storage.files import read_json, write_json
+from raydarts.trackers.mlflow import MLflow
 from tests.synthetic_run import write_run
-from tests.unit.trackers.reading import event_file, history
+from tests.unit.trackers.reading import event_file, history, journal_epochs, mlflow_epochs
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +45,16 @@ class Case:
     outage: Callable[[Path, pytest.MonkeyPatch], None] | None = None
 
 
+def break_mlflow(trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+
+
+def break_journal(trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = trial.parent.parent / "optuna.log"
+    file.unlink(missing_ok=True)
+    file.mkdir()
+
+
 CASES = {
     "wandb": Case(
         {"mode": "offline", "media_every": 0},
@@ -56,6 +68,8 @@ CASES = {
         {},
         break_tensorboard,
     ),
+    "mlflow": Case({}, mlflow_epochs, {}, break_mlflow),
+    "optuna_journal": Case({}, journal_epochs, {}, break_journal),
     OWN: Case(
         {},
         lambda trial: [int(line) for line in (trial / "journal").read_text().split() if line.isdigit()],
@@ -64,9 +78,19 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database: to make one takes ten seconds."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MLflow(MLflow.Settings(uri=f"sqlite:///{file}")).client().search_experiments()
+    return file
+
+
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mlflow_database: Path) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    shutil.copy(mlflow_database, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
 

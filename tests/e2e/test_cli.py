@@ -109,7 +109,7 @@ def test_every_shipped_spec_is_sound(tmp_path: Path) -> None:
     assert [plan["file"] for plan in plans] == list(map(str, specs))
     assert all(plan["stages"][0]["jobs"] > 0 for plan in plans)
     quick = next(plan for plan in plans if plan["name"] == "quick")
-    assert [(stage["name"], stage["jobs"]) for stage in quick["stages"]] == [("search", 15), ("evaluate", 4)]
+    assert [(stage["name"], stage["jobs"]) for stage in quick["stages"]] == [("search", 15), ("evaluate", 8)]
 
 
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:

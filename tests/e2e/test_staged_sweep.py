@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ TINY = {
     "evaluate.training.epochs": 3,
     "evaluate.seeds": "[0, 1]",
     "evaluate.top_k": 1,
+    "evaluate.random_cells": 2,
     "transfer.0.training.epochs": 1,
     "transfer.0.training.network": "{channels: 2, layers: 3, auxiliary_weight: 0}",
     "transfer.0.data.limit": 80,
@@ -77,7 +79,7 @@ def test_every_stage_trained_what_it_says_on_the_data_it_says(run: RunDirectory)
     for stage in report["stages"]:
         promoted = {each["id"] for each in stage["promotion"] if each["promoted"]}
         assert {row["genotype"] for row in stage["evaluations"]} == promoted
-        assert sum(row["n"] for row in stage["ranking"]) == len(stage["evaluations"])
+        assert sum(row["n"] for row in stage["ranking"]) == sum(not row["random_cell"] for row in stage["evaluations"])
     assert report["ranking"] == report["stages"][2]["ranking"]
     assert report["ranking"][0]["n"] == 2
     spec = load_plain(run.description()["spec"], "run.json")
@@ -86,6 +88,62 @@ def test_every_stage_trained_what_it_says_on_the_data_it_says(run: RunDirectory)
     assert (rung.epochs, rung.lr, rung.augment) == (1, 0.05, spec.stages.evaluate.training.augment)  # type: ignore[union-attr]
     assert spec.stages.transfer[0].data is not None
     assert spec.stages.transfer[0].data.split_seed == 1
+
+
+def test_random_cells_enter_evaluate_alone_and_are_never_the_answer(run: RunDirectory, tmp_path: Path) -> None:
+    report = json.loads(raydarts("report", run.path, "--json").stdout)
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    marked = {name: [each["id"] for each in s["promotion"] if each.get("random_cell")] for name, s in stages.items()}
+    cells = marked.pop("evaluate")
+    assert len(set(cells)) == 2
+    assert not any(marked.values())
+    assert not set(cells) & {trial["genotype_id"] for trial in report["trials"]}
+    assert not set(cells) & {row["genotype"] for stage in stages.values() for row in stage["ranking"]}
+    assert not set(cells) & {row["genotype"] for row in stages["transfer-few-images"]["evaluations"]}
+    rows = [row for row in report["evaluations"] if row["random_cell"]]
+    assert {(row["genotype"], row["seed"]) for row in rows} == {(cell, seed) for cell in cells for seed in (0, 1)}
+    assert {row["epochs"] for row in rows} == {3}  # the budget of every other genotype
+    means = {row["genotype"]: row["validation_mean"] for row in report["random_cells"]["ranking"]}
+    first = report["random_cells"]["improvement"][0]
+    assert (first["of"], first["part"], first["n"], first["random_n"]) == ("first", "validation", 2, 2)
+    best = report["ranking"][0]["validation_mean"]
+    assert first["difference"] == pytest.approx(best - sum(means.values()) / 2)
+    assert first["relative"] == pytest.approx(first["difference"] * 2 / sum(means.values()))
+    text = " ".join(raydarts("report", run.path).stdout.split())
+    assert "Improvement over random cells, validation accuracy" in text
+    assert "drawn at random" in text
+    raydarts("export", run.path, "--to", tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as file:
+        exported = [row for row in csv.DictReader(file) if row["random_cell"] == "True"]
+    assert {row["genotype_id"] for row in exported} == set(cells)
+
+
+def test_a_certificate_of_a_real_sweep_holds_and_tells_what_was_changed(run: RunDirectory, tmp_path: Path) -> None:
+    made = tmp_path / "c.json"
+    assert raydarts("report", run.path, "--certificate", "--out", made).exit_code == 0
+    assert raydarts("report", run.path, "--certificate", "--check", made).exit_code == 0
+    body = json.loads(made.read_text())
+    assert body["contradictions"] == body["damaged"] == []
+    assert {stage["stage"]: stage["follows_from_results"] for stage in body["decisions"]["stages"]} == dict.fromkeys(
+        STAGES, True
+    )
+    assert {stage["stage"] for stage in body["cost"]["stages"]} == {"search", *STAGES}
+    answers = {
+        (number, item["number"]): item["answer"]
+        for number, each in enumerate(body["checklists"])
+        for item in each["items"]
+    }
+    assert answers[0, 8] == answers[1, 1] == "yes"  # random cells
+    assert answers[1, 3] == "yes"  # several training settings: rungs and evaluate
+    assert answers[0, 1] == "not known"  # no file of a run shows what is published
+    copy = tmp_path / "whole"
+    shutil.copytree(run.path, copy)
+    assert raydarts("report", copy, "--certificate", "--check", made).exit_code == 0  # a run may be moved
+    row = next((copy / "evaluations").iterdir()) / "metrics.jsonl"
+    row.write_text(row.read_text().replace('"validation_accuracy": 0.', '"validation_accuracy": 0.9', 1))
+    told = raydarts("report", copy, "--certificate", "--check", made)
+    assert told.exit_code == 6
+    assert f"{row.relative_to(copy)}: was changed (line 1 differs)" in told.output
 
 
 def test_report_status_export_and_compare_know_the_stages(run: RunDirectory, tmp_path: Path) -> None:

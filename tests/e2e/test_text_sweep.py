@@ -9,8 +9,13 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 
+from raydarts.data.settings import DataSettings, TextSettings
+from raydarts.data.splits import load_splits
+from raydarts.data.text_batches import TextBatches
 from raydarts.execution.attempt import Attempt
+from raydarts.measure import Meter
 from raydarts.runs.directory import RunDirectory
 from tests import commands
 from tests.alone import figures, run_here
@@ -160,3 +165,27 @@ def test_the_shipped_sweeps_of_recurrent_cells_are_sound(name: str) -> None:
     assert text.startswith("# Question: ")
     assert f"# Launch:   raydarts sweep sweeps/{name}.yaml" in text
     assert "# Cost:     " in text
+
+
+def test_a_loaded_language_model_has_the_reported_perplexity_to_the_last_digit(resumed: Path, tmp_path: Path) -> None:
+    from raydarts import Run, load_network
+    from raydarts.execution.trained import LanguageNetwork, write_weights
+    from raydarts.tasks import perplexity
+
+    run = Run.open(resumed)
+    loaded = run.load_network(seed=5)
+    write_weights(loaded, tmp_path / "w.safetensors")
+    splits = load_splits(DataSettings.model_validate(run.spec["data"]))
+    for network in (loaded, load_network(tmp_path / "w.safetensors")):
+        assert isinstance(network, LanguageNetwork)
+        assert network.vocabulary == splits.source.vocabulary
+        for part in ("validation", "test"):
+            data = TextBatches(part, getattr(splits, part), "cpu", TextSettings(bptt=10, measured_columns=200))
+            meter, memory = Meter(), None
+            for batch in data.sequential(200):
+                with torch.no_grad():
+                    logits, memory = network(batch.inputs, memory)
+                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+                meter.add(loss, None, batch.targets.numel())
+                data.carry(memory)
+            assert perplexity(float(meter.loss or 0)) == network.about.figures[f"{part}_perplexity"]

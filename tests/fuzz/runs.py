@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 import torch
 
+from raydarts.cli_results import DIFFERS
 from raydarts.errors import ClusterError
 from raydarts.execution import drive
 from raydarts.runs import faults
@@ -88,9 +89,15 @@ class Box:
     def outside(self) -> Path:
         return self.folder / "outside"
 
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "certificate-of-other.json"
+
     def fill(self) -> None:
-        """Make the neighbours, and the run to be compared with."""
+        """Make the neighbours, the run to be compared with, and its certificate."""
         finished(self.other)
+        made = run_here("report", self.other, "--certificate", "--out", self.certificate)
+        assert made.code == 0, made.err
         (self.outside / "0001").mkdir(parents=True)
         (self.outside / "secret.txt").write_text(SECRET)
         (self.outside / "empty").write_text("")
@@ -346,6 +353,8 @@ def commands(box: Box) -> list[list[str | Path]]:
         ["report", box.run],
         ["report", box.run, "--json"],
         ["report", box.run, "--html"],
+        ["report", box.run, "--certificate"],
+        ["report", box.run, "--certificate", "--check", box.certificate],
         ["export", box.run, "--to", out / "a.csv"],
         ["export", box.run, "--to", out / "a.parquet", "--epochs"],
         ["compare", box.run, box.other],
@@ -356,7 +365,7 @@ def commands(box: Box) -> list[list[str | Path]]:
 
 def problems_of(outcome: Outcome, words: list[str | Path], longest: float) -> Iterator[str]:
     """What a command did that it must not do, whatever the run."""
-    if outcome.code not in (0, 1, 2):
+    if outcome.code not in (0, 1, 2, *([DIFFERS] if "--check" in words else [])):
         yield f"exit code {outcome.code}"
     if outcome.seconds > longest:
         yield f"took {outcome.seconds:.1f} s"
@@ -385,9 +394,10 @@ def fuzz(box: Box, seed: int, number: int, longest: float = LONGEST) -> list[tup
         except AssertionError as crash:
             raise AssertionError(f"{where}\n{crash}") from None
         problems = list(problems_of(outcome, words, longest))
-        page = box.run / "report.html"
-        if page.is_file() and not page.is_symlink() and SECRET in page.read_text(encoding="utf-8"):
-            problems.append("the page shows what lies outside the run")
+        for name in ("report.html", "certificate.html", "certificate.json"):
+            page = box.run / name
+            if page.is_file() and not page.is_symlink() and SECRET in page.read_text(encoding="utf-8"):
+                problems.append(f"{name} shows what lies outside the run")
         shutil.rmtree(box.folder / "out")
         if box.state() != before:
             problems.append("something outside the run was touched")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raydarts import cli
+from raydarts.cli_results import DIFFERS
 from raydarts.cluster.head import HEAD_LOST
 from raydarts.errors import DataError, StorageError, TrialError
 from raydarts.report import tables
@@ -21,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 def test_the_table_and_the_help_name_every_code() -> None:
     table = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(cli.EXIT_CODES)
-    assert {BUDGET_SPENT, HEAD_LOST, INTERRUPTED} == {3, 5, 130}
+    assert {BUDGET_SPENT, HEAD_LOST, DIFFERS, INTERRUPTED} == {3, 5, 6, 130}
     shown = run_here("--help").out
     for code, text in cli.EXIT_CODES.items():
-        assert re.search(rf"^ +{code} +{re.escape(text)}$", shown, re.MULTILINE)
+        assert re.search(rf"^ +{code} +{re.escape(text)} *$", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

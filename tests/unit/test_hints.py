@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import raydarts
 from raydarts.config.loader import load_spec
-from raydarts.config.spec import BudgetSettings, EvaluateSettings, RungSettings, SweepSettings, TransferSettings
+from raydarts.config.spec import AnswerSettings, BudgetSettings, RungSettings, SweepSettings, TransferSettings
 from raydarts.config.track import TrackSettings
 from raydarts.data.settings import DataSettings
 from raydarts.evaluation.trainings import SETTINGS
@@ -28,7 +28,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "search": SearchSettings,
     "sweep": SweepSettings,
     "data": DataSettings,
-    "evaluate": EvaluateSettings,
+    "evaluate": AnswerSettings,
     "rungs": RungSettings,
     "transfer": TransferSettings,
     "budget": BudgetSettings,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from raydarts import registry
 from raydarts.registry import Around, Idle, Member
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.weights import LaneWeights, Number, Vector, WeightVector, weights_of
 from raydarts.tasks import Batch, Loss
@@ -56,35 +57,6 @@ class Estimator(Member):
 
         `optimizer` is the optimizer of the weights. The virtual step uses its learning rate, momentum and weight decay.
         """
-
-
-@contextmanager
-def constant(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Makes these tensors constants inside the context. Gradients of all others are then cheaper.
-
-    Pass all weights or all alphas. On exit, the tensors that were trained before are trained again. A weight that its
-    module holds fixed stays fixed.
-    """
-    learning = [leaf for leaf in leaves if leaf.requires_grad]
-    for leaf in learning:
-        leaf.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for leaf in learning:
-            leaf.requires_grad_(True)
-
-
-def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Returns dloss/dleaf for each leaf. The losses of several lanes are summed, because no leaf is in two of them.
-
-    The gradient is 0 if a sparse relaxation has left the leaf out of the pass, or if the module holds it fixed. A loss
-    has no graph if every edge drew `none`. Then all gradients are 0.
-    """
-    loss = loss.sum() if loss.dim() else loss
-    learning = [leaf for leaf in leaves if leaf.requires_grad] if loss.requires_grad else []
-    gradients = iter(torch.autograd.grad(loss, learning, materialize_grads=True) if learning else ())
-    return [next(gradients) if loss.requires_grad and leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]
 
 
 def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> AlphaGradient:
@@ -195,21 +167,14 @@ def weights_restored(w: WeightVector) -> Iterator[Vector]:
 
 
 def look_ahead(
-    objective: BilevelObjective,
-    w: WeightVector,
-    saved: Vector,
-    weight_gradients: Vector,
-    alpha_batch: Batch,
-    xi: Number,
-    coefficient: Number,
+    objective: BilevelObjective, w: WeightVector, saved: Vector, direction: Vector, alpha_batch: Batch, xi: Number
 ) -> tuple[list[Tensor], Vector, Loss]:
-    """Moves the weights from `saved` to w' and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
+    """Moves the weights to w' = saved - xi * direction and returns dL_val/dalpha, v = dL_val/dw' and the loss there.
 
-    `coefficient` multiplies the gradients of the virtual step. v is 0 for frozen weights: they do not move, so
-    dw'/dalpha is 0 and they add nothing to the second-order term. The weights are changed in place. The caller restores
-    them.
+    v is 0 for frozen weights: they do not move, so dw'/dalpha is 0 and they add nothing to the second-order term. The
+    weights are changed in place. The caller restores them.
     """
-    w.put_sum(saved, w.direction(weight_gradients, coefficient), -xi)
+    w.put_sum(saved, direction, -xi)
     with objective.virtual():
         loss = objective.alpha_loss(alpha_batch)
         gradients = gradients_of(loss.value, [*objective.alphas, *objective.weights])

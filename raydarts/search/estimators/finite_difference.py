@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from pydantic import Field
 from torch import Tensor
 
@@ -9,11 +11,10 @@ from raydarts.search.estimators.base import (
     AlphaGradient,
     UnrolledEstimator,
     UnrolledSettings,
-    constant,
-    gradients_of,
     look_ahead,
     weights_restored,
 )
+from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.weights import Number, Vector, WeightVector
 from raydarts.tasks import Batch
@@ -47,28 +48,40 @@ class FiniteDifference(UnrolledEstimator):
         self, objective: BilevelObjective, weight_batch: Batch, alpha_batch: Batch, w: WeightVector, xi: Number
     ) -> AlphaGradient:
         with weights_restored(w) as saved:
-            with objective.virtual(), constant(objective.alphas):
+            with self.training_pass(objective), constant(objective.alphas):
                 loss = objective.weight_loss(weight_batch)
                 weight_gradients = w.vector(gradients_of(loss.value, objective.weights))
             k = self.clipping(w, weight_gradients)
-            alpha_gradients, v, alpha_loss = look_ahead(objective, w, saved, weight_gradients, alpha_batch, xi, k)
+            direction = self.direction(objective, w, weight_gradients, k)
+            alpha_gradients, v, alpha_loss = look_ahead(objective, w, saved, direction, alpha_batch, xi)
             eps = w.step_length(w.number([each.settings.epsilon for each in self.lanes]), v)
             if eps is None:  # v = 0: the second term is exactly 0, and eps is not defined
                 return AlphaGradient(alpha_gradients, alpha_loss)
             plus = self._at(objective, weight_batch, w, saved, v, eps)
             minus = self._at(objective, weight_batch, w, saved, v, -eps)
-        scales, spans = w.of_alphas(xi * k), w.of_alphas(2 * eps)
+        scales, steps = w.of_alphas(xi * k), w.of_alphas(eps)
         gradients = [
-            alpha - scale * (p - m) / span
-            for alpha, p, m, scale, span in zip(alpha_gradients, plus, minus, scales, spans, strict=True)
+            alpha - self.second_term(p - m, scale, step)
+            for alpha, p, m, scale, step in zip(alpha_gradients, plus, minus, scales, steps, strict=True)
         ]
         return AlphaGradient(gradients, alpha_loss)
 
-    @staticmethod
+    def training_pass(self, objective: BilevelObjective) -> AbstractContextManager[None]:
+        """Returns the context of the passes of L_train, at w, w+ and w-."""
+        return objective.virtual()
+
+    def direction(self, objective: BilevelObjective, w: WeightVector, gradients: Vector, coefficient: Number) -> Vector:
+        """Returns the direction of the virtual step."""
+        return w.direction(gradients, coefficient)
+
+    def second_term(self, difference: Tensor, scale: Number, eps: Number) -> Tensor:
+        """Returns scale * (g+ - g-) / (2 eps) from the difference."""
+        return scale * difference / (2 * eps)
+
     def _at(
-        objective: BilevelObjective, batch: Batch, w: WeightVector, saved: Vector, v: Vector, shift: Number
+        self, objective: BilevelObjective, batch: Batch, w: WeightVector, saved: Vector, v: Vector, shift: Number
     ) -> list[Tensor]:
         """Returns dL_train/dalpha at w + shift * v. It does not compute the weights' gradients."""
         w.put_sum(saved, v, shift)
-        with objective.virtual(), constant(objective.weights):
+        with self.training_pass(objective), constant(objective.weights):
             return gradients_of(objective.weight_loss(batch).value, objective.alphas)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from raydarts.registry import Around, Idle, Member
 from raydarts.search.moments import EpochReport, Moment, SearchStage, Step, Stop
+from raydarts.search.passes import Asking, alone
 from raydarts.spaces import Space
 from raydarts.spaces.transform import MixedTransform
 from raydarts.states import State
@@ -125,6 +126,7 @@ class Regularizer(Member):
 
         It must restore everything else that it changes: values, and the mode (training or evaluation) of modules.
         """
+        alone(self.perturbing(arch_weights, step), step)
         yield
 
     def alpha_gradient(self, alphas: Alphas, step: Step) -> Mapping[str, Tensor] | None:
@@ -135,10 +137,29 @@ class Regularizer(Member):
         """Returns terms to add to the weights' gradient before it is clipped, in the order of the weights. Several are
         summed.
         """
-        return None
+        return alone(self.weight_terms(weights, step), step)
 
     def watch(self, gradients: Sequence[Tensor], step: Step) -> None:
         """Receives the weights' gradient of the training loss, before terms are added and before it is clipped."""
+        alone(self.watching(gradients, step), step)
+
+    # The same three hooks for a remedy that asks for passes of the supernet (`search.passes`). A group of searches runs
+    # the passes of its lanes together. Override either a hook or its form here.
+
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step) -> Asking[None]:
+        """Does what `perturb` does. It has nothing to restore."""
+        return
+        yield
+
+    def weight_terms(self, weights: Sequence[Tensor], step: Step) -> Asking[Sequence[Tensor] | None]:
+        """Does what `weight_gradient` does."""
+        return None
+        yield
+
+    def watching(self, gradients: Sequence[Tensor], step: Step) -> Asking[None]:
+        """Does what `watch` does."""
+        return
+        yield
 
     def frozen(self) -> frozenset[int]:
         """Returns positions of weights that are no longer trained, in the virtual step too.
@@ -173,3 +194,57 @@ class Regularizer(Member):
 
     def load_state_dict(self, state: State) -> None:
         """Restores what `state_dict()` returned."""
+
+
+def defines(regularizer: type[Regularizer], *hooks: str) -> bool:
+    """Returns whether a class does anything in one of these hooks."""
+    return any(getattr(regularizer, hook) is not getattr(Regularizer, hook) for hook in hooks)
+
+
+def asks(regularizer: type[Regularizer]) -> bool:
+    """Returns whether a class asks for passes."""
+    return defines(regularizer, "perturbing", "weight_terms", "watching")
+
+
+def perturbations(
+    regularizers: Sequence[Regularizer], arch_weights: dict[str, Tensor], step: Step, stack: ExitStack
+) -> Iterator[Asking[None]]:
+    """Lets each remedy change the arch weights of the weight step. What they restore is restored by the stack.
+
+    Each generator that it yields is to be run before the next one.
+    """
+    for regularizer in regularizers:
+        if defines(type(regularizer), "perturb"):
+            stack.enter_context(regularizer.perturb(arch_weights, step))
+        else:
+            yield regularizer.perturbing(arch_weights, step)
+
+
+def with_terms(
+    regularizers: Sequence[Regularizer], weights: Sequence[Tensor], gradients: list[Tensor], step: Step
+) -> Iterator[Asking[None]]:
+    """Shows the weights' gradient to each remedy, then adds each one's terms to the list `gradients`.
+
+    Each generator that it yields is to be run before the next one.
+    """
+    for regularizer in regularizers:
+        if defines(type(regularizer), "watch"):
+            regularizer.watch(gradients, step)
+        else:
+            yield regularizer.watching(gradients, step)
+    for regularizer in regularizers:
+        if defines(type(regularizer), "weight_gradient"):
+            _add(gradients, regularizer.weight_gradient(weights, step))
+        else:
+            yield _with_term(regularizer, weights, gradients, step)
+
+
+def _with_term(
+    regularizer: Regularizer, weights: Sequence[Tensor], gradients: list[Tensor], step: Step
+) -> Asking[None]:
+    _add(gradients, (yield from regularizer.weight_terms(weights, step)))
+
+
+def _add(gradients: list[Tensor], extra: Sequence[Tensor] | None) -> None:
+    if extra is not None:
+        gradients[:] = torch._foreach_add(gradients, list(extra))

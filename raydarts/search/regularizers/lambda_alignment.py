@@ -12,9 +12,9 @@ from torch import Tensor
 from raydarts import registry
 from raydarts.errors import InputError
 from raydarts.registry import Around, Idle
-from raydarts.search.estimators.base import constant, gradients_of
 from raydarts.search.moments import Moment, Step
 from raydarts.search.objective import Objective
+from raydarts.search.passes import Asking, Pass
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.networks import reduction_layers
@@ -39,6 +39,7 @@ class LambdaAlignment(Regularizer):
     """
 
     NAME = "lambda_alignment"
+    LANES = True
     SOURCE = "Lambda-DARTS (Movahedi et al. 2023, arXiv 2210.07998), layer alignment; strength .125, epsilon 1e-4"
     NEUTRAL = {"strength": 0.0}
     CONTRACT: ClassVar[Mapping[str, object]] = {
@@ -111,10 +112,10 @@ class LambdaAlignment(Regularizer):
     def on_epoch_start(self, now: Moment) -> None:
         self._weight = self.settings.strength * now.progress
 
-    def weight_gradient(self, weights: Sequence[Tensor], step: Step) -> Sequence[Tensor] | None:
+    def weight_terms(self, weights: Sequence[Tensor], step: Step) -> Asking[Sequence[Tensor] | None]:
         if self._weight == 0.0:
             return None
-        objective: Objective = step.objective
+        objective = step.objective
         objective.begin_alpha_step()  # this step has its own draw, also while alpha is not trained
         with objective.virtual(), torch.no_grad():
             arch_weights = objective.arch_weights()
@@ -122,30 +123,17 @@ class LambdaAlignment(Regularizer):
         if not layers:  # a text's batch of a single token
             return None
         layered = {name: arch_weights[name].expand(count, -1, -1).clone() for name, count in layers.items()}
-        delta = self.directions(step, arch_weights, layered)
+        gradients = (yield Pass("weight", arch_weights | layered, tuple(layered))).gradients
+        delta = {name: self._direction(gradient) for name, gradient in zip(layered, gradients, strict=True)}
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in delta.values()]))
         if not bool(norm > 0):  # all layers agree: Lambda is at its maximum, and eps is not defined
             return None
         eps = float(self.settings.epsilon / norm)
-        plus, minus = (
-            self._at(step, weights, arch_weights | {name: layered[name] + shift * delta[name] for name in delta})
-            for shift in (eps, -eps)
-        )
-        scale = -self._weight / (2 * eps)
-        return [scale * (p - m) for p, m in zip(plus, minus, strict=True)]
-
-    def directions(
-        self, step: Step, arch_weights: Mapping[str, Tensor], layered: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Returns delta = dLambda/dg, `(layers, num_edges, num_ops)`, for each aligned cell type in `layered`."""
-        leaves = {name: weights.requires_grad_() for name, weights in layered.items()}
-        objective: Objective = step.objective
-        with objective.virtual(), constant(objective.weights):
-            loss = objective.data_loss(step.weight_batch, {**arch_weights, **leaves})
-            gradients = gradients_of(loss.value, list(leaves.values()))
-        for leaf in leaves.values():
-            leaf.requires_grad_(False)
-        return {name: self._direction(gradient) for name, gradient in zip(leaves, gradients, strict=True)}
+        sides = []
+        for shift in (eps, -eps):
+            shifted = arch_weights | {name: layered[name] + shift * delta[name] for name in delta}
+            sides.append((yield Pass("weight", shifted, by_weights=range(len(weights)))).gradients)
+        return torch._foreach_mul(torch._foreach_sub(*sides), -self._weight / (2 * eps))
 
     def _direction(self, gradients: Tensor) -> Tensor:
         """Returns dLambda/dg. It is 0 for layers without a gradient, which a sparse relaxation has cut off."""
@@ -156,12 +144,6 @@ class LambdaAlignment(Regularizer):
             measure = correlation if self.settings.measure == "cosine" else sign_correlation
             (delta[alive],) = torch.autograd.grad(measure(leaf), leaf)
         return delta
-
-    @staticmethod
-    def _at(step: Step, weights: Sequence[Tensor], arch_weights: Mapping[str, Tensor]) -> list[Tensor]:
-        objective: Objective = step.objective
-        with objective.virtual():
-            return gradients_of(objective.data_loss(step.weight_batch, arch_weights).value, weights)
 
 
 def _mean_of_pairs(table: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raydarts import registry
-from raydarts.search.estimators.base import constant, gradients_of
 from raydarts.search.moments import Moment, Step
 from raydarts.search.objective import Objective
+from raydarts.search.passes import Asking, Pass
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.spaces import Space
 from raydarts.spaces.cells import MixedGraph
@@ -36,6 +36,7 @@ class Oles(Regularizer):
     """
 
     NAME = "oles"
+    LANES = True
     SOURCE = "OLES (Jiang et al. 2023, NeurIPS), gradient matching; frequency 20, threshold .4"
     NEUTRAL = {"threshold": -1.0}
     CONFLICTS = {"space:darts-rnn": "candidates there have no weights of their own that could be frozen"}
@@ -91,26 +92,21 @@ class Oles(Regularizer):
     def frozen(self) -> frozenset[int]:
         return frozenset(position for candidate in self._stopped for position in self._candidates[candidate])
 
-    def watch(self, gradients: Sequence[Tensor], step: Step) -> None:
+    def watching(self, gradients: Sequence[Tensor], step: Step) -> Asking[None]:
         watched = [number for number in range(len(self._candidates)) if number not in self._stopped]
         if self.settings.threshold == -1.0 or not watched:
             return
         positions = [position for number in watched for position in self._candidates[number]]
-        other = self._alpha_batch_gradients(step, positions)
+        step.objective.begin_alpha_step()  # this step has its own draw, also while alpha is not trained
+        with step.objective.virtual(), torch.no_grad():
+            arch_weights = step.objective.arch_weights()
+        other = (yield Pass("alpha", arch_weights, by_weights=positions)).gradients
         here = [gradients[position] for position in positions]
         sizes = [len(self._candidates[number]) for number in watched]
         measure = whole_similarity if self.settings.similarity == "whole" else column_similarity
         for number, value in zip(watched, measure(here, other, sizes), strict=True):
             if value is not None:
                 self._count(number, value)
-
-    @staticmethod
-    def _alpha_batch_gradients(step: Step, positions: Sequence[int]) -> list[Tensor]:
-        objective: Objective = step.objective
-        objective.begin_alpha_step()  # this step has its own draw, also while alpha is not trained
-        with objective.virtual(), constant(objective.alphas):
-            loss = objective.data_loss(step.alpha_batch, objective.arch_weights())
-            return gradients_of(loss.value, [objective.weights[position] for position in positions])
 
     def _count(self, candidate: int, value: float) -> None:
         self._sums[candidate] = self._sums.get(candidate, 0.0) + value

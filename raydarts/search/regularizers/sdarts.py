@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -109,23 +107,15 @@ class Sdarts(Regularizer):
                 "radius", "is approached from radius_start 0, and a search has 1 epoch; raise epochs or radius_start"
             )
 
-    @contextmanager
-    def perturb(self, arch_weights: dict[str, Tensor], step: Step) -> Iterator[None]:
-        if self._radius > 0:
-            objective = step.objective
-            balls = {
-                name: Ball(
-                    value.detach(),
-                    self._radius,
-                    simplex=objective.relaxation.SIMPLEX,
-                    projection=self.settings.projection,
-                )
-                for name, value in arch_weights.items()
-            }
-            # The perturbation does not change what a selection has decided.
-            arch_weights.update(objective.project(dict(self.perturbed(balls, step))))
-        yield
+    def balls(self, arch_weights: Mapping[str, Tensor], step: Step) -> dict[str, Ball]:
+        """Returns the ball around each cell type's arch weights."""
+        simplex, projection = step.objective.relaxation.SIMPLEX, self.settings.projection
+        return {
+            name: Ball(value.detach(), self._radius, simplex=simplex, projection=projection)
+            for name, value in arch_weights.items()
+        }
 
-    @abstractmethod
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
-        """Returns arch weights within each ball."""
+    @staticmethod
+    def move(arch_weights: dict[str, Tensor], points: Mapping[str, Tensor], step: Step) -> None:
+        """Replaces the arch weights. What a selection has decided stays."""
+        arch_weights.update(step.objective.project(dict(points)))

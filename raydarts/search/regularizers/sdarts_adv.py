@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from raydarts.search.estimators.base import constant, gradients_of
 from raydarts.search.moments import Step
+from raydarts.search.passes import Asking, Mode, Pass
 from raydarts.search.regularizers.sdarts import Ball, Sdarts
 
 
@@ -28,6 +27,7 @@ class SdartsAdv(Sdarts):
     """
 
     NAME = "sdarts_adv"
+    LANES = True
     SOURCE = "SmoothDARTS (Chen, Hsieh 2020, arXiv 2002.05283), section 3.2; 7 moves of 2 r / 7, radius .03 to .3"
     FORMULA = "w descends max over |d| <= r of L_train(w, arch_weights + d), the maximum by projected gradient ascent"
     CONFLICTS = {
@@ -48,45 +48,28 @@ class SdartsAdv(Sdarts):
         def may_change(self) -> tuple[str, ...]:
             return (*super().may_change(), "moves", "reach")
 
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
-        objective = step.objective
+    def perturbing(self, arch_weights: dict[str, Tensor], step: Step) -> Asking[None]:
+        if self._radius == 0:
+            return
+        objective, balls = step.objective, self.balls(arch_weights, step)
+        mode: Mode = "batch_statistics" if objective.relaxation.RANDOM else "evaluation"
 
-        def loss(points: Mapping[str, Tensor]) -> Tensor:
-            with objective.virtual():
-                value: Tensor = objective.data_loss(step.weight_batch, objective.project(dict(points))).value
-            return value
+        def at(points: Mapping[str, Tensor], *by: str) -> Pass:
+            return Pass("weight", objective.project(dict(points)), by, mode=mode)
 
         centre = {name: ball.centre for name, ball in balls.items()}
-        drawn = objective.relaxation.RANDOM
-        mode = objective.batch_statistics() if drawn else _evaluating(objective.supernet)
-        with mode, constant(objective.weights):
-            with torch.no_grad():
-                before = loss(centre)
-            points = {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}
-            for _ in range(self.settings.moves):
-                leaves = {name: point.detach().requires_grad_() for name, point in points.items()}
-                gradients = gradients_of(loss(leaves), list(leaves.values()))
-                with torch.no_grad():
-                    points = {
-                        name: ball.project(leaves[name] + self._move(ball) * gradient.sign())
-                        for (name, ball), gradient in zip(balls.items(), gradients, strict=True)
-                    }
-            with torch.no_grad():
-                after = loss(points)
-        return points if bool(after > before) else centre
+        before = (yield at(centre)).loss
+        points = {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}
+        for _ in range(self.settings.moves):
+            gradients = (yield at(points, *points)).gradients
+            points = {
+                name: ball.project(points[name] + self._move(ball) * gradient.sign())
+                for (name, ball), gradient in zip(balls.items(), gradients, strict=True)
+            }
+        rose = (yield at(points)).loss > before
+        # A comparison on the device: no value is read.
+        self.move(arch_weights, {name: torch.where(rose, points[name], centre[name]) for name in centre}, step)
 
     def _move(self, ball: Ball) -> Tensor:
         size: Tensor = self.settings.reach / self.settings.moves * ball.radius
         return size
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Sets evaluation mode inside the context. On exit each part has its earlier mode again."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

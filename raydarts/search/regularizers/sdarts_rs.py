@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import Field
 from torch import Tensor
 
 from raydarts.search.moments import Step
-from raydarts.search.regularizers.sdarts import Ball, Projection, Sdarts
+from raydarts.search.regularizers.sdarts import Projection, Sdarts
 
 
 class SdartsRs(Sdarts):
@@ -32,5 +33,10 @@ class SdartsRs(Sdarts):
     class Settings(Sdarts.Settings):
         projection: Projection = Field("rescaled", description="How perturbed arch weights are made valid.")
 
-    def perturbed(self, balls: Mapping[str, Ball], step: Step) -> Mapping[str, Tensor]:
-        return {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}
+    @contextmanager
+    def perturb(self, arch_weights: dict[str, Tensor], step: Step) -> Iterator[None]:
+        if self._radius > 0:
+            balls = self.balls(arch_weights, step)
+            points = {name: ball.project(ball.centre + ball.noise(self._generator)) for name, ball in balls.items()}
+            self.move(arch_weights, points, step)
+        yield

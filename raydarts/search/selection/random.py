@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raydarts import registry
+from raydarts.search.random_cells import draw_cell
 from raydarts.search.selection.base import Selection, require_edges
 from raydarts.spaces import Genotype, Space
 from raydarts.states import State
@@ -44,21 +45,8 @@ class Random(Selection):
 
     def __call__(self, space: Space, arch_weights: Mapping[str, Tensor]) -> Genotype:
         generator = torch.Generator().manual_seed(self._seed)
-        picks: dict[str, list[tuple[int, str]]] = {}
-        for name, spec in space.cells.items():
-            kept: list[int] = []
-            for node in range(spec.num_inputs, spec.num_inputs + spec.num_nodes):
-                edges = spec.incoming(node)
-                order = torch.randperm(len(edges), generator=generator).tolist()
-                count = len(edges) if space.KEEPS_ALL_EDGES else self.settings.edges_per_node or space.EDGES_PER_NODE
-                kept += sorted(edges[place] for place in order[:count])
-            picks[name] = []
-            for edge in kept:
-                allowed = [
-                    primitive for primitive in spec.candidates[edge] if primitive != space.ZERO or space.KEEPS_ALL_EDGES
-                ]
-                picks[name].append((edge, allowed[int(torch.randint(len(allowed), (), generator=generator))]))
-        return space.genotype(picks)
+        count = self.settings.edges_per_node or space.EDGES_PER_NODE
+        return draw_cell(space, generator, lambda cell_type, node: count)
 
     def state_dict(self) -> State:
         return {"seed": self._seed}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raydarts.errors import DamagedError
@@ -22,6 +22,11 @@ class Score:
     metric: str
     mode: str
     share: bool
+
+    @property
+    def each(self) -> tuple[Score, ...]:
+        """All scores: a search may be ranked by several objectives."""
+        return (self,)
 
     @property
     def test(self) -> str:
@@ -92,6 +97,8 @@ class SearchScore(Score):
     - `name`, `unit`: of the objective. An objective names a figure (`metric`) and a direction (`mode`).
     - `health`: the bars of the health checks. They rank only if `healthy`; they are shown always.
     - `constraints`: bars on other figures.
+    - `more`: the further objectives of several. Each is a figure with its direction. This one is the first of them, and
+      it alone has the bars, which count for all. Where only one figure can be told, it is the first objective's.
     """
 
     name: str = ""
@@ -99,6 +106,22 @@ class SearchScore(Score):
     healthy: bool = False
     health: tuple[Bar, ...] = ()
     constraints: tuple[Bar, ...] = ()
+    more: tuple[SearchScore, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives."""
+        return bool(self.more)
+
+    @property
+    def each(self) -> tuple[SearchScore, ...]:
+        """All objectives. Those after the first have no bars."""
+        return (self, *self.more)
+
+    @property
+    def title(self) -> str:
+        """What trials are ranked by, in words: each objective with its direction."""
+        return " and ".join(f"{each.name or each.metric} ({each.direction})" for each in self.each)
 
     def unhealthy(self, values: Mapping[str, object]) -> list[str]:
         """What is wrong with the genotype of a row, in words. Facts that the row does not have are not judged."""
@@ -114,7 +137,15 @@ class SearchScore(Score):
         if self.healthy:
             return ""
         measure = self.metric.rsplit("_", maxsplit=1)[-1]
-        default = "healthy_perplexity" if measure == "perplexity" else "healthy_accuracy"
+        text = any(each.metric.endswith("perplexity") for each in self.each)
+        default = "healthy_perplexity" if text else "healthy_accuracy"
+        if self.several:
+            names = " and ".join(each.name for each in self.each)
+            others = [each.name for each in self.each if each.metric != default.replace("healthy", "validation")]
+            return (
+                f"Trials are ranked by {names}, and none of them looks at health: a collapsed cell may be on the front "
+                f"(docs/method.md). objective: [{', '.join([default, *others])}] ranks healthy cells first."
+            )
         alone = f"Trials are ranked by {self.name} alone"
         crowned = "crowned a collapsed cell in 92 to 100 % of simulated sweeps over published searches"
         if measure == "accuracy":
@@ -143,8 +174,46 @@ class SearchScore(Score):
         value = self.of(values)
         if value is None or not (self.healthy or self.constraints):
             return value
+        return self._placed(value, bool(self.against(values)))
+
+    def _placed(self, value: float, against: bool) -> float:
         value = max(-self._scale, min(self._scale, value))
-        return self._moved(value) if self.against(values) else value
+        return self._moved(value) if against else value
+
+    def figures(self, values: Mapping[str, object]) -> tuple[float, ...] | None:
+        """The figure of each objective. None: one of them is not there."""
+        known = [value for each in self.each if (value := each.of(values)) is not None]
+        return tuple(known) if len(known) == len(self.each) else None
+
+    def orders(self, values: Mapping[str, object]) -> tuple[float, ...] | None:
+        """A finite number for each objective, by which rows are compared in all of them. None: a figure is not there.
+
+        If something speaks against the row, all of its numbers are moved behind those of all other rows. So every other
+        row dominates it.
+        """
+        figures = self.figures(values)
+        if figures is None or not (self.healthy or self.constraints):
+            return figures
+        against = bool(self.against(values))
+        return tuple(each._placed(value, against) for each, value in zip(self.each, figures, strict=True))
+
+    @property
+    def worst_of_each(self) -> tuple[float, ...]:
+        """Numbers that no row's `orders` are worse than."""
+        return tuple(each.worst for each in self.each)
+
+    def costs(self, numbers: Sequence[float]) -> tuple[float, ...]:
+        """Numbers of all objectives as a point of `study.pareto`, where less is better."""
+        return tuple(-each.sign * number for each, number in zip(self.each, numbers, strict=True))
+
+    def excesses(self, values: Mapping[str, object]) -> tuple[float, ...]:
+        """By how much a row breaks each bar, for a searcher that knows constraints. At most 0 where it keeps the bar.
+
+        The bars are the constraints. With several objectives the bars of healthy objectives are among them. With one
+        objective health is part of its finite form.
+        """
+        health = self.health if self.several and self.healthy else ()
+        return tuple(bar.excess(values) for bar in (*health, *self.constraints))
 
     def finite(self, values: Mapping[str, object]) -> float | None:
         """The form for models and running means: close rows have close values.
@@ -153,15 +222,18 @@ class SearchScore(Score):
         A figure that is no share is made worse by the factor 1 + 2 x that. Under constraints, a row against one loses
         0.2, or as much as it is.
         """
+        value = self.healthy_form(values)
+        if value is not None and complaints(self.constraints, values):
+            value -= self.sign * (_PENALTY_OF_A_SHARE / 2 if self.share else abs(value))
+        return value
+
+    def healthy_form(self, values: Mapping[str, object]) -> float | None:
+        """The finite form without what constraints take from it, for a searcher that is told of them by `excesses`."""
         value = self.of(values)
-        if value is None:
-            return None
-        if self.healthy:
+        if value is not None and self.healthy:
             bare = max((figure(values.get(name)) or 0.0 for name in ("parameter_free_share", "skip_share")), default=0)
             over = max(0.0, bare - 0.5)
             value -= self.sign * over * (_PENALTY_OF_A_SHARE if self.share else _PENALTY_OF_A_FIGURE * abs(value))
-        if complaints(self.constraints, values):
-            value -= self.sign * (_PENALTY_OF_A_SHARE / 2 if self.share else abs(value))
         return value
 
     def to_json(self) -> dict[str, Json]:
@@ -171,6 +243,7 @@ class SearchScore(Score):
             "healthy": self.healthy,
             "health": [bar.to_json() for bar in self.health],
             "constraints": [bar.to_json() for bar in self.constraints],
+            **({"more": [each.to_json() for each in self.more]} if self.more else {}),
         }
 
     @classmethod
@@ -187,6 +260,7 @@ class SearchScore(Score):
             bool(value["healthy"]),
             health,
             constraints,
+            tuple(cls.from_json(section(each)) for each in items(value.get("more"))),
         )
 
 

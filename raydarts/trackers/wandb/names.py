@@ -19,6 +19,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.folders import stage_of
 from raydarts.storage.place import read_bytes
+from raydarts.study.random_cells import is_random, mark
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import EVALUATE, SEARCH
 
@@ -109,7 +110,7 @@ def evaluation_config(description: Mapping[str, object], metric: str, supernet: 
 
     It stands here because a plot of W&B takes both its axes from the same runs.
     """
-    config = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"]}
+    config = {"genotype_id": description["genotype_id"], "evaluation_seed": description["seed"], **mark(description)}
     return config if supernet is None else {**config, supernet_key(metric): supernet}
 
 
@@ -134,6 +135,8 @@ def title(trial: TrialDirectory) -> str:
     """What a trial's W&B run is called for people."""
     stage, what = stage_of(trial), trial.description()
     name = f"{ {SEARCH: 'trial', EVALUATE: 'evaluation'}.get(stage, stage) } {trial.id}"
+    if is_random(what):
+        return f"{name} (random cell)"
     if (configuration := what.get("configuration")) is None:
         return name
     return f"{name} (configuration {configuration:04d}, search seed {what['replicate']})"

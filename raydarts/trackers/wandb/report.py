@@ -21,6 +21,7 @@ from urllib.parse import quote
 from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import section
+from raydarts.report.answer import answer
 from raydarts.report.gather import Run, gather
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.place import Place, place_of, write_bytes
@@ -86,6 +87,7 @@ def _blocks(wr: ModuleType, directory: RunDirectory, run: Run) -> list[Block]:
     return [
         wr.H2("What was asked"),
         wr.P(clean(run.description.get("question") or "No question was written down.")),
+        *_answer(wr, run),
         wr.H2("What was found"),
         wr.MarkdownBlock(report_words.results(run)),
         wr.H2("Hyperparameters"),
@@ -109,6 +111,12 @@ def _blocks(wr: ModuleType, directory: RunDirectory, run: Run) -> list[Block]:
         wr.H2("Versions"),
         wr.MarkdownBlock(_versions(run)),
     ]
+
+
+def _answer(wr: ModuleType, run: Run) -> list[Block]:
+    """The answer to the question. Nothing where the run is no sweep."""
+    known = answer(run)
+    return [] if known is None else [wr.H2("Answer"), wr.MarkdownBlock(bullets(known.words))]
 
 
 def _stage(wr: ModuleType, directory: RunDirectory, name: str, stage: Run) -> list[Block]:

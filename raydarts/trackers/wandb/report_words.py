@@ -14,7 +14,9 @@ from raydarts.report.findings import Finding, findings, undecided
 from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.html import ranking as ranking_table
 from raydarts.report.importance import FANOVA, PED, importances, reasons
+from raydarts.report.limits import COUNT
 from raydarts.report.wording import duration, number
+from raydarts.study.noise_words import noise_words
 from raydarts.trackers.wandb.names import Names
 
 _MOST_ROWS = 30
@@ -151,7 +153,8 @@ def _parts(units: Sequence[tuple[float, Searched]]) -> list[tuple[str, list[Sear
 
 def _mean_of_skips(run: Run, searches: Sequence[Searched]) -> list[str]:
     ids = {search.id for search in searches}
-    mean = stats.mean_of([count for _, count in run.units(lambda search: search.skips if search.id in ids else None)])
+    units = run.units(lambda search: search.skips if search.id in ids else None)
+    mean = stats.mean_of([count for _, count in units], COUNT)
     if mean is None:
         return ["-", "-", "0", "-"]
     interval = "none: n is 1" if mean.low is None or mean.high is None else f"{mean.low:.2f} to {mean.high:.2f}"
@@ -171,7 +174,8 @@ def ranking(run: Run) -> str:
         f"{'genotype' if count == 1 else 'genotypes'}, 'best single' the best of as many retrainings as it says: both "
         f"overstate what one may expect. Test {run.score.measure} orders nothing.{cut}"
     )
-    return f"{table(whole.headers, whole.rows[:_MOST_ROWS])}\n\n{escape(caption)}"
+    parts = [table(whole.headers, whole.rows[:_MOST_ROWS]), bullets(noise_words(run.noise, run.score)), escape(caption)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def misleading(run: Run) -> str:
@@ -230,17 +234,17 @@ def cost(run: Run) -> str:
     rows = []
     hosts = set()
     clock: list[float] = []
-    for stage, jobs in (("search", run.searches), ("retraining", run.retrainings)):
+    for stage, jobs in (("search", run.searches), ("retraining", [*run.retrainings, *run.random_retrainings])):
         spent = [sum(end - start for start, end in _spans(job)) for job in jobs if job.times]
         hosts |= {str(entry.get("host")) for job in jobs for entry in job.times}
         clock += [at for job in jobs for span in _spans(job) for at in span]
-        mean = stats.mean_of(spent)
+        mean = stats.mean_of(spent, COUNT)
         if mean is None:
             continue
         again = sum(len(job.times) - job.epochs for job in jobs if len(job.times) > job.epochs)
         interval = "none: n is 1"
         if mean.low is not None and mean.high is not None:
-            interval = f"{duration(max(0.0, mean.low))} to {duration(mean.high)}"
+            interval = f"{duration(mean.low)} to {duration(mean.high)}"
         std = "-" if mean.std is None else duration(mean.std)
         rows.append([stage, str(mean.n), duration(sum(spent)), duration(mean.value), std, interval, str(again)])
     if not rows:

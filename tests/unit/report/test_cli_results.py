@@ -46,7 +46,12 @@ def test_export_compare_and_status(path: str, tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["report", "RUN", "--json", "--html"], "choose one"),
+        (["report", "RUN", "--html", "--certificate"], "choose one"),
         (["report", "RUN", "--out", "page.html"], "add --html"),
+        (["report", "RUN", "--check", "c.json"], "add --certificate"),
+        (["report", "RUN", "--certificate", "--check", "c.json", "--out", "d.json"], "leave --out out"),
+        (["report", "RUN", "--certificate", "--out", "c.html"], "must end in .json"),
+        (["report", "RUN", "--certificate", "--check", "absent.json"], "there is no such certificate"),
         (["status", "RUN", "--json", "--watch"], "leave --watch out"),
         (["export", "RUN", "--to", "all.xls"], r"\.csv or \.parquet"),
     ],

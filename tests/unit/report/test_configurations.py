@@ -14,6 +14,7 @@ from raydarts.report.figures_epochs import curves
 from raydarts.report.figures_sweep import effects
 from raydarts.report.findings import Finding, findings
 from raydarts.report.gather import Run, Searched
+from raydarts.report.limits import SHARE
 from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.objectives import ACCURACY, score_named
 from raydarts.study.promotion import promotion, promotion_order
@@ -106,7 +107,7 @@ def test_figures_count_configurations(lucky: Run) -> None:
     rows = [row for row in effects(lucky).rows if "accuracy" in row[2]]
     assert [row[5] for row in rows] == ["4", "4"]
     assert "n counts configurations" in effects(lucky).caption
-    drawn = curves(lucky, lambda row: float(str(row["validation_accuracy"])), "accuracy")
+    drawn = curves(lucky, lambda row: row["validation_accuracy"], "accuracy", limits=SHARE)
     assert drawn is not None
     assert [row[5] for row in drawn[1]] == ["4", "4"]
 

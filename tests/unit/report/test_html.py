@@ -19,6 +19,7 @@ from raydarts.report import figures_alpha, figures_cluster, figures_epochs, html
 from raydarts.report.figures_cluster import draw, timeline
 from raydarts.report.gather import Run, gather
 from raydarts.report.html import ranking, render, write_html
+from raydarts.report.limits import SHARE
 from raydarts.report.stats import mean_of
 from raydarts.runs.directory import RunDirectory
 from tests.synthetic_run import EVIL, genotype, spec, write_run
@@ -122,7 +123,7 @@ def test_the_policy_allows_the_page_s_own_scripts_and_styles_by_hash_and_no_othe
 def test_every_mean_of_the_ranking_says_spread_n_and_interval_and_best_of_n_its_name(run: Run) -> None:
     table = ranking(run)
     first = max(run.retrained_mean, key=lambda name: run.retrained_mean[name])
-    mean = mean_of(run.validation[first])
+    mean = mean_of(run.validation[first], SHARE)
     assert mean is not None
     assert mean.std is not None
     assert mean.low is not None

@@ -9,15 +9,16 @@ import pytest
 from scipy import stats as reference
 
 from raydarts.report import stats
+from raydarts.report.limits import ANY, SHARE
 
 
 def test_mean_has_students_interval_unless_n_is_1() -> None:
-    found = stats.mean_of([0.9, 0.92, 0.97])
+    found = stats.mean_of([0.9, 0.92, 0.97], ANY)
     assert found is not None
     expected = reference.t.interval(0.95, 2, 0.93, reference.sem([0.9, 0.92, 0.97]))
     assert (found.low, found.high) == pytest.approx(expected)
-    assert stats.mean_of([0.9]) == stats.Mean(0.9, None, 1, None, None)
-    assert stats.mean_of([]) is None
+    assert stats.mean_of([0.9], SHARE) == stats.Mean(0.9, None, 1, None, None)
+    assert stats.mean_of([], SHARE) is None
 
 
 def test_holm_matches_hand_computation() -> None:
@@ -47,14 +48,14 @@ def test_two_levels_in_pairs_are_the_paired_t_interval() -> None:
     first, second = [5.0, 6.0, 7.5, 9.0], [4.1, 5.6, 6.2, 8.8]
     level = [name for _ in first for name in ("a", "b")]
     y = [value for pair in zip(first, second, strict=True) for value in pair]
-    found = stats.largest_contrast(level, y, [0, 0, 1, 1, 2, 2, 3, 3])
+    found = stats.largest_contrast(level, y, [0, 0, 1, 1, 2, 2, 3, 3], ANY)
     low, high = reference.ttest_rel(first, second).confidence_interval()
     assert found is not None
     assert (found.first, found.second, found.low, found.high) == pytest.approx(("a", "b", low, high))
 
 
 def test_levels_that_no_block_compares_have_no_contrast() -> None:
-    assert stats.largest_contrast(["a", "a", "b", "b"], [1, 2, 3, 4], [0, 0, 1, 1]) is None
+    assert stats.largest_contrast(["a", "a", "b", "b"], [1, 2, 3, 4], [0, 0, 1, 1], ANY) is None
 
 
 def test_correlations_equal_scipys_without_blocks() -> None:

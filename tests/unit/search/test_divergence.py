@@ -36,6 +36,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("search.estimator={name: finite_difference, epsilon: 1e30}",),
         "search.estimator.epsilon (1e+30)",
     ),
+    "a Neumann series": (
+        ("search.estimator={name: neumann, eta: 1e30}",),
+        "search.estimator.eta (1e+30) or search.estimator.terms (3)",
+    ),
     "a penalty": (
         ("search.regularizers=[{name: drop_path}, {name: arch_l1, strength: 1e39}]",),
         "search.regularizers.1 (arch_l1)",

@@ -100,6 +100,22 @@ def test_frozen_candidates_have_no_part_in_the_second_order(estimator: str) -> N
         torch.testing.assert_close(alpha.grad, gradient, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("frozen", [{1}, {0}, {0, 1}])
+def test_frozen_weights_have_no_part_in_the_neumann_series(frozen: set[int]) -> None:
+    """Against the same problem in which only the other weights exist."""
+    problem, eta, terms = TwoWeights(frozenset(frozen)), 0.05, 3
+    moves = torch.tensor([0.0 if 0 in frozen else 1.0] * 4 + [0.0 if 1 in frozen else 1.0] * 3, dtype=torch.float64)
+    v = moves * (problem.C @ problem.w.detach() + problem.d)
+    total = v
+    for _ in range(terms):
+        v = v - eta * moves * (problem.A @ v)
+        total = total + v
+    optimizer = sgd(problem.first)
+    optimizer.add_param_group({"params": [problem.second]})
+    found = estimate("neumann", problem, optimizer, terms=terms, eta=eta)
+    torch.testing.assert_close(found, -eta * problem.B.T @ total, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("estimator", ["first_order", *SECOND_ORDER])
 def test_a_weight_that_its_module_holds_fixed_stays_fixed(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A primitive of one's own may hold a weight that does not learn (`requires_grad` false)."""

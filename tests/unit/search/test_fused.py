@@ -17,7 +17,7 @@ from raydarts.data.text_splits import TextSplits
 from raydarts.errors import NonFiniteError
 from raydarts.registry import members
 from raydarts.search import fused
-from raydarts.search.fused import FusedSearch
+from raydarts.search.fused import FusedSearch, unfusable
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from tests.unit.search.lanes import require_equal
@@ -49,7 +49,13 @@ def settings(**changed: Any) -> SearchSettings:
 def different(name: str, **common: Any) -> list[SearchSettings]:
     """Three searches that differ in every number that lanes may differ in."""
     estimator: list[Any] = [{"name": name}] * 3
-    if name != "first_order":
+    if name == "neumann":
+        estimator = [
+            {"name": name, "terms": 0},
+            {"name": name, "terms": 3, "eta": 0.3},
+            {"name": name, "terms": 1, "eta": 0.01},
+        ]
+    elif name != "first_order":
         estimator = [
             {"name": name, "xi": "lr"},
             {"name": name, "xi": 0.3, "grad_clip": 0.5},
@@ -91,9 +97,16 @@ def compared(chosen: list[SearchSettings], epochs: int = 2, tolerance: float = 1
         require_equal(together[lane].state_dict(), alone.state_dict(), tolerance=tolerance)
 
 
-@pytest.mark.parametrize("name", list(members("estimator")))
+@pytest.mark.parametrize("name", [name for name, member in members("estimator").items() if member.LANES])
 def test_lanes_equal_the_same_searches_alone(name: str) -> None:
     compared(different(name))
+
+
+def test_estimators_that_are_no_lanes_say_so() -> None:
+    alone = [name for name, member in members("estimator").items() if not member.LANES]
+    assert alone == ["published_defects"]
+    for name in alone:
+        assert unfusable(settings(estimator=name)) == [f"the estimator {name} does not run in lanes"]
 
 
 def bits(search: Search) -> dict[str, Tensor]:

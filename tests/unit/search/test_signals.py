@@ -21,7 +21,9 @@ ALL = list(members("probe"))
 SPACE = {"name": "nasbench201", "channels": 2, "cells_per_stage": 1}
 SHORT = {"name": "short_retrain", "epochs": 1, "channels": 2, "layers": 3}
 RATIO = {"name": "eigenvalue_ratio", "every": 1, "window": 1, "lag": 1}
-CHANGED: dict[str, Any] = {"short_retrain": SHORT, "eigenvalue_ratio": RATIO}
+UPDATING = {"name": "published_defects", "statistics_updated": True}  # the probe must put the statistics back
+TRUTH = {"name": "estimator_truth", "every": 1, "steps": 2, "batches": 2, "estimators": [UPDATING]}
+CHANGED: dict[str, Any] = {"short_retrain": SHORT, "eigenvalue_ratio": RATIO, "estimator_truth": TRUTH}
 TIMES = ("seconds", "memory_mb", "search_seconds")
 
 

@@ -42,3 +42,30 @@ def event_file(trial: Path) -> dict[tuple[str, int], float]:
         found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
         data = data[16 + length :]
     return found
+
+
+def mlflow_epochs(trial: Path) -> list[int]:
+    """The epochs of a trial's loss in the database that the environment names."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(trial.parent.parent.name)
+    (run,) = [
+        each
+        for each in client.search_runs([experiment.experiment_id])
+        if each.data.tags["raydarts.trial"].endswith(f"/search/{trial.name}")
+    ]
+    return sorted(metric.step for metric in client.get_metric_history(run.info.run_id, "weight_loss"))
+
+
+def journal_epochs(trial: Path) -> list[int]:
+    """The epochs of a trial in the journal of its run."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    folder = trial.parent.parent
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
+    study = optuna.load_study(study_name=folder.name, storage=storage)
+    (found,) = [each for each in study.trials if each.user_attrs["raydarts.trial"] == trial.name]
+    return sorted(found.intermediate_values)
