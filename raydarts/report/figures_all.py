@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from raydarts.report import (
@@ -91,13 +91,38 @@ def plots(figure: Figure) -> dict[str, Plot]:
     return {f"{figure.id}/{picture.name}": picture.plot for picture in figure.plots}
 
 
-def plotly_figures(run: Run) -> dict[str, Plot]:
-    """Returns every Plotly figure of a run by name (`pareto/parameters, millions`). Those that a run's data do not
-    allow are absent. The same run gives the same figures.
+class Figures(Mapping[str, "Plot"]):
+    """The Plotly figures of a run by name: `parallel`, `pareto/parameters, millions`. One that the run's data do not
+    allow is absent. A figure is made when it is asked for; the same run gives the same figures.
     """
-    every: dict[str, Plot] = {}
-    for section in SECTIONS:
-        for make in _makers(run, section):
-            if make is not figures_cluster.drawings:  # SVG, and a second each
-                every |= plots(make(run))
-    return every
+
+    def __init__(self, run: Run) -> None:
+        makers = [make for section in SECTIONS for make in _makers(run, section)]
+        self._run = run
+        self._left = [make for make in makers if make is not figures_cluster.drawings]  # SVG, and a second each
+        self._made: dict[str, Plot] = {}
+
+    def _make(self, wanted: str = "") -> None:
+        """Makes figures in their order until one has the name `wanted`."""
+        while self._left and wanted not in self._made:
+            self._made |= plots(self._left.pop(0)(self._run))
+
+    def __getitem__(self, name: str) -> Plot:
+        self._make(name)
+        if name in self._made:
+            return self._made[name]
+        close = [each for each in self._made if each.startswith(f"{name}/")]
+        raise KeyError(f"no figure {name!r}; there are: {', '.join(close or self._made)}")
+
+    def __iter__(self) -> Iterator[str]:
+        self._make()
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        self._make()
+        return len(self._made)
+
+
+def plotly_figures(run: Run) -> dict[str, Plot]:
+    """Returns every Plotly figure of a run by name."""
+    return dict(Figures(run))

@@ -74,8 +74,9 @@ def environment() -> Environment:
     return made
 
 
-def context(run: Run, parts: Sections) -> dict[str, object]:
-    """Returns everything that the template shows, `page` aside."""
+def context(run: Run, parts: Sections | None = None) -> dict[str, object]:
+    """Returns everything that the template shows, `page` aside. `parts`: the sections, if they are made already."""
+    parts = sections(run) if parts is None else parts
     results = findings(run)
     return {
         "run": run,
