@@ -95,7 +95,7 @@ def context(run: Run, parts: Sections | None = None) -> dict[str, object]:
             ["hypothesis", "outcome", "test", "n", "estimate", "p", "Holm-adjusted p", "claimed"],
             [
                 [
-                    each.subject,
+                    each.label or each.subject,
                     each.outcome,
                     each.test,
                     str(each.n),
