@@ -52,7 +52,7 @@ class TrialTable:
         table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
         for column in self.before:
             table.add_column(column, overflow="fold")
-        table.add_column("settings", overflow="fold", min_width=26)
+        table.add_column("settings", overflow="fold", min_width=20)
         for column in self.after:
             table.add_column(column.replace("_", " "), overflow="fold", max_width=11)
         labels = dict(zip(self.names, self._labels(), strict=True))
