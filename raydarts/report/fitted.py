@@ -49,7 +49,7 @@ class TrialTable:
 
     def _narrow(self) -> Table:
         """Returns the same with the settings that a trial has in one column."""
-        table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False)
         for column in self.before:
             table.add_column(column, overflow="fold")
         table.add_column("settings", overflow="fold", min_width=20)

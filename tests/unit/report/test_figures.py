@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import raydarts
 from raydarts.report import (
     arch,
     figures,
@@ -22,12 +23,13 @@ from raydarts.report import (
     stats,
 )
 from raydarts.report.figures_all import plotly_figures
+from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
 from raydarts.report.limits import SHARE, Limits
 from raydarts.report.page import in_script
 from raydarts.report.plotting import text, whiskers, wrapped
 from raydarts.report.swept import members_of, named_members, short, swept
-from raydarts.report.tables import full, report_of
+from raydarts.report.tables import full
 from raydarts.terminal import CleanConsole
 from tests.synthetic_run import EVIL, write_run
 
@@ -40,6 +42,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return gather(write_run(tmp_path_factory.mktemp("runs") / "small", trials=24, top_k=6))
 
 
+@pytest.fixture(scope="module")
+def every(run: Run) -> dict[str, Any]:
+    return plotly_figures(run)
+
+
 def strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -48,16 +55,20 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(each)
 
 
-def test_every_figure_is_a_plotly_figure_of_valid_json_and_the_same_again(run: Run) -> None:
+def test_every_figure_is_a_plotly_figure_of_valid_json_and_the_same_again(run: Run, every: dict[str, Any]) -> None:
     from plotly.graph_objects import Figure
 
-    first = plotly_figures(run)
+    first = every
     names = {name.split("/")[0] for name in first}
     assert {"pareto", "parallel", "effects", "retrained-effects", "arch-heat", "stability", "retraining"} <= names
     assert {"xi-epsilon", "interaction", "misleading", "timeline", "skips", "score", "eigenvalue"} <= names
     assert all(isinstance(plot, Figure) for plot in first.values())
-    again = plotly_figures(gather(Path(run.path)))
-    assert {name: plot.to_json() for name, plot in first.items()} == {n: plot.to_json() for n, plot in again.items()}
+    api = raydarts.Run.open(run.path).figures
+    assert list(api) == list(first)
+    for name, plot in api.items():
+        assert plot.to_json() == first[name].to_json()
+    with pytest.raises(KeyError, match="pareto/parameters"):
+        api["pareto"]
 
 
 def test_words_of_a_run_are_no_markup_and_no_template_for_plotly(run: Run) -> None:
@@ -69,10 +80,10 @@ def test_words_of_a_run_are_no_markup_and_no_template_for_plotly(run: Run) -> No
         for index, search in enumerate(run.searches)
     ]
     hostile = replace(run, searches=searches, retrainings=[replace(r, genotype=None) for r in run.retrainings])
-    every = plotly_figures(hostile)
+    of_hostile = plotly_figures(hostile)
     ours = ("<br>", "<b>", "</b>", "<extra></extra>")
     met = 0
-    for plot in every.values():
+    for plot in of_hostile.values():
         for each in strings(json.loads(plot.to_json())):
             met += "script" in each
             for tag in ours:
@@ -146,10 +157,12 @@ def test_a_mean_of_one_value_has_no_whisker() -> None:
     assert whiskers([0.0, 1.0], [one, two], ["", ""])["error_y"]["array"][0] is None  # type: ignore[index]
 
 
-def test_a_setting_of_a_list_item_has_the_name_of_its_member(run: Run) -> None:
+def test_a_setting_of_a_list_item_has_the_name_of_its_member(run: Run, every: dict[str, Any]) -> None:
+    assert any("beta_decay.strength" in each.label for each in findings(run, 99))
+    assert "regularizers" not in " ".join(undecided(findings(run, 99)))
     (strength,) = [setting for setting in run.settings if setting.name == STRENGTH]
     assert strength.label == "beta_decay.strength"
-    for plot in plotly_figures(run).values():
+    for plot in every.values():
         assert "regularizers.0" not in plot.to_json()
     members = members_of({"regularizers": [{"name": "a"}, "b", {"name": "a"}], "probes": ["p"]})
     assert members == {
@@ -266,12 +279,27 @@ def test_two_equal_timelines_and_bars_are_linked_to_their_trials(run: Run) -> No
     assert all(trials for trials in retraining.customdata)
 
 
-@pytest.mark.parametrize("columns", [80])
-def test_the_report_in_a_terminal_fits_80_columns_and_names_members(run: Run, columns: int) -> None:
+def in_terminal(run: Run, columns: int) -> list[str]:
     console = CleanConsole(width=columns, force_terminal=False)
     with console.capture() as captured:
         console.print(full(Path(run.path)))
-    lines = captured.get().splitlines()
-    assert max(map(len, lines)) <= columns
-    assert "regularizers.0" not in captured.get()
-    assert report_of(Path(run.path))["trials"]
+    return captured.get().splitlines()
+
+
+def test_the_report_in_a_terminal_fits_80_columns_in_whole_words(run: Run) -> None:
+    lines = in_terminal(run, 80)
+    assert max(map(len, lines)) <= 80
+    start = next(index for index, line in enumerate(lines) if line.startswith("trial "))
+    rows = lines[start + 2 :]
+    first = run.searches[0]
+    assert rows[0].split()[:2] == ["0000", "completed"]
+    assert rows[0].endswith(str(first.genotype_id))
+    end = next(index for index, row in enumerate(rows) if row.startswith("0001"))
+    settings = " ".join(row[15:37].strip() for row in rows[:end])
+    assert f"beta_decay.strength {first.choices[STRENGTH]:.4g}" in settings
+
+
+def test_a_wide_terminal_has_a_column_for_each_setting(run: Run) -> None:
+    heads = next(line for line in in_terminal(run, 260) if "genotype" in line and "status" in line)
+    assert "beta_decay.strength" in heads
+    assert "regularizers" not in heads
