@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas
 
     from raydarts.execution.trained import Trained
+    from raydarts.report.figures_all import Figures
     from raydarts.runs.trust import Ask
 
 Spec = str | Path | Mapping[str, Any]
@@ -151,6 +152,14 @@ class Run:
         from raydarts.report.gather import gather  # noqa: PLC0415
 
         return [each.sentence for each in findings(gather(self.path, self.damage)) if each.claims]
+
+    @property
+    def figures(self) -> Figures:
+        """The report's Plotly figures by name: `run.figures["parallel"]`. `list(run.figures)` has all names."""
+        from raydarts.report.figures_all import Figures  # noqa: PLC0415 - plotly
+        from raydarts.report.gather import gather  # noqa: PLC0415
+
+        return Figures(gather(self.path, self.damage))
 
     def genotype(self, name: str | None = None) -> Genotype:
         """Returns the genotype whose id begins with `name`. None: the best one."""

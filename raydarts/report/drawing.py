@@ -66,6 +66,16 @@ def _cell(kind: str, cell: CellGenotype) -> Cell:
     return Cell(_TITLES[kind], names, inputs, edges)
 
 
+def inputs_of(kind: str) -> int:
+    """Returns how many input nodes a cell type has in drawings."""
+    return len(_INPUTS["normal" if kind == "reduce" else kind])
+
+
+def outline(genotype: Mapping[str, object]) -> list[Cell]:
+    """Returns the nodes and edges of each cell, without positions. Raises `GenotypeError` if it is no genotype."""
+    return _read(genotype)
+
+
 def _read(genotype: Mapping[str, object]) -> list[Cell]:
     return [_cell(kind, cell) for kind, cell in Genotype.from_json(genotype).cells]
 

@@ -1,4 +1,4 @@
-"""The report's pictures of time and place, and the drawings of genotypes."""
+"""The report's picture of time and place, and the drawings of genotypes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from raydarts.errors import GenotypeError
-from raydarts.report.axes import Bands, Scale
-from raydarts.report.figures import Figure, missing
+from raydarts.report.figures import Figure, Picture, missing, trial_ids
 from raydarts.report.gather import Retrained, Run, Searched
-from raydarts.report.svg import COLOURS, Chart
+from raydarts.report.plotting import COLOURS, axis, categories, chart, lines, tidy
 from raydarts.report.wording import duration, number
 from raydarts.runs.entries import TimeEntry
 
-_WIDE = 900
 _DRAWN = 4
 _GAP = 60.0  # seconds without an epoch after which a bar is broken
 
@@ -32,6 +30,15 @@ class Bar(NamedTuple):
     first: int
     last: int
     cost: float
+
+
+class Work(NamedTuple):
+    """A stretch of work and what it was. `trials`: the search trials behind it."""
+
+    kind: str
+    name: str
+    trials: list[str]
+    bar: Bar
 
 
 def _bars(times: Sequence[TimeEntry]) -> list[Bar]:
@@ -52,35 +59,50 @@ def _bars(times: Sequence[TimeEntry]) -> list[Bar]:
 def timeline(run: Run) -> Figure:
     """Shows when each process worked on what."""
     title = "Cluster use over time"
-    jobs: list[tuple[str, str, Searched | Retrained]] = [("search", f"trial {s.id}", s) for s in run.searches]
+    jobs: list[tuple[str, str, list[str], Searched | Retrained]] = [
+        ("search", f"trial {s.id}", [s.id], s) for s in run.searches
+    ]
     jobs += [
-        ("retraining", f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}", r)
+        (
+            "retraining",
+            f"{stage}: genotype {r.genotype_id}, evaluation seed {r.seed}",
+            trial_ids(run, r.genotype_id),
+            r,
+        )
         for stage, r in run.all_retrainings
     ]
-    stretches = [(kind, name, bar) for kind, name, job in jobs for bar in _bars(job.times)]
-    if not stretches:
+    work = [Work(kind, name, trials, bar) for kind, name, trials, job in jobs for bar in _bars(job.times)]
+    if not work:
         return missing("timeline", title, "start and end times are not recorded in this run")
-    places = sorted({bar[0] for _, _, bar in stretches})
-    lanes = _lanes(stretches, places)
-    begin, end = min(bar[1] for *_, bar in stretches), max(bar[2] for *_, bar in stretches)
+    lanes = _lanes(work)
+    begin, end = min(each.bar.start for each in work), max(each.bar.end for each in work)
     units = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
     unit, words = next(each for each in units if end - begin > 2.5 * each[0] or each[0] == 1.0)
-    height = 70 + 22 * len(lanes)
-    x = Scale(0.0, max((end - begin) / unit, 1e-6), 190, _WIDE - 16)
-    y = Bands(lanes, 30, height - 46)
-    alt = f"Timeline of {len(stretches)} stretches of work on {len(lanes)} processes over {duration(end - begin)}"
     since = datetime.fromtimestamp(begin, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    chart = Chart(alt, x, y, f"{words} since {since}", "process", width=_WIDE, height=height, left=190, right=16)
-    busy = {"search": 0.0, "retraining": 0.0}
-    for kind, name, (place, start, stop, first, last, cost) in stretches:
-        a, b = x((start - begin) / unit), x((stop - begin) / unit)
-        busy[kind] += cost
-        text = f"{name}, epochs {first} to {last}, {duration(stop - start)} on {place}"
-        colour = COLOURS[0] if kind == "search" else COLOURS[4]
-        chart.bar((a, y(place) - 8, max(b - a - 0.6, 0.5), 16), colour, text)
-    chart.key("search", COLOURS[0], shape="square")
-    chart.key("retraining", COLOURS[4], shape="square")
-    rows = [[kind, str(sum(k == kind for k, *_ in stretches)), duration(total)] for kind, total in busy.items()]
+    traces: list[dict[str, object]] = []
+    for kind, colour in (("search", COLOURS[0]), ("retraining", COLOURS[4])):
+        chosen = [each for each in work if each.kind == kind]
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "width": 0.75,
+                "name": kind,
+                "y": [lanes.index(each.bar.place) for each in chosen],
+                "base": [tidy((each.bar.start - begin) / unit) for each in chosen],
+                "x": [tidy((each.bar.end - each.bar.start) / unit) for each in chosen],
+                "marker": {"color": colour, "line": {"color": "#ffffff", "width": 0.5}},
+                "hovertext": [_words_for(each) for each in chosen],
+                "hoverinfo": "text",
+                "customdata": [each.trials for each in chosen],
+            }
+        )
+    across = axis(f"{words} since {since}")
+    names = {**categories("", lanes, 24), "range": [len(lanes) - 0.5, -0.5]}
+    height = 110 + 26 * len(lanes)
+    plot = chart(traces, x=across, y=names, height=height, legend=True, barmode="overlay", bargap=0.25)
+    busy = {kind: sum(each.bar.cost for each in work if each.kind == kind) for kind in ("search", "retraining")}
+    rows = [[kind, str(sum(w.kind == kind for w in work)), duration(total)] for kind, total in busy.items()]
     whole = (end - begin) * len(lanes)
     share = sum(busy.values()) / whole if whole else 0.0
     rows.append(["idle or starting", "-", duration(max(0.0, whole - sum(busy.values())))])
@@ -90,13 +112,22 @@ def timeline(run: Run) -> Figure:
         "of that time (epochs only: start-up, data loading and final tests are not in the bars). Work that a failure "
         "undid is drawn too."
     )
-    return Figure("timeline", title, caption, [chart.svg()], ["stage", "stretches", "process time"], rows, wide=True)
+    alt = f"Timeline of {len(work)} stretches of work on {len(lanes)} processes over {duration(end - begin)}"
+    pictures = [Picture("timeline", alt, plot)]
+    return Figure("timeline", title, caption, pictures, ["stage", "stretches", "process time"], rows, wide=True)
 
 
-def _lanes(stretches: Sequence[tuple[str, str, Bar]], places: Sequence[str]) -> list[str]:
+def _words_for(work: Work) -> str:
+    bar = work.bar
+    return lines(work.name, f"epochs {bar.first} to {bar.last}", f"{duration(bar.end - bar.start)} on {bar.place}")
+
+
+def _lanes(work: Sequence[Work]) -> list[str]:
     """Returns the processes in the order of their first work, those of one host together."""
-    first = {place: min(bar[1] for *_, bar in stretches if bar[0] == place) for place in places}
-    return sorted(places, key=lambda place: (place.rsplit(" ", 1)[0], first[place]))
+    first: dict[str, float] = {}
+    for each in work:
+        first[each.bar.place] = min(each.bar.start, first.get(each.bar.place, each.bar.start))
+    return sorted(first, key=lambda place: (place.rsplit(" ", 1)[0], first[place]))
 
 
 def drawings(run: Run) -> Figure:

@@ -1,48 +1,92 @@
-"""The report's pictures of single settings: importance, and the effect of each."""
+"""The report's figures of single settings: importance, and what each does to searches and to retrained genotypes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from raydarts.report import stats
-from raydarts.report.axes import HEIGHT, plot_area
-from raydarts.report.figures import Figure, bars, is_share, missing
+from raydarts.report.figures import Figure, Picture, bars, is_share, missing, supernet_name
 from raydarts.report.gather import Run, Searched
 from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
-from raydarts.report.limits import COUNT, Limits, limits_of
-from raydarts.report.svg import COLOURS, SOFT, Chart
+from raydarts.report.limits import Limits, limits_of
+from raydarts.report.plotting import (
+    COLOURS,
+    SOFT,
+    axis,
+    categories,
+    chart,
+    interval,
+    lines,
+    points,
+    room,
+    text,
+    whiskers,
+)
 from raydarts.report.swept import Setting, is_number
 from raydarts.report.wording import number, percent
 
 Value = Callable[[Searched], float | None]
-_WIDE = 900
+_SHIFT = 0.18  # of a mean, to the right of its single values
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is drawn against settings: its name, whether it is in percent, its limits, and its value of a trial."""
+    """Something that is drawn against settings. `share`: it is shown in percent. `limits`: its least and most."""
 
     name: str
     share: bool
-    limits: Limits
     value: Value
+    limits: Limits
+
+    @property
+    def label(self) -> str:
+        return self.name + (", %" if self.share else "")
+
+    @property
+    def scale(self) -> float:
+        return 100.0 if self.share else 1.0
+
+    def show(self, value: float) -> str:
+        return f"{percent(value)} %" if self.share else number(value, 4)
+
+    def mean(self, values: Sequence[float]) -> stats.Mean | None:
+        return stats.mean_of(values, self.limits)
+
+    def cells(self, mean: stats.Mean) -> list[str]:
+        """Returns mean, spread, n and interval as table cells."""
+        show = percent if self.share else (lambda value: "-" if value is None else number(value))
+        ends = "none: n is 1"
+        if mean.low is not None and mean.high is not None:
+            ends = f"{show(mean.low)} to {show(mean.high)}"
+        return [show(mean.value), show(mean.std), str(mean.n), ends]
 
 
 def measured(run: Run) -> list[Measured]:
-    name = f"supernet {run.metric.replace('_', ' ')}"
+    """Returns what searches are judged by."""
+    skips = Limits(0.0, float(sum(run.most_skips.values())) if run.most_skips else None)
     return [
-        Measured(name, is_share(run), limits_of(run.supernet), lambda search: search.metric),
-        Measured("skip connections", False, COUNT, lambda each: None if each.skips is None else float(each.skips)),
+        Measured(supernet_name(run), is_share(run), lambda search: search.metric, limits_of(run.supernet)),
+        Measured(
+            "skip connections", False, lambda search: None if search.skips is None else float(search.skips), skips
+        ),
     ]
+
+
+def retrained(run: Run) -> Measured:
+    """Returns the retrained score of the genotype that a search ended with."""
+    return Measured(
+        f"retrained {run.score.words}",
+        run.score.share,
+        lambda search: run.retrained_mean.get(search.genotype_id or ""),
+        limits_of(run.score),
+    )
 
 
 def importance(run: Run) -> Figure:
     title = "Importance of each hyperparameter"
     pictures, rows = [], []
-    for target, words in (("metric", f"supernet {run.metric.replace('_', ' ')}"), ("skips", "few skip connections")):
+    for target, words in (("metric", supernet_name(run)), ("skips", "few skip connections")):
         result = importances(run, target)
         if not result:
             continue
@@ -65,25 +109,14 @@ def importance(run: Run) -> Figure:
     return Figure("importance", title, caption, pictures, headers, rows)
 
 
+_HEADERS = ("hyperparameter", "value", "of", "mean", "std", "n", "95 % interval")
+_CUT = "A whisker that reaches the edge of a chart goes on beyond it."
+
+
 def effects(run: Run) -> Figure:
     """Shows each setting against the metric and the skips: means with intervals, or points if there are many values."""
     title = "What each hyperparameter does"
-    pictures, rows = [], []
-    for setting in run.settings:
-        for outcome in measured(run):
-            units = [
-                (search.choices[setting.name], score, search.id if run.configurations else f"trial {search.id}")
-                for search, score in run.units(outcome.value)
-                if setting.name in search.choices
-            ]
-            if len(units) < 2:
-                continue
-            if setting.trend:
-                pictures.append(_points(setting, units, outcome))
-            else:
-                picture, numbers = _means(setting, units, outcome)
-                pictures.append(picture)
-                rows += numbers
+    pictures, rows = _against_settings(run, measured(run))
     if not pictures:
         return missing("effects", title, "nothing was swept, or fewer than two trials completed")
     caption = (
@@ -97,72 +130,85 @@ def effects(run: Run) -> Figure:
             "configurations (other settings differ) with Student's 95 % interval. n counts configurations. The "
             "sentences above compare at equal settings instead."
         )
-    headers = ["hyperparameter", "value", "of", "mean", "std", "n", "95 % interval"]
-    return Figure("effects", title, caption, pictures, headers, rows)
+    return Figure("effects", title, f"{caption} {_CUT}", pictures, _HEADERS, rows)
 
 
-def _points(setting: Setting, units: Sequence[tuple[object, float, str]], outcome: Measured) -> Markup:
-    name, share = outcome.name, outcome.share
-    x, y = plot_area(
-        [value for value, _, _ in units if is_number(value)],
-        [unit[1] for unit in units],
-        log_x=setting.log,
-        percent_y=share,
-        whole_x=all(isinstance(value, int) for value in setting.values),
+def retrained_effects(run: Run) -> Figure:
+    """Shows each setting against the retrained score of the genotypes that were promoted."""
+    title = f"Retrained {run.score.measure} against each hyperparameter"
+    pictures, rows = _against_settings(run, [retrained(run)])
+    if not pictures:
+        return missing("retrained-effects", title, "nothing was swept, or fewer than two genotypes have been retrained")
+    caption = (
+        f"Completed searches whose genotype was retrained; each counts with its genotype's mean {run.score.words} over "
+        "evaluation seeds. Only genotypes that the supernet's score promoted are known, so this holds among those. A "
+        f"bar with a cap is a mean over {run.unit} with Student's 95 % interval. {_CUT}"
     )
-    label = f"{setting.label}{' (logarithmic)' if setting.log else ''}"
-    chart = Chart(f"{name} against {setting.label}, {len(units)} points", x, y, label, name + (", %" if share else ""))
-    for at, value, trial in units:
-        chart.mark(
-            (x(at), y(value)),
-            COLOURS[0],
-            title=f"{trial}: {number(at)}, {number(value, 4)}",
-            size=3.4,
-            opacity=0.55,
-        )
-    return chart.svg()
+    return Figure("retrained-effects", title, caption, pictures, _HEADERS, rows)
+
+
+def _against_settings(run: Run, every: Sequence[Measured]) -> tuple[list[Picture], list[list[str]]]:
+    pictures, rows = [], []
+    for setting in run.settings:
+        for of in every:
+            units = [(search, value) for search, value in run.units(of.value) if setting.name in search.choices]
+            if len(units) < 2:
+                continue
+            if setting.trend:
+                pictures.append(_points(run, setting, units, of))
+            else:
+                picture, numbers = _means(run, setting, units, of)
+                pictures.append(picture)
+                rows += numbers
+    return pictures, rows
+
+
+def unit_name(run: Run, search: Searched) -> str:
+    """Returns what a mark is: a trial, or a configuration."""
+    return search.id if run.configurations else f"trial {search.id}"
+
+
+def _marks(
+    run: Run, units: Sequence[tuple[Searched, float]], of: Measured
+) -> tuple[list[str], list[object], list[float]]:
+    """Returns hover texts, trials, and heights of the units."""
+    hover = [text(f"{unit_name(run, search)}: {of.show(value)}") for search, value in units]
+    return hover, [run.trials_of(search) for search, _ in units], [of.scale * value for _, value in units]
+
+
+def _points(run: Run, setting: Setting, units: Sequence[tuple[Searched, float]], of: Measured) -> Picture:
+    hover, trials, y = _marks(run, units, of)
+    x = [float(value) for search, _ in units if is_number(value := search.choices[setting.name])]
+    whole = setting.numbers if all(isinstance(value, int) for value in setting.values) and not setting.log else None
+    across = axis(setting.label, log=setting.log, whole=whole)
+    shown = "%{hovertext}<br>" + text(setting.label) + ": %{x:.4g}<extra></extra>"
+    marks = points(x, y, hover, trials, opacity=0.55, hovertemplate=shown)
+    plot = chart([marks], x=across, y=axis(of.label, range=room(y)))
+    alt = f"{of.name} against {setting.label}, {len(units)} points"
+    return Picture(f"{of.name} by {setting.label}", alt, plot)
 
 
 def _means(
-    setting: Setting, units: Sequence[tuple[object, float, str]], outcome: Measured
-) -> tuple[Markup, list[list[str]]]:
-    name, share = outcome.name, outcome.share
-    levels = [str(value) for value in setting.values]
-    x, y = plot_area(levels, [unit[1] for unit in units], percent_y=share, categories=True)
-    alt = f"{name} for each value of {setting.label}"
-    chart = Chart(alt, x, y, setting.label, name + (", %" if share else ""), turn=len(levels) > 4)
-    rows = []
-    for level in levels:
-        here = [(value, trial) for at, value, trial in units if str(at) == level]
-        mean = stats.mean_of([value for value, _ in here], outcome.limits)
+    run: Run, setting: Setting, units: Sequence[tuple[Searched, float]], of: Measured
+) -> tuple[Picture, list[list[str]]]:
+    levels = list(dict.fromkeys(str(value) for value in setting.values))
+    hover, trials, y = _marks(run, units, of)
+    place = [levels.index(str(search.choices[setting.name])) for search, _ in units]
+    jitter = [round(at + ((index * 7) % 11 - 5) * 0.016 - 0.06, 3) for index, at in enumerate(place)]
+    rows, at, means, words = [], [], [], []
+    for index, level in enumerate(levels):
+        mean = of.mean([value for (_, value), where in zip(units, place, strict=True) if where == index])
         if mean is None:
             continue
-        for index, (value, trial) in enumerate(here):
-            shift = ((index * 7) % 11 - 5) * 1.6
-            chart.mark((x(level) + shift, y(value)), SOFT, title=f"{trial}: {number(value, 4)}", size=2.4, opacity=0.35)
-        whisker(chart, x(level) + 22, mean, y, COLOURS[0])
-        shown = [percent(v) if share else number(v) for v in (mean.value, mean.std or 0.0)]
-        interval = "none: n is 1"
-        if mean.low is not None and mean.high is not None:
-            interval = " to ".join(percent(v) if share else number(v) for v in (mean.low, mean.high))
-        rows.append([setting.label, level, name, shown[0], shown[1] if mean.n > 1 else "-", str(mean.n), interval])
-    return chart.svg(), rows
-
-
-def whisker(
-    chart: Chart,
-    at: float,
-    mean: stats.Mean,
-    y: Callable[[float], float],
-    colour: str,
-    shape: str = "square",
-    cap: float = 5,
-) -> None:
-    """Draws a mean with its interval. The line is cut off at the axis's end."""
-    if mean.low is not None and mean.high is not None:
-        low, high = (min(max(y(v), 26.0), HEIGHT - 46.0) for v in (mean.low, mean.high))
-        chart.line([(at, low), (at, high)], colour, width=1.8)
-        for end in (low, high):
-            chart.line([(at - cap, end), (at + cap, end)], colour, width=1.8)
-    interval = "" if mean.low is None else f", 95 % interval {number(mean.low, 4)} to {number(mean.high, 4)}"
-    chart.mark((at, y(mean.value)), colour, shape, f"mean {number(mean.value, 4)}, n = {mean.n}{interval}", 4.2)
+        at.append(index + _SHIFT)
+        means.append(mean)
+        words.append(lines(f"{setting.label}: {level}", f"mean {interval(mean, of.show)}"))
+        rows.append([setting.label, level, of.name, *of.cells(mean)])
+    traces = [
+        points(jitter, y, hover, trials, colour=SOFT, size=6, opacity=0.35),
+        whiskers(at, means, words, colour=COLOURS[0], scale=of.scale),
+    ]
+    names = [number(value) for value in setting.values] if len(levels) == len(setting.values) else levels
+    plot = chart(traces, x=categories(setting.label, names), y=axis(of.label, range=room(y)))
+    alt = f"{of.name} for each value of {setting.label}"
+    return Picture(f"{of.name} by {setting.label}", alt, plot), rows

@@ -1,42 +1,62 @@
-"""The report's pictures of settings together: xi, epsilon and order, and parallel coordinates."""
+"""The report's figures of settings together: xi, epsilon and order."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from statistics import fmean
 
-from markupsafe import Markup
-
-from raydarts.report import stats
-from raydarts.report.axes import Bands, NoAxis, Scale, plot_area, span
-from raydarts.report.figures import Figure, is_share, missing, show_metric
-from raydarts.report.figures_sweep import Measured, measured, whisker
+from raydarts.report.figures import Figure, Picture, missing
+from raydarts.report.figures_sweep import Measured, measured, unit_name
 from raydarts.report.gather import Run, Searched
-from raydarts.report.svg import COLOURS, DASHES, MARKERS, SOFT, Chart
+from raydarts.report.plotting import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    SOFT,
+    Trace,
+    axis,
+    categories,
+    chart,
+    colour_bar,
+    interval,
+    lines,
+    room,
+    tidy,
+    whiskers,
+)
 from raydarts.report.swept import Setting, is_number
-from raydarts.report.wording import number, percent
+from raydarts.report.wording import number
 
-_WIDE = 900
+_GRID = 40  # points of an interpolated area, in each direction
+_FEWEST_VALUES = 3  # of xi and of epsilon, for an interpolated area
+
+
+def _xis(run: Run) -> list[Setting]:
+    return [setting for setting in run.settings if setting.label.split(" ")[0].rpartition(".")[2] == "xi"]
+
+
+def _order(xi: Setting) -> str:
+    return xi.label.split("[")[-1].rstrip("]") if "[" in xi.label else "second order"
 
 
 def interaction(run: Run) -> Figure:
     """Shows xi across and epsilon as lines, one picture for each second-order estimator, with first order beside."""
     title = "Interaction of xi, epsilon and order"
     orders = run.setting("search.estimator")
-    xis = [setting for setting in run.settings if setting.label.split(" ")[0].endswith("xi")]
+    xis = _xis(run)
     if not xis:
         return missing("interaction", title, "xi was not swept in this run")
     pictures, rows = [], []
     for xi in xis:
-        under = xi.name.rsplit(".", 1)[0]
-        epsilon = run.setting(f"{under}.epsilon")
-        for each in measured(run):
-            known = run.units(each.value)
-            units = [s for s, _ in known if xi.name in s.choices]
-            others = [s for s, _ in known if xi.name not in s.choices and orders]
+        epsilon = run.setting(f"{xi.name.rsplit('.', 1)[0]}.epsilon")
+        for of in measured(run):
+            known = run.units(of.value)
+            units = [(search, value) for search, value in known if xi.name in search.choices]
+            others = [(search, value) for search, value in known if xi.name not in search.choices and orders]
             if len(units) < 2:
                 continue
-            picture, numbers = _interaction(xi, epsilon, units, others, _of_units(each, known))
+            picture, numbers = _interaction(xi, epsilon, units, others, of)
             pictures.append(picture)
             rows += numbers
     if not pictures:
@@ -44,17 +64,10 @@ def interaction(run: Run) -> Figure:
     caption = (
         f"Means over completed {run.unit} with Student's 95 % interval (none where n is 1). Many values of a setting "
         "are put into ranges with equally many trials. First order has no xi and stands at the left. No test is made "
-        "here."
+        "here. A whisker that reaches the edge of a chart goes on beyond it."
     )
-    return Figure(
-        "interaction", title, caption, pictures, ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"], rows
-    )
-
-
-def _of_units(outcome: Measured, known: Sequence[tuple[Searched, float]]) -> Measured:
-    """Returns the outcome with the values of these units. A configuration's is the mean of its searches."""
-    scores = {search.id: score for search, score in known}
-    return replace(outcome, value=lambda search: scores[search.id])
+    headers = ["of", "order", "xi", "epsilon", "mean", "n", "95 % interval"]
+    return Figure("interaction", title, caption, pictures, headers, rows)
 
 
 def grouped(setting: Setting, values: Sequence[object], most: int) -> dict[object, str]:
@@ -78,137 +91,200 @@ def _in_order(groups: Mapping[object, str]) -> list[str]:
     return list(dict.fromkeys(groups[value] for value in [*numbers, *others]))
 
 
-@dataclass
-class _Cells:
-    """One picture of means by xi and epsilon, filled cell by cell."""
-
-    outcome: Measured
-    order: str
-    chart: Chart
-    rows: list[list[str]]
-
-    def add(
-        self, searches: Sequence[Searched], column: str, line: str, shift: float = 0, index: int | None = None
-    ) -> tuple[float, float] | None:
-        """Draws and records one mean. Returns its position, or None if there is no trial."""
-        mean = stats.mean_of([float(self.outcome.value(search) or 0) for search in searches], self.outcome.limits)
-        if mean is None:
-            return None
-        colour = SOFT if index is None else COLOURS[index % len(COLOURS)]
-        at = self.chart.x(column) + shift
-        whisker(self.chart, at, mean, self.chart.y, colour, MARKERS[(index or 0) % len(MARKERS)], 3)
-        shown = [
-            percent(v) if self.outcome.share else number(v) for v in (mean.value, mean.low or 0.0, mean.high or 0.0)
-        ]
-        interval = "none: n is 1" if mean.low is None else f"{shown[1]} to {shown[2]}"
-        order = column if index is None else self.order
-        self.rows.append([self.outcome.name, order, column, line, shown[0], str(mean.n), interval])
-        return at, self.chart.y(mean.value)
+Unit = tuple[Searched, float]
 
 
 def _interaction(
-    xi: Setting,
-    epsilon: Setting | None,
-    units: Sequence[Searched],
-    others: Sequence[Searched],
-    outcome: Measured,
-) -> tuple[Markup, list[list[str]]]:
-    name, share, value = outcome.name, outcome.share, outcome.value
-    across = grouped(xi, [s.choices[xi.name] for s in units], 4)
-    lines: dict[object, str] = {None: "epsilon fixed"}
+    xi: Setting, epsilon: Setting | None, units: Sequence[Unit], others: Sequence[Unit], of: Measured
+) -> tuple[Picture, list[list[str]]]:
+    across = grouped(xi, [search.choices[xi.name] for search, _ in units], 4)
+    of_epsilon: dict[object, str] = {None: "epsilon fixed"}
     if epsilon is not None:
-        lines = {v: f"epsilon {g}" for v, g in grouped(epsilon, [s.choices[epsilon.name] for s in units], 3).items()}
-    first = ", ".join(dict.fromkeys(str(s.choices.get("search.estimator", "no xi")) for s in others))
+        values = [search.choices[epsilon.name] for search, _ in units]
+        of_epsilon = {value: f"epsilon {name}" for value, name in grouped(epsilon, values, 3).items()}
+    first = ", ".join(dict.fromkeys(str(search.choices.get("search.estimator", "no xi")) for search, _ in others))
     columns = [*([first] if others else []), *_in_order(across)]
-    order = xi.label.split("[")[-1].rstrip("]") if "[" in xi.label else "second order"
-    x, y = plot_area(columns, [float(value(s) or 0) for s in [*units, *others]], percent_y=share, categories=True)
-    label = name + (", %" if share else "")
-    chart = Chart(f"{name} by xi and epsilon, {order}", x, y, f"xi [{order}]", label, turn=len(columns) > 4)
-    cells = _Cells(outcome, order, chart, [])
+    order = _order(xi)
+    traces: list[Trace] = []
+    rows: list[list[str]] = []
+    ends: list[float] = []
+
+    def add(name: str, cells: Sequence[tuple[str, Sequence[Unit]]], index: int | None, shift: float) -> None:
+        """Adds one line of means over columns, and its numbers."""
+        at, means, hover = [], [], []
+        for column, members in cells:
+            mean = of.mean([value for _, value in members])
+            if mean is None:
+                continue
+            at.append(columns.index(column) + shift)
+            means.append(mean)
+            ends.append(of.scale * mean.value)
+            ends.extend(of.scale * value for _, value in members)
+            hover.append(lines(f"xi {column}" if index is not None else column, name, interval(mean, of.show)))
+            value, _, n, bounds = of.cells(mean)
+            rows.append([of.name, column if index is None else order, column, name, value, n, bounds])
+        colour = SOFT if index is None else COLOURS[index % 8]
+        line = None if index is None else {"dash": DASHES[index % 8]}
+        symbol = MARKERS[(index or 0) % 8]
+        shown = first if index is None else name
+        traces.append(whiskers(at, means, hover, name=shown, colour=colour, symbol=symbol, scale=of.scale, line=line))
+
     if others:
-        cells.add(others, first, "-")
-    names = _in_order(lines)
-    for index, line in enumerate(names):
-        here = [s for s in units if epsilon is None or lines[s.choices[epsilon.name]] == line]
-        shift = (index - (len(names) - 1) / 2) * 10
-        path = [
-            cells.add([s for s in here if across[s.choices[xi.name]] == column], column, line, shift, index)
-            for column in _in_order(across)
+        add("-", [(first, others)], None, 0)
+    names = _in_order(of_epsilon)
+    for index, name in enumerate(names):
+        here = [unit for unit in units if epsilon is None or of_epsilon[unit[0].choices[epsilon.name]] == name]
+        shift = (index - (len(names) - 1) / 2) * 0.1
+        cells = [(c, [u for u in here if across[u[0].choices[xi.name]] == c]) for c in _in_order(across)]
+        add(name, cells, index, shift)
+    plot = chart(
+        traces, x=categories(f"xi [{order}]", columns), y=axis(of.label, range=room(ends)), legend=True, height=380
+    )
+    return Picture(f"{of.name}, {order}", f"{of.name} by xi and epsilon, {order}", plot), rows
+
+
+def contour(run: Run) -> Figure:
+    """Shows the supernet's figure over xi and epsilon: as an area between the trials, or as a table of means."""
+    title = "xi and epsilon together"
+    pictures: list[Picture] = []
+    rows: list[list[str]] = []
+    interpolated = False
+    for xi in _xis(run):
+        epsilon = run.setting(f"{xi.name.rsplit('.', 1)[0]}.epsilon")
+        if epsilon is None:
+            continue
+        for of in measured(run):
+            units = [u for u in run.units(of.value) if xi.name in u[0].choices and epsilon.name in u[0].choices]
+            if len(units) < 2:
+                continue
+            numeric = [u for u in units if is_number(u[0].choices[xi.name]) and is_number(u[0].choices[epsilon.name])]
+            few = min(len({u[0].choices[setting.name] for u in numeric}) for setting in (xi, epsilon))
+            if few >= _FEWEST_VALUES and len(numeric) == len(units):
+                pictures.append(_area(run, xi, epsilon, units, of))
+                interpolated = True
+            else:
+                picture, numbers = _table(xi, epsilon, units, of)
+                pictures.append(picture)
+                rows += numbers
+    if not pictures:
+        return missing(
+            "xi-epsilon", title, "xi and epsilon were not swept together, or fewer than two trials have both"
+        )
+    caption = (
+        f"Means over completed {run.unit} in cells of xi and epsilon; many values of a setting are put into ranges "
+        "with equally many trials. The number in a cell is its mean, n is on hover; an empty cell has no trial."
+    )
+    if interpolated:
+        caption = (
+            f"Marks are completed {run.unit}. Colours between them are interpolated linearly and are no measurements; "
+            "where no trials lie around, nothing is drawn."
+        )
+    headers = ["of", "xi", "epsilon", "mean", "std", "n", "95 % interval"] if rows else []
+    return Figure("xi-epsilon", title, caption, pictures, headers, rows)
+
+
+def _area(run: Run, xi: Setting, epsilon: Setting, units: Sequence[Unit], of: Measured) -> Picture:
+    import numpy as np  # noqa: PLC0415
+    from scipy.interpolate import griddata  # noqa: PLC0415 - takes a second to import
+
+    def place(setting: Setting, value: float) -> float:
+        return math.log10(value) if setting.log else value
+
+    places: dict[tuple[float, float], list[float]] = {}
+    for search, value in units:
+        x, y = (float(search.choices[s.name]) for s in (xi, epsilon))  # type: ignore[arg-type]
+        places.setdefault((place(xi, x), place(epsilon, y)), []).append(of.scale * value)
+    at = np.array(list(places))
+    means = [fmean(values) for values in places.values()]
+    low, high = at.min(axis=0), at.max(axis=0)
+    grid = [np.linspace(a, b, _GRID) for a, b in zip(low, high, strict=True)]
+    whole = (at - low) / (high - low)
+    across, up = np.meshgrid(np.linspace(0, 1, _GRID), np.linspace(0, 1, _GRID))
+    heights = griddata(whole, np.array(means), (across, up), method="linear")
+
+    def back(setting: Setting, values: Sequence[float]) -> list[float | None]:
+        return [tidy(10**value if setting.log else value) for value in values]
+
+    area: Trace = {
+        "type": "contour",
+        "x": back(xi, grid[0].tolist()),
+        "y": back(epsilon, grid[1].tolist()),
+        "z": [[tidy(value) for value in row] for row in heights.tolist()],
+        "colorscale": "Viridis",
+        "connectgaps": False,
+        "line": {"width": 0.5},
+        "hoverinfo": "skip",
+        "colorbar": colour_bar(of.label),
+    }
+    hover = [
+        lines(
+            unit_name(run, search),
+            f"xi {number(search.choices[xi.name])}, epsilon {number(search.choices[epsilon.name])}",
+            of.show(value),
+        )
+        for search, value in units
+    ]
+    marks: Trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [search.choices[xi.name] for search, _ in units],
+        "y": [search.choices[epsilon.name] for search, _ in units],
+        "marker": {"color": "#ffffff", "size": 7, "line": {"color": "#000000", "width": 1}},
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "customdata": [run.trials_of(search) for search, _ in units],
+        "showlegend": False,
+    }
+    plot = chart([area, marks], x=axis(xi.label, log=xi.log), y=axis(epsilon.label, log=epsilon.log), height=400)
+    alt = f"Contours of {of.name} over xi and epsilon, {_order(xi)}, from {len(units)} points"
+    return Picture(f"{of.name}, {_order(xi)}", alt, plot)
+
+
+def _table(xi: Setting, epsilon: Setting, units: Sequence[Unit], of: Measured) -> tuple[Picture, list[list[str]]]:
+    across = grouped(xi, [search.choices[xi.name] for search, _ in units], 4)
+    up = grouped(epsilon, [search.choices[epsilon.name] for search, _ in units], 4)
+    columns, levels = _in_order(across), _in_order(up)
+    z: list[list[float | None]] = []
+    shown: list[list[str]] = []
+    hover: list[list[str]] = []
+    rows: list[list[str]] = []
+    for level in levels:
+        means = [
+            of.mean(
+                [
+                    value
+                    for search, value in units
+                    if across[search.choices[xi.name]] == column and up[search.choices[epsilon.name]] == level
+                ]
+            )
+            for column in columns
         ]
-        known = [point for point in path if point is not None]
-        if len(known) > 1:
-            chart.line(known, COLOURS[index % 8], DASHES[index % 8], 1.6)
-        chart.key(line, COLOURS[index % 8], shape=MARKERS[index % 8])
-    return chart.svg(), cells.rows
-
-
-_TOP, _BOTTOM = 46, 330
-
-
-def parallel(run: Run) -> Figure:
-    """Shows every completed trial as a line through its settings to what it measured."""
-    title = "All trials in parallel coordinates"
-    units = [search for search in run.completed if search.metric is not None and search.skips is not None]
-    if len(units) < 2 or not run.settings:
-        return missing("parallel", title, "nothing was swept, or fewer than two trials completed")
-    settings = list(run.settings[:8])
-    names = [s.label for s in settings] + ["skips", run.metric.replace("_", " ")]
-    axes: list[Scale | Bands] = [_upright(s, units) for s in settings]
-    axes.append(Scale(*span([float(s.skips or 0) for s in units]), _BOTTOM, _TOP))
-    axes.append(Scale(*span([float(s.metric or 0) for s in units]), _BOTTOM, _TOP, percent=is_share(run)))
-    at = [70 + index * (_WIDE - 190) / (len(names) - 1) for index in range(len(names))]
-    alt = f"Parallel coordinates of {len(units)} completed trials over {', '.join(names)}"
-    chart = Chart(alt, NoAxis(), NoAxis(), width=_WIDE, height=380, left=0, right=0, bottom=38, base=False)
-    ranked = sorted(units, key=lambda s: (s.order or 0) * run.supernet.sign)
-    best = ranked[-max(1, len(units) // 10) :]
-    for search in ranked:
-        _trial_line(run, chart, settings, axes, at, search, any(search is other for other in best))
-    for index, (axis, name, place) in enumerate(zip(axes, names, at, strict=True)):
-        chart.line([(place, _TOP - 6), (place, _BOTTOM + 6)], SOFT, width=1.2)
-        chart.text((place, 16 if index % 2 else 32), name if len(name) < 24 else name[:22] + "…", "middle")
-        for height, words in axis.ticks():
-            chart.text((place + 5, height + 4), words[:20], size=11)
-    chart.key("best tenth by the supernet's score", COLOURS[1])
-    chart.key("other completed trials", COLOURS[0])
-    caption = "A line a trial. 'none' is where a setting does not exist under the option chosen."
-    if len(run.settings) > len(settings):
-        caption += f" Only the first {len(settings)} of {len(run.settings)} settings are drawn."
-    return Figure("parallel", title, f"{caption} The numbers are in the table of all trials.", [chart.svg()], wide=True)
-
-
-def _trial_line(
-    run: Run,
-    chart: Chart,
-    settings: Sequence[Setting],
-    axes: Sequence[Scale | Bands],
-    at: Sequence[float],
-    search: Searched,
-    best: bool,
-) -> None:
-    values = [search.choices.get(s.name) for s in settings]
-    heights = [axis(_held(s, v)) for axis, s, v in zip(axes, settings, values, strict=False)]
-    heights += [axes[-2](float(search.skips or 0)), axes[-1](float(search.metric or 0))]
-    shown = "; ".join(f"{s.label} {number(v)}" for s, v in zip(settings, values, strict=True) if v is not None)
-    text = f"trial {search.id}: {shown}; {search.skips} skips; {show_metric(run, search.metric or 0)}"
-    colour, width, opacity = (COLOURS[1], 2.0, 0.9) if best else (COLOURS[0], 1.2, 0.28)
-    chart.line(list(zip(at, heights, strict=True)), colour, "", width, opacity, text)
-
-
-def _upright(setting: Setting, units: Sequence[Searched]) -> Scale | Bands:
-    if setting.trend:
-        low, high = span([float(v) for v in setting.numbers], setting.log)
-        return Scale(low, high, _BOTTOM - 30, _TOP, setting.log)
-    absent = ["none"] if any(setting.name not in search.choices for search in units) else []
-    return Bands([*absent, *(number(value) for value in setting.values)], _BOTTOM, _TOP)
-
-
-def _held(setting: Setting, value: object) -> float | str:
-    if setting.trend:
-        return value if is_number(value) else _below(setting)
-    return "none" if value is None else number(value)
-
-
-def _below(setting: Setting) -> float:
-    """Returns where a trial without the setting passes the axis: below its lowest value."""
-    low, high = span([float(v) for v in setting.numbers], setting.log)
-    return low / (high / low) ** 0.08 if setting.log else low - 0.08 * (high - low)
+        z.append([None if mean is None else tidy(of.scale * mean.value) for mean in means])
+        shown.append(["" if mean is None else of.show(mean.value) for mean in means])
+        hover.append(
+            [
+                "" if mean is None else lines(f"xi {column}, epsilon {level}", interval(mean, of.show))
+                for column, mean in zip(columns, means, strict=True)
+            ]
+        )
+        rows += [
+            [of.name, column, level, *of.cells(mean)]
+            for column, mean in zip(columns, means, strict=True)
+            if mean is not None
+        ]
+    trace: Trace = {
+        "type": "heatmap",
+        "z": z,
+        "text": shown,
+        "texttemplate": "%{text}",
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "hoverongaps": False,
+        "colorscale": "Viridis",
+        "xgap": 2,
+        "ygap": 2,
+        "colorbar": colour_bar(of.label),
+    }
+    plot = chart([trace], x=categories(xi.label, columns), y=categories(epsilon.label, levels, 14), height=380)
+    alt = f"Mean {of.name} in cells of xi and epsilon, {_order(xi)}"
+    return Picture(f"{of.name}, {_order(xi)}", alt, plot), rows

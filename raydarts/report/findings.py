@@ -43,6 +43,8 @@ class Finding:
     sentence: str
     adjusted: float = 1.0
     family: int = 1
+    label: str = ""
+    """The setting's short name, of a finding about a setting."""
 
     @property
     def claims(self) -> bool:
@@ -71,7 +73,7 @@ def outcomes(run: Run) -> list[tuple[Outcome, Callable[[Searched], float | None]
 def findings(run: Run, draws: int = stats.DRAWS) -> list[Finding]:
     """Returns every test of the run with its sentence. Claims come first, then smallest p first."""
     results = [
-        tested
+        replace(tested, label=setting.label)
         for setting in run.settings
         for outcome, value in outcomes(run)
         if (tested := _setting(run, setting, outcome, value, draws)) is not None
@@ -298,7 +300,7 @@ def undecided(results: Sequence[Finding]) -> list[str]:
         if finding.claims:
             continue
         if finding.kind == "setting":
-            settings.setdefault(finding.outcome, []).append(short(finding.subject))
+            settings.setdefault(finding.outcome, []).append(finding.label or short(finding.subject))
         elif finding.kind == "rank":
             lines.append(finding.sentence if finding.p > stats.ALPHA else _uncertain(finding))
         elif finding.kind == "genotypes":

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from raydarts.report.axes import plot_area
-from raydarts.report.figures import Figure, missing
+from raydarts.report.figures import Figure, Picture, missing, scale_of
 from raydarts.report.gather import Run
-from raydarts.report.svg import COLOURS, SOFT, Chart
-from raydarts.report.wording import axis, number, score_with_unit
+from raydarts.report.plotting import COLOURS, SOFT, axis, chart, lines, points, tidy
+from raydarts.report.wording import axis as unit_of
+from raydarts.report.wording import number, score_with_unit
 from raydarts.study.front import REFERENCE, FrontMember, FrontReport
 from raydarts.study.objectives import Score, SearchScore
 from raydarts.terminal import line, paragraph
@@ -92,31 +91,48 @@ def figure(run: Run) -> Figure:
         for name, figures, on in sorted(known, key=lambda entry: (not entry[2], entry[0]))
     ]
     headers = [of, *heads(score), "on the front"]
-    return Figure("search-front", title, caption, [_chart(known, score, of)], headers, rows)
+    return Figure("search-front", title, caption, [_picture(known, score, of, run)], headers, rows)
 
 
-def _chart(known: Sequence[tuple[str, Mapping[str, float], bool]], score: SearchScore, of: str) -> Markup:
+def _picture(known: Sequence[tuple[str, Mapping[str, float], bool]], score: SearchScore, of: str, run: Run) -> Picture:
     """The second objective across, the first upwards."""
     up, across = score.each[:2]
-    x, y = plot_area(
-        [figures[across.metric] for _, figures, _ in known],
-        [figures[up.metric] for _, figures, _ in known],
-        percent_x=across.share,
-        percent_y=up.share,
-    )
-    on_front = sum(on for _, _, on in known)
-    alt = f"{len(known)} {of}s, {across.words} across, {up.words} upwards; {on_front} lie on the front"
-    chart = Chart(alt, x, y, f"{across.words}{axis(across)}", f"{up.words}{axis(up)}")
-    points = [(x(figures[across.metric]), y(figures[up.metric])) for _, figures, on in known if on]
+    places = {
+        name: (scale_of(across) * figures[across.metric], scale_of(up) * figures[up.metric])
+        for name, figures, _ in known
+    }
+    on_front = [name for name, _, on in known if on]
+    traces = []
     if len(score.each) == 2:  # of more objectives the front is no line
-        chart.line(_steps(sorted(points), rising=across.sign * up.sign < 0), COLOURS[1], width=1.6)
-    for name, figures, on in known:
-        text = f"{of} {name}: " + ", ".join(f"{each.words} {shown(each, figures[each.metric])}" for each in score.each)
-        at = (x(figures[across.metric]), y(figures[up.metric]))
-        chart.mark(at, COLOURS[1] if on else SOFT, "square" if on else "circle", text, 4.5, hollow=not on)
-    chart.key("on the front", COLOURS[1], shape="square")
-    chart.key("beaten", SOFT, shape="circle", hollow=True)
-    return chart.svg()
+        border = _steps(sorted(places[name] for name in on_front), rising=across.sign * up.sign < 0)
+        line = {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [tidy(x) for x, _ in border],
+            "y": [tidy(y) for _, y in border],
+        }
+        traces.append({**line, "line": {"color": COLOURS[1], "width": 1.6}, "hoverinfo": "skip", "showlegend": False})
+    for words, colour, symbol, chosen in (
+        ("on the front", COLOURS[1], "square", [entry for entry in known if entry[2]]),
+        ("beaten", SOFT, "circle-open", [entry for entry in known if not entry[2]]),
+    ):
+        hover = [
+            lines(f"{of} {name}", *(f"{each.words} {shown(each, figures[each.metric])}" for each in score.each))
+            for name, figures, _ in chosen
+        ]
+        x, y = [places[name][0] for name, *_ in chosen], [places[name][1] for name, *_ in chosen]
+        trials = [_trials(run, name) for name, *_ in chosen]
+        traces.append(points(x, y, hover, trials, name=words, colour=colour, symbol=symbol, opacity=0.95))
+    plot = chart(
+        traces, x=axis(f"{across.words}{unit_of(across)}"), y=axis(f"{up.words}{unit_of(up)}"), height=420, legend=True
+    )
+    alt = f"{len(known)} {of}s, {across.words} across, {up.words} upwards; {len(on_front)} lie on the front"
+    return Picture("front", alt, plot)
+
+
+def _trials(run: Run, name: str) -> list[str]:
+    """Returns the trials of a member: of a configuration those of its search seeds."""
+    return next(([record.id for record in each.trials] for each in run.configurations if each.name == name), [name])
 
 
 def _steps(points: Sequence[tuple[float, float]], rising: bool) -> list[tuple[float, float]]:

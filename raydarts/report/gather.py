@@ -10,7 +10,7 @@ from statistics import fmean
 from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section, whole
 from raydarts.report.improvement import Improvement, improvements
-from raydarts.report.swept import SEED, Setting, swept
+from raydarts.report.swept import SEED, Setting, named_members, swept
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.entries import AllocationEntry, TimeEntry
@@ -51,6 +51,8 @@ class Searched:
     times: Sequence[TimeEntry] = ()
     seconds: float | None = None
     error: str | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+    """Its search settings, filled in."""
     configuration: int | None = None
     unhealthy: Sequence[str] | None = None
     """What is wrong with its genotype, in words. None: it has none."""
@@ -84,6 +86,7 @@ class Retrained:
     seconds: float | None = None
     error: str | None = None
     genotype: Mapping[str, object] | None = None
+    rows: Sequence[Mapping[str, object]] = ()
     is_random: bool = False
     """Whether it is of a random cell, which is no answer of the run."""
 
@@ -198,7 +201,28 @@ class Run:
     @cached_property
     def settings(self) -> list[Setting]:
         """The settings that differ between trials, without search seed, in the order of the spec."""
-        return swept(search.choices for search in self.searches)
+        return swept((search.choices for search in self.searches), self.members)
+
+    @cached_property
+    def members(self) -> dict[str, str]:
+        """The names of list items (`search.regularizers.0` -> `beta_decay`), where all trials have the same there."""
+        configs = [search.config for search in self.searches if search.config]
+        return named_members(configs or [section(self.spec.get("search"))])
+
+    @cached_property
+    def most_skips(self) -> dict[str, int]:
+        """The most skip connections that a genotype of this run can have, for each cell type: its edges."""
+        most: dict[str, int] = {}
+        for search in self.searches:
+            for cell, edges in count_edges(search.genotype or {}).items():
+                most[cell] = max(most.get(cell, 0), edges)
+        return most
+
+    def trials_of(self, unit: Searched) -> list[str]:
+        """Returns the trials behind one of `units`."""
+        if not self.configurations or unit.configuration is None:
+            return [unit.id]
+        return [search.id for search in self.completed if search.configuration == unit.configuration]
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -274,6 +298,21 @@ def count_skips(genotype: Mapping[str, object]) -> dict[str, int]:
     }
 
 
+def count_edges(genotype: Mapping[str, object]) -> dict[str, int]:
+    """Returns the chosen edges for each cell type of a genotype's JSON."""
+
+    def count(value: object) -> int:
+        if isinstance(value, str):
+            return 1
+        return sum(count(item) for item in value) if isinstance(value, list | tuple) else 0
+
+    return {
+        key: count(value)
+        for key, value in genotype.items()
+        if key != "skip" and not key.endswith("concat") and key not in OF_OWN_SPACES
+    }
+
+
 def skips_of(row: Mapping[str, object]) -> dict[str, int]:
     """Returns skip connections for each cell type in one epoch's row: the probe's, else counted in its genotype."""
     probed = {key[len("skips_") :]: int(number(row[key]) or 0) for key in row if key.startswith("skips_")}
@@ -309,6 +348,7 @@ def _searched(
         reason=record.result.get("reason"),
         order=record.order(score),
         error=record.result.get("error"),
+        config=config,
         lineage=lineage_in_words(parts),
         configuration=record.configuration,
     )
@@ -329,6 +369,7 @@ def _retrained(record: TrialRecord, row: Mapping[str, object], trial: TrialDirec
         seconds=record.result.get("seconds"),
         error=record.result.get("error"),
         genotype=record.description.get("genotype"),
+        rows=record.rows,
         is_random=is_random(record.description),
     )
 

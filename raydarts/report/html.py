@@ -1,4 +1,4 @@
-"""`raydarts report RUN --html`: one file that needs neither network nor script."""
+"""`raydarts report RUN --html`: one file that needs no network. Its tables need no script either."""
 
 from __future__ import annotations
 
@@ -14,20 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import items, section
-from raydarts.report import (
-    figures,
-    figures_cluster,
-    figures_epochs,
-    figures_sweep,
-    figures_together,
-    fronts,
-    notes,
-    stats,
-)
+from raydarts.report import figures, notes, stats
 from raydarts.report.answer import answer
+from raydarts.report.figures_all import Sections, sections
 from raydarts.report.findings import findings, undecided
 from raydarts.report.gather import Run, gather
 from raydarts.report.limits import limits_of
+from raydarts.report.page import Page, stylesheet
 from raydarts.report.tables import fault_name, health_text
 from raydarts.report.wording import duration, number, score_text
 from raydarts.runs.faults import WORDS
@@ -63,7 +56,8 @@ def write_html(path: Place, out: Place | None = None, damage: Damage | None = No
 
 def render(run: Run) -> str:
     """Returns the page. The template escapes every text of the run."""
-    return environment().get_template("report.html.j2").render(context(run))
+    page = Page(run, parts := sections(run))
+    return page.filled(environment().get_template("report.html.j2").render(context(run, parts), page=page))
 
 
 def environment() -> Environment:
@@ -76,11 +70,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["tight"] = lambda text: text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+    made.globals["stylesheet"] = stylesheet()
     return made
 
 
-def context(run: Run) -> dict[str, object]:
-    """Returns everything that the template shows."""
+def context(run: Run, parts: Sections | None = None) -> dict[str, object]:
+    """Returns everything that the template shows, `page` aside. `parts`: the sections, if they are made already."""
+    parts = sections(run) if parts is None else parts
     results = findings(run)
     return {
         "run": run,
@@ -99,7 +95,7 @@ def context(run: Run) -> dict[str, object]:
             ["hypothesis", "outcome", "test", "n", "estimate", "p", "Holm-adjusted p", "claimed"],
             [
                 [
-                    each.subject,
+                    each.label or each.subject,
                     each.outcome,
                     each.test,
                     str(each.n),
@@ -122,7 +118,7 @@ def context(run: Run) -> dict[str, object]:
         "trials": trials(run),
         "promotion": promotion(run),
         "failures": failures(run),
-        "sections": sections(run),
+        "sections": parts,
         "spec": run.spec_text or json.dumps(run.spec, indent=2),
         "resolved": json.dumps(run.spec, indent=2),
         "versions": [
@@ -131,44 +127,6 @@ def context(run: Run) -> dict[str, object]:
         "commit": run.description.get("git_commit") or "not in a git checkout",
         "command": command(list(map(str, items(run.description.get("command"))))),
     }
-
-
-def sections(run: Run) -> list[tuple[str, str, list[figures.Figure]]]:
-    """Returns id, heading and figures of each section, in reading order."""
-    return [
-        (
-            "cells",
-            "Genotypes and what they are worth",
-            [
-                figures_cluster.drawings(run),
-                *([] if run.front is None else [fronts.figure(run)]),
-                figures.supernet_against_retrained(run),
-                figures.pareto(run),
-            ],
-        ),
-        (
-            "settings",
-            "Hyperparameters",
-            [
-                figures_sweep.importance(run),
-                figures_sweep.effects(run),
-                figures_together.interaction(run),
-                figures_together.parallel(run),
-            ],
-        ),
-        (
-            "epochs",
-            "Over the epochs of search",
-            [
-                figures_epochs.skips(run),
-                figures_epochs.health(run),
-                figures_epochs.eigenvalue(run),
-                figures_epochs.score(run),
-                figures_epochs.arch_weights(run),
-            ],
-        ),
-        ("cluster", "Cluster", [figures_cluster.timeline(run)]),
-    ]
 
 
 def command(words: Sequence[str]) -> str:

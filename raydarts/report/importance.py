@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from raydarts.json_types import number
 from raydarts.report.gather import Run
-from raydarts.report.swept import SEED, Setting, is_number, short
+from raydarts.report.swept import SEED, Setting, is_number
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -76,7 +76,7 @@ def importances(run: Run, target: str) -> list[Importance]:
         result.append(
             Importance(
                 setting.name,
-                setting.label if setting.name == SEED else short(setting.name),
+                setting.label,
                 ped[setting.name],
                 shares.get(setting.name),
                 len(chosen),

@@ -45,9 +45,9 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def swept(choices: Iterable[Mapping[str, object]]) -> list[Setting]:
+def swept(choices: Iterable[Mapping[str, object]], members: Mapping[str, str] | None = None) -> list[Setting]:
     """Returns the settings that differ between these choices. One with a single value is included if others depend on
-    it.
+    it. `members` are the names of list items (`members_of`).
     """
     values: dict[str, dict[str, object]] = {}
     for chosen in choices:
@@ -57,7 +57,7 @@ def swept(choices: Iterable[Mapping[str, object]]) -> list[Setting]:
     met = list(values)
     ordered = sorted(met, key=lambda name: met.index(_root(name)) if _root(name) in values else met.index(name))
     several = {name: list(values[name].values()) for name in ordered if len(values[name]) > 1}
-    labels = {name: short(name) for name in several}
+    labels = {name: short(name, members) for name in several}
     clashing = {label for label in labels.values() if list(labels.values()).count(label) > 1}
     return [
         Setting(name, name.removeprefix("search.") if labels[name] in clashing else labels[name], _ordered(distinct))
@@ -65,15 +65,54 @@ def swept(choices: Iterable[Mapping[str, object]]) -> list[Setting]:
     ]
 
 
+def members_of(search: Mapping[str, object], prefix: str = "search") -> dict[str, str]:
+    """Returns the name of each member of the lists in a trial's `search` settings, by its path.
+
+    `search.regularizers.0` -> `beta_decay`. The second member of one name is `beta_decay#2`, as in W&B.
+    """
+    names: dict[str, str] = {}
+    for key, value in search.items():
+        met: list[str] = []
+        for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
+            name = item.get("name") if isinstance(item, Mapping) else item
+            if isinstance(name, str):
+                met.append(name)
+                count = met.count(name)
+                names[f"{prefix}.{key}.{index}"] = name if count == 1 else f"{name}#{count}"
+    return names
+
+
+def named_members(configs: Iterable[Mapping[str, object]]) -> dict[str, str]:
+    """Returns the names that list items have in all of these settings. An item with several names has none."""
+    every: dict[str, set[str]] = {}
+    for config in configs:
+        for path, name in members_of(config).items():
+            every.setdefault(path, set()).add(name)
+    return {path: names.pop() for path, names in every.items() if len(names) == 1}
+
+
 def _root(name: str) -> str:
     """Returns the choice that a conditional setting depends on in the end."""
     return name.split("[", maxsplit=1)[0]
 
 
-def short(name: str) -> str:
-    """Turns `search.estimator[finite_difference].xi` into `xi [finite_difference]`."""
+_ITEM = re.compile(r"^(.*)\.(\d+)$")
+_OF_ITEM = re.compile(r"^(search\.[^.\[]+\.\d+)\.(.+)$")
+
+
+def short(name: str, members: Mapping[str, str] | None = None) -> str:
+    """Turns `search.estimator[finite_difference].xi` into `xi [finite_difference]`.
+
+    A setting of a list item has the name of its member: `search.regularizers.0.strength` is `beta_decay.strength`. A
+    choice between members is `regularizers, item 1`.
+    """
     options = re.findall(r"\[([^\]]*)\]", name)
-    last = name.rsplit("].", 1)[-1].removeprefix("search.")
+    last = name.rsplit("].", 1)[-1]
+    if (of := _OF_ITEM.match(last)) and of[1] in (members or {}):
+        last = f"{(members or {})[of[1]]}.{of[2]}"
+    elif item := _ITEM.match(last):
+        last = f"{item[1]}, item {int(item[2]) + 1}"
+    last = last.removeprefix("search.")
     return f"{last} [{', '.join(options)}]" if options else last
 
 

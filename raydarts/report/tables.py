@@ -13,6 +13,7 @@ from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.answer import answer
 from raydarts.report.conclusion import conclusion
+from raydarts.report.fitted import TrialTable, members
 from raydarts.report.fronts import front_table, headline
 from raydarts.report.gather import gather
 from raydarts.report.improvement import baseline_json, from_json, sentences
@@ -267,22 +268,20 @@ def configurations_table(report: RunReport) -> RenderableType | None:
         return None
     score = SearchScore.from_json(report["search_score"])
     names = _swept(report["configurations"])
-    table = Table(title=f"Configurations ({score.words}: mean ± std over search seeds)")
-    choices = [name.removeprefix("search.") for name in names]
-    others = [each.metric for each in score.more]
-    for column in ("configuration", "status", *choices, score.metric, *others, "n", "trials"):
-        table.add_column(column, overflow="fold")
+    title = f"Configurations ({score.words}: mean ± std over search seeds)"
+    figures = [score.metric, *(each.metric for each in score.more)]
+    table = TrialTable(title, ["configuration", "status"], names, [*figures, "n", "trials"], _members(report))
     for each in report["configurations"]:
-        table.add_row(
-            each["configuration"],
-            each["status"],
-            *(str(each["choices"].get(name, "-")) for name in names),
-            _spread(each["mean"], each["sd"], score.digits),
-            *(_figure((each.get("means") or {}).get(objective.metric), objective) for objective in score.more),
-            str(each["n"]),
-            ", ".join(each["trials"]),
-        )
+        means = each.get("means") or {}
+        after = [_spread(each["mean"], each["sd"], score.digits)]
+        after += [_figure(means.get(objective.metric), objective) for objective in score.more]
+        after += [str(each["n"]), ", ".join(each["trials"])]
+        table.add([each["configuration"], each["status"]], each["choices"], after)
     return table
+
+
+def _members(report: RunReport) -> dict[str, str]:
+    return members([trial["config"] for trial in report["trials"]])
 
 
 def trials_table(report: RunReport) -> RenderableType:
@@ -291,29 +290,16 @@ def trials_table(report: RunReport) -> RenderableType:
     names = _swept(report["trials"])
     of = ("configuration", "search seed") if report["configurations"] else ()
     title = "one for each search seed of a configuration" if of else "one search seed each unless search.seed is swept"
-    table = Table(title=f"Search trials ({title})")
-    for column in (
-        "trial",
-        *of,
-        "status",
-        *(name.removeprefix("search.") for name in names),
-        *(each.metric for each in score.each),
-        "skips",
-        "health",
-        "genotype",
-    ):
-        table.add_column(column, overflow="fold")
+    before, after = ["trial", *of, "status"], [*(each.metric for each in score.each), "skips", "health", "genotype"]
+    table = TrialTable(f"Search trials ({title})", before, names, after, _members(report))
     for trial in report["trials"]:
-        choices = trial.get("choices") or {}
-        table.add_row(
-            trial["id"],
-            *(str(trial[key]) for key in ("configuration", "search_seed") if of),
-            trial["status"],
-            *(str(choices.get(name, "-")) for name in names),
-            *(_figure(trial["metrics"].get(each.metric), each) for each in score.each),
-            _skips(trial["skips"]),
-            health_text(trial["unhealthy"], trial["reason"], bool(score.health)),
-            str(trial.get("genotype_id") or "-"),
+        whose = [str(trial["configuration"]), str(trial["search_seed"])] if of else []
+        figures = [_figure(trial["metrics"].get(each.metric), each) for each in score.each]
+        health = health_text(trial["unhealthy"], trial["reason"], bool(score.health))
+        table.add(
+            [trial["id"], *whose, trial["status"]],
+            trial.get("choices") or {},
+            [*figures, _skips(trial["skips"]), health, str(trial.get("genotype_id") or "-")],
         )
     return table
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,6 +53,7 @@ class Browser:
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -119,9 +121,40 @@ class Browser:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=9 if key == "Tab" else 13
             )
 
+    def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, **more)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the left button at `start`, move to `end`, let go. Places are those of the window."""
+        self.mouse("mouseMoved", *start)
+        self.mouse("mousePressed", *start, buttons=1)
+        for step in (0.3, 0.6, 1.0):
+            here = [a + step * (b - a) for a, b in zip(start, end, strict=True)]
+            self.mouse("mouseMoved", here[0], here[1], buttons=1)
+        self.mouse("mouseReleased", *end)
+
+    def click(self, x: float, y: float) -> None:
+        self.mouse("mouseMoved", x, y)
+        self.mouse("mousePressed", x, y, buttons=1)
+        self.mouse("mouseReleased", x, y)
+
+    def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(f"Boolean({expression})"):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {seconds:g} s: {expression}")
+            time.sleep(0.05)
+
+    def thread_seconds(self) -> float:
+        """CPU time of the page's main thread since it was opened. Other processes of the machine do not count in it."""
+        metrics = self.send("Performance.getMetrics")["metrics"]
+        return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
     def requested(self) -> list[str]:
-        """What the page asked for, itself included."""
-        return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        """What the page asked for, itself included. An image in the page itself (`data:`) is not asked for."""
+        urls = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        return [url for url in urls if not url.startswith("data:")]
 
     def complaints(self) -> list[str]:
         """What stands on the console: errors, warnings, exceptions, refusals by the content security policy."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from PIL import Image
 
-from raydarts.json_types import items, number, section
-from raydarts.report.drawing import build_figure, short_name
+from raydarts.json_types import items, section
+from raydarts.report.drawing import build_figure
+from raydarts.report.figures_alpha import heat_map_of_epoch
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.segments import segments_of
@@ -23,6 +22,9 @@ from raydarts.study.stages import EVALUATE, SEARCH, data_of, section_of
 from raydarts.trackers.aside import scrub
 from raydarts.trackers.base import is_scalar, scalars
 from raydarts.trackers.wandb import names
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Plot
 
 Picture = Image.Image
 _LONGEST_ERROR = 300
@@ -132,47 +134,10 @@ def drawing(genotype: Mapping[str, object], title: str | None = None) -> Picture
     return _picture(build_figure(genotype, title))
 
 
-def heat_maps(arch_weights: Mapping[str, object]) -> dict[str, Picture]:
-    """Cell type -> its arch weights: an edge a row, a primitive a column, blank where an edge has no such candidate.
-
-    Colours go from 0 to the largest weight, since early in a search all are close to 1 / candidates; the numbers
-    are written in.
-    """
+def heat_maps(arch_weights: Mapping[str, object], epoch: int) -> dict[str, Plot]:
+    """Cell type -> its arch weights as the report draws them: an edge a row, a primitive a column."""
     return {
-        cell: _heat_map(record, cell) for cell in arch_weights if (record := section(arch_weights[cell])).get("weights")
+        cell: heat_map_of_epoch(cell, record, epoch)
+        for cell in arch_weights
+        if (record := section(arch_weights[cell])).get("weights")
     }
-
-
-def _heat_map(record: Mapping[str, object], cell: str) -> Picture:
-    columns, table = _table(items(record["primitives"]), items(record["weights"]))
-    figure = Figure(
-        figsize=(1.6 + 0.55 * len(columns), 1.4 + 0.3 * len(table)), facecolor="white", layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    largest = float(np.nanmax(table))
-    image = axes.imshow(table, vmin=0, vmax=largest, cmap="viridis", aspect="auto")
-    for (row, column), weight in np.ndenumerate(table):
-        if not np.isnan(weight):
-            shade = "black" if weight > 0.6 * largest else "white"
-            axes.text(column, row, f"{weight:.3f}", ha="center", va="center", size=7, color=shade)
-    axes.set_xticks(range(len(columns)), [short_name(name) for name in columns], rotation=45, ha="right")
-    axes.set_yticks(
-        range(len(table)), [f"{src} \N{RIGHTWARDS ARROW} {dst}" for src, dst in map(items, items(record["edges"]))]
-    )
-    axes.set_title(f"arch weights, {cell} cell")
-    axes.set_ylabel("edge")
-    figure.colorbar(image, ax=axes)
-    return _picture(figure)
-
-
-def _table(primitives: Sequence[object], weights: Sequence[object]) -> tuple[list[str], NDArray[np.float64]]:
-    """Primitives may differ from edge to edge: every name met is a column, NaN where an edge lacks it."""
-    shared = all(isinstance(name, str) for name in primitives)
-    each = [list(map(str, primitives if shared else items(primitives[edge]))) for edge in range(len(weights))]
-    columns = list(dict.fromkeys(name for edge in each for name in edge))
-    table = np.full((len(weights), len(columns)), np.nan)
-    for index, (edge, values) in enumerate(zip(each, weights, strict=True)):
-        for name, value in zip(edge, items(values), strict=True):
-            table[index, columns.index(name)] = np.nan if value is None else number(value)
-    return columns, table

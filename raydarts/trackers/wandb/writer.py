@@ -152,9 +152,10 @@ class WandbRun:
         self._handle.log(figures, step=number)
         self._newest, self._next = number, number + 1
 
-    def _heat_maps(self, row: Mapping[str, object]) -> dict[str, wandb.Image]:
-        maps = payload.heat_maps(section(row.get("arch_weights")))
-        return {f"arch_weights/{cell}": self._wandb.Image(picture) for cell, picture in maps.items()}
+    def _heat_maps(self, row: Mapping[str, object]) -> dict[str, wandb.Plotly]:
+        epoch = row.get(names.STEP)
+        maps = payload.heat_maps(section(row.get("arch_weights")), epoch if isinstance(epoch, int) else 0)
+        return {f"arch_weights/{cell}": self._wandb.Plotly(plot) for cell, plot in maps.items()}
 
     def finish(self, result: Mapping[str, object]) -> None:
         """Media, artifacts and summary; then the run is closed."""
@@ -177,8 +178,8 @@ class WandbRun:
         """
         if self._handle.summary.get(_DRAWN) == last.get(names.STEP):
             return  # by an earlier process
-        media = {} if self._drawn == last.get(names.STEP) else self._heat_maps(last)
-        media |= self._drawing(result)
+        maps = {} if self._drawn == last.get(names.STEP) else self._heat_maps(last)
+        media = {**maps, **self._drawing(result)}
         if media:
             self._handle.log(media, step=self._next if self._newest is None else self._newest)
 

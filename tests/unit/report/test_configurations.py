@@ -107,7 +107,7 @@ def test_figures_count_configurations(lucky: Run) -> None:
     rows = [row for row in effects(lucky).rows if "accuracy" in row[2]]
     assert [row[5] for row in rows] == ["4", "4"]
     assert "n counts configurations" in effects(lucky).caption
-    drawn = curves(lucky, lambda row: row["validation_accuracy"], "accuracy", SHARE)
+    drawn = curves(lucky, lambda row: row["validation_accuracy"], "accuracy", limits=SHARE)
     assert drawn is not None
     assert [row[5] for row in drawn[1]] == ["4", "4"]
 

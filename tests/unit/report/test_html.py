@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html as html_module
+import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raydarts.errors import InputError, RunError
-from raydarts.report import figures_cluster, figures_epochs, html, notes
+from raydarts.report import figures_alpha, figures_cluster, figures_epochs, html, notes
 from raydarts.report.figures_cluster import draw, timeline
 from raydarts.report.gather import Run, gather
 from raydarts.report.html import ranking, render, write_html
@@ -28,6 +34,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.links: list[str] = []
         self.text = ""
+        self.scripts: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -37,7 +44,15 @@ class Page(HTMLParser):
         assert not [name for name, _ in attrs if name.startswith("on")]
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.cdata_elem == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
+
+
+def data_of(page: Page) -> dict[str, Any]:
+    """What the page's scripts read."""
+    return dict(json.loads(next(each for each in page.scripts if each.startswith("{"))))
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +60,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return gather(write_run(tmp_path_factory.mktemp("runs") / "small", trials=12, top_k=6, question=EVIL))
 
 
-def test_a_page_has_no_script_no_address_and_no_id_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_has_our_scripts_alone_no_address_and_no_id_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures_cluster, "_DRAWN", 1)  # a drawing takes a second
     page = Page(render(run))
-    assert not {"script", "img", "iframe", "object", "foreignobject"} & set(page.tags)
+    assert not {"img", "iframe", "object", "foreignobject"} & set(page.tags)
+    assert page.tags.count("script") == 3
     assert page.tags.count("h1") == 1
     assert len(page.ids) == len(set(page.ids))
     assert all(link.startswith("#") or link == "data:," for link in page.links)
@@ -74,10 +90,34 @@ def test_values_names_and_primitives_of_a_spec_are_no_markup_in_figures_either(
     retrained = [replace(each, genotype=evil) for each in run.retrainings]
     text = render(replace(run, searches=searches, retrainings=retrained, name=EVIL))
     page = Page(text)
-    assert not {"script", "img"} & set(page.tags)
+    assert "img" not in page.tags
+    assert page.tags.count("script") == 3
     assert page.text.count(EVIL) > 5
     assert "Not drawn, since they are no genotypes: 1" in page.text
-    assert "<script" not in text.lower()
+    assert "<script>alert" not in text.lower().replace("<script>{", "")
+    (data,) = [each for each in page.scripts if each.startswith("{")]
+    assert not set("<>&\u2028") & set(data)
+    assert EVIL in data_of(page)["trials"]["0011"]["error"]
+
+
+def test_the_policy_allows_the_page_s_own_scripts_and_styles_by_hash_and_no_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_cluster, "_DRAWN", 1)
+    text = render(run)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    directives = dict(part.strip().split(" ", 1) for part in html_module.unescape(policy[1]).split(";"))
+    assert directives["default-src"] == "'none'"
+
+    def hashed(content: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert directives["script-src"].split() == [hashed(script) for script in scripts]
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert hashed(style) in directives["style-src-elem"].split()
+    assert not re.search("unsafe-(eval|inline)", directives["script-src"] + directives["style-src-elem"])
 
 
 def test_every_mean_of_the_ranking_says_spread_n_and_interval_and_best_of_n_its_name(run: Run) -> None:
@@ -105,7 +145,7 @@ def test_missing_figures_say_why(run: Run) -> None:
     ]
     old = replace(run, searches=bare, retrainings=[replace(each, times=(), genotype=None) for each in run.retrainings])
     assert timeline(old).missing == "start and end times are not recorded in this run"
-    assert figures_epochs.arch_weights(old).missing == "arch weights over epochs are not recorded in this run"
+    assert figures_alpha.arch_means(old).missing == "arch weights over epochs are not recorded in this run"
     assert "eigenvalue" in figures_epochs.eigenvalue(old).missing
     text = Page(render(old)).text
     assert "Not drawn: start and end times are not recorded in this run." in text
