@@ -13,6 +13,7 @@ from raydarts.registry import Around, Idle
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
 from raydarts.streams import derived_seed
+from raydarts.study.forecast import Cohort, Cut
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs
 
@@ -99,6 +100,17 @@ class Asha(Scheduler):
             rungs.add(math.ceil(rung))
             rung *= factor
         return frozenset(epoch for epoch in rungs if epoch < horizon.epochs)
+
+    def cohorts(self, horizon: Horizon) -> tuple[Cohort, ...]:
+        """The best 1/reduction_factor go on at each rung; of several brackets, those of the first one."""
+        grace, factor = self._grace(horizon.epochs), self.settings.reduction_factor
+        last, rung, cuts = self.settings.max_epochs or horizon.epochs, float(grace), []
+        while rung < min(last, horizon.epochs):
+            cuts.append(Cut(math.ceil(rung), 1 / factor))
+            rung *= factor
+        if last < horizon.epochs:
+            cuts.append(Cut(max(last, grace), 0.0))
+        return (Cohort(0, tuple(cuts)),)
 
     def build(self, horizon: Horizon) -> Decider:
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray
