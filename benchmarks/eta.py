@@ -251,7 +251,11 @@ def main() -> None:
     given = parser.parse_args()
     rows = rows_of(read([given.file]), given.sweeps, given.workers)
     for row in rows:
-        print("  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()))
+        print(
+            "  ".join(
+                f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+            )
+        )
     if given.json is not None:
         given.json.write_text(json.dumps({"rows": rows, "sweeps": given.sweeps}, indent=2) + "\n")
 

@@ -158,14 +158,15 @@ class SweepTrial:
         self._attempt.close()  # at once, so that others have the memory
 
     def _scalars(self, done: bool) -> dict[str, Any]:
-        """The newest row's finite numbers: what a scheduler and the display read."""
+        """The newest row's finite numbers, and when and where that epoch ran: what a scheduler and the display read."""
         row = (self.trial.rows() or [{}])[-1] if self._attempt is None else self._attempt.row
         numbers = {
             key: value
             for key, value in row.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
-        return {"epoch": 0, **numbers, "done": done}
+        timing = dict(self._attempt.timing) if self._attempt is not None else (self.trial.times() or [{}])[-1]
+        return {"epoch": 0, **numbers, "timing": timing, "done": done}
 
     def close(self) -> None:
         """Let go of the job, of the workers, and of the GPU memory the job held."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from raydarts.json_types import Json
-from raydarts.runs.left import Left
+from raydarts.runs.progress import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
 from raydarts.study.ranking import RankedEntry

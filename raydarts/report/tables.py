@@ -12,11 +12,12 @@ from rich.table import Table
 from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
 from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
+from raydarts.report.progress import ProgressView, left_in_words
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.hours import budget_report
-from raydarts.runs.left import clock, left
+from raydarts.runs.progress import left, progress
 from raydarts.runs.reading import Damage
 from raydarts.runs.segments import lineage_in_words
 from raydarts.storage.place import Place
@@ -92,9 +93,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
     lines: list[RenderableType] = [table, *budget_lines(report["budget"])]
     if report["left"] is not None:
-        seconds = report["left"]["seconds"]
-        remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
-        lines.append(line(f"{report['left']['stage']}: {remaining}"))
+        lines.append(line(left_in_words(report["left"])))
     if report["configurations"]:
         words = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
         lines.append(line(f"configurations: {words}"))
@@ -107,6 +106,22 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
         lines.append(line(f"go on with: raydarts resume {path}{more}"))
     return Group(*lines)
+
+
+def progress_view(path: Place, damage: Damage | None = None) -> RenderableType:
+    """Returns what `status --watch` shows in a terminal while a sweep runs; of any other run its status."""
+    run = RunDirectory.open(path, damage)
+    if run.description()["kind"] != "sweep" or not run.in_use():
+        return status_table(path, damage)
+    report = status_json(path, damage)
+    best, trial = report["best_configuration"], report["best_trial"]
+    known = f"configuration {best['configuration']}" if best else f"trial {trial['id']}" if trial else "none yet"
+    budget = report["budget"]
+    spent = ", ".join(
+        f"{budget['spent'][unit]:.4g} of {limit:g} {UNITS[unit]}" for unit, limit in budget["limits"].items()
+    )
+    notes = {"best so far": known, "budget spent": spent}
+    return ProgressView(progress(run, f"{report['name']}: {report['status']}", notes))
 
 
 def budget_lines(budget: BudgetReport) -> list[RenderableType]:

@@ -55,6 +55,8 @@ class TimeEntry(TypedDict):
     host: NotRequired[str]
     pid: NotRequired[int]
     lanes: NotRequired[int]
+    of: NotRequired[int]
+    """The epochs that the trial had in all, as its job said then."""
 
 
 class FaultEntry(TypedDict):
@@ -87,9 +89,25 @@ class OwnerEntry(TypedDict):
     placement_group: NotRequired[str | None]
 
 
+class CohortEntry(TypedDict):
+    """The next trials of a search, and the shares that the scheduler lets go on: `[epoch, share]`. See `forecast.py`."""
+
+    trials: int
+    cuts: Sequence[Sequence[float]]
+
+
 class PlannedStageEntry(TypedDict):
-    """What a stage amounts to at most, in plan.json."""
+    """What a stage amounts to at most, in plan.json.
+
+    `places`: how many trials run at a time. `like`: stages with the same text have epochs of equal cost. `seconds`: what
+    an epoch of a trial takes, as it was timed beforehand. `together`: how many trials in a row stop together.
+    """
 
     name: str
     jobs: int
     epochs: int
+    places: NotRequired[int]
+    cohorts: NotRequired[Sequence[CohortEntry]]
+    like: NotRequired[str]
+    seconds: NotRequired[float | None]
+    together: NotRequired[int]

@@ -29,8 +29,8 @@ _PLAN_COUNTS = 6.0
 """As many trials as the scheduler's plan counts for, at each of its cuts."""
 _NO_PLAN_COUNTS = 2.0
 """As many trials without a stop are assumed after an epoch for which the scheduler plans none."""
-_LEAST_SPREAD = 0.08
-"""Relative spread of epochs between trials that is assumed at least, so that one timed trial gives no false certainty."""
+_ALONE, _ASSUMED = 0.2, 2.0
+"""Relative spread of epochs between trials that is assumed as long as few were timed: it counts as two trials."""
 _PLAYS, _FEW_PLAYS, _MANY = 100, 40, 300
 LOW, HIGH = 0.1, 0.9
 
@@ -231,8 +231,8 @@ class _Model:
         timed = len(self._pool)
         self._usual = fmean(self._pool) if self._pool else 0.0
         logs = [math.log(pace) for pace in self._pool]
-        spread = math.sqrt(sum((each - fmean(logs)) ** 2 for each in logs) / (timed - 1)) if timed > 1 else 0.25
-        self._spread = max(spread, _LEAST_SPREAD)
+        squares = sum((each - fmean(logs)) ** 2 for each in logs) if logs else 0.0
+        self._spread = math.sqrt((squares + _ASSUMED * _ALONE**2) / (max(timed - 1, 0) + _ASSUMED))
         self._doubt = self._spread / math.sqrt(max(timed, 1))
 
     def _life(self, which: int, rng: random.Random | None) -> list[float]:
@@ -362,13 +362,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
+def _short(seconds: float) -> str:
+    """A time without digits that nobody knows."""
+    if seconds >= 48 * 3600:
+        return f"{seconds / 86400:.1f} days"
+    if seconds >= 10 * 3600:
+        return f"{seconds / 3600:.0f} h"
+    step = 1 if seconds < 60 else 5 if seconds < 600 else 30 if seconds < 3600 else 60
+    return clock(round(seconds / step) * step)
+
+
 def in_words(time_left: Range) -> str:
     """A range of time, such as `0:04:10 to 0:06:30`, or one time where both ends look alike."""
-    low, high = clock(_rounded(time_left.low)), clock(_rounded(time_left.high))
+    low, high = _short(time_left.low), _short(time_left.high)
     return f"about {low}" if low == high else f"{low} to {high}"
-
-
-def _rounded(seconds: float) -> float:
-    """To 5 s below 5 minutes, to a minute from an hour on: no digit that nobody knows."""
-    step = 1 if seconds < 60 else 5 if seconds < 600 else 30 if seconds < 3600 else 60
-    return round(seconds / step) * step

@@ -167,9 +167,7 @@ class _Trials(dict[str, ReplayedTrial]):
         return self[name]
 
 
-def replay(
-    plan: Plan, number: int, events: Sequence[Event] = (), executor: RecordedExecutor | None = None
-) -> Replayed:
+def replay(plan: Plan, number: int, events: Sequence[Event] = (), executor: RecordedExecutor | None = None) -> Replayed:
     """Sweep `number` of a plan. Its order of configurations and its search seeds follow from `plan.seed` and `number`.
 
     `events` is the log of a replay of the same sweep that was cut off: it goes on from there. `executor` has a clock of

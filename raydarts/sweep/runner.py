@@ -27,6 +27,7 @@ from raydarts.runs.hours import change_limits, limits, write_plan
 from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
 from raydarts.storage.place import Place, place_of
+from raydarts.study.budget import allotted
 from raydarts.study.stages import GIVEN, SEARCH, Stage
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
@@ -142,9 +143,14 @@ def run_sweep(run: RunDirectory, loaded: LoadedSpec, address: str | None = None,
 def _run(
     run: RunDirectory, loaded: LoadedSpec, address: str | None, display: bool, available: Mapping[str, float]
 ) -> int:
-    shown = Display(loaded.sweep.score, display)
+    from raydarts.sweep.forecasting import states  # noqa: PLC0415 - schedulers import Ray, after the environment
+
+    shown = Display(loaded.sweep.score, display, title=run.name)
     ledger = Ledger(run)
     shown.spent = ledger.in_words
+    spec = loaded.to_plain()
+    shown.gpus = lambda stage: allotted(spec, stage)["gpu_hours"]
+    shown.expect(states(run, loaded, available))
     away = False
     try:
         with _Ray(run, address) as ray, shown:
@@ -210,7 +216,10 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     # The lock is still held here, which only matters to the status of trials without a result.
     failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
     if failed:
-        shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
+        shown.say(
+            f"{len(failed)} trial(s) failed: {', '.join(failed)}"
+            f"; what each of them said: raydarts logs {run.path} {failed[0]}"
+        )
     if sentence := trackers.conclude(run):
         shown.say(sentence)
     return 1 if failed else 0
