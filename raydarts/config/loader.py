@@ -132,8 +132,8 @@ class LoadedSpec:
         return settings
 
 
-def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
-    """Reads a YAML spec. Raises `SpecError` with all of its problems."""
+def load_spec(path: Path | str, overrides: Iterable[str] = (), *, absent_data: bool = False) -> LoadedSpec:
+    """Reads a YAML spec. Raises `SpecError` with all of its problems. `absent_data`: data need not be there."""
     root, text = read_file(Path(path))
     problems: list[Problem] = []
     first, others = split_overrides(overrides)
@@ -142,7 +142,9 @@ def load_spec(path: Path | str, overrides: Iterable[str] = ()) -> LoadedSpec:
     override(root, others)
     inherit(root)
     outside.allow(outside.names_in(root.plain()))  # the user who gives a spec wants what it names
-    loaded = _load(root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False)
+    loaded = _load(
+        root, str(path), text, derived(Path(path).stem, "sweep"), presets, problems, begun=False, absent=absent_data
+    )
     outside.allow(loaded.outside_names())
     return loaded
 
@@ -189,8 +191,9 @@ def _load(
     problems: list[Problem],
     *,
     begun: bool,
+    absent: bool = False,
 ) -> LoadedSpec:
-    """Builds the spec from its nodes.
+    """Builds the spec from its nodes. `absent`: data that are not there are no problem.
 
     `begun` says that a run has this spec already. It may continue with what a new spec is refused.
     """
@@ -223,7 +226,7 @@ def _load(
         written = sections["sweep"].parts.get("health") if "sweep" in sections else None
         if not (begun and written is not None):
             sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
-        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems)
+        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems, absent)
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
             twice = refuse_second_seeds(tree, sweep.replicates)
@@ -327,6 +330,7 @@ def _cross_checks(
     tree: Tree,
     drawn: list[SearchSettings],
     problems: list[Problem],
+    absent: bool,
 ) -> None:
     add = partial(_add, problems, sections, where)
     if tries_all(sweep.searcher):
@@ -338,10 +342,11 @@ def _cross_checks(
     try:
         data.dataset.build().check()
     except DataError as error:
-        add("data.dataset", str(error))
+        if not absent:
+            add("data.dataset", str(error))
     else:
         check_search(data, drawn, add)
-    check_stages(stages, data, drawn, add)
+    check_stages(stages, data, drawn, add, absent)
     for settings in drawn:
         refusals = refusals_of_data(settings, data.kind, f"data.dataset {data.dataset.name}")
         for place, message in refusals:

@@ -19,6 +19,7 @@ from raydarts.runs.faults import WORDS
 from raydarts.runs.hours import budget_report
 from raydarts.runs.progress import left, progress
 from raydarts.runs.reading import Damage
+from raydarts.runs.rehearsal import WARNING, is_rehearsal
 from raydarts.runs.segments import lineage_in_words
 from raydarts.storage.place import Place
 from raydarts.study.budget import UNITS, BudgetReport
@@ -82,6 +83,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the status for a terminal, with the command to continue if one is needed."""
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
+    marked = _rehearsal(path, damage)
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
     columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
@@ -91,7 +93,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     stages = {"trials": report["trials"], "evaluations": report["evaluations"], **report["stages"]}
     for stage, counts in stages.items():
         table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
-    lines: list[RenderableType] = [table, *budget_lines(report["budget"])]
+    lines: list[RenderableType] = [*marked, table, *budget_lines(report["budget"])]
     if report["left"] is not None:
         lines.append(line(left_in_words(report["left"])))
     if report["configurations"]:
@@ -106,6 +108,12 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
         lines.append(line(f"go on with: raydarts resume {path}{more}"))
     return Group(*lines)
+
+
+def _rehearsal(path: Place, damage: Damage | None) -> list[RenderableType]:
+    """Says of a rehearsal that it is none of the real sweep's runs."""
+    description = RunDirectory.open(path, damage).description()
+    return [line(f"{description['name']} is {WARNING}")] if is_rehearsal(description) else []
 
 
 def progress_view(path: Place, damage: Damage | None = None) -> RenderableType:
@@ -345,6 +353,7 @@ def summary(path: Place) -> RenderableType:
     """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
     report = report_of(path, Damage())
     parts = [
+        *_rehearsal(path, Damage()),
         *rankings(report),
         *ranked_by(report),
         baselines_text(report),
@@ -359,6 +368,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     report = report_of(path, damage)
     question = paragraph(report["question"]) if report["question"] else None
     parts = [
+        *_rehearsal(path, damage),
         question,
         configurations_table(report),
         trials_table(report),

@@ -41,6 +41,7 @@ class RunEntry(TypedDict, total=False):
     stage: str | None
     genotypes: GivenEntry | None
     earlier: Mapping[str, object] | None
+    rehearsal: Mapping[str, object] | None
 
 
 class TimeEntry(TypedDict):

@@ -162,6 +162,12 @@ class Candidates(Record):
     candidates: list[GivenCandidate]
 
 
+class RehearsalRecord(Record):
+    """What a rehearsal left out, a line each."""
+
+    notes: list[str] = []
+
+
 class RunRecord(Record):
     """run.json."""
 
@@ -175,6 +181,7 @@ class RunRecord(Record):
     command: list[str] = []
     stage: StageName | None = None
     genotypes: Candidates | None = None
+    rehearsal: RehearsalRecord | None = None
 
 
 class ParentRecord(Record):

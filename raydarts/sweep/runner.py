@@ -48,11 +48,13 @@ def start_sweep(
     stage: str | None = None,
     genotypes: Mapping[str, object] | None = None,
     planned: Sequence[Mapping[str, object]] = (),
+    rehearsal: Mapping[str, object] | None = None,
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
     `stage`: the one stage to run, of those the spec has. One that retrains gets `genotypes`, as
     `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status`.
+    `rehearsal`: what it leaves out, for a run that is a rehearsal and no result.
     """
     available = check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
@@ -70,6 +72,7 @@ def start_sweep(
             builder=builder,
             more=({} if stage is None else {"stage": stage, "genotypes": genotypes})
             | ({} if loaded.earlier is None else {"earlier": loaded.earlier.to_json()})
+            | ({} if rehearsal is None else {"rehearsal": rehearsal})
             | kept_names(loaded.outside_names()),
         )
         remember(run)

@@ -1,0 +1,227 @@
+"""A rehearsal: a sweep at tiny scale, from its first stage to its last, and what the real one will cost by it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from raydarts.cluster.connection import capacity
+from raydarts.config.loader import LoadedSpec
+from raydarts.config.plan import longest, plan
+from raydarts.config.rehearsal import (
+    Rehearsal,
+    Scale,
+    configurations,
+    full_signature,
+    rehearsed,
+    shares_of_structures,
+)
+from raydarts.config.retraining import data_of
+from raydarts.data.settings import DataSettings
+from raydarts.evaluation.settings import TableSettings
+from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.job import Job
+from raydarts.execution.timing import Timed, timed
+from raydarts.json_types import section
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.folders import retrainings
+from raydarts.search.settings import SearchSettings
+from raydarts.study.costs import StageCost, by_structure
+from raydarts.study.forecast import StageState, forecast
+from raydarts.study.stages import SEARCH
+from raydarts.sweep.strategy import cohorts_of
+
+TARGET = 75.0
+"""Seconds of computing on one place that a rehearsal aims at; more where the smallest scale takes longer."""
+_OTHERS = 2.5
+"""A structure of the space costs so much more than the first one, on average: second order, remedies with more passes."""
+_SMALLEST = Scale(batch=2, small=True, seeds=1)
+_LEVELS = (
+    Scale(),
+    Scale(batch=16),
+    Scale(batch=4, seeds=1),
+    Scale(batch=2, seeds=1),
+    _SMALLEST,
+)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The first configuration and the network of each retraining stage, timed at the smallest batch. `seconds`: of an
+    image or token of an epoch. `memory`: bytes at the real batch.
+    """
+
+    seconds: Mapping[str, float]
+    memory: Mapping[str, float]
+
+
+def prepare(loaded: LoadedSpec) -> tuple[Rehearsal, Probe]:
+    """Choose the scale by timing a step, and make the spec that is rehearsed."""
+    available = capacity()
+    probe = probed(loaded, available)
+    scale = chosen(loaded, available, probe)
+    return rehearsed(loaded, available, scale, made_up_table), probe
+
+
+def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
+    """Time one search and one retraining of each stage, with batches of 2 and the real networks."""
+    small = rehearsed(loaded, available, Scale(batch=2, epochs=2, configurations=1, seeds=1), made_up_table)
+    spec, seconds, memory = small.spec, {}, {}
+    draw = spec.search.materialise(_First()) if not spec.search.is_constant else spec.search.materialise(None)
+    settings = SearchSettings.model_validate(draw.plain)
+    real = next(iter(configurations(loaded, 1)))
+    full = SearchSettings.model_validate(real.plain)
+    device = "cuda" if spec.sweep.resources.gpus > 0 else "cpu"
+    threads = max(1, int(spec.sweep.resources.cpus))
+    one = timed(lambda: build_search(settings, spec.data, device), threads)
+    seconds[SEARCH] = one.seconds / _count(spec.data)
+    memory[SEARCH] = _memory(
+        one, full.batch_size / settings.batch_size, 3 if full.estimator.name == "first_order" else 5
+    )
+    genotype = build_search(settings, spec.data, "cpu").genotype
+    for stage, real_stage in zip(spec.stages.chain(), loaded.stages.chain(), strict=True):
+        if stage.settings.table is not None:
+            continue
+        data, settings_ = data_of(stage, spec.data), stage.settings
+        place = "cuda" if settings_.resources.gpus > 0 else "cpu"
+
+        def build(settings_=settings_, data=data, place=place) -> Job:  # type: ignore[no-untyped-def]
+            return build_evaluation(settings_, data, genotype, 0, place)
+
+        took = timed(build, max(1, int(settings_.resources.cpus)))
+        seconds[stage.name] = took.seconds / _count(data)
+        batches = real_stage.settings.training.batch_size / settings_.training.batch_size
+        memory[stage.name] = _memory(took, batches / real_stage.settings.resources.processes, 3)
+    return Probe(seconds, memory)
+
+
+class _First:
+    """Chooses the first option of everything."""
+
+    def choose(self, name: str, distribution: object) -> int | float:
+        return 0
+
+
+def _memory(took: Timed, batches: float, copies: int) -> float:
+    """The bytes of a trial at the real batch, if they grow with the batch: copies of the weights (their gradient, the
+    momentum, those of a virtual step), and what a step keeps for its backward pass.
+    """
+    if took.peak is not None:
+        return took.weights * copies + max(took.peak - took.weights * copies, 0) * batches
+    return took.weights * copies + took.kept * batches
+
+
+def _count(data: DataSettings) -> int:
+    return int(data.dataset.settings.train)
+
+
+def chosen(loaded: LoadedSpec, available: Mapping[str, float], probe: Probe) -> Scale:
+    """The largest scale whose epochs take no longer than `TARGET` together. On a quick machine more batches are run."""
+    for level in _LEVELS:
+        tiny = rehearsed(loaded, available, level, made_up_table)
+        if level is _SMALLEST or _together(tiny, probe) <= TARGET:
+            break
+    if level is not _LEVELS[0]:
+        return level
+    best = level
+    for batches in (4, 8, 16, 32, 64):
+        more = Scale(batches=batches, epochs=2, configurations=6, seeds=3)
+        if _together(rehearsed(loaded, available, more, made_up_table), probe) > TARGET:
+            break
+        best = more
+    return best
+
+
+def _together(tiny: Rehearsal, probe: Probe) -> float:
+    """The seconds that a rehearsal will probably take on one place."""
+    spec = tiny.spec
+    options = configurations(spec, 10**6)
+    epochs = [SearchSettings.model_validate(draw.plain).total_epochs for draw in options]
+    each = spec.sweep.trials_each * _count(spec.data) * probe.seconds[SEARCH]
+    total = each * (epochs[0] + _OTHERS * sum(epochs[1:]))
+    for stage in spec.stages.chain():
+        if stage.name in probe.seconds:
+            jobs = stage.settings.top_k * len(stage.settings.seeds) * stage.settings.epochs
+            total += jobs * _count(data_of(stage, spec.data)) * probe.seconds[stage.name]
+    return total
+
+
+def made_up_table(table: Mapping[str, object]) -> str:
+    """A table of all cells of NAS-Bench-201 with made-up accuracies, where the real one is absent. Returns its file."""
+    settings = TableSettings.model_validate(table)
+    if Path(settings.file).is_file():
+        return settings.file
+    file = Path(tempfile.gettempdir()) / f"raydarts-rehearsal-table-{os.getuid()}" / "made-up.csv"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    if file.parent.stat().st_uid != os.getuid():
+        file = Path(tempfile.mkdtemp()) / "made-up.csv"
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    with file.open("w", newline="", encoding="utf-8") as text:
+        rows = csv.writer(text)
+        rows.writerow(settings.columns())
+        most = 100 if settings.unit == "percent" else 1
+        for a, b, c, d, e, f in itertools.product(names, repeat=6):
+            cell = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+            share = hashlib.blake2b(cell.encode(), digest_size=2).digest()
+            rows.writerow([cell, *(round(most * (0.5 + int.from_bytes(share) / 2**18), 4),) * 2])
+    return str(file)
+
+
+def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Probe) -> list[StageCost]:
+    """What each stage of the real run will cost, by the epochs that the rehearsal ran."""
+    tiny, scale = rehearsal.spec, rehearsal.scale
+    sections = {SEARCH: tiny.sweep, **{stage.name: stage.settings for stage in tiny.stages.chain()}}
+    cohorts = cohorts_of(loaded.sweep, loaded.search, longest(loaded.search))
+    together = []
+    for stage in plan(loaded).stages:
+        structures = _seconds(run, stage.name)
+        shares = shares_of_structures(loaded) if stage.name == SEARCH else {}
+        mean = by_structure(structures, shares)
+        if mean is None:
+            continue
+        state = StageState(stage.name, stage.jobs, stage.epochs, cohorts=cohorts if stage.name == SEARCH else ())
+        cpus, gpus = sections[stage.name].resources.in_all
+        table = stage.name in {each.name for each in loaded.stages.chain() if each.settings.table is not None}
+        together.append(
+            StageCost(
+                stage.name,
+                stage.jobs,
+                forecast([state]).epochs[stage.name],
+                mean * (1.0 if table else rehearsal.factors[stage.name]),
+                cpus,
+                gpus,
+                scale.batch is not None,
+                probe.memory.get(stage.name),
+            )
+        )
+    return together
+
+
+def _seconds(run: RunDirectory, stage: str) -> dict[str, list[float]]:
+    """The seconds of each trial's last epoch, by structure. Trials that ran together share them."""
+    structures: dict[str, list[float]] = {}
+    for trial in run.trials() if stage == SEARCH else retrainings(run, stage):
+        times = trial.times()
+        if times:
+            last = times[-1]
+            seconds = (float(last["end"]) - float(last["start"])) / last.get("lanes", 1)
+            config = section(trial.description().get("config"))
+            structures.setdefault(full_signature(config) if stage == SEARCH else "", []).append(seconds)
+    return structures
+
+
+def description(rehearsal: Rehearsal) -> dict[str, object]:
+    """What run.json says of a rehearsal."""
+    return {"notes": list(rehearsal.notes), "scale": asdict(rehearsal.scale)}
+
+
+def with_costs(run: RunDirectory, of: Sequence[StageCost]) -> None:
+    """Keep the costs beside the run."""
+    with run.locked():
+        run.write("rehearsal.json", [cost.to_json() for cost in of])
