@@ -4,9 +4,9 @@
 
 FILE is a table of recorded searches (docs/replay.md), for example RobustDARTS' S1 grid. A sweep is replayed as by
 `raydarts replay`: searcher, scheduler, halt and replicates are those of a real sweep. Then 24 retrainings follow, and 2
-of a transfer. Times are made up: a trial's epoch takes 240 s at the median (lognormal over trials, sigma 0.3), varies by
-a tenth from epoch to epoch, and a place needs 8 s from one trial to the next. Retrainings take 400 s an epoch, transfers
-900 s. Before a stage has begun, an epoch of it is known from a timed step that is off by 15 % (sigma).
+of a transfer. Times are made up: a trial's epoch takes 240 s at the median (lognormal over trials, sigma 0.3), varies
+by a tenth from epoch to epoch, and a place needs 8 s from one trial to the next. Retrainings take 400 s an epoch,
+transfers 900 s. Before a stage has begun, an epoch of it is known from a timed step that is off by 15 % (sigma).
 
 At each 2 % of a sweep's whole time `raydarts.study.forecast` is given what had happened by then, as `raydarts status`
 gives it. A row of the result is one scheduler and one kind of sweep (search alone, or all stages):
@@ -24,7 +24,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from pathlib import Path
 from statistics import fmean
@@ -143,9 +143,9 @@ class _Noting:
     def _settle(self) -> None:
         """Trials that were stopped while they waited have ended."""
         for name, trial in self._handler._trials.items():
-            if trial.ended and name in self._executor.lived and self._executor.lived[name].ended == math.inf:
-                if len(self._executor.lived[name].given) == len(self._executor.lived[name].let_go):
-                    self._executor.lived[name].ended = self._executor.clock
+            lived = self._executor.lived.get(name)
+            if trial.ended and lived is not None and lived.ended == math.inf and len(lived.given) == len(lived.let_go):
+                lived.ended = self._executor.clock
 
 
 def listed(jobs: tuple[int, int, float], places: int, begin: float, seed: int, name: str) -> list[Lived]:

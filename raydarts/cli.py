@@ -138,15 +138,15 @@ def sweep(
         bool,
         typer.Option(
             "--time",
-            help="With --dry-run: time a few steps of each structure and each stage here, and say what the run will take.",
+            help="With --dry-run: time steps of each structure and stage here, and say what the run will take.",
         ),
     ] = False,
     rehearse: Annotated[
         bool,
         typer.Option(
             "--rehearse",
-            help="Run it at tiny scale on this machine, through every stage, in minutes, and say what the real run costs. "
-            "Data that are absent are made up; without a GPU it runs on the CPU.",
+            help="Run all stages here at tiny scale, in minutes, and say what the real run costs. Data that are absent "
+            "are made up; without a GPU it runs on the CPU.",
         ),
     ] = False,
     trust: Trust = False,

@@ -23,8 +23,8 @@ from raydarts.data.settings import DataSettings
 from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
 from raydarts.execution.attempt import Attempt
-from raydarts.execution.capture import Capture
 from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.capture import Capture
 from raydarts.execution.job import Job
 from raydarts.genotypes.source import GenotypeFile
 from raydarts.json_types import section, whole

@@ -39,8 +39,8 @@ def job_named(run: RunDirectory, name: str) -> TrialDirectory:
     ]
     more = f", ... ({len(ids)} in all)" if len(ids) > _SHOWN else ""
     raise InputError(
-        f"{run.path}: has no trial {name}{nearest(name, ids)} (there: {', '.join(ids[:_SHOWN])}{more}); retrainings are "
-        "named GENOTYPE-seedN, or STAGE/GENOTYPE-seedN"
+        f"{run.path}: has no trial {name}{nearest(name, ids)} (there: {', '.join(ids[:_SHOWN])}{more}); retrainings "
+        "are named GENOTYPE-seedN, or STAGE/GENOTYPE-seedN"
     )
 
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from raydarts.genotypes.facts import FACTS, Facts
 from raydarts.json_types import items, section
-from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.report.progress import ProgressView, left_in_words
+from raydarts.report.shapes import ConfigurationRow, RetrainedRow, RunReport, StageReport, StatusReport, TrialRow
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS

@@ -91,7 +91,7 @@ class OwnerEntry(TypedDict):
 
 
 class CohortEntry(TypedDict):
-    """The next trials of a search, and the shares that the scheduler lets go on: `[epoch, share]`. See `forecast.py`."""
+    """The next trials of a search, and the shares that the scheduler lets go on: `[epoch, share]`."""
 
     trials: int
     cuts: Sequence[Sequence[float]]
@@ -100,8 +100,8 @@ class CohortEntry(TypedDict):
 class PlannedStageEntry(TypedDict):
     """What a stage amounts to at most, in plan.json.
 
-    `places`: how many trials run at a time. `like`: stages with the same text have epochs of equal cost. `seconds`: what
-    an epoch of a trial takes, as it was timed beforehand. `together`: how many trials in a row stop together.
+    `places`: how many trials run at a time. `like`: stages with the same text have epochs of equal cost. `seconds`:
+    what an epoch of a trial takes, as it was timed beforehand. `together`: how many trials in a row stop together.
     """
 
     name: str

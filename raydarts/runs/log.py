@@ -23,7 +23,7 @@ _LEFT_OUT = "[... {:,} bytes are left out here: a log keeps its beginning and it
 
 
 def as_lines(text: str) -> str:
-    """A text as it is kept: without colours, with nothing that a terminal obeys. A progress bar keeps its last state."""
+    """A text as it is kept: without colours, and nothing in it that a terminal obeys. A bar keeps its last state."""
     lines = _COLOURS.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(clean(line.rstrip("\r").rsplit("\r", 1)[-1], keep="\t") for line in lines)
 

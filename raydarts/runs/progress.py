@@ -28,8 +28,8 @@ _LONGEST_START = 300.0
 class Left(TypedDict):
     """What a run still takes, in seconds: the middle and its range, of all stages whose epochs were timed.
 
-    `stage`: the one at work. `stages`: those seconds of each. `not_timed`: stages of which no epoch was timed yet, which
-    are not in it. `seconds` None: nothing was timed yet.
+    `stage`: the one at work. `stages`: those seconds of each. `not_timed`: stages of which no epoch was timed yet,
+    which are not in it. `seconds` None: nothing was timed yet.
     """
 
     stage: str

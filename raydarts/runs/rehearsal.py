@@ -1,4 +1,4 @@
-"""Runs that are rehearsals: they show that a sweep runs and what it costs, and nothing that they measure is a result."""
+"""Runs that are rehearsals: they show that a sweep runs and what it costs. Nothing that they measure is a result."""
 
 from __future__ import annotations
 

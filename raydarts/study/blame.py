@@ -8,7 +8,8 @@ The rule: of the trials that have ended so far, look at each setting that a tria
 
 How likely is it that k given trials of n all failed, if f of n failed by chance? That is C(n - k, f - k) / C(n, f). It
 is multiplied by the number of such looks, because with many settings one stands out by chance. A setting is blamed
-where the product is at most 0.05. Of several the least likely one is named. Where nothing stands out, nothing is blamed.
+where the product is at most 0.05. Of several the least likely one is named. Where nothing stands out, nothing is
+blamed.
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ def lines(costs: Sequence[StageCost], gpu: bool, memory_of_gpu: float | None = N
 def _line(cost: StageCost, gpu: bool) -> str:
     what = _hours(cost.hours(cost.gpus if gpu else cost.cpus), gpu)
     scaled = ", from a smaller step than the real one" if cost.scaled else ""
-    return f"{cost.name}: {cost.trials} trials, about {cost.epochs:,.0f} epochs of {_seconds(cost.seconds)}: {what}{scaled}"
+    epochs = f"about {cost.epochs:,.0f} epochs of {_seconds(cost.seconds)}"
+    return f"{cost.name}: {cost.trials} trials, {epochs}: {what}{scaled}"
 
 
 def _all(costs: Sequence[StageCost], gpu: bool) -> str:

@@ -21,6 +21,7 @@ import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Literal
 
@@ -87,8 +88,9 @@ class TrialState:
 class StageState:
     """A stage as it stands. `total`: its trials in all; `most`: the epochs of one that has not begun.
 
-    `places`: how many trials run at a time. `like`: stages with the same text have epochs of equal cost. `seconds`: what
-    an epoch of it takes as it was measured beforehand; None: it was not. `weights`: those of its trials, by number.
+    `places`: how many trials run at a time. `like`: stages with the same text have epochs of equal cost. `seconds`:
+    what an epoch of it takes as it was measured beforehand; None: it was not. `weights`: those of its trials, by
+    number.
     """
 
     name: str
@@ -130,8 +132,8 @@ class Range:
 class Forecast:
     """What is left: of each stage that has a known epoch time, and of all of them.
 
-    `unknown`: stages of which no epoch was timed; they are not in `total`. `total` None: no stage is known. `trials`: the
-    seconds left of each running trial. `epochs`: how many epochs each stage will probably have run in all.
+    `unknown`: stages of which no epoch was timed; they are not in `total`. `total` None: no stage is known. `trials`:
+    the seconds left of each running trial. `epochs`: how many epochs each stage will probably have run in all.
     """
 
     stages: Mapping[str, Range]
@@ -192,7 +194,7 @@ def _pace(trial: TrialState) -> float | None:
     if not spans:
         return None
     steps = [span.seconds for span in spans]
-    for before, span in zip(spans, spans[1:], strict=False):
+    for before, span in pairwise(spans):
         gap = span.start - before.end
         if span.process == before.process and 0 < gap <= max(2 * span.seconds, 1.0):
             steps.append(gap)

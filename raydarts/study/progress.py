@@ -32,7 +32,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """A stage. `share`: of its epochs those that have run, early stops taken into account. `counts`: trials by status."""
+    """A stage. `share`: of the epochs that it will probably run, those that have run. `counts`: trials by status."""
 
     name: str
     total: int

@@ -40,7 +40,8 @@ from raydarts.sweep.strategy import cohorts_of
 TARGET = 75.0
 """Seconds of computing on one place that a rehearsal aims at; more where the smallest scale takes longer."""
 _OTHERS = 2.5
-"""A structure of the space costs so much more than the first one, on average: second order, remedies with more passes."""
+"""A structure of the space costs so much more than the first one, on average: second order, remedies with more passes.
+"""
 _SMALLEST = Scale(batch=2, small=True, seeds=1)
 _LEVELS = (
     Scale(),

@@ -115,7 +115,7 @@ def _timed(
             took = timed(
                 lambda at=at, full=full, device=device: build_evaluation(at.settings, full, genotype, 0, device),
                 threads,
-            ).seconds  # type: ignore[misc]  # noqa: E501
+            ).seconds  # type: ignore[misc]
         tell(
             f"{name}: an epoch takes about {took * factor:.3g} s{_small(scaled, 2, real.settings.training.batch_size)}"
         )

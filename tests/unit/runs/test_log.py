@@ -36,10 +36,10 @@ def test_what_is_printed_and_logged_is_kept_and_still_shown(
     trial: TrialDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Capture([TrialLog(trial)]):
-        print("printed")
+        sys.stdout.write("printed\n")
         sys.stderr.write("to stderr\n")
         logging.getLogger("some.library").warning("logged %d", 3)
-    print("afterwards")
+    sys.stdout.write("afterwards\n")
     text = read_log(trial)
     assert "printed\n" in text
     assert "to stderr\n" in text
@@ -53,11 +53,11 @@ def test_what_is_printed_and_logged_is_kept_and_still_shown(
 def test_lines_of_a_nested_capture_are_its_own(run: RunDirectory, trial: TrialDirectory) -> None:
     other = run.trial(0)
     with Capture([TrialLog(trial)]):
-        print("outer")
+        sys.stdout.write("outer\n")
         with Capture([TrialLog(other), TrialLog(trial)]):
-            print("of both")
+            sys.stdout.write("of both\n")
             logging.getLogger("x").warning("logged in both")
-        print("outer again")
+        sys.stdout.write("outer again\n")
     assert read_log(other).startswith("of both\n")
     assert read_log(other).count("\n") == 2
     assert read_log(trial).count("of both\n") == 1
