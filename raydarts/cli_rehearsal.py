@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
     run_name = check_name(name) if name is not None else f"{tiny.name}-{datetime.now():%Y%m%d-%H%M%S}"
     say(out, [f"at tiny scale: {note}" for note in rehearsal.notes])
     planned = plan(tiny)
-    out.print(render(planned))
+    out.print(render(replace(planned, idle=(), warnings=())))  # what acts in the real run may do nothing here
     check_inputs(tiny.stages, tiny.data, None, load=True)
     path = storage / run_name
     code = start_sweep(

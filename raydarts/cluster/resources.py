@@ -33,6 +33,8 @@ def check_resources(loaded: LoadedSpec, address: str | None = None, only: str | 
                     f"{stage}.resources.{key}: {asked:g} {unit} asked for each trial{_by(resources)}, but {where} has "
                     f"{there:g}{_why(name, address)}; {less}connect to a larger cluster with --address"
                 )
+    if problems and address is None and loaded.text:  # a run that goes on has no text of a spec
+        problems.append(f"to try it here first, at tiny scale and in minutes: raydarts sweep {loaded.file} --rehearse")
     if problems:
         raise ResourceError("\n".join(problems))
     return available

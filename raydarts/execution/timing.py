@@ -14,8 +14,8 @@ from torch import Tensor
 from raydarts.execution.job import Job
 from raydarts.measure import peak_memory_mb
 
-_QUICK = 3.0
-"""Seconds. Where the first epoch is done sooner it only warms up, and a second one is timed."""
+_QUICK = 8.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,26 @@ class _Kept:
         return tensor
 
 
+class _Clock:
+    """Seconds since the last lap. On a CPU those of this process alone, so that other work on the machine, which may
+    end at any moment, does not count: the CPU time of all threads, divided by their number.
+    """
+
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self._device, self._threads = device, max(1, threads)
+        self._last = self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            return time.perf_counter()
+        return time.process_time() / self._threads
+
+    def lap(self) -> float:
+        last, self._last = self._last, self._now()
+        return self._last - last
+
+
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -66,20 +86,22 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def timed(build: Callable[[], Job], threads: int) -> Timed:
-    """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run."""
+def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Timed:
+    """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
+
+    `quick`: where the first one takes fewer seconds it only warms up, and the second one is timed.
+    """
     with _threads(threads):
         job: Any = build()
         kept = _Kept()
-        started = time.perf_counter()
+        device = getattr(job, "device", torch.device("cpu"))
+        clock = _Clock(device, threads)
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
             job.run_epoch()
-        seconds = time.perf_counter() - started
-        if seconds < _QUICK and not job.finished:
-            started = time.perf_counter()
+        seconds = clock.lap()
+        if seconds < quick and not job.finished:
             job.run_epoch()
-            seconds = time.perf_counter() - started
-        device = getattr(job, "device", torch.device("cpu"))
+            seconds = clock.lap()
         network = getattr(job, "network", None) or getattr(job, "supernet", None)
         weights = sum(each.numel() * each.element_size() for each in network.parameters()) if network is not None else 0
         peak = peak_memory_mb(device) * 2**20 if device.type == "cuda" else None

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from raydarts.config.rehearsal import (
     shares_of_structures,
 )
 from raydarts.config.retraining import data_of
+from raydarts.config.spec import Resources
 from raydarts.data.settings import DataSettings
 from raydarts.evaluation.settings import TableSettings
 from raydarts.execution.build import build_evaluation, build_search
@@ -37,11 +38,15 @@ from raydarts.study.forecast import StageState, forecast
 from raydarts.study.stages import SEARCH
 from raydarts.sweep.strategy import cohorts_of
 
-TARGET = 75.0
-"""Seconds of computing on one place that a rehearsal aims at; more where the smallest scale takes longer."""
+TARGET = 90.0
+"""Seconds of computing that a rehearsal aims at; more where the smallest scale takes longer."""
 _OTHERS = 2.5
 """A structure of the space costs so much more than the first one, on average: second order, remedies with more passes.
 """
+_BATCHES = (2, 16)
+"""The batches by which a step is timed."""
+_SLOW = 2.0
+"""Seconds of an epoch at the smaller one beyond which the larger one is not timed."""
 _SMALLEST = Scale(batch=2, small=True, seeds=1)
 _LEVELS = (
     Scale(),
@@ -53,12 +58,24 @@ _LEVELS = (
 
 
 @dataclass(frozen=True)
+class Step:
+    """What a step of a stage costs here: `base` seconds, and `each` for an image of its batch, or a column of text."""
+
+    base: float
+    each: float
+
+    def epoch(self, train: int, batch: int) -> float:
+        """The seconds of an epoch over so many images or tokens."""
+        return train / batch * (self.base + self.each * batch)
+
+
+@dataclass(frozen=True)
 class Probe:
-    """The first configuration and the network of each retraining stage, timed at the smallest batch. `seconds`: of an
-    image or token of an epoch. `memory`: bytes at the real batch.
+    """The first configuration and the network of each retraining stage, timed with small batches. `memory`: bytes of a
+    trial at the real batch.
     """
 
-    seconds: Mapping[str, float]
+    steps: Mapping[str, Step]
     memory: Mapping[str, float]
 
 
@@ -71,35 +88,66 @@ def prepare(loaded: LoadedSpec) -> tuple[Rehearsal, Probe]:
 
 
 def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
-    """Time one search and one retraining of each stage, with batches of 2 and the real networks."""
-    small = rehearsed(loaded, available, Scale(batch=2, epochs=2, configurations=1, seeds=1), made_up_table)
-    spec, seconds, memory = small.spec, {}, {}
-    draw = spec.search.materialise(_First()) if not spec.search.is_constant else spec.search.materialise(None)
-    settings = SearchSettings.model_validate(draw.plain)
-    real = next(iter(configurations(loaded, 1)))
-    full = SearchSettings.model_validate(real.plain)
-    device = "cuda" if spec.sweep.resources.gpus > 0 else "cpu"
-    threads = max(1, int(spec.sweep.resources.cpus))
-    one = timed(lambda: build_search(settings, spec.data, device), threads)
-    seconds[SEARCH] = one.seconds / _count(spec.data)
-    memory[SEARCH] = _memory(
-        one, full.batch_size / settings.batch_size, 3 if full.estimator.name == "first_order" else 5
-    )
-    genotype = build_search(settings, spec.data, "cpu").genotype
-    for stage, real_stage in zip(spec.stages.chain(), loaded.stages.chain(), strict=True):
-        if stage.settings.table is not None:
+    """Time one search and one retraining of each stage, with the real networks and small batches."""
+    steps, memory = {}, {}
+    tiny = {
+        batch: rehearsed(loaded, available, Scale(batch=batch, epochs=2, configurations=1, seeds=1), made_up_table).spec
+        for batch in _BATCHES
+    }
+    full = SearchSettings.model_validate(next(iter(configurations(loaded, 1))).plain)
+    small = tiny[_BATCHES[0]]
+    genotype = build_search(_first(small), small.data, "cpu").genotype
+
+    def search(spec: LoadedSpec) -> tuple[Timed, int, int]:
+        settings, resources = _first(spec), spec.sweep.resources
+        took = timed(lambda: build_search(settings, spec.data, _device(resources)), max(1, int(resources.cpus)), _SLOW)
+        return took, _count(spec.data), settings.batch_size
+
+    steps[SEARCH], took, batch = _step(tiny, search)
+    memory[SEARCH] = _memory(took, full.batch_size / batch, 3 if full.estimator.name == "first_order" else 5)
+    for number, real in enumerate(loaded.stages.chain()):
+        if real.settings.table is not None:
             continue
-        data, settings_ = data_of(stage, spec.data), stage.settings
-        place = "cuda" if settings_.resources.gpus > 0 else "cpu"
 
-        def build(settings_=settings_, data=data, place=place) -> Job:  # type: ignore[no-untyped-def]
-            return build_evaluation(settings_, data, genotype, 0, place)
+        def retraining(spec: LoadedSpec, number: int = number) -> tuple[Timed, int, int]:
+            stage = spec.stages.chain()[number]
+            settings, data, resources = stage.settings, data_of(stage, spec.data), stage.settings.resources
 
-        took = timed(build, max(1, int(settings_.resources.cpus)))
-        seconds[stage.name] = took.seconds / _count(data)
-        batches = real_stage.settings.training.batch_size / settings_.training.batch_size
-        memory[stage.name] = _memory(took, batches / real_stage.settings.resources.processes, 3)
-    return Probe(seconds, memory)
+            def build() -> Job:
+                return build_evaluation(settings, data, genotype, 0, _device(resources))
+
+            return timed(build, max(1, int(resources.cpus)), _SLOW), _count(data), settings.training.batch_size
+
+        steps[real.name], took, batch = _step(tiny, retraining)
+        share = real.settings.training.batch_size / real.settings.resources.processes / batch
+        memory[real.name] = _memory(took, share, 3)
+    return Probe(steps, memory)
+
+
+def _step(
+    tiny: Mapping[int, LoadedSpec], time_it: Callable[[LoadedSpec], tuple[Timed, int, int]]
+) -> tuple[Step, Timed, int]:
+    """A step's cost, by two sizes of a batch; by one where a step is slow. Returns the last of them too."""
+    took, count, batch = time_it(tiny[_BATCHES[0]])
+    first = took.seconds * batch / count
+    if took.seconds > _SLOW:
+        return Step(0.0, first / batch), took, batch
+    larger, count, many = time_it(tiny[_BATCHES[1]])
+    second = larger.seconds * many / count
+    if many == batch:
+        return Step(0.0, second / many), larger, many
+    each = max((second - first) / (many - batch), 0.0)
+    return Step(max(second - each * many, 0.0), each), larger, many
+
+
+def _first(spec: LoadedSpec) -> SearchSettings:
+    """The first configuration of a space."""
+    draw = spec.search.materialise(None if spec.search.is_constant else _First())
+    return SearchSettings.model_validate(draw.plain)
+
+
+def _device(resources: Resources) -> str:
+    return "cuda" if resources.gpus > 0 else "cpu"
 
 
 class _First:
@@ -140,16 +188,16 @@ def chosen(loaded: LoadedSpec, available: Mapping[str, float], probe: Probe) -> 
 
 
 def _together(tiny: Rehearsal, probe: Probe) -> float:
-    """The seconds that a rehearsal will probably take on one place."""
+    """The seconds that a rehearsal will probably compute."""
     spec = tiny.spec
-    options = configurations(spec, 10**6)
-    epochs = [SearchSettings.model_validate(draw.plain).total_epochs for draw in options]
-    each = spec.sweep.trials_each * _count(spec.data) * probe.seconds[SEARCH]
-    total = each * (epochs[0] + _OTHERS * sum(epochs[1:]))
+    options = [SearchSettings.model_validate(draw.plain) for draw in configurations(spec, 10**6)]
+    each = [option.total_epochs * probe.steps[SEARCH].epoch(_count(spec.data), option.batch_size) for option in options]
+    total = spec.sweep.trials_each * (each[0] + _OTHERS * sum(each[1:]))
     for stage in spec.stages.chain():
-        if stage.name in probe.seconds:
-            jobs = stage.settings.top_k * len(stage.settings.seeds) * stage.settings.epochs
-            total += jobs * _count(data_of(stage, spec.data)) * probe.seconds[stage.name]
+        if stage.name in probe.steps:
+            settings, train = stage.settings, _count(data_of(stage, spec.data))
+            epoch = probe.steps[stage.name].epoch(train, settings.training.batch_size)
+            total += settings.top_k * len(settings.seeds) * settings.epochs * epoch
     return total
 
 

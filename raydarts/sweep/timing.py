@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,8 @@ from raydarts.study.stages import SEARCH
 from raydarts.sweep.rehearsing import made_up_table
 from raydarts.sweep.strategy import cohorts_of
 
+_FAST = 0.5
+"""Seconds of a tiny epoch with batches of 2 up to which an epoch of 16 real batches is timed."""
 _SLOW = 6.0
 """Seconds. Where a tiny epoch with batches of 2 takes longer, batches stay that small."""
 
@@ -109,7 +110,7 @@ def _timed(
         took = timed(build, threads).seconds
         scaled = took > _SLOW or not isinstance(real.settings.training, EvaluationSettings)
         if not scaled:
-            whole = rehearsed(loaded, available, Scale(epochs=2, configurations=1, seeds=1), made_up_table)
+            whole = _whole(loaded, available, took)
             at = next(each for each in whole.spec.stages.chain() if each.name == name)
             full, factor = data_of(at, whole.spec.data), whole.factors[name]
             took = timed(
@@ -120,6 +121,12 @@ def _timed(
             f"{name}: an epoch takes about {took * factor:.3g} s{_small(scaled, 2, real.settings.training.batch_size)}"
         )
         yield name, took * factor
+
+
+def _whole(loaded: LoadedSpec, available: Mapping[str, float], took: float) -> Rehearsal:
+    """The spec with its own batches: the more of them, the quicker a tiny epoch was, so that no start is timed."""
+    scale = Scale(batches=16 if took < _FAST else 2, epochs=2, configurations=1, seeds=1)
+    return rehearsed(loaded, available, scale, made_up_table)
 
 
 class _First:
@@ -174,11 +181,10 @@ def _structure(
         searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in range(many)]
         return searches[0] if many == 1 else _Lanes(searches)  # type: ignore[return-value]
 
-    began = time.perf_counter()
     took = timed(lambda: build(settings, tiny.spec.data, 1), threads).seconds
-    if time.perf_counter() - began > _SLOW:
+    if took > _SLOW:
         return took * tiny.factors[SEARCH], 1, True
-    whole = rehearsed(loaded, available, Scale(epochs=2, configurations=1, seeds=1), made_up_table)
+    whole = _whole(loaded, available, took)
     real = SearchSettings.model_validate(configurations(whole.spec, 0)[number].plain)
     took = timed(lambda: build(real, whole.spec.data, many), threads).seconds
     if device == "cuda":
