@@ -23,7 +23,7 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from pathlib import Path
@@ -230,16 +230,15 @@ def plan_for(recordings: Recordings, scheduler: str, workers: int, replicates: b
     return plan_of(recordings, settings_of(recordings, sets), workers)[0]
 
 
-def rows_of(recordings: Recordings, sweeps: int, workers: int) -> list[dict[str, Any]]:
-    rows = []
+def rows_of(recordings: Recordings, sweeps: int, workers: int) -> Iterator[dict[str, Any]]:
+    """A row for each scheduler, with and without replicates, of the search alone and of all stages."""
     for scheduler in SCHEDULERS:
         for replicates in (True, False):
             plan = plan_for(recordings, scheduler, workers, replicates)
             for all_stages in (False, True):
                 points = [point for number in range(sweeps) for point in one(plan, number, all_stages)]
                 kind = {"scheduler": scheduler, "replicates": replicates, "stages": "all" if all_stages else "search"}
-                rows.append({**kind, "workers": workers, **figures(points)})
-    return rows
+                yield {**kind, "workers": workers, **figures(points)}
 
 
 def main() -> None:
@@ -249,13 +248,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rows = rows_of(read([given.file]), given.sweeps, given.workers)
-    for row in rows:
-        print(
-            "  ".join(
-                f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-            )
-        )
+    rows = []
+    for row in rows_of(read([given.file]), given.sweeps, given.workers):
+        rows.append(row)
+        words = (f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+        print("  ".join(words), flush=True)
     if given.json is not None:
         given.json.write_text(json.dumps({"rows": rows, "sweeps": given.sweeps}, indent=2) + "\n")
 

@@ -30,6 +30,8 @@ from raydarts.storage.files import plain
 from raydarts.units import Unit
 
 MOST_STRUCTURES = 40
+MARK = "[a rehearsal at tiny scale, no result]"
+"""Stands before the question, wherever that is shown."""
 _SMALL: tuple[tuple[str, tuple[int, ...]], ...] = (("layers", (3, 5)), ("channels", (4, 8, 12, 24)), ("units", (32,)))
 _EPOCHS = (1, 2, 3, 4)
 """A remedy in stages needs an epoch for each."""
@@ -116,6 +118,7 @@ def rehearsed(
     note = notes.setdefault
     spec: dict[str, Any] = json.loads(json.dumps(plain(loaded.to_plain())))
     spec["name"] = derived(f"{loaded.name}-rehearsal", "rehearsal")
+    spec["question"] = f"{MARK} {loaded.question}".strip()
     spec["budget"] = None
     draws = configurations(loaded, scale.configurations)
     shrunk = [_shrunk(draw.plain, scale, note) for draw in draws]
@@ -419,4 +422,4 @@ def _needs(
     for training in trainings:
         yield (batches * training.batch_size + 1) / (1 - held) + 2
     if held:
-        yield 2 / held
+        yield 1.2 / held

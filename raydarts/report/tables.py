@@ -22,8 +22,10 @@ from raydarts.runs.reading import Damage
 from raydarts.runs.rehearsal import WARNING, is_rehearsal
 from raydarts.runs.segments import lineage_in_words
 from raydarts.storage.place import Place
+from raydarts.study.blame import Ended, blame
 from raydarts.study.budget import UNITS, BudgetReport
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.settings_words import in_words, labelled
 from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import in_lines, line, paragraph
 
@@ -337,10 +339,27 @@ def failures(report: RunReport) -> RenderableType | None:
         *((f"{stage['name']} ", stage["evaluations"]) for stage in _others(report)),
     ]:
         rows += [(f"{stage}{row['genotype']} seed {row['seed']}", row["status"], row["error"]) for row in evaluations]
-    lines = [f"failed: {name}: {error}" for name, status, error in rows if status == "failed"]
+    blamed = _blamed(report["trials"])
+    lines = [f"failed: {name}: {error}{blamed.get(name, '')}" for name, status, error in rows if status == "failed"]
     lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report["faults"]]
     lines += [f"left out: {problem}" for problem in report["damaged"]]
     return in_lines(lines) if lines else None
+
+
+def _blamed(trials: Sequence[TrialRow]) -> dict[str, str]:
+    """Returns, of each failed search, its swept settings and what it stands out by."""
+    settings = {row["id"]: labelled(section(row["choices"]), section(row["config"])) for row in trials}
+    ended = [
+        Ended(settings[row["id"]], row["status"] == "failed")
+        for row in trials
+        if row["status"] in ("completed", "stopped", "failed")
+    ]
+    words = {}
+    for row in trials:
+        if row["status"] == "failed" and (chosen := settings[row["id"]]):
+            why = blame(chosen, ended)
+            words[row["id"]] = f"; its settings: {in_words(chosen)}" + (f"; {why}" if why else "")
+    return words
 
 
 def fault_name(fault: Mapping[str, object]) -> str:

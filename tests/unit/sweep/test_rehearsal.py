@@ -133,11 +133,19 @@ def test_a_rehearsal_runs_all_stages_and_is_never_taken_for_a_result(
     assert [each["name"] for each in kept] == ["search", "rung-1", "rung-2", "evaluate", "transfer-few-images"]
     for command in ("status", "report"):
         assert "a rehearsal at tiny scale: no figure below is a result" in run_here(command, tmp_path / "r").out
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["question"].startswith("[a rehearsal at tiny scale")
     log = run_here("logs", tmp_path / "r", "0")
     assert "an attempt on" in log.out
     used = run_here("sweep", sweep, "--stage", "evaluate", "--genotypes", tmp_path / "r", "--dry-run")
     assert used.code == 2
     assert "is a rehearsal" in used.err
+
+
+def test_a_sweep_that_needs_more_than_there_is_names_the_rehearsal() -> None:
+    sweep = ROOT / "sweeps" / "cnn.yaml"
+    refused = run_here("sweep", sweep, "--set", "sweep.resources.cpus=4000")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1].endswith(f"raydarts sweep {sweep} --rehearse")
 
 
 def test_options_that_a_rehearsal_makes_no_use_of_are_refused() -> None:
