@@ -157,9 +157,34 @@ def sweep(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    time_steps: Annotated[
+        bool,
+        typer.Option(
+            "--time",
+            help="With --dry-run: time steps of each structure and stage here, and say what the run will take.",
+        ),
+    ] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse",
+            help="Run all stages here at tiny scale, in minutes, and say what the real run costs. Data that are absent "
+            "are made up; without a GPU it runs on the CPU.",
+        ),
+    ] = False,
     trust: Trust = False,
 ) -> None:
     """Run a sweep: search trials, retraining of the best genotypes in stages, ranking."""
+    from raydarts import cli_rehearsal
+
+    if rehearse:
+        cli_rehearsal.check(address, stage, genotypes, dry_run, time_steps)
+        cli_rehearsal.rehearse(spec, sets or [], storage, name)
+        return
+    if time_steps and not dry_run:
+        raise InputError("--time times steps for --dry-run: add --dry-run, or leave --time out")
+    if time_steps and address is not None:
+        raise InputError("--time times steps on this machine: leave --address out, or run it where the trials run")
     from raydarts.cluster import gate
 
     gate.prepare(address)  # before the spec's own modules, which may import Ray
@@ -180,6 +205,8 @@ def sweep(
         say(console(), held)
         if address is None:
             say(console(), here(loaded, stage).lines())
+        if time_steps:
+            cli_rehearsal.tell_time(loaded, stage)
         return
     from raydarts.sweep.runner import start_sweep
 

@@ -1,4 +1,4 @@
-"""The commands that read what a run left on disk: status, report, export, compare."""
+"""The commands that read what a run left on disk: status, report, export, compare, logs."""
 
 from __future__ import annotations
 
@@ -271,4 +271,25 @@ def compare(first: RunPath, second: RunPath, as_json: AsJson = False) -> None:
     tell_damage(damage)
 
 
-COMMANDS = (status, report, export, compare)
+def logs(
+    run: RunPath,
+    trial: Annotated[
+        str,
+        typer.Argument(
+            help="A trial (7 is 0007), or a retraining: GENOTYPE-seedN, of another stage STAGE/GENOTYPE-seedN.",
+            show_default=False,
+            metavar="ID",
+        ),
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new lines until the trial has ended.")
+    ] = False,
+) -> None:
+    """What a trial's process logged and printed, with warnings and tracebacks, over all its attempts."""
+    from raydarts.report.logs import log_lines
+
+    for each in log_lines(run, trial, follow):
+        say(console(), [each])
+
+
+COMMANDS = (status, report, export, compare, logs)

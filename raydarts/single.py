@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -24,12 +25,14 @@ from raydarts.errors import DamagedError, InputError, TrialError
 from raydarts.evaluation.lookup import check_table
 from raydarts.execution.attempt import Attempt
 from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.capture import Capture
 from raydarts.execution.job import Job
 from raydarts.genotypes.source import GenotypeFile, RunGenotype
 from raydarts.json_types import section, whole
 from raydarts.registry import Around
 from raydarts.runs import memory
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.log import TrialLog
 from raydarts.runs.trust import Ask, admit, admit_genotype, kept_names, never, remember, spec_names
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype, space_of
@@ -253,9 +256,11 @@ def go_on(run: RunDirectory, console: Console) -> None:
 
 def _run(attempt: Attempt, kind: str, console: Console) -> dict[str, object]:
     """The job to its end, and its result. Memory may be full when it is built, in an epoch, and in the last test."""
-    with attempt:
+    log = TrialLog(attempt.trial)
+    with attempt, Capture([log]) as capture:
         try:
             attempt.open()
+            log.head(attempt.job.epoch + 1)
             with _progress(console) as progress:
                 task = progress.add_task(kind, total=attempt.job.epochs, completed=attempt.job.epoch, last="")
                 while not attempt.finished:
@@ -263,6 +268,7 @@ def _run(attempt: Attempt, kind: str, console: Console) -> dict[str, object]:
                     progress.update(task, completed=attempt.job.epoch, last=_line(row))
             return attempt.finish()
         except Exception as error:
+            capture.add(traceback.format_exc())
             failure = error if isinstance(error, TrialError) else memory.alone(error, attempt.trial)
             if failure is None:
                 raise

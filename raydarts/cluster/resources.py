@@ -33,6 +33,8 @@ def check_resources(loaded: LoadedSpec, address: str | None = None, only: str | 
                     f"{stage}.resources.{key}: {asked:g} {unit} asked for each trial{_by(resources)}, but {where} has "
                     f"{there:g}{_why(name, address)}; {less}connect to a larger cluster with --address"
                 )
+    if problems and address is None and loaded.text:  # a run that goes on has no text of a spec
+        problems.append(f"to try it here first, at tiny scale and in minutes: raydarts sweep {loaded.file} --rehearse")
     if problems:
         raise ResourceError("\n".join(problems))
     return available
@@ -78,16 +80,26 @@ class Here:
         return f"this machine: {cpus_of_process()}, {gpus}; trials at a time: {stages}"
 
 
-def here(loaded: LoadedSpec, only: str | None = None) -> Here:
-    """What there is for a sweep without `--address`."""
-    available = capacity()
-    many, idle, lanes = {}, [], 1
+def at_a_time(loaded: LoadedSpec, available: Mapping[str, float], only: str | None = None) -> dict[str, int]:
+    """How many trials of each section of the spec run at a time, fused ones counted one by one; 0: one does not fit."""
+    many = {}
     for section, resources in _by_section(loaded, only).items():
         limit = loaded.sweep.max_concurrent if section == "sweep" else None
         fits = all(each[3] * resources.processes <= available.get(each[1], 0.0) for each in _asked(resources))
         many[section] = concurrency(resources, limit, available) if fits else 0
         if section == "sweep" and fits:
-            lanes, many[section] = _fused(loaded, many[section])
+            many[section] = _fused(loaded, many[section])[1]
+    return many
+
+
+def here(loaded: LoadedSpec, only: str | None = None) -> Here:
+    """What there is for a sweep without `--address`."""
+    available = capacity()
+    many, idle, lanes = at_a_time(loaded, available, only), [], 1
+    for section, resources in _by_section(loaded, only).items():
+        limit = loaded.sweep.max_concurrent if section == "sweep" else None
+        if section == "sweep" and many[section]:
+            lanes = _fused(loaded, concurrency(resources, limit, available))[0]
         if limit is not None and 0 < many[section] < limit:
             more = f"{section}.max_concurrent is {limit}, and no more than {many[section]} trials fit on this machine"
             idle.append(f"{more}; lower {section}.resources, or write max_concurrent: {many[section]}, or leave it out")

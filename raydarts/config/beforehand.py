@@ -13,6 +13,7 @@ from raydarts.errors import InputError, RunError
 from raydarts.json_types import items, section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
+from raydarts.runs.rehearsal import refuse
 from raydarts.runs.results import trials
 from raydarts.runs.segments import segments_of
 from raydarts.storage.files import plain
@@ -122,6 +123,7 @@ def _comparable(run: RunDirectory, data: DataSettings) -> tuple[list[TrialRecord
     description = run.description()
     if description["kind"] != "sweep":
         raise RunError(f"{run.path}: is a {description['kind']}, not a sweep")
+    refuse(run, "leave it out")
     records = trials(run)
     theirs = (description.get("spec") or {}).get("data") or {}
     if other := next(iter(differences(theirs, data.model_dump(mode="json"))), None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -132,8 +132,13 @@ class LoadedSpec:
         return settings
 
 
-def load_spec(spec: Path | str | Mapping[str, object], overrides: Iterable[str] = ()) -> LoadedSpec:
-    """Reads a YAML spec: a file, or a mapping of what it would hold. Raises `SpecError` with all of its problems."""
+def load_spec(
+    spec: Path | str | Mapping[str, object], overrides: Iterable[str] = (), *, absent_data: bool = False
+) -> LoadedSpec:
+    """Reads a YAML spec: a file, or a mapping of what it would hold. Raises `SpecError` with all of its problems.
+
+    `absent_data`: data need not be there.
+    """
     if isinstance(spec, Mapping):
         path, text = Path("the spec"), yaml_of(spec)
         root = read_text(text, str(path))
@@ -156,6 +161,7 @@ def load_spec(spec: Path | str | Mapping[str, object], overrides: Iterable[str] 
         presets,
         problems,
         begun=False,
+        absent=absent_data,
     )
     outside.allow(loaded.outside_names())
     return loaded
@@ -203,8 +209,9 @@ def _load(
     problems: list[Problem],
     *,
     begun: bool,
+    absent: bool = False,
 ) -> LoadedSpec:
-    """Builds the spec from its nodes.
+    """Builds the spec from its nodes. `absent`: data that are not there are no problem.
 
     `begun` says that a run has this spec already. It may continue with what a new spec is refused.
     """
@@ -237,7 +244,9 @@ def _load(
         written = sections["sweep"].parts.get("health") if "sweep" in sections else None
         if not (begun and written is not None):
             sweep = with_health(sweep, written, drawn, partial(_add, problems, sections, root.where))
-        _cross_checks(sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems, begun)
+        _cross_checks(
+            sections, root.where, data, sweep, stages if whole else Stages(), tree, drawn, problems, begun, absent
+        )
         points = _points(sections, root.where, sweep, tree, problems)
         if not begun:
             twice = refuse_second_seeds(tree, sweep.replicates)
@@ -342,26 +351,20 @@ def _cross_checks(
     drawn: list[SearchSettings],
     problems: list[Problem],
     begun: bool,
+    absent: bool,
 ) -> None:
     add = partial(_add, problems, sections, where)
     if tries_all(sweep.searcher):
         problems += refuse_continuous(tree)
-    for why in sweep.searcher.build().refusals(tree):
-        add("sweep.searcher", why)
-    if sweep.score.several:
-        names = [each.name for each in sweep.objectives]
-        for key, part in (("searcher", sweep.searcher), ("scheduler", sweep.scheduler)):
-            if refused := part.build().refuses_objectives(names):
-                add(f"sweep.{key}", refused)
-    for key, why in sweep.scheduler.build().refusals(tree, sweep):
-        add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
+    _check_strategy(sweep, tree, add)
     try:
         data.dataset.build().check()
     except DataError as error:
-        add("data.dataset", str(error))
+        if not absent:
+            add("data.dataset", str(error))
     else:
         check_search(data, drawn, add)
-    check_stages(stages, data, drawn, add)
+    check_stages(stages, data, drawn, add, absent)
     if not begun:
         check_random_cells(stages.evaluate, sweep, drawn, add)
     for settings in drawn:
@@ -376,6 +379,19 @@ def _cross_checks(
         for settings in drawn
     ]
     check_columns(sweep, reported, data.holds_out, add)
+
+
+def _check_strategy(sweep: SweepSettings, tree: Tree, add: Callable[[str, str], None]) -> None:
+    """Reports what the searcher and the scheduler cannot do."""
+    for why in sweep.searcher.build().refusals(tree):
+        add("sweep.searcher", why)
+    if sweep.score.several:
+        names = [each.name for each in sweep.objectives]
+        for key, part in (("searcher", sweep.searcher), ("scheduler", sweep.scheduler)):
+            if refused := part.build().refuses_objectives(names):
+                add(f"sweep.{key}", refused)
+    for key, why in sweep.scheduler.build().refusals(tree, sweep):
+        add(f"sweep.scheduler.{key}" if key else "sweep.scheduler", why)
 
 
 def effective_key(settings: SearchSettings) -> str:

@@ -118,7 +118,9 @@ def check_random_cells(
             )
 
 
-def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
+def check_stages(
+    stages: Stages, data: DataSettings, drawn: list[SearchSettings], add: Add, absent: bool = False
+) -> None:
     """Checks what must hold between stages, data and the searched spaces. Reports each problem to `add`."""
     if stages.rungs and stages.evaluate is None:
         add("rungs", "rungs narrow the field for evaluate, which is absent: add evaluate, or leave rungs out")
@@ -128,7 +130,7 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
             add(f"transfer.{index}.name", f"'{name}' is taken by an earlier transfer: each needs a name of its own")
     before: Stage[EvaluateSettings] | None = None
     for stage in stages.chain():
-        _check_stage(stage, data, drawn, add)
+        _check_stage(stage, data, drawn, add, absent)
         here, there = stage.settings.top_k, None if before is None else before.settings.top_k
         if before is not None and isinstance(here, int) and isinstance(there, int) and here > there:
             add(
@@ -139,7 +141,9 @@ def check_stages(stages: Stages, data: DataSettings, drawn: list[SearchSettings]
         before = before if stage.is_transfer else stage
 
 
-def _check_stage(stage: Stage[EvaluateSettings], data: DataSettings, drawn: list[SearchSettings], add: Add) -> None:
+def _check_stage(
+    stage: Stage[EvaluateSettings], data: DataSettings, drawn: list[SearchSettings], add: Add, absent: bool
+) -> None:
     stage_data = data_of(stage, data)
     where = "data" if stage_data is data else f"{stage.section}.data"
     if stage_data.kind != data.kind:
@@ -159,7 +163,7 @@ def _check_stage(stage: Stage[EvaluateSettings], data: DataSettings, drawn: list
     try:
         stage_data.dataset.build().check()
     except DataError as error:
-        if stage_data is not data:
+        if stage_data is not data and not absent:
             add(f"{where}.dataset", str(error))
     else:
         check_training(stage_data, stage.settings.training, add, where, f"{stage.section}.training")

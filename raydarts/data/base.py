@@ -95,6 +95,29 @@ ImageSource = ImageArrays | ImageFiles
 Source = ImageSource | TextTokens
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a data set holds: images or tokens of each part, and the shape of images or the vocabulary of text."""
+
+    train: int
+    validation: int
+    test: int
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    classes: int = 0
+    vocabulary: int = 0
+
+
+def size_of(source: Source) -> Size:
+    """The size of a source that is there."""
+    if isinstance(source, TextTokens):
+        parts = (len(source.train), len(source.validation), len(source.test))
+        return Size(*parts, vocabulary=len(source.vocabulary))
+    channels, height, width = source.image_shape
+    return Size(len(source.train_labels), 0, len(source.test_labels), height, width, channels, source.num_classes)
+
+
 class Dataset(Member):
     """A data set that can be chosen by name (family `dataset`). `KIND` is `image` or `text`."""
 
@@ -103,6 +126,10 @@ class Dataset(Member):
     @abstractmethod
     def load(self) -> Source:
         """Reads it into memory, or lists its files. Raises `DataError` with the file and what to do if it cannot."""
+
+    def published(self) -> Size | None:
+        """What it holds, as its authors say, whether it is there or not. None: that is not known."""
+        return None
 
     @property
     def at_hand(self) -> bool:

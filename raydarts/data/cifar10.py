@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raydarts.data.base import Size
 from raydarts.data.downloaded import Downloaded, Part, cifar
 
 FOLDER = "cifar-10-batches-py"
@@ -18,6 +19,9 @@ class Cifar10(Downloaded):
     TITLE = "CIFAR-10"
     UNPACKED = "unpack cifar-10-python.tar.gz"
     NUM_CLASSES = 10
+
+    def published(self) -> Size:
+        return Size(50_000, 0, 10_000, 32, 32, 3, 10)
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raydarts.data.base import Size
 from raydarts.data.downloaded import Downloaded, Part, cifar
 
 FOLDER = "cifar-100-python"
@@ -18,6 +19,9 @@ class Cifar100(Downloaded):
     TITLE = "CIFAR-100"
     UNPACKED = "unpack cifar-100-python.tar.gz"
     NUM_CLASSES = 100
+
+    def published(self) -> Size:
+        return Size(50_000, 0, 10_000, 32, 32, 3, 100)
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -51,6 +51,10 @@ class Downloaded(Dataset):
     def read(self, root: str, download: bool) -> tuple[Part, Part]:
         """Returns training and test part. Raises what torchvision raises."""
 
+    @property
+    def at_hand(self) -> bool:
+        return all(is_there(Path(self.settings.root) / name) for name in self.needed)
+
     def check(self) -> None:
         root = Path(self.settings.root)
         missing = [str(root / name) for name in self.needed if not is_there(root / name)]

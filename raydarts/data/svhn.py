@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from raydarts.data.base import Size
 from raydarts.data.downloaded import Downloaded, Part
 
 
@@ -23,6 +24,9 @@ class Svhn(Downloaded):
 
     class Settings(Downloaded.Settings):
         extra: bool = Field(False, description="Whether the 531,131 extra images are training images too.")
+
+    def published(self) -> Size:
+        return Size(73_257 + (531_131 if self.settings.extra else 0), 0, 26_032, 32, 32, 3, 10)
 
     @property
     def needed(self) -> tuple[str, ...]:

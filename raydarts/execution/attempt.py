@@ -36,6 +36,8 @@ class Attempt:
         self.trial = trial
         self.row: Mapping[str, Any] = {}
         """The newest metrics row; empty before the first epoch."""
+        self.timing: Mapping[str, Any] = {}
+        """When and where the newest epoch ran; empty before this attempt has run one."""
         self._build = build
         self._every = every
         self._watch = nullcontext() if watch is None else watch
@@ -65,16 +67,20 @@ class Attempt:
     def advance(self) -> Mapping[str, Any]:
         """Run one epoch and keep it. Returns its metrics row."""
         with self._watch:
-            self.row = drive.advance(self.job, self.trial, self._every)
+            self._keep(drive.ran(self.job))
         self._observers.epoch(self.row)
         return self.row
 
     def keep(self, ran: drive.Ran) -> Mapping[str, Any]:
         """Keep an epoch that the job has run together with others. Returns its metrics row."""
         with self._watch:
-            self.row = drive.keep(self.job, self.trial, ran, self._every)
+            self._keep(ran)
         self._observers.epoch(self.row)
         return self.row
+
+    def _keep(self, ran: drive.Ran) -> None:
+        self.row = drive.keep(self.job, self.trial, ran, self._every)
+        self.timing = drive.timed(self.job, self.row, ran)
 
     def finish(self) -> dict[str, Any]:
         """Write the finished job's result. Returns it."""

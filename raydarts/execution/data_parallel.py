@@ -8,6 +8,7 @@ the trial fails for Tune, which tries it again: from the newest checkpoint, as e
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +16,13 @@ from raydarts.cluster.connection import ray_storage
 from raydarts.errors import TrialError
 from raydarts.execution import drive
 from raydarts.execution.attempt import Attempt
+from raydarts.execution.capture import Capture
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import bundle, job_of, restrict_code
 from raydarts.execution.watchdog import Watchdog
 from raydarts.runs import faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
+from raydarts.runs.log import TrialLog
 from raydarts.runs.memory import advised, gpu_is_full
 from raydarts.storage.place import Place
 
@@ -129,14 +132,17 @@ def work(config: dict[str, Any]) -> None:
 
         device = str(get_device())
         torch.cuda.set_device(device)
-    train = _lead if dist.get_rank() == 0 else _follow
+    first = dist.get_rank() == 0
+    train, log = _lead if first else _follow, TrialLog(trial)
     try:
-        train(trial, config, lambda: job_of(trial, config, device))
+        with Capture([log] if first else []):  # of the others the error alone is kept
+            train(trial, config, lambda: job_of(trial, config, device))
     except (OSError, SupersededError):
         raise
     except TrialError:
         return  # all meet it together, and the first worker has written it down
     except Exception as error:
+        log.write(f"worker {dist.get_rank()}:\n{traceback.format_exc()}")
         if gpu_is_full(error):
             raise  # the trial's own process decides what comes of it
         if _of_a_partner(error):
@@ -164,6 +170,7 @@ def _lead(trial: TrialDirectory, config: dict[str, Any], build: Callable[[], Job
             trial.claim(placement_group=None if group is None else group.id.hex())
         try:
             attempt.open()
+            TrialLog(trial).head(attempt.job.epoch + 1)
             with watch:
                 _epoch_of_the_first(attempt.job.epoch)
             while not attempt.finished:

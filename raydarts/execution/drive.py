@@ -137,12 +137,6 @@ def _go_on(job: Job, trial: TrialDirectory, refused: Mapping[FilePlace, Refused]
     return job
 
 
-def advance(job: Job, trial: TrialDirectory, checkpoint_every: int = 1) -> dict[str, object]:
-    """Run one epoch and keep it. Returns the metrics row."""
-    started = time.time()
-    return keep(job, trial, Ran(job.run_epoch(), started, time.time()), checkpoint_every)
-
-
 @dataclass(frozen=True)
 class Ran:
     """An epoch that a job has run: its metrics, and when it began and ended, in seconds since 1970.
@@ -156,18 +150,29 @@ class Ran:
     lanes: int = 1
 
 
+def ran(job: Job) -> Ran:
+    """Run one epoch."""
+    started = time.time()
+    return Ran(job.run_epoch(), started, time.time())
+
+
 def keep(job: Job, trial: TrialDirectory, ran: Ran, checkpoint_every: int = 1) -> dict[str, object]:
     """Keep an epoch that the job has just run. Returns the metrics row."""
     row: dict[str, object] = dict(plain(ran.metrics))
     if (segment := len(segments_of(trial.description())) - 1) > 0:
         row["segment"] = segment
     trial.append_row(row)
-    entry = {"epoch": row.get("epoch"), "start": ran.started, "end": ran.ended}
-    together = {"lanes": ran.lanes} if ran.lanes > 1 else {}
-    trial.append_time({**entry, "host": platform.node(), "pid": os.getpid(), **together})
+    trial.append_time(timed(job, row, ran))
     if job.finished or job.epoch % checkpoint_every == 0:
         _store(trial).save(job.epoch, job.state_dict())
     return row
+
+
+def timed(job: Job, row: Mapping[str, object], ran: Ran) -> dict[str, object]:
+    """When and where an epoch ran: a line of times.jsonl."""
+    entry = {"epoch": row.get("epoch"), "start": ran.started, "end": ran.ended, "of": job.epochs}
+    together = {"lanes": ran.lanes} if ran.lanes > 1 else {}
+    return {**entry, "host": platform.node(), "pid": os.getpid(), **together}
 
 
 def finish(job: Job, trial: TrialDirectory, describe: Describe | None = None) -> dict[str, object]:

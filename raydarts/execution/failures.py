@@ -9,6 +9,7 @@ from raydarts.errors import StorageError
 from raydarts.execution.executor import Loss
 from raydarts.runs import faults
 from raydarts.runs.directory import TrialDirectory
+from raydarts.runs.log import TrialLog
 
 logger = logging.getLogger("raydarts")
 
@@ -28,6 +29,7 @@ def note(trial: TrialDirectory, loss: Loss, workers: int) -> str:
         if what == faults.LOST and faults.of_this_attempt(trial, faults.TIMEOUT) is not None:
             return faults.TIMEOUT
         faults.note(trial, what, loss.message)
+        TrialLog(trial).write(f"--- this attempt is lost: {faults.WORDS[what]}: {loss.message}\n")
     except StorageError as error:
         if what != faults.STORAGE:
             raise

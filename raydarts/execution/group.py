@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from raydarts.execution.capture import Capture
 from raydarts.execution.drive import Ran
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import restrict_code
@@ -122,7 +123,8 @@ class SweepGroup:
         started = time.time()
         if self._together is None:
             self._together = together()
-        results = _run(self._together, [self._lanes[key].job for key in keys])
+        with Capture(self._lanes[key].log for key in keys):
+            results = _run(self._together, [self._lanes[key].job for key in keys])
         ended = time.time()
         full, reason = self._keep(keys, [_ran(result, started, ended, len(keys)) for result in results], reports)
         if not full:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from raydarts.cluster.visibility import check_trial
 from raydarts.execution import drive, gpu_memory
 from raydarts.execution.attempt import Attempt
+from raydarts.execution.capture import Capture
 from raydarts.execution.data_parallel import Workers
 from raydarts.execution.drive import Ran
 from raydarts.execution.job import Job
@@ -18,6 +20,7 @@ from raydarts.execution.watchdog import Watchdog
 from raydarts.runs import faults, memory
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
 from raydarts.runs.folders import run_of
+from raydarts.runs.log import TrialLog
 
 
 class SweepTrial:
@@ -40,6 +43,7 @@ class SweepTrial:
         self._opened = False
         self._attempt: Attempt | None = None
         self._workers: Workers | None = None
+        self.log = TrialLog(self.trial)
 
     @property
     def trials(self) -> list[TrialDirectory]:
@@ -52,15 +56,18 @@ class SweepTrial:
 
     def _guarded(self, work: Callable[[], bool]) -> dict[str, Any]:
         """Do a part of the trial's work, which returns whether the trial goes on. Returns what `step` returns."""
-        try:
-            return self._scalars(done=not work())
-        except OSError:
-            raise
-        except SupersededError:
+        with Capture([self.log]) as capture:
+            try:
+                return self._scalars(done=not work())
+            except OSError:
+                capture.add(traceback.format_exc())
+                raise
+            except SupersededError:
+                return self._scalars(done=True)
+            except Exception as error:
+                capture.add(traceback.format_exc())
+                self._fail(error)
             return self._scalars(done=True)
-        except Exception as error:
-            self._fail(error)
-        return self._scalars(done=True)
 
     def _watched_epoch(self) -> bool:
         limit = self._config["epoch_timeout"] if self._config["workers"] == 1 else None  # workers watch themselves
@@ -142,6 +149,7 @@ class SweepTrial:
         every = int(self._config["checkpoint_every"])
         self._attempt = Attempt(self.trial, lambda: job_of(self.trial, self._config), every)
         self._attempt.open()
+        self.log.head(self._attempt.job.epoch + 1)
 
     def _fail(self, error: Exception) -> None:
         """Write the failed result, unless the GPU was full and the trial waits for a larger share of it."""
@@ -158,14 +166,16 @@ class SweepTrial:
         self._attempt.close()  # at once, so that others have the memory
 
     def _scalars(self, done: bool) -> dict[str, Any]:
-        """The newest row's finite numbers: what a scheduler and the display read."""
+        """The newest row's finite numbers, and when and where that epoch ran: what a scheduler and the display read."""
         row = (self.trial.rows() or [{}])[-1] if self._attempt is None else self._attempt.row
         numbers = {
             key: value
             for key, value in row.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
-        return {"epoch": 0, **numbers, "done": done}
+        last = self.trial.times()[-1:] if self._attempt is None else [self._attempt.timing]
+        timing = dict(last[0]) if last else {}
+        return {"epoch": 0, **numbers, "timing": timing, "done": done}
 
     def close(self) -> None:
         """Let go of the job, of the workers, and of the GPU memory the job held."""

@@ -7,7 +7,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from raydarts.json_types import Json
 from raydarts.runs.entries import AllocationEntry
-from raydarts.runs.left import Left
+from raydarts.runs.progress import Left
 from raydarts.runs.segments import Part
 from raydarts.study.budget import BudgetReport
 from raydarts.study.front import FrontReport

@@ -17,6 +17,7 @@ from raydarts.report.fitted import TrialTable, members
 from raydarts.report.fronts import front_table, headline
 from raydarts.report.gather import gather
 from raydarts.report.improvement import baseline_json, from_json, sentences
+from raydarts.report.progress import ProgressView, left_in_words
 from raydarts.report.shapes import (
     AnsweredReport,
     ConfigurationRow,
@@ -29,14 +30,18 @@ from raydarts.report.shapes import (
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
-from raydarts.runs.folders import in_words, within_of
+from raydarts.runs.folders import in_words as decided_in_words
+from raydarts.runs.folders import within_of
 from raydarts.runs.hours import budget_report
-from raydarts.runs.left import clock, left
+from raydarts.runs.progress import left, progress
 from raydarts.runs.reading import Damage
+from raydarts.runs.rehearsal import WARNING, is_rehearsal
 from raydarts.runs.segments import lineage_in_words
 from raydarts.storage.place import Place
+from raydarts.study.blame import Ended, blame
 from raydarts.study.budget import UNITS, BudgetReport
 from raydarts.study.objectives import Score, SearchScore
+from raydarts.study.settings_words import in_words, labelled
 from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import in_lines, line, paragraph
 
@@ -106,6 +111,7 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the status for a terminal, with the command to continue if one is needed."""
     report = status_json(path, damage)
     table = Table(title=f"{report['name']}: {report['status']}")
+    marked = _rehearsal(path, damage)
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
     columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
@@ -115,11 +121,9 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     stages = {"trials": report["trials"], "evaluations": report["evaluations"], **report["stages"]}
     for stage, counts in stages.items():
         table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
-    lines: list[RenderableType] = [table, *budget_lines(report["budget"])]
+    lines: list[RenderableType] = [*marked, table, *budget_lines(report["budget"])]
     if report["left"] is not None:
-        seconds = report["left"]["seconds"]
-        remaining = "time left unknown until a trial has ended" if seconds is None else f"about {clock(seconds)} left"
-        lines.append(line(f"{report['left']['stage']}: {remaining}"))
+        lines.append(line(left_in_words(report["left"])))
     if report["configurations"]:
         words = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
         lines.append(line(f"configurations: {words}"))
@@ -134,6 +138,28 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
         more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
         lines.append(line(f"go on with: raydarts resume {path}{more}"))
     return Group(*lines)
+
+
+def _rehearsal(path: Place, damage: Damage | None) -> list[RenderableType]:
+    """Says of a rehearsal that it is none of the real sweep's runs."""
+    description = RunDirectory.open(path, damage).description()
+    return [line(f"{description['name']} is {WARNING}")] if is_rehearsal(description) else []
+
+
+def progress_view(path: Place, damage: Damage | None = None) -> RenderableType:
+    """Returns what `status --watch` shows in a terminal while a sweep runs; of any other run its status."""
+    run = RunDirectory.open(path, damage)
+    if run.description()["kind"] != "sweep" or not run.in_use():
+        return status_table(path, damage)
+    report = status_json(path, damage)
+    best, trial = report["best_configuration"], report["best_trial"]
+    known = f"configuration {best['configuration']}" if best else f"trial {trial['id']}" if trial else "none yet"
+    budget = report["budget"]
+    spent = ", ".join(
+        f"{budget['spent'][unit]:.4g} of {limit:g} {UNITS[unit]}" for unit, limit in budget["limits"].items()
+    )
+    notes = {"best so far": known, "budget spent": spent}
+    return ProgressView(progress(run, f"{report['name']}: {report['status']}", notes))
 
 
 def budget_lines(budget: BudgetReport) -> list[RenderableType]:
@@ -216,7 +242,7 @@ def sureness(report: RunReport) -> RenderableType | None:
         return None
     last = report["allocation"][-1]
     added = sum(len(entry["add"]) for entry in report["allocation"])
-    return line(f"{in_words(last, within_of(report['spec']))} (evaluation seeds added so far: {added})")
+    return line(f"{decided_in_words(last, within_of(report['spec']))} (evaluation seeds added so far: {added})")
 
 
 def baselines_text(report: RunReport) -> RenderableType | None:
@@ -358,10 +384,27 @@ def failures(report: RunReport) -> RenderableType | None:
         *((f"{stage['name']} ", stage["evaluations"]) for stage in _others(report)),
     ]:
         rows += [(f"{stage}{row['genotype']} seed {row['seed']}", row["status"], row["error"]) for row in evaluations]
-    lines = [f"failed: {name}: {error}" for name, status, error in rows if status == "failed"]
+    blamed = _blamed(report["trials"])
+    lines = [f"failed: {name}: {error}{blamed.get(name, '')}" for name, status, error in rows if status == "failed"]
     lines += [f"fault: {fault_name(fault)}: {WORDS[fault['what']]}" for fault in report["faults"]]
     lines += [f"left out: {problem}" for problem in report["damaged"]]
     return in_lines(lines) if lines else None
+
+
+def _blamed(trials: Sequence[TrialRow]) -> dict[str, str]:
+    """Returns, of each failed search, its swept settings and what it stands out by."""
+    settings = {row["id"]: labelled(section(row["choices"]), section(row["config"])) for row in trials}
+    ended = [
+        Ended(settings[row["id"]], row["status"] == "failed")
+        for row in trials
+        if row["status"] in ("completed", "stopped", "failed")
+    ]
+    words = {}
+    for row in trials:
+        if row["status"] == "failed" and (chosen := settings[row["id"]]):
+            why = blame(chosen, ended)
+            words[row["id"]] = f"; its settings: {in_words(chosen)}" + (f"; {why}" if why else "")
+    return words
 
 
 def fault_name(fault: Mapping[str, object]) -> str:
@@ -374,6 +417,7 @@ def summary(path: Place) -> RenderableType:
     """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
     report = report_of(path, Damage())
     parts = [
+        *_rehearsal(path, Damage()),
         *rankings(report),
         sureness(report),
         *ranked_by(report),
@@ -392,6 +436,7 @@ def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
     report = report_of(path, damage)
     parts = [
+        *_rehearsal(path, damage),
         conclusion(path, damage),
         configurations_table(report),
         trials_table(report),

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
-from raydarts.report.tables import status_json, status_table
+from raydarts.report.tables import progress_view, status_json, status_table
 from raydarts.runs.reading import Damage
 from raydarts.storage.place import Place
 
 _ENDED = ("completed", "failed", "interrupted", "halted")
 _CHANGING = ("left",)
 """Values that change every time and are no news."""
+
+
+def shown_of(path: Place, status: str) -> RenderableType:
+    """While the run goes on its progress, afterwards how it ended."""
+    return status_table(path, Damage()) if status in _ENDED else progress_view(path, Damage())
 
 
 def follow(path: Place, console: Console, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -29,7 +34,7 @@ def follow(path: Place, console: Console, every: float, sleep: Callable[[float],
                 status = status_json(path, Damage())
                 stands = {key: value for key, value in status.items() if key not in _CHANGING}
                 if console.is_terminal:
-                    live.update(status_table(path, Damage()), refresh=True)
+                    live.update(shown_of(path, status["status"]), refresh=True)
                 elif stands != shown:
                     console.print(status_table(path, Damage()))
                 shown = stands

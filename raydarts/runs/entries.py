@@ -42,6 +42,7 @@ class RunEntry(TypedDict, total=False):
     stage: str | None
     genotypes: GivenEntry | None
     earlier: Mapping[str, object] | None
+    rehearsal: Mapping[str, object] | None
 
 
 class TimeEntry(TypedDict):
@@ -56,6 +57,8 @@ class TimeEntry(TypedDict):
     host: NotRequired[str]
     pid: NotRequired[int]
     lanes: NotRequired[int]
+    of: NotRequired[int]
+    """The epochs that the trial had in all, as its job said then."""
 
 
 class FaultEntry(TypedDict):
@@ -121,9 +124,25 @@ class AllocationEntry(TypedDict):
     stop: str | None
 
 
+class CohortEntry(TypedDict):
+    """The next trials of a search, and the shares that the scheduler lets go on: `[epoch, share]`."""
+
+    trials: int
+    cuts: Sequence[Sequence[float]]
+
+
 class PlannedStageEntry(TypedDict):
-    """What a stage amounts to at most, in plan.json."""
+    """What a stage amounts to at most, in plan.json.
+
+    `places`: how many trials run at a time. `like`: stages with the same text have epochs of equal cost. `seconds`:
+    what an epoch of a trial takes, as it was timed beforehand. `together`: how many trials in a row stop together.
+    """
 
     name: str
     jobs: int
     epochs: int
+    places: NotRequired[int]
+    cohorts: NotRequired[Sequence[CohortEntry]]
+    like: NotRequired[str]
+    seconds: NotRequired[float | None]
+    together: NotRequired[int]

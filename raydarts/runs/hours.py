@@ -103,14 +103,16 @@ def write_plan(run: RunDirectory, stages: list[Mapping[str, object]]) -> None:
     run.write(_PLAN, stages)
 
 
-def _plan(run: RunDirectory) -> list[PlannedStageEntry]:
+def extend_plan(run: RunDirectory, more: Mapping[str, Mapping[str, object]]) -> None:
+    """Add to what is kept of each stage, by its name: how many trials run at a time, and what the time left needs."""
+    if plan := plan_of(run):
+        write_plan(run, [{**entry, **more.get(entry["name"], {})} for entry in plan])
+
+
+def plan_of(run: RunDirectory) -> list[PlannedStageEntry]:
+    """What is kept of each stage; empty for a run that was begun without a plan."""
     stages: list[PlannedStageEntry] | None = run.read(_PLAN)
     return stages or []
-
-
-def planned(run: RunDirectory) -> dict[str, int]:
-    """How many jobs each stage has at most; empty for a run that was begun without a plan."""
-    return {stage["name"]: stage["jobs"] for stage in _plan(run)}
 
 
 def needed(run: RunDirectory) -> list[Needed]:
@@ -123,7 +125,7 @@ def needed(run: RunDirectory) -> list[Needed]:
     spec, everyone = description["spec"], jobs(run, description)
     stages: list[Needed] = []
     sure = any(entry["stop"] is not None for entry in read_allocation(run))
-    for stage in _plan(run):
+    for stage in plan_of(run):
         trials = [trial for trial in everyone if stage_of(trial) == stage["name"]]
         timed = sum(len(trial.times()) for trial in trials)
         seconds = sum(charged_seconds(trial) for trial in trials) / timed if timed else None

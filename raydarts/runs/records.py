@@ -163,6 +163,12 @@ class Candidates(Record):
     candidates: list[GivenCandidate]
 
 
+class RehearsalRecord(Record):
+    """What a rehearsal left out, a line each."""
+
+    notes: list[str] = []
+
+
 class RunRecord(Record):
     """run.json."""
 
@@ -177,6 +183,7 @@ class RunRecord(Record):
     command: list[str] = []
     stage: StageName | None = None
     genotypes: Candidates | None = None
+    rehearsal: RehearsalRecord | None = None
 
 
 class ParentRecord(Record):
@@ -246,6 +253,7 @@ class Times(Record):
     host: str = ""
     pid: int = 0
     lanes: Annotated[int, Field(ge=1)] = 1
+    of: Count | None = None
 
 
 class Lane(Record):
@@ -430,10 +438,20 @@ class Status(Record):
     reason: str | None = None
 
 
+class PlannedCohort(Record):
+    trials: Count
+    cuts: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+
+
 class PlannedStage(Record):
     name: StageName
     jobs: Count
     epochs: Count
+    places: Annotated[int, Field(ge=1, le=10**7)] = 1
+    cohorts: list[PlannedCohort] = []
+    like: str = ""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    together: Annotated[int, Field(ge=1)] = 1
 
 
 class Earlier(Record):

@@ -13,6 +13,7 @@ from raydarts.registry import Around, Idle
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
 from raydarts.streams import derived_seed
+from raydarts.study.forecast import Cohort, Cut
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs
 
@@ -110,6 +111,14 @@ class Asha(Scheduler):
             rungs.append(math.ceil(rung))
             rung *= factor
         return list(dict.fromkeys(rungs))
+
+    def cohorts(self, horizon: Horizon) -> tuple[Cohort, ...]:
+        """The best 1/reduction_factor go on at each rung; of several brackets, those of the first one."""
+        last = self._last(horizon.epochs)
+        cuts = [Cut(epoch, 1 / self.settings.reduction_factor) for epoch in self._rungs(horizon.epochs) if epoch < last]
+        if last < horizon.epochs:
+            cuts.append(Cut(last, 0.0))
+        return (Cohort(0, tuple(cuts)),)
 
     def build(self, horizon: Horizon) -> Decider:
         import numpy as np  # noqa: PLC0415 - listing needs neither NumPy nor Ray

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from raydarts.config.distributions import Tree
 from raydarts.registry import Member
+from raydarts.study.forecast import Cohort
 from raydarts.study.objectives import SearchScore
 from raydarts.study.scheduling import Decider
 
@@ -93,6 +94,13 @@ class Scheduler(Member):
         a seed may then run to its end before the others of its configuration have begun.
         """
         return frozenset()
+
+    def cohorts(self, horizon: Horizon) -> tuple[Cohort, ...]:
+        """What share of trials it lets go on, and after which epochs, as far as its settings say so beforehand.
+
+        The time left is forecast by it. None by default: then the forecast knows what was stopped so far.
+        """
+        return ()
 
     def build(self, horizon: Horizon) -> Decider:
         """The scheduler at work; `driving.Driven` makes one of any scheduler of Ray Tune's."""

@@ -12,6 +12,7 @@ from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
+from raydarts.study.forecast import Cohort, Cut
 from raydarts.study.scheduling import Decider
 
 
@@ -57,6 +58,21 @@ class HyperBand(Scheduler):
                 milestones.add(milestone)
                 milestone = int(min(milestone * factor, horizon.epochs))
         return frozenset(epoch for epoch in milestones if 0 < epoch < horizon.epochs)
+
+    def cohorts(self, horizon: Horizon) -> tuple[Cohort, ...]:
+        """The brackets in the order in which they are filled. After the last one they begin again."""
+        factor, cohorts = self.settings.reduction_factor, []
+        first = 1 + round(math.log(max(horizon.epochs, 1)) / math.log(factor))
+        for halves in range(first):
+            size = math.ceil(first / (halves + 1) * factor**halves)
+            milestone, here, cuts = int(horizon.epochs * factor**-halves), size, []
+            for _ in range(halves):
+                kept = math.ceil(here / factor)
+                if 0 < milestone < horizon.epochs:
+                    cuts.append(Cut(milestone, kept / here))
+                milestone, here = int(min(milestone * factor, horizon.epochs)), kept
+            cohorts.append(Cohort(size, tuple(cuts)))
+        return tuple(cohorts)
 
     def build(self, horizon: Horizon) -> Decider:
         from ray.tune.schedulers import HyperBandScheduler  # noqa: PLC0415 - listing needs no Ray

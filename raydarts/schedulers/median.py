@@ -13,6 +13,7 @@ from raydarts import registry
 from raydarts.registry import Around, Idle
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
+from raydarts.study.forecast import Cohort, Cut
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs, Trials
 
@@ -63,6 +64,14 @@ class Median(Scheduler):
     def meetings(self, horizon: Horizon) -> frozenset[int]:
         """The grace period, and from there on every tenth of the epochs: it may stop at any, and waiting costs time."""
         return frozenset(range(self._grace(horizon.epochs), horizon.epochs, math.ceil(horizon.epochs / MEETINGS)))
+
+    def cohorts(self, horizon: Horizon) -> tuple[Cohort, ...]:
+        """Half of the trials are below the median when it first compares them. Those that go on are then compared with
+        one another, and four of ten of them are stopped soon. The others mostly run to their end.
+        """
+        grace = self._grace(horizon.epochs)
+        cuts = (Cut(grace, 0.5), Cut(grace + 1, 0.6))
+        return (Cohort(0, tuple(cut for cut in cuts if cut.epoch < horizon.epochs)),)
 
     def _grace(self, epochs: int) -> int:
         return int(self.settings.grace_period or max(1, math.ceil(round(GRACE * epochs, 9))))

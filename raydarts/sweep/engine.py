@@ -101,7 +101,7 @@ class StageHandler:
             more = self._growing or self._source.pauses  # a trial that runs now may have to be given again
             return NotNow.LATER if more and self._live else NotNow.NEVER
         self._live[key] = trial
-        self._display.started(trial.id)
+        self._display.started(trial.id, trial.description())
         config: TrialConfig = {"id": trial.id, "directory": str(trial.path), **self._constants, "kind": kind}
         if self._growing:
             config["gpus"] = share_of(trial, self._constants["gpus"])
@@ -134,7 +134,7 @@ class StageHandler:
             return False
         if epoch == 0:
             return True
-        self._display.epoch(trial.id, epoch)
+        self._display.epoch(trial.id, epoch, row)
         decision = self._source.reported(trial, epoch, row)
         if decision is Decision.PAUSE:
             self._paused.add(key)
@@ -205,7 +205,7 @@ class StageHandler:
         self._display.finished(record)
 
     def _show_settled(self) -> None:
-        self._display.expect(self._source.total())
+        self._display.grow(self._source.total())
         for sentence in self._source.news():
             self._display.tell(sentence)
         for record in self._source.settled():

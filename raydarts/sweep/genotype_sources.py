@@ -13,6 +13,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.entries import CandidateEntry, GivenEntry, RunEntry
 from raydarts.runs.folders import read_promotion
+from raydarts.runs.rehearsal import refuse
 from raydarts.runs.trust import Ask, admit_genotype, never
 from raydarts.spaces import Genotype
 from raydarts.spaces.base import of_spaces, unknown_primitive
@@ -101,6 +102,7 @@ def _of_file(path: Place | NamedGenotype | RunGenotype) -> tuple[dict[str, objec
 
 def _of_run(path: Place) -> tuple[dict[str, object], Located]:
     run = RunDirectory.open(path)
+    refuse(run, "give a run of the real sweep, or a genotype's file")
     description = run.description()
     for stage, ordered in _ranked(run, description):
         if ordered:

@@ -78,7 +78,7 @@ class Replayed:
     trials: tuple[ReplayedTrial, ...]
     epochs: int
     fifo_epochs: int
-    clock: int
+    clock: float
     events: tuple[Event, ...]
 
 
@@ -167,10 +167,11 @@ class _Trials(dict[str, ReplayedTrial]):
         return self[name]
 
 
-def replay(plan: Plan, number: int, events: Sequence[Event] = ()) -> Replayed:
+def replay(plan: Plan, number: int, events: Sequence[Event] = (), executor: RecordedExecutor | None = None) -> Replayed:
     """Sweep `number` of a plan. Its order of configurations and its search seeds follow from `plan.seed` and `number`.
 
-    `events` is the log of a replay of the same sweep that was cut off: it goes on from there.
+    `events` is the log of a replay of the same sweep that was cut off: it goes on from there. `executor` has a clock of
+    its own. None: an epoch takes one unit of time.
     """
     configurations = plan.recordings.configurations
     order, seeds = plan.drawn(number)
@@ -183,7 +184,7 @@ def replay(plan: Plan, number: int, events: Sequence[Event] = ()) -> Replayed:
     ready = _rebuild(study, trials, plan.places, events)
     handler = ReplayHandler(study, trials, pauses, ready)
     handler.make_good()
-    executor = RecordedExecutor()
+    executor = executor or RecordedExecutor()
     executor.run(handler, plan.places)
     done = tuple(trials.values())
     return Replayed(

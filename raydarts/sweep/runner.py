@@ -28,6 +28,7 @@ from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remembe
 from raydarts.runs.whole import open_whole
 from raydarts.runs.winner import write_genotypes
 from raydarts.storage.place import Place, place_of
+from raydarts.study.budget import allotted
 from raydarts.study.stages import GIVEN, SEARCH, Stage
 from raydarts.sweep.budget import BudgetSpentError, Ledger
 from raydarts.sweep.display import Display
@@ -48,11 +49,13 @@ def start_sweep(
     stage: str | None = None,
     genotypes: Mapping[str, object] | None = None,
     planned: Sequence[Mapping[str, object]] = (),
+    rehearsal: Mapping[str, object] | None = None,
 ) -> int:
     """Begin a new run at STORAGE/NAME. Nothing is made where the resources asked for do not exist.
 
     `stage`: the one stage to run, of those the spec has. One that retrains gets `genotypes`, as
     `genotype_sources.read_genotypes` makes them. `planned`: what each stage amounts to, for `raydarts status`.
+    `rehearsal`: what it leaves out, for a run that is a rehearsal and no result.
     """
     available = check_resources(loaded, address, stage)
     place = place_of(storage) / (name or loaded.name)
@@ -70,6 +73,7 @@ def start_sweep(
             builder=builder,
             more=({} if stage is None else {"stage": stage, "genotypes": genotypes})
             | ({} if loaded.earlier is None else {"earlier": loaded.earlier.to_json()})
+            | ({} if rehearsal is None else {"rehearsal": rehearsal})
             | kept_names(loaded.outside_names()),
         )
         remember(run)
@@ -143,9 +147,14 @@ def run_sweep(run: RunDirectory, loaded: LoadedSpec, address: str | None = None,
 def _run(
     run: RunDirectory, loaded: LoadedSpec, address: str | None, display: bool, available: Mapping[str, float]
 ) -> int:
-    shown = Display(loaded.sweep.score, display)
+    from raydarts.sweep.forecasting import states  # noqa: PLC0415 - schedulers import Ray, after the environment
+
+    shown = Display(loaded.sweep.score, display, title=run.name)
     ledger = Ledger(run)
     shown.spent = ledger.in_words
+    spec = loaded.to_plain()
+    shown.gpus = lambda stage: allotted(spec, stage)["gpu_hours"]
+    shown.expect(states(run, loaded, available))
     away = False
     try:
         with _Ray(run, address) as ray, shown:
@@ -211,7 +220,10 @@ def _conclude(run: RunDirectory, shown: Display) -> int:
     # The lock is still held here, which only matters to the status of trials without a result.
     failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
     if failed:
-        shown.say(f"{len(failed)} trial(s) failed: {', '.join(failed)}; the errors are in their result.json")
+        shown.say(
+            f"{len(failed)} trial(s) failed: {', '.join(failed)}"
+            f"; what each of them said: raydarts logs {run.path} {failed[0]}"
+        )
     write_genotypes(run)
     if sentence := trackers.conclude(run):
         shown.say(sentence)

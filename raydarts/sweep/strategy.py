@@ -12,6 +12,7 @@ from raydarts.config.distributions import Tree
 from raydarts.config.spec import SweepSettings
 from raydarts.json_types import whole
 from raydarts.schedulers.base import Horizon, Scheduler
+from raydarts.study.forecast import Cohort
 from raydarts.study.history import Event
 from raydarts.study.replicates import Replicates
 from raydarts.study.study import Outcome, Proposer, Study, ended
@@ -38,6 +39,15 @@ def study_of(
         proposer = decider = Replicates(proposer, decider, sweep.replicates, meetings)
     averages, rules = scheduler.AVERAGES, sweep.rules()
     return Study(proposer, decider, sweep.score, epochs, write, averages=averages, rules=rules), pauses
+
+
+def cohorts_of(sweep: SweepSettings, search: Tree | None, epochs: int) -> tuple[Cohort, ...]:
+    """What share of trials the scheduler lets go on, by its settings. It decides on configurations: their search seeds
+    are trials that stop together.
+    """
+    scheduler: Scheduler = sweep.scheduler.build()
+    cohorts = scheduler.cohorts(Horizon(sweep.score, epochs, sweep.seed, search))
+    return tuple(replace(cohort, trials=cohort.trials * sweep.trials_each) for cohort in cohorts)
 
 
 def forks(sweep: SweepSettings) -> bool:

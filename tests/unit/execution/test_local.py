@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from raydarts.errors import ResourceError
 from raydarts.execution.attempt import Attempt
 from raydarts.execution.local import LostError
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.log import read_log
 from raydarts.sweep.runner import run_sweep, start_sweep
 from tests.fault import fakes, team
 
@@ -82,3 +84,28 @@ def test_a_sweep_that_is_interrupted_lets_go_of_its_trials_and_goes_on(
 
 def test_lost_error_is_caught_by_no_error_handler() -> None:
     assert not issubclass(LostError, Exception)
+
+
+def test_each_trial_has_its_own_log_with_the_traceback_of_what_ended_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = fakes.FakeJob.run_epoch
+    turns: list[int] = []
+
+    def chatty(self: fakes.FakeJob) -> Any:
+        turns.append(self.epoch)
+        sys.stdout.write(f"turn {len(turns)}\n")
+        if len(turns) == 3:
+            raise ValueError("broken here")
+        return job(self)
+
+    monkeypatch.setattr(fakes.FakeJob, "run_epoch", chatty)
+    loaded = fakes.loaded({"name": "random", "trials": 2}, base={"epochs": 2}, max_concurrent=2)
+    assert start_sweep(loaded, tmp_path, builder=fakes.BUILDER, display=False) == 1
+    first, second = (read_log(trial) for trial in RunDirectory.open(tmp_path / "fake").trials())
+    assert "turn 1\n" in first
+    assert "turn 3\nTraceback (most recent call last):\n" in first
+    assert "ValueError: broken here\n" in first
+    assert [line for line in second.splitlines() if line.startswith("turn")] == ["turn 2", "turn 4"]
+    assert second.startswith("--- ")
+    assert ", from epoch 1 on" in second.splitlines()[0]

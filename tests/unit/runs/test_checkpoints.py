@@ -36,7 +36,7 @@ def trial_at(path: Path, epochs: int, settings: dict[str, Any] = SETTINGS) -> Tr
     trial.create({"kind": "search", "config": settings})
     job = FakeJob(settings, "search")
     for _ in range(epochs):
-        drive.advance(job, trial)
+        drive.keep(job, trial, drive.ran(job))
     return trial
 
 
@@ -49,7 +49,7 @@ def opened(trial: TrialDirectory) -> FakeJob:
 def to_the_end(trial: TrialDirectory) -> list[dict[str, Any]]:
     job = opened(trial)
     while not job.finished:
-        drive.advance(job, trial)
+        drive.keep(job, trial, drive.ran(job))
     assert drive.finish(job, trial)["status"] == "completed"
     return trial.rows()
 

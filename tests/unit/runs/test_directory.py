@@ -109,15 +109,16 @@ def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path:
 
     trial = TrialDirectory(tmp_path / "0000")
     trial.create({"kind": "search", "config": {}})
-    drive.advance(Ticking(), trial, checkpoint_every=5)
+    first_job = Ticking()
+    drive.keep(first_job, trial, drive.ran(first_job), checkpoint_every=5)
     again = drive.open_job(Ticking, trial)
     assert again.epoch == 0
-    drive.advance(again, trial, checkpoint_every=5)
+    drive.keep(again, trial, drive.ran(again), checkpoint_every=5)
     assert [row["epoch"] for row in trial.rows()] == [1]
     assert [entry["epoch"] for entry in trial.times()] == [1, 1]
     first, second = trial.times()
     assert first["start"] <= first["end"] <= second["start"]
-    assert set(first) == {"epoch", "start", "end", "host", "pid"}
+    assert set(first) == {"epoch", "start", "end", "host", "pid", "of"}
     assert drive.finish(again, trial)["metrics"] == {"epoch": 1, "accuracy": 0.5}
 
 

@@ -34,7 +34,7 @@ def drain(run: RunDirectory, source: Any) -> None:
     while (trial := source.next_trial()) is not None:
         job = staged.build(trial.description(), run.description(), "cpu")
         while not job.finished:
-            drive.advance(job, trial)
+            drive.keep(job, trial, drive.ran(job))
         drive.finish(job, trial, describe_genotype)
         source.ended(read_trial(trial))
 

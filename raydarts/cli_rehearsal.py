@@ -1,0 +1,98 @@
+"""`raydarts sweep SPEC --rehearse` and `--dry-run --time`: a sweep tried before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from raydarts.errors import InputError
+from raydarts.loading import loading
+from raydarts.terminal import console, say
+
+if TYPE_CHECKING:
+    from raydarts.config.loader import LoadedSpec
+    from raydarts.storage.place import Place
+
+
+def check(
+    address: str | None, stage: str | None, genotypes: Sequence[object] | None, dry_run: bool, time_steps: bool
+) -> None:
+    """Refuse what a rehearsal makes no use of."""
+    if address is not None:
+        raise InputError("--rehearse runs on this machine: leave --address out, or rehearse on a node of the cluster")
+    if stage is not None or genotypes:
+        raise InputError("--rehearse goes through every stage: leave --stage and --genotypes out")
+    if dry_run or time_steps:
+        raise InputError("--rehearse runs, and --dry-run starts nothing: choose one of them")
+
+
+def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> None:
+    """Run a sweep at tiny scale, and say what the real one costs. Exits with the rehearsal's exit code."""
+    from raydarts.cluster import gate
+
+    gate.prepare(None)  # before the spec's own modules, which may import Ray
+    with loading():
+        from raydarts.cluster.connection import capacity
+        from raydarts.config.loader import load_spec
+        from raydarts.config.plan import plan, render
+        from raydarts.config.retraining import check_inputs
+        from raydarts.config.spec import check_name
+        from raydarts.report.tables import summary
+        from raydarts.runs.directory import RunDirectory
+        from raydarts.study.costs import lines
+        from raydarts.sweep import rehearsing
+        from raydarts.sweep.runner import start_sweep
+
+        loaded = load_spec(spec, sets, absent_data=True)
+    out = console()
+    say(out, [f"rehearsal of {loaded.name}: a step is timed first"])
+    rehearsal, probe = rehearsing.prepare(loaded)
+    tiny = rehearsal.spec
+    run_name = check_name(name) if name is not None else f"{tiny.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    say(out, [f"at tiny scale: {note}" for note in rehearsal.notes])
+    planned = plan(tiny)
+    out.print(render(replace(planned, idle=(), warnings=())))  # what acts in the real run may do nothing here
+    check_inputs(tiny.stages, tiny.data, None, load=True)
+    path = storage / run_name
+    code = start_sweep(
+        tiny,
+        path.parent,
+        path.name,
+        planned=[asdict(stage) for stage in planned.stages],
+        rehearsal=rehearsing.description(rehearsal),
+    )
+    if code in (0, 1, 3):
+        out.print(summary(path))
+    if code in (0, 1):
+        run = RunDirectory.open(path)
+        costs = rehearsing.costs(run, loaded, rehearsal, probe)
+        rehearsing.with_costs(run, costs)
+        gpu = capacity()["gpus"] > 0
+        say(out, ["", f"what {loaded.name} will cost, by this rehearsal:", *lines(costs, gpu, _gpu_memory(gpu))])
+        say(out, [f"the rehearsal is in {path}; it is marked there, and is no result: delete it when you like"])
+    raise typer.Exit(code)
+
+
+def _gpu_memory(gpu: bool) -> float | None:
+    if not gpu:
+        return None
+    import torch
+
+    return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+
+
+def tell_time(loaded: LoadedSpec, stage: str | None) -> None:
+    """Say what a sweep will take here, by steps that are timed now."""
+    from raydarts.cluster.connection import capacity
+    from raydarts.study.forecast import in_words
+    from raydarts.sweep import timing
+
+    told = timing.told(loaded, capacity(), stage)
+    say(console(), [f"timed: {each}" for each in told.lines])
+    total = told.forecast.total
+    say(console(), ["timed: nothing" if total is None else f"this machine would need {in_words(total)} for all of it"])

@@ -1,0 +1,108 @@
+"""An epoch of a job, timed in this process, and the memory of the tensors that it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raydarts.execution.job import Job
+from raydarts.measure import peak_memory_mb
+
+_QUICK = 8.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """`seconds` of an epoch. `weights`: bytes of the network. `kept`: bytes that a step keeps for its backward pass.
+
+    `peak`: bytes that a GPU's memory held at most; None on a CPU.
+    """
+
+    seconds: float
+    weights: int
+    kept: int
+    peak: float | None
+
+
+class _Kept:
+    """Counts the bytes of tensors that are kept for a backward pass, each storage once. `most`: at any one time."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+        self._seen: set[int] = set()
+        self._backward = False
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        if self._backward:
+            self._backward, self._now = False, 0
+            self._seen.clear()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self._now += storage.nbytes()
+            self.most = max(self.most, self._now)
+        return tensor
+
+    def unpack(self, tensor: Tensor) -> Tensor:
+        self._backward = True
+        return tensor
+
+
+class _Clock:
+    """Seconds since the last lap. On a CPU those of this process alone, so that other work on the machine, which may
+    end at any moment, does not count: the CPU time of all threads, divided by their number.
+    """
+
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self._device, self._threads = device, max(1, threads)
+        self._last = self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            return time.perf_counter()
+        return time.process_time() / self._threads
+
+    def lap(self) -> float:
+        last, self._last = self._last, self._now()
+        return self._last - last
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Timed:
+    """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
+
+    `quick`: where the first one takes fewer seconds it only warms up, and the second one is timed.
+    """
+    with _threads(threads):
+        job: Any = build()
+        kept = _Kept()
+        device = getattr(job, "device", torch.device("cpu"))
+        clock = _Clock(device, threads)
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
+            job.run_epoch()
+        seconds = clock.lap()
+        if seconds < quick and not job.finished:
+            job.run_epoch()
+            seconds = clock.lap()
+        network = getattr(job, "network", None) or getattr(job, "supernet", None)
+        weights = sum(each.numel() * each.element_size() for each in network.parameters()) if network is not None else 0
+        peak = peak_memory_mb(device) * 2**20 if device.type == "cuda" else None
+        return Timed(seconds, weights, kept.most, peak)

@@ -1,0 +1,278 @@
+"""A rehearsal: a sweep at tiny scale, from its first stage to its last, and what the real one will cost by it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from raydarts.cluster.connection import capacity
+from raydarts.config.loader import LoadedSpec
+from raydarts.config.plan import longest, plan
+from raydarts.config.rehearsal import (
+    Rehearsal,
+    Scale,
+    configurations,
+    full_signature,
+    rehearsed,
+    shares_of_structures,
+)
+from raydarts.config.retraining import data_of
+from raydarts.config.spec import Resources
+from raydarts.data.settings import DataSettings
+from raydarts.evaluation.settings import TableSettings
+from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.job import Job
+from raydarts.execution.timing import Timed, timed
+from raydarts.json_types import section
+from raydarts.runs.directory import RunDirectory
+from raydarts.runs.folders import retrainings
+from raydarts.search.settings import SearchSettings
+from raydarts.study.costs import StageCost, by_structure
+from raydarts.study.forecast import StageState, forecast
+from raydarts.study.stages import SEARCH
+from raydarts.sweep.strategy import cohorts_of
+
+TARGET = 90.0
+"""Seconds of computing that a rehearsal aims at; more where the smallest scale takes longer."""
+_FEW = 2  # genotypes of a stage whose top_k is in words: `config.rehearsal` takes so many
+_OTHERS = 2.5
+"""A structure of the space costs so much more than the first one, on average: second order, remedies with more passes.
+"""
+_BATCHES = (2, 16)
+"""The batches by which a step is timed."""
+_SLOW = 2.0
+"""Seconds of an epoch at the smaller one beyond which the larger one is not timed."""
+_SMALLEST = Scale(batch=2, small=True, seeds=1)
+_LEVELS = (
+    Scale(),
+    Scale(batch=16),
+    Scale(batch=4, seeds=1),
+    Scale(batch=2, seeds=1),
+    _SMALLEST,
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of a stage costs here: `base` seconds, and `each` for an image of its batch, or a column of text."""
+
+    base: float
+    each: float
+
+    def epoch(self, train: int, batch: int) -> float:
+        """The seconds of an epoch over so many images or tokens."""
+        return train / batch * (self.base + self.each * batch)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The first configuration and the network of each retraining stage, timed with small batches. `memory`: bytes of a
+    trial at the real batch.
+    """
+
+    steps: Mapping[str, Step]
+    memory: Mapping[str, float]
+
+
+def prepare(loaded: LoadedSpec) -> tuple[Rehearsal, Probe]:
+    """Choose the scale by timing a step, and make the spec that is rehearsed."""
+    available = capacity()
+    probe = probed(loaded, available)
+    scale = chosen(loaded, available, probe)
+    return rehearsed(loaded, available, scale, made_up_table), probe
+
+
+def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
+    """Time one search and one retraining of each stage, with the real networks and small batches."""
+    steps, memory = {}, {}
+    tiny = {
+        batch: rehearsed(loaded, available, Scale(batch=batch, epochs=2, configurations=1, seeds=1), made_up_table).spec
+        for batch in _BATCHES
+    }
+    full = SearchSettings.model_validate(next(iter(configurations(loaded, 1))).plain)
+    small = tiny[_BATCHES[0]]
+    genotype = build_search(_first(small), small.data, "cpu").genotype
+
+    def search(spec: LoadedSpec) -> tuple[Timed, int, int]:
+        settings, resources = _first(spec), spec.sweep.resources
+        took = timed(lambda: build_search(settings, spec.data, _device(resources)), max(1, int(resources.cpus)), _SLOW)
+        return took, _count(spec.data), settings.batch_size
+
+    steps[SEARCH], took, batch = _step(tiny, search)
+    memory[SEARCH] = _memory(took, full.batch_size / batch, 3 if full.estimator.name == "first_order" else 5)
+    for number, real in enumerate(loaded.stages.chain()):
+        if real.settings.table is not None:
+            continue
+
+        def retraining(spec: LoadedSpec, number: int = number) -> tuple[Timed, int, int]:
+            stage = spec.stages.chain()[number]
+            settings, data, resources = stage.settings, data_of(stage, spec.data), stage.settings.resources
+
+            def build() -> Job:
+                return build_evaluation(settings, data, genotype, 0, _device(resources))
+
+            return timed(build, max(1, int(resources.cpus)), _SLOW), _count(data), settings.training.batch_size
+
+        steps[real.name], took, batch = _step(tiny, retraining)
+        share = real.settings.training.batch_size / real.settings.resources.processes / batch
+        memory[real.name] = _memory(took, share, 3)
+    return Probe(steps, memory)
+
+
+def _step(
+    tiny: Mapping[int, LoadedSpec], time_it: Callable[[LoadedSpec], tuple[Timed, int, int]]
+) -> tuple[Step, Timed, int]:
+    """A step's cost, by two sizes of a batch; by one where a step is slow. Returns the last of them too."""
+    took, count, batch = time_it(tiny[_BATCHES[0]])
+    first = took.seconds * batch / count
+    if took.seconds > _SLOW:
+        return Step(0.0, first / batch), took, batch
+    larger, count, many = time_it(tiny[_BATCHES[1]])
+    second = larger.seconds * many / count
+    if many == batch:
+        return Step(0.0, second / many), larger, many
+    each = max((second - first) / (many - batch), 0.0)
+    return Step(max(second - each * many, 0.0), each), larger, many
+
+
+def _first(spec: LoadedSpec) -> SearchSettings:
+    """The first configuration of a space."""
+    draw = spec.search.materialise(None if spec.search.is_constant else _First())
+    return SearchSettings.model_validate(draw.plain)
+
+
+def _device(resources: Resources) -> str:
+    return "cuda" if resources.gpus > 0 else "cpu"
+
+
+class _First:
+    """Chooses the first option of everything."""
+
+    def choose(self, name: str, distribution: object) -> int | float:
+        return 0
+
+
+def _memory(took: Timed, batches: float, copies: int) -> float:
+    """The bytes of a trial at the real batch, if they grow with the batch: copies of the weights (their gradient, the
+    momentum, those of a virtual step), and what a step keeps for its backward pass.
+    """
+    if took.peak is not None:
+        return took.weights * copies + max(took.peak - took.weights * copies, 0) * batches
+    return took.weights * copies + took.kept * batches
+
+
+def _count(data: DataSettings) -> int:
+    return int(data.dataset.settings.train)
+
+
+def chosen(loaded: LoadedSpec, available: Mapping[str, float], probe: Probe) -> Scale:
+    """The largest scale whose epochs take no longer than `TARGET` together. On a quick machine more batches are run."""
+    for level in _LEVELS:
+        tiny = rehearsed(loaded, available, level, made_up_table)
+        if level is _SMALLEST or _together(tiny, probe) <= TARGET:
+            break
+    if level is not _LEVELS[0]:
+        return level
+    best = level
+    for batches in (4, 8, 16, 32, 64):
+        more = Scale(batches=batches, epochs=2, configurations=6, seeds=3)
+        if _together(rehearsed(loaded, available, more, made_up_table), probe) > TARGET:
+            break
+        best = more
+    return best
+
+
+def _together(tiny: Rehearsal, probe: Probe) -> float:
+    """The seconds that a rehearsal will probably compute."""
+    spec = tiny.spec
+    options = [SearchSettings.model_validate(draw.plain) for draw in configurations(spec, 10**6)]
+    each = [option.total_epochs * probe.steps[SEARCH].epoch(_count(spec.data), option.batch_size) for option in options]
+    total = spec.sweep.trials_each * (each[0] + _OTHERS * sum(each[1:]))
+    for stage in spec.stages.chain():
+        if stage.name in probe.steps:
+            settings, train = stage.settings, _count(data_of(stage, spec.data))
+            epoch = probe.steps[stage.name].epoch(train, settings.training.batch_size)
+            taken = settings.top_k if isinstance(settings.top_k, int) else _FEW
+            total += taken * len(settings.seeds) * settings.epochs * epoch
+    return total
+
+
+def made_up_table(table: Mapping[str, object]) -> str:
+    """A table of all cells of NAS-Bench-201 with made-up accuracies, where the real one is absent. Returns its file."""
+    settings = TableSettings.model_validate(table)
+    if Path(settings.file).is_file():
+        return settings.file
+    file = Path(tempfile.gettempdir()) / f"raydarts-rehearsal-table-{os.getuid()}" / "made-up.csv"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    if file.parent.stat().st_uid != os.getuid():
+        file = Path(tempfile.mkdtemp()) / "made-up.csv"
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    with file.open("w", newline="", encoding="utf-8") as text:
+        rows = csv.writer(text)
+        rows.writerow(settings.columns())
+        most = 100 if settings.unit == "percent" else 1
+        for a, b, c, d, e, f in itertools.product(names, repeat=6):
+            cell = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+            share = hashlib.blake2b(cell.encode(), digest_size=2).digest()
+            rows.writerow([cell, *(round(most * (0.5 + int.from_bytes(share) / 2**18), 4),) * 2])
+    return str(file)
+
+
+def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Probe) -> list[StageCost]:
+    """What each stage of the real run will cost, by the epochs that the rehearsal ran."""
+    tiny, scale = rehearsal.spec, rehearsal.scale
+    sections = {SEARCH: tiny.sweep, **{stage.name: stage.settings for stage in tiny.stages.chain()}}
+    cohorts = cohorts_of(loaded.sweep, loaded.search, longest(loaded.search))
+    together = []
+    for stage in plan(loaded).stages:
+        structures = _seconds(run, stage.name)
+        shares = shares_of_structures(loaded) if stage.name == SEARCH else {}
+        mean = by_structure(structures, shares)
+        if mean is None:
+            continue
+        state = StageState(stage.name, stage.jobs, stage.epochs, cohorts=cohorts if stage.name == SEARCH else ())
+        cpus, gpus = sections[stage.name].resources.in_all
+        table = stage.name in {each.name for each in loaded.stages.chain() if each.settings.table is not None}
+        together.append(
+            StageCost(
+                stage.name,
+                stage.jobs,
+                forecast([state]).epochs[stage.name],
+                mean * (1.0 if table else rehearsal.factors[stage.name]),
+                cpus,
+                gpus,
+                scale.batch is not None,
+                probe.memory.get(stage.name),
+            )
+        )
+    return together
+
+
+def _seconds(run: RunDirectory, stage: str) -> dict[str, list[float]]:
+    """The seconds of each trial's last epoch, by structure. Trials that ran together share them."""
+    structures: dict[str, list[float]] = {}
+    for trial in run.trials() if stage == SEARCH else retrainings(run, stage):
+        times = trial.times()
+        if times:
+            last = times[-1]
+            seconds = (float(last["end"]) - float(last["start"])) / last.get("lanes", 1)
+            config = section(trial.description().get("config"))
+            structures.setdefault(full_signature(config) if stage == SEARCH else "", []).append(seconds)
+    return structures
+
+
+def description(rehearsal: Rehearsal) -> dict[str, object]:
+    """What run.json says of a rehearsal."""
+    return {"notes": list(rehearsal.notes), "scale": asdict(rehearsal.scale)}
+
+
+def with_costs(run: RunDirectory, of: Sequence[StageCost]) -> None:
+    """Keep the costs beside the run."""
+    with run.locked():
+        run.write("rehearsal.json", [cost.to_json() for cost in of])

@@ -1,0 +1,162 @@
+"""A rehearsal: what is scaled, that it runs through all stages, what it says of costs, and that it is no result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.config.rehearsal import Scale, configurations, full_signature, rehearsed, shares_of_structures
+from raydarts.data.base import ImageArrays, Size, size_of
+from raydarts.data.splits import load_splits
+from raydarts.errors import InputError
+from raydarts.evaluation.lookup import read_table
+from raydarts.evaluation.settings import TableSettings
+from raydarts.search.settings import SearchSettings
+from raydarts.study.costs import StageCost, by_structure, fitting, lines
+from raydarts.sweep import rehearsing
+from tests.commands import run_here
+
+ROOT = Path(__file__).parents[3]
+LAPTOP = {"cpus": 2.0, "gpus": 0.0}
+SPECS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
+
+
+def spec(name: str, *sets: str) -> LoadedSpec:
+    return load_spec(ROOT / "sweeps" / f"{name}.yaml", sets, absent_data=True)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("scale", [Scale(), Scale(batch=2, small=True, seeds=1)])
+def test_every_shipped_sweep_has_a_rehearsal_that_a_laptop_can_run(name: str, scale: Scale, tmp_path: Path) -> None:
+    loaded = spec(name)
+    table = tmp_path / "t.csv"
+    table.write_text("cellstr,c10_val_12ep,c10_test_200ep\n")
+    tiny = rehearsed(loaded, LAPTOP, scale, lambda settings: str(table))
+    stages = [stage.name for stage in tiny.spec.stages.chain()]
+    assert stages == [stage.name for stage in loaded.stages.chain()], "no stage is left out"
+    assert all(stage.settings.epochs <= 4 for stage in tiny.spec.stages.chain())
+    assert all(stage.settings.resources.gpus == 0 for stage in tiny.spec.stages.chain())
+    assert {full_signature(draw.plain) for draw in configurations(tiny.spec, 0)} <= {
+        full_signature(draw.plain) for draw in configurations(loaded, 0)
+    }
+    splits = load_splits(tiny.spec.data)
+    largest = max(SearchSettings.model_validate(draw.plain).batch_size for draw in configurations(tiny.spec, 0))
+    assert len(splits.weight) >= largest
+    assert len(splits.alpha) >= largest or tiny.spec.data.kind == "text"
+    assert tiny.factors["search"] >= 1
+
+
+def test_each_option_of_a_structure_is_met_and_numbers_are_not_all() -> None:
+    met = [SearchSettings.model_validate(draw.plain) for draw in configurations(spec("cnn"), 0)]
+    assert {each.estimator.name for each in met} == {"first_order", "finite_difference"}
+    assert {remedy.name for each in met for remedy in each.regularizers} == {"weight_l2", "drop_path", "beta_decay"}
+    assert len(met) < 10
+
+
+def test_the_structures_of_a_grid_have_their_real_shares() -> None:
+    shares = shares_of_structures(spec("quick"))
+    assert sorted(shares.values()) == pytest.approx([0.2, 0.2, 0.6]), "first order, xi: lr, and xi: a number"
+
+
+def test_absent_data_are_made_up_in_their_shape_and_others_taken_in_part() -> None:
+    loaded = spec("cnn", "data.dataset.root=/nowhere/at/all", "data.dataset.download=false")
+    tiny = rehearsed(loaded, LAPTOP, Scale())
+    source = load_splits(tiny.spec.data).source
+    assert isinstance(source, ImageArrays)
+    assert (source.image_shape, source.num_classes) == ((3, 32, 32), 10)
+    assert tiny.factors["search"] == 50_000 / len(source.train_labels)
+    assert any("made up in its shape" in each for each in tiny.notes)
+    digits = load_splits(rehearsed(spec("quick"), LAPTOP, Scale()).spec.data).source
+    assert isinstance(digits, ImageArrays)
+    whole = load_splits(spec("quick").data).source
+    assert isinstance(whole, ImageArrays)
+    assert any(np.array_equal(digits.train_images[0], each) for each in whole.train_images)
+    assert size_of(digits) == Size(len(digits.train_labels), 0, 16, 8, 8, 1, 10)
+
+
+def test_data_of_an_unknown_shape_are_not_made_up(tmp_path: Path) -> None:
+    loaded = spec("quick", "data.dataset={name: npz, file: /nowhere/x.npz}")
+    with pytest.raises(InputError, match=r"npz: it is not there, and what it holds is not known"):
+        rehearsed(loaded, LAPTOP, Scale())
+
+
+def test_an_absent_table_is_made_up_with_a_row_for_every_cell(tmp_path: Path) -> None:
+    settings = TableSettings(file=str(tmp_path / "none.csv"), validation="v", test="t")
+    made = settings.model_copy(update={"file": rehearsing.made_up_table(settings.model_dump())})
+    assert Path(made.file).read_text().count("\n") == 5**6 + 1
+    there = tmp_path / "there.csv"
+    there.write_text("cellstr,v,t\n")
+    assert rehearsing.made_up_table({**settings.model_dump(), "file": str(there)}) == str(there)
+    assert read_table(TableSettings(file=str(there), validation="v", test="t")) == {}
+
+
+def test_costs_are_a_range_and_say_what_is_not_known() -> None:
+    cost = StageCost("search", 8, 400.0, 90.0, 2.0, 0.0, scaled=False, memory=3 * 2**30)
+    hours = cost.hours(cost.cpus)
+    assert hours.middle == pytest.approx(20.0)
+    assert hours.low < 20 < hours.high
+    wider = StageCost("search", 8, 400.0, 90.0, 2.0, 0.0, scaled=True).hours(2.0)
+    assert wider.high > hours.high
+    assert fitting(3 * 2**30) == {16: 4, 24: 6, 40: 10, 80: 20}
+    text = "\n".join(lines([cost], gpu=False))
+    assert "16.4 to 24.4 CPU-hours, measured here" in text
+    assert "tensors of 3 GiB a trial" in text
+    assert "not known without a GPU: GPU-hours" in text
+    on_gpu = "\n".join(lines([StageCost("search", 8, 400.0, 90.0, 2, 1, False, 3 * 2**30)], True, 80 * 2**30))
+    assert "8.19 to 12.2 GPU-hours" in on_gpu
+    assert "20 trials on a GPU like this one at most" in on_gpu
+    assert "not known" not in on_gpu
+
+
+def test_structures_count_by_their_shares() -> None:
+    assert by_structure({}, {}) is None
+    assert by_structure({"a": [1.0, 3.0], "b": [4.0]}, {"a": 0.75, "b": 0.25}) == pytest.approx(2.5)
+    assert by_structure({"a": [1.0], "b": [3.0]}, {"a": 0.5, "c": 0.5}) == pytest.approx(1.5), "c like the others"
+
+
+@pytest.mark.usefixtures("local_sweeps", "one_thread")
+def test_a_rehearsal_runs_all_stages_and_is_never_taken_for_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsing, "_LEVELS", (Scale(batch=8, seeds=1),))
+    monkeypatch.setattr(rehearsing, "_SMALLEST", Scale(batch=8, seeds=1))
+    sweep = ROOT / "sweeps" / "stages-quick.yaml"
+    done = run_here("sweep", sweep, "--rehearse", "--storage", tmp_path, "--name", "r")
+    assert done.code == 0, done.err
+    for stage in ("search", "rung-1", "rung-2", "evaluate", "transfer-few-images"):
+        assert f"{stage}: " in done.out.split("will cost, by this rehearsal")[1]
+    kept = json.loads((tmp_path / "r" / "rehearsal.json").read_text())
+    assert [each["name"] for each in kept] == ["search", "rung-1", "rung-2", "evaluate", "transfer-few-images"]
+    for command in ("status", "report"):
+        assert "a rehearsal at tiny scale: no figure below is a result" in run_here(command, tmp_path / "r").out
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["question"].startswith("[a rehearsal at tiny scale")
+    log = run_here("logs", tmp_path / "r", "0")
+    assert "an attempt on" in log.out
+    used = run_here("sweep", sweep, "--stage", "evaluate", "--genotypes", tmp_path / "r", "--dry-run")
+    assert used.code == 2
+    assert "is a rehearsal" in used.err
+
+
+def test_a_sweep_that_needs_more_than_there_is_names_the_rehearsal() -> None:
+    sweep = ROOT / "sweeps" / "cnn.yaml"
+    refused = run_here("sweep", sweep, "--set", "sweep.resources.cpus=4000")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1].endswith(f"raydarts sweep {sweep} --rehearse")
+
+
+def test_options_that_a_rehearsal_makes_no_use_of_are_refused() -> None:
+    sweep = ROOT / "sweeps" / "quick.yaml"
+    for options, words in (
+        (("--rehearse", "--dry-run"), "choose one of them"),
+        (("--rehearse", "--stage", "search"), "goes through every stage"),
+        (("--rehearse", "--address", "auto"), "runs on this machine"),
+        (("--time",), "add --dry-run"),
+        (("--dry-run", "--time", "--address", "x:1"), "times steps on this machine"),
+    ):
+        refused = run_here("sweep", sweep, *options)
+        assert refused.code == 2, options
+        assert words in refused.err
