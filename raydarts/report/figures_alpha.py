@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ def heat_map(arch: ArchWeights, title: str = "") -> Plot:
     if arch.weights[0].size <= _NUMBERS:
         trace |= {"texttemplate": "%{z:.2f}", "textfont": {"size": 10}}
     heading = {"text": wrapped(title or f"{arch.cell} cell", 60), "font": {"size": 14}, "x": 0, "xanchor": "left"}
-    layout: dict[str, object] = {"title": {**heading, "y": 0.98, "yanchor": "top"}}
+    layout: dict[str, Any] = {"title": {**heading, "y": 0.98, "yanchor": "top"}}
     sliding = len(frames) > 1
     if sliding:
         steps = [
@@ -130,9 +130,9 @@ def arch_means(run: Run) -> Figure:
         traces = []
         for index, name in enumerate(arch.primitives):
             column = arch.weights[:, :, index]
-            known = np.isfinite(column).any(axis=1)
-            means = [float(np.nanmean(values)) for values in column[known]]
-            at = [epoch for epoch, there in zip(arch.epochs, known, strict=True) if there]
+            known = [row for row, values in enumerate(column) if np.isfinite(values).any()]
+            means = [float(np.nanmean(column[row])) for row in known]
+            at = [arch.epochs[row] for row in known]
             line = [(float(epoch), mean) for epoch, mean in zip(at, means, strict=True)]
             hover = [lines(name, f"epoch {epoch}", f"{mean:.4f}") for epoch, mean in zip(at, means, strict=True)]
             traces.append(series(line, name, index, hover))
