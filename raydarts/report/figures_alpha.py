@@ -130,9 +130,9 @@ def arch_means(run: Run) -> Figure:
         traces = []
         for index, name in enumerate(arch.primitives):
             column = arch.weights[:, :, index]
-            known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(column).any(axis=1))
-            means = [float(np.nanmean(values)) for values in column[known]]
-            at = [epoch for epoch, there in zip(arch.epochs, known, strict=True) if there]
+            known = [row for row, values in enumerate(column) if np.isfinite(values).any()]
+            means = [float(np.nanmean(column[row])) for row in known]
+            at = [arch.epochs[row] for row in known]
             line = [(float(epoch), mean) for epoch, mean in zip(at, means, strict=True)]
             hover = [lines(name, f"epoch {epoch}", f"{mean:.4f}") for epoch, mean in zip(at, means, strict=True)]
             traces.append(series(line, name, index, hover))

@@ -196,7 +196,7 @@ def _numeric(
 
     ends = np.array([min(values), max(values)], dtype=float)
     if ends[0] == ends[1]:
-        ends = ends * 2 if log else ends + np.array([-0.5, 0.5])
+        ends = ends * np.array([0.5, 2.0]) if log else ends + np.array([-0.5, 0.5])
     low, high = (float(end) for end in (np.log10(ends) if log else ends))
 
     def along(value: float) -> float:

@@ -39,7 +39,9 @@ HOSTILE = f'{EVIL}</script><a href="javascript:alert(1)">x</a>%{{x}}\u2028\u202e
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return gather(write_run(tmp_path_factory.mktemp("runs") / "small", trials=24, top_k=6))
+    return gather(
+        write_run(tmp_path_factory.mktemp("runs") / "small", trials=18, top_k=6)
+    )  # from 20 on importance is computed, which takes long
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_planted_effects_are_told_in_the_findings_own_sentences(planted: Path, m
     for finding in claims:
         assert escape(finding.sentence) in told
         assert escape(finding.evidence) in told
-    assert "A higher regularizers.0.strength goes with fewer skip connections" in told
+    assert "A higher beta_decay.strength goes with fewer skip connections" in told
     claimed = told.split("hypotheses were tested")[0]
     assert "nothing" not in claimed
 
