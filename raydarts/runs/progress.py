@@ -181,7 +181,8 @@ def _facts(trial: TrialDirectory, stage: str, spec: Mapping[str, object], score:
     workers, _, gpus = resources_of(spec, stage)
     grown = [share for _, share in shares(trial)]
     lanes = times[-1].get("lanes", 1) if times else 1
-    host = times[-1].get("host", "") if times else (trial.owner() or {}).get("host", "")
+    owner = trial.owner()
+    host = times[-1].get("host", "") if times else "" if owner is None else owner.get("host", "")
     given = workers * (grown[-1] if grown else gpus) / lanes
     return facts_of(trial.description(), rows[-1] if rows else {}, score, host, given)
 
