@@ -173,9 +173,8 @@ class SweepTrial:
             for key, value in row.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
-        last = self.trial.times()[-1:] if self._attempt is None else [self._attempt.timing]
-        timing = dict(last[0]) if last else {}
-        return {"epoch": 0, **numbers, "timing": timing, "done": done}
+        timing = [self._attempt.timing] if self._attempt is not None else self.trial.times()
+        return {"epoch": 0, **numbers, "timing": dict(timing[-1]) if timing else {}, "done": done}
 
     def close(self) -> None:
         """Let go of the job, of the workers, and of the GPU memory the job held."""

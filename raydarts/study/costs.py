@@ -105,8 +105,8 @@ def _memory(cost: StageCost, gpu: bool, memory_of_gpu: float | None) -> str:
     if gpu and memory_of_gpu is not None:
         many = max(0, int(memory_of_gpu * 0.92 // (memory + CONTEXT * 2**30)))
         return f"{cost.name}: {size} of GPU memory a trial, as measured; {many} trials on a GPU like this one at most"
-    fits = ", ".join(f"{count} on {gib} GiB" for gib, count in fitting(memory).items())
-    return f"{cost.name}: tensors of {size} a trial, as counted; by that at most {fits} of GPU memory"
+    sizes = ", ".join(f"{count} on {gib} GiB" for gib, count in fitting(memory).items())
+    return f"{cost.name}: tensors of {size} a trial, as counted; by that at most {sizes} of GPU memory"
 
 
 def by_structure(seconds: Mapping[str, Sequence[float]], shares: Mapping[str, float]) -> float | None:

@@ -17,7 +17,6 @@ from raydarts.config.plan import longest, plan
 from raydarts.config.rehearsal import Rehearsal, Scale, configurations, full_signature, rehearsed, shares_of_structures
 from raydarts.config.retraining import data_of
 from raydarts.data.settings import DataSettings
-from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
 from raydarts.execution.timing import timed
@@ -109,12 +108,12 @@ def _timed(
 
         threads = max(1, int(settings.resources.cpus))
         took = timed(build, threads).seconds
-        scaled = took > _SLOW or not isinstance(real.settings.training, EvaluationSettings)
+        scaled = took > _SLOW
         if not scaled:
             whole = _whole(loaded, available, took)
             at = next(each for each in whole.spec.stages.chain() if each.name == name)
             full, factor = data_of(at, whole.spec.data), whole.factors[name]
-            took = timed(partial(build, at.settings, full, device), threads).seconds
+            took = timed(partial(build, at.settings, full), threads).seconds
         tell(
             f"{name}: an epoch takes about {took * factor:.3g} s{_small(scaled, 2, real.settings.training.batch_size)}"
         )
