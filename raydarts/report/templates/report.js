@@ -57,6 +57,14 @@
     if (element.dataset.kind === "parallel") brushable(element);
   }
 
+  // Paper is narrower than a window, and the browser tells of no new size before it prints.
+  function resize(paper) {
+    for (const element of drawn.keys()) {
+      const width = element.closest(".wide") ? 680 : 330;
+      Plotly.relayout(element, paper ? { width, autosize: false } : { width: null, autosize: true });
+    }
+  }
+
   // Filtering ---------------------------------------------------------------------------------------------------------
 
   // The trials that all brushes keep, or null where there is no brush.
@@ -476,6 +484,8 @@
   async function start() {
     for (const each of document.querySelectorAll("main table")) if (each.tHead) sortable(each);
     if (table) trialTable();
+    window.addEventListener("beforeprint", () => resize(true));
+    window.addEventListener("afterprint", () => resize(false));
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     if (table) filterTable(null);
     const waiting = [...document.querySelectorAll(".plot")];
