@@ -49,6 +49,7 @@
     const figure = page.plots[element.id];
     drawn.set(element, figure);
     if (narrow) figure.layout.dragmode = false; // a finger scrolls the page
+    if (narrow && element.dataset.kind === "arch-weights") delete figure.data[0].texttemplate; // no room for numbers
     await Plotly.newPlot(element, structuredClone(figure.data), structuredClone(figure.layout), config);
     element.on("plotly_click", (event) => {
       const trials = [event.points[0].customdata].flat().filter((trial) => trial in page.trials);
