@@ -181,7 +181,9 @@ class Trials:
         drawn: list[object] = []
         for cell in cells:
             nodes = [re.sub(r"[${}]", "", name).replace("_", " ").replace("\n", ", ") for name in cell.names]
-            number = self._outlines.setdefault((cell.title, *nodes), len(self._outlines))
+            joined = ", ".join(nodes[edge.src] for edge in cell.edges if edge.label is None)
+            title = f"{cell.title}; its output joins {joined}" if joined else cell.title
+            number = self._outlines.setdefault((title, *nodes[:-1]), len(self._outlines))
             edges = [[edge.src, edge.dst, edge.label] for edge in cell.edges if edge.label is not None]
             if len(edges) <= MOST_EDGES:
                 drawn.append([number, edges])

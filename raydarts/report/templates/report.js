@@ -49,12 +49,21 @@
     const figure = page.plots[element.id];
     drawn.set(element, figure);
     if (narrow) figure.layout.dragmode = false; // a finger scrolls the page
+    if (narrow && element.dataset.kind === "arch-weights") delete figure.data[0].texttemplate; // no room for numbers
     await Plotly.newPlot(element, structuredClone(figure.data), structuredClone(figure.layout), config);
     element.on("plotly_click", (event) => {
       const trials = [event.points[0].customdata].flat().filter((trial) => trial in page.trials);
       if (trials.length && element.dataset.brushed !== "now") open(trials[0], trials);
     });
     if (element.dataset.kind === "parallel") brushable(element);
+  }
+
+  // Paper is narrower than a window, and the browser tells of no new size before it prints.
+  function resize(paper) {
+    for (const element of drawn.keys()) {
+      const width = element.closest(".wide") ? 680 : 330;
+      Plotly.relayout(element, paper ? { width, autosize: false } : { width: null, autosize: true });
+    }
   }
 
   // Filtering ---------------------------------------------------------------------------------------------------------
@@ -476,6 +485,8 @@
   async function start() {
     for (const each of document.querySelectorAll("main table")) if (each.tHead) sortable(each);
     if (table) trialTable();
+    window.addEventListener("beforeprint", () => resize(true));
+    window.addEventListener("afterprint", () => resize(false));
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     if (table) filterTable(null);
     const waiting = [...document.querySelectorAll(".plot")];

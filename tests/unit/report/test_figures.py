@@ -20,6 +20,7 @@ from raydarts.report import (
     figures_parallel,
     figures_sweep,
     figures_together,
+    fronts,
     stats,
 )
 from raydarts.report.figures_all import plotly_figures
@@ -30,6 +31,7 @@ from raydarts.report.page import in_script
 from raydarts.report.plotting import text, whiskers, wrapped
 from raydarts.report.swept import members_of, named_members, short, swept
 from raydarts.report.tables import full
+from raydarts.study.objectives import score_named
 from raydarts.terminal import CleanConsole
 from tests.synthetic_run import EVIL, write_run
 
@@ -274,7 +276,20 @@ def test_the_attainable_correlation_stands_below_the_misleading_plot(run: Run) -
     assert "tau" in figures.supernet_against_retrained(run).note
 
 
-def test_two_equal_timelines_and_bars_are_linked_to_their_trials(run: Run) -> None:
+def test_the_front_of_a_search_has_its_members_on_a_border(run: Run) -> None:
+    accuracy, size = (score_named(name, mode) for name, mode in (("validation_accuracy", "max"), ("parameters", "min")))
+    score = replace(accuracy, share=True, more=(size,))
+    known = [
+        (name, {"validation_accuracy": value, "parameters": count}, on)
+        for name, value, count, on in (("0000", 0.9, 2.0, True), ("0001", 0.8, 1.0, True), ("0002", 0.7, 3.0, False))
+    ]
+    border, on, beaten = fronts._picture(known, score, "trial", run).plot.data
+    assert list(on.customdata) == ["0000", "0001"]
+    assert (list(beaten.x), list(beaten.y)) == ([3.0], [70.0])
+    assert list(zip(border.x, border.y, strict=True)) == [(1.0, 80.0), (2.0, 80.0), (2.0, 90.0)]
+
+
+def test_timelines_are_linked_to_their_trials(run: Run) -> None:
     figure = figures_cluster.timeline(run)
     search, retraining = figure.plots[0].plot.data
     assert search.customdata[0] == ["0000"]
