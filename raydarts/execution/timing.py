@@ -89,9 +89,10 @@ def _threads(count: int) -> Iterator[None]:
 def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Timed:
     """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
 
-    `quick`: where the first one takes fewer seconds it only warms up, and the second one is timed.
+    On a CPU it is timed on one thread, and `threads` are taken to share its work evenly: on a busy machine several
+    threads that wait for one another would take many times as long. `quick`: where the first one takes fewer seconds it only warms up, and the second one is timed.
     """
-    with _threads(threads):
+    with _threads(1):
         job: Any = build()
         kept = _Kept()
         device = getattr(job, "device", torch.device("cpu"))

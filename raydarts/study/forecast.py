@@ -32,6 +32,8 @@ _NO_PLAN_COUNTS = 2.0
 """As many trials without a stop are assumed after an epoch for which the scheduler plans none."""
 _ALONE, _ASSUMED = 0.2, 2.0
 """Relative spread of epochs between trials that is assumed as long as few were timed: it counts as two trials."""
+_RULE = 0.07
+"""How far, relatively, this rule itself is off: with it the ranges of replayed sweeps hold what was left more often."""
 _PLAYS, _FEW_PLAYS, _MANY = 100, 40, 300
 LOW, HIGH = 0.1, 0.9
 
@@ -319,7 +321,7 @@ class _Model:
         heapq.heapify(places)
         for seconds in queue:
             heapq.heapreplace(places, places[0] + seconds)
-        return (0.0 if begun else stage.startup) + max(places)
+        return ((0.0 if begun else stage.startup) + max(places)) * math.exp(rng.gauss(0, _RULE))
 
 
 def _base(life: Sequence[float], epochs: int, decided: bool) -> float:
