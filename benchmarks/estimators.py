@@ -165,7 +165,8 @@ def checked() -> float:
     settings = {"precision": "float64", "batch_size": 16, "lr": LR, "alpha_init": 0.5, "space": SPACES["nasbench201"]}
     job = Search(SearchSettings.model_validate(settings), splits(False))
     job.supernet.train()
-    weight_batch, alpha_batch = next(job.loop.batches())
+    weight_batch, draw = next(job.loop.batches())
+    alpha_batch = draw()
     group = job.weight_optimizer.param_groups[0]
     rule = WeightStep(LR, group["momentum"], group["weight_decay"])
     unrolled = unrolled_gradient(job.objective, [weight_batch], [alpha_batch], job.weight_optimizer, rule, 1)

@@ -204,7 +204,7 @@ class OneStep:
     def between(self, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
         usual = self._loop.batches
 
-        def batches() -> Iterator[tuple[Batch, Batch]]:
+        def batches() -> Iterator[tuple[Batch, Callable[[], Batch]]]:
             for number, pair in enumerate(usual()):
                 if number in (1, 2):
                     (start if number == 1 else stop)()

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def ready(job: Search) -> tuple[Search, Batch, Batch]:
     job.run_epoch()
     job.supernet.train()
-    return job, *next(job.loop.batches())
+    weight_batch, draw = next(job.loop.batches())
+    return job, weight_batch, draw()
 
 
 def estimated(job: Search, weight_batch: Batch, alpha_batch: Batch, **settings: Any) -> Tensor:

@@ -74,8 +74,8 @@ def searched(**changes: Any) -> tuple[Search, Batch, Batch]:
     job = tiny_search(lr=0.5, alpha_init=1.0, **changes)
     job.run_epoch()  # momentum buffers and running statistics
     job.supernet.train()
-    weight_batch, alpha_batch = next(job.loop.batches())
-    return job, weight_batch, alpha_batch
+    weight_batch, draw = next(job.loop.batches())
+    return job, weight_batch, draw()
 
 
 def test_one_step_on_the_supernet_is_exact_hvp() -> None:
