@@ -135,7 +135,7 @@ class Sweep:
 
 
 def allocator(sweep: Sweep) -> Spent:
-    """The rounds of `sweep/allocating.py`, with the record in the place of trainings."""
+    """The rounds of `sweeping/allocating.py`, with the record in the place of trainings."""
     settings, many = sweep.settings, len(sweep.cells)
     aim = Aim(settings.confidence, _DEFAULTS.within, _DEFAULTS.max_seeds if settings.max_share is not None else 60)
     scores = {cell: [sweep.full(cell, 0)] for cell in sweep.shortlist(places(THIRD, many), settings.short)}

@@ -34,9 +34,9 @@ from raydarts.execution.executor import Handler, Loss, NotNow
 from raydarts.execution.recorded import RecordedExecutor, RecordedTrial
 from raydarts.runs.recordings import Recordings, read
 from raydarts.study.forecast import Cohort, Span, StageState, TrialState, forecast
-from raydarts.sweep.replaying import Plan, replay
-from raydarts.sweep.replays import plan_of, settings_of
-from raydarts.sweep.strategy import cohorts_of
+from raydarts.sweeping.replaying import Plan, replay
+from raydarts.sweeping.replays import plan_of, settings_of
+from raydarts.sweeping.strategy import cohorts_of
 
 SCHEDULERS = ("fifo", "asha", "median", "hyperband")
 MEDIAN, SIGMA, JITTER, GAP = 240.0, 0.3, 0.1, 8.0

@@ -47,9 +47,9 @@ from raydarts.errors import RaydartsError
 from raydarts.genotype_facts import parameters_of
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.recordings import Recordings, read
-from raydarts.sweep.picks import judged, picked
-from raydarts.sweep.replaying import Plan, replay
-from raydarts.sweep.replays import figure_of, plan_of, settings_of
+from raydarts.sweeping.picks import judged, picked
+from raydarts.sweeping.replaying import Plan, replay
+from raydarts.sweeping.replays import figure_of, plan_of, settings_of
 
 SCHEDULERS = ("fifo", "asha", "median", "hyperband")
 OBJECTIVES = ("validation_accuracy", "healthy_accuracy")

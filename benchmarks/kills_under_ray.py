@@ -42,7 +42,7 @@ from raydarts.config.loader import LoadedSpec  # noqa: E402
 from raydarts.runs.directory import RunDirectory, TrialDirectory  # noqa: E402
 from raydarts.runs.whole import open_whole  # noqa: E402
 from raydarts.study.history import Decided, Decision, Fork, decided_in, name_of, others_of  # noqa: E402
-from raydarts.sweep.runner import run_sweep, start_sweep  # noqa: E402
+from raydarts.sweeping.runner import run_sweep, start_sweep  # noqa: E402
 from tests.fault import fakes, small_sweeps  # noqa: E402
 
 SCHEDULERS = ("asha", "median", "hyperband", "pbt")

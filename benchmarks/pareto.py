@@ -44,12 +44,12 @@ from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.recordings import Recording, Recordings, read, row_of
 from raydarts.study.front import points_of
 from raydarts.study.pareto import Box
-from raydarts.sweep.picks import everything, picked, searched
-from raydarts.sweep.recorded_costs import costs_of
-from raydarts.sweep.recorded_searching import MOST_OPTIONS, Settings
-from raydarts.sweep.replayed_front import counted
-from raydarts.sweep.replaying import Plan, Replayed, replay
-from raydarts.sweep.replays import figure_of, plan_of, run, settings_of, summary
+from raydarts.sweeping.picks import everything, picked, searched
+from raydarts.sweeping.recorded_costs import costs_of
+from raydarts.sweeping.recorded_searching import MOST_OPTIONS, Settings
+from raydarts.sweeping.replayed_front import counted
+from raydarts.sweeping.replaying import Plan, Replayed, replay
+from raydarts.sweeping.replays import figure_of, plan_of, run, settings_of, summary
 
 OBJECTIVES = "[healthy_accuracy, parameters]"
 SAMPLERS = ("nsga2", "tpe")

@@ -26,8 +26,8 @@ import psutil
 from raydarts.config.spec import SweepSettings
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.recordings import Recording, Recordings, row_of
-from raydarts.sweep.replaying import Plan, replay
-from raydarts.sweep.replays import settings_of
+from raydarts.sweeping.replaying import Plan, replay
+from raydarts.sweeping.replays import settings_of
 
 SCHEDULERS = ("fifo", "asha", "median", "hyperband")
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["sep_conv_3x3", 1], ["dil_conv_3x3", 2]]

@@ -31,8 +31,8 @@ import numpy as np
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.study.history import Decision
 from raydarts.study.study import Outcome
-from raydarts.sweep.searching import Configured
-from raydarts.sweep.strategy import study_of
+from raydarts.sweeping.searching import Configured
+from raydarts.sweeping.strategy import study_of
 
 SEEDS = (0, 1, 2, 3, 4)
 LUCKY = 3

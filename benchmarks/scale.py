@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 
 from raydarts.cpus import usable_cpus
-from raydarts.sweep.runner import start_sweep  # sets the environment that Ray reads when it is imported
+from raydarts.sweeping.runner import start_sweep  # sets the environment that Ray reads when it is imported
 
 ROOT = Path(__file__).parent.parent
 MEGABYTE = 2**20

@@ -185,7 +185,7 @@ class Run:
         from raydarts.cluster import gate  # noqa: PLC0415 - Ray
 
         gate.prepare(address)
-        from raydarts.sweep.runner import resume_sweep  # noqa: PLC0415
+        from raydarts.sweeping.runner import resume_sweep  # noqa: PLC0415
 
         with outside.only_allowed():
             resume_sweep(self.path, address=address, overrides=assignments(set), ask=_answer(trust))
@@ -270,8 +270,8 @@ def run_sweep(
     from raydarts.config.loader import load_spec  # noqa: PLC0415
     from raydarts.config.plan import plan, render  # noqa: PLC0415
     from raydarts.config.retraining import check_inputs  # noqa: PLC0415
-    from raydarts.sweep.genotype_sources import genotypes_for  # noqa: PLC0415
-    from raydarts.sweep.runner import start_sweep  # noqa: PLC0415
+    from raydarts.sweeping.genotype_sources import genotypes_for  # noqa: PLC0415
+    from raydarts.sweeping.runner import start_sweep  # noqa: PLC0415
 
     with outside.only_allowed():
         loaded = load_spec(spec if isinstance(spec, Mapping) else given_file(spec), overrides)

@@ -190,7 +190,7 @@ def sweep(
     gate.prepare(address)  # before the spec's own modules, which may import Ray
     from raydarts.cluster.resources import check_resources, here
     from raydarts.config.plan import plan, render
-    from raydarts.sweep.genotype_sources import genotypes_for
+    from raydarts.sweeping.genotype_sources import genotypes_for
 
     if trust and not genotypes:
         raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
@@ -208,7 +208,7 @@ def sweep(
         if time_steps:
             cli_rehearsal.tell_time(loaded, stage)
         return
-    from raydarts.sweep.runner import start_sweep
+    from raydarts.sweeping.runner import start_sweep
 
     check_resources(loaded, address, stage)  # before data are loaded, which may be a download
     held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
@@ -258,7 +258,7 @@ def resume(
     from raydarts.cluster import gate
 
     gate.prepare(address)  # before the run's own modules, which may import Ray
-    from raydarts.sweep.runner import resume_sweep
+    from raydarts.sweeping.runner import resume_sweep
 
     _finish(resume_sweep(directory.path, address=address, overrides=sets or (), ask=asking(trust)), directory.path)
 

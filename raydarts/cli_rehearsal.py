@@ -45,8 +45,8 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
         from raydarts.report.tables import summary
         from raydarts.runs.directory import RunDirectory
         from raydarts.study.costs import lines
-        from raydarts.sweep import rehearsing
-        from raydarts.sweep.runner import start_sweep
+        from raydarts.sweeping import rehearsing
+        from raydarts.sweeping.runner import start_sweep
 
         loaded = load_spec(spec, sets, absent_data=True)
     out = console()
@@ -90,7 +90,7 @@ def tell_time(loaded: LoadedSpec, stage: str | None) -> None:
     """Say what a sweep will take here, by steps that are timed now."""
     from raydarts.cluster.connection import capacity
     from raydarts.study.forecast import in_words
-    from raydarts.sweep import timing
+    from raydarts.sweeping import timing
 
     told = timing.told(loaded, capacity(), stage)
     say(console(), [f"timed: {each}" for each in told.lines])

@@ -41,7 +41,7 @@ def replay(
     from raydarts.report.replays import as_json, table
     from raydarts.runs.recordings import read
     from raydarts.storage.files import write_json
-    from raydarts.sweep.replays import plan_of, run, settings_of, summary
+    from raydarts.sweeping.replays import plan_of, run, settings_of, summary
 
     recordings = read(runs)
     settings = settings_of(recordings, sets or ())

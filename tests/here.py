@@ -68,7 +68,7 @@ def given_gpus() -> float:
 def sweeps_run_here() -> Iterator[None]:
     """Inside, a sweep's trials run in this process, two in turn: no Ray is started. A GPU is there that is not used."""
     from raydarts.cluster import gate
-    from raydarts.sweep import engine, runner
+    from raydarts.sweeping import engine, runner
 
     gate.prepare(None)  # a scheduler may be the first to import Ray in this process
 

@@ -11,7 +11,7 @@ import torch
 
 from raydarts.execution import group
 from raydarts.execution.job import Job
-from raydarts.sweep import fusing
+from raydarts.sweeping import fusing
 from tests.fault import fakes
 
 together: list[list[tuple[int, int]]] = []

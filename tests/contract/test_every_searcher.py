@@ -20,7 +20,7 @@ from raydarts.errors import SpecError
 from raydarts.registry import members
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
-from raydarts.sweep.searching import SearchStage
+from raydarts.sweeping.searching import SearchStage
 from tests.commands import run_here
 from tests.fault import fakes
 

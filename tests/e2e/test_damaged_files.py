@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raydarts.errors import ClusterError
-from raydarts.sweep import runner
+from raydarts.sweeping import runner
 from tests.commands import Outcome, run_here
 
 FINISHED = Path(__file__).parent.parent / "fuzz" / "finished"

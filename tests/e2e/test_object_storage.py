@@ -22,7 +22,7 @@ from raydarts import cli
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.place import place_of, read_bytes
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweeping.runner import run_sweep, start_sweep
 from tests.fault import fakes
 from tests.here import sweeps_run_here
 from tests.objects import S3, SECRET

@@ -30,7 +30,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names: dict[str, Any] = {"raydarts": raydarts}
     with pytest.MonkeyPatch.context() as patch, sweeps_run_here():
         patch.chdir(folder)
-        names["raydarts"].sweep = __import__("raydarts.api").api.sweep
         exec(FIRST, names)
     return {"folder": folder, **names}
 

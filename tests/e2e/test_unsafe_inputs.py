@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 
 from raydarts.errors import ClusterError
 from raydarts.search.search import Search
-from raydarts.sweep import runner
+from raydarts.sweeping import runner
 from tests.commands import run_here
 
 FINISHED = Path(__file__).parent.parent / "fuzz" / "finished"

@@ -17,7 +17,7 @@ from raydarts.config.loader import load_spec
 from raydarts.data.image_folder import ImageFolder
 from raydarts.data.text_folder import TextFolder
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep import runner
+from raydarts.sweeping import runner
 from tests.commands import Outcome, run_here
 
 ROOT = Path(__file__).parent.parent.parent

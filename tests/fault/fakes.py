@@ -24,7 +24,7 @@ from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs import faults
 from raydarts.search.settings import SearchSettings
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweeping.runner import run_sweep, start_sweep
 from tests import here
 
 BUILDER = "tests.fault.fakes:build"

@@ -26,7 +26,7 @@ from raydarts.execution.job import Job
 from raydarts.execution.jobs import build_job
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.runner import start_sweep
 from tests.fault import fakes
 
 REAL = """

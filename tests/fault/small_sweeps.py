@@ -10,7 +10,7 @@ import pytest
 
 from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweeping.runner import run_sweep, start_sweep
 from tests import here, lanes
 from tests.fault import fakes
 

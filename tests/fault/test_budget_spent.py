@@ -14,7 +14,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import jobs
 from raydarts.runs.hours import change_limits, spent
-from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
+from raydarts.sweeping.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import staged
 
 pytestmark = pytest.mark.usefixtures("local_sweeps")

@@ -13,7 +13,7 @@ from raydarts.report.gather import gather
 from raydarts.report.tables import failures
 from raydarts.runs import faults, hours, results
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
+from raydarts.sweeping.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes
 
 pytestmark = pytest.mark.usefixtures("local_sweeps")

@@ -15,7 +15,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.hours import change_limits, charged_seconds, spent
 from raydarts.runs.segments import segments_of
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
+from raydarts.sweeping.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests import lanes
 from tests.fault import fakes
 

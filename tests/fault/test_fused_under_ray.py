@@ -14,7 +14,7 @@ import yaml
 from raydarts.config.loader import load_spec
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.runner import start_sweep
 from tests.e2e.test_fused_sweep import assert_equal, merged, sizes
 from tests.here import sweeps_run_here
 

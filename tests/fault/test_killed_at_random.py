@@ -14,7 +14,7 @@ import pytest
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.segments import segments_of
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.runner import start_sweep
 from tests import forked
 from tests.fault import fakes, small_sweeps
 

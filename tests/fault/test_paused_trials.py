@@ -17,7 +17,7 @@ import pytest
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweeping.runner import run_sweep, start_sweep
 from tests.fault import fakes
 from tests.fault.leftovers import check_nothing_stays, started_by
 from tests.here import sweeps_run_here

@@ -11,7 +11,7 @@ from raydarts.config.loader import LoadedSpec
 from raydarts.errors import ResourceError, RunError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweeping.runner import run_sweep, start_sweep
 from tests.fault import fakes
 
 

@@ -15,7 +15,7 @@ import pytest
 from raydarts.cluster import resources
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.runner import start_sweep
 from tests.fault import fakes
 from tests.here import sweeps_run_here
 

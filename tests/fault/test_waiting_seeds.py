@@ -13,7 +13,7 @@ from raydarts.config.loader import LoadedSpec
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.hours import change_limits, spent
 from raydarts.runs.whole import open_whole
-from raydarts.sweep.runner import BUDGET_SPENT, run_sweep, start_sweep
+from raydarts.sweeping.runner import BUDGET_SPENT, run_sweep, start_sweep
 from tests.fault import fakes
 from tests.here import sweeps_run_here
 

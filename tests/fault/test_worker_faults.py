@@ -6,7 +6,7 @@ import pytest
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.runner import start_sweep
 from tests.fault import team
 from tests.fault.fakes import FakeJob
 

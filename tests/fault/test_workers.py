@@ -22,8 +22,8 @@ from raydarts.errors import ResourceError
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
-from raydarts.sweep.genotype_sources import read_genotypes
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.genotype_sources import read_genotypes
+from raydarts.sweeping.runner import start_sweep
 from tests import forked
 from tests.alone import figures, run_here
 from tests.unit.evaluation.test_parallel import GENOTYPE

@@ -34,7 +34,7 @@ from raydarts.runs import faults
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import jobs
 from raydarts.runs.hours import change_limits
-from raydarts.sweep import runner
+from raydarts.sweeping import runner
 from raydarts.trackers.wandb import state
 from tests.commands import Outcome, run_here
 from tests.fuzz.feeding import LONGEST

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raydarts.sweep import runner
+from raydarts.sweeping import runner
 from tests.commands import run_here
 from tests.fuzz.runs import SECRET, Box, commands, fuzz, no_ray
 

@@ -13,7 +13,7 @@ from raydarts.cli_results import DIFFERS
 from raydarts.cluster.head import HEAD_LOST
 from raydarts.errors import DataError, StorageError, TrialError
 from raydarts.report import tables
-from raydarts.sweep.runner import BUDGET_SPENT, INTERRUPTED
+from raydarts.sweeping.runner import BUDGET_SPENT, INTERRUPTED
 from tests.commands import run_here
 
 ROOT = Path(__file__).parents[2]

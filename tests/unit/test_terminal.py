@@ -19,7 +19,7 @@ from raydarts import cli
 from raydarts.errors import InputError, Problem, SpecError
 from raydarts.study.objectives import Score
 from raydarts.study.results import TrialRecord
-from raydarts.sweep.display import Display
+from raydarts.sweeping.display import Display
 from raydarts.terminal import CleanConsole, clean, complain, in_lines, line, paragraph
 from tests.commands import run_here
 

@@ -31,7 +31,7 @@ def test_a_node_that_came_later_fails_as_infrastructure_and_makes_nothing(
 ) -> None:
     from raydarts.config.spec import SweepSettings
     from raydarts.execution.trainable import JobTrainable
-    from raydarts.sweep.engine import common_config
+    from raydarts.sweeping.engine import common_config
 
     monkeypatch.setattr(visibility, "_PAUSE", 0.01)
     trial = RunDirectory(tmp_path / "run").trial(0)

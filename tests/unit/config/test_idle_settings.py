@@ -328,7 +328,7 @@ def test_commands_print_idle_settings_before_they_start(command: list[str], tmp_
 
 
 def test_sweep_start_prints_idle_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raydarts.sweep.runner.start_sweep", lambda *_, **__: 130)
+    monkeypatch.setattr("raydarts.sweeping.runner.start_sweep", lambda *_, **__: 130)
     done = run_here("sweep", written(tmp_path, sweep__checkpoint_every=99), "--storage", tmp_path)
     assert done.code == 130, done.err
     assert "does nothing: sweep.checkpoint_every is 99" in told(done.out)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydarts.sweep import runner
+from raydarts.sweeping import runner
 from tests.commands import Outcome, run_here
 
 CELL = [["skip_connect", 0], ["max_pool_3x3", 1]]

@@ -13,7 +13,7 @@ from raydarts.execution.attempt import Attempt
 from raydarts.execution.local import LostError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.log import read_log
-from raydarts.sweep.runner import run_sweep, start_sweep
+from raydarts.sweeping.runner import run_sweep, start_sweep
 from tests.fault import fakes, team
 
 pytestmark = pytest.mark.usefixtures("local_sweeps")

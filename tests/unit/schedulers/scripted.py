@@ -17,7 +17,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import read_trial
 from raydarts.runs.segments import newest_folder
 from raydarts.study.history import Decision
-from raydarts.sweep.searching import SearchStage
+from raydarts.sweeping.searching import SearchStage
 from tests.fault import fakes
 from tests.fault.fakes import genotype
 

@@ -15,7 +15,7 @@ from raydarts.schedulers.base import Horizon
 from raydarts.study.history import Decision, Report
 from raydarts.study.objectives import SearchScore
 from raydarts.study.scheduling import Decider
-from raydarts.sweep.searching import SearchStage
+from raydarts.sweeping.searching import SearchStage
 from tests.fault import fakes
 from tests.unit.schedulers.scripted import HEALTHY, value
 

@@ -26,7 +26,7 @@ from raydarts.spaces.cell_space import CellSpace
 from raydarts.spaces.darts_rnn import DartsRnn
 from raydarts.spaces.primitives import Weighted, build_operation, has_weights
 from raydarts.spaces.regularization import RecurrentNetworkSettings
-from raydarts.sweep.genotype_sources import read_genotypes
+from raydarts.sweeping.genotype_sources import read_genotypes
 from raydarts.tasks import Classification, LanguageModelling
 
 HERE = __name__

@@ -8,7 +8,7 @@ from raydarts.study.front import named, points_of
 from raydarts.study.objectives import SearchScore
 from raydarts.study.pareto import Box, fronts
 from raydarts.study.replicates import means_of
-from raydarts.sweep.picks import Searched
+from raydarts.sweeping.picks import Searched
 
 Front = dict[int, dict[str, float]]
 """Figures of all objectives by the number of a recorded configuration."""

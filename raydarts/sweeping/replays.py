@@ -16,12 +16,12 @@ from raydarts.config.spec import SweepSettings
 from raydarts.errors import Problem, SpecError
 from raydarts.registry import nearest
 from raydarts.runs.recordings import Recordings
-from raydarts.sweep import recorded_searching
-from raydarts.sweep.picks import everything, judged, searched
-from raydarts.sweep.recorded_costs import with_costs
-from raydarts.sweep.replayed_front import judged_front
-from raydarts.sweep.replaying import Plan, replay
-from raydarts.sweep.strategy import forks
+from raydarts.sweeping import recorded_searching
+from raydarts.sweeping.picks import everything, judged, searched
+from raydarts.sweeping.recorded_costs import with_costs
+from raydarts.sweeping.replayed_front import judged_front
+from raydarts.sweeping.replaying import Plan, replay
+from raydarts.sweeping.strategy import forks
 
 KEYS = (
     "searcher",

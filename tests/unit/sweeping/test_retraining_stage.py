@@ -17,8 +17,8 @@ from raydarts.runs.results import read_trial
 from raydarts.study.objectives import ACCURACY
 from raydarts.study.promotion import narrowing
 from raydarts.study.stages import chain
-from raydarts.sweep.retraining import RetrainingStage, promote
-from raydarts.sweep.searching import SearchStage
+from raydarts.sweeping.retraining import RetrainingStage, promote
+from raydarts.sweeping.searching import SearchStage
 from tests.fault import fakes, staged
 
 SHORT: dict[str, Any] = {"training": {"epochs": 2}}

@@ -30,8 +30,8 @@ from raydarts.runs.winner import write_genotypes
 from raydarts.storage.place import Place, place_of
 from raydarts.study.budget import allotted
 from raydarts.study.stages import GIVEN, SEARCH, Stage
-from raydarts.sweep.budget import BudgetSpentError, Ledger
-from raydarts.sweep.display import Display
+from raydarts.sweeping.budget import BudgetSpentError, Ledger
+from raydarts.sweeping.display import Display
 
 INTERRUPTED = 130
 BUDGET_SPENT = 3
@@ -147,7 +147,7 @@ def run_sweep(run: RunDirectory, loaded: LoadedSpec, address: str | None = None,
 def _run(
     run: RunDirectory, loaded: LoadedSpec, address: str | None, display: bool, available: Mapping[str, float]
 ) -> int:
-    from raydarts.sweep.forecasting import states  # noqa: PLC0415 - schedulers import Ray, after the environment
+    from raydarts.sweeping.forecasting import states  # noqa: PLC0415 - schedulers import Ray, after the environment
 
     shown = Display(loaded.sweep.score, display, title=run.name)
     ledger = Ledger(run)
@@ -243,9 +243,9 @@ def _stages(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
 
 
 def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledger, platform: _Platform) -> None:
-    from raydarts.sweep.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
-    from raydarts.sweep.fusing import fusing_of  # noqa: PLC0415
-    from raydarts.sweep.searching import SearchStage  # noqa: PLC0415
+    from raydarts.sweeping.engine import run_stage  # noqa: PLC0415 - imports Ray, after the environment
+    from raydarts.sweeping.fusing import fusing_of  # noqa: PLC0415
+    from raydarts.sweeping.searching import SearchStage  # noqa: PLC0415
 
     sweep = loaded.sweep
     stage = SearchStage(run, loaded)
@@ -281,8 +281,8 @@ def _retrain(
     ledger: Ledger,
     platform: _Platform,
 ) -> None:
-    from raydarts.sweep.allocating import stage_of  # noqa: PLC0415
-    from raydarts.sweep.engine import run_stage  # noqa: PLC0415
+    from raydarts.sweeping.allocating import stage_of  # noqa: PLC0415
+    from raydarts.sweeping.engine import run_stage  # noqa: PLC0415
 
     source = stage_of(run, loaded, stage)
     if source.total() == 0:

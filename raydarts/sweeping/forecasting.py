@@ -15,7 +15,7 @@ from raydarts.runs.directory import RunDirectory
 from raydarts.runs.progress import stage_states
 from raydarts.study.forecast import StageState
 from raydarts.study.stages import SEARCH
-from raydarts.sweep.strategy import cohorts_of
+from raydarts.sweeping.strategy import cohorts_of
 
 
 def states(run: RunDirectory, loaded: LoadedSpec, available: Mapping[str, float]) -> list[StageState]:

@@ -11,7 +11,7 @@ import pytest
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import report_json
 from raydarts.study.study import Study
-from raydarts.sweep.runner import resume_sweep, start_sweep
+from raydarts.sweeping.runner import resume_sweep, start_sweep
 from tests.commands import run_here
 from tests.fault import fakes
 from tests.here import sweeps_run_here

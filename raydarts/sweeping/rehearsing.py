@@ -36,7 +36,7 @@ from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure
 from raydarts.study.forecast import StageState, forecast
 from raydarts.study.stages import SEARCH
-from raydarts.sweep.strategy import cohorts_of
+from raydarts.sweeping.strategy import cohorts_of
 
 TARGET = 90.0
 """Seconds of computing that a rehearsal aims at; more where the smallest scale takes longer."""

@@ -24,7 +24,7 @@ from raydarts.runs.whole import open_whole
 from raydarts.search.model import copied
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
-from raydarts.sweep.runner import resume_sweep, start_sweep
+from raydarts.sweeping.runner import resume_sweep, start_sweep
 from raydarts.trackers.wandb import payload
 from tests import here
 from tests.commands import run_here

@@ -21,9 +21,9 @@ from raydarts.storage.place import Place
 from raydarts.study.history import Decided, Decision, Fork
 from raydarts.study.objectives import Score
 from raydarts.study.results import TrialRecord
-from raydarts.sweep.budget import BudgetSpentError, Ledger
-from raydarts.sweep.display import Display
-from raydarts.sweep.fusing import Fusing
+from raydarts.sweeping.budget import BudgetSpentError, Ledger
+from raydarts.sweeping.display import Display
+from raydarts.sweeping.fusing import Fusing
 
 PAUSED = "paused by the scheduler: it waits for other trials"
 

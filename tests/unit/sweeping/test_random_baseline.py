@@ -14,11 +14,11 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import read_promotion
 from raydarts.study.random_cells import only_random
-from raydarts.sweep.genotype_sources import read_genotypes
-from raydarts.sweep.retraining import RetrainingStage, promote
-from raydarts.sweep.searching import SearchStage
+from raydarts.sweeping.genotype_sources import read_genotypes
+from raydarts.sweeping.retraining import RetrainingStage, promote
+from raydarts.sweeping.searching import SearchStage
 from tests.fault import staged
-from tests.unit.sweep.test_retraining_stage import drain, new_run
+from tests.unit.sweeping.test_retraining_stage import drain, new_run
 
 EVALUATE: dict[str, Any] = {"top_k": 2, "seeds": [0, 1], "random_cells": 3, "training": {"epochs": 3}}
 SHORT = {"training": {"epochs": 2}}

@@ -15,7 +15,7 @@ from raydarts.errors import SpecError
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.results import read_trial
 from raydarts.study.study import Outcome, ended
-from raydarts.sweep.searching import SearchStage
+from raydarts.sweeping.searching import SearchStage
 from tests.fault import fakes
 
 

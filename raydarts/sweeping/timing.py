@@ -25,8 +25,8 @@ from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import by_structure
 from raydarts.study.forecast import Forecast, StageState, forecast
 from raydarts.study.stages import SEARCH
-from raydarts.sweep.rehearsing import made_up_table
-from raydarts.sweep.strategy import cohorts_of
+from raydarts.sweeping.rehearsing import made_up_table
+from raydarts.sweeping.strategy import cohorts_of
 
 _FAST = 0.5
 """Seconds of a tiny epoch with batches of 2 up to which an epoch of 16 real batches is timed."""

@@ -12,7 +12,7 @@ from raydarts.runs.entries import AllocationEntry
 from raydarts.runs.folders import ALLOCATION, in_words, read_allocation
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import EVALUATE, Stage
-from raydarts.sweep.retraining import RetrainingStage, promote
+from raydarts.sweeping.retraining import RetrainingStage, promote
 
 
 def stage_of(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> RetrainingStage:

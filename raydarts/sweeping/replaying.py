@@ -13,8 +13,8 @@ from raydarts.json_types import whole
 from raydarts.runs.recordings import Recording, Recordings
 from raydarts.study.history import Decision, Event, name_of, others_of
 from raydarts.study.study import Study
-from raydarts.sweep.recorded_searching import RecordedProposer, Settings, chooser
-from raydarts.sweep.strategy import outcome_of, study_of
+from raydarts.sweeping.recorded_searching import RecordedProposer, Settings, chooser
+from raydarts.sweeping.strategy import outcome_of, study_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from raydarts.runs.recordings import Recording, Recordings
 from raydarts.study.objectives import SearchScore
 from raydarts.study.replicates import means_of
 from raydarts.study.standing import NOWHERE, places_within
-from raydarts.sweep.replaying import Plan, Replayed
+from raydarts.sweeping.replaying import Plan, Replayed
 
 MOST_SKIPS, PARAMETER_FREE = 0.5, 0.75
 """A cell has collapsed if more than this share of its edges are skips, or at least this share have no parameters. It is

@@ -17,7 +17,7 @@ from raydarts.evaluation.lookup import read_table
 from raydarts.evaluation.settings import TableSettings
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure, fitting, lines
-from raydarts.sweep import rehearsing
+from raydarts.sweeping import rehearsing
 from tests.commands import run_here
 
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.folders import retraining
 from raydarts.study.budget import allotted
 from raydarts.study.objectives import ACCURACY
-from raydarts.sweep.budget import Ledger
+from raydarts.sweeping.budget import Ledger
 from tests.fault.fakes import FakeJob
 
 SPEC: dict[str, Any] = {

@@ -60,7 +60,7 @@ def finished_run(folder: Path, text: str, where: str, figures: dict[str, dict[st
 
 def retrained_first(folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The operations of the cells that the new run is given, in its order, and that nothing was started for it."""
-    from raydarts.sweep import runner
+    from raydarts.sweeping import runner
 
     monkeypatch.setattr(runner, "check_nodes", lambda storage: None)
     monkeypatch.setattr(runner, "run_sweep", lambda *arguments: 0)

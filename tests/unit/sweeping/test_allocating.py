@@ -17,9 +17,9 @@ from raydarts.runs.results import read_trial
 from raydarts.runs.whole import damage_of
 from raydarts.study.objectives import ACCURACY, Score
 from raydarts.study.promotion import narrowing
-from raydarts.sweep.allocating import AllocatingStage, stage_of
+from raydarts.sweeping.allocating import AllocatingStage, stage_of
 from tests.fault import fakes
-from tests.unit.sweep.test_retraining_stage import decisions
+from tests.unit.sweeping.test_retraining_stage import decisions
 
 SCORES = {"a": [0.950, 0.952, 0.948], "b": [0.949, 0.951, 0.953], "c": [0.90, 0.91, 0.92], "d": [0.89, 0.90, 0.91]}
 """Of each genotype with seed 0, 1 and so on; then from the beginning again."""
@@ -223,7 +223,7 @@ def test_seeds_that_fail_are_not_tried_for_ever(tmp_path: Path) -> None:
 
 def test_of_perplexity_less_is_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     perplexity = Score("validation_perplexity", "min", share=False)
-    monkeypatch.setattr("raydarts.sweep.retraining.score_of", lambda description: perplexity)
+    monkeypatch.setattr("raydarts.sweeping.retraining.score_of", lambda description: perplexity)
     loaded = spec(max_share=None)
     run = new_run(tmp_path / "run", loaded)
     drain(source_of(run, loaded), {**SCORES, "a": [0.990, 0.991, 0.989]})

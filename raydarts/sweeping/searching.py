@@ -21,7 +21,7 @@ from raydarts.study.history import Decided, Decision, Event
 from raydarts.study.objectives import SearchScore
 from raydarts.study.results import TrialRecord
 from raydarts.study.study import Outcome, Proposal
-from raydarts.sweep.strategy import forks, outcome_of, study_of
+from raydarts.sweeping.strategy import forks, outcome_of, study_of
 
 
 class Configured:

@@ -18,7 +18,7 @@ from raydarts.study.objectives import score_of
 from raydarts.study.random_cells import mark, only_random
 from raydarts.study.results import TrialRecord
 from raydarts.study.stages import EVALUATE, Stage
-from raydarts.sweep.random_baseline import random_decisions
+from raydarts.sweeping.random_baseline import random_decisions
 
 
 def promote(run: RunDirectory, loaded: LoadedSpec, stage: Stage[EvaluateSettings]) -> list[dict[str, object]]:

@@ -14,10 +14,10 @@ from raydarts.execution.executor import NotNow
 from raydarts.execution.recorded import RecordedExecutor, RecordedTrial
 from raydarts.runs.recordings import Recordings, read
 from raydarts.study.study import Outcome
-from raydarts.sweep.picks import choose, ended_collapsed, everything, judged, picked
-from raydarts.sweep.recorded_searching import InOrder, Settings
-from raydarts.sweep.replaying import Plan, replay
-from raydarts.sweep.replays import plan_of, run, settings_of, summary
+from raydarts.sweeping.picks import choose, ended_collapsed, everything, judged, picked
+from raydarts.sweeping.recorded_searching import InOrder, Settings
+from raydarts.sweeping.replaying import Plan, replay
+from raydarts.sweeping.replays import plan_of, run, settings_of, summary
 from tests import planted_records
 
 SCHEDULERS = ("fifo", "asha", "median", "hyperband")
@@ -272,7 +272,7 @@ def test_schedulers_and_searchers_of_one_number_are_refused_in_a_replay(tmp_path
 def test_costs_that_no_row_has_are_counted_from_few_networks(tmp_path: Path) -> None:
     """Costs are added up from the edges, and a genotype that is counted by itself has the same."""
     from raydarts.genotype_facts import parameters_of
-    from raydarts.sweep import recorded_costs
+    from raydarts.sweeping import recorded_costs
 
     genotypes = {each.id: each for run in recorded(tmp_path).runs for each in run.genotypes if each is not None}
     few = list(genotypes.values())[:60]

@@ -11,7 +11,7 @@ import pytest
 
 from raydarts.cluster import resources
 from raydarts.config.spec import Resources
-from raydarts.sweep.runner import start_sweep
+from raydarts.sweeping.runner import start_sweep
 from tests.fault import fakes
 
 

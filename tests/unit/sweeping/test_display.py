@@ -10,7 +10,7 @@ from rich.console import Console
 from raydarts.study.forecast import StageState
 from raydarts.study.objectives import ACCURACY
 from raydarts.study.results import TrialRecord
-from raydarts.sweep.display import Display
+from raydarts.sweeping.display import Display
 from raydarts.terminal import CleanConsole
 
 
