@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from raydarts import outside
 from raydarts.cli_paths import given_file, given_genotype, given_genotypes, given_place, given_run
-from raydarts.errors import InputError
+from raydarts.errors import InputError, RaydartsError
 from raydarts.genotypes.genotype import Genotype
+from raydarts.loading import loading
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.winner import Winner, chosen, winner
 from raydarts.storage.place import Place
 from raydarts.study.stages import EVALUATE
-from raydarts.terminal import console, say
+from raydarts.terminal import complain, console, say
 
 if TYPE_CHECKING:
     import pandas
@@ -182,13 +183,8 @@ class Run:
 
     def resume(self, *, address: str | None = None, set: Mapping[str, Any] | None = None, trust: bool = False) -> Run:
         """Goes on with an interrupted or halted sweep. `set` may change its budget. Returns this run."""
-        from raydarts.cluster import gate  # noqa: PLC0415 - Ray
-
-        gate.prepare(address)
-        from raydarts.sweeping.runner import resume_sweep  # noqa: PLC0415
-
         with outside.only_allowed():
-            resume_sweep(self.path, address=address, overrides=assignments(set), ask=_answer(trust))
+            resume_run(self.path, address, assignments(set), _answer(trust))
         return self
 
     def __repr__(self) -> str:
@@ -239,16 +235,9 @@ def sweep(
     Raises `InputError` with every problem of the spec, and `StorageError` where the storage failed. An interrupt from
     the keyboard ends the sweep. Its run has the status `interrupted` then, and `Run.resume` goes on with it.
     """
-    _, place = run_sweep(
-        spec,
-        assignments(set),
-        given_place(storage),
-        name,
-        address,
-        stage,
-        [given_genotypes(each) for each in genotypes],
-        _answer(trust),
-    )
+    given = [given_genotypes(each) for each in genotypes]
+    with outside.only_allowed():
+        _, place = run_sweep(spec, assignments(set), given_place(storage), name, address, stage, given, _answer(trust))
     return Run(place)
 
 
@@ -261,39 +250,69 @@ def run_sweep(
     stage: str | None,
     genotypes: Sequence[Any],
     ask: Ask,
+    command: Sequence[str] | None = None,
 ) -> tuple[int, Place]:
-    """Prints the plan, then runs the sweep. Returns the exit code of `raydarts sweep` and the run's place."""
+    """Prints the plan, runs the sweep, and prints what it came to. Returns the exit code of `raydarts sweep` and the
+    run's place. `command`: what run.json keeps as the command. None: that of this process.
+    """
     from raydarts.cluster import gate  # noqa: PLC0415 - before the spec's own modules, which may import Ray
 
     gate.prepare(address)
-    from raydarts.cluster.resources import check_resources, here  # noqa: PLC0415
-    from raydarts.config.loader import load_spec  # noqa: PLC0415
-    from raydarts.config.plan import plan, render  # noqa: PLC0415
-    from raydarts.config.retraining import check_inputs  # noqa: PLC0415
-    from raydarts.sweeping.genotype_sources import genotypes_for  # noqa: PLC0415
-    from raydarts.sweeping.runner import start_sweep  # noqa: PLC0415
+    with loading():
+        from raydarts.cluster.resources import check_resources, here  # noqa: PLC0415
+        from raydarts.config.loader import load_spec  # noqa: PLC0415
+        from raydarts.config.plan import plan, render  # noqa: PLC0415
+        from raydarts.config.retraining import check_inputs  # noqa: PLC0415
+        from raydarts.sweeping.genotype_sources import genotypes_for  # noqa: PLC0415
+        from raydarts.sweeping.runner import start_sweep  # noqa: PLC0415
 
-    with outside.only_allowed():
         loaded = load_spec(spec if isinstance(spec, Mapping) else given_file(spec), overrides)
-        candidates = genotypes_for(loaded, stage, genotypes, ask)
-        planned = plan(loaded, stage, None if candidates is None else len(candidates["candidates"]))
-        check_resources(loaded, address, stage)  # before data are loaded, which may be a download
-        held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
-        place = run_path(storage, name, loaded.name)
-        console().print(render(planned))
-        say(console(), held)
-        if address is None:
-            say(console(), here(loaded, stage).lines())
-        code = start_sweep(
-            loaded,
-            place.parent,
-            place.name,
-            address=address,
-            stage=stage,
-            genotypes=candidates,
-            planned=[asdict(each) for each in planned.stages],
-        )
+    candidates = genotypes_for(loaded, stage, genotypes, ask)
+    planned = plan(loaded, stage, None if candidates is None else len(candidates["candidates"]))
+    check_resources(loaded, address, stage)  # before data are loaded, which may be a download
+    held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
+    place = run_path(storage, name, loaded.name)
+    console().print(render(planned))
+    say(console(), held)
+    if address is None:
+        say(console(), here(loaded, stage).lines())
+    code = start_sweep(
+        loaded,
+        place.parent,
+        place.name,
+        address=address,
+        stage=stage,
+        genotypes=candidates,
+        command=command,
+        planned=[asdict(each) for each in planned.stages],
+    )
+    _conclude(code, place)
     return code, place
+
+
+def resume_run(place: Place, address: str | None, overrides: Sequence[str], ask: Ask) -> int:
+    """Goes on with a sweep, and prints what it came to. Returns the exit code of `raydarts resume`."""
+    from raydarts.cluster import gate  # noqa: PLC0415 - before the run's own modules, which may import Ray
+
+    gate.prepare(address)
+    from raydarts.sweeping.runner import resume_sweep  # noqa: PLC0415
+
+    code = resume_sweep(place, address=address, overrides=overrides, ask=ask)
+    _conclude(code, place)
+    return code
+
+
+def _conclude(code: int, place: Place) -> None:
+    """Writes the report of a sweep that ended, and prints its answer."""
+    from raydarts.report.html import write_html  # noqa: PLC0415
+    from raydarts.report.tables import summary  # noqa: PLC0415
+
+    if code in (0, 1, 3):
+        try:
+            write_html(place, None, Damage())
+        except (RaydartsError, OSError) as error:  # the run is whole without it
+            complain(error, "report.html: ")
+        console().print(summary(place))
 
 
 def run_path(storage: Place, name: str | None, default: str) -> Place:

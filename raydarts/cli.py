@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from raydarts.config.plan import Plan
     from raydarts.errors import Problem
     from raydarts.runs.trust import Ask
-    from raydarts.storage.place import Place
 
 EXIT_CODES = {
     0: "done",
@@ -132,12 +130,6 @@ def asking(trust: bool) -> Ask:
     return ask if trust or (sys.stdin.isatty() and sys.stderr.isatty()) else never
 
 
-def _run_path(storage: Place, name: str | None, default: str) -> Place:
-    from raydarts.config.spec import check_name
-
-    return storage / (check_name(name) if name is not None else f"{default}-{datetime.now():%Y%m%d-%H%M%S}")
-
-
 @app.command(rich_help_panel=RUN)
 def sweep(
     spec: SpecPath,
@@ -185,48 +177,45 @@ def sweep(
         raise InputError("--time times steps for --dry-run: add --dry-run, or leave --time out")
     if time_steps and address is not None:
         raise InputError("--time times steps on this machine: leave --address out, or run it where the trials run")
+    if trust and not genotypes:
+        raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
+    if dry_run:
+        _show_plan(spec, sets, address, stage, genotypes or [], trust, time_steps)
+        return
+    from raydarts.api import run_sweep
+
+    raise typer.Exit(run_sweep(spec, sets or [], storage, name, address, stage, genotypes or [], asking(trust))[0])
+
+
+def _show_plan(
+    spec: Path,
+    sets: list[str] | None,
+    address: str | None,
+    stage: str | None,
+    genotypes: list[Any],
+    trust: bool,
+    time_steps: bool,
+) -> None:
+    """What `sweep --dry-run` prints. It starts nothing."""
+    from raydarts import cli_rehearsal
     from raydarts.cluster import gate
 
     gate.prepare(address)  # before the spec's own modules, which may import Ray
-    from raydarts.cluster.resources import check_resources, here
+    from raydarts.cluster.resources import here
     from raydarts.config.plan import plan, render
+    from raydarts.config.retraining import describe_data
     from raydarts.sweeping.genotype_sources import genotypes_for
 
-    if trust and not genotypes:
-        raise InputError("--trust is for the code that --genotypes name: a spec's own code needs no leave")
     loaded = _load(spec, sets)
-    candidates = genotypes_for(loaded, stage, genotypes or [], asking(trust))
+    candidates = genotypes_for(loaded, stage, genotypes, asking(trust))
     planned = plan(loaded, stage, None if candidates is None else len(candidates["candidates"]))
-    from raydarts.config.retraining import check_inputs, describe_data
-
-    if dry_run:
-        held = describe_data(loaded.stages, loaded.data, stage, load=False)
-        console().print(render(planned))
-        say(console(), held)
-        if address is None:
-            say(console(), here(loaded, stage).lines())
-        if time_steps:
-            cli_rehearsal.tell_time(loaded, stage)
-        return
-    from raydarts.sweeping.runner import start_sweep
-
-    check_resources(loaded, address, stage)  # before data are loaded, which may be a download
-    held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
-    path = _run_path(storage, name, loaded.name)
+    held = describe_data(loaded.stages, loaded.data, stage, load=False)
     console().print(render(planned))
     say(console(), held)
     if address is None:
         say(console(), here(loaded, stage).lines())
-    code = start_sweep(
-        loaded,
-        path.parent,
-        path.name,
-        address=address,
-        stage=stage,
-        genotypes=candidates,
-        planned=[asdict(stage) for stage in planned.stages],
-    )
-    _finish(code, path)
+    if time_steps:
+        cli_rehearsal.tell_time(loaded, stage)
 
 
 @app.command(rich_help_panel=RUN)
@@ -255,27 +244,9 @@ def resume(
             raise InputError(f"{directory.path} is a {description['kind']}, which has no budget; leave --set out")
         single.resume(open_whole(run), console(), asking(trust))
         return
-    from raydarts.cluster import gate
+    from raydarts.api import resume_run
 
-    gate.prepare(address)  # before the run's own modules, which may import Ray
-    from raydarts.sweeping.runner import resume_sweep
-
-    _finish(resume_sweep(directory.path, address=address, overrides=sets or (), ask=asking(trust)), directory.path)
-
-
-def _finish(code: int, path: Place) -> None:
-    from raydarts.errors import RaydartsError
-    from raydarts.report.html import write_html
-    from raydarts.report.tables import summary
-    from raydarts.runs.reading import Damage
-
-    if code in (0, 1, 3):
-        try:
-            write_html(path, None, Damage())
-        except (RaydartsError, OSError) as error:  # the run is whole without it
-            complain(error, "report.html: ")
-        console().print(summary(path))
-    raise typer.Exit(code)
+    raise typer.Exit(resume_run(directory.path, address, sets or [], asking(trust)))
 
 
 @app.command(rich_help_panel=RUN)
@@ -287,10 +258,11 @@ def search(
     gpu: Gpu = False,
 ) -> None:
     """Run one search without Ray: a spec in which nothing is left to choose."""
+    from raydarts.api import run_path
     from raydarts.single import start_search
 
     loaded = _load(spec, sets)
-    start_search(loaded, _run_path(storage, name, f"{loaded.name}-search"), gpu, console())
+    start_search(loaded, run_path(storage, name, f"{loaded.name}-search"), gpu, console())
 
 
 @app.command(rich_help_panel=RUN)
@@ -313,9 +285,10 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Train a genotype's network from scratch without Ray, and test it."""
+    from raydarts.api import run_path
     from raydarts.single import start_evaluation
 
-    path = _run_path(storage, name, derived(genotype.stem, "evaluation"))
+    path = run_path(storage, name, derived(genotype.stem, "evaluation"))
     start_evaluation(genotype, spec, sets or [], seed, path, gpu, console(), asking(trust))
 
 

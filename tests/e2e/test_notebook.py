@@ -1,0 +1,37 @@
+"""docs/first-sweep.ipynb: it runs, with real Ray, and is the one of docs/make_notebook.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+
+def test_the_notebook_runs_and_the_shipped_one_has_its_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("nbclient")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    import make_notebook
+
+    shipped = nbformat.read(make_notebook.TO, as_version=4)
+    sources = [cell.source for cell in make_notebook.notebook().cells]
+    assert [cell.source for cell in shipped.cells] == sources
+    assert all(
+        cell.outputs
+        for cell in shipped.cells
+        if cell.cell_type == "code" and cell.source[:6] not in ("import", "spec =")
+    )
+    book = make_notebook.executed(tmp_path)
+    html = [
+        output["data"].get("text/html", "")
+        for cell in book.cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    assert any("Does second order pay on digits?" in text for text in html)
+    assert (tmp_path / "runs/first/report.html").is_file()
