@@ -41,8 +41,8 @@ from raydarts.sweep.strategy import cohorts_of
 TARGET = 90.0
 """Seconds of computing that a rehearsal aims at; more where the smallest scale takes longer."""
 _MORE = 4
-"""Where nothing is scaled, so many times as much may be computed: with few batches, what an epoch costs once would count
-too much."""
+"""Where nothing is scaled, so many times as much may be computed: with few batches, what an epoch costs once would
+count too much."""
 _OTHERS = 2.5
 """A structure of the space costs so much more than the first one, on average: second order, remedies with more passes.
 """
