@@ -90,8 +90,8 @@ def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Time
     """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
 
     On a CPU it is timed on one thread, and `threads` are taken to share its work evenly: on a busy machine several
-    threads that wait for one another would take many times as long. `quick`: where the first one takes fewer seconds it
-    only warms up, and the second one is timed.
+    threads that wait for one another would take many times as long. `quick`: where the first epoch takes fewer
+    seconds, it only warms up, and the second one is timed.
     """
     with _threads(1):
         job: Any = build()

@@ -41,6 +41,9 @@ from raydarts.sweeping.strategy import cohorts_of
 TARGET = 90.0
 """Seconds of computing that a rehearsal aims at; more where the smallest scale takes longer."""
 _FEW = 2  # genotypes of a stage whose top_k is in words: `config.rehearsal` takes so many
+_MORE = 4
+"""Where nothing is scaled, so many times as much may be computed: with few batches, what an epoch costs once would
+count too much."""
 _OTHERS = 2.5
 """A structure of the space costs so much more than the first one, on average: second order, remedies with more passes.
 """
@@ -182,7 +185,7 @@ def chosen(loaded: LoadedSpec, available: Mapping[str, float], probe: Probe) -> 
     best = level
     for batches in (4, 8, 16, 32, 64):
         more = Scale(batches=batches, epochs=2, configurations=6, seeds=3)
-        if _together(rehearsed(loaded, available, more, made_up_table), probe) > TARGET:
+        if _together(rehearsed(loaded, available, more, made_up_table), probe) > _MORE * TARGET:
             break
         best = more
     return best
