@@ -59,7 +59,7 @@ def convolution(
 ) -> nn.Conv2d:
     """Returns a convolution without bias, of each lane by itself.
 
-    With lanes it is one convolution with a group for each. On a CPU nothing else was faster at any size tried: a loop
+    With lanes it is one convolution with a group for each. On a CPU that was the fastest at nearly all sizes: a loop
     over the lanes copies each one out and in, and batched products of patches move nine times the values.
     docs/benchmarks.md has the figures.
     """
