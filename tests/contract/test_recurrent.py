@@ -96,7 +96,10 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     job = recurrent(estimator, changes)
     found = learned(job)
     assert finite(found)
-    assert not equal(found, without(estimator, companions(changes))) or job.result()["stopped_early"]
+    same = equal(found, without(estimator, companions(changes)))
+    if same and key == "selection:skip_limit" and sum(job.genotype.skips().values()) == 0:
+        pytest.skip("the search chose no skip connection, so there is none to limit")
+    assert not same or job.result()["stopped_early"]
 
 
 def test_lambda_alignment_aligns_the_time_steps() -> None:

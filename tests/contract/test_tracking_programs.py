@@ -66,6 +66,13 @@ def track(folder: Path, settings: dict[str, Any]) -> RunDirectory:
     """A run of three searches, of which one failed and one goes on, and a retraining; all are tracked."""
     path = write_run(folder / "run", trials=3, top_k=1, epochs=3)
     description = read_json(path / "run.json")
+    second = {"name": "finite_difference", "xi": {"choice": [0.01, 0.1, "lr"]}, "epsilon": {"loguniform": [1e-3, 0.1]}}
+    description["spec"]["search"] = {
+        "seed": {"grid": [0, 1, 2, 3]},
+        "estimator": {"choice": ["first_order", second]},
+        "regularizers": [{"name": "beta_decay", "strength": {"uniform": [0, 1]}}],
+        "nothing": {"choice": ["a", "b", "c"]},
+    }
     description["spec"]["track"] = TrackSettings.model_validate(settings).model_dump(mode="json")
     write_json(path / "run.json", description)
     run = RunDirectory.open(path)
@@ -134,4 +141,4 @@ def test_optuna_dashboard_shows_the_sweep_and_an_exported_study(tmp_path: Path) 
                 assert len(shown["intermediate_values"]) == 3
                 assert {each["name"] for each in shown["params"]} == set(trial.description()["choices"] or {})
             else:
-                assert shown["state"] == "Fail"
+                assert shown["state"] == {"failed": "Fail", "stopped": "Pruned"}[result["status"]]

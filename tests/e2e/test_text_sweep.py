@@ -178,7 +178,7 @@ def test_the_shipped_sweeps_of_recurrent_cells_are_sound(name: str) -> None:
     assert done.code == 0, done.out + done.err
     assert "healthy_perplexity" in " ".join(done.out.split())
     text = (root / "sweeps" / f"{name}.yaml").read_text()
-    assert text.startswith("# Question: ")
+    assert text.splitlines()[1].startswith("# Question: ")
     assert f"# Launch:   raydarts sweep sweeps/{name}.yaml" in text
     assert "# Cost:     " in text
 

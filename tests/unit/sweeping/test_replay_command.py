@@ -61,10 +61,10 @@ def test_a_run_directory_is_replayed(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     file = planted_records.write(tmp_path / "runs.json", planted_records.runs(configurations=3, seeds=1, epochs=3))
-    done = run_here("replay", file, "--set", "sweep.scheduler=pbt", "--set", "sweep.objective=flops")
+    done = run_here("replay", file, "--set", "sweep.scheduler=pbt", "--set", "sweep.objective=entropy")
     assert done.code == 2
     assert "no record can answer it" in done.err
-    assert "needs the column flops" in done.err
+    assert "needs the column entropy" in done.err
     assert run_here("replay", tmp_path / "absent.json").code == 2
     assert run_here("replay", tmp_path).code == 2
 

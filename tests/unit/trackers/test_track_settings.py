@@ -56,7 +56,7 @@ def test_true_chooses_the_defaults_and_false_and_null_choose_nothing(tmp_path: P
 def test_an_unknown_tracker_and_a_value_that_is_no_settings_are_named_with_their_line(tmp_path: Path) -> None:
     told = refused(tmp_path, "track:\n  wandb: {}\n  tensorbord: true\n")
     assert "spec.yaml:4: track.tensorbord: unknown tracker 'tensorbord'; did you mean 'tensorboard'?" in told
-    assert "(allowed: tensorboard, wandb, or module:Class)" in told
+    assert "(allowed: mlflow, optuna_journal, tensorboard, wandb, or module:Class)" in told
     told = refused(tmp_path, "track:\n  wandb: 3\n  absent_module:Mine: {}\n")
     assert "spec.yaml:3: track.wandb: must be true, false or a mapping of keys, got 3" in told
     assert "spec.yaml:4: track.absent_module:Mine: cannot load tracker 'absent_module:Mine'" in told

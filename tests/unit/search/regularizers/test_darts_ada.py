@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_search import all_state, remedy, report, tiny_search
+from tiny_search import all_state, remedy, report, tiny_search, with_eigenvalues
 
 from raydarts.errors import InputError
 from raydarts.search.moments import SearchStage
@@ -28,7 +28,7 @@ def search(**settings: Any) -> Search:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Search, "_eigenvalue", lambda self: EIGENVALUES[self.epoch - 1])
+    with_eigenvalues(monkeypatch, lambda epoch: EIGENVALUES[epoch - 1])
 
 
 def decay(job: Search) -> float:
@@ -176,7 +176,7 @@ class TwoStages(Regularizer):
 
 
 def test_returns_only_within_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Search, "_eigenvalue", lambda self: 2.0**self.epoch)
+    with_eigenvalues(monkeypatch, lambda epoch: 2.0**epoch)
     ada = {"name": "darts_ada", **SOON, "factor": 100.0}  # two epochs back
     job = tiny_search(ada, {"name": f"{__name__}:TwoStages"}, epochs=5)
     positions = []

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_search import remedy, report, tiny_search
+from tiny_search import remedy, report, tiny_search, with_eigenvalues
 
 from raydarts.search.moments import Moment, Stop
-from raydarts.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -125,7 +124,7 @@ def test_state_dict_round_trip() -> None:
 
 
 def test_the_result_is_the_earlier_epochs_genotype(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Search, "_eigenvalue", lambda self: [1.0, 1.0, 1.2, 4.0][self.epoch - 1])
+    with_eigenvalues(monkeypatch, lambda epoch: [1.0, 1.0, 1.2, 4.0][epoch - 1])
     es = {"name": "darts_es", "every": 1, "window": 1, "lag": 2, "min_epochs": 1}
     job = tiny_search(es, epochs=6, arch_lr=0.5)
     while not job.finished:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from torch import Tensor
 
 from raydarts.data.settings import DataSettings
@@ -65,3 +67,13 @@ def all_state(job: Search) -> dict[str, Tensor]:
         for number, state in optimizer.state_dict()["state"].items():
             found |= {f"{name} {number} {key}": value for key, value in state.items() if isinstance(value, Tensor)}
     return {name: value.clone() for name, value in found.items()}
+
+
+def with_eigenvalues(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> None:
+    """The dominant eigenvalue after each epoch, from 1, is what `value` says."""
+    measure = Search._measure
+
+    def measured(self: Search, meters: Any, seconds: Any, validation: Any, eigenvalue: Any) -> None:
+        measure(self, meters, seconds, validation, lambda model: value(self.epoch))
+
+    monkeypatch.setattr(Search, "_measure", measured)
