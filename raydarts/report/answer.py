@@ -198,7 +198,7 @@ def _decided(parts: Parts, contrast: stats.Contrast) -> Compared:
         sentence = (
             f"{parts.setting.label}: undecided on {parts.what}. {better} measured {by} ({interval}; {n}). "
             f"{_count(needed)} {parts.of} of each would show half a standard deviation ({parts.amount(interest)}) with "
-            f"{100 * POWER:.0f} % power, {_count(as_measured).lower()} the measured difference."
+            f"{100 * POWER:.0f} % power, and {_count(as_measured).lower()} the measured difference."
         )
     return Compared(
         setting=parts.setting.name,
