@@ -44,7 +44,9 @@ def ranked(run: RunDirectory) -> pandas.DataFrame:
     rows: list[dict[str, object]] = []
     for stage in stages_of(run.description()):
         listed = ranking(evaluation_rows(results.retrained(run, stage.name), score), score)
-        rows += [{"stage": stage.name, "rank": rank, **row} for rank, row in enumerate(listed, start=1)]
+        for rank, row in enumerate(listed, start=1):
+            figures = {key: value for key, value in row.items() if key != "random_cell"}  # of a ranking there is none
+            rows.append({"stage": stage.name, "rank": rank, **figures})
     return _frame(
         rows, ("stage", "rank", "genotype", "validation_mean", "validation_std", "test_mean", "test_std", "n")
     )
