@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def test_the_notebook_runs_and_the_shipped_one_has_its_outputs(tmp_path: Path, m
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("nbclient")
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))  # `python3`
     import make_notebook
 
     shipped = nbformat.read(make_notebook.TO, as_version=4)
