@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,11 +36,11 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
 
     gate.prepare(None)  # before the spec's own modules, which may import Ray
     with loading():
+        from raydarts.api import run_path
         from raydarts.cluster.connection import capacity
         from raydarts.config.loader import load_spec
         from raydarts.config.plan import plan, render
         from raydarts.config.retraining import check_inputs
-        from raydarts.config.spec import check_name
         from raydarts.report.tables import summary
         from raydarts.runs.directory import RunDirectory
         from raydarts.study.costs import lines
@@ -53,12 +52,11 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
     say(out, [f"rehearsal of {loaded.name}: a step is timed first"])
     rehearsal, probe = rehearsing.prepare(loaded)
     tiny = rehearsal.spec
-    run_name = check_name(name) if name is not None else f"{tiny.name}-{datetime.now():%Y%m%d-%H%M%S}"
     say(out, [f"at tiny scale: {note}" for note in rehearsal.notes])
     planned = plan(tiny)
     out.print(render(replace(planned, idle=(), warnings=())))  # what acts in the real run may do nothing here
     check_inputs(tiny.stages, tiny.data, None, load=True)
-    path = storage / run_name
+    path = run_path(storage, name, tiny.name)
     code = start_sweep(
         tiny,
         path.parent,

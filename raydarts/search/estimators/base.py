@@ -67,6 +67,11 @@ def first_order_gradient(objective: BilevelObjective, alpha_batch: Batch) -> Alp
     return AlphaGradient(gradients, loss)
 
 
+def resolved(chosen: Sequence[float | Literal["lr"]], rates: Sequence[float]) -> list[float]:
+    """Returns the numbers of the lanes: the lane's current learning rate where `lr` was chosen."""
+    return [rate if each == "lr" else float(each) for each, rate in zip(chosen, rates, strict=True)]
+
+
 class UnrolledSettings(registry.Settings):
     """Settings of an estimator with a virtual step.
 
@@ -134,10 +139,7 @@ class UnrolledEstimator(Estimator):
         optimizer: torch.optim.Optimizer | LaneWeights,
     ) -> AlphaGradient:
         w = weights_of(objective, optimizer)
-        rates = [
-            rate if each.settings.xi == "lr" else float(each.settings.xi)
-            for each, rate in zip(self.lanes, w.rates, strict=True)
-        ]
+        rates = resolved([each.settings.xi for each in self.lanes], w.rates)
         if not any(rates):
             return first_order_gradient(objective, alpha_batch)
         return self.unrolled(objective, weight_batch, alpha_batch, w, w.number(rates))

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from raydarts import registry
-from raydarts.search.estimators.base import AlphaGradient, Estimator
+from raydarts.search.estimators.base import AlphaGradient, Estimator, resolved
 from raydarts.search.gradients import gradients_of
 from raydarts.search.objective import BilevelObjective
 from raydarts.search.products import GradientGraph
@@ -65,9 +65,7 @@ class Neumann(Estimator):
     ) -> AlphaGradient:
         w = weights_of(objective, optimizer)
         settings: list[NeumannSettings] = [each.settings for each in self.lanes]
-        eta = w.number(
-            [rate if each.eta == "lr" else float(each.eta) for each, rate in zip(settings, w.rates, strict=True)]
-        )
+        eta = w.number(resolved([each.eta for each in settings], w.rates))
         decay = w.number(w.decays)
         with objective.virtual():
             loss = objective.alpha_loss(alpha_batch)
