@@ -15,6 +15,8 @@ from raydarts.cluster import authentication, gate
 
 # Before torch is imported. Networks this small are slower on several threads, and the other workers need the CPUs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray gives its workers a niceness of 15. Beside other tests they would hardly run, and limits of time would pass.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 from tests.here import sweeps_run_here
 from tests.objects import S3, use
