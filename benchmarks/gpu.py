@@ -12,7 +12,8 @@ first and second order, without and with TF32. `alpha_error`: relative error (L2
 against the same in float64 on the same device, and of the second-order term alone (exact_hvp less first_order).
 `evaluation`: time and memory of a step of a retraining of the paper's cell, as it is, with TF32, in bfloat16, and
 compiled. `resume`: whether a search that was killed and resumed ends bit-identical. `lanes_exact`, `lanes_bits`,
-`lanes_speed`, `lanes_processes`: searches as lanes of one supernet. See benchmarks/gpu_lanes.py.
+`lanes_speed`, `lanes_processes`: searches as lanes of one supernet. `graphs`: their steps as CUDA graphs. See
+benchmarks/gpu_lanes.py.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_lanes import PLANS, lanes_bits, lanes_exact, lanes_processes, lanes_speed
+from gpu_lanes import PLANS, graphs, lanes_bits, lanes_exact, lanes_processes, lanes_speed
 from torch import Tensor
 
 from raydarts.data.base import ImageArrays
@@ -234,6 +235,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "resume": resumed,
     "alpha_error": alpha_errors,
     "search": search_steps,
+    "graphs": graphs,
     "lanes_speed": lanes_speed,
     "lanes_processes": lanes_processes,
     "evaluation": evaluation_steps,

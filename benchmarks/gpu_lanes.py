@@ -2,8 +2,9 @@
 
 `lanes_exact`: three searches in a group on the device, in float64, against each of them alone on the CPU, from the same
 weights, alpha and batches. `lanes_bits`: whether a group that runs twice ends with equal bits, and whether a lane that
-diverges leaves the others' bits as they are. `lanes_speed`: a step of a search alone (K = 1: a group of one search
-runs as an ordinary search) and of groups. `lanes_processes`: as many processes, with a search each, share the device.
+diverges leaves the others' bits as they are. `graphs`: the time of a step as a CUDA graph and without, K = 1 and 8, and how
+far apart both end. `lanes_speed`: a step of a search alone (K = 1: a group of one search runs as an ordinary search)
+and of groups. `lanes_processes`: as many processes, with a search each, share the device.
 
 Figures of `lanes_speed`, by size, order and K. `milliseconds`: of a step of the whole group, the least of the rounds,
 with packing and unpacking. `times_more_searches`: K times the time alone over the group's time. `operations`: what a
@@ -170,16 +171,16 @@ def lanes_bits(bench: Any) -> dict[str, Any]:
     return known
 
 
-def sized(size: str, order: str, seed: int, device: torch.device, data: Splits) -> Search:
+def sized(size: str, order: str, seed: int, device: torch.device, data: Splits, **more: Any) -> Search:
     chosen = SIZES[size]
     plain = {"seed": seed, "lr": 0.01 * (1 + seed), "epochs": 10**6, "batch_size": chosen["batch"], "probes": []}
     space = {"name": "darts-cnn", **chosen["space"]}
-    settings = SearchSettings.model_validate({**plain, "space": space, "estimator": ORDERS[order]})
+    settings = SearchSettings.model_validate({**plain, "space": space, "estimator": ORDERS[order], **more})
     return Search(settings, data, device)
 
 
-def data_of(size: str) -> Splits:
-    return splits(2 * SIZES[size]["batch"] * SIZES[size]["steps"], SIZES[size]["image"])
+def data_of(size: str, steps: int | None = None) -> Splits:
+    return splits(2 * SIZES[size]["batch"] * (steps or SIZES[size]["steps"]), SIZES[size]["image"])
 
 
 def wait(device: torch.device) -> None:
@@ -302,6 +303,77 @@ def speeds(bench: Any, size: str, order: str) -> dict[str, Any]:
             row["times_more_searches"] = lanes * solo / row["milliseconds"]
         rows[f"K = {lanes}"] = row
     return rows
+
+
+class Timed:
+    """The time of each step of a search or group but those before the `first`: those of a graph warm up."""
+
+    def __init__(self, group: FusedSearch, searches: Sequence[Search], first: int) -> None:
+        self._group, self._searches, self._first = group, searches, first
+
+    def milliseconds(self) -> float:
+        loop, device = self._searches[0].loop, self._searches[0].device
+        usual, times = loop.batches, []
+
+        def batches() -> Iterator[tuple[Batch, Callable[[], Batch]]]:
+            for number, pair in enumerate(usual()):
+                if number >= self._first:
+                    wait(device)
+                    times.append(time.perf_counter())
+                yield pair
+
+        loop.batches = batches  # type: ignore[method-assign]
+        try:
+            for outcome in self._group.run_epoch(self._searches):
+                if isinstance(outcome, Exception):
+                    raise outcome
+        finally:
+            loop.batches = usual  # type: ignore[method-assign]
+        return 1000 * min(after - before for before, after in zip(times, times[1:], strict=False))
+
+
+def graphs(bench: Any) -> dict[str, Any]:
+    """A step with a CUDA graph and without: whether both end with equal bits, and what each takes.
+
+    On a CPU there is no graph: both are the same then, and nothing is compared.
+    """
+    known: dict[str, Any] = {}
+    for size in bench.plan["sizes"]:
+        for order in ORDERS:
+            for lanes in (1, min(8, max(bench.plan["lanes"]))):
+                if bench.late():
+                    known[f"{size}, {order} order, K = {lanes}"] = dict(LATE)
+                    continue
+                row = attempted(partial(_graphed, bench, size, order, lanes))
+                known[f"{size}, {order} order, K = {lanes}"] = row
+    rows = {name: row for name, row in known.items() if "times_faster" in row}
+    if bench.device.type == "cuda":
+        refused = {name: row["refused"] for name, row in rows.items() if row["refused"]}
+        bench.check("no step is refused a graph", rows and not refused, refused)
+        # Max pools may add in any order, so bits are the tests' claim (tests/gpu/test_gpu_graphs.py).
+        worst = max((row["apart"] for row in rows.values()), default=1.0)
+        bench.check("an epoch of graphs ends within rounding of an epoch without", worst < 1e-2, worst)
+        slow = {name: row["times_faster"] for name, row in rows.items() if row["times_faster"] < 1}
+        bench.check("a graph makes no step slower", not slow, slow)
+    return known
+
+
+def _graphed(bench: Any, size: str, order: str, lanes: int) -> dict[str, Any]:
+    data, found = data_of(size, 6), {}
+    for graph in (False, True):
+        searches = [sized(size, order, seed, bench.device, data, cuda_graph=graph) for seed in range(lanes)]
+        group = FusedSearch()
+        milliseconds = Timed(group, searches, 4).milliseconds()
+        found[graph] = milliseconds, searches, group
+    (plain, without, _), (repeated, graphed, group) = found[False], found[True]
+    return {
+        "milliseconds": plain,
+        "graph_milliseconds": repeated,
+        "times_faster": plain / repeated,
+        "apart": max(apart(one, other) for one, other in zip(graphed, without, strict=True)),
+        "refused": None if group._repeated is None else group._repeated.refused,
+        "replays": 0 if group._repeated is None else group._repeated.replays,
+    }
 
 
 def alone(

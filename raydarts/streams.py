@@ -56,6 +56,7 @@ class Streams:
         self.seed = seed
         self.device = torch.device(device)
         self._generators: dict[str, torch.Generator] = {}
+        self._still = False
 
     def __getitem__(self, name: str) -> torch.Generator:
         if name not in self._generators:
@@ -98,11 +99,23 @@ class Streams:
     @contextmanager
     def replayed(self, name: str) -> Iterator[None]:
         """Inside, `name` draws; on leaving, it is where it was on entering."""
+        if self._still:
+            yield
+            return
         state = self[name].get_state()
         try:
             yield
         finally:
             self[name].set_state(state)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Inside, nothing draws, and `replayed` leaves the generators alone: no CUDA graph can capture their states."""
+        before, self._still = self._still, True
+        try:
+            yield
+        finally:
+            self._still = before
 
     def state_dict(self) -> State:
         return {name: generator.get_state() for name, generator in self._generators.items()}

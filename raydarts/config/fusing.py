@@ -48,8 +48,17 @@ def reasons(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:
             f"all configurations run alone: sweep.resources.gpus is {share:g}, the share of one trial; to fuse them "
             "write gpus: 1, or how many such a share has memory for, sweep.fuse: 4"
         ]
-    counts = Counter(reason for settings in drawn for reason in fused.unfusable(settings))
+    return _counted("run alone", [fused.unfusable(settings) for settings in drawn])
+
+
+def without_graph(drawn: Sequence[SearchSettings]) -> list[str]:
+    """Why configurations that ask for `cuda_graph` run without one: a sentence for each reason."""
+    return _counted("run without", [fused.ungraphable(settings) if settings.cuda_graph else [] for settings in drawn])
+
+
+def _counted(what: str, reasons_of_each: Sequence[Sequence[str]]) -> list[str]:
+    counts = Counter(reason for each in reasons_of_each for reason in each)
     return [
-        f"{'all' if count == len(drawn) else 'some'} configurations run alone: {reason}"
+        f"{'all' if count == len(reasons_of_each) else 'some'} configurations {what}: {reason}"
         for reason, count in counts.items()
     ]

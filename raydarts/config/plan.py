@@ -12,7 +12,7 @@ from rich.table import Table
 from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Tree, grid_draws
-from raydarts.config.fusing import reasons
+from raydarts.config.fusing import reasons, without_graph
 from raydarts.config.idle import distinct, idle_in, idle_in_search
 from raydarts.config.loader import SECTIONS, LoadedSpec, effective_key, unique_grid
 from raydarts.config.seeds import idle_seed, tries_all
@@ -61,6 +61,7 @@ class Plan:
     changing: tuple[str, ...] = ()
     """Swept settings that the scheduler changes while trials run."""
     alone: tuple[str, ...] = ()
+    without_graph: tuple[str, ...] = ()
     """Why configurations share no process with others, though `sweep.fuse` asks for it."""
 
     def to_json(self) -> dict[str, object]:
@@ -183,6 +184,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = N
         () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
         sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
         tuple(reasons(sweep, loaded.drawn)) if only in (None, SEARCH) and jobs > 1 else (),
+        tuple(without_graph(loaded.drawn)) if only in (None, SEARCH) else (),
     )
 
 
@@ -263,4 +265,5 @@ def render(planned: Plan) -> RenderableType:
     idle += [line(f"warning: {text}") for text in planned.warnings]
     earlier = [line(f"learns from {each}") for each in planned.earlier]
     alone = [line(f"not fused: {why}") for why in planned.alone]
+    alone += [line(f"no CUDA graph: {why}") for why in planned.without_graph]
     return Group(*parts, stages, *_budget(planned), *shown, *changing, *alone, *earlier, *idle)

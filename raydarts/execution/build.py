@@ -13,6 +13,7 @@ from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.lookup import Lookup
 from raydarts.evaluation.trainings import FOR_KIND
 from raydarts.execution.job import Job
+from raydarts.search.fused import GraphedSearch
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Genotype
@@ -20,7 +21,8 @@ from raydarts.spaces import Genotype
 
 def build_search(settings: SearchSettings, data: DataSettings, device: str) -> Search:
     """Builds a search on its data. It has not started."""
-    return Search(settings, load_splits(data), device)
+    build = GraphedSearch if settings.cuda_graph else Search
+    return build(settings, load_splits(data), device)
 
 
 def build_evaluation(

@@ -11,22 +11,25 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from raydarts.data.splits import AnySplits
 from raydarts.float32 import arithmetic
 from raydarts.measure import Meter, reset_peak_memory
 from raydarts.registry import Component, Member
 from raydarts.search.gradients import constant, gradients_of
+from raydarts.search.graphs import Captured, Repeated, cuda_graph
 from raydarts.search.hessian import dominant_eigenvalues, has_whole_hessian
 from raydarts.search.lanes import GroupStep, LaneModel, lane_batch
 from raydarts.search.model import SearchModel, copied
 from raydarts.search.moments import Step
-from raydarts.search.regularizers.base import Regularizer, asks
+from raydarts.search.regularizers.base import Regularizer, asks, defines
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
@@ -53,6 +56,17 @@ def unfusable(settings: SearchSettings) -> list[str]:
     return reasons
 
 
+def ungraphable(settings: SearchSettings) -> list[str]:
+    """Returns why a step of a search with these settings is no CUDA graph. What a step draws at random is seen only
+    when it runs.
+    """
+    reasons = unfusable(settings)
+    if settings.relaxation.build().RANDOM:
+        reasons.append(f"the relaxation {settings.relaxation.name} draws at random")
+    looking = [each.name for each in _acting(settings) if _looks_at_steps(each)]
+    return reasons + [f"the regularizer {name} looks at each step's batches" for name in looking]
+
+
 def structure(settings: SearchSettings) -> str:
     """Returns what searches must have in common to be lanes of one group. They must be on the same data, too.
 
@@ -65,6 +79,7 @@ def structure(settings: SearchSettings) -> str:
         "batch_size": settings.batch_size,
         "precision": settings.precision,
         "tf32": settings.tf32,
+        "cuda_graph": settings.cuda_graph,
         "text": settings.text.model_dump(mode="json"),
         "lengths": settings.seed if _lengths_differ(settings) else None,
         "estimator": [settings.estimator.name, (settings.estimator.effective() or {}).get("name")],
@@ -94,6 +109,13 @@ def _asks_for_passes(component: Component) -> bool:
     """Returns whether a remedy asks for passes of its own. They would be run for lanes that do not ask, too."""
     member: type[Member] = component.member
     return issubclass(member, Regularizer) and asks(member)
+
+
+def _looks_at_steps(component: Component) -> bool:
+    member: type[Member] = component.member
+    return issubclass(member, Regularizer) and (
+        asks(member) or defines(member, "perturb", "alpha_gradient", "weight_gradient", "watch")
+    )
 
 
 def _fixed(component: Component) -> dict[str, object]:
@@ -126,8 +148,9 @@ class _Lane:
 
     def repeat(self) -> dict[str, object]:
         """Runs the epoch from its start, alone."""
-        self.search.load_state_dict(self.before)
-        return self.search.run_epoch()
+        started, search = time.perf_counter(), self.search
+        search.load_state_dict(self.before)
+        return search.finish_epoch(search.begin_epoch(), started)
 
 
 def _attempted(work: Callable[[], Result]) -> Result | Exception:
@@ -141,10 +164,15 @@ def _attempted(work: Callable[[], Result]) -> Result | Exception:
 
 
 class FusedSearch:
-    """Runs epochs of several searches at once. It remembers nothing but the packed supernet."""
+    """Runs epochs of several searches at once. It remembers nothing but the packed supernet.
 
-    def __init__(self) -> None:
+    `capture` makes the graph of a step (`graphs.Captured`). A search with `cuda_graph` has one also where it is alone.
+    """
+
+    def __init__(self, capture: Captured[Taken] | None = None) -> None:
         self._packed: LaneModel | None = None
+        self._repeated: Repeated[Taken] | None = None
+        self._capture = capture
 
     def run_epoch(self, searches: Sequence[Search]) -> list[Outcome]:
         """Runs one epoch of each search. Returns its metrics, as `Search.run_epoch` does, or the error that ended it.
@@ -154,7 +182,8 @@ class FusedSearch:
         attributed by running each lane's epoch again, alone. A full memory, and an error of the storage, are raised:
         they are of all lanes.
         """
-        if len(searches) == 1:
+        graph = self.has_graph(searches[0])
+        if len(searches) == 1 and not graph:
             return [_attempted(searches[0].run_epoch)]
         outcomes: dict[int, Outcome] = {}
         groups: dict[str, list[_Lane]] = {}
@@ -166,12 +195,22 @@ class FusedSearch:
             else:
                 groups.setdefault(_now(search), []).append(_Lane(index, search, before, begun, started))
         for lanes in groups.values():
-            if len(lanes) > 1:
+            if len(lanes) > 1 or (graph and lanes[0].search.searching):
                 outcomes |= self._together(lanes)
             else:
                 (lane,) = lanes
                 outcomes[lane.index] = _attempted(lane.finish)
         return [outcomes[index] for index in range(len(searches))]
+
+    def has_graph(self, search: Search) -> bool:
+        """Returns whether the steps are captured: the searches of a group agree in it (`structure`)."""
+        if not search.settings.cuda_graph or (self._capture is None and search.device.type != "cuda"):
+            return False
+        if self._repeated is None:
+            self._repeated = Repeated("a search", self._capture or cuda_graph)
+            if why := ungraphable(search.settings):
+                self._repeated.refuse(why[0])
+        return self._repeated.refused is None
 
     def _together(self, lanes: Sequence[_Lane]) -> dict[int, Outcome]:
         outcomes = _attempted(lambda: self._epoch(lanes))
@@ -188,7 +227,7 @@ class FusedSearch:
         reset_peak_memory(lanes[0].search.device)
         with arithmetic(tf32=lanes[0].search.settings.tf32):
             packed = self._pack(lanes)
-            meters, finite = algorithm_1(packed, lanes)
+            meters, finite = algorithm_1(packed, lanes, self._repeated if self.has_graph(lanes[0].search) else None)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
             searches = [lane.search for lane in lanes]
             figures = validation(packed, searches, healthy)
@@ -209,6 +248,30 @@ class FusedSearch:
             self._packed = known = LaneModel(models)
         known.load([lane.train_alpha for lane in lanes])
         return known
+
+
+class GraphedSearch(Search):
+    """A search whose steps are repetitions of one CUDA graph: a group of one lane. Its figures equal those of the
+    search without a graph up to rounding.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        splits: AnySplits,
+        device: torch.device | str = "cpu",
+        capture: Captured[Taken] | None = None,
+    ) -> None:
+        super().__init__(settings, splits, device)
+        self._group = FusedSearch(capture)
+
+    def run_epoch(self) -> dict[str, object]:
+        if not self._group.has_graph(self):
+            return super().run_epoch()
+        (outcome,) = self._group.run_epoch([self])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 _UNTOUCHED = ("supernet", "weight_optimizer", "alpha_optimizer", "past")
@@ -254,17 +317,29 @@ def _ended(lane: _Lane, measured: Measured, share: float) -> dict[str, object]:
         )
 
 
-def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[str, Meter]], Tensor]:
+class Taken(NamedTuple):
+    """What a step of all lanes leaves: the losses, alpha's if it is trained, and which lanes are finite, `(K,)`."""
+
+    alpha: Loss | None
+    weight: Loss
+    finite: Tensor
+
+
+def algorithm_1(
+    packed: LaneModel, lanes: Sequence[_Lane], repeated: Repeated[Taken] | None = None
+) -> tuple[list[dict[str, Meter]], Tensor]:
     """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns meters, and which lanes stayed finite.
 
-    A lane that is not finite goes on until the epoch's end. It reaches no other lane.
+    A lane that is not finite goes on until the epoch's end. It reaches no other lane. With `repeated` the steps are
+    repetitions of one graph.
     """
-    objective, w, kind = packed.objective, packed.weights, packed.objective.task.KIND
+    w, kind = packed.weights, packed.objective.task.KIND
     meters = {"weight": Meter(), "alpha": Meter()}
     finite = torch.ones(len(lanes), dtype=torch.bool, device=w.momentum_buffer[0].device)
     packed.supernet.train()
     for lane in lanes:
         lane.model.objective.begin_epoch()
+    trained = [place for place, lane in enumerate(lanes) if lane.train_alpha]
     batches = zip(*(lane.search.loop.batches() for lane in lanes), strict=True)
     for number, pairs in enumerate(batches):
         steps = [
@@ -273,24 +348,55 @@ def algorithm_1(packed: LaneModel, lanes: Sequence[_Lane]) -> tuple[list[dict[st
         ]
         group = GroupStep(steps, kind)
         w.scale([step.weight_batch.lr_scale for step in steps])
-        if any(lane.train_alpha for lane in lanes):
-            # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
-            loss, gradients = _alpha_gradient(packed, lanes, group)
-            finite &= torch.isfinite(loss.value.detach()) & torch.isfinite(packed.alpha_norms(gradients))
-            packed.adam.step(gradients)
-            _done(loss, "alpha", meters, [lane.search if lane.train_alpha else None for lane in lanes])
-        # 2. Update w by descending dL_train(w, alpha)/dw.
-        with constant(objective.alphas):
-            loss = objective.perturbed_weight_loss(group)
-        gradients = gradients_of(loss.value, objective.weights)
-        finite &= torch.isfinite(loss.value.detach())
-        w.step(packed.weight_gradient(gradients, group))
-        _done(loss, "weight", meters, [lane.search for lane in lanes])
+        if repeated is None:
+            taken = _step(packed, lanes, group)
+        else:
+            if number == 0:
+                repeated.begin(partial(_step_of, packed, lanes, group, trained), partial(_still, lanes))
+            taken = repeated(group.tensors(trained))
+        finite &= taken.finite
+        if taken.alpha is not None:
+            _done(taken.alpha, "alpha", meters, [lane.search if lane.train_alpha else None for lane in lanes])
+        _done(taken.weight, "weight", meters, [lane.search for lane in lanes])
     each = [meter.lanes(len(lanes)) for meter in meters.values()]
     return [
         {"weight": weight, "alpha": alpha if lane.train_alpha else Meter()}
         for lane, weight, alpha in zip(lanes, *each, strict=True)
     ], finite
+
+
+def _step(packed: LaneModel, lanes: Sequence[_Lane], group: GroupStep) -> Taken:
+    """Takes one step of Algorithm 1 of all lanes."""
+    objective, w, alpha = packed.objective, packed.weights, None
+    fine = []
+    if any(lane.train_alpha for lane in lanes):
+        # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
+        alpha, gradients = _alpha_gradient(packed, lanes, group)
+        fine += [torch.isfinite(alpha.value.detach()), torch.isfinite(packed.alpha_norms(gradients))]
+        packed.adam.step(gradients)
+    # 2. Update w by descending dL_train(w, alpha)/dw.
+    with constant(objective.alphas):
+        weight = objective.perturbed_weight_loss(group)
+    gradients = gradients_of(weight.value, objective.weights)
+    fine.append(torch.isfinite(weight.value.detach()))
+    w.step(packed.weight_gradient(gradients, group))
+    return Taken(alpha, weight, torch.stack(fine).all(0))
+
+
+def _step_of(
+    packed: LaneModel, lanes: Sequence[_Lane], like: GroupStep, trained: Sequence[int], tensors: Sequence[Tensor | None]
+) -> Taken:
+    """Takes the step whose batches are these tensors."""
+    return _step(packed, lanes, like.of(tensors, trained))
+
+
+@contextmanager
+def _still(lanes: Sequence[_Lane]) -> Iterator[None]:
+    """Inside, no lane draws at random."""
+    with ExitStack() as stack:
+        for lane in lanes:
+            stack.enter_context(lane.search.streams.still())
+        yield
 
 
 def _alpha_gradient(packed: LaneModel, lanes: Sequence[_Lane], group: GroupStep) -> tuple[Loss, list[Tensor]]:

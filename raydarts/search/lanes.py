@@ -6,6 +6,7 @@ own and run once for each lane. They are small.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,7 +37,11 @@ def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
     Args:
         batches: one for each lane.
         kind: the task's kind of data.
+
+    One lane's batch stays as it is.
     """
+    if len(batches) == 1:
+        return batches[0]
     inputs = [batch.inputs for batch in batches]
     memories = [batch.memory for batch in batches]
     return Batch(
@@ -63,6 +68,30 @@ class GroupStep:
             self._alpha_batches[of] = lane_batch(each, self._kind)
         return self._alpha_batches[of]
 
+    def tensors(self, trained: Sequence[int]) -> list[Tensor | None]:
+        """Returns the tensors of the weight-batch, and those of the alpha-batch of the `trained` lanes, if any."""
+        batches = [self.weight_batch, *([self.alpha_batch_of(trained)] if trained else [])]
+        return [tensor for batch in batches for tensor in (batch.inputs, batch.targets, batch.memory)]
+
+    def of(self, tensors: Sequence[Tensor | None], trained: Sequence[int]) -> GroupStep:
+        """Returns this step with these `tensors` as its batches."""
+        step = copy.copy(self)
+        step.weight_batch = _with(self.weight_batch, tensors[:3])
+        step._alpha_batches = {frozenset(trained): _with(self.weight_batch, tensors[3:])} if trained else {}
+        return step
+
+
+def _with(batch: Batch, tensors: Sequence[Tensor | None]) -> Batch:
+    inputs, targets, memory = tensors
+    return Batch(inputs, targets, memory, batch.lr_scale)  # type: ignore[arg-type]
+
+
+def _of_one_lane(loss: Loss) -> Loss:
+    """Returns the loss of a supernet without lanes as that of one lane."""
+    parts = loss.value, loss.data, loss.correct, loss.penalty, loss.memory
+    value, data, correct, penalty, memory = (None if part is None else part[None] for part in parts)
+    return Loss(value, data, correct, loss.count, penalty, memory)  # type: ignore[arg-type]
+
 
 class LaneObjective(Modes):
     """The losses of K searches (`BilevelObjective`), each `(K,)`. `alphas` are those of lane 0, then of lane 1."""
@@ -82,6 +111,8 @@ class LaneObjective(Modes):
 
     def data_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
         """Returns the task's losses. `arch_weights` are by cell type, for each lane."""
+        if len(arch_weights) == 1:
+            return _of_one_lane(self.task.loss(self.supernet, batch, arch_weights[0]))
         stacked = {name: torch.stack([lane[name] for lane in arch_weights]) for name in arch_weights[0]}
         return self.task.loss(self.supernet, batch, stacked)
 
@@ -227,12 +258,14 @@ class LaneAdam:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """Takes the step of each lane whose alpha is trained. `gradients` are in the order of all lanes' alphas."""
+        """Takes the step of each lane whose alpha is trained, in place. `gradients` are in the order of all lanes'
+        alphas.
+        """
         g = torch.cat([gradient.flatten() for gradient in gradients])
         g = torch.addcmul(g, self._decay, self._alpha)
         m = self._m + (1 - self._beta1) * (g - self._m)
         v = self._beta2 * self._v + (1 - self._beta2) * g * g
-        self._count = self._count + 1
+        self._count += 1
         rate = self._lr / (1 - self._beta1**self._count)
         scale = v.sqrt() / (1 - self._beta2**self._count).sqrt() + self._epsilon
         alpha = self._alpha - rate * (m / scale)
@@ -240,7 +273,7 @@ class LaneAdam:
             alpha, m, v = (
                 torch.where(self._acts, new, old) for new, old in ((alpha, self._alpha), (m, self._m), (v, self._v))
             )
-        self._alpha, self._m, self._v = alpha, m, v
+        torch._foreach_copy_([self._alpha, self._m, self._v], [alpha, m, v])
         torch.split_with_sizes_copy(alpha, self._sizes, out=self._flat)
 
     def store(self, lanes: Sequence[int]) -> None:

@@ -221,7 +221,7 @@ class LaneWeights:
         return [shaped(part, weight) for part, weight in zip(split, self._weights, strict=True)]
 
     def saved(self) -> Vector:
-        return [self._w]  # `step` makes a new one
+        return [self._w]  # until `step` changes it
 
     @torch.no_grad()
     def put(self, vector: Vector) -> None:
@@ -274,14 +274,15 @@ class LaneWeights:
 
     @torch.no_grad()
     def step(self, gradient: Vector) -> None:
-        """Takes the SGD step of each lane. Frozen weights neither move nor decay, and keep their momentum."""
+        """Takes the SGD step of each lane, in place. Frozen weights neither move nor decay, and keep their momentum."""
         decayed = torch.addcmul(gradient[0], self._w, self._decay)
         momentum = torch.addcmul(decayed, self.momentum_buffer, self._momentum)
         w = torch.addcmul(self._w, momentum, self._lr, value=-1)
         if self._frozen is not None:
             momentum = torch.where(self._frozen, self.momentum_buffer, momentum)
             w = torch.where(self._frozen, self._w, w)
-        self.momentum_buffer, self._w = momentum, w
+        self.momentum_buffer.copy_(momentum)
+        self._w.copy_(w)
         self.put([self._w])
 
 

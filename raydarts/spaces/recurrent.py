@@ -210,6 +210,7 @@ class MixedRecurrent(Mixed):
 
     def __init__(self, spec: CellSpec, units: int, transforms: Sequence[MixedTransform], lanes: int = 1) -> None:
         super().__init__()
+        self.columns: Tensor  # where each candidate's arch weight lies in a table
         if any(overrides(transform, "share") for transform in transforms):
             raise InputError("a remedy that gives the candidates a part of the channels does not fit a recurrent cell")
         self.spec, self.lanes = spec, lanes
@@ -220,6 +221,11 @@ class MixedRecurrent(Mixed):
         self.edges = tuple(
             MixedEdge(0, CELL_TYPE, index, *edge, 1, units, lanes) for index, edge in enumerate(spec.edges)
         )
+        columns = [
+            [self.primitives.index(name) if name in self.primitives else len(self.primitives) for name in row]
+            for row in spec.candidates
+        ]
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.norm = nn.BatchNorm1d(lanes * units, affine=False)
         count_lanes(self.norm, lanes)
         self.transforms = tuple(transforms)
@@ -241,15 +247,11 @@ class MixedRecurrent(Mixed):
         """
         if self.skips_zeros:  # a candidate that is left out has no gradient
             arch_weights = arch_weights * (arch_weights.detach() != 0)
-        columns = [
-            [self.primitives.index(name) if name in self.primitives else len(self.primitives) for name in row]
-            for row in self.spec.candidates
-        ]
-        place = torch.tensor(columns, device=arch_weights.device).expand(arch_weights.shape)
+        place = self.columns.expand(arch_weights.shape)
         whole = arch_weights.new_zeros(*arch_weights.shape[:-1], len(self.primitives) + 1)
         whole = whole.scatter(-1, place, arch_weights)[..., :-1]
         nodes = range(self.spec.num_inputs, self.spec.num_inputs + self.spec.num_nodes)
-        return [whole[..., self.spec.incoming(node), :] for node in nodes]
+        return list(torch.split(whole, [len(self.spec.incoming(node)) for node in nodes], -2))  # edges by destination
 
     def forward(self, s0: Tensor, mask: Tensor | None, tables: Sequence[Tensor], weights: Iterable[Tensor]) -> Tensor:
         """Returns h_t `(B, U)`. `tables` and `weights` W_i are for each node. The states are `(nodes, B, U)`."""

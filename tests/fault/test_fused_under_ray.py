@@ -35,5 +35,7 @@ def test_a_killed_group_goes_on_as_a_group_and_ends_as_trials_that_ran_alone(tmp
     for trial in fused.trials():
         assert [entry["what"] for entry in trial.failures()] == ["lost"], "one attempt of each trial"
         pids = [str(entry["pid"]) for entry in trial.times()]
-        assert pids[0] == mark.read_text() and len({*pids[1:]}) == 1 and pids[0] != pids[1]
+        assert pids[0] == mark.read_text()
+        assert len({*pids[1:]}) == 1
+        assert pids[0] != pids[1]
     assert not list((tmp_path / "ray" / "groups").iterdir())

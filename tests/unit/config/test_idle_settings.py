@@ -184,6 +184,7 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
     "batch norms of one worker": (training(sync_batch_norm=True), "evaluate.training.sync_batch_norm acts", "leave"),
     "TF32 without a GPU": (training(tf32=True), "evaluate.training.tf32 is for GPUs", "resources.gpus is 0"),
     "TF32 of a search without a GPU": ({"search__tf32": True}, "search.tf32 is for GPUs", "leave it out"),
+    "a CUDA graph without a GPU": ({"search__cuda_graph": True}, "search.cuda_graph is for GPUs", "leave it out"),
     "cutout without a probability": (
         training(augment={"cutout_length": 4, "cutout_probability": 0}),
         "evaluate.training.augment.cutout_length is 4",
@@ -270,7 +271,12 @@ ACTING: dict[str, dict[str, Any]] = {
         "search__lr": {"uniform": [0.1, 0.4]},
     },
     "optuna": {"sweep__searcher": OPTUNA | {"startup_trials": 7}, "search__lr": {"uniform": [0.1, 0.4]}},
-    "one GPU": {"sweep__resources": {"gpus": 1}, "budget": {"gpu_hours": 3}, "search__tf32": True},
+    "one GPU": {
+        "sweep__resources": {"gpus": 1},
+        "budget": {"gpu_hours": 3},
+        "search__tf32": True,
+        "search__cuda_graph": True,
+    },
     "a GPU of the retraining alone": {"budget": {"gpu_hours": 3}, **evaluate(top_k=4, resources={"gpus": 1})},
     "a seed that random draws by": {"sweep__seed": 7, "sweep__searcher": {"name": "random", "trials": 4}},
     "all checkpoints": {"sweep__checkpoint_every": 10},

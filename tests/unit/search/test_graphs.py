@@ -1,0 +1,239 @@
+"""Steps that are repeated as a graph. What a CUDA graph does is played on the CPU: it repeats what was dispatched, on
+the same memory and with the same numbers, and runs no line of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from raydarts.search import fused
+from raydarts.search.fused import FusedSearch, GraphedSearch, ungraphable
+from raydarts.search.graphs import Repeated, Trace, differing
+from raydarts.search.search import Search
+from raydarts.search.settings import SearchSettings
+from tests.unit.search.lanes import require_equal
+from tests.unit.search.test_fused import SPACE, different, settings, splits, text_splits
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+
+class Tape(TorchDispatchMode):
+    """Records what is dispatched. `replay` does it again, and puts each result where the first one was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self._before: dict[int, tuple[Any, Any]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for each in written(func, args, kwargs or {}):
+            storage = each.untyped_storage()
+            self._before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+    def undo(self) -> None:
+        for storage, before in self._before.values():
+            storage.copy_(before)
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, before in self.calls:
+            given = {place(each) for each in tensors((args, kwargs))}
+            now = func(*args, **kwargs)
+            for old, new in zip(tensors(before), tensors(now), strict=True):
+                if place(old) not in given:
+                    old.copy_(new)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    return [each for each in tree_leaves(tree) if isinstance(each, Tensor)]
+
+
+def place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """What an operation changes in place."""
+    if func is torch.ops.aten.native_batch_norm.default:  # its schema does not say so
+        return tensors(args[3:5])
+    names = [each.name for each in func._schema.arguments if each.alias_info is not None and each.alias_info.is_write]
+    values = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | kwargs
+    return tensors([values.get(name) for name in names])
+
+
+def on_tape(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    """Does what `graphs.cuda_graph` does: a capture computes nothing."""
+    with Tape() as tape:
+        result = work()
+    tape.undo()
+    return tape.replay, result
+
+
+def replays(group: FusedSearch) -> int:
+    repeated = group._repeated
+    assert repeated is not None
+    assert repeated.refused is None
+    return repeated.replays
+
+
+def graphed(**changed: Any) -> SearchSettings:
+    return settings(cuda_graph=True, batch_size=8, **changed)  # five steps an epoch: two are repetitions
+
+
+@pytest.mark.parametrize("estimator", ["finite_difference", "exact_hvp"])
+def test_a_search_whose_steps_are_repeated_equals_the_search(estimator: str) -> None:
+    chosen = graphed(estimator=estimator)
+    search, alone = GraphedSearch(chosen, splits(), capture=on_tape), Search(chosen, splits())
+    for _ in range(2):
+        require_equal(search.run_epoch(), alone.run_epoch())
+    require_equal(search.state_dict(), alone.state_dict())
+    assert replays(search._group) == 4
+
+
+def test_lanes_whose_steps_are_repeated_have_the_bits_of_lanes_without() -> None:
+    chosen = [each.model_copy(update={"batch_size": 8, "cuda_graph": True}) for each in different("finite_difference")]
+    group, plain = FusedSearch(on_tape), FusedSearch()
+    repeated, without = ([Search(each, splits()) for each in chosen] for _ in range(2))
+    for _ in range(2):
+        group.run_epoch(repeated)
+        plain.run_epoch(without)
+    for one, other in zip(repeated, without, strict=True):
+        require_equal(one.state_dict(), other.state_dict(), tolerance=0)
+    assert replays(group) == 4
+
+
+DROPOUTS = ("embedding_dropout", "input_dropout", "cell_dropout", "hidden_dropout", "output_dropout")
+REMEDIES = {
+    "penalties": [{"name": "beta_decay", "strength": 3}, "zero_one", "entropy_penalty"],
+    "alpha rests first": [{"name": "alpha_warmup", "epochs": 1}],
+    "channels": [{"name": "partial_channels"}, "edge_normalization"],
+    "an auxiliary skip": ["auxiliary_skip"],
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_remedies_act_in_repeated_steps(name: str) -> None:
+    space = SPACE | {"channels": 4}
+    chosen = graphed(
+        space=space, regularizers=REMEDIES[name], relaxation="sigmoid" if name == "penalties" else "softmax"
+    )
+    search, alone = GraphedSearch(chosen, splits(), capture=on_tape), Search(chosen, splits())
+    for _ in range(2):
+        require_equal(search.run_epoch(), alone.run_epoch())
+    require_equal(search.state_dict(), alone.state_dict())
+    assert replays(search._group) > 0
+
+
+def test_a_text_has_a_graph_for_batches_with_and_without_a_memory() -> None:
+    text = {"bptt": 3, "measured_columns": 3, "short_probability": 0, "bptt_deviation": 0}
+    space = {"name": "darts-rnn", "nodes": 2, "units": 3} | dict.fromkeys(DROPOUTS, 0)
+    chosen = settings(cuda_graph=True, batch_size=3, lr=0.1, text=text, space=space)
+    search, alone = GraphedSearch(chosen, text_splits(), capture=on_tape), Search(chosen, text_splits())
+    for _ in range(2):
+        require_equal(search.run_epoch(), alone.run_epoch())
+    require_equal(search.state_dict(), alone.state_dict())
+    assert replays(search._group) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"regularizers": ["drop_path"]}, "it draws at random (bernoulli_)"),
+        ({"relaxation": "dirichlet"}, "the relaxation dirichlet draws at random"),
+        ({"regularizers": ["sdarts_adv"]}, "the regularizer sdarts_adv looks at each step's batches"),
+        ({"regularizers": ["oles"]}, "the regularizer oles looks at each step's batches"),
+    ],
+    ids=str,
+)
+def test_what_no_graph_can_repeat_runs_without_and_says_why(
+    changes: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = graphed(**changes)
+    search, alone = GraphedSearch(chosen, splits(), capture=on_tape), Search(chosen, splits())
+    for _ in range(2 if "drop_path" in str(changes) else 1):  # it drops nothing in the first epoch
+        require_equal(search.run_epoch(), alone.run_epoch())
+    require_equal(search.state_dict(), alone.state_dict())
+    assert [record.getMessage() for record in caplog.records] == [f"a search runs without a CUDA graph: {why}"]
+
+
+def test_a_lane_that_diverges_in_a_repeated_step_fails_as_it_does_alone() -> None:
+    bad = graphed(lr=1e160)
+    with pytest.raises(Exception, match="not finite") as alone:
+        Search(bad, splits()).run_epoch()
+    with pytest.raises(type(alone.value)) as repeated:
+        GraphedSearch(bad, splits(), capture=on_tape).run_epoch()
+    assert str(repeated.value) == str(alone.value)
+
+
+def test_shipped_settings_without_a_graph_change_nothing() -> None:
+    assert SearchSettings().cuda_graph is False
+    assert ungraphable(SearchSettings()) == []
+    assert fused.structure(SearchSettings()) != fused.structure(SearchSettings(cuda_graph=True))
+
+
+def traced(work: Callable[[], object]) -> Trace:
+    with Trace() as trace:
+        work()
+    return trace
+
+
+def test_a_trace_knows_draws_reads_numbers_and_places() -> None:
+    x, rate = torch.ones(3), [0.5]
+    assert traced(lambda: torch.rand(2)).refused == "it draws at random (rand)"
+    assert traced(lambda: float(x.sum())).refused == "the host reads a value (_local_scalar_dense)"
+    assert traced(lambda: x + torch.tensor([1.0])).refused == "the host sends a value (lift_fresh)"
+
+    def step() -> Tensor:
+        return x.mul(rate[0]).relu()
+
+    first, same = traced(step), traced(step)
+    assert first.refused is None
+    assert differing(first, same) is None
+    rate[0] = 0.25
+    assert differing(first, traced(step)) == "two aten::mul.Tensor differ"
+    rate[0] = 0.5
+    kept, x = x, x.clone()  # equal values elsewhere
+    assert differing(first, traced(step)) == "two aten::mul.Tensor differ"
+    x = kept
+    assert differing(first, traced(lambda: step().add(1))) == "two steps differ in length"
+
+
+def test_a_step_whose_numbers_change_is_never_captured(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[int] = []
+
+    def work(inputs: Any) -> Tensor:
+        calls.append(len(calls))
+        return inputs[0] * float(len(calls))
+
+    repeated: Repeated[Tensor] = Repeated("it", on_tape)
+    repeated.begin(work, torch.no_grad)
+    values = [float(repeated([torch.ones(())])) for _ in range(6)]
+    assert values == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert repeated.replays == 0
+    assert "it runs without a CUDA graph: two aten::mul.Tensor differ" in caplog.text
+
+
+def test_inputs_of_another_shape_have_a_graph_of_their_own() -> None:
+    total = torch.zeros(())
+
+    def work(inputs: Any) -> Tensor:
+        total.add_(inputs[0].sum())
+        return inputs[0] * 2
+
+    repeated: Repeated[Tensor] = Repeated("it", on_tape)
+    repeated.begin(work, torch.no_grad)
+    for number in range(1, 7):
+        for size in (2, 3):
+            assert torch.equal(repeated([torch.full((size,), float(number))]), torch.full((size,), 2.0 * number))
+    assert float(total) == 5 * 21
+    assert repeated.replays == 6
