@@ -2,9 +2,9 @@
 
 `lanes_exact`: three searches in a group on the device, in float64, against each of them alone on the CPU, from the same
 weights, alpha and batches. `lanes_bits`: whether a group that runs twice ends with equal bits, and whether a lane that
-diverges leaves the others' bits as they are. `graphs`: the time of a step as a CUDA graph and without, K = 1 and 8, and how
-far apart both end. `lanes_speed`: a step of a search alone (K = 1: a group of one search runs as an ordinary search)
-and of groups. `lanes_processes`: as many processes, with a search each, share the device.
+diverges leaves the others' bits as they are. `graphs`: the time of a step as a CUDA graph and without, K = 1 and 8,
+and how far apart both end. `lanes_speed`: a step of a search alone (K = 1: a group of one search runs as an ordinary
+search) and of groups. `lanes_processes`: as many processes, with a search each, share the device.
 
 Figures of `lanes_speed`, by size, order and K. `milliseconds`: of a step of the whole group, the least of the rounds,
 with packing and unpacking. `times_more_searches`: K times the time alone over the group's time. `operations`: what a
@@ -20,6 +20,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -329,7 +330,7 @@ class Timed:
                     raise outcome
         finally:
             loop.batches = usual  # type: ignore[method-assign]
-        return 1000 * min(after - before for before, after in zip(times, times[1:], strict=False))
+        return 1000 * min(after - before for before, after in pairwise(times))
 
 
 def graphs(bench: Any) -> dict[str, Any]:
