@@ -12,11 +12,12 @@ from raydarts.json_types import number, section, whole
 from raydarts.report.improvement import Improvement, improvements
 from raydarts.report.swept import SEED, Setting, named_members, swept
 from raydarts.runs import results
-from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.entries import AllocationEntry, TimeEntry
 from raydarts.runs.folders import read_allocation, read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.front import FrontReport, counted, front_of
@@ -379,12 +380,16 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
 
     Damaged files are noted in `damage` and left out. Without `damage` they raise.
     """
-    run = RunDirectory.open(path, damage)
+    return gathered(RunSnapshot.open(path, damage))
+
+
+def gathered(run: RunSnapshot) -> Run:
+    """Returns the run as the report reads it."""
     description = run.description()
     draft = Run(description, (), ())
-    searched = results.trials(run)
+    searched, evaluated = results.trials(run), results.evaluations(run)
     described = {record.id: record.description for record in searched}
-    retrained = _retrainings(run, EVALUATE, draft.score)
+    retrained = _retrainings(run, EVALUATE, evaluated, draft.score)
     groups = configurations(searched, draft.supernet)
     whole = Run(
         description=description,
@@ -394,13 +399,13 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         ],
         retrainings=[each for each in retrained if not each.is_random],
         random_retrainings=[each for each in retrained if each.is_random],
-        improvement=improvements(evaluation_rows(results.evaluations(run), draft.score), draft.score),
+        improvement=improvements(evaluation_rows(evaluated, draft.score), draft.score),
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
-        spec_text=read_text(run.files / "spec.yaml", damage),
+        spec_text=read_text(run.files / "spec.yaml", run.damage),
         promotion=read_promotion(run, EVALUATE) or (),
-        baselines=baselines(results.evaluations(run)),
+        baselines=baselines(evaluated),
         faults=results.faults(run),
         configurations=groups,
         front=front_of(searched, groups, draft.supernet),
@@ -411,7 +416,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     views = {
         name: replace(
             whole,
-            retrainings=_retrainings(run, name, whole.score),
+            retrainings=_retrainings(run, name, results.retrained(run, name), whole.score),
             promotion=read_promotion(run, name) or (),
             stage=name,
             random_retrainings=(),
@@ -420,13 +425,12 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         )
         for name in names
     }
-    damaged = () if damage is None else damage.problems
+    damaged = () if run.damage is None else run.damage.problems
     views = {name: replace(view, damaged=damaged) for name, view in views.items()}
     return replace(whole, stages=views, damaged=damaged)
 
 
-def _retrainings(run: RunDirectory, stage: str, score: Score) -> list[Retrained]:
-    records = results.retrained(run, stage)
+def _retrainings(run: RunSnapshot, stage: str, records: Sequence[TrialRecord], score: Score) -> list[Retrained]:
     rows = evaluation_rows(records, score)
     return [
         _retrained(record, row, trial, score)

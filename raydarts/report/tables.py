@@ -15,7 +15,7 @@ from raydarts.report.answer import answer
 from raydarts.report.conclusion import conclusion
 from raydarts.report.fitted import TrialTable, members
 from raydarts.report.fronts import front_table, headline
-from raydarts.report.gather import gather
+from raydarts.report.gather import Run, gathered
 from raydarts.report.improvement import baseline_json, from_json, sentences
 from raydarts.report.progress import ProgressView, left_in_words
 from raydarts.report.shapes import (
@@ -28,7 +28,6 @@ from raydarts.report.shapes import (
     TrialRow,
 )
 from raydarts.runs import results
-from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.folders import in_words as decided_in_words
 from raydarts.runs.folders import within_of
@@ -37,6 +36,7 @@ from raydarts.runs.progress import left, progress
 from raydarts.runs.reading import Damage
 from raydarts.runs.rehearsal import WARNING, is_rehearsal
 from raydarts.runs.segments import lineage_in_words
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.storage.place import Place
 from raydarts.study.blame import Ended, blame
 from raydarts.study.budget import UNITS, BudgetReport
@@ -51,7 +51,11 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
 
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
-    report = results.report_json(RunDirectory.open(path, damage))
+    return _report(RunSnapshot.open(path, damage))
+
+
+def _report(run: RunSnapshot) -> RunReport:
+    report = results.report_json(run)
     rows = [section(row) for row in items(report["evaluations"])]
     cells = baseline_json(rows, Score.from_json(section(report["score"])))
     return cast(RunReport, {**report, "random_cells": cells})
@@ -59,15 +63,20 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
 
 def answered(path: Place, damage: Damage | None = None) -> AnsweredReport:
     """Returns the report with the answer to the run's question (`report/answer.py`)."""
-    known = answer(gather(path, damage))
-    return {**report_of(path, damage), "answer": None if known is None else known.to_json()}
+    run = RunSnapshot.open(path, damage)
+    known = answer(gathered(run))
+    return {**_report(run), "answer": None if known is None else known.to_json()}
 
 
 def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
     """Returns trials and evaluations by status, the best trial so far, and in a running run the time its stage still
     needs.
     """
-    report = report_of(path, damage)
+    return _status(RunSnapshot.open(path, damage))
+
+
+def _status(run: RunSnapshot) -> StatusReport:
+    report = _report(run)
     best = _best(report)
     return {
         "name": report["name"],
@@ -75,13 +84,13 @@ def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
         "trials": _statuses(report["trials"]),
         "evaluations": _statuses(report["evaluations"]),
         "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(report)},
-        "budget": budget_report(RunDirectory.open(path, damage)),
-        "left": left(RunDirectory.open(path, damage)),
+        "budget": budget_report(run),
+        "left": left(run),
         "best_trial": best and {"id": best["id"], **best["metrics"]},
         "configurations": dict(Counter(each["status"] for each in report["configurations"])),
         "best_configuration": _best_configuration(report),
         "front": report["front"],
-        "damaged": [] if damage is None else damage.problems,
+        "damaged": [] if run.damage is None else run.damage.problems,
     }
 
 
@@ -109,9 +118,13 @@ def _best_configuration(report: RunReport) -> ConfigurationRow | None:
 
 def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the status for a terminal, with the command to continue if one is needed."""
-    report = status_json(path, damage)
+    return _status_table(path, RunSnapshot.open(path, damage))
+
+
+def _status_table(path: Place, run: RunSnapshot) -> RenderableType:
+    report = _status(run)
     table = Table(title=f"{report['name']}: {report['status']}")
-    marked = _rehearsal(path, damage)
+    marked = _rehearsal(run)
     columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
     columns += ["paused"] if report["trials"].get("paused") else []
     columns += ["damaged"] if report["damaged"] else []
@@ -140,18 +153,18 @@ def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
     return Group(*lines)
 
 
-def _rehearsal(path: Place, damage: Damage | None) -> list[RenderableType]:
+def _rehearsal(run: RunSnapshot) -> list[RenderableType]:
     """Says of a rehearsal that it is none of the real sweep's runs."""
-    description = RunDirectory.open(path, damage).description()
+    description = run.description()
     return [line(f"{description['name']} is {WARNING}")] if is_rehearsal(description) else []
 
 
 def progress_view(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns what `status --watch` shows in a terminal while a sweep runs; of any other run its status."""
-    run = RunDirectory.open(path, damage)
+    run = RunSnapshot.open(path, damage)
     if run.description()["kind"] != "sweep" or not run.in_use():
-        return status_table(path, damage)
-    report = status_json(path, damage)
+        return _status_table(path, run)
+    report = _status(run)
     best, trial = report["best_configuration"], report["best_trial"]
     known = f"configuration {best['configuration']}" if best else f"trial {trial['id']}" if trial else "none yet"
     budget = report["budget"]
@@ -413,11 +426,14 @@ def fault_name(fault: Mapping[str, object]) -> str:
     return f"{trial}, attempt {fault['attempt']}, after {fault['epochs']} epochs, on {fault['host']}"
 
 
-def summary(path: Place) -> RenderableType:
-    """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
-    report = report_of(path, Damage())
+def summary(path: Place, run: RunSnapshot, read: Run) -> RenderableType:
+    """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest.
+
+    `path`: where the run lies, as the user wrote it. `read`: the run, gathered.
+    """
+    report = _report(run)
     parts = [
-        *_rehearsal(path, Damage()),
+        *_rehearsal(run),
         *rankings(report),
         sureness(report),
         *ranked_by(report),
@@ -427,17 +443,18 @@ def summary(path: Place) -> RenderableType:
         failures(report),
         line(f"all of it: raydarts report {path}"),
         line(""),
-        conclusion(path, Damage()),
+        conclusion(run, read),
     ]
     return Group(*(part for part in parts if part is not None))
 
 
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
-    report = report_of(path, damage)
+    run = RunSnapshot.open(path, damage)
+    report = _report(run)
     parts = [
-        *_rehearsal(path, damage),
-        conclusion(path, damage),
+        *_rehearsal(run),
+        conclusion(run, gathered(run)),
         configurations_table(report),
         trials_table(report),
         forks(report),
