@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Tree
-from raydarts.config.parsing import parse_tree
-from raydarts.config.source import from_plain
+from raydarts.config.parsing import stored_tree
 from raydarts.digits import whole_number
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
@@ -45,16 +44,15 @@ def sweep_config(run: RunDirectory, description: Mapping[str, object]) -> dict[s
         "description": str(description.get("question") or ""),
         "method": "bayes" if is_model_based(description) else others,
         "metric": {"name": names.last(score.metric), "goal": _GOALS[score.mode]},
-        "parameters": _nested(parameters(section(section(description.get("spec")).get("search")))),
+        "parameters": _nested(parameters(stored_tree(description))),
     }
 
 
-def parameters(search: object) -> dict[str, Parameter]:
-    """Config key -> its distribution in W&B's words, of a spec's search section as run.json holds it.
+def parameters(tree: Tree) -> dict[str, Parameter]:
+    """Config key -> its distribution in W&B's words, of a spec's search section.
 
     A key that hangs under several options of a choice has all of their values.
     """
-    tree = parse_tree(from_plain({"search": search}, "run.json").keys["search"], "search", [])
     by_name: dict[str, Parameter] = {}
     for dimension in tree.distributions():
         met = _options(tree, dimension) if dimension.distribution.kind in OPTIONS else _numbers(tree, dimension)
