@@ -44,7 +44,7 @@ def sweep_config(run: RunDirectory, description: Mapping[str, object]) -> dict[s
         "description": str(description.get("question") or ""),
         "method": "bayes" if is_model_based(description) else others,
         "metric": {"name": names.last(score.metric), "goal": _GOALS[score.mode]},
-        "parameters": _nested(parameters(stored_tree(description))),
+        "parameters": names.nested(parameters(stored_tree(description)), lambda part: {"parameters": part}),
     }
 
 
@@ -129,18 +129,6 @@ def _with(plain: object, path: Sequence[str | int], value: object) -> object:
         return [_with(item, rest, value) if index == first else item for index, item in enumerate(plain)]
     inner = section(plain)
     return {**inner, str(first): _with(inner[str(first)], rest, value)}
-
-
-def _nested(flat: Mapping[str, Parameter]) -> dict[str, object]:
-    """As W&B writes nested parameters: `{estimator: {parameters: {xi: ...}}}`."""
-    inner: dict[str, dict[str, Parameter]] = {}
-    whole: dict[str, object] = {}
-    for name, parameter in flat.items():
-        first, _, rest = name.partition(".")
-        if rest:
-            inner.setdefault(first, {})[rest] = parameter
-        whole[first] = None if rest else dict(parameter)  # in the order of the spec
-    return whole | {first: {"parameters": _nested(below)} for first, below in inner.items()}
 
 
 def create(run: RunDirectory, settings: WandbSettings, prior: Sequence[str]) -> str:
