@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from raydarts import api
-from raydarts.report.tables import answered, full, report_of, status_json, status_table
+from raydarts.report.status import status_json, status_table
+from raydarts.report.tables import answered, full, report_of
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.snapshot import RunSnapshot
