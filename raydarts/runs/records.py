@@ -182,6 +182,7 @@ class TrialRecordFile(Record):
     replicate: Count | None = None
     config: Section | None = None
     choices: Section | None = None
+    parent: ParentRecord | None = None
     segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
     stage: StageName | None = None
     genotype_id: Name | None = None
