@@ -26,6 +26,7 @@ from raydarts.loading import loading
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.runs.winner import Winner, chosen, winner
 from raydarts.storage.place import Place
 from raydarts.study.stages import EVALUATE
@@ -286,7 +287,7 @@ def run_sweep(
         command=command,
         planned=[asdict(each) for each in planned.stages],
     )
-    _conclude(code, place)
+    conclude(code, place)
     return code, place
 
 
@@ -298,21 +299,24 @@ def resume_run(place: Place, address: str | None, overrides: Sequence[str], ask:
     from raydarts.sweeping.runner import resume_sweep  # noqa: PLC0415
 
     code = resume_sweep(place, address=address, overrides=overrides, ask=ask)
-    _conclude(code, place)
+    conclude(code, place)
     return code
 
 
-def _conclude(code: int, place: Place) -> None:
+def conclude(code: int, place: Place) -> None:
     """Writes the report of a sweep that ended, and prints its answer."""
-    from raydarts.report.html import write_html  # noqa: PLC0415
+    from raydarts.report.gather import gathered  # noqa: PLC0415
+    from raydarts.report.html import write_page  # noqa: PLC0415
     from raydarts.report.tables import summary  # noqa: PLC0415
 
     if code in (0, 1, 3):
+        run = RunSnapshot.open(place, Damage())  # the page and the summary are made from one reading
+        read = gathered(run)
         try:
-            write_html(place, None, Damage())
+            write_page(read, place / "report.html")
         except (RaydartsError, OSError) as error:  # the run is whole without it
             complain(error, "report.html: ")
-        console().print(summary(place))
+        console().print(summary(place, run, read))
 
 
 def run_path(storage: Place, name: str | None, default: str) -> Place:

@@ -103,7 +103,7 @@ Sets = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="A running Ray cluster ('auto' or host:port). Default: this machine.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsJson = cli_results.AsJson
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run code that the run or genotype names, though it may be another's.")
 ]

@@ -91,10 +91,10 @@ def _of_run(text: str) -> tuple[Place, str | None] | None:
 def run_genotype(place: Place, name: str | None) -> RunGenotype:
     """A genotype of a run: the one whose id begins with `name`, or its winner."""
     from raydarts.genotypes.papers import file_text
-    from raydarts.runs.directory import RunDirectory
+    from raydarts.runs.snapshot import RunSnapshot
     from raydarts.runs.winner import chosen, file_of
 
-    run = RunDirectory.open(place)
+    run = RunSnapshot.open(place)
     number, genotype = chosen(run, name)
     beside = file_of(run, number).parent
     folder = beside if isinstance(beside, Path) and beside.is_dir() else Path()

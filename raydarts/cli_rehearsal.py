@@ -41,8 +41,11 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
         from raydarts.config.loader import load_spec
         from raydarts.config.plan import plan, render
         from raydarts.config.retraining import check_inputs
+        from raydarts.report.gather import gathered
         from raydarts.report.tables import summary
         from raydarts.runs.directory import RunDirectory
+        from raydarts.runs.reading import Damage
+        from raydarts.runs.snapshot import RunSnapshot
         from raydarts.study.costs import lines
         from raydarts.sweeping import rehearsing
         from raydarts.sweeping.runner import start_sweep
@@ -65,7 +68,8 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
         rehearsal=rehearsing.description(rehearsal),
     )
     if code in (0, 1, 3):
-        out.print(summary(path))
+        seen = RunSnapshot.open(path, Damage())
+        out.print(summary(path, seen, gathered(seen)))
     if code in (0, 1):
         run = RunDirectory.open(path)
         costs = rehearsing.costs(run, loaded, rehearsal, probe)

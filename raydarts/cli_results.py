@@ -57,7 +57,7 @@ def status(
     ] = None,
 ) -> None:
     """How far a run is: trials by status, best so far. Exit code 1: parts of the run are damaged."""
-    from raydarts.report.tables import status_json, status_table
+    from raydarts.report.status import status_json, status_table
     from raydarts.report.watch import follow
 
     if as_json and watch:

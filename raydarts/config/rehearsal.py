@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +15,9 @@ from pydantic import BaseModel
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Draw
 from raydarts.config.loader import LoadedSpec, effective_key, load_plain, unique_grid
+from raydarts.config.rehearsal_data import few_data
 from raydarts.config.seeds import tries_all
-from raydarts.data.base import Size, size_of
-from raydarts.data.settings import DataSettings
-from raydarts.errors import DataError, InputError, Problem
+from raydarts.errors import Problem
 from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.settings import EvaluationSettings
 from raydarts.json_types import section
@@ -313,28 +311,6 @@ def _offline(spec: dict[str, Any], note: Callable[[str, None], object]) -> None:
         note("track.wandb: offline", None)
 
 
-def real_size(data: DataSettings) -> tuple[Size, bool]:
-    """What the real data hold, after `data.limit`, and whether they are there. Raises `InputError` where neither they
-    are there nor their size is known.
-    """
-    dataset = data.dataset.build()
-    there = dataset.at_hand
-    size = None
-    if there:
-        try:
-            dataset.check()
-            size = size_of(dataset.load())
-        except DataError:
-            there = False
-    size = dataset.published() if size is None else size
-    if size is None:
-        raise InputError(
-            f"data.dataset {data.dataset.name}: it is not there, and what it holds is not known beforehand, so that "
-            "nothing can be made up in its shape; put it there, or rehearse on other data: --set data.dataset=digits"
-        )
-    return (size if data.limit is None else replace(size, train=min(size.train, data.limit))), there
-
-
 def _data(
     loaded: LoadedSpec,
     spec: dict[str, Any],
@@ -350,12 +326,12 @@ def _data(
     trainings = {name: _training(plain_of[name]) for name in stages if plain_of[name]["table"] is None}
     factors: dict[str, float] = {}
     here = [trainings[name] for name in shared if name in trainings]
-    spec["data"], factor = _few(loaded.data, drawn, here, scale, note)
+    spec["data"], factor = few_data(loaded.data, drawn, here, scale.batches, note)
     factors |= {"search": factor, **dict.fromkeys(shared, factor)}
     for name, stage in stages.items():
         data = getattr(stage.settings, "data", None)
         if data is not None:
-            plain_of[name]["data"], factors[name] = _few(data, [], [trainings[name]], scale, note)
+            plain_of[name]["data"], factors[name] = few_data(data, [], [trainings[name]], scale.batches, note)
     return factors
 
 
@@ -369,68 +345,3 @@ def _at(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
 def _training(stage: Mapping[str, Any]) -> EvaluationSettings | LanguageSettings:
     kind = LanguageSettings if stage["training"]["name"] == "language" else EvaluationSettings
     return kind.model_validate(stage["training"])
-
-
-def _few(
-    data: DataSettings,
-    searches: Sequence[SearchSettings],
-    trainings: Sequence[EvaluationSettings | LanguageSettings],
-    scale: Scale,
-    note: Callable[[str, None], object],
-) -> tuple[dict[str, Any], float]:
-    """Data with enough images or tokens for so many batches, and by how much more the real ones have."""
-    size, there = real_size(data)
-    changed = data.model_dump(mode="json")
-    least = max((math.ceil(need) for need in _needs(data, searches, trainings, scale.batches)), default=4)
-    train = min(max(least, 8), size.train)
-    of = data.dataset.plain() if there else None
-    if data.kind == "text":
-        share = train / size.train
-        columns = [settings.text.measured_columns for settings in (*searches, *trainings) if hasattr(settings, "text")]
-        tests = [training.test_columns for training in trainings if isinstance(training, LanguageSettings)]
-        alpha = [2 * each.batch_size * each.text.bptt for each in searches] if data.alpha_from == "validation" else []
-        validation = max([math.ceil(size.validation * share), *(8 * count for count in columns), *alpha])
-        changed["dataset"] = {
-            "name": "rehearsal_text",
-            "of": of,
-            "train": train,
-            "validation": min(validation, size.validation),
-            "test": min(max([40, *(4 * count for count in tests)]), size.test),
-            "vocabulary": size.vocabulary,
-        }
-        what = "tokens"
-    else:
-        shape = {"height": size.height, "width": size.width, "channels": size.channels, "classes": size.classes}
-        test = min(size.test, 16)
-        changed["dataset"] = {"name": "rehearsal_images", "of": of, "train": train, "test": test, **shape}
-        what = "images"
-    changed["limit"] = None
-    made = "" if there else ", made up in its shape, as it is not there"
-    if train < size.train or not there:
-        note(f"data {data.dataset.name}: {train:,} training {what} (of {size.train:,}){made}", None)
-    return changed, size.train / train
-
-
-def _needs(
-    data: DataSettings,
-    searches: Sequence[SearchSettings],
-    trainings: Sequence[EvaluationSettings | LanguageSettings],
-    batches: int,
-) -> Iterator[float]:
-    """How many training images or tokens each job needs for so many batches."""
-    held = data.validation_fraction or 0.0
-    alpha = 0.0 if data.alpha_from == "validation" else data.alpha_fraction or 0.5
-    smaller = min(1 - alpha, alpha) if alpha else 1.0
-    if data.kind == "text":
-        for search in searches:
-            yield search.batch_size * (batches * search.text.bptt + 1) / smaller + 2
-        for training in trainings:
-            if isinstance(training, LanguageSettings):
-                yield training.batch_size * (batches * training.text.bptt + 1) + 2
-        return
-    for search in searches:
-        yield (batches * search.batch_size + 1) / smaller / (1 - held) + 2
-    for training in trainings:
-        yield (batches * training.batch_size + 1) / (1 - held) + 2
-    if held:
-        yield 1.2 / held

@@ -29,7 +29,7 @@ _MOST = 10_000
 ESTIMATOR = "search.estimator"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Compared:
     """Two values of a setting, on one outcome.
 
@@ -48,18 +48,18 @@ class Compared:
     outcome: str
     unit: str
     of: str
-    better: str | None
-    worse: str | None
-    effect: float | None
-    low: float | None
-    high: float | None
+    better: str | None = None
+    worse: str | None = None
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
     level: float
     n: Mapping[str, int]
-    decided: bool
-    sd: float | None
-    interest: float | None
+    decided: bool = False
+    sd: float | None = None
+    interest: float | None = None
     needed: int | None
-    needed_as_measured: int | None
+    needed_as_measured: int | None = None
     sentence: str
 
 
@@ -241,17 +241,8 @@ def _undecidable(parts: Parts) -> Compared:
         outcome=parts.outcome.name,
         unit=parts.outcome.unit,
         of=parts.of,
-        better=None,
-        worse=None,
-        effect=None,
-        low=None,
-        high=None,
         level=parts.level,
         n=dict(parts.counts),
-        decided=False,
-        sd=None,
-        interest=None,
         needed=needed,
-        needed_as_measured=None,
         sentence=sentence,
     )

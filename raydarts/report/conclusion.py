@@ -9,14 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from raydarts.report.answer import answer
-from raydarts.report.gather import Run, gather
+from raydarts.report.gather import Run
 from raydarts.report.improvement import FIRST, sentence
 from raydarts.report.wording import duration, score_text, score_with_unit
-from raydarts.runs.directory import RunDirectory
 from raydarts.runs.hours import spent
-from raydarts.runs.reading import Damage
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.runs.winner import Winner, file_of, winner
-from raydarts.storage.place import Place, exists
+from raydarts.storage.place import exists
 from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import line, paragraph
 
@@ -24,19 +23,18 @@ Line = tuple[str, list[str]]
 """A word, and what is said under it."""
 
 
-def conclusion(path: Place, damage: Damage | None = None) -> RenderableType:
-    """Returns the last thing that a sweep prints, and the first of its report. `damage` is as in `gather`."""
-    run = RunDirectory.open(path, damage)
+def conclusion(run: RunSnapshot, read: Run) -> RenderableType:
+    """Returns the last thing that a sweep prints, and the first of its report. `read`: the run, gathered."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column()
-    for word, texts in _lines(run, gather(path, damage)):
+    for word, texts in _lines(run, read):
         for number, text in enumerate(texts):
             grid.add_row(line("" if number else word, "bold"), paragraph(text))
     return grid
 
 
-def _lines(run: RunDirectory, read: Run) -> Iterator[Line]:
+def _lines(run: RunSnapshot, read: Run) -> Iterator[Line]:
     known = answer(read)
     question = str(run.description().get("question") or "")
     if question:
@@ -79,7 +77,7 @@ def _best(best: Winner, read: Run) -> Iterator[str]:
                 yield sentence(each, read.score)
 
 
-def _cost(run: RunDirectory, read: Run) -> str:
+def _cost(run: RunSnapshot, read: Run) -> str:
     """Says how much was run, and what it took."""
     counts = Counter({SEARCH: len(read.searches)})
     counts.update(stage for stage, _ in read.all_retrainings)

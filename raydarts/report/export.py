@@ -11,6 +11,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.reading import Damage
 from raydarts.runs.segments import segments_of
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.storage.place import Place
 from raydarts.study.objectives import SearchScore, search_score_of
 from raydarts.study.random_cells import is_random
@@ -29,7 +30,7 @@ def export_run(path: Place, to: Path, *, epochs: bool = False, damage: Damage | 
     """
     if to.suffix.lower() not in FORMATS:
         raise InputError(f"{to}: the file's name must end in .csv or .parquet")
-    rows = table(RunDirectory.open(path, damage), epochs)
+    rows = table(RunSnapshot.open(path, damage), epochs)
     try:
         if to.suffix.lower() == ".csv":
             _write_csv(rows, to)

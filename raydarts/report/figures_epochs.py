@@ -9,9 +9,10 @@ from statistics import fmean
 from raydarts.json_types import number as plain_number
 from raydarts.report import stats
 from raydarts.report.figures import Figure, Picture, is_share, missing, scale_of, supernet_name, trial_ids
-from raydarts.report.gather import Retrained, Run, Searched, skips_of
+from raydarts.report.gather import Retrained, Run, Searched
 from raydarts.report.limits import ANY, SHARE, Limits, limits_of
 from raydarts.report.plotting import COLOURS, axis, band, chart, faint_lines, interval, lines, room, series, thinned
+from raydarts.report.skips import skips_of
 from raydarts.report.wording import axis as unit_of
 from raydarts.report.wording import listed, number, percent
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 
-from raydarts.genotypes.genotype import OF_OWN_SPACES, usual_skip
 from raydarts.json_types import number, section, whole
 from raydarts.report.improvement import Improvement, improvements
+from raydarts.report.skips import count_edges, count_skips
 from raydarts.report.swept import SEED, Setting, named_members, swept
 from raydarts.runs import results
-from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.runs.directory import TrialDirectory
 from raydarts.runs.entries import AllocationEntry, TimeEntry
 from raydarts.runs.folders import read_allocation, read_promotion, retrainings
 from raydarts.runs.reading import Damage, read_text
 from raydarts.runs.segments import lineage, lineage_in_words
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.storage.place import Place
 from raydarts.study.configurations import Configuration, configurations
 from raydarts.study.front import FrontReport, counted, front_of
@@ -280,48 +281,6 @@ class Run:
         return next((setting for setting in self.settings if setting.name == name), None)
 
 
-def count_skips(genotype: Mapping[str, object]) -> dict[str, int]:
-    """Returns skip connections for each cell type of a genotype's JSON. The genotype or the usual rule says what
-    counts.
-    """
-    named = genotype.get("skip")
-
-    def count(value: object, name: str) -> int:
-        if isinstance(value, str):
-            return int(value == name)
-        return sum(count(item, name) for item in value) if isinstance(value, list | tuple) else 0
-
-    return {
-        key: count(value, named if isinstance(named, str) else usual_skip(key))
-        for key, value in genotype.items()
-        if not key.endswith("concat") and key not in OF_OWN_SPACES
-    }
-
-
-def count_edges(genotype: Mapping[str, object]) -> dict[str, int]:
-    """Returns the chosen edges for each cell type of a genotype's JSON."""
-
-    def count(value: object) -> int:
-        if isinstance(value, str):
-            return 1
-        return sum(count(item) for item in value) if isinstance(value, list | tuple) else 0
-
-    return {
-        key: count(value)
-        for key, value in genotype.items()
-        if key != "skip" and not key.endswith("concat") and key not in OF_OWN_SPACES
-    }
-
-
-def skips_of(row: Mapping[str, object]) -> dict[str, int]:
-    """Returns skip connections for each cell type in one epoch's row: the probe's, else counted in its genotype."""
-    probed = {key[len("skips_") :]: int(number(row[key]) or 0) for key in row if key.startswith("skips_")}
-    if probed:
-        return probed
-    genotype = row.get("genotype")
-    return count_skips(genotype) if isinstance(genotype, Mapping) else {}
-
-
 def _searched(
     record: TrialRecord, trial: TrialDirectory, score: SearchScore, described: Mapping[str, TrialEntry]
 ) -> Searched:
@@ -379,12 +338,16 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
 
     Damaged files are noted in `damage` and left out. Without `damage` they raise.
     """
-    run = RunDirectory.open(path, damage)
+    return gathered(RunSnapshot.open(path, damage))
+
+
+def gathered(run: RunSnapshot) -> Run:
+    """Returns the run as the report reads it."""
     description = run.description()
     draft = Run(description, (), ())
-    searched = results.trials(run)
+    searched, evaluated = results.trials(run), results.evaluations(run)
     described = {record.id: record.description for record in searched}
-    retrained = _retrainings(run, EVALUATE, draft.score)
+    retrained = _retrainings(run, EVALUATE, evaluated, draft.score)
     groups = configurations(searched, draft.supernet)
     whole = Run(
         description=description,
@@ -394,13 +357,13 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         ],
         retrainings=[each for each in retrained if not each.is_random],
         random_retrainings=[each for each in retrained if each.is_random],
-        improvement=improvements(evaluation_rows(results.evaluations(run), draft.score), draft.score),
+        improvement=improvements(evaluation_rows(evaluated, draft.score), draft.score),
         status=results.run_status(run),
         name=run.name,
         path=str(run.path),
-        spec_text=read_text(run.files / "spec.yaml", damage),
+        spec_text=read_text(run.files / "spec.yaml", run.damage),
         promotion=read_promotion(run, EVALUATE) or (),
-        baselines=baselines(results.evaluations(run)),
+        baselines=baselines(evaluated),
         faults=results.faults(run),
         configurations=groups,
         front=front_of(searched, groups, draft.supernet),
@@ -411,7 +374,7 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
     views = {
         name: replace(
             whole,
-            retrainings=_retrainings(run, name, whole.score),
+            retrainings=_retrainings(run, name, results.retrained(run, name), whole.score),
             promotion=read_promotion(run, name) or (),
             stage=name,
             random_retrainings=(),
@@ -420,13 +383,12 @@ def gather(path: Place, damage: Damage | None = None) -> Run:
         )
         for name in names
     }
-    damaged = () if damage is None else damage.problems
+    damaged = () if run.damage is None else run.damage.problems
     views = {name: replace(view, damaged=damaged) for name, view in views.items()}
     return replace(whole, stages=views, damaged=damaged)
 
 
-def _retrainings(run: RunDirectory, stage: str, score: Score) -> list[Retrained]:
-    records = results.retrained(run, stage)
+def _retrainings(run: RunSnapshot, stage: str, records: Sequence[TrialRecord], score: Score) -> list[Retrained]:
     rows = evaluation_rows(records, score)
     return [
         _retrained(record, row, trial, score)

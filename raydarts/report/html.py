@@ -43,8 +43,11 @@ def write_html(path: Place, out: Place | None = None, damage: Damage | None = No
 
     Raises `RunError` if `path` is no run, `InputError` if `out` cannot be written.
     """
-    run = gather(path, damage)
-    target = place_of(path) / "report.html" if out is None else out
+    return write_page(gather(path, damage), place_of(path) / "report.html" if out is None else out)
+
+
+def write_page(run: Run, target: Place) -> Place:
+    """Writes the report of a run that is read already. Raises `InputError` if `target` cannot be written."""
     if not target.parent.is_dir() or target.is_dir():  # before the work is done
         raise InputError(f"{target}: the report cannot be written: its folder must exist, and it must be a file")
     try:

@@ -25,8 +25,9 @@ from raydarts.report.figures import Picture, is_share, supernet_name
 from raydarts.report.figures_all import Sections
 from raydarts.report.figures_alpha import recorded
 from raydarts.report.figures_epochs import course
-from raydarts.report.gather import Run, Searched, skips_of
+from raydarts.report.gather import Run, Searched
 from raydarts.report.plotting import text, thinned, tidy
+from raydarts.report.skips import skips_of
 
 MOST_BYTES = 6_900_000
 """Size of a page. Texts, tables and figures are always whole. Single trials' curves and arch weights share what they

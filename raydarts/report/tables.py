@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -14,32 +13,26 @@ from raydarts.json_types import items, section
 from raydarts.report.answer import answer
 from raydarts.report.conclusion import conclusion
 from raydarts.report.fitted import TrialTable, members
-from raydarts.report.fronts import front_table, headline
-from raydarts.report.gather import gather
+from raydarts.report.fronts import front_table
+from raydarts.report.gather import Run, gathered
 from raydarts.report.improvement import baseline_json, from_json, sentences
-from raydarts.report.progress import ProgressView, left_in_words
 from raydarts.report.shapes import (
     AnsweredReport,
     ConfigurationRow,
-    RetrainedRow,
     RunReport,
     StageReport,
-    StatusReport,
     TrialRow,
 )
 from raydarts.runs import results
-from raydarts.runs.directory import RunDirectory
 from raydarts.runs.faults import WORDS
 from raydarts.runs.folders import in_words as decided_in_words
 from raydarts.runs.folders import within_of
-from raydarts.runs.hours import budget_report
-from raydarts.runs.progress import left, progress
 from raydarts.runs.reading import Damage
 from raydarts.runs.rehearsal import WARNING, is_rehearsal
 from raydarts.runs.segments import lineage_in_words
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.storage.place import Place
 from raydarts.study.blame import Ended, blame
-from raydarts.study.budget import UNITS, BudgetReport
 from raydarts.study.objectives import Score, SearchScore
 from raydarts.study.settings_words import in_words, labelled
 from raydarts.study.stages import EVALUATE, SEARCH
@@ -51,7 +44,11 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
 
     Damaged files are noted in `damage` and left out, here and in all functions below. Without `damage` they raise.
     """
-    report = results.report_json(RunDirectory.open(path, damage))
+    return reported(RunSnapshot.open(path, damage))
+
+
+def reported(run: RunSnapshot) -> RunReport:
+    report = results.report_json(run)
     rows = [section(row) for row in items(report["evaluations"])]
     cells = baseline_json(rows, Score.from_json(section(report["score"])))
     return cast(RunReport, {**report, "random_cells": cells})
@@ -59,131 +56,22 @@ def report_of(path: Place, damage: Damage | None = None) -> RunReport:
 
 def answered(path: Place, damage: Damage | None = None) -> AnsweredReport:
     """Returns the report with the answer to the run's question (`report/answer.py`)."""
-    known = answer(gather(path, damage))
-    return {**report_of(path, damage), "answer": None if known is None else known.to_json()}
+    run = RunSnapshot.open(path, damage)
+    known = answer(gathered(run))
+    return {**reported(run), "answer": None if known is None else known.to_json()}
 
 
-def status_json(path: Place, damage: Damage | None = None) -> StatusReport:
-    """Returns trials and evaluations by status, the best trial so far, and in a running run the time its stage still
-    needs.
-    """
-    report = report_of(path, damage)
-    best = _best(report)
-    return {
-        "name": report["name"],
-        "status": report["status"],
-        "trials": _statuses(report["trials"]),
-        "evaluations": _statuses(report["evaluations"]),
-        "stages": {stage["name"]: _statuses(stage["evaluations"]) for stage in _others(report)},
-        "budget": budget_report(RunDirectory.open(path, damage)),
-        "left": left(RunDirectory.open(path, damage)),
-        "best_trial": best and {"id": best["id"], **best["metrics"]},
-        "configurations": dict(Counter(each["status"] for each in report["configurations"])),
-        "best_configuration": _best_configuration(report),
-        "front": report["front"],
-        "damaged": [] if damage is None else damage.problems,
-    }
-
-
-def _statuses(rows: Iterable[TrialRow | RetrainedRow]) -> dict[str, int]:
-    return dict(Counter(row["status"] for row in rows))
-
-
-def _best(report: RunReport) -> TrialRow | None:
-    score = SearchScore.from_json(report["search_score"])
-    whole = [trial for trial in report["trials"] if trial["status"] != "damaged"]
-    known = [(trial["order"], trial) for trial in whole if trial["order"] is not None]
-    if not known:
-        return None
-    return max(known, key=lambda pair: score.sign * pair[0])[1]
-
-
-def _best_configuration(report: RunReport) -> ConfigurationRow | None:
-    """Returns the configuration with the best mean, of those whose trials have all ended."""
-    score = SearchScore.from_json(report["search_score"])
-    ended = ("completed", "stopped")
-    known = [each for each in report["configurations"] if each["status"] in ended and each["order"] is not None]
-    first = [each for each in known if each["status"] == ended[0]] or known
-    return max(first, key=lambda each: score.sign * (each["order"] or 0.0)) if first else None
-
-
-def status_table(path: Place, damage: Damage | None = None) -> RenderableType:
-    """Returns the status for a terminal, with the command to continue if one is needed."""
-    report = status_json(path, damage)
-    table = Table(title=f"{report['name']}: {report['status']}")
-    marked = _rehearsal(path, damage)
-    columns = ["completed", "stopped", "failed", "running", "pending", "halted"]
-    columns += ["paused"] if report["trials"].get("paused") else []
-    columns += ["damaged"] if report["damaged"] else []
-    table.add_column("stage", overflow="fold", min_width=19)
-    for column in columns:
-        table.add_column(column)
-    stages = {"trials": report["trials"], "evaluations": report["evaluations"], **report["stages"]}
-    for stage, counts in stages.items():
-        table.add_row(stage, *(str(counts.get(key, 0)) for key in columns))
-    lines: list[RenderableType] = [*marked, table, *budget_lines(report["budget"])]
-    if report["left"] is not None:
-        lines.append(line(left_in_words(report["left"])))
-    if report["configurations"]:
-        words = ", ".join(f"{count} {status}" for status, count in report["configurations"].items())
-        lines.append(line(f"configurations: {words}"))
-    if report["front"] is not None:
-        lines.append(line(headline(report["front"])))
-    elif best := report["best_configuration"]:
-        mean, n = _spread(best["mean"], best["sd"], 4), best["n"]
-        lines.append(line(f"best so far: configuration {best['configuration']}, {mean} over {n} search seeds"))
-    elif report["best_trial"] and not report["configurations"]:
-        lines.append(line(f"best so far: trial {report['best_trial']['id']}"))
-    if report["status"] not in ("completed", "running"):
-        more = " --set budget.gpu_hours=HOURS (or whichever limit is spent)" if report["status"] == "halted" else ""
-        lines.append(line(f"go on with: raydarts resume {path}{more}"))
-    return Group(*lines)
-
-
-def _rehearsal(path: Place, damage: Damage | None) -> list[RenderableType]:
+def rehearsal_line(run: RunSnapshot) -> list[RenderableType]:
     """Says of a rehearsal that it is none of the real sweep's runs."""
-    description = RunDirectory.open(path, damage).description()
+    description = run.description()
     return [line(f"{description['name']} is {WARNING}")] if is_rehearsal(description) else []
-
-
-def progress_view(path: Place, damage: Damage | None = None) -> RenderableType:
-    """Returns what `status --watch` shows in a terminal while a sweep runs; of any other run its status."""
-    run = RunDirectory.open(path, damage)
-    if run.description()["kind"] != "sweep" or not run.in_use():
-        return status_table(path, damage)
-    report = status_json(path, damage)
-    best, trial = report["best_configuration"], report["best_trial"]
-    known = f"configuration {best['configuration']}" if best else f"trial {trial['id']}" if trial else "none yet"
-    budget = report["budget"]
-    spent = ", ".join(
-        f"{budget['spent'][unit]:.4g} of {limit:g} {UNITS[unit]}" for unit, limit in budget["limits"].items()
-    )
-    notes = {"best so far": known, "budget spent": spent}
-    return ProgressView(progress(run, f"{report['name']}: {report['status']}", notes))
-
-
-def budget_lines(budget: BudgetReport) -> list[RenderableType]:
-    """Returns what is used, of what, and what is still needed at most. Only if there is a budget."""
-    if not budget["limits"]:
-        return []
-    spent = ", ".join(
-        f"{budget['spent'][unit]:.4g} of {limit:g} {UNITS[unit]}" for unit, limit in budget["limits"].items()
-    )
-    lines: list[RenderableType] = [line(f"budget spent: {spent}")]
-    for stage in budget["needed"]:
-        if stage["epochs"]:
-            needed = {"gpu_hours": stage["gpu_hours"], "cpu_hours": stage["cpu_hours"]}
-            parts = [f"{amount:.4g} {UNITS[unit]}" for unit, amount in needed.items() if amount is not None]
-            hours = ", ".join(parts) or "hours unknown until an epoch of it has run"
-            lines.append(line(f"{stage['stage']} still needs at most {stage['epochs']} epochs: {hours}"))
-    return lines
 
 
 def _number(value: object, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def _spread(mean: object, std: object, digits: int) -> str:
+def spread(mean: object, std: object, digits: int) -> str:
     if not isinstance(mean, int | float):
         return "-"
     text = f"{mean:.{digits}f}"
@@ -214,8 +102,8 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
         table.add_row(
             str(rank),
             row["genotype"],
-            _spread(row["validation_mean"], row["validation_std"], score.digits),
-            _spread(row["test_mean"], row["test_std"], score.digits),
+            spread(row["validation_mean"], row["validation_std"], score.digits),
+            spread(row["test_mean"], row["test_std"], score.digits),
             str(row["n"]),
             _skips(skips.get(row["genotype"]) or cast(Mapping[str, int], drawn.get(row["genotype"], {}))),
             "drawn at random" if row["random_cell"] else ", ".join(trials),
@@ -224,7 +112,7 @@ def ranking_table(report: RunReport, stage: StageReport | None = None) -> Render
     return table if known is None else Group(table, *map(paragraph, known["words"]))
 
 
-def _others(report: RunReport) -> list[StageReport]:
+def others(report: RunReport) -> list[StageReport]:
     """Returns the retraining stages except `evaluate`."""
     return [stage for stage in report["stages"] if stage["name"] != EVALUATE]
 
@@ -299,7 +187,7 @@ def configurations_table(report: RunReport) -> RenderableType | None:
     table = TrialTable(title, ["configuration", "status"], names, [*figures, "n", "trials"], _members(report))
     for each in report["configurations"]:
         means = each.get("means") or {}
-        after = [_spread(each["mean"], each["sd"], score.digits)]
+        after = [spread(each["mean"], each["sd"], score.digits)]
         after += [_figure(means.get(objective.metric), objective) for objective in score.more]
         after += [str(each["n"]), ", ".join(each["trials"])]
         table.add([each["configuration"], each["status"]], each["choices"], after)
@@ -381,7 +269,7 @@ def failures(report: RunReport) -> RenderableType | None:
     rows = [(trial["id"], trial["status"], trial["error"]) for trial in report["trials"]]
     for stage, evaluations in [
         ("", report["evaluations"]),
-        *((f"{stage['name']} ", stage["evaluations"]) for stage in _others(report)),
+        *((f"{stage['name']} ", stage["evaluations"]) for stage in others(report)),
     ]:
         rows += [(f"{stage}{row['genotype']} seed {row['seed']}", row["status"], row["error"]) for row in evaluations]
     blamed = _blamed(report["trials"])
@@ -413,11 +301,14 @@ def fault_name(fault: Mapping[str, object]) -> str:
     return f"{trial}, attempt {fault['attempt']}, after {fault['epochs']} epochs, on {fault['host']}"
 
 
-def summary(path: Place) -> RenderableType:
-    """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest."""
-    report = report_of(path, Damage())
+def summary(path: Place, run: RunSnapshot, read: Run) -> RenderableType:
+    """Returns what `sweep` prints at its end: the ranking, failures, and where to find the rest.
+
+    `path`: where the run lies, as the user wrote it. `read`: the run, gathered.
+    """
+    report = reported(run)
     parts = [
-        *_rehearsal(path, Damage()),
+        *rehearsal_line(run),
         *rankings(report),
         sureness(report),
         *ranked_by(report),
@@ -427,17 +318,18 @@ def summary(path: Place) -> RenderableType:
         failures(report),
         line(f"all of it: raydarts report {path}"),
         line(""),
-        conclusion(path, Damage()),
+        conclusion(run, read),
     ]
     return Group(*(part for part in parts if part is not None))
 
 
 def full(path: Place, damage: Damage | None = None) -> RenderableType:
     """Returns the whole report for a terminal."""
-    report = report_of(path, damage)
+    run = RunSnapshot.open(path, damage)
+    report = reported(run)
     parts = [
-        *_rehearsal(path, damage),
-        conclusion(path, damage),
+        *rehearsal_line(run),
+        conclusion(run, gathered(run)),
         configurations_table(report),
         trials_table(report),
         forks(report),

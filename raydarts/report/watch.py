@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from raydarts.report.tables import progress_view, status_json, status_table
+from raydarts.report.status import progress_view, status_json, status_table
 from raydarts.runs.reading import Damage
 from raydarts.storage.place import Place
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from raydarts.cpus import usable_cpus
 from raydarts.errors import DamagedError, RunError
 from raydarts.json_types import whole
 from raydarts.runs.entries import FaultEntry, HaltedEntry, OwnerEntry, RunEntry, TimeEntry
+from raydarts.runs.provenance import git_commit, machine, versions
 from raydarts.runs.reading import Damage, read_record, read_records
 from raydarts.storage import lock
 from raydarts.storage.files import append_line, plain, write_json, write_lines
@@ -69,6 +66,14 @@ class TrialDirectory:
     def checkpoints(self) -> Place:
         return self.path / "checkpoints"
 
+    def read(self, name: str) -> Any:
+        """What a file of the trial holds; None where it is absent, or damaged and that is noted."""
+        return read_record(self.files / name, self.damage)
+
+    def lines(self, name: str) -> list[Any]:
+        """The lines of a file of the trial; none where it is absent."""
+        return read_records(self.files / name, self.damage)
+
     @property
     def exists(self) -> bool:
         return exists(self.files / "trial.json")
@@ -91,7 +96,7 @@ class TrialDirectory:
     def description(self) -> TrialEntry:
         """trial.json; empty where it is damaged, and that is noted. It must be of this folder."""
         file = self.files / "trial.json"
-        description: TrialEntry | None = read_record(file, self.damage)
+        description: TrialEntry | None = self.read("trial.json")
         problem = (
             f"{self.path}: holds no trial.json, so it is left out"
             if description is None
@@ -122,7 +127,7 @@ class TrialDirectory:
             raise SupersededError(self.id)
 
     def owner(self) -> OwnerEntry | None:
-        owner: OwnerEntry | None = read_record(self.files / "owner.json", self.damage)
+        owner: OwnerEntry | None = self.read("owner.json")
         return owner
 
     def halt(self, reason: str, paused: bool = False) -> None:
@@ -133,7 +138,7 @@ class TrialDirectory:
         write_json(self.files / "halted.json", {"reason": reason, "epochs": len(self.rows()), "paused": paused})
 
     def halted(self) -> HaltedEntry | None:
-        halted: HaltedEntry | None = read_record(self.files / "halted.json", self.damage)
+        halted: HaltedEntry | None = self.read("halted.json")
         return halted
 
     def goes_on(self) -> None:
@@ -147,7 +152,7 @@ class TrialDirectory:
 
     def rows(self) -> list[Row]:
         """The metrics, one row an epoch; of an epoch met twice the last."""
-        return list({row.get("epoch"): row for row in read_records(self.files / "metrics.jsonl", self.damage)}.values())
+        return list({row.get("epoch"): row for row in self.lines("metrics.jsonl")}.values())
 
     def append_time(self, entry: Mapping[str, object]) -> None:
         """Note when and where an epoch ran. Epochs that are run again stay: that time was spent too."""
@@ -156,7 +161,7 @@ class TrialDirectory:
 
     def times(self) -> list[TimeEntry]:
         """An entry for each epoch run, `epoch`, `start` and `end` (seconds since 1970), `host`, `pid`."""
-        return read_records(self.files / "times.jsonl", self.damage)
+        return self.lines("times.jsonl")
 
     def append_failure(self, entry: Mapping[str, object]) -> None:
         """Note what befell the trial from outside: see `faults.py`."""
@@ -165,7 +170,7 @@ class TrialDirectory:
 
     def failures(self) -> list[FaultEntry]:
         """Those notes, in the order of time."""
-        return read_records(self.files / "failures.jsonl", self.damage)
+        return self.lines("failures.jsonl")
 
     def keep_rows(self, epoch: int) -> None:
         """Drop the rows of epochs after `epoch`: they will be run again."""
@@ -179,7 +184,7 @@ class TrialDirectory:
         write_json(self.files / "result.json", result)
 
     def result(self) -> ResultEntry | None:
-        result: ResultEntry | None = read_record(self.files / "result.json", self.damage)
+        result: ResultEntry | None = self.read("result.json")
         return result
 
 
@@ -218,9 +223,9 @@ class RunDirectory:
             "question": question,
             "spec": plain(spec),
             "builder": builder,
-            "versions": _versions(),
-            "git_commit": _git_commit(),
-            "machine": _machine(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "machine": machine(),
             "command": list(command),
             **plain(more or {}),
         }
@@ -248,7 +253,7 @@ class RunDirectory:
             raise RunError(f"{path}: the run directory cannot be made: {error.strerror or error}") from error
 
     @classmethod
-    def open(cls, path: str | Place, damage: Damage | None = None) -> RunDirectory:
+    def open(cls, path: str | Place, damage: Damage | None = None) -> Self:
         """An existing run. Raises `RunError` where `path` is none: without run.json nothing else can be read."""
         run = cls(path, damage)
         run.description()
@@ -271,14 +276,17 @@ class RunDirectory:
             )
         return description
 
+    def _trial(self, path: Place) -> TrialDirectory:
+        return TrialDirectory(path, self.damage)
+
     def trial(self, index: int) -> TrialDirectory:
-        return TrialDirectory(self.path / "trials" / f"{index:04d}", self.damage)
+        return self._trial(self.path / "trials" / f"{index:04d}")
 
     def trials(self) -> list[TrialDirectory]:
         return self.folders("trials")
 
     def evaluation(self, genotype_id: str, seed: int) -> TrialDirectory:
-        return TrialDirectory(self.path / "evaluations" / f"{genotype_id}-seed{seed}", self.damage)
+        return self._trial(self.path / "evaluations" / f"{genotype_id}-seed{seed}")
 
     def evaluations(self) -> list[TrialDirectory]:
         return self.folders("evaluations")
@@ -288,7 +296,7 @@ class RunDirectory:
         append_line(self.files / "events.jsonl", event)
 
     def events(self) -> list[Event]:
-        return read_records(self.files / "events.jsonl", self.damage)
+        return self.lines("events.jsonl")
 
     def write(self, name: str, value: object) -> None:
         """A file of the run's own, such as promotion.json."""
@@ -345,7 +353,7 @@ class RunDirectory:
         pattern = _INDEX if name == "trials" else _RETRAINING
         trials = []
         for entry in listed:
-            trial = TrialDirectory(self.path / name / entry.place.name, self.damage)
+            trial = self._trial(self.path / name / entry.place.name)
             if pattern.fullmatch(entry.place.name):
                 trials.append(trial)
             elif entry.is_folder and trial.exists and self.damage is not None:
@@ -383,38 +391,3 @@ def _way_to(trial: Place) -> Inside | ObjectPlace:
     if above.parent.name == "stages":
         return Inside(above.parent.parent, ("stages", above.name, trial.name))
     return Inside(trial)
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("raydarts", "torch", "torchvision", "ray", "optuna", "numpy"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
-def _machine() -> dict[str, str | int]:
-    """Where the driver runs. Trials may run elsewhere: their hosts are in times.jsonl."""
-    return {"system": platform.platform(), "architecture": platform.machine(), "cpus": usable_cpus()}
-
-
-def _git_commit() -> str | None:
-    """The commit of the sources that run: of the wheel that `make wheel` made, or of the git checkout they lie in."""
-    here = Path(__file__).parent
-    packaged = here.parent / "COMMIT"
-    if packaged.exists():
-        return packaged.read_text(encoding="utf-8").strip()
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -5,39 +5,14 @@ Keys that are not named here may hold anything: they are shown, and nothing is c
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, TypeAdapter, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", value) or ".." in value:
-        raise PydanticCustomError("name", "is no name: letters, digits, '.', '_', '-', first a letter or digit")
-    return value
-
-
-def _stage(value: str) -> str:
-    if value not in ("search", "evaluate") and not re.fullmatch(r"rung-[1-9]\d{0,5}|transfer-.+", value):
-        raise PydanticCustomError(
-            "stage", "is no stage (allowed: search, rung-1, rung-2, ..., evaluate, transfer-NAME)"
-        )
-    return _name(value)
-
-
-Name = Annotated[str, AfterValidator(_name)]
-"""An id, or what else names a file or folder: it leads nowhere else."""
-StageName = Annotated[str, AfterValidator(_stage)]
-Time = Annotated[float, Field(ge=0, le=253402300799)]
-"""Seconds since 1970, up to the year 9999."""
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Hours = Annotated[float, Field(ge=0)]
-Genotype = dict[str, object]
-Section = dict[str, object]
-"""A part of a file that is shown or handed on, and checked by whoever uses it."""
-Skips = dict[str, float]
+from raydarts.runs.event_records import Event
+from raydarts.runs.record_types import Count, Genotype, Hours, Name, Record, Section, Skips, StageName, Time
 
 
 def _text_or_section(value: object) -> object:
@@ -52,12 +27,6 @@ def _primitives(value: object) -> object:
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise PydanticCustomError("primitives", "must be a list of names, or one for each edge")
     return value
-
-
-class Record(BaseModel):
-    """What is asked of a file. Types are exact: a text is no number, true no 1."""
-
-    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 class Resources(Record):
@@ -213,6 +182,7 @@ class TrialRecordFile(Record):
     replicate: Count | None = None
     config: Section | None = None
     choices: Section | None = None
+    parent: ParentRecord | None = None
     segments: Annotated[list[SegmentRecord], Field(min_length=1)] | None = None
     stage: StageName | None = None
     genotype_id: Name | None = None
@@ -319,85 +289,6 @@ class Owner(Record):
     token: str
     host: str = ""
     placement_group: Annotated[str, Field(pattern=r"^[0-9a-f]*$")] | None = None
-
-
-class Outcome(Record):
-    status: Literal["completed", "stopped", "failed"]
-    value: float | None
-    halted: bool = False
-    reports: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
-    values: list[float] | None = None
-    excesses: list[float] = []
-    points: list[Annotated[tuple[Count, list[float]], Strict(False)]] = []
-
-
-class Ask(Record):
-    event: Literal["ask"]
-    index: Count
-    configuration: Count | None = None
-    replicate: Count | None = None
-    choices: Section
-    config: Section
-
-
-class ForkRecord(Record):
-    """From whose checkpoint a trial goes on, and with which settings."""
-
-    parent: Annotated[int, Field(ge=0, le=10**7)]
-    epoch: Annotated[int, Field(ge=1, le=10**9)]
-    config: Section
-    choices: Section
-
-
-def _needs_its_fork(value: Decide) -> Decide:
-    if (value.decision == "fork") != (value.fork is not None):
-        raise PydanticCustomError("fork", "a decision `fork` stands with its `fork`, and no other one does")
-    return value
-
-
-class OnOther(Record):
-    """A decision on a trial that waits, which follows from what another trial did."""
-
-    index: Count
-    decision: Literal["continue", "stop", "fork"]
-    fork: ForkRecord | None = None
-
-    _check = model_validator(mode="after")(_needs_its_fork)
-
-
-class Tell(Record):
-    event: Literal["tell"]
-    index: Count
-    outcome: Outcome
-    others: list[OnOther] = []
-
-
-class Decide(Record):
-    event: Literal["decide"]
-    index: Count
-    epoch: Count
-    value: float | None = None
-    values: list[float] | None = None
-    decision: Literal["continue", "pause", "stop", "fork"]
-    fork: ForkRecord | None = None
-    others: list[OnOther] = []
-    reason: str | None = None
-    halted: bool = False
-    broken: dict[str, Count] = {}
-    """Consecutive epochs in which a rule of the sweep was broken, by the rule's name."""
-
-    _check = model_validator(mode="after")(_needs_its_fork)
-
-
-class Report(Record):
-    """A trial went on after an epoch: of runs that were made before decisions were recorded."""
-
-    event: Literal["report"]
-    index: Count
-    epoch: Count
-
-
-Event = Annotated[Ask | Tell | Decide | Report, Field(discriminator="event")]
 
 
 class Decision(Candidate):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from raydarts.errors import InputError, RunError
@@ -11,10 +11,11 @@ from raydarts.genotypes.papers import file_text
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import read_promotion
-from raydarts.storage.place import Place, each, exists, make_folder, write_bytes
+from raydarts.storage.place import Place, each, entries, make_folder, write_bytes
 from raydarts.study.objectives import score_of, search_score_of
 from raydarts.study.promotion import promotion_order
 from raydarts.study.ranking import RankedEntry, evaluation_rows, ranking
+from raydarts.study.results import TrialRecord
 from raydarts.study.stages import EVALUATE, SEARCH, stages_of
 
 FOLDER = "genotypes"
@@ -37,21 +38,42 @@ class Winner:
     against: tuple[str, ...] = ()
 
 
-def winner(run: RunDirectory) -> Winner | None:
-    """Returns the best genotype: of `evaluate`'s ranking, else of the last rung's, else of the search. None: none yet.
+Ranked = list[tuple[RankedEntry, Mapping[str, object]]]
+"""Genotypes, best first, each with its means."""
+
+
+def rankings(run: RunDirectory) -> Iterator[tuple[str, Ranked]]:
+    """Yields the ranking of each retraining stage by its name, the last stage first.
 
     Transfers are left out, because they rank for other data.
     """
-    description, searched = run.description(), results.trials(run)
-    score, search_score = score_of(description), search_score_of(description)
-    ordered = promotion_order(searched, search_score)
+    description = run.description()
+    score = score_of(description)
     for stage in reversed([stage.name for stage in stages_of(description) if not stage.is_transfer]):
         records = results.retrained(run, stage)
-        for row in ranking(evaluation_rows(records, score), score):
+        genotypes = {
+            record.description["genotype_id"]: record.description["genotype"]
+            for record in records
+            if record.status == "completed"
+        }
+        yield stage, [(row, genotypes[row["genotype"]]) for row in ranking(evaluation_rows(records, score), score)]
+
+
+def search_order(run: RunDirectory) -> list[TrialRecord]:
+    """Returns the search trials that ended, best first: the order in which their genotypes are promoted."""
+    return promotion_order(results.trials(run), search_score_of(run.description()))
+
+
+def winner(run: RunDirectory) -> Winner | None:
+    """Returns the best genotype: of `evaluate`'s ranking, else of the last rung's, else of the search.
+
+    None: there is none yet.
+    """
+    ordered, search_score = search_order(run), search_score_of(run.description())
+    for stage, ranked in rankings(run):
+        for row, genotype in ranked:
             if row["validation_mean"] is not None:
-                best = next(each for each in records if each.description.get("genotype_id") == row["genotype"])
                 trials = tuple(each.id for each in ordered if each.genotype_id == row["genotype"])
-                genotype = best.description["genotype"]
                 return Winner(row["genotype"], genotype, stage, row, trials, row["validation_mean"])
     for record in ordered:
         if record.genotype is not None and record.genotype_id is not None:
@@ -103,12 +125,13 @@ def file_of(run: RunDirectory, name: str) -> Place:
 
 def write_genotypes(run: RunDirectory) -> None:
     """Writes `genotypes/ID.txt` for each genotype that has none yet."""
-    make_folder(run.files / FOLDER)
-    listed = genotypes(run).items()
-    each(lambda pair: _write(run, pair[0], Genotype.from_json(pair[1], str(run.path))), listed, run.path)
+    folder = run.files / FOLDER
+    make_folder(folder)
+    there = {entry.place.name for entry in entries(folder)}
+    missing = [pair for pair in genotypes(run).items() if f"{pair[0]}.txt" not in there]
 
+    def write(pair: tuple[str, Mapping[str, object]]) -> None:
+        genotype = Genotype.from_json(pair[1], str(run.path))
+        write_bytes(folder / f"{pair[0]}.txt", file_text(genotype).encode())
 
-def _write(run: RunDirectory, name: str, genotype: Genotype) -> None:
-    file = run.files / FOLDER / f"{name}.txt"
-    if not exists(file):
-        write_bytes(file, file_text(genotype).encode())
+    each(write, missing, run.path)

@@ -20,7 +20,7 @@ from raydarts.spaces.networks import CnnNetwork, CnnSupernet, stem
 from raydarts.spaces.primitives import STRIDED, is_strided
 from raydarts.spaces.transform import MixedTransform
 from raydarts.tasks import Classification, Task, required
-from raydarts.units import Channels, StackedCells
+from raydarts.units import Channels, Nodes, StackedCells
 
 NUM_INPUTS = 2
 CELL_TYPES = ("normal", "reduce")
@@ -99,3 +99,19 @@ class CellSpace(Space):
 
     def standard_network(self, genotype: Genotype) -> tuple[nn.Module, Tensor]:
         return self.network(genotype, Classification((3, 32, 32), 10), StandardSize()), torch.empty(1, 3, 32, 32)
+
+
+class UniformCells(CellSpace):
+    """A space of DARTS cells with any number of nodes, and the same candidates on every edge: `PRIMITIVES`."""
+
+    PRIMITIVES: ClassVar[tuple[str, ...]]
+
+    class Settings(CellSpace.Settings):
+        nodes: Nodes = Field(4, ge=1, description="Intermediate nodes of a cell.")
+
+    @property
+    def num_nodes(self) -> int:
+        return int(self.settings.nodes)
+
+    def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
+        return (self.PRIMITIVES,) * len(edges)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import Field
-
 from raydarts.genotypes.genotype import Genotype
-from raydarts.spaces.base import Edge
-from raydarts.spaces.cell_space import CELL_TYPES, CellSpace
+from raydarts.spaces.cell_space import CELL_TYPES, UniformCells
 from raydarts.spaces.primitives import STRIDED, is_strided
-from raydarts.units import Nodes
 
 PRIMITIVES = (
     "none",
@@ -25,22 +20,14 @@ PRIMITIVES = (
 )
 
 
-class DartsCnn(CellSpace):
+class DartsCnn(UniformCells):
     """The paper's convolutional cells: eight candidates, normal and reduction cells, four nodes, two inputs."""
 
     NAME = "darts-cnn"
     SOURCE = "Liu, Simonyan, Yang 2018 (arXiv 1806.09055), section 3.1"
     LANES: ClassVar[bool] = True
 
-    class Settings(CellSpace.Settings):
-        nodes: Nodes = Field(4, ge=1, description="Intermediate nodes of a cell.")
-
-    @property
-    def num_nodes(self) -> int:
-        return int(self.settings.nodes)
-
-    def candidates(self, cell_type: str, edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
-        return (PRIMITIVES,) * len(edges)
+    PRIMITIVES = PRIMITIVES
 
     def known_primitives(self) -> list[str]:
         return list(STRIDED)

@@ -9,21 +9,19 @@ from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import check_stage
 from raydarts.errors import InputError, RunError
 from raydarts.genotypes.source import NamedGenotype, RunGenotype
-from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
-from raydarts.runs.entries import CandidateEntry, GivenEntry, RunEntry
+from raydarts.runs.entries import CandidateEntry, GivenEntry
 from raydarts.runs.folders import read_promotion
 from raydarts.runs.rehearsal import refuse
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.runs.trust import Ask, admit_genotype, never
+from raydarts.runs.winner import rankings, search_order
 from raydarts.spaces import Genotype
 from raydarts.spaces.base import of_spaces, unknown_primitive
 from raydarts.storage.place import Place
-from raydarts.study.objectives import score_of, search_score_of
-from raydarts.study.promotion import promotion_order
 from raydarts.study.random_cells import discovered
-from raydarts.study.ranking import evaluation_rows, ranking
 from raydarts.study.results import distinct_genotypes
-from raydarts.study.stages import SEARCH, stages_of
+from raydarts.study.stages import SEARCH
 
 
 def genotypes_for(
@@ -101,10 +99,10 @@ def _of_file(path: Place | NamedGenotype | RunGenotype) -> tuple[dict[str, objec
 
 
 def _of_run(path: Place) -> tuple[dict[str, object], Located]:
-    run = RunDirectory.open(path)
+    run = RunSnapshot.open(path)
     refuse(run, "give a run of the real sweep, or a genotype's file")
     description = run.description()
-    for stage, ordered in _ranked(run, description):
+    for stage, ordered in _ranked(run):
         if ordered:
             located = [
                 (Genotype.from_json(genotype, str(run.path)), f"{run.name}: number {rank} in {stage}")
@@ -114,18 +112,13 @@ def _of_run(path: Place) -> tuple[dict[str, object], Located]:
     raise RunError(f"{path}: this run has no genotype yet; wait for its first search to end, or give another")
 
 
-def _ranked(run: RunDirectory, description: RunEntry) -> Iterator[tuple[str, list[object]]]:
-    """Each stage's genotypes, best first; the last stage first. Transfers rank for other data, and are left out."""
-    score = score_of(description)
-    for stage in reversed([stage for stage in stages_of(description) if not stage.is_transfer]):
-        records = results.retrained(run, stage.name)
-        genotypes = {record.description["genotype_id"]: record.description["genotype"] for record in records}
-        ranked = ranking(evaluation_rows(records, score), score)
-        yield stage.name, [genotypes[row["genotype"]] for row in ranked]
-        if decisions := read_promotion(run, stage.name) or []:
+def _ranked(run: RunDirectory) -> Iterator[tuple[str, list[object]]]:
+    """Each stage's genotypes, best first; the last stage first. A stage that ranked none has those it was to train."""
+    for stage, ranked in rankings(run):
+        yield stage, [genotype for _, genotype in ranked]
+        if decisions := read_promotion(run, stage) or []:
             yield (
-                f"the promotion to {stage.name}",
+                f"the promotion to {stage}",
                 [each["genotype"] for each in discovered(decisions) if each["promoted"]],
             )
-    ordered = promotion_order(results.trials(run), search_score_of(description))
-    yield SEARCH, [entry["genotype"] for entry in distinct_genotypes(ordered)]
+    yield SEARCH, [entry["genotype"] for entry in distinct_genotypes(search_order(run))]

@@ -24,6 +24,7 @@ from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import jobs
 from raydarts.runs.hours import change_limits, limits, write_plan
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.runs.trust import Ask, admit, kept_names, names_of, never, remember
 from raydarts.runs.whole import open_whole
 from raydarts.runs.winner import write_genotypes
@@ -218,13 +219,14 @@ class _Platform:
 
 def _conclude(run: RunDirectory, shown: Display) -> int:
     # The lock is still held here, which only matters to the status of trials without a result.
-    failed = [trial.id for trial in jobs(run) if (trial.result() or {}).get("status") == "failed"]
+    seen = RunSnapshot.open(run.path)
+    failed = [trial.id for trial in jobs(seen) if (trial.result() or {}).get("status") == "failed"]
     if failed:
         shown.say(
             f"{len(failed)} trial(s) failed: {', '.join(failed)}"
             f"; what each of them said: raydarts logs {run.path} {failed[0]}"
         )
-    write_genotypes(run)
+    write_genotypes(seen)
     if sentence := trackers.conclude(run):
         shown.say(sentence)
     return 1 if failed else 0

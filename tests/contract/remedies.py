@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from raydarts.data.splits import AnySplits, load_splits
 from raydarts.data.text import TextTokens
 from raydarts.data.text_splits import TextSplits
 from raydarts.registry import Member, members
+from raydarts.runs.identity import differences
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 
@@ -119,3 +121,15 @@ def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 def finite(found: Mapping[str, Tensor]) -> bool:
     return all(bool(torch.isfinite(value.double()).all()) for value in found.values())
+
+
+def learned_after_a_kill(whole: Search, second: Search) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What two searches learn of which the second goes on from the first one's epoch, through a file's bytes."""
+    whole.run_epoch()
+    buffer = io.BytesIO()
+    torch.save(whole.state_dict(), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    second.load_state_dict(state)
+    assert list(differences(state, second.state_dict())) == []  # what else a checkpoint is refused for
+    return learned(whole), learned(second)

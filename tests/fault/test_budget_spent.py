@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from raydarts.config.loader import LoadedSpec
-from raydarts.report.tables import status_json, status_table
+from raydarts.report.status import status_json, status_table
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import jobs

@@ -21,10 +21,10 @@ from raydarts.report.certificate.files import files_of
 from raydarts.report.improvement import improvements
 from raydarts.runs import results
 from raydarts.runs.allocations import follows_from_results
-from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import read_allocation, read_promotion
 from raydarts.runs.promotions import decisions_on_genotypes
 from raydarts.runs.reading import Damage, parse
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.runs.whole import damage_of
 from raydarts.storage.files import plain
 from raydarts.storage.place import Place, place_of, read_bytes, write_bytes
@@ -49,7 +49,7 @@ def certificate(path: Place, damage: Damage, without: Sequence[Place] = ()) -> d
 
     `without`: files in the run's folder that are not of the run. Raises `RunError` if `path` is no run.
     """
-    run = RunDirectory.open(path, damage)
+    run = RunSnapshot.open(path, damage)
     damage.take_in(damage_of(run.path))
     facts = Facts.of(run)
     rankings = [_ranking(facts, stage) for stage in facts.stages]

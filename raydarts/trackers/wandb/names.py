@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raydarts.json_types import section
@@ -88,8 +88,13 @@ def search_config(what: Mapping[str, object]) -> dict[str, object]:
     return {**section(what.get("config")), **of}
 
 
-def nested(flat: Mapping[str, object]) -> dict[str, object]:
-    """`flat` as `wandb.init(config=...)` is to have it: W&B then shows it under exactly these names."""
+def nested(
+    flat: Mapping[str, object], hold: Callable[[dict[str, object]], dict[str, object]] = dict
+) -> dict[str, object]:
+    """`flat` as `wandb.init(config=...)` is to have it: W&B then shows it under exactly these names.
+
+    `hold`: makes of a part what stands under its name.
+    """
     below: dict[str, dict[str, object]] = {}
     whole: dict[str, object] = {}
     for name, value in flat.items():
@@ -97,7 +102,7 @@ def nested(flat: Mapping[str, object]) -> dict[str, object]:
         if rest:
             below.setdefault(first, {})[rest] = value
         whole[first] = None if rest else value  # in the order of the names
-    return whole | {first: nested(inner) for first, inner in below.items()}
+    return whole | {first: hold(nested(inner, hold)) for first, inner in below.items()}
 
 
 def supernet_key(metric: str) -> str:

@@ -22,8 +22,9 @@ from raydarts import __version__
 from raydarts.errors import InputError
 from raydarts.json_types import section
 from raydarts.report.answer import answer
-from raydarts.report.gather import Run, gather
+from raydarts.report.gather import Run, gathered
 from raydarts.runs.directory import RunDirectory
+from raydarts.runs.snapshot import RunSnapshot
 from raydarts.storage.place import Place, place_of, write_bytes
 from raydarts.study.stages import EVALUATE, SEARCH
 from raydarts.terminal import complain
@@ -66,13 +67,14 @@ def build(path: Place, entity: str, project: str) -> Report:
     Raises `RunError` where `path` is no run, `InputError` where wandb-workspaces is not installed.
     """
     wr = workspaces()
-    run = gather(path)
+    directory = RunSnapshot.open(path)
+    run = gathered(directory)
     return wr.Report(
         entity=entity,
         project=project,
         title=title_of(run),
         description=f"Written by raydarts {__version__} from the run's directory.",
-        blocks=_numbered(_blocks(wr, RunDirectory.open(path), run)),
+        blocks=_numbered(_blocks(wr, directory, run)),
         width="fluid",
     )
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from raydarts.errors import DamagedError
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.reading import read_record
-from raydarts.runs.records import Count, Record, Time
+from raydarts.runs.record_types import Count, Record, Time
 from raydarts.storage.files import write_json
 from raydarts.storage.place import FilePlace, delete
 

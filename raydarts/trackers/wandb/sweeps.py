@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Tree
-from raydarts.config.parsing import parse_tree
-from raydarts.config.source import from_plain
+from raydarts.config.parsing import stored_tree
 from raydarts.digits import whole_number
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
@@ -45,16 +44,15 @@ def sweep_config(run: RunDirectory, description: Mapping[str, object]) -> dict[s
         "description": str(description.get("question") or ""),
         "method": "bayes" if is_model_based(description) else others,
         "metric": {"name": names.last(score.metric), "goal": _GOALS[score.mode]},
-        "parameters": _nested(parameters(section(section(description.get("spec")).get("search")))),
+        "parameters": names.nested(parameters(stored_tree(description)), lambda part: {"parameters": part}),
     }
 
 
-def parameters(search: object) -> dict[str, Parameter]:
-    """Config key -> its distribution in W&B's words, of a spec's search section as run.json holds it.
+def parameters(tree: Tree) -> dict[str, Parameter]:
+    """Config key -> its distribution in W&B's words, of a spec's search section.
 
     A key that hangs under several options of a choice has all of their values.
     """
-    tree = parse_tree(from_plain({"search": search}, "run.json").keys["search"], "search", [])
     by_name: dict[str, Parameter] = {}
     for dimension in tree.distributions():
         met = _options(tree, dimension) if dimension.distribution.kind in OPTIONS else _numbers(tree, dimension)
@@ -131,18 +129,6 @@ def _with(plain: object, path: Sequence[str | int], value: object) -> object:
         return [_with(item, rest, value) if index == first else item for index, item in enumerate(plain)]
     inner = section(plain)
     return {**inner, str(first): _with(inner[str(first)], rest, value)}
-
-
-def _nested(flat: Mapping[str, Parameter]) -> dict[str, object]:
-    """As W&B writes nested parameters: `{estimator: {parameters: {xi: ...}}}`."""
-    inner: dict[str, dict[str, Parameter]] = {}
-    whole: dict[str, object] = {}
-    for name, parameter in flat.items():
-        first, _, rest = name.partition(".")
-        if rest:
-            inner.setdefault(first, {})[rest] = parameter
-        whole[first] = None if rest else dict(parameter)  # in the order of the spec
-    return whole | {first: {"parameters": _nested(below)} for first, below in inner.items()}
 
 
 def create(run: RunDirectory, settings: WandbSettings, prior: Sequence[str]) -> str:

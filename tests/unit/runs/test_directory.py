@@ -123,10 +123,10 @@ def test_when_and_where_each_epoch_ran_is_kept_even_of_those_run_again(tmp_path:
 
 
 def test_a_run_from_a_wheel_names_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from raydarts.runs import directory
+    from raydarts.runs import provenance
 
     (tmp_path / "runs").mkdir()
     (tmp_path / "COMMIT").write_text("0123abcd\n")
-    monkeypatch.setattr(directory, "__file__", str(tmp_path / "runs" / "directory.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "runs" / "provenance.py"))
     run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
     assert run.description()["git_commit"] == "0123abcd"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from raydarts.runs.checkpoints import CheckpointStore, digest
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.results import read_trial
 from raydarts.runs.segments import newest_folder
-from raydarts.study.history import Decision
+from raydarts.study.history import Decision, History
 from raydarts.sweeping.searching import SearchStage
 from tests.fault import fakes
 from tests.fault.fakes import genotype
@@ -159,3 +159,32 @@ def dying(after: int) -> Iterator[None]:
         for name in ("write_result", "create"):
             patch.setattr(TrialDirectory, name, deadly(TrialDirectory, name))
         yield
+
+
+def decided(run: RunDirectory) -> dict[tuple[str, int], Decision]:
+    trials = History.of(run.events()).trials.values()
+    return {(trial.name, epoch): each for trial in trials for epoch, each in trial.decisions.items()}
+
+
+def ends(run: RunDirectory) -> list[tuple[str, int]]:
+    return [((trial.result() or {})["status"], len(trial.rows())) for trial in run.trials()]
+
+
+def run_through_kills(run: RunDirectory, draw: random.Random, engine: Callable[[int], Engine]) -> None:
+    """Runs to the end. The driver is killed again and again, and no decision changes after it was written.
+
+    `engine`: a new one, after so many kills.
+    """
+    kills, before = 0, decided(run)
+    while True:
+        try:
+            with dying(draw.randint(20, 160)):
+                engine(kills).run()
+        except Killed:
+            kills += 1
+        else:
+            break
+        after = decided(run)
+        assert {key for key in before if after[key] != before[key] and before[key] != "pause"} == set()
+        before = after
+    assert kills >= 3

@@ -23,8 +23,11 @@ from tests.unit.schedulers.scripted import (
     SCHEDULERS,
     Engine,
     Killed,
+    decided,
     dying,
+    ends,
     open_stage,
+    run_through_kills,
     undisturbed,
 )
 
@@ -92,15 +95,6 @@ def tunes(name: str) -> Any:
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-def decided(run: RunDirectory) -> dict[tuple[str, int], str]:
-    trials = History.of(run.events()).trials.values()
-    return {(trial.name, epoch): str(each) for trial in trials for epoch, each in trial.decisions.items()}
-
-
-def ends(run: RunDirectory) -> list[tuple[str, int]]:
-    return [((trial.result() or {})["status"], len(trial.rows())) for trial in run.trials()]
 
 
 @pytest.mark.parametrize("name", ["asha", "median", "hyperband"])
@@ -190,19 +184,9 @@ def test_hyperband_says_from_how_many_trials_on_it_stops_any(tmp_path: Path, fac
 @pytest.mark.parametrize("name", ["asha", "hyperband"])
 def test_each_decision_is_made_once_when_trials_run_in_parallel(tmp_path: Path, name: str) -> None:
     run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
-    draw, kills, before = random.Random(5), 0, decided(run)
-    while True:
-        try:
-            with dying(draw.randint(20, 160)):
-                Engine(open_stage(run, SCHEDULERS[name]), 5 + kills, places=3).run()
-        except Killed:
-            kills += 1
-        else:
-            break
-        after = decided(run)
-        assert {key for key in before if after[key] != before[key] and before[key] != "pause"} == set()
-        before = after
-    assert kills >= 3
+    run_through_kills(
+        run, random.Random(5), lambda kills: Engine(open_stage(run, SCHEDULERS[name]), 5 + kills, places=3)
+    )
     assert len(ends(run)) == 18
     shown = [(event["index"], event["epoch"]) for event in run.events() if "value" in event]
     assert len(shown) == len(set(shown))

@@ -14,11 +14,11 @@ from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
 from raydarts.errors import InputError, NonFiniteError
 from raydarts.registry import Choose, members
-from raydarts.search.estimators.base import first_order_gradient
 from raydarts.search.moments import EpochReport, Moment, Step, Stop
 from raydarts.search.regularizers.base import Regularizer
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from tests.unit.search.second_order import gradient_of, second_order
 
 ESTIMATORS = list(members("estimator"))
 
@@ -118,10 +118,6 @@ def alpha_of(job: Search) -> Tensor:
     return torch.cat([alpha.detach().flatten() for alpha in job.alphas.values()])
 
 
-def gradient_of(job: Search) -> Tensor:
-    return torch.cat([alpha.grad.flatten() for alpha in job.alphas.values() if alpha.grad is not None])
-
-
 def at(progress: float) -> Moment:
     """A hundredth epoch of a search of 101, at progress 1."""
     return Moment(round(100 * progress), 101)
@@ -182,25 +178,13 @@ def test_estimate_does_not_change_the_model(estimator: str, drop: float) -> None
 def test_the_finite_difference_tends_to_the_exact_product_on_the_supernet(drop: float) -> None:
     remedies = [{"name": "drop_path", "probability": drop}]
 
-    def second_order(estimator: dict[str, Any]) -> Tensor:
-        """The estimate less dL_val/dalpha at w' (the first of the two terms)."""
-        job, step = ready(estimator=estimator, regularizers=remedies)
-        job.architect.gradient(step)
-        whole = gradient_of(job)
-        with job.objective.virtual():
-            loss = job.objective.weight_loss(step.weight_batch)
-            gradients = torch.autograd.grad(loss.value, job.objective.weights)
-        decay = job.weight_optimizer.param_groups[0]["weight_decay"]
-        with torch.no_grad():
-            for weight, gradient in zip(job.objective.weights, gradients, strict=True):
-                weight.sub_(estimator["xi"] * (gradient + decay * weight))
-        first = first_order_gradient(job.objective, step.alpha_batch).gradients
-        return whole - torch.cat([part.flatten() for part in first])
+    def estimate(estimator: dict[str, Any]) -> Tensor:
+        return second_order(*ready(estimator=estimator, regularizers=remedies), estimator["xi"])
 
-    exact = second_order({"name": "exact_hvp", "xi": 0.5})
+    exact = estimate({"name": "exact_hvp", "xi": 0.5})
     # dL/dalpha jumps where a ReLU or a maximum in the supernet switches; at larger epsilons (1e-5 and up
     # here) w + eps v and w - eps v lie on different sides of such a switch, and jump / (2 eps) prevails.
-    found = second_order({"name": "finite_difference", "xi": 0.5, "epsilon": 1e-7})
+    found = estimate({"name": "finite_difference", "xi": 0.5, "epsilon": 1e-7})
     assert exact.norm() > 1e-3
     assert (exact - found).norm() < 1e-5 * exact.norm()
 

@@ -19,7 +19,7 @@ from raydarts.genotype_facts import facts
 from raydarts.genotypes.genotype import OwnSpace, describe_genotype
 from raydarts.registry import Choose, UnknownNameError, resolve
 from raydarts.report.drawing import draw_genotype, short_name
-from raydarts.report.gather import count_skips
+from raydarts.report.skips import count_skips
 from raydarts.spaces import Genotype, Space, space_of
 from raydarts.spaces.base import of_spaces
 from raydarts.spaces.cell_space import CellSpace

@@ -29,8 +29,11 @@ from tests.unit.schedulers.scripted import (
     SCHEDULERS,
     Engine,
     Killed,
+    decided,
     dying,
+    ends,
     open_stage,
+    run_through_kills,
     undisturbed,
     value,
 )
@@ -245,15 +248,6 @@ def test_a_seed_that_was_ahead_of_the_stop_is_not_the_score() -> None:
 # Through the sweep's source of trials, with every event and file
 
 
-def decided(run: RunDirectory) -> dict[tuple[str, int], Decision]:
-    trials = History.of(run.events()).trials.values()
-    return {(trial.name, epoch): each for trial in trials for epoch, each in trial.decisions.items()}
-
-
-def ends(run: RunDirectory) -> list[tuple[str, int]]:
-    return [((trial.result() or {})["status"], len(trial.rows())) for trial in run.trials()]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_one_seed_decides_as_a_sweep_without_replicates(tmp_path: Path, name: str) -> None:
     """Meetings of one trial with itself pause nothing."""
@@ -393,20 +387,12 @@ def test_each_decision_is_made_once_when_trials_run_in_parallel(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
-    draw, kills, before = random.Random(7), 0, decided(run)
-    while True:
-        try:
-            with dying(draw.randint(20, 160)):
-                stage = open_stage(run, SCHEDULERS[name], 6, replicates=SEEDS)
-                Engine(stage, 5 + kills, places=4, fails=("0001", "0008")).run()
-        except Killed:
-            kills += 1
-        else:
-            break
-        after = decided(run)
-        assert {key for key in before if after[key] != before[key] and before[key] != "pause"} == set()
-        before = after
-    assert kills >= 3
+
+    def engine(kills: int) -> Engine:
+        stage = open_stage(run, SCHEDULERS[name], 6, replicates=SEEDS)
+        return Engine(stage, 5 + kills, places=4, fails=("0001", "0008"))
+
+    run_through_kills(run, random.Random(7), engine)
     assert len(ends(run)) == 18
     assert "would now decide otherwise" not in caplog.text
     assert "waits since" not in caplog.text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raydarts.execution import drive
-from raydarts.report.tables import status_json, status_table
+from raydarts.report.status import status_json, status_table
 from raydarts.runs import hours
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.folders import retraining

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from raydarts.config.parsing import stored_tree
 from raydarts.errors import InputError
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_json, write_json
@@ -69,7 +70,8 @@ def untracked(folder: Path) -> RunDirectory:
 
 
 def test_parameters_are_named_and_typed_as_in_the_runs_configs() -> None:
-    assert parameters(SEARCH) == {
+    found = parameters(stored_tree({"spec": {"search": SEARCH}}))
+    assert found == {
         "seed": {"values": [0, 1]},
         "lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 1.0},
         "momentum": {"distribution": "uniform", "min": 0.0, "max": 1.0},
@@ -81,7 +83,6 @@ def test_parameters_are_named_and_typed_as_in_the_runs_configs() -> None:
         "regularizers.names": {"values": ["none", "beta_decay"]},
         "regularizers.beta_decay.strength": {"distribution": "uniform", "min": 0.0, "max": 50.0},
     }
-    found = parameters(SEARCH)
     assert [type(found["momentum"][end]) for end in ("min", "max")] == [float, float]
     assert type(found["lr"]["max"]) is float
 

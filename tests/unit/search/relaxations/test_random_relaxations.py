@@ -14,12 +14,12 @@ from torch import Tensor
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
 from raydarts.registry import Choose, members
-from raydarts.search.estimators.base import first_order_gradient
 from raydarts.search.moments import Step
 from raydarts.search.search import Search
 from raydarts.search.selection.argmax import Argmax
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
+from tests.unit.search.second_order import gradient_of, second_order
 
 RANDOM: list[Any] = [name for name, member in members("relaxation").items() if member.RANDOM]
 RANDOM.append({"name": "gumbel", "hard": False})
@@ -71,10 +71,6 @@ def recorded(job: Search, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
     monkeypatch.setattr(job.objective, "data_loss", recording)
     return seen
-
-
-def gradient_of(job: Search) -> Tensor:
-    return torch.cat([alpha.grad.flatten() for alpha in job.alphas.values() if alpha.grad is not None])
 
 
 def state(job: Search, stream: str) -> Tensor:
@@ -139,22 +135,11 @@ def test_the_finite_difference_tends_to_the_exact_product(relaxation: Any) -> No
     Epsilon is so small that no ReLU of the supernet switches between the two (see docs/method.md).
     """
 
-    def second_order(estimator: dict[str, Any]) -> Tensor:
-        job, step = ready(relaxation, estimator=estimator)
-        job.architect.gradient(step)
-        whole = gradient_of(job)
-        with job.objective.virtual():
-            loss = job.objective.weight_loss(step.weight_batch)
-            gradients = torch.autograd.grad(loss.value, job.objective.weights, materialize_grads=True)
-        decay = job.weight_optimizer.param_groups[0]["weight_decay"]
-        with torch.no_grad():
-            for weight, gradient in zip(job.objective.weights, gradients, strict=True):
-                weight.sub_(estimator["xi"] * (gradient + decay * weight))
-        first = first_order_gradient(job.objective, step.alpha_batch).gradients
-        return whole - torch.cat([part.flatten() for part in first])
+    def estimate(estimator: dict[str, Any]) -> Tensor:
+        return second_order(*ready(relaxation, estimator=estimator), estimator["xi"])
 
-    exact = second_order({"name": "exact_hvp", "xi": 0.5})
-    found = second_order({"name": "finite_difference", "xi": 0.5, "epsilon": 1e-8})
+    exact = estimate({"name": "exact_hvp", "xi": 0.5})
+    found = estimate({"name": "finite_difference", "xi": 0.5, "epsilon": 1e-8})
     assert exact.norm() > 1e-5
     assert (exact - found).norm() < 1e-5 * exact.norm()
 
