@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from itertools import islice
 
-from raydarts.config.distributions import Distribution, Draw, Tree, enumerate_draws
+from raydarts.config.distributions import Draw, Tree, enumerate_draws
+from raydarts.config.open_values import Distribution, Value
 from raydarts.config.validation import check, where_of
 from raydarts.errors import Problem
 from raydarts.search.composition import refusals
@@ -29,7 +30,7 @@ class _EndsChooser:
     def __init__(self, generator: random.Random) -> None:
         self._generator = generator
 
-    def choose(self, name: str, distribution: Distribution) -> int | float:
+    def choose(self, name: str, distribution: Distribution) -> Value:
         return self._generator.choice(distribution.ends())
 
 

@@ -13,7 +13,9 @@ from itertools import islice, product
 from typing import Any
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, TreeNode, to_plain
+from raydarts.config.distributions import Draw, Tree
+from raydarts.config.open_numbers import Number
+from raydarts.config.open_values import Branch, Distribution, Leaf, Options, Path, TreeNode, Value, to_plain
 from raydarts.errors import shortened
 from raydarts.registry import nearest
 
@@ -34,7 +36,7 @@ class _Absent:
 
 
 _ABSENT = _Absent()
-Choices = dict[str, int | float]
+Choices = dict[str, Value]
 """By the name of each distribution: the index of an option, or a number."""
 
 
@@ -52,7 +54,7 @@ class Fixed:
     def __init__(self, choices: Choices) -> None:
         self._choices = choices
 
-    def choose(self, name: str, distribution: Distribution) -> int | float:
+    def choose(self, name: str, distribution: Distribution) -> Value:
         return self._choices[name]
 
 
@@ -115,7 +117,11 @@ def _fit(node: TreeNode, name: str, value: object, path: Path) -> _Fits:
         return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {_shown(node.value)}")])
     if isinstance(node, Branch):
         return _fit_branch(node, name, value, path)
-    return _fit_option(node, name, value, path) if node.kind in OPTIONS else _fit_number(node, name, value, path)
+    if isinstance(node, Options):
+        return _fit_option(node, name, value, path)
+    if isinstance(node, Number):
+        return _fit_number(node, name, value, path)
+    raise TypeError(f"{name}: no configuration can be compared with a {type(node).__name__}")
 
 
 def _is_named(value: object, name: object) -> bool:
@@ -128,19 +134,15 @@ def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
         if value is not _ABSENT and (not isinstance(value, list | tuple) or len(value) != len(node.items)):
             wanted = f"a list of {len(node.items)}"
             return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
-        parts: list[tuple[str | int, TreeNode, object]] = [
-            (index, item, _ABSENT if isinstance(value, _Absent) else value[index])
-            for index, item in enumerate(node.items)
-        ]
+        known: Mapping[str | int, object] = dict(enumerate(value)) if isinstance(value, list | tuple) else {}
     else:
         if isinstance(value, str) and "name" in node.keys:
             value = {"name": value}
         if value is not _ABSENT and not isinstance(value, Mapping):
             message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
             return _Fits([], [Misfit(path, message)])
-        known: Mapping[str, object] = value if isinstance(value, Mapping) else {}
-        parts = [(key, item, known.get(key, _ABSENT)) for key, item in zip(node.keys, node.items, strict=True)]
-    fits = [_fit(item, f"{name}.{key}", each, (*path, key)) for key, item, each in parts]
+        known = value if isinstance(value, Mapping) else {}
+    fits = [_fit(item, inner, known.get(key, _ABSENT), (*path, key)) for key, inner, item in node.parts(name)]
     misfits = [misfit for each in fits for misfit in each.misfits if not each.ways]
     if misfits:
         return _Fits([], misfits)
@@ -148,7 +150,7 @@ def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
     return _Fits([{key: way for part in whole for key, way in part.items()} for whole in islice(ways, _MOST)], [])
 
 
-def _fit_option(node: Distribution, name: str, value: object, path: Path) -> _Fits:
+def _fit_option(node: Options, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
     if value is _ABSENT and not any(isinstance(option, Branch) and option.keys for option in node.options):
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])
@@ -178,18 +180,12 @@ def _names(value: object) -> Any:
     return name if isinstance(name, str) else ""
 
 
-def _fit_number(node: Distribution, name: str, value: object, path: Path) -> _Fits:
+def _fit_number(node: Number, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
     if value is _ABSENT:
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _Fits([], [Misfit(path, f"is {_shown(value)}, which is no number; {allowed}")])
-    if not node.low <= value <= node.high:
-        return _Fits([], [Misfit(path, f"is {_shown(value)}, which is outside; {allowed}")])
-    if not node.is_finite:
-        return _Fits([{name: float(value)}], [])
-    step = 1.0 if node.kind == "randint" else node.q
-    position = round((value - node.low) / step)
-    if position >= node.count() or abs(node.low + position * step - value) > 1e-9 * max(step, abs(value)):
-        return _Fits([], [Misfit(path, f"is {_shown(value)}, which is between two steps; {allowed}")])
-    return _Fits([{name: node.value(position)}], [])
+    if why := node.misfit(value):
+        return _Fits([], [Misfit(path, f"is {_shown(value)}, which is {why}; {allowed}")])
+    return _Fits([{name: node.nearest(value) if node.is_finite else float(value)}], [])

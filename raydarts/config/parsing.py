@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from raydarts.config.distributions import KINDS, NUMERIC, OPTIONS, Branch, Distribution, Leaf, Tree, TreeNode, to_plain
+from raydarts.config.distributions import KINDS, NUMBERS, OPTIONS, Tree
 from raydarts.config.foreign import hint_for_mapping, hint_for_text, is_number, numbers_of
+from raydarts.config.open_values import Branch, Distribution, Leaf, Options, TreeNode, to_plain
 from raydarts.config.source import Node, Where, from_plain
 from raydarts.errors import Problem, shortened
 from raydarts.json_types import Json, section
@@ -34,7 +35,7 @@ def stored_tree(description: Mapping[str, object]) -> Tree:
 
 def _no_mappings(node: TreeNode) -> Iterator[TreeNode]:
     """Returns what a section could become that is no mapping of keys."""
-    if isinstance(node, Distribution) and node.options:
+    if isinstance(node, Options):
         for option in node.options:
             yield from _no_mappings(option)
     elif not isinstance(node, Branch) or node.keys is None:
@@ -88,37 +89,24 @@ def _distribution(
 ) -> Leaf | Distribution:
     if not isinstance(node.value, list) or not node.value:
         wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
-        numbers = numbers_of({key: item.plain() for key, item in node.parts.items()}) if kind in NUMERIC else None
+        numbers = numbers_of({key: item.plain() for key, item in node.parts.items()}) if kind in NUMBERS else None
         write = f": write {{{kind}: {json.dumps(numbers)}}}" if numbers else ", with at least one in it"
         _problem(problems, node, path, f"{kind} needs {wanted}{write}")
         return Leaf(None, where)
     if kind in OPTIONS:
         options = tuple(_parse(item, path, problems, foreign) for item in node.value)
-        return Distribution(kind, where, options, _unique(_labels(options)))
-    wanted_form = {"quniform": "[low, high, q]"}.get(kind, "[low, high]")
+        return OPTIONS[kind](where, options, _unique(_labels(options)))
+    made = NUMBERS[kind]
     numbers = [item.value for item in node.value if is_number(item.value)]
-    if len(numbers) != NUMERIC[kind] or len(numbers) != len(node.value):
-        _problem(
-            problems,
-            node,
-            path,
-            f"{kind} needs {wanted_form}, finite numbers; got {shortened(json.dumps(node.plain()))}",
-        )
+    form = made.FORMS.get(len(numbers))
+    if form is None or len(numbers) != len(node.value):
+        forms, got = " or ".join(made.FORMS.values()), shortened(json.dumps(node.plain()))
+        _problem(problems, node, path, f"{kind} needs {forms}, finite numbers; got {got}")
         return Leaf(None, where)
-    low, high, q = (*numbers, 0.0)[:3]
-    complaint = None
-    if low >= high:
-        complaint = f"low must be below high, got {low} and {high}"
-    elif kind == "loguniform" and low <= 0:
-        complaint = f"low must be above 0 (its logarithm is taken), got {low}"
-    elif kind == "quniform" and not 0 < q <= high - low:
-        complaint = f"q must be above 0 and at most high - low, got {q}"
-    elif kind == "randint" and not all(float(number).is_integer() for number in (low, high)):
-        complaint = f"both ends must be whole numbers, got {low} and {high}"
-    if complaint:
-        _problem(problems, node, path, f"{kind} {wanted_form}: {complaint}")
+    if complaint := made.complaint(numbers):
+        _problem(problems, node, path, f"{kind} {form}: {complaint}")
         return Leaf(None, where)
-    return Distribution(kind, where, low=float(low), high=float(high), q=float(q))
+    return made.of(numbers, where)
 
 
 def _labels(options: Sequence[TreeNode]) -> list[str]:
@@ -148,7 +136,7 @@ def _label(option: TreeNode) -> str:
     if isinstance(option, Leaf):
         return option.value if isinstance(option.value, str) else json.dumps(option.value)
     if isinstance(option, Distribution):
-        return "|".join(option.labels) if option.labels else option.kind
+        return "|".join(option.labels) if isinstance(option, Options) else option.KIND
     if isinstance(option, Branch) and option.keys is None:
         return "+".join(_label(item) for item in option.items) or "none"
     if isinstance(option, Branch) and option.keys is not None and "name" in option.keys:

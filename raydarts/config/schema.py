@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from raydarts.config.allocation import AllocatedSettings
+from raydarts.config.distributions import NUMBERS, OPTIONS
 from raydarts.config.presets import names
 from raydarts.config.spec import (
     BudgetSettings,
@@ -29,7 +30,6 @@ Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 OUTSIDE: Schema = {"type": "string", "pattern": "^[A-Za-z_][\\w.]*:[A-Za-z_]\\w*$"}
 """The name of a class of the user's own, `module:Class`."""
-_NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
 
 
 def spec_schema() -> Schema:
@@ -177,15 +177,9 @@ class _Made:
         if name == "search":
             inner = _with_preset(inner, "search")
         itself = {"$ref": f"#/$defs/{_escaped(key)}"}
-        options = {"type": "array", "items": itself, "minItems": 1}
-        kinds = [inner, *(_object({kind: options}, (kind,)) for kind in ("choice", "grid"))]
-        if any(_is_number(part) for part in _parts(inner)):
-            kinds += [
-                _object(
-                    {kind: {"type": "array", "items": {"type": "number"}, "minItems": many, "maxItems": many}}, (kind,)
-                )
-                for kind, many in _NUMBERS.items()
-            ]
+        number = any(_is_number(part) for part in _parts(inner))
+        forms = [*OPTIONS.values(), *(NUMBERS.values() if number else ())]
+        kinds = [inner, *(_object(form.properties(itself), (form.KIND,)) for form in forms)]
         self.definitions[key] = {"anyOf": kinds} | (
             {"description": schema["description"]} if "description" in schema else {}
         )

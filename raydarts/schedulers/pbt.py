@@ -128,7 +128,7 @@ class PopulationBased(Scheduler):
         if horizon.search is None:
             raise ValueError("pbt needs to know what the trials' settings are drawn from")
         logging.getLogger("ray.tune.schedulers.pbt").setLevel(logging.WARNING)  # raydarts tells of forks itself
-        perturbed = Perturbed(chosen(horizon.search, self.settings.perturb))
+        perturbed = Perturbed(horizon.search, chosen(horizon.search, self.settings.perturb))
 
         class Population(PopulationBasedTraining):
             """Says which trials it lets go on, and from where. Draws by the seed, the trial and the epoch.

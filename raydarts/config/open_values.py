@@ -1,0 +1,211 @@
+"""The parts of a search space: fixed values, mappings and lists, and distributions over options.
+
+Each kind of distribution is one class. It says how it is written, which values it has, how one is drawn, how Optuna
+searches it, and what W&B calls it. Numbers are in `open_numbers`. A new kind is a class here or there, and its entry in
+`distributions.KINDS`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from raydarts.config.source import Where
+from raydarts.errors import shortened
+from raydarts.json_types import Json
+
+Path = tuple[str | int, ...]
+Value = int | float
+"""What is chosen from a distribution: the index of an option, or a number."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of numbers that a model searches. `log`: by the logarithm. `step`: in steps from `low`."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Leaf:
+    value: Json
+    where: Where
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A mapping (`keys` set) or a list (`keys` None)."""
+
+    keys: tuple[str, ...] | None
+    items: tuple[TreeNode, ...]
+    where: Where
+
+    def parts(self, name: str) -> Iterator[tuple[str | int, str, TreeNode]]:
+        """Yields the key of each part, its name in the whole space, and the part."""
+        keys: tuple[str | int, ...] = tuple(range(len(self.items))) if self.keys is None else self.keys
+        for key, item in zip(keys, self.items, strict=True):
+            yield key, f"{name}.{key}", item
+
+
+@dataclass(frozen=True)
+class Distribution(ABC):
+    """An open value."""
+
+    where: Where
+    KIND: ClassVar[str]
+    BESIDE: ClassVar[tuple[str, ...]] = ()
+    """Keys that may stand beside the kind's own."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the values can be counted."""
+        return True
+
+    @property
+    def is_even(self) -> bool:
+        """Whether each of finitely many values is drawn equally often."""
+        return self.is_finite
+
+    @property
+    @abstractmethod
+    def axis(self) -> Axis | None:
+        """The range that a model searches. `at` turns its numbers into values. None: the labels of options."""
+
+    @property
+    def shown_axis(self) -> Axis | None:
+        """The range of the values themselves, for those who look at them. None: the labels of options."""
+        return self.axis
+
+    @abstractmethod
+    def count(self) -> int:
+        """Returns how many values a finite distribution has."""
+
+    @abstractmethod
+    def value(self, position: int) -> Value:
+        """Returns one value of a finite distribution: the index for options."""
+
+    def values(self) -> list[Value]:
+        """Returns every value of a finite distribution, in order."""
+        return [self.value(position) for position in range(self.count())]
+
+    @abstractmethod
+    def ends(self) -> list[Value]:
+        """Returns the values that bound all others: every option, or the two ends."""
+
+    @abstractmethod
+    def draw(self, generator: random.Random) -> Value:
+        """Returns a random value."""
+
+    def at(self, coordinate: float) -> Value:
+        """Returns the value at a place of the axis."""
+        return coordinate
+
+    def coordinate(self, value: Value) -> float:
+        """Returns a place of the axis that has the value."""
+        return value
+
+    def nearest(self, value: Value) -> Value:
+        """Returns the value that lies nearest to a number."""
+        return value
+
+    def recorded(self, value: Value) -> Json:
+        """Returns what a trial keeps of the value."""
+        return value
+
+    def chosen(self, recorded: Any) -> Value:
+        """Returns the value of which a trial kept this. Raises `KeyError` if there is none."""
+        if isinstance(recorded, bool) or not isinstance(recorded, int | float):
+            raise KeyError(recorded)
+        return recorded
+
+    @property
+    def grid_refusal(self) -> str | None:
+        """Why a grid cannot try each value once, with what to write instead. None: it can."""
+        return None
+
+    @property
+    def note(self) -> str:
+        """What a message about a refused value adds."""
+        return ""
+
+    @abstractmethod
+    def to_plain(self) -> Json:
+        """Returns the YAML form."""
+
+    @classmethod
+    @abstractmethod
+    def properties(cls, itself: dict[str, Any]) -> dict[str, Any]:
+        """Returns the JSON schema of each key of the YAML form. `itself`: the schema of the value in its place."""
+
+
+@dataclass(frozen=True)
+class Options(Distribution):
+    """One of some parts. Each has a unique label."""
+
+    options: tuple[TreeNode, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def axis(self) -> Axis | None:
+        return None
+
+    def count(self) -> int:
+        return len(self.options)
+
+    def value(self, position: int) -> Value:
+        return position
+
+    def ends(self) -> list[Value]:
+        return self.values()
+
+    def draw(self, generator: random.Random) -> Value:
+        return generator.randrange(len(self.options))
+
+    def recorded(self, value: Value) -> Json:
+        option = self.options[int(value)]
+        return option.value if isinstance(option, Leaf) else self.labels[int(value)]
+
+    def chosen(self, recorded: Any) -> Value:
+        for index in range(len(self.options)):
+            if json.dumps(self.recorded(index)) == json.dumps(recorded):
+                return index
+        raise KeyError(recorded)
+
+    def to_plain(self) -> Json:
+        return {self.KIND: [to_plain(option) for option in self.options]}
+
+    def __str__(self) -> str:
+        return f"{self.KIND}: {', '.join(shortened(label, 200) for label in self.labels)}"
+
+    @classmethod
+    def properties(cls, itself: dict[str, Any]) -> dict[str, Any]:
+        return {cls.KIND: {"type": "array", "items": itself, "minItems": 1}}
+
+
+class Choice(Options):
+    KIND = "choice"
+
+
+class Grid(Options):
+    KIND = "grid"
+
+
+TreeNode = Leaf | Branch | Distribution
+"""A part of a parsed section."""
+
+
+def to_plain(node: TreeNode) -> Json:
+    if isinstance(node, Leaf):
+        return node.value
+    if isinstance(node, Distribution):
+        return node.to_plain()
+    items = [to_plain(item) for item in node.items]
+    return items if node.keys is None else dict(zip(node.keys, items, strict=True))
