@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 
 from raydarts.config.distributions import Draw, Tree, enumerate_draws
@@ -17,10 +18,14 @@ SAMPLED_COMBINATIONS = 300
 
 
 def check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
-    settings = check(SearchSettings, draw.plain, draw.lines, "search", problems)
+    """Returns the settings of a configuration, or None. What is wrong with it is added to `problems`."""
+    met: list[Problem] = []
+    settings = check(SearchSettings, draw.plain, draw.lines, "search", met)
     if settings is not None:
         for place, message in refusals(settings):
-            problems.append(Problem(*where_of(place, draw.lines), ".".join(map(str, ("search", *place))), message))
+            met.append(Problem(*where_of(place, draw.lines), ".".join(map(str, ("search", *place))), message))
+    notes = {".".join(map(str, ("search", *path))): note for path, note in draw.notes.items()}
+    problems += [replace(each, message=each.message + notes.get(each.path, "")) for each in met]
     return settings
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raydarts.config.open_numbers import LogUniform, Number, QUniform, RandInt, Uniform
+from raydarts.config.open_numbers import LogUniform, Normal, Number, QLogUniform, QUniform, RandInt, Uniform
 from raydarts.config.open_values import (
     Branch,
     Choice,
@@ -31,7 +31,9 @@ from raydarts.errors import Problem, SpecError
 from raydarts.json_types import Json
 
 OPTIONS: dict[str, type[Options]] = {kind.KIND: kind for kind in (Choice, Grid)}
-NUMBERS: dict[str, type[Number]] = {kind.KIND: kind for kind in (Uniform, LogUniform, QUniform, RandInt)}
+NUMBERS: dict[str, type[Number]] = {
+    kind.KIND: kind for kind in (Uniform, LogUniform, QUniform, QLogUniform, RandInt, Normal)
+}
 KINDS: dict[str, type[Distribution]] = {**OPTIONS, **NUMBERS}
 
 
@@ -50,6 +52,8 @@ class Draw:
     choices: dict[str, Json]
     lines: dict[Path, Where] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
+    notes: dict[Path, str] = field(default_factory=dict)
+    """What a message about the value at a path adds."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ def _build(node: TreeNode, name: str, path: Path, chooser: Chooser | None, draw:
         raise ValueError(f"{name} is left open, and nobody is there to choose")
     chosen = chooser.choose(name, node)
     draw.choices[name], draw.paths[name] = node.recorded(chosen), path
+    if node.note:
+        draw.notes[path] = node.note
     if not isinstance(node, Options):
         return chosen
     option, label = node.options[int(chosen)], node.labels[int(chosen)]

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
 from raydarts.config.open_values import Axis, Distribution, Value
@@ -222,3 +223,158 @@ class RandInt(Stepped):
 
     def in_wandb(self) -> Mapping[str, Any]:
         return {"distribution": "int_uniform", "min": int(self.low), "max": int(self.high)}
+
+
+@dataclass(frozen=True)
+class QLogUniform(Stepped):
+    """A multiple of q. A number whose logarithm is uniform between `low` and `high` is drawn and rounded to it.
+
+    The values are whole numbers where `low`, `high` and `q` are. There are finitely many, but the small ones are drawn
+    more often, so that a grid, which tries each once, does not draw as this says. It may enumerate them all the same.
+    """
+
+    q: float
+    KIND = "qloguniform"
+    FORMS = {3: "[low, high, q]"}
+
+    @classmethod
+    def complaint(cls, numbers: Sequence[int | float]) -> str | None:
+        if why := super().complaint(numbers):
+            return why
+        low, high, q = numbers
+        if low <= 0 or q <= 0:
+            return f"low and q must be above 0 (a logarithm is taken), got {low} and {q}"
+        if any(abs(end / q - round(end / q)) > 1e-9 * end / q for end in (low, high)):
+            first = max(1, round(low / q))
+            last = max(first + 1, round(high / q))
+            near = f"[{first * q:.12g}, {last * q:.12g}, {q}]"
+            return f"low and high must be multiples of q, for example {near}, got {low} and {high}"
+        return None
+
+    @property
+    def step(self) -> float:
+        return self.q
+
+    @property
+    def is_even(self) -> bool:
+        return False
+
+    @property
+    def axis(self) -> Axis:
+        return Axis(self.low, self.high, log=True)
+
+    def value(self, position: int) -> Value:
+        value = super().value(position)
+        return int(value) if self._whole else value
+
+    @property
+    def _whole(self) -> bool:
+        return all(number.is_integer() for number in (self.low, self.high, self.q))
+
+    def draw(self, generator: random.Random) -> Value:
+        return self.at(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
+
+    def at(self, coordinate: float) -> Value:
+        return self.nearest(coordinate)
+
+    @property
+    def numbers(self) -> list[int | float]:
+        return [int(number) if self._whole else number for number in (self.low, self.high, self.q)]
+
+    def in_wandb(self) -> Mapping[str, Any]:
+        return {"distribution": "q_log_uniform_values", **dict(zip(("min", "max", "q"), self.numbers, strict=True))}
+
+
+REACH = 5
+"""A normal distribution is cut at so many standard deviations from its mean. One draw in 1.7 million lies beyond."""
+
+
+@dataclass(frozen=True)
+class Normal(Number):
+    """A number of a normal distribution between `low` and `high`.
+
+    Without ends these are the mean -+ 5 standard deviations. Ends beyond that are cut there. Optuna has no normal
+    distribution. It searches on the quantile: the share of the normal distribution that is below the value. The
+    quantile of a normal draw is uniform, as Optuna's prior is.
+    """
+
+    mean: float
+    sd: float
+    has_ends: bool
+    written: tuple[float, ...]
+    KIND = "normal"
+    FORMS = {2: "[mean, sd]", 4: "[mean, sd, low, high]"}
+
+    @classmethod
+    def of(cls, numbers: Sequence[int | float], where: Where) -> Self:
+        mean, sd, *ends = map(float, numbers)
+        low, high = _cut(mean, sd, ends)
+        return cls(where, low, high, mean, sd, bool(ends), tuple(map(float, numbers)))
+
+    @classmethod
+    def complaint(cls, numbers: Sequence[int | float]) -> str | None:
+        mean, sd, *ends = map(float, numbers)
+        if sd <= 0:
+            return f"sd must be above 0, got {numbers[1]}"
+        if ends and (why := super().complaint(numbers[2:])):
+            return why
+        low, high = _cut(mean, sd, ends)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return f"mean -+ {REACH} sd must be numbers that a computer holds, got {numbers[0]} and {numbers[1]}"
+        if not ends and low >= high:
+            return f"sd is too small beside the mean for any value to differ from it, got {numbers[0]} and {numbers[1]}"
+        normal = NormalDist(mean, sd)
+        if low >= high or normal.cdf(high) - normal.cdf(low) < 1e-6:
+            return (
+                f"less than one draw in a million lies between {numbers[2]} and {numbers[3]}; choose ends nearer to "
+                f"the mean {numbers[0]}"
+            )
+        return None
+
+    @property
+    def _normal(self) -> NormalDist:
+        return NormalDist(self.mean, self.sd)
+
+    @property
+    def axis(self) -> Axis:
+        return Axis(self._normal.cdf(self.low), self._normal.cdf(self.high))
+
+    @property
+    def shown_axis(self) -> Axis:
+        return Axis(self.low, self.high)
+
+    def at(self, coordinate: float) -> Value:
+        return self.nearest(self._normal.inv_cdf(coordinate))
+
+    def coordinate(self, value: Value) -> float:
+        axis = self.axis
+        return min(max(self._normal.cdf(value), axis.low), axis.high)
+
+    def draw(self, generator: random.Random) -> Value:
+        return self.at(generator.uniform(self.axis.low, self.axis.high))
+
+    @property
+    def note(self) -> str:
+        if self.has_ends:
+            return ""
+        return (
+            f"; this normal reaches {REACH} standard deviations to both sides, from {self.low:g} to {self.high:g}: "
+            f"write normal: [{self.mean:g}, {self.sd:g}, low, high] with ends that are allowed"
+        )
+
+    @property
+    def numbers(self) -> list[int | float]:
+        return list(self.written)
+
+    def in_wandb(self) -> Mapping[str, Any]:
+        """W&B has no normal distribution with ends. It is told the mean and the standard deviation."""
+        return {"distribution": "normal", "mu": self.mean, "sigma": self.sd}
+
+    def __str__(self) -> str:
+        return f"{self.KIND}: {self.mean:g}, {self.sd:g}, from {self.low:g} to {self.high:g}"
+
+
+def _cut(mean: float, sd: float, ends: Sequence[float]) -> tuple[float, float]:
+    """Returns the ends of a normal distribution. They lie within its reach."""
+    low, high = mean - REACH * sd, mean + REACH * sd
+    return (max(low, ends[0]), min(high, ends[1])) if ends else (low, high)

@@ -89,8 +89,9 @@ def _distribution(
 ) -> Leaf | Distribution:
     if not isinstance(node.value, list) or not node.value:
         wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
-        numbers = numbers_of({key: item.plain() for key, item in node.parts.items()}) if kind in NUMBERS else None
-        write = f": write {{{kind}: {json.dumps(numbers)}}}" if numbers else ", with at least one in it"
+        numbers = numbers_of({key: item.plain() for key, item in node.parts.items()}) or []
+        known = kind in NUMBERS and len(numbers) in NUMBERS[kind].FORMS
+        write = f": write {{{kind}: {json.dumps(numbers)}}}" if known else ", with at least one in it"
         _problem(problems, node, path, f"{kind} needs {wanted}{write}")
         return Leaf(None, where)
     if kind in OPTIONS:

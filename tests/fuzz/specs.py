@@ -16,6 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from raydarts.config.distributions import KINDS
 from tests.fuzz.feeding import main, places
 from tests.unit.config.test_bad_specs import BAD
 
@@ -138,8 +139,8 @@ def _distribution(rng: random.Random, deep: int) -> dict[str, Any]:
             {"distribution": "log_uniform", "min": -1e9, "max": 1e9},
         ]
         return dict(rng.choice(forms))
-    kind = rng.choice(["choice", "grid", "uniform", "loguniform", "quniform", "randint", "chioce"])
-    count = rng.choice([0, 1, 2, 2, 2, 3, 3, 40])
+    kind = rng.choice([*KINDS, "chioce"])
+    count = rng.choice([0, 1, 2, 2, 2, 3, 3, 4, 40])
     if kind in ("choice", "grid") or rng.random() < 0.2:
         return {kind: [_value(rng, deep) if deep > 0 else rng.choice(NUMBERS) for _ in range(count)]}
     return {kind: [rng.choice(NUMBERS) if rng.random() < 0.6 else rng.random() for _ in range(count)]}
