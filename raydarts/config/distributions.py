@@ -9,7 +9,7 @@ option is asked for. So the space is conditional, and one definition serves grid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +35,14 @@ NUMBERS: dict[str, type[Number]] = {
     kind.KIND: kind for kind in (Uniform, LogUniform, QUniform, QLogUniform, RandInt, Normal)
 }
 KINDS: dict[str, type[Distribution]] = {**OPTIONS, **NUMBERS}
+
+
+def kind_in(keys: Collection[str]) -> str | None:
+    """Returns which kind of distribution a mapping with these keys is. None: it is none."""
+    kinds = [key for key in keys if key in KINDS]
+    if len(kinds) != 1 or not {*keys} <= {kinds[0], *KINDS[kinds[0]].BESIDE}:
+        return None
+    return kinds[0]
 
 
 class Chooser(Protocol):

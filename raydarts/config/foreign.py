@@ -91,7 +91,9 @@ def hint_for_mapping(value: JsonObject) -> str | None:
     if kind is not None and "_value" in value:
         return _written(_NAMES.get(kind, "none"), value["_value"])
     if options is not None:
-        return _written("grid" if "grid_search" in value else "choice", options)
+        weights = value.get("probabilities", value.get("weights"))
+        beside = f", weights: {json.dumps(weights)}" if isinstance(weights, list) and len(weights) < 20 else ""
+        return _written("grid" if "grid_search" in value else "choice", options, beside)
     if "value" in value and keys <= {"value", *_TYPE}:
         return _written("value", [value["value"]])
     step = next((value[key] for key in _STEP if key in value), None)
@@ -155,7 +157,7 @@ def _between(kind: str | None, low: float, high: float, step: Json, log: bool) -
     return name, [low, high]
 
 
-def _written(kind: str, values: Sequence[object] | object) -> str:
+def _written(kind: str, values: Sequence[object] | object, beside: str = "") -> str:
     """Returns the sentence that names our form."""
     if kind == "value":
         shown = json.dumps(values[0]) if isinstance(values, list) and len(values) == 1 else "the value"
@@ -173,4 +175,4 @@ def _written(kind: str, values: Sequence[object] | object) -> str:
     shown = json.dumps(values) if isinstance(values, list) and values else form
     ends = ", both ends included" if kind == "randint" else ""
     shown = shown if len(shown) <= 300 else form
-    return f"this is another tool's form of a distribution; write {{{kind}: {shown}}}{ends}"
+    return f"this is another tool's form of a distribution; write {{{kind}: {shown}{beside}}}{ends}"

@@ -7,7 +7,9 @@ searches it, and what W&B calls it. Numbers are in `open_numbers`. A new kind is
 
 from __future__ import annotations
 
+import bisect
 import json
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -190,8 +192,70 @@ class Options(Distribution):
         return {cls.KIND: {"type": "array", "items": itself, "minItems": 1}}
 
 
+@dataclass(frozen=True)
 class Choice(Options):
+    """With `weights`, an option is drawn as often as its weight says.
+
+    Optuna has no options with weights. It searches on a number between 0 and 1, in which each option has a part as wide
+    as its weight. A uniform number then draws by weight, and that is Optuna's prior.
+    """
+
+    weights: tuple[float, ...] = ()
     KIND = "choice"
+    BESIDE = ("weights",)
+
+    @property
+    def is_even(self) -> bool:
+        return not self.weights
+
+    @property
+    def axis(self) -> Axis | None:
+        return Axis(0.0, 1.0) if self.weights else None
+
+    @property
+    def shown_axis(self) -> Axis | None:
+        return None
+
+    def _ends_of_parts(self) -> list[float]:
+        """Returns where on the axis the part of each option ends."""
+        total = math.fsum(self.weights)
+        return [math.fsum(self.weights[: index + 1]) / total for index in range(len(self.weights))]
+
+    def at(self, coordinate: float) -> Value:
+        if not self.weights:
+            return super().at(coordinate)
+        return min(bisect.bisect_right(self._ends_of_parts(), coordinate), len(self.options) - 1)
+
+    def coordinate(self, value: Value) -> float:
+        if not self.weights:
+            return super().coordinate(value)
+        ends = [0.0, *self._ends_of_parts()]
+        return (ends[int(value)] + ends[int(value) + 1]) / 2
+
+    def draw(self, generator: random.Random) -> Value:
+        return self.at(generator.random()) if self.weights else super().draw(generator)
+
+    @property
+    def grid_refusal(self) -> str | None:
+        if not self.weights:
+            return None
+        return (
+            "a grid tries each option once, so that weights would do nothing; leave weights out, or use sweep.searcher "
+            "random or optuna"
+        )
+
+    def to_plain(self) -> Json:
+        plain = {self.KIND: [to_plain(option) for option in self.options]}
+        return {**plain, "weights": list(self.weights)} if self.weights else plain
+
+    def __str__(self) -> str:
+        weights = ", ".join(f"{weight:g}" for weight in self.weights)
+        return f"{super().__str__()}; weights {weights}" if self.weights else super().__str__()
+
+    @classmethod
+    def properties(cls, itself: dict[str, Any]) -> dict[str, Any]:
+        weights = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1}
+        return {**super().properties(itself), "weights": weights}
 
 
 class Grid(Options):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from raydarts.config.distributions import KINDS, NUMBERS, OPTIONS, Tree
+from raydarts.config.distributions import KINDS, NUMBERS, OPTIONS, Tree, kind_in
 from raydarts.config.foreign import hint_for_mapping, hint_for_text, is_number, numbers_of
-from raydarts.config.open_values import Branch, Distribution, Leaf, Options, TreeNode, to_plain
-from raydarts.config.source import Node, Where, from_plain
+from raydarts.config.open_values import Branch, Choice, Distribution, Leaf, Options, TreeNode, to_plain
+from raydarts.config.source import Node, from_plain
 from raydarts.errors import Problem, shortened
 from raydarts.json_types import Json, section
 from raydarts.outside import is_outside
 from raydarts.registry import nearest
+
+LARGEST_WEIGHT = 1e9
+"""Beside a larger weight an option of weight 1 is never drawn."""
 
 
 def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
@@ -58,12 +61,16 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Tre
         return Leaf(node.value, node.where)
     kinds = [key for key in node.value if key in KINDS]
     if kinds:
-        if len(node.value) > 1:
-            others = ", ".join(key for key in node.value if key != kinds[0])
-            beside = next(item for key, item in node.value.items() if key != kinds[0])
-            _problem(problems, beside, path, f"a distribution stands alone: '{kinds[0]}' cannot be beside {others}")
+        kind = kinds[0]
+        if kind_in(node.value) is None:
+            others = [key for key in node.value if key not in (kind, *KINDS[kind].BESIDE)]
+            message = f"a distribution stands alone: '{kind}' cannot be beside {', '.join(others)}"
+            beside = [
+                f"{key} stands beside {each.KIND}" for each in KINDS.values() for key in each.BESIDE if key in others
+            ]
+            _problem(problems, node.value[others[0]], path, "; ".join([message, *beside]))
             return Leaf(None, node.where)
-        return _distribution(kinds[0], node.value[kinds[0]], node.where, path, problems, foreign)
+        return _distribution(kind, node, path, problems, foreign)
     if foreign and (advice := hint_for_mapping({key: item.plain() for key, item in node.value.items()})):
         _problem(problems, node, path, f"{shortened(json.dumps(node.plain()))}: {advice}")
         return Leaf(None, node.where)
@@ -84,9 +91,8 @@ def _problem(problems: list[Problem], node: Node, path: str, message: str) -> No
     problems.append(Problem(*node.where, path, message))
 
 
-def _distribution(
-    kind: str, node: Node, where: Where, path: str, problems: list[Problem], foreign: bool
-) -> Leaf | Distribution:
+def _distribution(kind: str, whole: Node, path: str, problems: list[Problem], foreign: bool) -> Leaf | Distribution:
+    node, where = whole.keys[kind], whole.where
     if not isinstance(node.value, list) or not node.value:
         wanted = "a list of options" if kind in OPTIONS else "a list of numbers"
         numbers = numbers_of({key: item.plain() for key, item in node.parts.items()}) or []
@@ -96,7 +102,10 @@ def _distribution(
         return Leaf(None, where)
     if kind in OPTIONS:
         options = tuple(_parse(item, path, problems, foreign) for item in node.value)
-        return OPTIONS[kind](where, options, _unique(_labels(options)))
+        labels = _unique(_labels(options))
+        if kind == Choice.KIND:
+            return Choice(where, options, labels, _weights(whole.keys.get("weights"), len(options), path, problems))
+        return OPTIONS[kind](where, options, labels)
     made = NUMBERS[kind]
     numbers = [item.value for item in node.value if is_number(item.value)]
     form = made.FORMS.get(len(numbers))
@@ -108,6 +117,21 @@ def _distribution(
         _problem(problems, node, path, f"{kind} {form}: {complaint}")
         return Leaf(None, where)
     return made.of(numbers, where)
+
+
+def _weights(node: Node | None, count: int, path: str, problems: list[Problem]) -> tuple[float, ...]:
+    """Returns the weights of a choice. Without any, or with wrong ones, it returns none."""
+    if node is None:
+        return ()
+    weights = [item.value for item in node.items if is_number(item.value) and 0 < item.value <= LARGEST_WEIGHT]
+    if len(weights) == len(node.items) == count:
+        return tuple(map(float, weights))
+    got = shortened(json.dumps(node.plain()))
+    message = (
+        f"weights must be {count} numbers above 0, one for each option of choice, {LARGEST_WEIGHT:g} at most; got {got}"
+    )
+    _problem(problems, node, path, message)
+    return ()
 
 
 def _labels(options: Sequence[TreeNode]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from raydarts.config.distributions import KINDS
+from raydarts.config.distributions import kind_in
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import Node, Where
 from raydarts.config.validation import Model, check
@@ -104,8 +104,7 @@ def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> Non
         for index, item in enumerate(node.value):
             _refuse_distributions(item, f"{path}.{index}", problems)
     elif isinstance(node.value, dict):
-        if len(node.value) == 1 and next(iter(node.value)) in KINDS:
-            kind = next(iter(node.value))
+        if kind := kind_in(node.value):
             message = f"a distribution ({kind}) can only stand under search: this is one for the whole run"
             problems.append(Problem(*node.where, path, message))
             return

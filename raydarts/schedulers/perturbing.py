@@ -20,21 +20,24 @@ from raydarts.search.settings import SearchSettings
 
 Mutation = list[Value] | Callable[[], Value]
 """What Ray Tune's schedulers take: a list of values, or a function that draws one."""
+_NO_FIT = "shapes, parts or what was remembered would no longer fit"
 LISTED = 1000
 """A distribution of at most so many numbers is a list of values: a change is to the next one."""
 
 
-def may_change(search: Tree, dimension: Dimension) -> bool:
-    """Whether a swept setting may get another of its values between two epochs of a search."""
+def why_fixed(search: Tree, dimension: Dimension) -> str | None:
+    """Why a swept setting keeps its value while a search goes on. None: it may get another one."""
     distribution = dimension.distribution
+    if isinstance(distribution, Options) and not distribution.is_even:
+        return "its options have weights, and a change knows none: it is to the option before or after"
     if isinstance(distribution, Options) and any(Tree(each, "").distributions() for each in distribution.options):
-        return False
+        return _NO_FIT
     for end in distribution.ends():
         draw = search.materialise(FirstChooser({**dimension.forced, dimension.name: end}))
         settings, path = check_draw(draw, []), draw.paths[dimension.name]
         if settings is None or not _is_live(settings, path) or _is_taken_over(settings, path):
-            return False
-    return True
+            return _NO_FIT
+    return None
 
 
 def _is_live(settings: Settings, path: Path) -> bool:
@@ -149,4 +152,6 @@ def _drawn(distribution: Distribution) -> Value:
 def chosen(search: Tree, names: Sequence[str]) -> list[Dimension]:
     """The swept settings of these names; without names all that may change."""
     swept = search.distributions()
-    return [each for each in swept if each.name in names] if names else [e for e in swept if may_change(search, e)]
+    return (
+        [each for each in swept if each.name in names] if names else [e for e in swept if why_fixed(search, e) is None]
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from raydarts.config.distributions import Dimension, FirstChooser, Tree
 from raydarts.config.open_numbers import Number
-from raydarts.config.open_values import Options, Path
+from raydarts.config.open_values import Choice, Options, Path
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import from_plain
 from raydarts.json_types import section
@@ -67,6 +67,7 @@ def _parameter(tree: Tree, dimension: Dimension) -> Iterator[tuple[str, Paramete
 def _options(tree: Tree, dimension: Dimension, distribution: Options) -> Iterator[tuple[str, Parameter, list[Any]]]:
     """The values a choice gives to the config key that names it."""
     values: list[object] = []
+    shares: list[float] = []
     key = None
     for index in range(len(distribution.options)):
         draw = tree.materialise(FirstChooser({**dimension.forced, dimension.name: index}))
@@ -77,8 +78,11 @@ def _options(tree: Tree, dimension: Dimension, distribution: Options) -> Iterato
         )
         if key in flat and flat[key] not in values:
             values.append(flat[key])
+            shares.append(0.0)
+        if key in flat and isinstance(distribution, Choice) and distribution.weights:
+            shares[values.index(flat[key])] += distribution.weights[index] / sum(distribution.weights)
     if key is not None:
-        yield key, {"values": _typed(values)}, values
+        yield key, {"values": _typed(values), **({"probabilities": shares} if any(shares) else {})}, values
 
 
 def _typed(values: list[object]) -> list[object]:

@@ -22,7 +22,7 @@ def answer(text: str, tmp_path: Path) -> str:
     ("form", "ours"),
     [
         ("{values: [0.1, 0.2]}", "{choice: [0.1, 0.2]}"),
-        ("{values: [0.1, 0.2], probabilities: [0.5, 0.5]}", "{choice: [0.1, 0.2]}"),
+        ("{values: [0.1, 0.2], probabilities: [0.5, 0.5]}", "{choice: [0.1, 0.2], weights: [0.5, 0.5]}"),
         ("{value: 0.1}", "a value stands by itself: write 0.1"),
         ("{min: 0.1, max: 0.2}", "{uniform: [0.1, 0.2]}"),
         ("{min: 1, max: 3}", "{randint: [1, 3]}, both ends included"),

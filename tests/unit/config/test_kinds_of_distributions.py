@@ -18,7 +18,7 @@ from raydarts.config.located import located
 from raydarts.config.open_numbers import REACH
 from raydarts.config.schema import spec_schema
 from raydarts.errors import SpecError
-from raydarts.schedulers.perturbing import Perturbed
+from raydarts.schedulers.perturbing import Perturbed, chosen
 from raydarts.searchers.random import SeededChooser
 from raydarts.study.study import Outcome
 from raydarts.trackers.optuna_form import Recorded
@@ -26,7 +26,7 @@ from raydarts.trackers.wandb.sweeps import parameters
 from tests.commands import run_here
 
 FORMS: dict[str, list[dict[str, Any]]] = {
-    "choice": [{"choice": [0.1, 0.2, 0.3]}],
+    "choice": [{"choice": [0.1, 0.2, 0.3]}, {"choice": [0.1, 0.2, 0.3], "weights": [3, 1, 0.5]}],
     "grid": [{"grid": [0.1, 0.2]}],
     "uniform": [{"uniform": [0.1, 0.9]}],
     "loguniform": [{"loguniform": [1e-4, 1e-1]}],
@@ -113,7 +113,7 @@ def test_the_journal_of_optuna_has_the_value_itself(form: dict[str, Any]) -> Non
 def test_an_editor_takes_it(form: dict[str, Any]) -> None:
     validator = Draft202012Validator(spec_schema())
     assert validator.is_valid({"search": {"lr": form}})
-    ((kind, arguments),) = form.items()
+    kind, arguments = next(iter(form.items()))
     if kind not in ("choice", "grid"):
         assert not validator.is_valid({"search": {"lr": {kind: arguments[:1]}}})
         assert not validator.is_valid({"search": {"estimator": form}}), "a part is no number"
@@ -122,7 +122,10 @@ def test_an_editor_takes_it(form: dict[str, Any]) -> None:
 @each_form
 def test_population_based_training_draws_it_anew_and_brings_it_back_inside(form: dict[str, Any]) -> None:
     tree = space(form).search
-    perturbed = Perturbed(tree, tree.distributions())
+    if "weights" in form:
+        assert chosen(tree, ()) == []
+        return
+    perturbed = Perturbed(tree, chosen(tree, ()))
     mutation = perturbed.mutations()["search.lr"]
     random.seed(0)
     values = mutation if isinstance(mutation, list) else [mutation() for _ in range(20)]
@@ -135,6 +138,7 @@ def test_population_based_training_draws_it_anew_and_brings_it_back_inside(form:
 
 WANDB: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"choice": [0.1, 0.2]}, {"values": [0.1, 0.2]}),
+    ({"choice": [0.1, 0.2, 0.1], "weights": [1, 1, 2]}, {"values": [0.1, 0.2], "probabilities": [0.75, 0.25]}),
     ({"uniform": [0.1, 1]}, {"distribution": "uniform", "min": 0.1, "max": 1.0}),
     ({"loguniform": [0.1, 1]}, {"distribution": "log_uniform_values", "min": 0.1, "max": 1.0}),
     ({"quniform": [1, 2, 0.5]}, {"values": [1.0, 1.5, 2.0]}),
@@ -213,6 +217,89 @@ def test_a_grid_tries_every_multiple_once() -> None:
     assert found == [16, 32, 48, 64, 80]
     tree = load({"lr": {"qloguniform": [0.5, 2, 0.5]}}, "grid").search
     assert [draw.plain["lr"] for draw in grid_draws(tree)] == [0.5, 1.0, 1.5, 2.0]
+
+
+WEIGHTED = {"choice": ["first_order", {"name": "finite_difference", "xi": {"uniform": [0.01, 0.1]}}], "weights": [4, 1]}
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_options_are_drawn_by_their_weights(searcher: str) -> None:
+    many = 500
+    startup = {"startup_trials": many} if searcher == "optuna" else {}
+    loaded = load({"estimator": WEIGHTED}, {"name": searcher, "trials": many, **startup})
+    searching = loaded.sweep.searcher.build()
+    searching.start(loaded)
+    draws = [searching.propose(index) for index in range(many)]
+    share = sum(draw.plain["estimator"] == "first_order" for draw in draws) / many
+    assert share == pytest.approx(0.8, abs=0.06)
+    assert {draw.choices["search.estimator"] for draw in draws} == {"first_order", "finite_difference"}
+    assert sum(len(draw.choices) == 2 for draw in draws) == round(many * (1 - share))
+
+
+def test_the_journal_of_optuna_has_the_labels_of_weighted_options() -> None:
+    tree = load({"estimator": WEIGHTED}).search
+    seen = {Recorded(tree, draw.choices, searched=False).params["search.estimator"] for draw in drawn(tree, 40)}
+    assert seen == {"first_order", "finite_difference"}
+
+
+def test_optunas_model_leaves_the_weights_where_another_option_is_better() -> None:
+    form = {"choice": [0.1, 0.2, 0.3], "weights": [8, 1, 1]}
+    loaded = load({"lr": form}, {"name": "optuna", "trials": 60, "startup_trials": 15})
+    searcher = loaded.sweep.searcher.build()
+    searcher.start(loaded)
+    asked = []
+    for index in range(60):
+        asked.append(searcher.propose(index).plain["lr"])
+        searcher.tell(index, Outcome("completed", asked[-1]))
+    assert asked[:15].count(0.1) > 7
+    assert asked[30:].count(0.3) > 15
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"choice": [1, 2], "weights": [1]}, "weights must be 2 numbers above 0, one for each option of choice"),
+        ({"choice": [1, 2], "weights": [1, 0]}, "weights must be 2 numbers above 0"),
+        ({"choice": [1, 2], "weights": [1, "x"]}, 'got [1, "x"]'),
+        ({"choice": [1, 2], "weights": 3}, "weights must be 2 numbers above 0"),
+        ({"choice": [1, 2], "weights": [1, 1e12]}, "1e+09 at most"),
+        ({"grid": [1, 2], "weights": [1, 1]}, "'grid' cannot be beside weights; weights stands beside choice"),
+        ({"choice": [1, 2], "wieghts": [1, 1]}, "'choice' cannot be beside wieghts"),
+        ({"uniform": [1, 2], "weights": [1, 1]}, "'uniform' cannot be beside weights"),
+    ],
+)
+def test_wrong_weights_are_said(search: dict[str, Any], words: str) -> None:
+    assert words in refusals({"lr": search})
+
+
+def test_a_grid_refuses_weights_by_name(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "search:\n  lr:\n    choice: [0.1, 0.2]\n    weights: [3, 1]\nsweep: {searcher: grid}\n"
+    )
+    done = run_here("validate", "s.yaml", cwd=tmp_path)
+    assert done.code == 2
+    assert done.err.startswith("s.yaml:2: search.lr: a grid tries each option once, so that weights would do nothing; ")
+    shown = run_here("validate", "s.yaml", "--set", "sweep.searcher=random", cwd=tmp_path)
+    assert "choice: 0.1, 0.2; weights 3, 1" in shown.out
+
+
+def test_pbt_refuses_to_perturb_weighted_options_by_name() -> None:
+    search = {"epochs": 10, "lr": {"choice": [0.1, 0.2], "weights": [3, 1]}, "arch_lr": {"uniform": [0.1, 0.2]}}
+    with pytest.raises(SpecError, match=r"search\.lr cannot change while a search goes on: its options have weights"):
+        load_spec(
+            {"search": search, "sweep": {"searcher": "random", "scheduler": {"name": "pbt", "perturb": ["search.lr"]}}}
+        )
+
+
+def test_a_whole_search_may_be_a_weighted_choice() -> None:
+    options = [{"epochs": 2}, {"epochs": 3, "lr": {"uniform": [0.1, 0.2]}}]
+    loaded = load({"choice": options, "weights": [1, 2]})
+    assert loaded.search.to_plain() == {"choice": options, "weights": [1.0, 2.0]}
+
+
+def test_weights_stand_under_search_alone() -> None:
+    with pytest.raises(SpecError, match=r"data\.limit: a distribution \(choice\) can only stand under search"):
+        load_spec({"data": {"limit": {"choice": [100, 200], "weights": [1, 2]}}})
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
