@@ -152,6 +152,4 @@ def _drawn(distribution: Distribution) -> Value:
 def chosen(search: Tree, names: Sequence[str]) -> list[Dimension]:
     """The swept settings of these names; without names all that may change."""
     swept = search.distributions()
-    return (
-        [each for each in swept if each.name in names] if names else [e for e in swept if why_fixed(search, e) is None]
-    )
+    return [each for each in swept if (each.name in names if names else why_fixed(search, each) is None)]

@@ -252,7 +252,7 @@ def test_optunas_model_leaves_the_weights_where_another_option_is_better() -> No
         asked.append(searcher.propose(index).plain["lr"])
         searcher.tell(index, Outcome("completed", asked[-1]))
     assert asked[:15].count(0.1) > 7
-    assert asked[30:].count(0.3) > 15
+    assert asked[30:].count(0.3) > 9, "by weight it would be 3 of 30"
 
 
 @pytest.mark.parametrize(
