@@ -22,6 +22,7 @@ from raydarts.config.open_values import (
     Leaf,
     Options,
     Path,
+    Tied,
     TreeNode,
     Value,
     to_plain,
@@ -35,14 +36,16 @@ NUMBERS: dict[str, type[Number]] = {
     kind.KIND: kind for kind in (Uniform, LogUniform, QUniform, QLogUniform, RandInt, Normal)
 }
 KINDS: dict[str, type[Distribution]] = {**OPTIONS, **NUMBERS}
+FORMS: dict[str, type[Distribution] | type[Tied]] = {**KINDS, Tied.KIND: Tied}
+"""What a mapping is where it has a key of this name: no settings, but an open or a tied value."""
 
 
-def kind_in(keys: Collection[str]) -> str | None:
-    """Returns which kind of distribution a mapping with these keys is. None: it is none."""
-    kinds = [key for key in keys if key in KINDS]
-    if len(kinds) != 1 or not {*keys} <= {kinds[0], *KINDS[kinds[0]].BESIDE}:
+def form_in(keys: Collection[str]) -> str | None:
+    """Returns which of `FORMS` a mapping with these keys is. None: it is none."""
+    forms = [key for key in keys if key in FORMS]
+    if len(forms) != 1 or not {*keys} <= {forms[0], *FORMS[forms[0]].BESIDE}:
         return None
-    return kinds[0]
+    return forms[0]
 
 
 class Chooser(Protocol):
@@ -52,16 +55,18 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """One configuration: `plain` data, the `choices` by name, the (file, line) of each path, and the path at which
-    each choice acts.
+    """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path.
+
+    `paths` says at which path each choice acts, and `ties` which choice each tied path follows (None: a fixed value).
+    `notes` are what a message about a path adds.
     """
 
     plain: dict[str, Json]
     choices: dict[str, Json]
     lines: dict[Path, Where] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
+    ties: dict[Path, str | None] = field(default_factory=dict)
     notes: dict[Path, str] = field(default_factory=dict)
-    """What a message about the value at a path adds."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,16 @@ class Dimension:
 
     name: str
     distribution: Distribution
+    forced: dict[str, int]
+    condition: str | None
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A tied value by name, with the choices under which it exists, and these in words."""
+
+    name: str
+    tied: Tied
     forced: dict[str, int]
     condition: str | None
 
@@ -106,9 +121,7 @@ class Tree:
 
     def materialise(self, chooser: Chooser | None) -> Draw:
         """Returns one configuration. `chooser` may be None if nothing is open."""
-        draw = Draw({}, {})
-        draw.plain.update(_section(_build(self.root, self.name, (), chooser, draw)))
-        return draw
+        return _Built(chooser).draw(self)
 
     @property
     def is_constant(self) -> bool:
@@ -116,7 +129,11 @@ class Tree:
 
     def distributions(self) -> list[Dimension]:
         """Returns all distributions in the order of the YAML, each with its condition."""
-        return list(_dimensions(self.root, self.name, {}, []))
+        return [each for each in _open(self.root, self.name, {}, []) if isinstance(each, Dimension)]
+
+    def ties(self) -> list[Tie]:
+        """Returns all tied values in the order of the YAML."""
+        return [each for each in _open(self.root, self.name, {}, []) if isinstance(each, Tie)]
 
     def variations(self) -> Iterator[Draw]:
         """Returns the first values of all, then each option or end of each distribution with the others at their first
@@ -139,37 +156,81 @@ def _section(plain: Json) -> dict[str, Json]:
     return dict(plain)
 
 
-def _build(node: TreeNode, name: str, path: Path, chooser: Chooser | None, draw: Draw) -> Json:
-    draw.lines.setdefault(path, node.where)
-    if isinstance(node, Leaf):
-        return node.value
-    if isinstance(node, Branch):
-        built = [_build(item, inner, (*path, key), chooser, draw) for key, inner, item in node.parts(name)]
-        return built if node.keys is None else dict(zip(node.keys, built, strict=True))
-    if chooser is None:
-        raise ValueError(f"{name} is left open, and nobody is there to choose")
-    chosen = chooser.choose(name, node)
-    draw.choices[name], draw.paths[name] = node.recorded(chosen), path
-    if node.note:
-        draw.notes[path] = node.note
-    if not isinstance(node, Options):
-        return chosen
-    option, label = node.options[int(chosen)], node.labels[int(chosen)]
-    draw.lines[path] = option.where
-    return _build(option, f"{name}[{label}]", path, chooser, draw)
+class _Built:
+    """One configuration while it is built. Tied values come last, when every other value is known."""
+
+    def __init__(self, chooser: Chooser | None) -> None:
+        self._chooser = chooser
+        self._draw = Draw({}, {})
+        self._values: dict[tuple[str, ...], Json | Tied] = {}
+        """The single values by where they are written."""
+        self._chosen: dict[tuple[str, ...], str] = {}
+        """Which choice decides what is written there."""
+        self._tied: dict[Path, tuple[str, ...]] = {}
+        """Where the tied values of the configuration are, and where they are written."""
+
+    def draw(self, tree: Tree) -> Draw:
+        self._draw.plain.update(_section(self._build(tree.root, tree.name, (), ())))
+        for path, written in self._tied.items():
+            value, self._draw.ties[path] = self._followed(written)
+            put(self._draw.plain, path, value)
+        return self._draw
+
+    def _followed(self, written: tuple[str, ...]) -> tuple[Json, str | None]:
+        """Returns the value of what is written at a place, and the choice that decides on it."""
+        value = self._values[written]
+        if not isinstance(value, Tied):
+            return value, self._chosen.get(written)
+        other, name = self._followed(value.place)
+        return value.of(other), name
+
+    def _build(self, node: TreeNode, name: str, path: Path, written: tuple[str, ...]) -> Json:
+        draw = self._draw
+        draw.lines.setdefault(path, node.where)
+        if isinstance(node, Leaf):
+            self._values[written] = node.value
+            return node.value
+        if isinstance(node, Tied):
+            self._values[written], self._tied[path] = node, written
+            return None
+        if isinstance(node, Branch):
+            built = [
+                self._build(item, inner, (*path, key), (*written, str(key))) for key, inner, item in node.parts(name)
+            ]
+            return built if node.keys is None else dict(zip(node.keys, built, strict=True))
+        if self._chooser is None:
+            raise ValueError(f"{name} is left open, and nobody is there to choose")
+        chosen = self._chooser.choose(name, node)
+        draw.choices[name], draw.paths[name], self._chosen[written] = node.recorded(chosen), path, name
+        if node.note:
+            draw.notes[path] = node.note
+        if not isinstance(node, Options):
+            self._values[written] = chosen
+            return chosen
+        option, label = node.options[int(chosen)], node.labels[int(chosen)]
+        draw.lines[path] = option.where
+        return self._build(option, f"{name}[{label}]", path, written)
 
 
-def _dimensions(node: TreeNode, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension]:
+def put(plain: object, path: Path, value: Json) -> None:
+    """Sets the value at a path of a configuration."""
+    for key in path[:-1]:
+        plain = plain[key]  # type: ignore[index] # a configuration has its paths
+    plain[path[-1]] = value  # type: ignore[index]
+
+
+def _open(node: TreeNode, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension | Tie]:
+    condition = " and ".join(reported) or None
     if isinstance(node, Branch):
         for _, inner, item in node.parts(name):
-            yield from _dimensions(item, inner, forced, reported)
+            yield from _open(item, inner, forced, reported)
+    elif isinstance(node, Tied):
+        yield Tie(name, node, forced, condition)
     elif isinstance(node, Distribution):
-        yield Dimension(name, node, forced, " and ".join(reported) or None)
+        yield Dimension(name, node, forced, condition)
     if isinstance(node, Options):
         for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
-            yield from _dimensions(
-                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"]
-            )
+            yield from _open(option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"])
 
 
 def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:

@@ -42,10 +42,11 @@ _NAMES = {
     **dict.fromkeys(("choice", "categorical", "suggest_categorical", "sample", "pchoice"), "choice"),
     **dict.fromkeys(("grid", "grid_search"), "grid"),
     **dict.fromkeys(("constant", "fixed"), "value"),
+    **dict.fromkeys(("sample_from",), "tied"),
     **dict.fromkeys(
         (
             *("log_normal", "lognormal", "q_normal", "qnormal", "q_log_normal", "qlognormal", "qrandn", "qrandint"),
-            *("beta", "q_beta", "inv_log_uniform", "inv_log_uniform_values", "sample_from", "logistic"),
+            *("beta", "q_beta", "inv_log_uniform", "inv_log_uniform_values", "logistic"),
         ),
         "none",
     ),
@@ -162,6 +163,11 @@ def _written(kind: str, values: Sequence[object] | object, beside: str = "") -> 
     if kind == "value":
         shown = json.dumps(values[0]) if isinstance(values, list) and len(values) == 1 else "the value"
         return f"this is another tool's form; here a value stands by itself: write {shortened(shown)}"
+    if kind == "tied":
+        return (
+            "this is another tool's form of a value that follows from others; write {tied_to: search.lr, times: 2}, "
+            "with the place that it follows"
+        )
     if kind == "none":
         return f"this is another tool's distribution, which has no like here; write one of {_ALL}"
     numbers = [each for each in values if is_number(each)] if isinstance(values, list) else []

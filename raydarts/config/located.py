@@ -15,7 +15,7 @@ from typing import Any
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Draw, Tree
 from raydarts.config.open_numbers import Number
-from raydarts.config.open_values import Branch, Distribution, Leaf, Options, Path, TreeNode, Value, to_plain
+from raydarts.config.open_values import Branch, Distribution, Leaf, Options, Path, Tied, TreeNode, Value, to_plain
 from raydarts.errors import shortened
 from raydarts.registry import nearest
 
@@ -115,6 +115,8 @@ def _fit(node: TreeNode, name: str, value: object, path: Path) -> _Fits:
         if value is _ABSENT or _equal(value, node.value) or _is_named(value, node.value):
             return _Fits([{}], [])
         return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {_shown(node.value)}")])
+    if isinstance(node, Tied):
+        return _Fits([{}], [])  # what it says is compared later, when the other place is known
     if isinstance(node, Branch):
         return _fit_branch(node, name, value, path)
     if isinstance(node, Options):

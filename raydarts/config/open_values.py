@@ -262,14 +262,49 @@ class Grid(Options):
     KIND = "grid"
 
 
-TreeNode = Leaf | Branch | Distribution
+@dataclass(frozen=True)
+class Tied:
+    """The value of another place of the same configuration, times a number."""
+
+    to: str
+    """The other place, as it is written: `search.lr`."""
+    times: int | float | None
+    where: Where
+    KIND: ClassVar[str] = "tied_to"
+    BESIDE: ClassVar[tuple[str, ...]] = ("times",)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The keys that lead to the other place, below the section."""
+        return tuple(self.to.split(".")[1:])
+
+    def of(self, value: Json) -> Json:
+        """Returns the value here, of the value there. A whole number stays one where the product is whole."""
+        if self.times is None or isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        product = value * self.times
+        return int(product) if isinstance(value, int) and float(product).is_integer() else product
+
+    def to_plain(self) -> Json:
+        return {self.KIND: self.to} | ({} if self.times is None else {"times": self.times})
+
+    def __str__(self) -> str:
+        return f"tied to {self.to}" + ("" if self.times is None else f", times {self.times:g}")
+
+    @classmethod
+    def properties(cls) -> dict[str, Any]:
+        """Returns the JSON schema of each key."""
+        return {cls.KIND: {"type": "string", "pattern": "^search\\."}, "times": {"type": "number"}}
+
+
+TreeNode = Leaf | Branch | Distribution | Tied
 """A part of a parsed section."""
 
 
 def to_plain(node: TreeNode) -> Json:
     if isinstance(node, Leaf):
         return node.value
-    if isinstance(node, Distribution):
+    if isinstance(node, Distribution | Tied):
         return node.to_plain()
     items = [to_plain(item) for item in node.items]
     return items if node.keys is None else dict(zip(node.keys, items, strict=True))

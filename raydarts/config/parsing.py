@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from raydarts.config.distributions import KINDS, NUMBERS, OPTIONS, Tree, kind_in
+from raydarts.config.distributions import FORMS, KINDS, NUMBERS, OPTIONS, Tree, form_in
 from raydarts.config.foreign import hint_for_mapping, hint_for_text, is_number, numbers_of
-from raydarts.config.open_values import Branch, Choice, Distribution, Leaf, Options, TreeNode, to_plain
+from raydarts.config.open_values import Branch, Choice, Distribution, Leaf, Options, Tied, TreeNode, to_plain
 from raydarts.config.source import Node, from_plain
+from raydarts.config.ties import refuse_broken_ties
 from raydarts.errors import Problem, shortened
 from raydarts.json_types import Json, section
 from raydarts.outside import is_outside
@@ -27,7 +29,7 @@ def parse_tree(node: Node, name: str, problems: list[Problem]) -> Tree:
                 file, line = misfit.where
                 problems.append(Problem(file, line, name, "must be a mapping of keys"))
         root = Branch((), (), node.where)
-    return Tree(root, name)
+    return refuse_broken_ties(Tree(root, name), problems)
 
 
 def stored_tree(description: Mapping[str, object]) -> Tree:
@@ -59,18 +61,14 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Tre
             _problem(problems, node, path, f"{shortened(json.dumps(node.value))}: {advice}")
             return Leaf(None, node.where)
         return Leaf(node.value, node.where)
-    kinds = [key for key in node.value if key in KINDS]
-    if kinds:
-        kind = kinds[0]
-        if kind_in(node.value) is None:
-            others = [key for key in node.value if key not in (kind, *KINDS[kind].BESIDE)]
-            message = f"a distribution stands alone: '{kind}' cannot be beside {', '.join(others)}"
-            beside = [
-                f"{key} stands beside {each.KIND}" for each in KINDS.values() for key in each.BESIDE if key in others
-            ]
-            _problem(problems, node.value[others[0]], path, "; ".join([message, *beside]))
-            return Leaf(None, node.where)
-        return _distribution(kind, node, path, problems, foreign)
+    named = node.value.get("name")
+    own = named is not None and isinstance(named.value, str) and ":" in named.value
+    foreign = foreign and not own
+    form = form_in(node.value)
+    if form is not None:
+        return _form(form, node, path, problems, foreign)
+    if foreign and (forms := [key for key in node.value if key in FORMS]):
+        return _not_alone(forms[0], node, path, problems)
     if foreign and (advice := hint_for_mapping({key: item.plain() for key, item in node.value.items()})):
         _problem(problems, node, path, f"{shortened(json.dumps(node.plain()))}: {advice}")
         return Leaf(None, node.where)
@@ -79,8 +77,6 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Tre
         if isinstance(only.value, list) and (hint := nearest(key, list(KINDS))):
             _problem(problems, only, path, f"unknown distribution '{key}'{hint} (allowed: {', '.join(KINDS)})")
             return Leaf(None, node.where)
-    named = node.value.get("name")
-    foreign = foreign and not (named is not None and isinstance(named.value, str) and ":" in named.value)
     items = tuple(
         _parse(item, f"{path}.{key}", problems, foreign and not is_outside(key)) for key, item in node.value.items()
     )
@@ -89,6 +85,37 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Tre
 
 def _problem(problems: list[Problem], node: Node, path: str, message: str) -> None:
     problems.append(Problem(*node.where, path, message))
+
+
+def _not_alone(form: str, node: Node, path: str, problems: list[Problem]) -> Leaf:
+    """Reports a distribution or a tied value beside other keys."""
+    others = [key for key in node.keys if key not in (form, *FORMS[form].BESIDE)]
+    beside = [f"{key} stands beside {each.KIND}" for each in FORMS.values() for key in each.BESIDE if key in others]
+    what = "a tied value" if form == Tied.KIND else "a distribution"
+    message = f"{what} stands alone: '{form}' cannot be beside {', '.join(others)}"
+    _problem(problems, node.keys[others[0]], path, "; ".join([message, *beside]))
+    return Leaf(None, node.where)
+
+
+def _form(form: str, node: Node, path: str, problems: list[Problem], foreign: bool) -> TreeNode:
+    if form == Tied.KIND:
+        return _tied(node, path, problems)
+    return _distribution(form, node, path, problems, foreign)
+
+
+def _tied(whole: Node, path: str, problems: list[Problem]) -> Leaf | Tied:
+    node, times = whole.keys[Tied.KIND], whole.keys.get("times")
+    if not isinstance(node.value, str) or not re.fullmatch(r"search(\.[^.\s]+)+", node.value):
+        got = shortened(json.dumps(node.plain()))
+        _problem(problems, node, path, f"tied_to names another place as --set does, such as search.lr; got {got}")
+    elif times is None:
+        return Tied(node.value, None, whole.where)
+    elif is_number(times.value) and times.value != 0:
+        return Tied(node.value, times.value, whole.where)
+    else:
+        got = shortened(json.dumps(times.plain()))
+        _problem(problems, times, path, f"times must be a number other than 0; got {got}")
+    return Leaf(None, whole.where)
 
 
 def _distribution(kind: str, whole: Node, path: str, problems: list[Problem], foreign: bool) -> Leaf | Distribution:
@@ -160,6 +187,8 @@ def _difference(option: Branch, first: Mapping[str, Json]) -> str:
 def _label(option: TreeNode) -> str:
     if isinstance(option, Leaf):
         return option.value if isinstance(option.value, str) else json.dumps(option.value)
+    if isinstance(option, Tied):
+        return str(option)
     if isinstance(option, Distribution):
         return "|".join(option.labels) if isinstance(option, Options) else option.KIND
     if isinstance(option, Branch) and option.keys is None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.distributions import NUMBERS, OPTIONS
+from raydarts.config.open_values import Tied
 from raydarts.config.presets import names
 from raydarts.config.spec import (
     BudgetSettings,
@@ -180,6 +181,7 @@ class _Made:
         number = any(_is_number(part) for part in _parts(inner))
         forms = [*OPTIONS.values(), *(NUMBERS.values() if number else ())]
         kinds = [inner, *(_object(form.properties(itself), (form.KIND,)) for form in forms)]
+        kinds.append(_object(Tied.properties(), (Tied.KIND,)))
         self.definitions[key] = {"anyOf": kinds} | (
             {"description": schema["description"]} if "description" in schema else {}
         )

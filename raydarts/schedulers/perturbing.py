@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import AsDrawn, Dimension, FirstChooser, Tree
+from raydarts.config.distributions import AsDrawn, Dimension, FirstChooser, Tie, Tree, put
 from raydarts.config.open_values import Distribution, Options, Path, Value
 from raydarts.json_types import Json
 from raydarts.registry import Component, Settings
@@ -37,6 +37,19 @@ def why_fixed(search: Tree, dimension: Dimension) -> str | None:
         settings, path = check_draw(draw, []), draw.paths[dimension.name]
         if settings is None or not _is_live(settings, path) or _is_taken_over(settings, path):
             return _NO_FIT
+    return next((why for tie in search.ties() if (why := _held_by(search, dimension, tie))), None)
+
+
+def _held_by(search: Tree, dimension: Dimension, tie: Tie) -> str | None:
+    """Why a tied value keeps a setting from changing. None: it does not."""
+    if any(dimension.forced.get(name, index) != index for name, index in tie.forced.items()):
+        return None  # no configuration has both
+    for end in dimension.distribution.ends():
+        draw = search.materialise(FirstChooser({**dimension.forced, **tie.forced, dimension.name: end}))
+        settings = check_draw(draw, [])
+        for path in [path for path, name in draw.ties.items() if name == dimension.name]:
+            if settings is None or not _is_live(settings, path) or _is_taken_over(settings, path):
+                return f"{tie.name} is tied to it, and cannot change"
     return None
 
 
@@ -62,20 +75,6 @@ def _part(owner: object, key: str | int) -> object:
     if isinstance(owner, Sequence) and isinstance(key, int):
         return owner[key]
     return getattr(owner, str(key))
-
-
-def _put(config: object, path: Path, value: Json) -> None:
-    """Set one value of a configuration."""
-    place = path[0]
-    if len(path) > 1:
-        _put(_part(config, place), path[1:], value)
-        return
-    if isinstance(config, list) and isinstance(place, int):
-        config[place] = value
-        return
-    if not isinstance(config, dict):
-        raise TypeError(f"{place}: the configuration has no place of this name")
-    config[place] = value
 
 
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:
@@ -121,8 +120,9 @@ class Perturbed:
         changed, there = copy.deepcopy(dict(config)), [name for name in self.names if name in choices]
         chosen = {**choices, **{name: self._distributions[name].recorded(values[name]) for name in there}}
         draw = self._search.materialise(AsDrawn(chosen))
-        for path in [draw.paths[name] for name in there]:
-            _put(changed, path, _at(draw.plain, path))
+        follow = [path for path, name in draw.ties.items() if name in there]
+        for path in [*(draw.paths[name] for name in there), *follow]:
+            put(changed, path, _at(draw.plain, path))
         return changed, chosen
 
 

@@ -72,6 +72,9 @@ KEYS = [
     "choice",
     "grid",
     "uniform",
+    "tied_to",
+    "times",
+    "weights",
     "name",
     "preset",
     "values",
@@ -139,10 +142,17 @@ def _distribution(rng: random.Random, deep: int) -> dict[str, Any]:
             {"distribution": "log_uniform", "min": -1e9, "max": 1e9},
         ]
         return dict(rng.choice(forms))
+    if rng.random() < 0.15:
+        place = rng.choice(
+            ["search", "search.lr", "search.space", "search.estimator.xi", "search.regularizers.0", *TEXTS]
+        )
+        times = {"times": rng.choice([*NUMBERS, "x", None])} if rng.random() < 0.5 else {}
+        return {"tied_to": place, **times}
     kind = rng.choice([*KINDS, "chioce"])
     count = rng.choice([0, 1, 2, 2, 2, 3, 3, 4, 40])
     if kind in ("choice", "grid") or rng.random() < 0.2:
-        return {kind: [_value(rng, deep) if deep > 0 else rng.choice(NUMBERS) for _ in range(count)]}
+        weights = {"weights": [rng.choice(NUMBERS) for _ in range(count)]} if rng.random() < 0.2 else {}
+        return {kind: [_value(rng, deep) if deep > 0 else rng.choice(NUMBERS) for _ in range(count)], **weights}
     return {kind: [rng.choice(NUMBERS) if rng.random() < 0.6 else rng.random() for _ in range(count)]}
 
 
