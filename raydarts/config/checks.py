@@ -24,9 +24,22 @@ def check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
     if settings is not None:
         for place, message in refusals(settings):
             met.append(Problem(*where_of(place, draw.lines), ".".join(map(str, ("search", *place))), message))
-    notes = {".".join(map(str, ("search", *path))): note for path, note in draw.notes.items()}
-    problems += [replace(each, message=each.message + notes.get(each.path, "")) for each in met]
+    problems += [_as_written(each, draw) for each in met]
     return settings
+
+
+def _as_written(problem: Problem, draw: Draw) -> Problem:
+    """Returns a problem with the place at which its value is written, and what is to be said of its distribution."""
+    paths = {".".join(map(str, ("search", *path))): path for path in draw.lines}
+    known, rest = problem.path, ""
+    while known and known not in paths:
+        known, _, last = known.rpartition(".")
+        rest = f".{last}{rest}"
+    if not known:
+        return problem
+    written = ".".join(("search", *draw.written(paths[known]))) + rest
+    note = "" if rest else draw.notes.get(paths[known], "")
+    return replace(problem, path=written, message=problem.message + note)
 
 
 class _EndsChooser:

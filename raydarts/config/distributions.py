@@ -20,6 +20,7 @@ from raydarts.config.open_values import (
     Distribution,
     Grid,
     Leaf,
+    OptionalItem,
     Options,
     Path,
     Tied,
@@ -36,7 +37,7 @@ NUMBERS: dict[str, type[Number]] = {
     kind.KIND: kind for kind in (Uniform, LogUniform, QUniform, QLogUniform, RandInt, Normal)
 }
 KINDS: dict[str, type[Distribution]] = {**OPTIONS, **NUMBERS}
-FORMS: dict[str, type[Distribution] | type[Tied]] = {**KINDS, Tied.KIND: Tied}
+FORMS: dict[str, type[Distribution] | type[Tied]] = {**KINDS, OptionalItem.KIND: OptionalItem, Tied.KIND: Tied}
 """What a mapping is where it has a key of this name: no settings, but an open or a tied value."""
 
 
@@ -58,7 +59,8 @@ class Draw:
     """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path.
 
     `paths` says at which path each choice acts, and `ties` which choice each tied path follows (None: a fixed value).
-    `notes` are what a message about a path adds.
+    `notes` are what a message about a path adds. `moved` says where an item of a list is written, if optional items
+    before it are absent.
     """
 
     plain: dict[str, Json]
@@ -67,6 +69,14 @@ class Draw:
     paths: dict[str, Path] = field(default_factory=dict)
     ties: dict[Path, str | None] = field(default_factory=dict)
     notes: dict[Path, str] = field(default_factory=dict)
+    moved: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+
+    def written(self, path: Path) -> tuple[str, ...]:
+        """Returns where the value at a path is written."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.moved:
+                return (*self.moved[path[:length]], *map(str, path[length:]))
+        return tuple(map(str, path))
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,10 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Tie:
-    """A tied value by name, with the choices under which it exists, and these in words."""
+    """A tied value by name, with where it is written, the choices under which it exists, and these in words."""
 
     name: str
+    written: tuple[str, ...]
     tied: Tied
     forced: dict[str, int]
     condition: str | None
@@ -129,11 +140,11 @@ class Tree:
 
     def distributions(self) -> list[Dimension]:
         """Returns all distributions in the order of the YAML, each with its condition."""
-        return [each for each in _open(self.root, self.name, {}, []) if isinstance(each, Dimension)]
+        return [each for each in _open(self.root, self.name, (self.name,), {}, []) if isinstance(each, Dimension)]
 
     def ties(self) -> list[Tie]:
         """Returns all tied values in the order of the YAML."""
-        return [each for each in _open(self.root, self.name, {}, []) if isinstance(each, Tie)]
+        return [each for each in _open(self.root, self.name, (self.name,), {}, []) if isinstance(each, Tie)]
 
     def variations(self) -> Iterator[Draw]:
         """Returns the first values of all, then each option or end of each distribution with the others at their first
@@ -193,15 +204,14 @@ class _Built:
         if isinstance(node, Tied):
             self._values[written], self._tied[path] = node, written
             return None
+        if isinstance(node, Branch) and node.keys is None:
+            return self._list(node, name, path, written)
         if isinstance(node, Branch):
-            built = [
-                self._build(item, inner, (*path, key), (*written, str(key))) for key, inner, item in node.parts(name)
-            ]
-            return built if node.keys is None else dict(zip(node.keys, built, strict=True))
-        if self._chooser is None:
-            raise ValueError(f"{name} is left open, and nobody is there to choose")
-        chosen = self._chooser.choose(name, node)
-        draw.choices[name], draw.paths[name], self._chosen[written] = node.recorded(chosen), path, name
+            return {
+                str(key): self._build(item, inner, (*path, key), (*written, str(key)))
+                for key, inner, item in node.parts(name)
+            }
+        chosen = self._choose(node, name, path, written)
         if node.note:
             draw.notes[path] = node.note
         if not isinstance(node, Options):
@@ -211,6 +221,27 @@ class _Built:
         draw.lines[path] = option.where
         return self._build(option, f"{name}[{label}]", path, written)
 
+    def _list(self, node: Branch, name: str, path: Path, written: tuple[str, ...]) -> list[Json]:
+        built: list[Json] = []
+        for key, inner, item in node.parts(name):
+            place, source = (*path, len(built)), (*written, str(key))
+            part, named = (item.item, f"{inner}[{item.labels[1]}]") if isinstance(item, OptionalItem) else (item, inner)
+            if isinstance(item, OptionalItem) and self._choose(item, inner, place, source) == 0:
+                del self._draw.paths[inner]
+                continue
+            if source != tuple(map(str, place)):
+                self._draw.moved[place] = source
+            built.append(self._build(part, named, place, source))
+        return built
+
+    def _choose(self, node: Distribution, name: str, path: Path, written: tuple[str, ...]) -> Value:
+        if self._chooser is None:
+            raise ValueError(f"{name} is left open, and nobody is there to choose")
+        chosen = self._chooser.choose(name, node)
+        self._draw.choices[name], self._draw.paths[name] = node.recorded(chosen), path
+        self._chosen[written] = name
+        return chosen
+
 
 def put(plain: object, path: Path, value: Json) -> None:
     """Sets the value at a path of a configuration."""
@@ -219,18 +250,22 @@ def put(plain: object, path: Path, value: Json) -> None:
     plain[path[-1]] = value  # type: ignore[index]
 
 
-def _open(node: TreeNode, name: str, forced: dict[str, int], reported: list[str]) -> Iterator[Dimension | Tie]:
+def _open(
+    node: TreeNode, name: str, written: tuple[str, ...], forced: dict[str, int], reported: list[str]
+) -> Iterator[Dimension | Tie]:
+    """Yields all distributions and tied values below a part, in the order of the YAML."""
     condition = " and ".join(reported) or None
     if isinstance(node, Branch):
-        for _, inner, item in node.parts(name):
-            yield from _open(item, inner, forced, reported)
+        for key, inner, item in node.parts(name):
+            yield from _open(item, inner, (*written, str(key)), forced, reported)
     elif isinstance(node, Tied):
-        yield Tie(name, node, forced, condition)
+        yield Tie(name, written, node, forced, condition)
     elif isinstance(node, Distribution):
         yield Dimension(name, node, forced, condition)
     if isinstance(node, Options):
         for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
-            yield from _open(option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"])
+            under = {**forced, name: index}
+            yield from _open(option, f"{name}[{label}]", written, under, [*reported, f"{name} = {label}"])
 
 
 def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:

@@ -9,13 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import combinations, islice, product
 from typing import Any
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import Draw, Tree
 from raydarts.config.open_numbers import Number
-from raydarts.config.open_values import Branch, Distribution, Leaf, Options, Path, Tied, TreeNode, Value, to_plain
+from raydarts.config.open_values import (
+    Branch,
+    Distribution,
+    Leaf,
+    OptionalItem,
+    Options,
+    Path,
+    Tied,
+    TreeNode,
+    Value,
+    to_plain,
+)
 from raydarts.errors import shortened
 from raydarts.registry import nearest
 
@@ -133,18 +144,45 @@ def _is_named(value: object, name: object) -> bool:
 
 def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
     if node.keys is None:
-        if value is not _ABSENT and (not isinstance(value, list | tuple) or len(value) != len(node.items)):
-            wanted = f"a list of {len(node.items)}"
-            return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
-        known: Mapping[str | int, object] = dict(enumerate(value)) if isinstance(value, list | tuple) else {}
-    else:
-        if isinstance(value, str) and "name" in node.keys:
-            value = {"name": value}
-        if value is not _ABSENT and not isinstance(value, Mapping):
-            message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
-            return _Fits([], [Misfit(path, message)])
-        known = value if isinstance(value, Mapping) else {}
-    fits = [_fit(item, inner, known.get(key, _ABSENT), (*path, key)) for key, inner, item in node.parts(name)]
+        return _fit_list(node, name, value, path)
+    if isinstance(value, str) and "name" in node.keys:
+        value = {"name": value}
+    if value is not _ABSENT and not isinstance(value, Mapping):
+        message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
+        return _Fits([], [Misfit(path, message)])
+    known = value if isinstance(value, Mapping) else {}
+    return _all_of([_fit(item, inner, known.get(key, _ABSENT), (*path, key)) for key, inner, item in node.parts(name)])
+
+
+def _fit_list(node: Branch, name: str, value: object, path: Path) -> _Fits:
+    """Fits a list. With optional items it tries each way to leave some of them out."""
+    parts = [(inner, item) for _, inner, item in node.parts(name)]
+    optional = [index for index, (_, item) in enumerate(parts) if isinstance(item, OptionalItem)]
+    count = len(parts) if isinstance(value, _Absent) else len(value) if isinstance(value, list | tuple) else -1
+    absent = len(parts) - count
+    if not 0 <= absent <= len(optional):
+        least = len(parts) - len(optional)
+        wanted = f"a list of {len(parts)}" if not optional else f"a list of {least} to {len(parts)}"
+        return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
+    ways: list[Choices] = []
+    misfits: list[Misfit] = []
+    for left_out in islice(combinations(optional, absent), _MOST):
+        given = iter(enumerate(value)) if isinstance(value, list | tuple) else iter(())
+        fits = []
+        for index, (inner, item) in enumerate(parts):
+            if index in left_out:
+                fits.append(_Fits([{inner: 0}], []))
+                continue
+            at, each = next(given, (index, _ABSENT))
+            fits.append(_fit(item, inner, each, (*path, at)))
+        whole = _all_of(fits)
+        ways += whole.ways
+        misfits = misfits or whole.misfits
+    return _Fits(ways[:_MOST], []) if ways else _Fits([], misfits)
+
+
+def _all_of(fits: list[_Fits]) -> _Fits:
+    """The ways in which all parts fit at once."""
     misfits = [misfit for each in fits for misfit in each.misfits if not each.ways]
     if misfits:
         return _Fits([], misfits)
@@ -154,6 +192,9 @@ def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
 
 def _fit_option(node: Options, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
+    if isinstance(node, OptionalItem) and value is not _ABSENT:
+        fits = _fit(node.item, f"{name}[{node.labels[1]}]", value, path)
+        return _Fits([{name: 1, **way} for way in fits.ways], fits.misfits)
     if value is _ABSENT and not any(isinstance(option, Branch) and option.keys for option in node.options):
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])
     ways: list[Choices] = []

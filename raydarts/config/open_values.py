@@ -14,7 +14,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from raydarts.config.source import Where
 from raydarts.errors import shortened
@@ -44,17 +44,22 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Branch:
-    """A mapping (`keys` set) or a list (`keys` None)."""
+    """A mapping (`keys` set) or a list (`keys` None). A list with optional items has a unique label for each item."""
 
     keys: tuple[str, ...] | None
     items: tuple[TreeNode, ...]
     where: Where
+    labels: tuple[str, ...] = ()
 
     def parts(self, name: str) -> Iterator[tuple[str | int, str, TreeNode]]:
-        """Yields the key of each part, its name in the whole space, and the part."""
+        """Yields the key of each part, its name in the whole space, and the part.
+
+        Beside optional items the name of a mapping says what it is, since its position in a configuration differs.
+        """
         keys: tuple[str | int, ...] = tuple(range(len(self.items))) if self.keys is None else self.keys
-        for key, item in zip(keys, self.items, strict=True):
-            yield key, f"{name}.{key}", item
+        for index, (key, item) in enumerate(zip(keys, self.items, strict=True)):
+            label = f"[{self.labels[index]}]" if self.labels and isinstance(item, Branch) else ""
+            yield key, f"{name}.{key}{label}", item
 
 
 @dataclass(frozen=True)
@@ -260,6 +265,31 @@ class Choice(Options):
 
 class Grid(Options):
     KIND = "grid"
+
+
+class OptionalItem(Options):
+    """An item of a list that is there or not. Its options are nothing and the item."""
+
+    KIND = "optional"
+    ABSENT: ClassVar[str] = "absent"
+
+    @classmethod
+    def of(cls, item: TreeNode, label: str, where: Where) -> Self:
+        return cls(where, (Leaf(None, where), item), (cls.ABSENT, label))
+
+    @property
+    def item(self) -> TreeNode:
+        return self.options[1]
+
+    def recorded(self, value: Value) -> Json:
+        return self.labels[int(value)]
+
+    def to_plain(self) -> Json:
+        return {self.KIND: to_plain(self.item)}
+
+    @classmethod
+    def properties(cls, itself: dict[str, Any]) -> dict[str, Any]:
+        return {cls.KIND: itself}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from raydarts.config.distributions import FORMS, KINDS, NUMBERS, OPTIONS, Tree, form_in
 from raydarts.config.foreign import hint_for_mapping, hint_for_text, is_number, numbers_of
-from raydarts.config.open_values import Branch, Choice, Distribution, Leaf, Options, Tied, TreeNode, to_plain
+from raydarts.config.open_values import (
+    Branch,
+    Choice,
+    Distribution,
+    Leaf,
+    OptionalItem,
+    Options,
+    Tied,
+    TreeNode,
+    to_plain,
+)
 from raydarts.config.source import Node, from_plain
 from raydarts.config.ties import refuse_broken_ties
 from raydarts.errors import Problem, shortened
@@ -47,15 +57,14 @@ def _no_mappings(node: TreeNode) -> Iterator[TreeNode]:
         yield node
 
 
-def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> TreeNode:
-    """Parses one node.
+def _parse(node: Node, path: str, problems: list[Problem], foreign: bool, in_list: bool = False) -> TreeNode:
+    """Parses one node. `in_list`: it is an item of a list.
 
     `foreign` says whether to look for other tools' forms of a distribution. The settings of a class from outside
     (`module:Class`) may look like one.
     """
     if isinstance(node.value, list):
-        items = tuple(_parse(item, f"{path}.{index}", problems, foreign) for index, item in enumerate(node.value))
-        return Branch(None, items, node.where)
+        return _list(node, path, problems, foreign)
     if not isinstance(node.value, dict):
         if foreign and isinstance(node.value, str) and (advice := hint_for_text(node.value)):
             _problem(problems, node, path, f"{shortened(json.dumps(node.value))}: {advice}")
@@ -66,7 +75,7 @@ def _parse(node: Node, path: str, problems: list[Problem], foreign: bool) -> Tre
     foreign = foreign and not own
     form = form_in(node.value)
     if form is not None:
-        return _form(form, node, path, problems, foreign)
+        return _form(form, node, path, problems, foreign, in_list)
     if foreign and (forms := [key for key in node.value if key in FORMS]):
         return _not_alone(forms[0], node, path, problems)
     if foreign and (advice := hint_for_mapping({key: item.plain() for key, item in node.value.items()})):
@@ -97,9 +106,32 @@ def _not_alone(form: str, node: Node, path: str, problems: list[Problem]) -> Lea
     return Leaf(None, node.where)
 
 
-def _form(form: str, node: Node, path: str, problems: list[Problem], foreign: bool) -> TreeNode:
+def _list(node: Node, path: str, problems: list[Problem], foreign: bool) -> Branch:
+    items = [_parse(item, f"{path}.{index}", problems, foreign, in_list=True) for index, item in enumerate(node.items)]
+    if not any(isinstance(item, OptionalItem) for item in items):
+        return Branch(None, tuple(items), node.where)
+    bare = [_label(item.item if isinstance(item, OptionalItem) else item) for item in items]
+    labels = _unique([OptionalItem.ABSENT, *bare])[1:]
+    named = [
+        OptionalItem.of(item.item, label, item.where) if isinstance(item, OptionalItem) else item
+        for item, label in zip(items, labels, strict=True)
+    ]
+    return Branch(None, tuple(named), node.where, labels)
+
+
+def _form(form: str, node: Node, path: str, problems: list[Problem], foreign: bool, in_list: bool) -> TreeNode:
     if form == Tied.KIND:
         return _tied(node, path, problems)
+    if form == OptionalItem.KIND and in_list:
+        item = _parse(node.keys[form], path, problems, foreign)
+        return OptionalItem.of(item, _label(item), node.where)
+    if form == OptionalItem.KIND:
+        message = (
+            "optional stands for an item of a list, as in regularizers: [{optional: beta_decay}]; to try several "
+            "values of a setting write {choice: [...]}"
+        )
+        _problem(problems, node, path, message)
+        return Leaf(None, node.where)
     return _distribution(form, node, path, problems, foreign)
 
 
@@ -189,6 +221,8 @@ def _label(option: TreeNode) -> str:
         return option.value if isinstance(option.value, str) else json.dumps(option.value)
     if isinstance(option, Tied):
         return str(option)
+    if isinstance(option, OptionalItem):
+        return f"{option.labels[1]}?"
     if isinstance(option, Distribution):
         return "|".join(option.labels) if isinstance(option, Options) else option.KIND
     if isinstance(option, Branch) and option.keys is None:

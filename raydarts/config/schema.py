@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.distributions import NUMBERS, OPTIONS
-from raydarts.config.open_values import Tied
+from raydarts.config.open_values import OptionalItem, Tied
 from raydarts.config.presets import names
 from raydarts.config.spec import (
     BudgetSettings,
@@ -178,14 +178,19 @@ class _Made:
         if name == "search":
             inner = _with_preset(inner, "search")
         itself = {"$ref": f"#/$defs/{_escaped(key)}"}
-        number = any(_is_number(part) for part in _parts(inner))
-        forms = [*OPTIONS.values(), *(NUMBERS.values() if number else ())]
-        kinds = [inner, *(_object(form.properties(itself), (form.KIND,)) for form in forms)]
-        kinds.append(_object(Tied.properties(), (Tied.KIND,)))
+        kinds = [inner, *(_object(form.properties(itself), (form.KIND,)) for form in OPTIONS.values())]
+        if any(_is_number(part) for part in _parts(inner)):
+            kinds.append(self._shared("distribution of numbers", _NUMBERS))
+        kinds.append(self._shared("tied value", _TIED))
         self.definitions[key] = {"anyOf": kinds} | (
             {"description": schema["description"]} if "description" in schema else {}
         )
         return itself
+
+    def _shared(self, key: str, schema: Schema) -> Schema:
+        """Returns a reference to a schema that many others have as a part."""
+        self.definitions[key] = schema
+        return {"$ref": f"#/$defs/{_escaped(key)}"}
 
     def _inner(self, schema: Schema, name: str) -> Schema:
         """Returns the schema with its parts opened."""
@@ -201,10 +206,16 @@ class _Made:
         if "anyOf" in schema:
             changed["anyOf"] = [self._inner(part, name) for part in schema["anyOf"]]
         if isinstance(schema.get("items"), dict):
-            changed["items"] = self.opened(schema["items"], f"{name}, each")
+            each = self.opened(schema["items"], f"{name}, each")
+            optional = _object(OptionalItem.properties(each), (OptionalItem.KIND,))
+            changed["items"] = {"anyOf": [each, optional]}
         if "prefixItems" in schema:
             changed["prefixItems"] = [self.opened(part, f"{name}, each") for part in schema["prefixItems"]]
         return changed
+
+
+_NUMBERS: Schema = {"anyOf": [_object(form.properties({}), (form.KIND,)) for form in NUMBERS.values()]}
+_TIED: Schema = _object(Tied.properties(), (Tied.KIND,))
 
 
 def _escaped(key: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from raydarts.config.distributions import Tie, Tree
-from raydarts.config.open_values import Branch, Leaf, Options, Tied, TreeNode
+from raydarts.config.open_values import Branch, Leaf, OptionalItem, Options, Tied, TreeNode
 from raydarts.errors import Problem
 from raydarts.registry import nearest
 
@@ -22,7 +22,7 @@ def refuse_broken_ties(tree: Tree, problems: list[Problem]) -> Tree:
     for tie in tree.ties():
         why = next(_Follow(tree, tie).misfits(), None)
         if why is not None:
-            problems.append(Problem(*tie.tied.where, tie.name, f"{tie.tied}: {why}"))
+            problems.append(Problem(*tie.tied.where, ".".join(tie.written), f"{tie.tied}: {why}"))
             broken.add(id(tie.tied))
     return replace(tree, root=_without(tree.root, broken)) if broken else tree
 
@@ -63,7 +63,11 @@ class _Follow:
             yield from self._in_branch(node, name, rest, forced, followed)
         elif isinstance(node, Options):
             for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
-                if forced.get(name, index) == index:
+                if forced.get(name, index) != index:
+                    continue
+                if isinstance(node, OptionalItem) and label == node.ABSENT:
+                    yield f"{name} is absent in some configurations that have the tie; tie within the optional item"
+                else:
                     yield from self._at(option, f"{name}[{label}]", rest, {**forced, name: index}, followed)
         elif rest:
             yield (

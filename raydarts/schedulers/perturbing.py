@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raydarts.config.checks import check_draw
 from raydarts.config.distributions import AsDrawn, Dimension, FirstChooser, Tie, Tree, put
-from raydarts.config.open_values import Distribution, Options, Path, Value
+from raydarts.config.open_values import Distribution, OptionalItem, Options, Path, Value
 from raydarts.json_types import Json
 from raydarts.registry import Component, Settings
 from raydarts.search.settings import SearchSettings
@@ -30,6 +30,8 @@ def why_fixed(search: Tree, dimension: Dimension) -> str | None:
     distribution = dimension.distribution
     if isinstance(distribution, Options) and not distribution.is_even:
         return "its options have weights, and a change knows none: it is to the option before or after"
+    if isinstance(distribution, OptionalItem):
+        return _NO_FIT
     if isinstance(distribution, Options) and any(Tree(each, "").distributions() for each in distribution.options):
         return _NO_FIT
     for end in distribution.ends():

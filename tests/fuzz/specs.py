@@ -73,6 +73,7 @@ KEYS = [
     "grid",
     "uniform",
     "tied_to",
+    "optional",
     "times",
     "weights",
     "name",
@@ -142,6 +143,8 @@ def _distribution(rng: random.Random, deep: int) -> dict[str, Any]:
             {"distribution": "log_uniform", "min": -1e9, "max": 1e9},
         ]
         return dict(rng.choice(forms))
+    if rng.random() < 0.05:
+        return {"optional": _value(rng, deep)}
     if rng.random() < 0.15:
         place = rng.choice(
             ["search", "search.lr", "search.space", "search.estimator.xi", "search.regularizers.0", *TEXTS]
@@ -168,7 +171,17 @@ def _change(tree: Any, rng: random.Random) -> None:
     elif kind == 3:
         del holder[key]
     elif kind == 4:
-        holder[key] = rng.choice([[old], {"name": old}, {rng.choice(KEYS): old}, [old, old], {"choice": [old, old]}])
+        holder[key] = rng.choice(
+            [
+                [old],
+                {"name": old},
+                {"optional": old},
+                [{"optional": old}, old],
+                {rng.choice(KEYS): old},
+                [old, old],
+                {"choice": [old, old]},
+            ]
+        )
     elif kind == 5:
         holder[key] = {rng.choice(["grid", "choice"]): [copy.deepcopy(old), _value(rng, 1)]}
     elif kind == 6:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from raydarts.config.distributions import Dimension, FirstChooser, Tree
+from raydarts.config.checks import ALL_COMBINATIONS
+from raydarts.config.distributions import Dimension, FirstChooser, Tree, enumerate_draws
 from raydarts.config.open_numbers import Number
-from raydarts.config.open_values import Choice, Options, Path
+from raydarts.config.open_values import Choice, OptionalItem, Options, Path
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import from_plain
 from raydarts.json_types import section
@@ -57,7 +59,9 @@ def parameters(search: object) -> dict[str, Parameter]:
 def _parameter(tree: Tree, dimension: Dimension) -> Iterator[tuple[str, Parameter, list[Any]]]:
     """Yields the config key of a distribution, the distribution in W&B's words, and the ends of its values."""
     distribution = dimension.distribution
-    if isinstance(distribution, Options):
+    if isinstance(distribution, OptionalItem):
+        yield from _items(tree, dimension)
+    elif isinstance(distribution, Options):
         yield from _options(tree, dimension, distribution)
     elif isinstance(distribution, Number):
         draw = tree.materialise(FirstChooser(dict(dimension.forced)))
@@ -83,6 +87,19 @@ def _options(tree: Tree, dimension: Dimension, distribution: Options) -> Iterato
             shares[values.index(flat[key])] += distribution.weights[index] / sum(distribution.weights)
     if key is not None:
         yield key, {"values": _typed(values), **({"probabilities": shares} if any(shares) else {})}, values
+
+
+def _items(tree: Tree, dimension: Dimension) -> Iterator[tuple[str, Parameter, list[Any]]]:
+    """The lists that optional items make."""
+    draw = tree.materialise(FirstChooser({**dimension.forced, dimension.name: 1}))
+    path = ".".join(map(str, draw.paths[dimension.name][:-1]))
+    flats = [names.flat_config(each.plain) for each in islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS)]
+    for key in (f"{path}.names", path):
+        values = [flat[key] for flat in flats if key in flat]
+        if values:
+            distinct = list({repr(value): value for value in values}.values())
+            yield key, {"values": distinct}, distinct
+            return
 
 
 def _typed(values: list[object]) -> list[object]:

@@ -175,6 +175,12 @@ def test_each_tie_of_a_circle_is_told_once(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in told] == ["search.lr", "search.arch_lr"]
 
 
+def test_what_follows_from_a_broken_tie_is_not_told_beside_it() -> None:
+    second = {"name": "exact_hvp", "xi": {"tied_to": "search.l"}}
+    (told,) = refused({"lr": 0.1, "estimator": {"choice": ["first_order", second]}}).splitlines()
+    assert told.startswith("the spec:7: search.estimator.xi: tied to search.l: search has no 'l'")
+
+
 def test_within_one_option_a_tie_is_fine_though_others_lack_the_place() -> None:
     second = {"name": "exact_hvp", "xi": {"uniform": [0.01, 0.1]}, "grad_clip": {"tied_to": "search.estimator.xi"}}
     loaded = load({"estimator": {"choice": ["first_order", second]}})
