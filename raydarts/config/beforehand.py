@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from raydarts.config.distributions import AsDrawn, Draw, Path, Tree
+from raydarts.config.distributions import AsDrawn, Draw, Tree
 from raydarts.config.located import Misfit, differences, located
+from raydarts.config.open_values import Path
 from raydarts.data.settings import DataSettings
 from raydarts.errors import InputError, RunError
 from raydarts.json_types import items, section

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 
-from raydarts.config.distributions import Distribution, Draw, Tree, enumerate_draws
+from raydarts.config.distributions import Draw, Tree, enumerate_draws
+from raydarts.config.open_values import Distribution, Value
 from raydarts.config.validation import check, where_of
 from raydarts.errors import Problem
 from raydarts.search.composition import refusals
@@ -16,11 +18,28 @@ SAMPLED_COMBINATIONS = 300
 
 
 def check_draw(draw: Draw, problems: list[Problem]) -> SearchSettings | None:
-    settings = check(SearchSettings, draw.plain, draw.lines, "search", problems)
+    """Returns the settings of a configuration, or None. What is wrong with it is added to `problems`."""
+    met: list[Problem] = []
+    settings = check(SearchSettings, draw.plain, draw.lines, "search", met)
     if settings is not None:
         for place, message in refusals(settings):
-            problems.append(Problem(*where_of(place, draw.lines), ".".join(map(str, ("search", *place))), message))
+            met.append(Problem(*where_of(place, draw.lines), ".".join(map(str, ("search", *place))), message))
+    problems += [_as_written(each, draw) for each in met]
     return settings
+
+
+def _as_written(problem: Problem, draw: Draw) -> Problem:
+    """Returns a problem with the place at which its value is written, and what is to be said of its distribution."""
+    paths = {".".join(map(str, ("search", *path))): path for path in draw.lines}
+    known, rest = problem.path, ""
+    while known and known not in paths:
+        known, _, last = known.rpartition(".")
+        rest = f".{last}{rest}"
+    if not known:
+        return problem
+    written = ".".join(("search", *draw.written(paths[known]))) + rest
+    note = "" if rest else draw.notes.get(paths[known], "")
+    return replace(problem, path=written, message=problem.message + note)
 
 
 class _EndsChooser:
@@ -29,7 +48,7 @@ class _EndsChooser:
     def __init__(self, generator: random.Random) -> None:
         self._generator = generator
 
-    def choose(self, name: str, distribution: Distribution) -> int | float:
+    def choose(self, name: str, distribution: Distribution) -> Value:
         return self._generator.choice(distribution.ends())
 
 

@@ -1,11 +1,6 @@
 """The search-space language: every value, or every mapping, may be a distribution.
 
-    choice: [a, b, ...]        one of the options, which may be mappings with distributions of their own
-    grid: [a, b, ...]          the same, for a grid search
-    uniform: [low, high]       a number between
-    loguniform: [low, high]    its logarithm is uniform; low > 0
-    quniform: [low, high, q]   low, low + q, low + 2q, ... up to high
-    randint: [low, high]       a whole number; both ends included
+`open_values` and `open_numbers` have a class for each kind of distribution.
 
 The tree is parsed once. *Materialising* it with a chooser gives one plain configuration. Only what is below a chosen
 option is asked for. So the space is conditional, and one definition serves grid search, random search and Optuna
@@ -14,141 +9,118 @@ option is asked for. So the space is conditional, and one definition serves grid
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from raydarts.config.open_numbers import LogUniform, Normal, Number, QLogUniform, QUniform, RandInt, Uniform
+from raydarts.config.open_values import (
+    Branch,
+    Choice,
+    Distribution,
+    Grid,
+    Leaf,
+    OptionalItem,
+    Options,
+    Path,
+    Tied,
+    TreeNode,
+    Value,
+    to_plain,
+)
 from raydarts.config.source import Where
-from raydarts.errors import Problem, SpecError, shortened
+from raydarts.errors import Problem, SpecError
 from raydarts.json_types import Json
 
-OPTIONS = ("choice", "grid")
-NUMERIC = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
-"""How many numbers each kind takes."""
-KINDS = (*OPTIONS, *NUMERIC)
-Path = tuple[str | int, ...]
+OPTIONS: dict[str, type[Options]] = {kind.KIND: kind for kind in (Choice, Grid)}
+NUMBERS: dict[str, type[Number]] = {
+    kind.KIND: kind for kind in (Uniform, LogUniform, QUniform, QLogUniform, RandInt, Normal)
+}
+KINDS: dict[str, type[Distribution]] = {**OPTIONS, **NUMBERS}
+FORMS: dict[str, type[Distribution] | type[Tied]] = {**KINDS, OptionalItem.KIND: OptionalItem, Tied.KIND: Tied}
+"""What a mapping is where it has a key of this name: no settings, but an open or a tied value."""
 
 
-@dataclass(frozen=True)
-class Leaf:
-    value: Json
-    where: Where
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A mapping (`keys` set) or a list (`keys` None)."""
-
-    keys: tuple[str, ...] | None
-    items: tuple[TreeNode, ...]
-    where: Where
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """An open value. `choice` and `grid` have `options` and their unique `labels`, the others `low`, `high` and `q`."""
-
-    kind: str
-    where: Where
-    options: tuple[TreeNode, ...] = ()
-    labels: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
-    q: float = 0.0
-
-    @property
-    def is_finite(self) -> bool:
-        return self.kind not in ("uniform", "loguniform")
-
-    def count(self) -> int:
-        """Returns how many values a finite distribution has."""
-        if self.kind in OPTIONS:
-            return len(self.options)
-        if self.kind == "randint":
-            return int(self.high) - int(self.low) + 1
-        return math.floor((self.high - self.low) / self.q + 1e-9) + 1
-
-    def value(self, position: int) -> int | float:
-        """Returns one value of a finite distribution: the index for options."""
-        if self.kind in OPTIONS:
-            return position
-        return int(self.low) + position if self.kind == "randint" else float(f"{self.low + position * self.q:.12g}")
-
-    def values(self) -> list[int | float]:
-        """Returns every value of a finite distribution, in order."""
-        return [self.value(position) for position in range(self.count())]
-
-    def ends(self) -> list[int | float]:
-        """Returns the values that bound all others: every option, or the two ends."""
-        if self.kind in OPTIONS:
-            return self.values()
-        return [self.value(0), self.value(self.count() - 1)] if self.is_finite else [self.low, self.high]
-
-    def __str__(self) -> str:
-        if self.kind in OPTIONS:
-            return f"{self.kind}: {', '.join(shortened(label, 200) for label in self.labels)}"
-        numbers = [self.low, self.high, *([self.q] if self.kind == "quniform" else [])]
-        return f"{self.kind}: {', '.join(f'{number:g}' for number in numbers)}"
-
-
-TreeNode = Leaf | Branch | Distribution
-"""A part of a parsed section."""
+def form_in(keys: Collection[str]) -> str | None:
+    """Returns which of `FORMS` a mapping with these keys is. None: it is none."""
+    forms = [key for key in keys if key in FORMS]
+    if len(forms) != 1 or not {*keys} <= {forms[0], *FORMS[forms[0]].BESIDE}:
+        return None
+    return forms[0]
 
 
 class Chooser(Protocol):
-    def choose(self, name: str, distribution: Distribution) -> int | float:
+    def choose(self, name: str, distribution: Distribution) -> Value:
         """Returns the index of an option, or a number."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path."""
+    """One configuration: `plain` data, the `choices` by name, and the (file, line) of each path.
+
+    `paths` says at which path each choice acts, and `ties` which choice each tied path follows (None: a fixed value).
+    `notes` are what a message about a path adds. `moved` says where an item of a list is written, if optional items
+    before it are absent.
+    """
 
     plain: dict[str, Json]
     choices: dict[str, Json]
     lines: dict[Path, Where] = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+    ties: dict[Path, str | None] = field(default_factory=dict)
+    notes: dict[Path, str] = field(default_factory=dict)
+    moved: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+
+    def written(self, path: Path) -> tuple[str, ...]:
+        """Returns where the value at a path is written."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.moved:
+                return (*self.moved[path[:length]], *map(str, path[length:]))
+        return tuple(map(str, path))
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words.
-
-    `path` leads to its value in a configuration.
-    """
+    """A distribution by name. `forced` are the choices under which it exists. `condition` says so in words."""
 
     name: str
     distribution: Distribution
     forced: dict[str, int]
     condition: str | None
-    path: Path
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A tied value by name, with where it is written, the choices under which it exists, and these in words."""
+
+    name: str
+    written: tuple[str, ...]
+    tied: Tied
+    forced: dict[str, int]
+    condition: str | None
 
 
 class FirstChooser:
     """Chooses the first option or the low end, except what `fixed` says."""
 
-    def __init__(self, fixed: Mapping[str, int | float] | None = None) -> None:
+    def __init__(self, fixed: Mapping[str, Value] | None = None) -> None:
         self._fixed = fixed or {}
 
-    def choose(self, name: str, distribution: Distribution) -> int | float:
+    def choose(self, name: str, distribution: Distribution) -> Value:
         return self._fixed.get(name, distribution.ends()[0])
 
 
 class AsDrawn:
     """A chooser that repeats a draw. `choices` are `Draw.choices`: labels of options that are mappings, and values."""
 
-    def __init__(self, choices: Mapping[str, Json]) -> None:
+    def __init__(self, choices: Mapping[str, Any]) -> None:
         self._choices = choices
 
-    def choose(self, name: str, distribution: Distribution) -> Any:
-        chosen = self._choices[name]
-        if distribution.kind not in OPTIONS:
-            return chosen
-        for index, (option, label) in enumerate(zip(distribution.options, distribution.labels, strict=True)):
-            if json.dumps(option.value if isinstance(option, Leaf) else label) == json.dumps(chosen):
-                return index
-        raise KeyError(name)
+    def choose(self, name: str, distribution: Distribution) -> Value:
+        try:
+            return distribution.chosen(self._choices[name])
+        except KeyError:
+            raise KeyError(name) from None
 
 
 @dataclass(frozen=True)
@@ -160,9 +132,7 @@ class Tree:
 
     def materialise(self, chooser: Chooser | None) -> Draw:
         """Returns one configuration. `chooser` may be None if nothing is open."""
-        draw = Draw({}, {}, {})
-        draw.plain.update(_section(_build(self.root, self.name, (), chooser, draw)))
-        return draw
+        return _Built(chooser).draw(self)
 
     @property
     def is_constant(self) -> bool:
@@ -170,7 +140,11 @@ class Tree:
 
     def distributions(self) -> list[Dimension]:
         """Returns all distributions in the order of the YAML, each with its condition."""
-        return list(_dimensions(self.root, self.name, {}, [], ()))
+        return [each for each in _open(self.root, self.name, (self.name,), {}, []) if isinstance(each, Dimension)]
+
+    def ties(self) -> list[Tie]:
+        """Returns all tied values in the order of the YAML."""
+        return [each for each in _open(self.root, self.name, (self.name,), {}, []) if isinstance(each, Tie)]
 
     def variations(self) -> Iterator[Draw]:
         """Returns the first values of all, then each option or end of each distribution with the others at their first
@@ -193,54 +167,105 @@ def _section(plain: Json) -> dict[str, Json]:
     return dict(plain)
 
 
-def _build(node: TreeNode, name: str, path: Path, chooser: Chooser | None, draw: Draw) -> Json:
-    draw.lines.setdefault(path, node.where)
-    if isinstance(node, Leaf):
-        return node.value
-    if isinstance(node, Branch):
-        keys: tuple[str | int, ...] = tuple(range(len(node.items))) if node.keys is None else node.keys
-        built = [
-            _build(item, f"{name}.{key}", (*path, key), chooser, draw)
-            for key, item in zip(keys, node.items, strict=True)
-        ]
-        return built if node.keys is None else dict(zip(node.keys, built, strict=True))
-    if chooser is None:
-        raise ValueError(f"{name} is left open, and nobody is there to choose")
-    chosen = chooser.choose(name, node)
-    if node.kind not in OPTIONS:
-        draw.choices[name] = chosen
+class _Built:
+    """One configuration while it is built. Tied values come last, when every other value is known."""
+
+    def __init__(self, chooser: Chooser | None) -> None:
+        self._chooser = chooser
+        self._draw = Draw({}, {})
+        self._values: dict[tuple[str, ...], Json | Tied] = {}
+        """The single values by where they are written."""
+        self._chosen: dict[tuple[str, ...], str] = {}
+        """Which choice decides what is written there."""
+        self._tied: dict[Path, tuple[str, ...]] = {}
+        """Where the tied values of the configuration are, and where they are written."""
+
+    def draw(self, tree: Tree) -> Draw:
+        self._draw.plain.update(_section(self._build(tree.root, tree.name, (), ())))
+        for path, written in self._tied.items():
+            value, self._draw.ties[path] = self._followed(written)
+            put(self._draw.plain, path, value)
+        return self._draw
+
+    def _followed(self, written: tuple[str, ...]) -> tuple[Json, str | None]:
+        """Returns the value of what is written at a place, and the choice that decides on it."""
+        value = self._values[written]
+        if not isinstance(value, Tied):
+            return value, self._chosen.get(written)
+        other, name = self._followed(value.place)
+        return value.of(other), name
+
+    def _build(self, node: TreeNode, name: str, path: Path, written: tuple[str, ...]) -> Json:
+        draw = self._draw
+        draw.lines.setdefault(path, node.where)
+        if isinstance(node, Leaf):
+            self._values[written] = node.value
+            return node.value
+        if isinstance(node, Tied):
+            self._values[written], self._tied[path] = node, written
+            return None
+        if isinstance(node, Branch) and node.keys is None:
+            return self._list(node, name, path, written)
+        if isinstance(node, Branch):
+            return {
+                str(key): self._build(item, inner, (*path, key), (*written, str(key)))
+                for key, inner, item in node.parts(name)
+            }
+        chosen = self._choose(node, name, path, written)
+        if node.note:
+            draw.notes[path] = node.note
+        if not isinstance(node, Options):
+            self._values[written] = chosen
+            return chosen
+        option, label = node.options[int(chosen)], node.labels[int(chosen)]
+        draw.lines[path] = option.where
+        return self._build(option, f"{name}[{label}]", path, written)
+
+    def _list(self, node: Branch, name: str, path: Path, written: tuple[str, ...]) -> list[Json]:
+        built: list[Json] = []
+        for key, inner, item in node.parts(name):
+            place, source = (*path, len(built)), (*written, str(key))
+            part, named = (item.item, f"{inner}[{item.labels[1]}]") if isinstance(item, OptionalItem) else (item, inner)
+            if isinstance(item, OptionalItem) and self._choose(item, inner, place, source) == 0:
+                del self._draw.paths[inner]
+                continue
+            if source != tuple(map(str, place)):
+                self._draw.moved[place] = source
+            built.append(self._build(part, named, place, source))
+        return built
+
+    def _choose(self, node: Distribution, name: str, path: Path, written: tuple[str, ...]) -> Value:
+        if self._chooser is None:
+            raise ValueError(f"{name} is left open, and nobody is there to choose")
+        chosen = self._chooser.choose(name, node)
+        self._draw.choices[name], self._draw.paths[name] = node.recorded(chosen), path
+        self._chosen[written] = name
         return chosen
-    option, label = node.options[int(chosen)], node.labels[int(chosen)]
-    draw.choices[name] = option.value if isinstance(option, Leaf) else label
-    draw.lines[path] = option.where
-    return _build(option, f"{name}[{label}]", path, chooser, draw)
 
 
-def _dimensions(
-    node: TreeNode, name: str, forced: dict[str, int], reported: list[str], path: Path
-) -> Iterator[Dimension]:
+def put(plain: object, path: Path, value: Json) -> None:
+    """Sets the value at a path of a configuration."""
+    for key in path[:-1]:
+        plain = plain[key]  # type: ignore[index] # a configuration has its paths
+    plain[path[-1]] = value  # type: ignore[index]
+
+
+def _open(
+    node: TreeNode, name: str, written: tuple[str, ...], forced: dict[str, int], reported: list[str]
+) -> Iterator[Dimension | Tie]:
+    """Yields all distributions and tied values below a part, in the order of the YAML."""
+    condition = " and ".join(reported) or None
     if isinstance(node, Branch):
-        keys: Iterable[str | int] = range(len(node.items)) if node.keys is None else node.keys
-        for key, item in zip(keys, node.items, strict=True):
-            yield from _dimensions(item, f"{name}.{key}", forced, reported, (*path, key))
+        for key, inner, item in node.parts(name):
+            yield from _open(item, inner, (*written, str(key)), forced, reported)
+    elif isinstance(node, Tied):
+        yield Tie(name, written, node, forced, condition)
     elif isinstance(node, Distribution):
-        yield Dimension(name, node, forced, " and ".join(reported) or None, path)
+        yield Dimension(name, node, forced, condition)
+    if isinstance(node, Options):
         for index, (option, label) in enumerate(zip(node.options, node.labels, strict=True)):
-            yield from _dimensions(
-                option, f"{name}[{label}]", {**forced, name: index}, [*reported, f"{name} = {label}"], path
-            )
-
-
-def to_plain(node: TreeNode) -> Json:
-    if isinstance(node, Leaf):
-        return node.value
-    if isinstance(node, Branch):
-        items = [to_plain(item) for item in node.items]
-        return items if node.keys is None else dict(zip(node.keys, items, strict=True))
-    if node.kind in OPTIONS:
-        return {node.kind: [to_plain(option) for option in node.options]}
-    numbers = [node.low, node.high, *([node.q] if node.kind == "quniform" else [])]
-    return {node.kind: [int(number) for number in numbers] if node.kind == "randint" else numbers}
+            under = {**forced, name: index}
+            yield from _open(option, f"{name}[{label}]", written, under, [*reported, f"{name} = {label}"])
 
 
 def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
@@ -254,7 +279,7 @@ def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
         def __init__(self) -> None:
             self.depth = 0
 
-        def choose(self, name: str, distribution: Distribution) -> int | float:
+        def choose(self, name: str, distribution: Distribution) -> Value:
             if self.depth == len(script):
                 script.append((0, len(distribution.ends()) if ends else distribution.count()))
             position = script[self.depth][0]
@@ -270,22 +295,17 @@ def enumerate_draws(tree: Tree, *, ends: bool = False) -> Iterator[Draw]:
         script[-1] = (script[-1][0] + 1, script[-1][1])
 
 
-def refuse_continuous(tree: Tree) -> list[Problem]:
-    """Returns the problems of a grid search: distributions that cannot be enumerated."""
+def grid_refusals(tree: Tree) -> list[Problem]:
+    """Returns the problems of a grid search: distributions of which it cannot try each value once."""
     return [
-        Problem(
-            *dimension.distribution.where,
-            dimension.name,
-            f"a grid cannot enumerate {dimension.distribution.kind}; write grid: [values], "
-            "or use sweep.searcher random or optuna",
-        )
+        Problem(*dimension.distribution.where, dimension.name, why)
         for dimension in tree.distributions()
-        if not dimension.distribution.is_finite
+        if (why := dimension.distribution.grid_refusal)
     ]
 
 
 def grid_draws(tree: Tree) -> Iterator[Draw]:
     """Yields every combination. Raises `SpecError` if a distribution cannot be enumerated."""
-    if problems := refuse_continuous(tree):
+    if problems := grid_refusals(tree):
         raise SpecError(problems)
     yield from enumerate_draws(tree)

@@ -8,7 +8,7 @@ from itertools import islice
 from pydantic import BaseModel
 
 from raydarts.config.checks import ALL_COMBINATIONS
-from raydarts.config.distributions import Tree, grid_draws, refuse_continuous
+from raydarts.config.distributions import Tree, enumerate_draws
 from raydarts.registry import Around, ByName, Component, Idle, Settings
 from raydarts.search.phases import plan_stages
 from raydarts.search.settings import SearchSettings
@@ -83,6 +83,6 @@ def _sentences(idle: Iterable[tuple[tuple[str, str], str]]) -> Iterator[str]:
 
 def distinct(tree: Tree, count: int) -> int | None:
     """Returns `count`, the number of different configurations, if that covers all there are. Else None."""
-    if refuse_continuous(tree) or sum(1 for _ in islice(grid_draws(tree), ALL_COMBINATIONS + 1)) > ALL_COMBINATIONS:
+    if not all(dimension.distribution.is_finite for dimension in tree.distributions()):
         return None
-    return count
+    return None if sum(1 for _ in islice(enumerate_draws(tree), ALL_COMBINATIONS + 1)) > ALL_COMBINATIONS else count

@@ -13,12 +13,7 @@ from raydarts.config import foreign
 from raydarts.config.allocation import AllocatedSettings, fill_in_stages
 from raydarts.config.beforehand import Earlier, read_earlier, read_points
 from raydarts.config.checks import check_all, check_draw
-from raydarts.config.distributions import (
-    Draw,
-    Tree,
-    grid_draws,
-    refuse_continuous,
-)
+from raydarts.config.distributions import Draw, Tree, grid_draws, grid_refusals
 from raydarts.config.kinds import fill_in, training_of
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
@@ -355,7 +350,7 @@ def _cross_checks(
 ) -> None:
     add = partial(_add, problems, sections, where)
     if tries_all(sweep.searcher):
-        problems += refuse_continuous(tree)
+        problems += grid_refusals(tree)
     _check_strategy(sweep, tree, add)
     try:
         data.dataset.build().check()

@@ -9,11 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import combinations, islice, product
 from typing import Any
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import OPTIONS, Branch, Distribution, Draw, Leaf, Path, Tree, TreeNode, to_plain
+from raydarts.config.distributions import Draw, Tree
+from raydarts.config.open_numbers import Number
+from raydarts.config.open_values import (
+    Branch,
+    Distribution,
+    Leaf,
+    OptionalItem,
+    Options,
+    Path,
+    Tied,
+    TreeNode,
+    Value,
+    to_plain,
+)
 from raydarts.errors import shortened
 from raydarts.registry import nearest
 
@@ -34,7 +47,7 @@ class _Absent:
 
 
 _ABSENT = _Absent()
-Choices = dict[str, int | float]
+Choices = dict[str, Value]
 """By the name of each distribution: the index of an option, or a number."""
 
 
@@ -52,7 +65,7 @@ class Fixed:
     def __init__(self, choices: Choices) -> None:
         self._choices = choices
 
-    def choose(self, name: str, distribution: Distribution) -> int | float:
+    def choose(self, name: str, distribution: Distribution) -> Value:
         return self._choices[name]
 
 
@@ -113,9 +126,15 @@ def _fit(node: TreeNode, name: str, value: object, path: Path) -> _Fits:
         if value is _ABSENT or _equal(value, node.value) or _is_named(value, node.value):
             return _Fits([{}], [])
         return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {_shown(node.value)}")])
+    if isinstance(node, Tied):
+        return _Fits([{}], [])  # what it says is compared later, when the other place is known
     if isinstance(node, Branch):
         return _fit_branch(node, name, value, path)
-    return _fit_option(node, name, value, path) if node.kind in OPTIONS else _fit_number(node, name, value, path)
+    if isinstance(node, Options):
+        return _fit_option(node, name, value, path)
+    if isinstance(node, Number):
+        return _fit_number(node, name, value, path)
+    raise TypeError(f"{name}: no configuration can be compared with a {type(node).__name__}")
 
 
 def _is_named(value: object, name: object) -> bool:
@@ -125,22 +144,45 @@ def _is_named(value: object, name: object) -> bool:
 
 def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
     if node.keys is None:
-        if value is not _ABSENT and (not isinstance(value, list | tuple) or len(value) != len(node.items)):
-            wanted = f"a list of {len(node.items)}"
-            return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
-        parts: list[tuple[str | int, TreeNode, object]] = [
-            (index, item, _ABSENT if isinstance(value, _Absent) else value[index])
-            for index, item in enumerate(node.items)
-        ]
-    else:
-        if isinstance(value, str) and "name" in node.keys:
-            value = {"name": value}
-        if value is not _ABSENT and not isinstance(value, Mapping):
-            message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
-            return _Fits([], [Misfit(path, message)])
-        known: Mapping[str, object] = value if isinstance(value, Mapping) else {}
-        parts = [(key, item, known.get(key, _ABSENT)) for key, item in zip(node.keys, node.items, strict=True)]
-    fits = [_fit(item, f"{name}.{key}", each, (*path, key)) for key, item, each in parts]
+        return _fit_list(node, name, value, path)
+    if isinstance(value, str) and "name" in node.keys:
+        value = {"name": value}
+    if value is not _ABSENT and not isinstance(value, Mapping):
+        message = f"is {_shown(value)}, and in this space it is {_shown(to_plain(node))}"
+        return _Fits([], [Misfit(path, message)])
+    known = value if isinstance(value, Mapping) else {}
+    return _all_of([_fit(item, inner, known.get(key, _ABSENT), (*path, key)) for key, inner, item in node.parts(name)])
+
+
+def _fit_list(node: Branch, name: str, value: object, path: Path) -> _Fits:
+    """Fits a list. With optional items it tries each way to leave some of them out."""
+    parts = [(inner, item) for _, inner, item in node.parts(name)]
+    optional = [index for index, (_, item) in enumerate(parts) if isinstance(item, OptionalItem)]
+    count = len(parts) if isinstance(value, _Absent) else len(value) if isinstance(value, list | tuple) else -1
+    absent = len(parts) - count
+    if not 0 <= absent <= len(optional):
+        least = len(parts) - len(optional)
+        wanted = f"a list of {len(parts)}" if not optional else f"a list of {least} to {len(parts)}"
+        return _Fits([], [Misfit(path, f"is {_shown(value)}, and in this space it is {wanted}")])
+    ways: list[Choices] = []
+    misfits: list[Misfit] = []
+    for left_out in islice(combinations(optional, absent), _MOST):
+        given = iter(enumerate(value)) if isinstance(value, list | tuple) else iter(())
+        fits = []
+        for index, (inner, item) in enumerate(parts):
+            if index in left_out:
+                fits.append(_Fits([{inner: 0}], []))
+                continue
+            at, each = next(given, (index, _ABSENT))
+            fits.append(_fit(item, inner, each, (*path, at)))
+        whole = _all_of(fits)
+        ways += whole.ways
+        misfits = misfits or whole.misfits
+    return _Fits(ways[:_MOST], []) if ways else _Fits([], misfits)
+
+
+def _all_of(fits: list[_Fits]) -> _Fits:
+    """The ways in which all parts fit at once."""
     misfits = [misfit for each in fits for misfit in each.misfits if not each.ways]
     if misfits:
         return _Fits([], misfits)
@@ -148,8 +190,11 @@ def _fit_branch(node: Branch, name: str, value: object, path: Path) -> _Fits:
     return _Fits([{key: way for part in whole for key, way in part.items()} for whole in islice(ways, _MOST)], [])
 
 
-def _fit_option(node: Distribution, name: str, value: object, path: Path) -> _Fits:
+def _fit_option(node: Options, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
+    if isinstance(node, OptionalItem) and value is not _ABSENT:
+        fits = _fit(node.item, f"{name}[{node.labels[1]}]", value, path)
+        return _Fits([{name: 1, **way} for way in fits.ways], fits.misfits)
     if value is _ABSENT and not any(isinstance(option, Branch) and option.keys for option in node.options):
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])
     ways: list[Choices] = []
@@ -178,18 +223,12 @@ def _names(value: object) -> Any:
     return name if isinstance(name, str) else ""
 
 
-def _fit_number(node: Distribution, name: str, value: object, path: Path) -> _Fits:
+def _fit_number(node: Number, name: str, value: object, path: Path) -> _Fits:
     allowed = f"allowed: {node}"
     if value is _ABSENT:
         return _Fits([], [Misfit(path, f"is left open in search and has no value here; {allowed}")])
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _Fits([], [Misfit(path, f"is {_shown(value)}, which is no number; {allowed}")])
-    if not node.low <= value <= node.high:
-        return _Fits([], [Misfit(path, f"is {_shown(value)}, which is outside; {allowed}")])
-    if not node.is_finite:
-        return _Fits([{name: float(value)}], [])
-    step = 1.0 if node.kind == "randint" else node.q
-    position = round((value - node.low) / step)
-    if position >= node.count() or abs(node.low + position * step - value) > 1e-9 * max(step, abs(value)):
-        return _Fits([], [Misfit(path, f"is {_shown(value)}, which is between two steps; {allowed}")])
-    return _Fits([{name: node.value(position)}], [])
+    if why := node.misfit(value):
+        return _Fits([], [Misfit(path, f"is {_shown(value)}, which is {why}; {allowed}")])
+    return _Fits([{name: node.nearest(value) if node.is_finite else float(value)}], [])

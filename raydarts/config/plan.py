@@ -50,6 +50,8 @@ class Plan:
     question: str
     stages: tuple[Stage, ...]
     dimensions: tuple[dict[str, str | None], ...]
+    ties: tuple[dict[str, str | None], ...]
+    """Values that follow from others."""
     presets: dict[str, list[str]]
     budget: dict[str, float]
     idle: tuple[str, ...]
@@ -171,12 +173,16 @@ def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = N
         {"name": dimension.name, "distribution": str(dimension.distribution), "condition": dimension.condition}
         for dimension in loaded.search.distributions()
     )
+    ties = tuple(
+        {"name": tie.name, "distribution": str(tie.tied), "condition": tie.condition} for tie in loaded.search.ties()
+    )
     return Plan(
         loaded.name,
         loaded.file,
         loaded.question,
         tuple(stages),
         dimensions,
+        ties,
         loaded.presets_of(*SECTIONS),
         {} if budget is None else {name: hours for name, hours in budget.model_dump().items() if hours is not None},
         tuple(_idle(loaded, only, genotypes, candidates)),
@@ -255,11 +261,11 @@ def render(planned: Plan) -> RenderableType:
     swept = Table(title="swept")
     for column in ("setting", "values", "only if"):
         swept.add_column(column, overflow="fold")
-    for dimension in planned.dimensions:
+    for dimension in (*planned.dimensions, *planned.ties):
         swept.add_row(*(line(dimension[key] or "-") for key in ("name", "distribution", "condition")))
     parts: list[RenderableType] = [paragraph(planned.question)] if planned.question else []
     parts += [line(f"{section}: preset {', '.join(names)}") for section, names in planned.presets.items()]
-    shown = [swept] if any(stage.name == SEARCH for stage in planned.stages) and planned.dimensions else []
+    shown = [swept] if any(stage.name == SEARCH for stage in planned.stages) and swept.row_count else []
     changing = [line(f"changes while trials run: {', '.join(planned.changing)}")] if planned.changing else []
     idle = [line(f"does nothing: {why}") for why in planned.idle]
     idle += [line(f"warning: {text}") for text in planned.warnings]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from raydarts.config.distributions import KINDS, OPTIONS
+from raydarts.config.distributions import FORMS, OPTIONS
 from raydarts.config.source import Node, read_file
 from raydarts.digits import whole_number
 from raydarts.errors import Problem, shortened
@@ -99,7 +99,7 @@ def all_presets() -> list[Preset]:
 
 
 def _merges(node: Node) -> bool:
-    return isinstance(node.value, dict) and "name" not in node.value and not any(kind in node.value for kind in KINDS)
+    return isinstance(node.value, dict) and "name" not in node.value and not FORMS.keys() & node.value.keys()
 
 
 def _leaves(node: Node, path: str) -> Iterator[str]:
@@ -134,7 +134,7 @@ def expand(root: Node, problems: list[Problem]) -> dict[str, tuple[str, ...]]:
         asked: Node | None = node.value.pop("preset", None)
         if asked is None or asked.value is None:
             continue
-        if beside := [key for key in node.value if key in KINDS]:
+        if beside := [key for key in node.value if key in FORMS]:
             message = f"a preset cannot stand beside a distribution ({beside[0]}) of the whole section; put the "
             problems.append(Problem(*asked.where, f"{section}.preset", message + "distribution on the keys it is of"))
             continue
@@ -177,7 +177,7 @@ def _asked(asked: Node, section: str, kind: str, problems: list[Problem]) -> lis
     nodes: list[Node] = asked.value if isinstance(asked.value, list) else [asked]
     for node in nodes:
         name = node.value
-        if isinstance(name, dict) and any(key in KINDS for key in name):
+        if isinstance(name, dict) and any(key in FORMS for key in name):
             message = "a preset cannot be swept: it says what is fixed. Name one here; to compare two, run two sweeps"
         elif not isinstance(name, str):
             message = f"must be the name of a preset or a list of names, got {shortened(json.dumps(node.plain()))}"

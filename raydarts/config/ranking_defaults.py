@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from raydarts import outside
-from raydarts.config.distributions import KINDS
+from raydarts.config.distributions import OPTIONS, form_in
 from raydarts.config.source import Node, from_plain
 from raydarts.config.spec import SweepSettings
 from raydarts.errors import Problem
@@ -117,10 +117,8 @@ def switch_on_probes(root: Node) -> None:
 
 def _options(search: Node) -> list[Node]:
     """Returns the mappings that `search` may be: itself, or those of its choice."""
-    if isinstance(search.value, dict) and len(search.value) == 1:
-        (key, listed), *_ = search.value.items()
-        if key in KINDS:
-            return [option for item in listed.items for option in _options(item)]
+    if isinstance(search.value, dict) and (kind := form_in(search.value)) in OPTIONS and kind is not None:
+        return [option for item in search.value[kind].items for option in _options(item)]
     return [search] if isinstance(search.value, dict) else []
 
 

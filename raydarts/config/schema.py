@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from raydarts.config.allocation import AllocatedSettings
+from raydarts.config.distributions import NUMBERS, OPTIONS
+from raydarts.config.open_values import OptionalItem, Tied
 from raydarts.config.presets import names
 from raydarts.config.spec import (
     BudgetSettings,
@@ -29,7 +31,6 @@ Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 OUTSIDE: Schema = {"type": "string", "pattern": "^[A-Za-z_][\\w.]*:[A-Za-z_]\\w*$"}
 """The name of a class of the user's own, `module:Class`."""
-_NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
 
 
 def spec_schema() -> Schema:
@@ -177,19 +178,19 @@ class _Made:
         if name == "search":
             inner = _with_preset(inner, "search")
         itself = {"$ref": f"#/$defs/{_escaped(key)}"}
-        options = {"type": "array", "items": itself, "minItems": 1}
-        kinds = [inner, *(_object({kind: options}, (kind,)) for kind in ("choice", "grid"))]
+        kinds = [inner, *(_object(form.properties(itself), (form.KIND,)) for form in OPTIONS.values())]
         if any(_is_number(part) for part in _parts(inner)):
-            kinds += [
-                _object(
-                    {kind: {"type": "array", "items": {"type": "number"}, "minItems": many, "maxItems": many}}, (kind,)
-                )
-                for kind, many in _NUMBERS.items()
-            ]
+            kinds.append(self._shared("distribution of numbers", _NUMBERS))
+        kinds.append(self._shared("tied value", _TIED))
         self.definitions[key] = {"anyOf": kinds} | (
             {"description": schema["description"]} if "description" in schema else {}
         )
         return itself
+
+    def _shared(self, key: str, schema: Schema) -> Schema:
+        """Returns a reference to a schema that many others have as a part."""
+        self.definitions[key] = schema
+        return {"$ref": f"#/$defs/{_escaped(key)}"}
 
     def _inner(self, schema: Schema, name: str) -> Schema:
         """Returns the schema with its parts opened."""
@@ -205,10 +206,16 @@ class _Made:
         if "anyOf" in schema:
             changed["anyOf"] = [self._inner(part, name) for part in schema["anyOf"]]
         if isinstance(schema.get("items"), dict):
-            changed["items"] = self.opened(schema["items"], f"{name}, each")
+            each = self.opened(schema["items"], f"{name}, each")
+            optional = _object(OptionalItem.properties(each), (OptionalItem.KIND,))
+            changed["items"] = {"anyOf": [each, optional]}
         if "prefixItems" in schema:
             changed["prefixItems"] = [self.opened(part, f"{name}, each") for part in schema["prefixItems"]]
         return changed
+
+
+_NUMBERS: Schema = {"anyOf": [_object(form.properties({}), (form.KIND,)) for form in NUMBERS.values()]}
+_TIED: Schema = _object(Tied.properties(), (Tied.KIND,))
 
 
 def _escaped(key: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from raydarts.config.distributions import KINDS
+from raydarts.config.distributions import form_in
+from raydarts.config.open_values import Tied
 from raydarts.config.parsing import parse_tree
 from raydarts.config.source import Node, Where
 from raydarts.config.validation import Model, check
@@ -104,9 +105,9 @@ def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> Non
         for index, item in enumerate(node.value):
             _refuse_distributions(item, f"{path}.{index}", problems)
     elif isinstance(node.value, dict):
-        if len(node.value) == 1 and next(iter(node.value)) in KINDS:
-            kind = next(iter(node.value))
-            message = f"a distribution ({kind}) can only stand under search: this is one for the whole run"
+        if kind := form_in(node.value):
+            what = "a tied value" if kind == Tied.KIND else f"a distribution ({kind})"
+            message = f"{what} can only stand under search: this is one for the whole run"
             problems.append(Problem(*node.where, path, message))
             return
         for key, item in node.value.items():

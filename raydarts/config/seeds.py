@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import Path, Tree
+from raydarts.config.distributions import Tree
+from raydarts.config.open_values import Path
 from raydarts.config.source import Where
 from raydarts.config.validation import where_of
 from raydarts.errors import Problem

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from raydarts.config.distributions import Path
+from raydarts.config.open_values import Path
 from raydarts.config.source import Where
 from raydarts.errors import Problem, shortened
 from raydarts.evaluation.trainings import ChooseTraining

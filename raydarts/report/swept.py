@@ -100,14 +100,19 @@ _ITEM = re.compile(r"^(.*)\.(\d+)$")
 _OF_ITEM = re.compile(r"^(search\.[^.\[]+\.\d+)\.(.+)$")
 
 
+_NAMED_ITEM = re.compile(r"\.\d+(?:\[[^\[\]]*\])*\[([^\[\]]*)\]\.([^\[\]]+)$")
+"""A setting of an item of a list that says what the item is: `.0[beta_decay].strength`."""
+
+
 def short(name: str, members: Mapping[str, str] | None = None) -> str:
     """Turns `search.estimator[finite_difference].xi` into `xi [finite_difference]`.
 
-    A setting of a list item has the name of its member: `search.regularizers.0.strength` is `beta_decay.strength`. A
-    choice between members is `regularizers, item 1`.
+    A setting of a list item has the name of its member: `search.regularizers.0.strength` is `beta_decay.strength`, and
+    so is `search.regularizers.0[beta_decay].strength`. A choice between members is `regularizers, item 1`.
     """
-    options = re.findall(r"\[([^\]]*)\]", name)
-    last = name.rsplit("].", 1)[-1]
+    item = _NAMED_ITEM.search(name)
+    options = re.findall(r"\[([^\]]*)\]", name[: item.start()] if item else name)
+    last = f"{item[1]}.{item[2]}" if item else name.rsplit("].", 1)[-1]
     if (of := _OF_ITEM.match(last)) and of[1] in (members or {}):
         last = f"{(members or {})[of[1]]}.{of[2]}"
     elif item := _ITEM.match(last):

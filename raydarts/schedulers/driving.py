@@ -26,7 +26,7 @@ class _Controller:
 
     search_alg = None
 
-    def __init__(self, scheduler: Any, perturbed: Perturbed) -> None:
+    def __init__(self, scheduler: Any, perturbed: Perturbed | None) -> None:
         self._scheduler = scheduler
         self.perturbed = perturbed
         self.settings: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
@@ -54,6 +54,8 @@ class _Controller:
 
     def fork(self, trial: Any, parent: Parent) -> None:
         """The scheduler lets a trial go on from another's checkpoint, with the settings that it gave the trial."""
+        if self.perturbed is None:
+            raise TypeError("a scheduler that changes no settings makes no copies")
         config, choices = self.perturbed.applied(*self.settings[parent.trial], trial.config)
         self.others[trial.trial_id] = Fork(parent.trial, parent.epoch, config, choices)
         trial.set_status(trial.PENDING)
@@ -90,7 +92,7 @@ class Driven:
         self._ahead = ahead
         self._perturbed = perturbed
         self._missing = missing
-        self._controller = _Controller(scheduler, perturbed or Perturbed(()))
+        self._controller = _Controller(scheduler, perturbed)
         self._stopped: set[str] = set()
         self._without: set[str] = set()
 

@@ -15,7 +15,7 @@ from raydarts.config.distributions import Tree
 from raydarts.registry import Around, Idle, nearest
 from raydarts.schedulers.base import Horizon, Scheduler
 from raydarts.schedulers.driving import TIME, Driven
-from raydarts.schedulers.perturbing import Perturbed, chosen, may_change
+from raydarts.schedulers.perturbing import Perturbed, chosen, why_fixed
 from raydarts.streams import derived_seed
 from raydarts.study.scheduling import Decider
 from raydarts.units import Epochs
@@ -91,16 +91,17 @@ class PopulationBased(Scheduler):
     def refusals(self, search: Tree, sweep: SweepSettings) -> Iterator[tuple[str, str]]:
         yield from super().refusals(search, sweep)
         swept = search.distributions()
-        allowed = [each.name for each in swept if may_change(search, each)]
+        fixed = {each.name: why_fixed(search, each) for each in swept}
+        allowed = [name for name, why in fixed.items() if why is None]
         listed = f"allowed here: {', '.join(allowed)}" if allowed else "no swept setting of this search may"
         for number, name in enumerate(self.settings.perturb):
-            if name not in [each.name for each in swept]:
+            if name not in fixed:
                 yield f"perturb.{number}", f"'{name}' is no swept setting of search{nearest(name, allowed)} ({listed})"
             elif name not in allowed:
                 yield (
                     f"perturb.{number}",
-                    f"{name} cannot change while a search goes on: shapes, parts or what was remembered would no "
-                    f"longer fit ({listed}); leave it out of perturb: each trial then keeps its own value",
+                    f"{name} cannot change while a search goes on: {fixed[name]} ({listed}); leave it out of perturb: "
+                    "each trial then keeps its own value",
                 )
         if not allowed and not self.settings.perturb:
             yield (
@@ -128,7 +129,7 @@ class PopulationBased(Scheduler):
         if horizon.search is None:
             raise ValueError("pbt needs to know what the trials' settings are drawn from")
         logging.getLogger("ray.tune.schedulers.pbt").setLevel(logging.WARNING)  # raydarts tells of forks itself
-        perturbed = Perturbed(chosen(horizon.search, self.settings.perturb))
+        perturbed = Perturbed(horizon.search, chosen(horizon.search, self.settings.perturb))
 
         class Population(PopulationBasedTraining):
             """Says which trials it lets go on, and from where. Draws by the seed, the trial and the epoch.

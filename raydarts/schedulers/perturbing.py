@@ -12,27 +12,47 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raydarts.config.checks import check_draw
-from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Leaf, Path, Tree, to_plain
+from raydarts.config.distributions import AsDrawn, Dimension, FirstChooser, Tie, Tree, put
+from raydarts.config.open_values import Distribution, OptionalItem, Options, Path, Value
 from raydarts.json_types import Json
 from raydarts.registry import Component, Settings
 from raydarts.search.settings import SearchSettings
 
-Mutation = list[int | float] | Callable[[], int | float]
+Mutation = list[Value] | Callable[[], Value]
 """What Ray Tune's schedulers take: a list of values, or a function that draws one."""
+_NO_FIT = "shapes, parts or what was remembered would no longer fit"
 LISTED = 1000
 """A distribution of at most so many numbers is a list of values: a change is to the next one."""
 
 
-def may_change(search: Tree, dimension: Dimension) -> bool:
-    """Whether a swept setting may get another of its values between two epochs of a search."""
+def why_fixed(search: Tree, dimension: Dimension) -> str | None:
+    """Why a swept setting keeps its value while a search goes on. None: it may get another one."""
     distribution = dimension.distribution
-    if any(Tree(option, "").distributions() for option in distribution.options):
-        return False
+    if isinstance(distribution, Options) and not distribution.is_even:
+        return "its options have weights, and a change knows none: it is to the option before or after"
+    if isinstance(distribution, OptionalItem):
+        return _NO_FIT
+    if isinstance(distribution, Options) and any(Tree(each, "").distributions() for each in distribution.options):
+        return _NO_FIT
     for end in distribution.ends():
-        settings = check_draw(search.materialise(FirstChooser({**dimension.forced, dimension.name: end})), [])
-        if settings is None or not _is_live(settings, dimension.path) or _is_taken_over(settings, dimension.path):
-            return False
-    return True
+        draw = search.materialise(FirstChooser({**dimension.forced, dimension.name: end}))
+        settings, path = check_draw(draw, []), draw.paths[dimension.name]
+        if settings is None or not _is_live(settings, path) or _is_taken_over(settings, path):
+            return _NO_FIT
+    return next((why for tie in search.ties() if (why := _held_by(search, dimension, tie))), None)
+
+
+def _held_by(search: Tree, dimension: Dimension, tie: Tie) -> str | None:
+    """Why a tied value keeps a setting from changing. None: it does not."""
+    if any(dimension.forced.get(name, index) != index for name, index in tie.forced.items()):
+        return None  # no configuration has both
+    for end in dimension.distribution.ends():
+        draw = search.materialise(FirstChooser({**dimension.forced, **tie.forced, dimension.name: end}))
+        settings = check_draw(draw, [])
+        for path in [path for path, name in draw.ties.items() if name == dimension.name]:
+            if settings is None or not _is_live(settings, path) or _is_taken_over(settings, path):
+                return f"{tie.name} is tied to it, and cannot change"
+    return None
 
 
 def _is_live(settings: Settings, path: Path) -> bool:
@@ -59,20 +79,6 @@ def _part(owner: object, key: str | int) -> object:
     return getattr(owner, str(key))
 
 
-def _put(config: object, path: Path, value: Json) -> None:
-    """Set one value of a configuration."""
-    place = path[0]
-    if len(path) > 1:
-        _put(_part(config, place), path[1:], value)
-        return
-    if isinstance(config, list) and isinstance(place, int):
-        config[place] = value
-        return
-    if not isinstance(config, dict):
-        raise TypeError(f"{place}: the configuration has no place of this name")
-    config[place] = value
-
-
 def _is_taken_over(settings: SearchSettings, path: Path) -> bool:
     """Whether a regularizer of the search sets the setting itself while the search goes on."""
     acting = [each for each in settings.regularizers if each.effective() is not None]
@@ -86,85 +92,66 @@ class Perturbed:
     under an option that was not chosen, is carried along without effect.
     """
 
-    def __init__(self, dimensions: Iterable[Dimension]) -> None:
-        self._dimensions = {each.name: each for each in dimensions}
+    def __init__(self, search: Tree, dimensions: Iterable[Dimension]) -> None:
+        self._search = search
+        self._distributions = {each.name: each.distribution for each in dimensions}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._dimensions)
+        return tuple(self._distributions)
 
-    def values(self, choices: Mapping[str, object]) -> dict[str, int | float]:
+    def values(self, choices: Mapping[str, object]) -> dict[str, Value]:
         """The values of a trial with these choices."""
         return {
-            name: _value(each.distribution, choices[name]) if name in choices else each.distribution.ends()[0]
-            for name, each in self._dimensions.items()
+            name: each.chosen(choices[name]) if name in choices else each.ends()[0]
+            for name, each in self._distributions.items()
         }
 
     def mutations(self) -> dict[str, Mutation]:
         """The new values that each setting may get."""
-        return {name: _mutation(each.distribution) for name, each in self._dimensions.items()}
+        return {name: _mutation(each) for name, each in self._distributions.items()}
 
-    def inside(self, values: Mapping[str, int | float]) -> dict[str, int | float]:
+    def inside(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The nearest values that the distributions allow."""
-        return {name: _inside(self._dimensions[name].distribution, value) for name, value in values.items()}
+        return {name: self._distributions[name].nearest(value) for name, value in values.items()}
 
     def applied(
-        self, config: Mapping[str, object], choices: Mapping[str, object], values: Mapping[str, int | float]
+        self, config: Mapping[str, object], choices: Mapping[str, object], values: Mapping[str, Value]
     ) -> tuple[dict[str, object], dict[str, object]]:
         """A trial's configuration and choices with these values in place of its own."""
-        changed, chosen = copy.deepcopy(dict(config)), dict(choices)
-        for name, each in self._dimensions.items():
-            if name not in choices:
-                continue
-            plain, chosen[name] = _written(each.distribution, values[name])
-            _put(changed, each.path, plain)
+        changed, there = copy.deepcopy(dict(config)), [name for name in self.names if name in choices]
+        chosen = {**choices, **{name: self._distributions[name].recorded(values[name]) for name in there}}
+        draw = self._search.materialise(AsDrawn(chosen))
+        follow = [path for path, name in draw.ties.items() if name in there]
+        for path in [*(draw.paths[name] for name in there), *follow]:
+            put(changed, path, _at(draw.plain, path))
         return changed, chosen
 
 
-def _value(distribution: Distribution, choice: object) -> int | float:
-    """A recorded choice as a value."""
-    if distribution.kind in OPTIONS:
-        return next(
-            number for number in range(len(distribution.options)) if _written(distribution, number)[1] == choice
-        )
-    if not isinstance(choice, int | float):
-        raise TypeError(f"{choice!r}: is no value of {distribution}")
-    return choice
-
-
-def _written(distribution: Distribution, value: int | float) -> tuple[Json, Json]:
-    """A value as it stands in a configuration, and among the choices."""
-    if distribution.kind not in OPTIONS:
-        return value, value
-    option = distribution.options[int(value)]
-    plain = to_plain(option)
-    return plain, plain if isinstance(option, Leaf) else distribution.labels[int(value)]
+def _at(plain: object, path: Path) -> Json:
+    """The value of a configuration at a place."""
+    for key in path:
+        plain = _part(plain, key)
+    return plain  # type: ignore[return-value] # a draw holds JSON
 
 
 def _mutation(distribution: Distribution) -> Mutation:
-    if distribution.is_finite and distribution.count() <= LISTED:
+    if distribution.is_even and distribution.count() <= LISTED:
         return distribution.values()
     return lambda: _drawn(distribution)
 
 
-def _drawn(distribution: Distribution) -> int | float:
-    low, high = distribution.low, distribution.high
-    if distribution.kind == "loguniform":
-        return _inside(distribution, math.exp(random.uniform(math.log(low), math.log(high))))
-    return _inside(distribution, random.uniform(low, high))
-
-
-def _inside(distribution: Distribution, value: int | float) -> int | float:
-    if distribution.kind in OPTIONS:
-        return value
-    if not distribution.is_finite:
-        return min(max(value, distribution.low), distribution.high)
-    step = 1.0 if distribution.kind == "randint" else distribution.q
-    position = round((value - distribution.low) / step)
-    return distribution.value(min(max(position, 0), distribution.count() - 1))
+def _drawn(distribution: Distribution) -> Value:
+    axis = distribution.axis
+    if axis is None:
+        raise TypeError(f"{distribution}: has no range to draw from")
+    low, high = (math.log(axis.low), math.log(axis.high)) if axis.log else (axis.low, axis.high)
+    place = random.uniform(low, high)
+    place = math.exp(place) if axis.log else place
+    return distribution.nearest(distribution.at(place))
 
 
 def chosen(search: Tree, names: Sequence[str]) -> list[Dimension]:
     """The swept settings of these names; without names all that may change."""
     swept = search.distributions()
-    return [each for each in swept if each.name in names] if names else [e for e in swept if may_change(search, e)]
+    return [each for each in swept if (each.name in names if names else why_fixed(search, each) is None)]

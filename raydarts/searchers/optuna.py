@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from raydarts import registry
-from raydarts.config.distributions import OPTIONS, Draw, Tree
+from raydarts.config.distributions import Draw, Tree
 from raydarts.config.loader import LoadedSpec
+from raydarts.config.open_values import Distribution, Options, Value
 from raydarts.registry import Around, Idle
 from raydarts.searchers.base import Searcher
 from raydarts.study.study import Outcome
@@ -30,17 +31,17 @@ class _Chooser:
     def __init__(self, trial: Any) -> None:
         self._trial = trial
 
-    def choose(self, name: str, distribution: Any) -> Any:
-        kind = distribution.kind
-        if kind in ("choice", "grid"):
+    def choose(self, name: str, distribution: Distribution) -> Value:
+        axis = distribution.axis
+        if axis is None and isinstance(distribution, Options):
             labels = list(distribution.labels)
             return labels.index(self._trial.suggest_categorical(name, labels))
-        low, high = distribution.low, distribution.high
-        if kind == "randint":
-            return self._trial.suggest_int(name, int(low), int(high))
-        if kind == "quniform":
-            return float(f"{self._trial.suggest_float(name, low, high, step=distribution.q):.12g}")
-        return self._trial.suggest_float(name, low, high, log=kind == "loguniform")
+        if axis is None:
+            raise TypeError(f"{name}: {distribution} has no range and no options")
+        if axis.whole:
+            return distribution.at(self._trial.suggest_int(name, int(axis.low), int(axis.high)))
+        coordinate = self._trial.suggest_float(name, axis.low, axis.high, log=axis.log, step=axis.step)
+        return distribution.at(coordinate)
 
 
 class Optuna(Searcher):
@@ -110,7 +111,7 @@ class Optuna(Searcher):
                 f"sampler {sampler} handles no setting that only some configurations have ({conditional[0]}); write "
                 "sampler: tpe or nsga2, or give every configuration the same settings"
             )
-        choices = [each.name for each in dimensions if each.distribution.kind in OPTIONS]
+        choices = [each.name for each in dimensions if isinstance(each.distribution, Options)]
         if sampler in _NUMBERS_ALONE and choices:
             yield (
                 f"sampler {sampler} handles numbers alone, and {choices[0]} is a choice; write sampler: tpe, gp or "
@@ -225,7 +226,7 @@ class Optuna(Searcher):
         self._ask(index)
 
     def _recorded(self, draw: Draw) -> Recorded:
-        return Recorded(self.loaded.search, draw.choices)
+        return Recorded(self.loaded.search, draw.choices, searched=True)
 
     def total(self) -> int:
         return int(self.settings.trials)

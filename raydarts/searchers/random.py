@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 from pydantic import Field
 
 from raydarts import registry
-from raydarts.config.distributions import Distribution, Draw
+from raydarts.config.distributions import Draw
+from raydarts.config.open_values import Distribution, Value
 from raydarts.searchers.base import Searcher
 from raydarts.units import Trials
 
@@ -19,22 +19,8 @@ class SeededChooser:
     def __init__(self, seed: int, index: int) -> None:
         self._prefix = f"{seed}/{index}"
 
-    def choose(self, name: str, distribution: Distribution) -> int | float:
-        generator = random.Random(f"{self._prefix}/{name}")
-        kind = distribution.kind
-        if kind in ("choice", "grid"):
-            return generator.randrange(len(distribution.options))
-        low, high = distribution.low, distribution.high
-        if kind == "randint":
-            return generator.randint(int(low), int(high))
-        if kind == "uniform":
-            return generator.uniform(low, high)
-        if kind == "loguniform":
-            return min(max(math.exp(generator.uniform(math.log(low), math.log(high))), low), high)
-        if kind == "quniform":
-            steps = int((high - low) / distribution.q + 1e-9)
-            return float(f"{low + generator.randint(0, steps) * distribution.q:.12g}")
-        raise ValueError(f"{name}: unknown distribution {kind}")
+    def choose(self, name: str, distribution: Distribution) -> Value:
+        return distribution.draw(random.Random(f"{self._prefix}/{name}"))
 
 
 class Random(Searcher):

@@ -9,12 +9,16 @@ from raydarts.json_types import section
 
 _LONGEST = 60
 """Characters of one value."""
+_NAMED_ITEM = re.compile(r"\.\d+(?:\[[^\[\]]*\])*\[([^\[\]]*)\]\.([^\[\].]+)$")
+"""A setting of an item of a list that says what the item is: `.0[beta_decay].strength`."""
 
 
 def label(name: str, config: Mapping[str, object]) -> str:
     """A choice's name as people say it. Of an item of a list the item's own name, which `config` says: a remedy's
     `search.regularizers.0.strength` is `beta_decay.strength`.
     """
+    if named := _NAMED_ITEM.search(name):
+        return f"{named[1]}.{named[2]}"
     parts = re.sub(r"\[[^\[\]]*\]", "", name).split(".")
     parts = parts[1:] if len(parts) > 1 and parts[0] == "search" else parts
     last, at = parts[-1], parts[:-1]
@@ -28,8 +32,8 @@ def label(name: str, config: Mapping[str, object]) -> str:
             item = item.get(part)
         else:
             item = None
-    named = item if isinstance(item, str) else section(item).get("name")
-    return f"{named}.{last}" if isinstance(named, str) else ".".join(parts)
+    member = item if isinstance(item, str) else section(item).get("name")
+    return f"{member}.{last}" if isinstance(member, str) else ".".join(parts)
 
 
 def labelled(choices: Mapping[str, object], config: Mapping[str, object]) -> dict[str, object]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeGuard
 
-from raydarts.config.distributions import Branch, Distribution, Leaf, Tree
+from raydarts.config.distributions import NUMBERS, Tree
 from raydarts.config.loader import LoadedSpec
+from raydarts.config.open_values import Branch, Choice, Distribution, Leaf
 from raydarts.config.retraining import Stages
 from raydarts.config.seeds import fits_a_model, tries_all
 from raydarts.config.source import Where
@@ -133,9 +134,9 @@ class Settings:
         if len(values) <= MOST_OPTIONS or not all(_is_number(value) for value in values):
             labels = tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
             options = tuple(Leaf(value, _WHERE) for value in values)
-            return Distribution("choice", _WHERE, options=options, labels=labels)
+            return Choice(_WHERE, options, labels)
         low, high = self._ends[name]
-        return Distribution(self._kind(name), _WHERE, low=low, high=high)
+        return NUMBERS[self._kind(name)].of((low, high), _WHERE)
 
     def _kind(self, name: str) -> str:
         values = self._recorded[name]

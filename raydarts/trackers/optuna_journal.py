@@ -138,7 +138,8 @@ def _frozen(search: Tree, record: TrialRecord, score: SearchScore, *, running: b
     """Returns a search as an Optuna trial: its parameters, and if it is not `running` how it ended."""
     import optuna  # noqa: PLC0415
 
-    recorded = Recorded(search, record.description.get("choices") or {})  # type: ignore[arg-type]
+    choices = record.description.get("choices") or {}
+    recorded = Recorded(search, choices, searched=False)  # type: ignore[arg-type]
     attributes: dict[str, Any] = {TRIAL: record.id}
     if record.configuration is not None:
         attributes |= {"configuration": record.configuration, "search seed": record.search_seed}

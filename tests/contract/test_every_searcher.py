@@ -132,6 +132,41 @@ def test_a_resumed_searcher_goes_on_as_one_never_cut(tmp_path: Path, name: str) 
     assert cut.events() == whole.events()
 
 
+WHOLE_LANGUAGE = {
+    "epochs": 4,
+    "lr": {"normal": [0.2, 0.1, 0.01, 0.5]},
+    "arch_lr": {"tied_to": "search.lr", "times": 0.01},
+    "batch_size": {"qloguniform": [8, 64, 8]},
+    "momentum": {"choice": [0.8, 0.9, 0.95], "weights": [4, 2, 1]},
+    "regularizers": [
+        {"optional": {"name": "beta_decay", "strength": {"loguniform": [0.1, 10]}}},
+        {"name": "drop_path", "probability": {"quniform": [0.1, 0.3, 0.1]}},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "nsga2"])
+def test_of_every_form_of_the_language_a_resumed_searcher_goes_on_as_one_never_cut(tmp_path: Path, name: str) -> None:
+    point = {"lr": 0.3, "batch_size": 16, "momentum": 0.8, "regularizers": [{"name": "drop_path", "probability": 0.2}]}
+    loaded = fakes.loaded(SEARCHERS[name], search=WHOLE_LANGUAGE, points=[point])
+    whole, cut = begun(tmp_path / "whole", loaded), begun(tmp_path / "cut", loaded)
+    configs = run_trials(SearchStage(whole, loaded), 99)
+    run_trials(SearchStage(cut, loaded), 6)
+    run_trials(SearchStage(cut, load_plain(cut.description()["spec"], "run.json")), 99)
+    assert cut.events() == whole.events()
+    assert (configs[0]["lr"], configs[0]["arch_lr"], configs[0]["batch_size"]) == (0.3, 0.3 * 0.01, 16)
+    assert all(config["arch_lr"] == config["lr"] * 0.01 for config in configs)
+    assert {len(config["regularizers"]) for config in configs} == {1, 2}
+    if name == "tpe":
+        again = fakes.loaded(SEARCHERS[name], search=WHOLE_LANGUAGE, from_runs=[str(tmp_path / "whole")])
+        assert again.earlier is not None
+        choices = {json.dumps(draw.choices, sort_keys=True) for draw, _ in again.earlier.outcomes}
+        trials = [trial.description()["choices"] for trial in whole.trials()]
+        assert choices == {json.dumps(each, sort_keys=True) for each in trials}
+        first = run_trials(SearchStage(begun(tmp_path / "again", again), again), 3)
+        assert all(located(again.search, config) for config in first)
+
+
 SEVERAL = {
     "objective": ["validation_accuracy", "skips"],
     "constraints": [{"signal": "entropy", "least": 0.5}],

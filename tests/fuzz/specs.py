@@ -16,6 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from raydarts.config.distributions import KINDS
 from tests.fuzz.feeding import main, places
 from tests.unit.config.test_bad_specs import BAD
 
@@ -71,6 +72,10 @@ KEYS = [
     "choice",
     "grid",
     "uniform",
+    "tied_to",
+    "optional",
+    "times",
+    "weights",
     "name",
     "preset",
     "values",
@@ -138,10 +143,19 @@ def _distribution(rng: random.Random, deep: int) -> dict[str, Any]:
             {"distribution": "log_uniform", "min": -1e9, "max": 1e9},
         ]
         return dict(rng.choice(forms))
-    kind = rng.choice(["choice", "grid", "uniform", "loguniform", "quniform", "randint", "chioce"])
-    count = rng.choice([0, 1, 2, 2, 2, 3, 3, 40])
+    if rng.random() < 0.05:
+        return {"optional": _value(rng, deep)}
+    if rng.random() < 0.15:
+        place = rng.choice(
+            ["search", "search.lr", "search.space", "search.estimator.xi", "search.regularizers.0", *TEXTS]
+        )
+        times = {"times": rng.choice([*NUMBERS, "x", None])} if rng.random() < 0.5 else {}
+        return {"tied_to": place, **times}
+    kind = rng.choice([*KINDS, "chioce"])
+    count = rng.choice([0, 1, 2, 2, 2, 3, 3, 4, 40])
     if kind in ("choice", "grid") or rng.random() < 0.2:
-        return {kind: [_value(rng, deep) if deep > 0 else rng.choice(NUMBERS) for _ in range(count)]}
+        weights = {"weights": [rng.choice(NUMBERS) for _ in range(count)]} if rng.random() < 0.2 else {}
+        return {kind: [_value(rng, deep) if deep > 0 else rng.choice(NUMBERS) for _ in range(count)], **weights}
     return {kind: [rng.choice(NUMBERS) if rng.random() < 0.6 else rng.random() for _ in range(count)]}
 
 
@@ -157,7 +171,17 @@ def _change(tree: Any, rng: random.Random) -> None:
     elif kind == 3:
         del holder[key]
     elif kind == 4:
-        holder[key] = rng.choice([[old], {"name": old}, {rng.choice(KEYS): old}, [old, old], {"choice": [old, old]}])
+        holder[key] = rng.choice(
+            [
+                [old],
+                {"name": old},
+                {"optional": old},
+                [{"optional": old}, old],
+                {rng.choice(KEYS): old},
+                [old, old],
+                {"choice": [old, old]},
+            ]
+        )
     elif kind == 5:
         holder[key] = {rng.choice(["grid", "choice"]): [copy.deepcopy(old), _value(rng, 1)]}
     elif kind == 6:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
-from raydarts.config.distributions import OPTIONS, Dimension, Distribution, FirstChooser, Tree
+from raydarts.config.checks import ALL_COMBINATIONS
+from raydarts.config.distributions import Dimension, FirstChooser, Tree, enumerate_draws
+from raydarts.config.open_numbers import Number
+from raydarts.config.open_values import Choice, OptionalItem, Options, Path
 from raydarts.config.parsing import stored_tree
-from raydarts.digits import whole_number
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
 from raydarts.study.objectives import search_score_of
@@ -17,17 +19,8 @@ from raydarts.trackers.aside import Call, words
 from raydarts.trackers.wandb import WandbSettings, names, state
 from raydarts.trackers.wandb.writer import wandb_module
 
-
-class Parameter(TypedDict, total=False):
-    """A parameter of a W&B sweep: its values, or a distribution between two ends."""
-
-    values: list[object]
-    distribution: str
-    min: float
-    max: float
-
-
-"""A distribution in W&B's words: `values`, or `distribution`, `min` and `max`."""
+Parameter = Mapping[str, Any]
+"""A parameter of a W&B sweep: its values, or a distribution."""
 _HERE = "\0here"
 _GOALS = {"max": "maximize", "min": "minimize"}
 
@@ -53,42 +46,58 @@ def parameters(tree: Tree) -> dict[str, Parameter]:
 
     A key that hangs under several options of a choice has all of their values.
     """
-    by_name: dict[str, Parameter] = {}
+    by_name: dict[str, tuple[Parameter, list[Any]]] = {}
     for dimension in tree.distributions():
-        met = _options(tree, dimension) if dimension.distribution.kind in OPTIONS else _numbers(tree, dimension)
-        for key, parameter in met.items():
-            by_name[key] = _together(by_name[key], parameter) if key in by_name else parameter
-    return by_name
+        for key, parameter, ends in _parameter(tree, dimension):
+            known = by_name.get(key)
+            by_name[key] = (parameter, ends) if known is None else _together(known, (parameter, ends))
+    return {key: parameter for key, (parameter, _) in by_name.items()}
 
 
-def _options(tree: Tree, dimension: Dimension) -> dict[str, Parameter]:
+def _parameter(tree: Tree, dimension: Dimension) -> Iterator[tuple[str, Parameter, list[Any]]]:
+    """Yields the config key of a distribution, the distribution in W&B's words, and the ends of its values."""
+    distribution = dimension.distribution
+    if isinstance(distribution, OptionalItem):
+        yield from _items(tree, dimension)
+    elif isinstance(distribution, Options):
+        yield from _options(tree, dimension, distribution)
+    elif isinstance(distribution, Number):
+        draw = tree.materialise(FirstChooser(dict(dimension.forced)))
+        yield _key_at(draw.plain, draw.paths[dimension.name]), distribution.in_wandb(), distribution.ends()
+
+
+def _options(tree: Tree, dimension: Dimension, distribution: Options) -> Iterator[tuple[str, Parameter, list[Any]]]:
     """The values a choice gives to the config key that names it."""
     values: list[object] = []
+    shares: list[float] = []
     key = None
-    for index in range(len(dimension.distribution.options)):
-        plain = tree.materialise(FirstChooser({**dimension.forced, dimension.name: index})).plain
-        flat = names.flat_config(plain)
-        path = ".".join(str(part) for part in _path(dimension.name))
-        marked = _key_at(plain, dimension.name)
-        key = next((each for each in (marked, f"{path}.name", f"{path}.names") if each in flat), key)
+    for index in range(len(distribution.options)):
+        draw = tree.materialise(FirstChooser({**dimension.forced, dimension.name: index}))
+        flat, place = names.flat_config(draw.plain), draw.paths[dimension.name]
+        path = ".".join(map(str, place))
+        key = next(
+            (each for each in (_key_at(draw.plain, place), f"{path}.name", f"{path}.names") if each in flat), key
+        )
         if key in flat and flat[key] not in values:
             values.append(flat[key])
-    return {} if key is None else {key: {"values": _typed(values)}}
+            shares.append(0.0)
+        if key in flat and isinstance(distribution, Choice) and distribution.weights:
+            shares[values.index(flat[key])] += distribution.weights[index] / sum(distribution.weights)
+    if key is not None:
+        yield key, {"values": _typed(values), **({"probabilities": shares} if any(shares) else {})}, values
 
 
-def _numbers(tree: Tree, dimension: Dimension) -> dict[str, Parameter]:
-    plain = tree.materialise(FirstChooser(dict(dimension.forced))).plain
-    return {_key_at(plain, dimension.name): _range(dimension.distribution)}
-
-
-def _range(distribution: Distribution) -> Parameter:
-    """Floats are written as floats: W&B takes `min: 0, max: 1` for whole numbers."""
-    if distribution.kind == "randint":
-        return {"distribution": "int_uniform", "min": int(distribution.low), "max": int(distribution.high)}
-    if distribution.kind == "quniform":
-        return {"values": [float(value) for value in distribution.values()]}
-    kind = {"uniform": "uniform", "loguniform": "log_uniform_values"}[distribution.kind]
-    return {"distribution": kind, "min": float(distribution.low), "max": float(distribution.high)}
+def _items(tree: Tree, dimension: Dimension) -> Iterator[tuple[str, Parameter, list[Any]]]:
+    """The lists that optional items make."""
+    draw = tree.materialise(FirstChooser({**dimension.forced, dimension.name: 1}))
+    path = ".".join(map(str, draw.paths[dimension.name][:-1]))
+    flats = [names.flat_config(each.plain) for each in islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS)]
+    for key in (f"{path}.names", path):
+        values = [flat[key] for flat in flats if key in flat]
+        if values:
+            distinct = list({repr(value): value for value in values}.values())
+            yield key, {"values": distinct}, distinct
+            return
 
 
 def _typed(values: list[object]) -> list[object]:
@@ -98,25 +107,22 @@ def _typed(values: list[object]) -> list[object]:
     return values
 
 
-def _together(one: Parameter, other: Parameter) -> Parameter:
-    if "values" in one and "values" in other:
-        return {"values": _typed([*one["values"], *(value for value in other["values"] if value not in one["values"])])}
-    if one.get("distribution") == other.get("distribution"):
-        low, high = min(one["min"], other["min"]), max(one["max"], other["max"])
-        return {**one, "min": low, "max": high}
-    ends = [value for each in (one, other) for value in each.get("values", [each.get("min"), each.get("max")])]
-    return {"values": _typed(list(dict.fromkeys(ends)))}
+def _together(one: tuple[Parameter, list[Any]], other: tuple[Parameter, list[Any]]) -> tuple[Parameter, list[Any]]:
+    """Two parameters of one config key, each with its ends, as one."""
+    (first, ends), (second, more) = one, other
+    if "values" in first and "values" in second:
+        values = _typed([*first["values"], *(value for value in second["values"] if value not in first["values"])])
+        return {"values": values}, values
+    ends = _typed(list(dict.fromkeys([*ends, *more])))
+    alike = {**first, "min": 0, "max": 0} == {**second, "min": 0, "max": 0}
+    if alike and "min" in first:
+        return {**first, "min": min(first["min"], second["min"]), "max": max(first["max"], second["max"])}, ends
+    return (first if first == second else {"values": ends}), ends
 
 
-def _path(name: str) -> list[str | int]:
-    """`search.regularizers.0[beta_decay].strength` -> `regularizers`, 0, `strength`."""
-    parts = re.sub(r"\[[^\]]*\]", "", name).split(".")[1:]
-    return [part if (index := whole_number(part)) is None else index for part in parts]
-
-
-def _key_at(plain: object, name: str) -> str:
+def _key_at(plain: object, path: Path) -> str:
     """The config key under which the value at a distribution's place is found."""
-    flat = names.flat_config(section(_with(plain, _path(name), _HERE)))
+    flat = names.flat_config(section(_with(plain, path, _HERE)))
     return next((key for key, value in flat.items() if value == _HERE), "")
 
 

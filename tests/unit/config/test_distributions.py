@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from raydarts.config.distributions import Distribution, Draw, FirstChooser, enumerate_draws
+from raydarts.config.distributions import Draw, FirstChooser, enumerate_draws
 from raydarts.config.loader import LoadedSpec, effective_key, load_plain, load_spec, unique_grid
+from raydarts.config.open_numbers import QUniform, RandInt
+from raydarts.config.open_values import Distribution
 from raydarts.config.parsing import parse_tree
 from raydarts.config.plan import longest
 from raydarts.config.source import from_plain
@@ -180,9 +182,9 @@ def test_effective_key_is_equal_for_configurations_that_act_alike(load, one: str
 @pytest.mark.parametrize(
     ("distribution", "values"),
     [
-        (Distribution("randint", ("f", 1), low=1, high=4), [1, 2, 3, 4]),
-        (Distribution("quniform", ("f", 1), low=0.1, high=0.5, q=0.1), [0.1, 0.2, 0.3, 0.4, 0.5]),
-        (Distribution("quniform", ("f", 1), low=0.0, high=1.0, q=0.4), [0.0, 0.4, 0.8]),
+        (RandInt(("f", 1), 1, 4), [1, 2, 3, 4]),
+        (QUniform(("f", 1), 0.1, 0.5, 0.1), [0.1, 0.2, 0.3, 0.4, 0.5]),
+        (QUniform(("f", 1), 0.0, 1.0, 0.4), [0.0, 0.4, 0.8]),
     ],
 )
 def test_values_of_a_stepped_range(distribution: Distribution, values: list[float]) -> None:
@@ -269,7 +271,7 @@ def test_labels_stay_unique_where_a_number_is_taken(load) -> None:
 
 
 def test_a_huge_stepped_range_is_not_written_out(load) -> None:
-    distribution = Distribution("randint", ("f", 1), low=0, high=1e12)
+    distribution = RandInt(("f", 1), 0, 1e12)
     assert (distribution.count(), distribution.ends()) == (10**12 + 1, [0, 10**12])
     assert load("search:\n  seed: {randint: [0, 1000000000000]}\nsweep: {searcher: random}\n").search.distributions()
 

@@ -177,7 +177,7 @@ def test_a_setting_of_a_list_item_has_the_name_of_its_member(run: Run, every: di
     }
     assert named_members([{"r": ["a"]}, {"r": ["b"]}]) == {}  # trials differ: no one name holds
     assert short("search.regularizers.0") == "regularizers, item 1"
-    assert short("search.regularizers.0[beta_decay].strength") == "strength [beta_decay]"
+    assert short("search.regularizers.0[beta_decay].strength") == "beta_decay.strength"
     twice = swept(
         [{"search.r.0.k": 1, "search.r.1.k": 3}, {"search.r.0.k": 2, "search.r.1.k": 4}],
         {"search.r.0": "a", "search.r.1": "a#2"},

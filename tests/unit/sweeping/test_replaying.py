@@ -187,7 +187,7 @@ def test_a_proposal_that_nobody_ran_is_run_as_the_nearest_recorded_one() -> None
 
 def test_many_numbers_are_searched_as_a_range() -> None:
     values = tuple({"lr": 10 ** (-4 + index / 10), "depth": index, "kind": "ab"[index % 2]} for index in range(30))
-    kinds = {each.name: each.distribution.kind for each in Settings(values).tree().distributions()}
+    kinds = {each.name: each.distribution.KIND for each in Settings(values).tree().distributions()}
     assert kinds == {"search.lr": "loguniform", "search.depth": "randint", "search.kind": "choice"}
 
 
