@@ -18,6 +18,7 @@ from ray.air._internal import usage
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 from ray.tune.stopper import NoopStopper
+from ray.widgets.util import in_notebook
 
 from raydarts.cluster.connection import ray_storage
 from raydarts.errors import StorageError
@@ -154,6 +155,16 @@ class _Failures(tune.Callback):
         self._asking.lost(trial, again=True)
 
 
+class _Silent(tune.ProgressReporter):
+    """Reports nothing. In a notebook Tune's own reporter wipes out what the cell shows, whatever `verbose` says."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """Nothing."""
+
+
 def _count_no_callbacks() -> None:
     """Tune counts callbacks for Ray's usage statistics, which are off. For that it imports W&B and others: .5 s."""
     if hasattr(usage, "tag_callbacks"):
@@ -188,6 +199,7 @@ class TuneExecutor:
                 raise_on_failed_trial=False,
                 trial_dirname_creator=_directory_name,
                 verbose=0,
+                progress_reporter=_Silent() if in_notebook() else None,  # elsewhere Tune would warn of it
             )
         except Exception as error:
             if asking.broken is not None:
