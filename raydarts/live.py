@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextvars
 import io
 import threading
-import warnings
 from collections.abc import Callable
 
 from rich.console import Console, RenderableType
@@ -39,7 +38,6 @@ class CellLive:
     def __enter__(self) -> CellLive:
         from IPython.display import DisplayHandle  # noqa: PLC0415 - in a notebook it is there
 
-        warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, which Optuna loads, asks for ipywidgets
         self._handle = DisplayHandle()
         self._handle.display(self._drawing(), raw=True)
         # The context says which cell runs: what the thread sends belongs to that cell.

@@ -18,7 +18,6 @@ from ray.air._internal import usage
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 from ray.tune.stopper import NoopStopper
-from ray.widgets.util import in_notebook
 
 from raydarts.cluster.connection import ray_storage
 from raydarts.errors import StorageError
@@ -199,7 +198,7 @@ class TuneExecutor:
                 raise_on_failed_trial=False,
                 trial_dirname_creator=_directory_name,
                 verbose=0,
-                progress_reporter=_Silent() if in_notebook() else None,  # elsewhere Tune would warn of it
+                progress_reporter=_Silent(),
             )
         except Exception as error:
             if asking.broken is not None:
