@@ -5,7 +5,7 @@
 #          Nothing grows or shrinks while it runs. `raydarts validate SPEC` says how many jobs and epochs a spec is.
 # Fill in: the #SBATCH lines (partition, account, nodes, CPUs, GPUs, time), and RAYDARTS_VENV where raydarts is not in
 #          ~/raydarts/venv: `python3 -m venv ~/raydarts/venv && ~/raydarts/venv/bin/pip install -c
-#          cluster/constraints.txt .` from the checkout at the commit you want, once, on a login node.
+#          cluster/constraints.txt '.[cluster]'` from the checkout at the commit you want, once, on a login node.
 # Needs:   a home and a STORAGE folder that all nodes see. The token is made for the job, in ~/.ray, mode 0600, and
 #          removed at its end; no dashboard is started. Ray's ports are open to the site's network: callers need the
 #          token, but nothing is encrypted.

@@ -24,7 +24,7 @@ try:
 except PackageNotFoundError:
     __version__ = UNINSTALLED
 
-PYTHON = ("Run", "load_genotype", "load_network", "sweep")
+PYTHON = ("Run", "load_genotype", "load_network", "point", "sweep")
 """The Python interface: names of `raydarts.api`. `__init__.pyi` says them to type checkers."""
 
 

@@ -1,4 +1,4 @@
-"""Sweeps and runs from Python: `raydarts.sweep`, `raydarts.Run`, `raydarts.load_network`.
+"""Sweeps and runs from Python: `raydarts.sweep`, `raydarts.Run`, `raydarts.load_network`, `raydarts.point`.
 
 import raydarts
 
@@ -349,6 +349,20 @@ def load_network(source: str | Path, *, stage: str = EVALUATE, seed: int | None 
     place, name = given_run(str(source))
     run = RunDirectory.open(place)
     return of_run(run, chosen(run, name)[0], stage, seed, _answer(trust))
+
+
+def point(spec: Spec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what `sweep.points` takes for a configuration of the search space that `raydarts export --space` writes.
+
+    `values`: by the names of the open settings, as ConfigSpace or a program that uses it proposes them. Raises
+    `InputError` where the spec allows no such configuration.
+    """
+    from raydarts.config.configspace import point as point_of  # noqa: PLC0415 - torch
+    from raydarts.config.loader import load_spec  # noqa: PLC0415
+
+    with outside.only_allowed():
+        loaded = load_spec(spec if isinstance(spec, Mapping) else given_file(spec), absent_data=True)
+        return point_of(loaded.search, values)
 
 
 def load_genotype(source: str) -> Genotype:

@@ -165,7 +165,7 @@ def export(
         Any,  # a Place and a genotype's id
         typer.Argument(
             help="A run directory: STORAGE/NAME, s3://BUCKET/PREFIX/NAME or gs://... With --weights RUN:ID is a "
-            "genotype of it; RUN alone is its winner.",
+            "genotype of it; RUN alone is its winner. With --space a spec's file too.",
             show_default=False,
             parser=given_run,
             metavar="PLACE",
@@ -188,6 +188,14 @@ def export(
             metavar="FILE",
         ),
     ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the search space for ConfigSpace, AutoML.org's library: .json. Needs raydarts[configspace].",
+            parser=given_file,
+            metavar="FILE",
+        ),
+    ] = None,
     stage: Annotated[
         str | None, typer.Option(help="With --weights: the stage of retraining. Default: evaluate.")
     ] = None,
@@ -199,12 +207,23 @@ def export(
         typer.Option("--trust", help="With --weights: run code that the genotype names, though it may be another's."),
     ] = False,
 ) -> None:
-    """All results as one flat table (--to), or a retrained network (--weights). Exit code 1: parts are damaged."""
+    """All results as one flat table (--to), a retrained network (--weights), or the search space (--space).
+
+    Exit code 1: parts are damaged.
+    """
     place, genotype = run
-    if (to is None) == (weights is None):
-        raise InputError("give --to FILE for the table of results, or --weights FILE for a retrained network")
-    if to is not None:
+    if [to, weights, space].count(None) != 2:
+        raise InputError(
+            "give one of: --to FILE for the table of results, --weights FILE for a retrained network, --space FILE for "
+            "the search space"
+        )
+    if weights is None:
         _refuse_idle(genotype, stage=stage, seed=seed, trust=trust)
+    if to is None and epochs:
+        raise InputError("--epochs is for the table: add --to, or leave it out")
+    if space is not None:
+        _export_space(place, space)
+    if to is not None:
         damage = Damage()
         if to.suffix.lower() in (".db", ".log"):
             _export_study(place, to, epochs, damage)
@@ -215,8 +234,6 @@ def export(
             say(console(), [f"{to}: {rows} rows"])
         tell_damage(damage)
     if weights is not None:
-        if epochs:
-            raise InputError("--epochs is for the table: add --to, or leave it out")
         _export_weights(place, genotype, weights, stage, seed, trust)
 
 
@@ -228,6 +245,22 @@ def _export_study(place: Place, to: Path, epochs: bool, damage: Damage) -> None:
         raise InputError("--epochs is for a table, .csv or .parquet: a study has each epoch's value anyway")
     count = export_study(RunDirectory.open(place, damage), to)
     say(console(), [f"{to}: an Optuna study of {count} searches; 'optuna-dashboard {to}' shows it"])
+
+
+def _export_space(place: Place, file: Path) -> None:
+    from raydarts.config.configspace import write_configspace
+    from raydarts.config.loader import load_spec
+    from raydarts.config.parsing import stored_tree
+    from raydarts.runs.directory import RunDirectory
+
+    if isinstance(place, Path) and place.is_file():
+        spec = load_spec(place, absent_data=True)
+        tree, name = spec.search, spec.name
+    else:
+        run = RunDirectory.open(place)
+        tree, name = stored_tree(run.description()), run.name
+    made = write_configspace(tree, name, file)
+    say(console(), [f"{file}: {len(made)} open settings; ConfigurationSpace.from_json reads it"])
 
 
 def _refuse_idle(genotype: str | None, **given: object) -> None:

@@ -68,9 +68,9 @@ def given_gpus() -> float:
 def sweeps_run_here() -> Iterator[None]:
     """Inside, a sweep's trials run in this process, two in turn: no Ray is started. A GPU is there that is not used."""
     from raydarts.cluster import gate
-    from raydarts.sweeping import engine, runner
 
-    gate.prepare(None)  # a scheduler may be the first to import Ray in this process
+    gate.prepare(None)  # what comes next may be the first to import Ray in this process
+    from raydarts.sweeping import engine, runner
 
     def no_ray(*_: Any) -> Any:
         return nullcontext()

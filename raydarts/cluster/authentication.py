@@ -105,7 +105,12 @@ def admit(address: str) -> None:
 
 def _takes(address: str, presented: str | None) -> bool:
     """Whether the Ray at host:port lets a caller with this token in. One that says nothing is taken to."""
-    import grpc  # noqa: PLC0415 - with a cluster only
+    try:
+        import grpc  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ClusterError(
+            f"--address needs what a cluster's Ray brings ({error}): pip install 'raydarts[cluster]'"
+        ) from error
 
     with grpc.insecure_channel(address) as channel:
         # An empty request: is any node alive? Answered by every version, after the token was looked at.

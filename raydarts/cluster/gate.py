@@ -7,8 +7,10 @@ was imported, or in which order.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from types import ModuleType
 
 from raydarts.cluster.hiding import hiding_files
@@ -44,8 +46,15 @@ def prepare(address: str | None) -> None:
     A local Ray always stays on loopback, whatever the user set: who wants it reachable gives --address.
     """
     set_environment()
+    _ask_for_no_widgets()
     if address is None:
         os.environ[LOOPBACK] = "0"
+
+
+def _ask_for_no_widgets() -> None:
+    """In a notebook, Ray and tqdm (which Optuna loads) tell the user to install ipywidgets. Nothing here needs them."""
+    logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "IProgress not found")
 
 
 def import_ray(address: str | None) -> ModuleType:

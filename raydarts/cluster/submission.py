@@ -70,11 +70,9 @@ def connect_to_jobs(address: str) -> JobSubmissionClient:
             "(through a tunnel: http://127.0.0.1:8265)"
         )
     use_token_if_any()
-    try:
-        from ray.exceptions import AuthenticationError  # noqa: PLC0415 - after the environment
-        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
-    except ImportError as error:
-        raise ClusterError(f"submitting needs Ray's job client: pip install 'ray[default]' ({error})") from error
+    from ray.exceptions import AuthenticationError  # noqa: PLC0415 - after the environment
+    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
     for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
         logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
     try:
@@ -87,6 +85,8 @@ def connect_to_jobs(address: str) -> JobSubmissionClient:
             "('ray dashboard CLUSTER_FILE', or ssh -L 8265:127.0.0.1:8265 HEAD)?"
         ) from error
     except RuntimeError as error:
+        if "ray[default]" in str(error):
+            raise ClusterError("submitting needs Ray's job client: pip install 'raydarts[cluster]'") from error
         raise ClusterError(f"{address}: {error}") from error
 
 

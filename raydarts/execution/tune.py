@@ -154,6 +154,16 @@ class _Failures(tune.Callback):
         self._asking.lost(trial, again=True)
 
 
+class _Silent(tune.ProgressReporter):
+    """Reports nothing. In a notebook Tune's own reporter wipes out what the cell shows, whatever `verbose` says."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """Nothing."""
+
+
 def _count_no_callbacks() -> None:
     """Tune counts callbacks for Ray's usage statistics, which are off. For that it imports W&B and others: .5 s."""
     if hasattr(usage, "tag_callbacks"):
@@ -188,6 +198,7 @@ class TuneExecutor:
                 raise_on_failed_trial=False,
                 trial_dirname_creator=_directory_name,
                 verbose=0,
+                progress_reporter=_Silent(),
             )
         except Exception as error:
             if asking.broken is not None:

@@ -1,4 +1,4 @@
-"""What the user sees while a sweep runs: live progress in a terminal, a line per event elsewhere."""
+"""What the user sees while a sweep runs: live progress in a terminal and in a notebook, a line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from raydarts.json_types import number, section, whole
+from raydarts.live import CellLive, live
 from raydarts.report.progress import ProgressView
 from raydarts.runs.progress import facts_of
 from raydarts.study.blame import Ended, blame
@@ -44,7 +45,7 @@ class Display:
     def __init__(self, score: Score, enabled: bool = True, console: Console | None = None, title: str = "") -> None:
         self._console = console or CleanConsole()
         self._enabled = enabled
-        self._live: Live | None = None
+        self._live: Live | CellLive | None = None
         self._lock = threading.RLock()
         self._title = title
         self._begun = time.time()
@@ -87,11 +88,9 @@ class Display:
             self._stages[self._stage] = replace(self._stages[self._stage], total=total)
 
     def __enter__(self) -> Display:
-        if self._enabled and self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self._panel, console=self._console, refresh_per_second=2, vertical_overflow="crop"
-            )
-            self._live.__enter__()
+        if self._enabled and (shown := live(self._console, self._panel)) is not None:
+            self._live = shown
+            shown.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:

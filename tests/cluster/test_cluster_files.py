@@ -97,6 +97,7 @@ def test_this_version_is_what_is_installed(name: str) -> None:
     wheel = f"raydarts-{__version__}-py3-none-any.whl"
     assert config["file_mounts"][f"~/raydarts/{wheel}"] == f"dist/{wheel}"
     assert sum(wheel in command for command in config["setup_commands"]) == 2
+    assert sum(f"{wheel}'[cluster]'" in command for command in config["setup_commands"]) == 1, "with the dashboard"
     assert config["file_mounts"]["~/raydarts/constraints.txt"] == "cluster/constraints.txt"
     pinned = (FOLDER / "constraints.txt").read_text()
     assert {"ray", "torch", "torchvision"} <= set(re.findall(r"^(\w+)==\d", pinned, re.MULTILINE))

@@ -28,6 +28,13 @@ def test_the_notebook_runs_and_the_shipped_one_has_its_outputs(tmp_path: Path, m
         if cell.cell_type == "code" and cell.source[:6] not in ("import", "spec =")
     )
     book = make_notebook.executed(tmp_path)
+    for each in (shipped, book):
+        (sweep,) = [cell for cell in each.cells if "raydarts.sweep" in cell.source]
+        shown = ["".join(output["data"].get("text/plain", "")) for output in sweep.outputs]
+        wanted = ("digits (the spec)", "all stages are done", "best cell")
+        places = [[number for number, text in enumerate(shown) if words in text] for words in wanted]
+        assert [len(found) for found in places] == [1, 1, 1], "the plan, the live progress as it ended, the answer"
+        assert places == sorted(places)
     html = [
         output["data"].get("text/html", "")
         for cell in book.cells

@@ -138,7 +138,7 @@ def test_a_genotype_of_a_run_is_retrained_as_its_run_did(project: dict[str, Any]
         (["runs/digits", "--weights", "w.safetensors", "--stage", "rung-1"], "was not retrained in stage rung-1"),
         (["runs/digits", "--weights", "no/such/w.safetensors"], "cannot be written"),
         (["runs/digits", "--to", "t.csv", "--seed", "1"], "--seed is for --weights alone"),
-        (["runs/digits"], "give --to FILE for the table of results, or --weights FILE"),
+        (["runs/digits"], "give one of: --to FILE for the table of results, --weights FILE"),
         (["runs/digits", "--weights", "w.safetensors", "--epochs"], "--epochs is for the table"),
     ],
 )

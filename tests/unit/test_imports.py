@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+from tests.synthetic_run import write_run
 
 ALONE = """
-import sys
-sys.argv = ["raydarts", "validate", "sweeps/quick.yaml"]
+import contextlib, io, sys
+import raydarts
 from raydarts.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-names = {"torchvision", "sklearn", "scipy.stats", "pandas", "matplotlib", "ray", "optuna", "torch._dynamo"}
-slow = names & set(sys.modules)
-assert not slow, slow
+
+def loaded(command, *names):
+    sys.argv = ["raydarts", *command]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, (command, end.code)
+    assert out.getvalue(), command
+    slow = set(names) & set(sys.modules)
+    assert not slow, (command, slow)
+
+never = ["plotly", "sklearn", "tensorboardX", "mlflow", "wandb", "wandb_workspaces", "ConfigSpace", "IPython"]
+never += ["torchvision", "scipy.stats", "pandas", "pyarrow", "matplotlib", "ray", "optuna", "torch._dynamo"]
+loaded(["--help"], *never, "torch", "numpy")
+loaded(["status", RUN], *never, "torch", "scipy", "jinja2")
+loaded(["validate", "sweeps/quick.yaml"], *never)
 
 for name in ("ray", "optuna", "wandb", "wandb_workspaces"):
     assert name not in sys.modules
@@ -28,12 +41,14 @@ print("good")
 """
 
 
-def test_a_spec_is_validated_without_libraries_that_take_seconds_and_nothing_alone_needs_ray_optuna_or_wandb() -> None:
+def test_help_status_and_validate_load_no_library_that_they_do_not_use(tmp_path: Path) -> None:
     """Each process of a trial loads what `validate` loads, and more: torchvision alone takes 3 seconds.
 
     A single search or evaluation needs neither Ray nor Optuna nor W&B: they are not even importable then.
     """
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=120, check=False)
+    run = write_run(tmp_path / "one", trials=4, top_k=1)
+    code = f"RUN = {str(run)!r}\n{ALONE}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip().endswith("good"), done.stderr
 
 

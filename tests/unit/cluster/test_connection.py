@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from raydarts.cluster import authentication, autoscaling
 from raydarts.cluster.connection import keep_keys_out_of_logs
+from raydarts.cluster.submission import connect_to_jobs
 from raydarts.errors import ClusterError
 
 CONFIG: dict[str, Any] = {
@@ -132,3 +134,12 @@ def test_tune_copies_no_key_from_the_drivers_environment(monkeypatch: pytest.Mon
 
     assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
     assert class_cache.ENV_VARS_TO_PROPAGATE  # the rest is still handed on
+
+
+def test_without_the_extra_a_cluster_is_refused_with_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ClusterError, match=r"--address needs .*: pip install 'raydarts\[cluster\]'"):
+        authentication.admit("127.0.0.1:1")
+    monkeypatch.setattr("ray.dashboard.modules.job.sdk.requests", None)  # as Ray has it without the extra
+    with pytest.raises(ClusterError, match=r"submitting needs .*: pip install 'raydarts\[cluster\]'"):
+        connect_to_jobs("http://127.0.0.1:1")
