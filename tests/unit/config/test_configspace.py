@@ -45,7 +45,7 @@ NEWER_KINDS = """\
 data: {dataset: digits, limit: 200}
 search:
   epochs: {qloguniform: [3, 12, 1]}
-  lr: {normal: [0.05, 0.01]}
+  lr: {normal: [0.05, 0.009]}
   arch_lr: {tied_to: search.lr, times: 2}
   weight_decay: {normal: [0.001, 0.01, 0, 0.002]}
   space: {name: darts-cnn, channels: 4, layers: 3}
@@ -118,7 +118,7 @@ def test_newer_kinds_are_written_as_what_they_are(tmp_path: Path) -> None:
     found = {each["name"]: each for each in json.loads((tmp_path / "space.json").read_text())["hyperparameters"]}
     epochs, lr, decay = (found[f"search.{name}"] for name in ("epochs", "lr", "weight_decay"))
     assert [epochs[key] for key in ("type", "lower", "upper", "log")] == ["uniform_int", 3, 12, True]
-    assert [lr[key] for key in ("type", "mu", "sigma")] == ["normal_float", 0.05, 0.01]
+    assert [lr[key] for key in ("type", "mu", "sigma")] == ["normal_float", 0.05, 0.009]
     assert [decay[key] for key in ("mu", "sigma", "lower", "upper")] == [0.001, 0.01, 0.0, 0.002]
     assert "search.arch_lr" not in found
     assert found["search.regularizers.0"]["choices"] == ["absent", "drop_path"]
