@@ -16,6 +16,7 @@ from raydarts.config.distributions import KINDS, Draw, Tree, grid_draws
 from raydarts.config.loader import LoadedSpec, load_spec, unique_grid
 from raydarts.config.located import located
 from raydarts.config.open_numbers import REACH
+from raydarts.config.parsing import stored_tree
 from raydarts.config.schema import spec_schema
 from raydarts.errors import SpecError
 from raydarts.schedulers.perturbing import Perturbed, chosen
@@ -151,14 +152,14 @@ WANDB: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("form", "told"), WANDB, ids=lambda each: json.dumps(each)[:40])
 def test_wandb_is_told_in_its_own_words(form: dict[str, Any], told: dict[str, Any]) -> None:
-    assert parameters({"lr": form}) == {"lr": told}
+    assert parameters(stored_tree({"spec": {"search": {"lr": form}}})) == {"lr": told}
 
 
 def test_wandb_is_told_the_ends_of_unlike_kinds_that_share_a_key() -> None:
     second = [
         {"name": "finite_difference", "epsilon": form} for form in ({"normal": [0.5, 0.1]}, {"uniform": [0.25, 0.5]})
     ]
-    told = parameters({"estimator": {"choice": second}})
+    told = parameters(stored_tree({"spec": {"search": {"estimator": {"choice": second}}}}))
     assert told["estimator.epsilon"] == {"values": [0.0, 1.0, 0.25, 0.5]}
 
 

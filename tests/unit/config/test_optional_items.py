@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from raydarts.config.distributions import Draw, FirstChooser, enumerate_draws
 from raydarts.config.loader import LoadedSpec, load_plain, load_spec, unique_grid
 from raydarts.config.located import located
-from raydarts.config.parsing import parse_tree
+from raydarts.config.parsing import parse_tree, stored_tree
 from raydarts.config.schema import spec_schema
 from raydarts.config.source import from_plain
 from raydarts.errors import SpecError
@@ -171,7 +171,7 @@ def test_a_report_has_the_items_as_settings() -> None:
 
 
 def test_wandb_is_told_the_lists_and_the_numbers() -> None:
-    told = parameters(OPEN)
+    told = parameters(stored_tree({"spec": {"search": OPEN}}))
     assert set(told["regularizers.names"]["values"]) == {
         "drop_path",
         "beta_decay, drop_path",
