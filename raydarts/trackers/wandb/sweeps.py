@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from raydarts.config.checks import ALL_COMBINATIONS
 from raydarts.config.distributions import Dimension, FirstChooser, Tree, enumerate_draws
 from raydarts.config.open_numbers import Number
 from raydarts.config.open_values import Choice, OptionalItem, Options, Path
@@ -23,6 +22,8 @@ from raydarts.trackers.wandb.writer import wandb_module
 Parameter = Mapping[str, Any]
 """A parameter of a W&B sweep: its values, or a distribution."""
 _HERE = "\0here"
+_MOST_LISTS = 2000
+"""Of how many configurations the lists with optional items are told."""
 _GOALS = {"max": "maximize", "min": "minimize"}
 
 
@@ -93,7 +94,7 @@ def _items(tree: Tree, dimension: Dimension) -> Iterator[tuple[str, Parameter, l
     """The lists that optional items make."""
     draw = tree.materialise(FirstChooser({**dimension.forced, dimension.name: 1}))
     path = ".".join(map(str, draw.paths[dimension.name][:-1]))
-    flats = [names.flat_config(each.plain) for each in islice(enumerate_draws(tree, ends=True), ALL_COMBINATIONS)]
+    flats = [names.flat_config(each.plain) for each in islice(enumerate_draws(tree, ends=True), _MOST_LISTS)]
     for key in (f"{path}.names", path):
         values = [flat[key] for flat in flats if key in flat]
         if values:
