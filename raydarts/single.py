@@ -178,6 +178,9 @@ def _idle_in_evaluation(loaded: LoadedSpec, stage: AllocatedSettings, gpu: bool)
         yield f"evaluate.random_cells is {cells}, and this retrains one genotype; {_SWEEP}"
     if stage.confidence is not None:
         yield f"evaluate.confidence adds evaluation seeds, and this trains with one; {_SWEEP}"
+    for transfer in loaded.stages.transfer:
+        if transfer.data is None and transfer.table is None:  # as each further setting of an open training is
+            yield f"transfer {transfer.name} is another training, and this trains with that of evaluate; {_SWEEP}"
 
 
 def _idle_alone(loaded: LoadedSpec, section: str, settings: TrialsSettings, epochs: int, gpu: bool) -> Iterator[str]:

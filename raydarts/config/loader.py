@@ -15,6 +15,7 @@ from raydarts.config.beforehand import Earlier, read_earlier, read_points
 from raydarts.config.checks import check_all, check_draw
 from raydarts.config.distributions import Draw, Tree, grid_draws, grid_refusals
 from raydarts.config.kinds import fill_in, training_of
+from raydarts.config.open_training import as_written, open_trainings
 from raydarts.config.parsing import parse_tree
 from raydarts.config.presets import expand, split_overrides
 from raydarts.config.ranking_defaults import check_columns, with_health
@@ -145,19 +146,15 @@ def load_spec(
     override(root, first)
     presets = expand(root, problems)
     override(root, others)
+    opened = open_trainings(root, problems)
     fill_in_stages(root, training_of(root))
     inherit(root)
     outside.allow(outside.names_in(root.plain()))  # the user who gives a spec wants what it names
-    loaded = _load(
-        root,
-        str(path),
-        text,
-        "sweep" if isinstance(spec, Mapping) else derived(path.stem, "sweep"),
-        presets,
-        problems,
-        begun=False,
-        absent=absent_data,
-    )
+    name = "sweep" if isinstance(spec, Mapping) else derived(path.stem, "sweep")
+    try:
+        loaded = _load(root, str(path), text, name, presets, problems, begun=False, absent=absent_data)
+    except SpecError as error:
+        raise SpecError(as_written(error.problems, opened)) from None
     outside.allow(loaded.outside_names())
     return loaded
 

@@ -6,13 +6,14 @@ at once, the data or a column's name, `raydarts validate` alone can say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from raydarts.config.allocation import AllocatedSettings
 from raydarts.config.distributions import NUMBERS, OPTIONS
+from raydarts.config.open_numbers import Number, QUniform, RandInt
 from raydarts.config.open_values import OptionalItem, Tied
 from raydarts.config.presets import names
 from raydarts.config.spec import (
@@ -37,6 +38,8 @@ def spec_schema() -> Schema:
     """Returns the schema of a whole spec."""
     made = _Made()
     search = made.opened(made.model(SearchSettings), "search")
+    evaluate = made.model(AllocatedSettings)
+    evaluate["properties"]["training"] = made.opened(evaluate["properties"]["training"], "evaluate.training")
     sections: dict[str, Schema] = {
         "name": {"type": ["string", "null"], "description": "Name of the run. Default: the file's name."},
         "question": {"type": ["string", "null"], "description": "What the sweep is to find out."},
@@ -44,7 +47,7 @@ def spec_schema() -> Schema:
         "search": _or_null(search),
         "sweep": _or_null(made.model(SweepSettings)),
         "rungs": _or_null({"type": "array", "items": made.model(RungSettings)}),
-        "evaluate": _or_null(made.model(AllocatedSettings)),
+        "evaluate": _or_null(evaluate),
         "transfer": _or_null({"type": "array", "items": made.model(TransferSettings)}),
         "budget": _or_null(made.model(BudgetSettings)),
         "track": _or_null(made.model(TrackSettings)),
@@ -179,9 +182,11 @@ class _Made:
             inner = _with_preset(inner, "search")
         itself = {"$ref": f"#/$defs/{_escaped(key)}"}
         kinds = [inner, *(_object(form.properties(itself), (form.KIND,)) for form in OPTIONS.values())]
+        under_search = not name.startswith("evaluate")
         if any(_is_number(part) for part in _parts(inner)):
-            kinds.append(self._shared("distribution of numbers", _NUMBERS))
-        kinds.append(self._shared("tied value", _TIED))
+            kinds.append(self._shared(*(_NUMBERS if under_search else _LISTED)))
+        if under_search:
+            kinds.append(self._shared(*_TIED))
         self.definitions[key] = {"anyOf": kinds} | (
             {"description": schema["description"]} if "description" in schema else {}
         )
@@ -204,7 +209,12 @@ class _Made:
                 key: self.opened(value, f"{name}.{key}") for key, value in schema["properties"].items()
             }
         if "anyOf" in schema:
-            changed["anyOf"] = [self._inner(part, name) for part in schema["anyOf"]]
+            mappings = [part for part in schema["anyOf"] if "properties" in part]
+            several = len(mappings) > 1  # they may have keys of one name, such as the trainings
+            changed["anyOf"] = [
+                self._inner(part, f"{name} {number}" if several else name)
+                for number, part in enumerate(schema["anyOf"], start=1)
+            ]
         if isinstance(schema.get("items"), dict):
             each = self.opened(schema["items"], f"{name}, each")
             optional = _object(OptionalItem.properties(each), (OptionalItem.KIND,))
@@ -214,8 +224,13 @@ class _Made:
         return changed
 
 
-_NUMBERS: Schema = {"anyOf": [_object(form.properties({}), (form.KIND,)) for form in NUMBERS.values()]}
-_TIED: Schema = _object(Tied.properties(), (Tied.KIND,))
+def _of_numbers(kinds: Iterable[type[Number]]) -> Schema:
+    return {"anyOf": [_object(form.properties({}), (form.KIND,)) for form in kinds]}
+
+
+_NUMBERS = ("distribution of numbers", _of_numbers(NUMBERS.values()))
+_LISTED = ("list of numbers", _of_numbers([QUniform, RandInt]))
+_TIED = ("tied value", _object(Tied.properties(), (Tied.KIND,)))
 
 
 def _escaped(key: str) -> str:

@@ -107,7 +107,8 @@ def _refuse_distributions(node: Node, path: str, problems: list[Problem]) -> Non
     elif isinstance(node.value, dict):
         if kind := form_in(node.value):
             what = "a tied value" if kind == Tied.KIND else f"a distribution ({kind})"
-            message = f"{what} can only stand under search: this is one for the whole run"
+            places = "under search" if kind == Tied.KIND else "under search, or in evaluate.training"
+            message = f"{what} can only stand {places}: this is one for the whole run"
             problems.append(Problem(*node.where, path, message))
             return
         for key, item in node.value.items():
