@@ -264,19 +264,23 @@ def run_sweep(
         from raydarts.config.loader import load_spec  # noqa: PLC0415
         from raydarts.config.plan import plan, render  # noqa: PLC0415
         from raydarts.config.retraining import check_inputs  # noqa: PLC0415
+        from raydarts.sweeping import memory  # noqa: PLC0415
         from raydarts.sweeping.genotype_sources import genotypes_for  # noqa: PLC0415
         from raydarts.sweeping.runner import start_sweep  # noqa: PLC0415
 
         loaded = load_spec(spec if isinstance(spec, Mapping) else given_file(spec), overrides)
     candidates = genotypes_for(loaded, stage, genotypes, ask)
     planned = plan(loaded, stage, None if candidates is None else len(candidates["candidates"]))
-    check_resources(loaded, address, stage)  # before data are loaded, which may be a download
+    available = check_resources(loaded, address, stage)  # before data are loaded, which may be a download
     held = check_inputs(loaded.stages, loaded.data, stage, load=address is None)
     place = run_path(storage, name, loaded.name)
     console().print(render(planned))
     say(console(), held)
+    needed = memory.told(loaded, available, address, stage)
+    loaded = needed.loaded
     if address is None:
         say(console(), here(loaded, stage).lines())
+    say(console(), needed.lines)
     code = start_sweep(
         loaded,
         place.parent,

@@ -201,9 +201,11 @@ def _show_plan(
     from raydarts.cluster import gate
 
     gate.prepare(address)  # before the spec's own modules, which may import Ray
+    from raydarts.cluster.connection import capacity
     from raydarts.cluster.resources import here
     from raydarts.config.plan import plan, render
     from raydarts.config.retraining import describe_data
+    from raydarts.sweeping import memory
     from raydarts.sweeping.genotype_sources import genotypes_for
 
     loaded = _load(spec, sets)
@@ -212,8 +214,11 @@ def _show_plan(
     held = describe_data(loaded.stages, loaded.data, stage, load=False)
     console().print(render(planned))
     say(console(), held)
+    needed = memory.told(loaded, capacity(), address, stage)
+    loaded = needed.loaded
     if address is None:
         say(console(), here(loaded, stage).lines())
+    say(console(), needed.lines)
     if time_steps:
         cli_rehearsal.tell_time(loaded, stage)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Protocol
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 
 from raydarts.errors import NonFiniteError
 
@@ -65,6 +68,63 @@ class Meter:
         return None if self._correct is None else int(self._correct) / self.count
 
 
+class Kept:
+    """Counts the bytes that are kept for backward passes, each piece of memory once. `most`: at any one time.
+
+    `apart`: tensors whose memory does not count.
+    """
+
+    def __init__(self, apart: Iterable[Tensor] = ()) -> None:
+        self.most = 0
+        self._now = 0
+        self._holders: Counter[int] = Counter()
+        self._apart = {tensor.untyped_storage().data_ptr() for tensor in apart}
+
+    def counting(self) -> AbstractContextManager[None]:
+        """Returns a context. What is kept inside it is counted until it is let go of."""
+        return torch.autograd.graph.saved_tensors_hooks(partial(_Held, self), _Held.unpack)
+
+    def hold(self, storage: UntypedStorage) -> None:
+        place = storage.data_ptr()
+        self._holders[place] += 1
+        if self._holders[place] == 1 and place not in self._apart:
+            self._now += storage.nbytes()
+            self.most = max(self.most, self._now)
+
+    def release(self, storage: UntypedStorage) -> None:
+        place = storage.data_ptr()
+        self._holders[place] -= 1
+        if not self._holders[place]:
+            del self._holders[place]
+            if place not in self._apart:
+                self._now -= storage.nbytes()
+
+
+class _Held:
+    """A tensor that is kept for a backward pass, for as long as it is."""
+
+    def __init__(self, kept: Kept, tensor: Tensor) -> None:
+        self._kept, self._tensor, self._storage = kept, tensor, tensor.untyped_storage()
+        kept.hold(self._storage)
+
+    def unpack(self) -> Tensor:
+        return self._tensor
+
+    def __del__(self) -> None:
+        self._kept.release(self._storage)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -75,6 +135,13 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def gpu_memory() -> int | None:
+    """The bytes that this machine's smallest GPU has. None: it has no GPU that torch can use."""
+    if not torch.cuda.is_available():
+        return None
+    return min(torch.cuda.get_device_properties(each).total_memory for each in range(torch.cuda.device_count()))
 
 
 def require_finite(value: Tensor, what: str, epoch: int, batch: int, setting: Callable[[], str]) -> None:

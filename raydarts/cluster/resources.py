@@ -109,7 +109,7 @@ def here(loaded: LoadedSpec, only: str | None = None) -> Here:
 def _fused(loaded: LoadedSpec, processes: int) -> tuple[int, int]:
     """How many search trials share a process at most, and how many run at a time in all processes."""
     sweep, trials = loaded.sweep, search_trials(loaded)
-    lanes = lanes_of(sweep, trials, processes) if any_fusable(loaded.drawn) else 1
+    lanes = lanes_of(sweep, trials, processes, loaded.most_lanes) if any_fusable(loaded.drawn) else 1
     return lanes, processes if lanes == 1 else min(trials, lanes * processes, sweep.max_concurrent or trials)
 
 

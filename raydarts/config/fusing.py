@@ -14,17 +14,24 @@ MOST = 8
 """Trials in one process at most under `auto`. Each further one needs memory and saves less (docs/benchmarks.md)."""
 
 
-def lanes_of(sweep: SweepSettings, trials: int, places: int) -> int:
+def lanes_of(sweep: SweepSettings, trials: int, places: int, most: int | None = None) -> int:
     """How many of a sweep's trials share a process at most. There are `places` processes.
 
-    `auto` lets no process wait for the sake of fuller groups.
+    `auto` lets no process wait for the sake of fuller groups. `most`: how many fit into memory. None: no limit is
+    known.
     """
     fuse = sweep.fuse
     if fuse == "off" or trials <= 0 or (fuse == "auto" and _shares_a_gpu(sweep)):
         return 1
-    at_a_time = trials if sweep.max_concurrent is None else min(trials, sweep.max_concurrent)
+    at_a_time = trials_at_a_time(sweep, trials)
     spread = math.ceil(at_a_time / places)
-    return max(1, min(MOST, spread) if fuse == "auto" else min(fuse, at_a_time))
+    lanes = max(1, min(MOST, spread) if fuse == "auto" else min(fuse, at_a_time))
+    return lanes if most is None else max(1, min(lanes, most))
+
+
+def trials_at_a_time(sweep: SweepSettings, trials: int) -> int:
+    """How many of a sweep's trials may run at a time, however many fit."""
+    return trials if sweep.max_concurrent is None else min(trials, sweep.max_concurrent)
 
 
 def _shares_a_gpu(sweep: SweepSettings) -> bool:

@@ -73,6 +73,8 @@ class LoadedSpec:
     """The draws of `sweep.points`."""
     earlier: Earlier | None = None
     """What a new sweep learns from `sweep.from_runs`. A run that has begun keeps it itself."""
+    most_lanes: int | None = None
+    """How many trials of one process fit into memory here. None: no limit is known."""
 
     @property
     def evaluate(self) -> AllocatedSettings | None:

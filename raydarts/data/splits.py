@@ -79,6 +79,11 @@ def load_splits(settings: DataSettings) -> AnySplits:
     return _loaded[key]
 
 
+def kept_splits(settings: DataSettings) -> AnySplits | None:
+    """Returns what `load_splits` returned and this process still keeps, or None."""
+    return _loaded.get(settings.model_dump_json())
+
+
 def split_of(source: Source, settings: DataSettings) -> AnySplits:
     """Returns a source split as by `load_splits`, with the given statistics."""
     if isinstance(source, TextTokens):

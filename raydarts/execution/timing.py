@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from raydarts.execution.job import Job
-from raydarts.measure import peak_memory_mb
+from raydarts.measure import Kept, on_threads, peak_memory_mb
 
 _QUICK = 8.0
 """Seconds."""
@@ -29,31 +27,6 @@ class Timed:
     weights: int
     kept: int
     peak: float | None
-
-
-class _Kept:
-    """Counts the bytes of tensors that are kept for a backward pass, each storage once. `most`: at any one time."""
-
-    def __init__(self) -> None:
-        self.most = 0
-        self._now = 0
-        self._seen: set[int] = set()
-        self._backward = False
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        if self._backward:
-            self._backward, self._now = False, 0
-            self._seen.clear()
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self._now += storage.nbytes()
-            self.most = max(self.most, self._now)
-        return tensor
-
-    def unpack(self, tensor: Tensor) -> Tensor:
-        self._backward = True
-        return tensor
 
 
 class _Clock:
@@ -76,16 +49,6 @@ class _Clock:
         return self._last - last
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Timed:
     """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
 
@@ -93,12 +56,12 @@ def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Time
     threads that wait for one another would take many times as long. `quick`: where the first epoch takes fewer
     seconds, it only warms up, and the second one is timed.
     """
-    with _threads(1):
+    with on_threads(1):
         job: Any = build()
-        kept = _Kept()
+        kept = Kept()
         device = getattr(job, "device", torch.device("cpu"))
         clock = _Clock(device, threads)
-        with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
+        with kept.counting():
             job.run_epoch()
         seconds = clock.lap()
         if seconds < quick and not job.finished:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,9 +34,7 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
     """
     alphas = list(objective.alpha_by_type.values())
     sizes = [alpha.numel() for alpha in alphas]
-    with objective.virtual(), constant(objective.weights):
-        loss = objective.data_loss(batch, objective.arch_weights(expected=True)).value
-        gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, alphas, create_graph=True)])
+    with differentiable_gradient(objective, batch) as gradient:
 
         def product(vector: np.ndarray) -> np.ndarray:
             direction = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1))).to(gradient)
@@ -50,6 +49,15 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
         start = np.random.default_rng(0).standard_normal(size)
         operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
         return float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])
+
+
+@contextmanager
+def differentiable_gradient(objective: Objective, batch: Batch) -> Iterator[Tensor]:
+    """Yields dL_val/dalpha as one vector, with the graph that its products with the Hessian need."""
+    alphas = list(objective.alpha_by_type.values())
+    with objective.virtual(), constant(objective.weights):
+        loss = objective.data_loss(batch, objective.arch_weights(expected=True)).value
+        yield torch.cat([part.flatten() for part in torch.autograd.grad(loss, alphas, create_graph=True)])
 
 
 def _largest(hessian: np.ndarray) -> float:

@@ -186,7 +186,7 @@ class Search:
         """Enters a new stage if one starts, and anneals. Returns whether alpha is trained."""
         now = moment(self.stages, self.position)
         if now.stage != self.model.stage:
-            self._enter(now.stage)
+            self.enter(now.stage)
         return self._anneal(now)
 
     def _anneal(self, now: Moment) -> bool:
@@ -204,7 +204,7 @@ class Search:
                 self.data[part].cut_out(share, probability)
         return all(changes.get("train_alpha", True) for _, changes in overrides)
 
-    def _enter(self, stage: int) -> None:
+    def enter(self, stage: int) -> None:
         """Builds a new supernet of the strongest candidates."""
         plan, before = self.stages[stage], self.model
         if plan.candidates is not None:

@@ -15,6 +15,8 @@ GPU_SIZES = (16, 24, 40, 80)
 """GiB of GPUs that are common."""
 CONTEXT = 0.6
 """GiB that CUDA itself needs in each process."""
+USABLE = 0.92
+"""The share of a GPU's memory that trials can use: some of it is lost in holes."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def together(ranges: Sequence[Range]) -> Range:
 
 def fitting(memory: float) -> dict[int, int]:
     """How many trials that need so many bytes fit on a GPU of each size."""
-    return {size: max(0, int(size * 0.92 // (memory / 2**30 + CONTEXT))) for size in GPU_SIZES}
+    return {size: max(0, int(size * USABLE // (memory / 2**30 + CONTEXT))) for size in GPU_SIZES}
 
 
 def lines(costs: Sequence[StageCost], gpu: bool, memory_of_gpu: float | None = None) -> list[str]:
@@ -101,12 +103,16 @@ def _seconds(seconds: float) -> str:
 
 def _memory(cost: StageCost, gpu: bool, memory_of_gpu: float | None) -> str:
     memory = cost.memory or 0.0
-    size = f"{memory / 2**30:.3g} GiB" if memory >= 2**30 else f"{memory / 2**20:.3g} MiB"
+    size = bytes_in_words(memory)
     if gpu and memory_of_gpu is not None:
-        many = max(0, int(memory_of_gpu * 0.92 // (memory + CONTEXT * 2**30)))
+        many = max(0, int(memory_of_gpu * USABLE // (memory + CONTEXT * 2**30)))
         return f"{cost.name}: {size} of GPU memory a trial, as measured; {many} trials on a GPU like this one at most"
     sizes = ", ".join(f"{count} on {gib} GiB" for gib, count in fitting(memory).items())
     return f"{cost.name}: tensors of {size} a trial, as counted; by that at most {sizes} of GPU memory"
+
+
+def bytes_in_words(number: float) -> str:
+    return f"{number / 2**30:.3g} GiB" if number >= 2**30 else f"{number / 2**20:.3g} MiB"
 
 
 def by_structure(seconds: Mapping[str, Sequence[float]], shares: Mapping[str, float]) -> float | None:

@@ -40,7 +40,7 @@ def fusing_of(run: RunDirectory, loaded: LoadedSpec, trials: int, places: int) -
     if description["builder"] not in (None, DEFAULT_BUILDER) or "fuse" not in section(description["spec"].get("sweep")):
         return None
     sweep = loaded.sweep
-    lanes = lanes_of(sweep, trials, places)
+    lanes = lanes_of(sweep, trials, places, loaded.most_lanes)
     if lanes == 1 or not any_fusable(loaded.drawn):
         return None
 

@@ -19,6 +19,7 @@ from raydarts.config.rehearsal import (
     Scale,
     configurations,
     full_signature,
+    real_size,
     rehearsed,
     shares_of_structures,
 )
@@ -32,6 +33,7 @@ from raydarts.execution.timing import Timed, timed
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import retrainings
+from raydarts.search.footprint import footprint
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure
 from raydarts.study.forecast import StageState, forecast
@@ -108,7 +110,10 @@ def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
         return took, _count(spec.data), settings.batch_size
 
     steps[SEARCH], took, batch = _step(tiny, search)
-    memory[SEARCH] = _memory(took, full.batch_size / batch, 3 if full.estimator.name == "first_order" else 5)
+    if took.peak is None:
+        memory[SEARCH] = float(footprint(full, real_size(loaded.data)[0]).alone)
+    else:
+        memory[SEARCH] = _memory(took, full.batch_size / batch, 3 if full.estimator.name == "first_order" else 5)
     for number, real in enumerate(loaded.stages.chain()):
         if real.settings.table is not None:
             continue

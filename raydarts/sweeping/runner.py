@@ -17,6 +17,7 @@ from raydarts.cluster.resources import check_resources, concurrency
 from raydarts.cluster.visibility import check_nodes
 from raydarts.cluster.warm_workers import WarmWorkers
 from raydarts.config.loader import LoadedSpec, load_plain, override_budget
+from raydarts.config.plan import search_trials
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.errors import RunError, StorageError
 from raydarts.json_types import whole
@@ -31,8 +32,10 @@ from raydarts.runs.winner import write_genotypes
 from raydarts.storage.place import Place, place_of
 from raydarts.study.budget import allotted
 from raydarts.study.stages import GIVEN, SEARCH, Stage
+from raydarts.sweeping import memory
 from raydarts.sweeping.budget import BudgetSpentError, Ledger
 from raydarts.sweeping.display import Display
+from raydarts.terminal import console, say
 
 INTERRUPTED = 130
 BUDGET_SPENT = 3
@@ -129,7 +132,16 @@ def resume_sweep(
         changed = override_budget(limits(run), overrides)
         with run.locked():
             change_limits(run, changed.model_dump(), time.time())
-    return run_sweep(run, load_plain(description["spec"], str(run.path / "run.json")), address, display)
+    loaded = load_plain(description["spec"], str(run.path / "run.json"))
+    if description.get("builder") is None and _searches_left(run, loaded):
+        needed = memory.told(loaded, check_resources(loaded, address), address, description.get("stage"))
+        say(console(), needed.lines if display else ())
+        loaded = needed.loaded
+    return run_sweep(run, loaded, address, display)
+
+
+def _searches_left(run: RunDirectory, loaded: LoadedSpec) -> bool:
+    return sum(trial.result() is not None for trial in run.trials()) < search_trials(loaded)
 
 
 def run_sweep(run: RunDirectory, loaded: LoadedSpec, address: str | None = None, display: bool = True) -> int:

@@ -143,7 +143,8 @@ def _search(
     """The seconds of an epoch of a search, each structure with its share of the sweep."""
     sweep = tiny.spec.sweep
     trials = plan(loaded).stages[0].jobs
-    lanes = lanes_of(sweep, trials, concurrency(sweep.resources, sweep.max_concurrent, available))
+    places = concurrency(sweep.resources, sweep.max_concurrent, available)
+    lanes = lanes_of(sweep, trials, places, loaded.most_lanes)
     seconds: dict[str, list[float]] = {}
     for number, draw in enumerate(configurations(tiny.spec, 0)):
         took, count, scaled = _structure(loaded, available, tiny, draw, number, lanes)

@@ -32,7 +32,17 @@ class Estimator(Member):
 
     With `LANES` it also works for the lanes of a group: losses are `(K,)`, weights are packed, and the objective's
     alphas are those of all lanes.
+
+    `KEEPS` says what it keeps at most for backward passes: what one `pass` needs, the graph of one `gradient` that one
+    product uses up, or such a graph for several `products` (`search.products`). Then its memory is counted without a
+    whole step (`search.footprint`). A class must say this itself.
     """
+
+    KEEPS: ClassVar[Literal["pass", "gradient", "products", "unknown"]] = "unknown"
+
+    def __init_subclass__(cls, **further: object) -> None:
+        super().__init_subclass__(**further)
+        cls.KEEPS = vars(cls).get("KEEPS", "unknown")
 
     def __init__(self, settings: BaseModel) -> None:
         super().__init__(settings)

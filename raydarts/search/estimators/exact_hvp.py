@@ -25,6 +25,7 @@ class ExactHvp(UnrolledEstimator):
 
     NAME = "exact_hvp"
     LANES = True
+    KEEPS = "gradient"
     SOURCE = "DARTS (arXiv 1806.09055), eq. 7, without the approximation of eq. 8"
 
     def unrolled(

@@ -34,6 +34,7 @@ class FiniteDifference(UnrolledEstimator):
 
     NAME = "finite_difference"
     LANES = True
+    KEEPS = "pass"
     SOURCE = "DARTS (arXiv 1806.09055), eq. 7 and 8; epsilon 0.01"
 
     class Settings(UnrolledSettings):

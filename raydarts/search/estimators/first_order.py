@@ -17,6 +17,7 @@ class FirstOrder(Estimator):
     SOURCE = "DARTS (arXiv 1806.09055), section 2.3, first-order approximation"
 
     LANES = True
+    KEEPS = "pass"
 
     def __call__(
         self,

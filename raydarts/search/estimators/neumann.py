@@ -51,6 +51,7 @@ class Neumann(Estimator):
 
     NAME = "neumann"
     LANES = True
+    KEEPS = "products"
     SOURCE = "Lorraine, Vicol, Duvenaud 2019 (arXiv 1911.02590), algorithm 3; the number of terms is ours"
 
     class Settings(NeumannSettings):

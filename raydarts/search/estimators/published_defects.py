@@ -24,6 +24,7 @@ class PublishedDefects(FiniteDifference):
     """
 
     NAME = "published_defects"
+    KEEPS = "pass"
     SOURCE = (
         "pt.darts (khanrc), architect.py: `/ 2.*eps`; the DARTS authors' rnn/architect.py: the tied decoder's old "
         "weight overwrites the new one; the authors' cnn/architect.py: passes in training mode"
