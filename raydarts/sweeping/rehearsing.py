@@ -19,10 +19,10 @@ from raydarts.config.rehearsal import (
     Scale,
     configurations,
     full_signature,
-    real_size,
     rehearsed,
     shares_of_structures,
 )
+from raydarts.config.rehearsal_data import real_size
 from raydarts.config.retraining import data_of
 from raydarts.config.spec import Resources
 from raydarts.data.settings import DataSettings
