@@ -263,6 +263,10 @@ class QLogUniform(Stepped):
     def axis(self) -> Axis:
         return Axis(self.low, self.high, log=True)
 
+    @property
+    def shown_axis(self) -> Axis:
+        return Axis(self.low, self.high, step=self.q, whole=True) if self._whole else self.axis
+
     def value(self, position: int) -> Value:
         value = super().value(position)
         return int(value) if self._whole else value

@@ -18,7 +18,7 @@ def _as_optunas(distribution: Distribution, axis: Axis | None) -> BaseDistributi
     from optuna import distributions  # noqa: PLC0415 - only where it is asked for
 
     if axis is not None and axis.whole:
-        return distributions.IntDistribution(int(axis.low), int(axis.high))
+        return distributions.IntDistribution(int(axis.low), int(axis.high), step=int(axis.step or 1))
     if axis is not None:
         return distributions.FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
     if isinstance(distribution, Options):

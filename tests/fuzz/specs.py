@@ -190,7 +190,10 @@ def _change(tree: Any, rng: random.Random) -> None:
     elif kind == 7 and isinstance(holder, dict):
         holder[rng.choice(KEYS)] = _value(rng)
     elif kind == 8 and isinstance(old, int | float):
-        holder[key] = rng.choice([-old, old * 1e9, str(old), old + 0.5, [old], rng.choice(NUMBERS)])
+        times = 10**9 if isinstance(old, int) else 1e9
+        holder[key] = rng.choice(
+            [-old, old * times, str(old), old + 0.5 if abs(old) < 1e200 else old, [old], rng.choice(NUMBERS)]
+        )
     elif kind == 9:
         nested: Any = old
         for _ in range(rng.choice([3, 30, 58, 59, 60, 61, 200])):
