@@ -20,6 +20,8 @@ class Number(Distribution):
 
     low: float
     high: float
+    options: ClassVar[tuple[()]] = ()
+    """None. So a searcher can ask any distribution for its options."""
     FORMS: ClassVar[Mapping[int, str]] = {2: "[low, high]"}
     """How it is written, by the number of numbers."""
 
