@@ -182,7 +182,7 @@ class FusedSearch:
         attributed by running each lane's epoch again, alone. A full memory, and an error of the storage, are raised:
         they are of all lanes.
         """
-        graph = self.has_graph(searches[0])
+        graph = self.has_graph(searches)
         if len(searches) == 1 and not graph:
             return [_attempted(searches[0].run_epoch)]
         outcomes: dict[int, Outcome] = {}
@@ -196,24 +196,25 @@ class FusedSearch:
                 groups.setdefault(_now(search), []).append(_Lane(index, search, before, begun, started))
         for lanes in groups.values():
             if len(lanes) > 1 or (graph and lanes[0].search.searching):
-                outcomes |= self._together(lanes)
+                outcomes |= self._together(lanes, graph)
             else:
                 (lane,) = lanes
                 outcomes[lane.index] = _attempted(lane.finish)
         return [outcomes[index] for index in range(len(searches))]
 
-    def has_graph(self, search: Search) -> bool:
-        """Returns whether the steps are captured: the searches of a group agree in it (`structure`)."""
-        if not search.settings.cuda_graph or (self._capture is None and search.device.type != "cuda"):
+    def has_graph(self, searches: Sequence[Search]) -> bool:
+        """Returns whether the steps are captured. The searches of a group agree in that they ask for it."""
+        first = searches[0]
+        if not first.settings.cuda_graph or (self._capture is None and first.device.type != "cuda"):
             return False
         if self._repeated is None:
             self._repeated = Repeated("a search", self._capture or cuda_graph)
-            if why := ungraphable(search.settings):
-                self._repeated.refuse(why[0])
+        if self._repeated.refused is None and (why := [each for s in searches for each in ungraphable(s.settings)]):
+            self._repeated.refuse(why[0])
         return self._repeated.refused is None
 
-    def _together(self, lanes: Sequence[_Lane]) -> dict[int, Outcome]:
-        outcomes = _attempted(lambda: self._epoch(lanes))
+    def _together(self, lanes: Sequence[_Lane], graph: bool) -> dict[int, Outcome]:
+        outcomes = _attempted(lambda: self._epoch(lanes, graph))
         if isinstance(outcomes, Exception):
             logger.warning(
                 "an epoch of %d searches together failed (%s: %s), and is run again, one search after the other",
@@ -222,12 +223,12 @@ class FusedSearch:
             return {lane.index: _attempted(lane.repeat) for lane in lanes}
         return outcomes
 
-    def _epoch(self, lanes: Sequence[_Lane]) -> dict[int, Outcome]:
+    def _epoch(self, lanes: Sequence[_Lane], graph: bool) -> dict[int, Outcome]:
         started = time.perf_counter()
         reset_peak_memory(lanes[0].search.device)
         with arithmetic(tf32=lanes[0].search.settings.tf32):
             packed = self._pack(lanes)
-            meters, finite = algorithm_1(packed, lanes, self._repeated if self.has_graph(lanes[0].search) else None)
+            meters, finite = algorithm_1(packed, lanes, self._repeated if graph else None)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
             searches = [lane.search for lane in lanes]
             figures = validation(packed, searches, healthy)
@@ -266,7 +267,7 @@ class GraphedSearch(Search):
         self._group = FusedSearch(capture)
 
     def run_epoch(self) -> dict[str, object]:
-        if not self._group.has_graph(self):
+        if not self._group.has_graph([self]):
             return super().run_epoch()
         (outcome,) = self._group.run_epoch([self])
         if isinstance(outcome, Exception):
