@@ -139,7 +139,7 @@ def _tied(whole: Node, path: str, problems: list[Problem]) -> Leaf | Tied:
     node, times = whole.keys[Tied.KIND], whole.keys.get("times")
     if not isinstance(node.value, str) or not re.fullmatch(r"search(\.[^.\s]+)+", node.value):
         got = shortened(json.dumps(node.plain()))
-        _problem(problems, node, path, f"tied_to names another place as --set does, such as search.lr; got {got}")
+        _problem(problems, node, path, f"tied_to names another place by its keys, such as search.lr; got {got}")
     elif times is None:
         return Tied(node.value, None, whole.where)
     elif is_number(times.value) and times.value != 0:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 
 from raydarts.config.distributions import KINDS, Draw, Tree, grid_draws
 from raydarts.config.loader import LoadedSpec, load_spec, unique_grid
@@ -296,6 +298,19 @@ def test_a_whole_search_may_be_a_weighted_choice() -> None:
     options = [{"epochs": 2}, {"epochs": 3, "lr": {"uniform": [0.1, 0.2]}}]
     loaded = load({"choice": options, "weights": [1, 2]})
     assert loaded.search.to_plain() == {"choice": options, "weights": [1.0, 2.0]}
+
+
+def blocks(page: str, heading: str) -> list[Any]:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return [YAML(typ="safe", pure=True).load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_examples_of_the_pages_are_valid() -> None:
+    language, trainings = blocks("spec.md", "Distributions"), blocks("stages.md", "Several training settings")
+    assert (len(language), len(trainings)) == (2, 1)
+    for block in [*language, *trainings]:
+        loaded = load_spec({"sweep": {"searcher": "random"}, **block})
+        assert loaded.search.ties() or loaded.search.distributions() or loaded.stages.transfer
 
 
 def test_weights_stand_under_search_alone() -> None:

@@ -136,7 +136,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "no place": (
         "search:\n  lr: {tied_to: lr}\n",
-        'tied_to names another place as --set does, such as search.lr; got "lr"',
+        'tied_to names another place by its keys, such as search.lr; got "lr"',
     ),
     "no number": (
         "search:\n  lr: {tied_to: search.arch_lr, times: x}\n",
