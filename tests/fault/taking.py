@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 from raydarts.data import splits
@@ -21,7 +22,8 @@ class Taking(Probe):
     def measure(self, report: EpochReport) -> dict[str, float | int | None]:
         (source,) = {id(kept.source): kept.source for kept in splits._loaded.values()}.values()
         assert isinstance(source, ImageArrays)
-        print("seen", json.dumps({"pid": os.getpid(), "writeable": bool(source.train_images.flags.writeable)}))
+        seen_here = {"pid": os.getpid(), "writeable": bool(source.train_images.flags.writeable)}
+        sys.stdout.write(f"seen {json.dumps(seen_here)}\n")
         return {}
 
 
