@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from raydarts.data.augment import crop_and_flip, cut_out_
@@ -204,6 +205,33 @@ def _shared_images(splits: Splits, part: str, device: torch.device) -> Tensor:
     if not isinstance(images, Tensor):
         arrays = splits.arrays
         every = arrays.test_images if part == "test" else arrays.train_images
-        images = torch.from_numpy(np.ascontiguousarray(every[getattr(splits, part)])).to(device)
+        images = as_tensor(_picked(every, getattr(splits, part))).to(device)
         splits.shared[name] = images
     return images
+
+
+def _picked(images: NDArray[np.uint8], numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Returns these images in one piece: without a copy if they lie side by side in this order."""
+    first = int(numbers[0]) if len(numbers) else 0
+    if np.array_equal(numbers, np.arange(first, first + len(numbers))):
+        return np.ascontiguousarray(images[first : first + len(numbers)])
+    return np.ascontiguousarray(images[numbers])
+
+
+def as_tensor(array: NDArray[np.generic]) -> Tensor:
+    """Returns a tensor with the array's memory, to be read only.
+
+    torch has no tensors that must not be written into, and warns, once in a process, of an array that is so. No warning
+    is spent here, so that a place that may write still has it. Nothing writes into the tensors that are made here:
+    a test compares the data after a whole search (`tests/unit/data/test_shared.py`).
+    """
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Readable(array)))
+
+
+class _Readable:
+    """The memory of an array that must not be written into, without that mark. It lives as long as it is used."""
+
+    def __init__(self, array: NDArray[np.generic]) -> None:
+        self._array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}

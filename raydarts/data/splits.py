@@ -70,13 +70,16 @@ def load_splits(settings: DataSettings) -> AnySplits:
     no hash. Raises `DataError` if the data set cannot be read, a part of the split is empty, or the statistics have
     another number of channels.
     """
-    key = settings.model_dump_json()
-    if key not in _loaded:
-        splits = split_of(settings.dataset.build().load(), settings)
-        while len(_loaded) >= _KEPT:
-            del _loaded[next(iter(_loaded))]
-        _loaded[key] = splits
-    return _loaded[key]
+    kept = kept_splits(settings)
+    return keep_splits(settings, split_of(settings.dataset.build().load(), settings)) if kept is None else kept
+
+
+def keep_splits(settings: DataSettings, splits: AnySplits) -> AnySplits:
+    """From now on `load_splits` returns this split, until it has been given others."""
+    while len(_loaded) >= _KEPT:
+        del _loaded[next(iter(_loaded))]
+    _loaded[settings.model_dump_json()] = splits
+    return splits
 
 
 def kept_splits(settings: DataSettings) -> AnySplits | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from raydarts.data.batches import Batches
+from raydarts.data.batches import Batches, as_tensor
 from raydarts.data.settings import TextSettings
 from raydarts.data.text import Tokens
 from raydarts.errors import DataError
@@ -31,7 +31,7 @@ class TextBatches(Batches):
 
     def __init__(self, name: str, tokens: Tokens, device: torch.device | str, settings: TextSettings) -> None:
         self.name = name
-        self.tokens = torch.from_numpy(tokens).to(device)
+        self.tokens = as_tensor(tokens).to(device)
         self.settings = settings
         self._memory: Tensor | None = None
 

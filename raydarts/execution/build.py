@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from raydarts.config.spec import EvaluateSettings
 from raydarts.data.settings import DataSettings
-from raydarts.data.splits import load_splits
 from raydarts.data.text_splits import TextSplits
 from raydarts.errors import InputError
 from raydarts.evaluation.evaluation import Evaluation
@@ -13,6 +12,7 @@ from raydarts.evaluation.language_settings import LanguageSettings
 from raydarts.evaluation.lookup import Lookup
 from raydarts.evaluation.trainings import FOR_KIND
 from raydarts.execution.job import Job
+from raydarts.execution.shared_data import splits_for
 from raydarts.search.fused import GraphedSearch
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
@@ -22,7 +22,7 @@ from raydarts.spaces import Genotype
 def build_search(settings: SearchSettings, data: DataSettings, device: str) -> Search:
     """Builds a search on its data. It has not started."""
     build = GraphedSearch if settings.cuda_graph else Search
-    return build(settings, load_splits(data), device)
+    return build(settings, splits_for(data), device)
 
 
 def build_evaluation(
@@ -35,7 +35,7 @@ def build_evaluation(
     """
     if stage.table is not None:
         return Lookup(stage.table, genotype)
-    training, splits = stage.training, load_splits(data)
+    training, splits = stage.training, splits_for(data)
     if isinstance(training, LanguageSettings):
         if isinstance(splits, TextSplits):
             return LanguageEvaluation(training, genotype, splits, seed, device, section)

@@ -69,9 +69,11 @@ class _Running:
 
 
 class LocalExecutor:
-    """Runs trials in this process, as `TuneExecutor` does under Ray. It keeps no files of its own in `folder`."""
+    """Runs trials in this process, as `TuneExecutor` does under Ray. It keeps no files of its own in `folder`, and the
+    trials have one copy of their `data` anyway.
+    """
 
-    def __init__(self, folder: Place | None = None) -> None:
+    def __init__(self, folder: Place | None = None, data: object = None) -> None:
         self._live: list[_Running] = []
 
     def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:

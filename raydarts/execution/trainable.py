@@ -6,12 +6,13 @@ the first step takes up from the newest checkpoint in the trial's folder.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ray import tune
 
 from raydarts.execution.group import SweepGroup
 from raydarts.execution.jobs import bundle
+from raydarts.execution.shared_data import References, give
 from raydarts.execution.trial import SweepTrial
 
 
@@ -27,7 +28,11 @@ class JobTrainable(tune.Trainable):
             return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
         return tune.PlacementGroupFactory([bundle(config)])
 
+    data: ClassVar[References] = {}
+    """Where the trials' data lie in the object store."""
+
     def setup(self, config: dict[str, Any]) -> None:
+        give(self.data)
         self._runs = SweepGroup(config) if "group" in config else SweepTrial(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -46,3 +51,15 @@ class JobTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         self._runs.close()
+
+
+def trainable_with(references: References) -> type[JobTrainable]:
+    """Returns the class for trials whose data lie in the object store. It goes to workers with what it refers to."""
+    if not references:
+        return JobTrainable
+
+    class Given(JobTrainable):
+        data = references
+
+    Given.__name__ = Given.__qualname__ = JobTrainable.__name__
+    return Given

@@ -23,7 +23,8 @@ from raydarts.cluster.connection import ray_storage
 from raydarts.errors import StorageError
 from raydarts.execution.data_parallel import WorkersLostError
 from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
-from raydarts.execution.trainable import JobTrainable
+from raydarts.execution.shared_data import References
+from raydarts.execution.trainable import trainable_with
 from raydarts.runs import faults
 from raydarts.storage.place import Place
 
@@ -175,17 +176,22 @@ def _directory_name(trial: Any) -> str:
 
 
 class TuneExecutor:
-    """Runs trials by `tune.run`. `folder`: where Tune keeps files of its own, which nobody reads back."""
+    """Runs trials by `tune.run`.
 
-    def __init__(self, folder: Place) -> None:
+    `folder`: where Tune keeps files of its own, which nobody reads back. `data`: puts the trials' data into the object
+    store, and returns where they lie. None: each process loads them for itself.
+    """
+
+    def __init__(self, folder: Place, data: Callable[[], References] | None = None) -> None:
         self._folder = folder
+        self._data = data
 
     def run(self, handler: Handler[TrialConfig], places: int, most: int | None, max_failures: int) -> None:
         asking = _Asking(handler)
         _count_no_callbacks()
         try:
             tune.run(
-                JobTrainable,
+                trainable_with({} if self._data is None else self._data()),
                 name=f"{self._folder.name}-{time.strftime('%Y%m%d-%H%M%S')}",
                 **ray_storage(self._folder.parent),
                 search_alg=asking,

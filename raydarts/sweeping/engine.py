@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from raydarts.config.spec import TrialsSettings
@@ -11,6 +11,7 @@ from raydarts.execution import drive, failures
 from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
 from raydarts.execution.gpu_memory import share_of, waits_for_more
 from raydarts.execution.grouping import GroupHandler
+from raydarts.execution.shared_data import References
 from raydarts.execution.tune import TuneExecutor
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import whole
@@ -236,9 +237,11 @@ def run_stage(
     concurrent: int,
     own_code: Sequence[str] = (),
     fusing: Fusing | None = None,
+    data: Callable[[], References] | None = None,
 ) -> None:
     """Run a source's trials to their ends, in at most `concurrent` processes at a time. These load no code but
-    `own_code` from outside raydarts. `fusing`: which trials share a process. None: none do.
+    `own_code` from outside raydarts. `fusing`: which trials share a process. None: none do. `data`: puts the trials'
+    data where all can take them (`shared_data`). None: each process loads them for itself.
 
     Raises `BudgetSpentError` where the budget did not allow that, `StorageError` where the storage kept some from it.
     """
@@ -252,7 +255,7 @@ def run_stage(
     giving: Handler[TrialConfig] = handler
     if fusing is not None:
         giving, most = GroupHandler(handler, fusing.run, fusing.lanes, fusing.most), None
-    TuneExecutor(folder).run(giving, concurrent, most, settings.max_failures)
+    TuneExecutor(folder, data).run(giving, concurrent, most, settings.max_failures)
     if handler.stranded:
         raise StorageError(
             f"{folder.parent.parent}: the storage failed {len(handler.stranded)} trial(s) on their nodes more often "

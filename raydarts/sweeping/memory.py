@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import psutil
+
 from raydarts.cluster.resources import concurrency
 from raydarts.config.fusing import any_fusable, lanes_of, trials_at_a_time
 from raydarts.config.loader import LoadedSpec
@@ -18,6 +20,7 @@ from raydarts.data.files import ImageFiles
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import kept_splits
 from raydarts.errors import ResourceError
+from raydarts.execution.shared_data import SHARE
 from raydarts.free_memory import free_memory
 from raydarts.measure import gpu_memory
 from raydarts.search.footprint import Footprint, data_bytes, footprint
@@ -33,6 +36,8 @@ BESIDE = 1.35
 what was given back. Measured: `benchmarks/memory.py`."""
 USED = 0.8
 """The share of a machine's free memory that searches get. Ray ends processes where the rest is nearly full."""
+_STORE = 0.3
+"""The share of a machine's memory that Ray's object store has."""
 _SECONDS = 4.0
 """No further structure is counted after so much of this process's CPU time."""
 
@@ -40,13 +45,14 @@ _SECONDS = 4.0
 @dataclass(frozen=True)
 class Needed:
     """What a process needs. `footprints`: of the structures that were counted, out of `structures`. `data`: bytes of
-    data in each process.
+    data in each process. `once`: bytes of data that all processes of the machine have in common.
     """
 
     footprints: tuple[Footprint, ...]
     structures: int
     data: int
     on_a_gpu: bool
+    once: int = 0
 
     def process(self, lanes: int) -> int:
         """Returns the bytes of a process with so many searches, of the structure that needs most."""
@@ -71,7 +77,9 @@ class Room:
     on_a_gpu: bool
 
     def holds(self, needed: Needed, lanes: int, processes: int) -> bool:
-        return needed.process(lanes) * (1 if self.on_a_gpu else processes) <= self.bytes
+        if self.on_a_gpu:
+            return needed.process(lanes) <= self.bytes
+        return needed.process(lanes) * processes + needed.once <= self.bytes
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,9 @@ def count(loaded: LoadedSpec) -> Needed | None:
         if counted and time.process_time() > end:
             break
         counted.append(_footprint(settings.model_dump_json(), replace(size, train=used)))
-    return Needed(tuple(counted), len(structures), data, on_a_gpu)
+    if on_a_gpu or in_files or data > SHARE * _STORE * psutil.virtual_memory().total:
+        return Needed(tuple(counted), len(structures), data, on_a_gpu)
+    return Needed(tuple(counted), len(structures), 0, on_a_gpu, once=data)
 
 
 @lru_cache(maxsize=256)

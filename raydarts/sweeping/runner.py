@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 
 from raydarts import trackers
@@ -18,8 +19,11 @@ from raydarts.cluster.visibility import check_nodes
 from raydarts.cluster.warm_workers import WarmWorkers
 from raydarts.config.loader import LoadedSpec, load_plain, override_budget
 from raydarts.config.plan import search_trials
+from raydarts.config.retraining import data_of
 from raydarts.config.spec import EvaluateSettings, Resources
+from raydarts.data.settings import DataSettings
 from raydarts.errors import RunError, StorageError
+from raydarts.execution.shared_data import References, SharedData
 from raydarts.json_types import whole
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
@@ -175,7 +179,7 @@ def _run(
                 ray.start()  # it is watched from here on
             if sentence := trackers.begin(run):
                 shown.say(sentence)
-            _stages(run, loaded, shown, ledger, _Platform(available, ray))
+            _stages(run, loaded, shown, ledger, _Platform(available, ray, _shared_data(run, address, shown)))
     except BudgetSpentError as spent:
         run.write("status.json", {"status": "halted", "reason": str(spent)})
         shown.say(f"halted: {spent}; go on with: {ledger.hint()}")
@@ -192,6 +196,19 @@ def _run(
             ledger.beat(always=True)
     run.write("status.json", {"status": "completed"})
     return _conclude(run, shown)
+
+
+def _shared_data(run: RunDirectory, address: str | None, shown: Display) -> SharedData | None:
+    """Returns what holds the data for all trials. None: each process loads them for itself.
+
+    On a cluster the data may lie on the nodes alone. A builder of one's own may have no data.
+    """
+    if run.description().get("builder") is not None:
+        return None
+    if address is not None:
+        shown.say("data: each process loads them for itself, as they may lie on the cluster's nodes alone")
+        return None
+    return SharedData(shown.say)
 
 
 class _Ray:
@@ -223,10 +240,17 @@ class _Ray:
 
 @dataclass(frozen=True)
 class _Platform:
-    """What trials run on: how much of each resource there is, and Ray."""
+    """What trials run on: how much of each resource there is, Ray, and the data in its object store."""
 
     available: Mapping[str, float]
     ray: _Ray
+    data: SharedData | None
+
+    def data_for(self, data: DataSettings, resources: Resources) -> Callable[[], References] | None:
+        """Returns what puts a stage's data into the object store. None: each process loads them for itself."""
+        if self.data is None or resources.processes > 1:
+            return None
+        return partial(self.data.of, data)
 
 
 def _conclude(run: RunDirectory, shown: Display) -> int:
@@ -284,6 +308,7 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
         places,
         sorted(names_of(run.description())),
         fusing,
+        platform.data_for(loaded.data, sweep.resources),
     )
 
 
@@ -317,6 +342,7 @@ def _retrain(
         settings,
         concurrency(settings.resources, None, platform.available),
         sorted(names_of(run.description())),
+        data=platform.data_for(data_of(stage, loaded.data), settings.resources) if settings.table is None else None,
     )
 
 

@@ -87,7 +87,9 @@ def replays(group: FusedSearch) -> int:
 
 
 def graphed(**changed: Any) -> SearchSettings:
-    return settings(cuda_graph=True, batch_size=8, **{"estimator": "first_order"} | changed)  # five steps an epoch: two are repetitions
+    return settings(
+        cuda_graph=True, batch_size=8, **{"estimator": "first_order"} | changed
+    )  # five steps an epoch: two are repetitions
 
 
 def test_a_search_whose_steps_are_repeated_equals_the_search() -> None:

@@ -50,19 +50,19 @@ def machine(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: FreeMemory(int(size), "this machine"))
 
 
+DATA = data_bytes(Size(1437, 0, 360, 8, 8, 1), 1437, in_files=False, on_a_gpu=False)
+"""They are there once."""
+
+
 def process(lanes: int) -> float:
     """What a process with so many of these searches needs."""
-    return (
-        memory.PROCESS
-        + data_bytes(Size(1437, 0, 360, 8, 8, 1), 1437, in_files=False, on_a_gpu=False)
-        + (memory.BESIDE * lanes * LANE)
-    )
+    return memory.PROCESS + memory.BESIDE * lanes * LANE
 
 
 @pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize("lanes", [1, 2, 5, 7])
 def test_under_auto_so_many_share_a_process_as_fit(monkeypatch: pytest.MonkeyPatch, lanes: int) -> None:
-    machine(monkeypatch, 2 * process(lanes) + MIB)  # two processes
+    machine(monkeypatch, 2 * process(lanes) + DATA + MIB)  # two processes
     told = memory.told(spec(), MACHINE)
     assert told.loaded.most_lanes == lanes
     (line,) = told.lines
@@ -75,11 +75,11 @@ def test_under_auto_so_many_share_a_process_as_fit(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("counted")
 def test_a_machine_with_enough_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, 2 * process(8) + MIB)
+    machine(monkeypatch, 2 * process(8) + DATA + MIB)
     told = memory.told(spec(), MACHINE)
     assert told.loaded.most_lanes is None
     assert told.lines == (
-        "memory: a search needs about 535 MiB and 8 searches together need about 1.45 GiB; this machine has 3.62 GiB "
+        "memory: a search needs about 535 MiB and 8 searches together need about 1.45 GiB; this machine has 3.61 GiB "
         "free, of which 80 % may be used by 2 processes",
     )
 
@@ -96,7 +96,7 @@ def test_where_not_even_one_fits_it_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize(("fits", "what"), [(5, "5 fit at most: write fuse: 5"), (1, "one fits, and no two")])
 def test_a_number_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch, fits: int, what: str) -> None:
-    machine(monkeypatch, 2 * process(fits) + MIB)
+    machine(monkeypatch, 2 * process(fits) + DATA + MIB)
     with pytest.raises(ResourceError, match=what) as caught:
         memory.told(spec(fuse=8), MACHINE)
     assert "sweep.fuse: 8 searches together need about 1.45 GiB, and this machine has" in str(caught.value)
@@ -107,7 +107,7 @@ def test_a_number_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.usefixtures("counted")
 def test_a_number_above_what_one_process_can_have_but_with_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """16 trials in one process leave the other place empty: there is one process to count."""
-    machine(monkeypatch, process(16) + MIB)
+    machine(monkeypatch, process(16) + DATA + MIB)
     assert memory.told(spec(fuse=16), MACHINE).loaded.most_lanes is None
 
 
@@ -158,7 +158,12 @@ def test_the_structure_that_needs_most_decides(monkeypatch: pytest.MonkeyPatch) 
     assert (needed.structures, len(needed.footprints)) == (2, 2), "numbers make no structure"
     first, second = (footprint(each, Size(1437, 0, 360, 8, 8, 1, 10)) for each in _each(loaded))
     assert second.alone > first.alone
-    assert needed.process(1) == memory.PROCESS + needed.data + int(memory.BESIDE * second.alone)
+    assert (needed.data, needed.once) == (0, DATA)
+    assert needed.process(1) == memory.PROCESS + int(memory.BESIDE * second.alone)
+    monkeypatch.setattr(memory, "SHARE", 0.0)
+    each_its_own = memory.count(loaded)
+    assert each_its_own is not None
+    assert (each_its_own.data, each_its_own.once) == (DATA, 0), "the object store has no room for them"
     monkeypatch.setattr(memory, "_SECONDS", -1.0)
     few = memory.count(loaded)
     assert few is not None
@@ -184,7 +189,7 @@ def command(file: Path, *further: object) -> Outcome:
 
 @pytest.mark.usefixtures("local_sweeps", "counted")
 def test_the_plan_and_the_sweep_say_it_once(monkeypatch: pytest.MonkeyPatch, on_disk: Path) -> None:
-    machine(monkeypatch, 2 * process(1) + MIB)
+    machine(monkeypatch, 2 * process(1) + DATA + MIB)
     line = "memory: no searches share a process, not 2: 2 searches together need about 670 MiB and a search needs about"
     plan = command(on_disk, "--dry-run")
     done = command(on_disk, "--set", "data.limit=60")
