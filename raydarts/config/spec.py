@@ -257,8 +257,8 @@ class SweepSettings(TrialsSettings):
     fuse: Literal["auto", "off"] | Annotated[Trials, Field(ge=2)] = Field(
         "auto",
         description="Most trials of like structure that one process runs together as one computation. `auto`: up to 8, "
-        "as long as every process has some and they fit into memory, and none on a share of a GPU. `off`: each trial has a process of its own. "
-        "Figures differ by rounding.",
+        "as long as every process has some and they fit into memory, and none on a share of a GPU. `off`: each trial "
+        "has a process of its own. Figures differ by rounding.",
     )
 
     def idle(self, around: Around) -> Iterator[Idle]:
