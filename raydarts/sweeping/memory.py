@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -215,28 +215,21 @@ def _fitted(loaded: LoadedSpec, needed: Needed, room: Room | None, available: Ma
         return room.words if many == 1 else f"{room.words} by {many} processes"
 
     fits = next((lanes for lanes in range(asked, 0, -1) if room.holds(needed, lanes, processes(lanes))), 0)
-    if fits < asked and isinstance(sweep.fuse, int):
+    if fits < asked > 1 and isinstance(sweep.fuse, int):
         raise ResourceError(_too_many(asked, fits, need, there))
     if fits == asked:
         return Told(loaded, (f"memory: {both}; {there(asked)}",))
     lines = []
     if asked > 1:
         most = max(fits, 1)
-        lines.append(
-            f"memory: {f'up to {most} searches share a process' if most > 1 else 'no searches share a process'}, not "
-            f"{asked}: {' and '.join(_needs(need, asked, most))}{needed.partly}; {there(most)}"
-        )
+        begin = f"memory: {f'up to {most}' if most > 1 else 'no'} searches share a process, not {asked}"
+        lines.append(f"{begin}: {need(asked)} and {need(most)}{needed.partly}; {there(most)}")
     if fits == 0:
         lines.append(f"memory: a search may not fit: {need(1)}{needed.partly}; {there(1)}. {_LESS}")
     return Told(replace(loaded, most_lanes=max(fits, 1)), tuple(lines))
 
 
 _LESS = "Lower search.batch_size or the sizes of search.space, or let fewer run at a time (sweep.max_concurrent)"
-
-
-def _needs(need: Callable[[int], str], asked: int, most: int) -> Iterator[str]:
-    yield need(asked)
-    yield need(most)
 
 
 def _too_many(asked: int, fits: int, need: Callable[[int], str], there: Callable[[int], str]) -> str:

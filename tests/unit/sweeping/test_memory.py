@@ -86,11 +86,13 @@ def test_a_machine_with_enough_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("counted")
 def test_where_not_even_one_fits_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, process(1))
+    machine(monkeypatch, process(1) - MIB)
     told = memory.told(spec(), MACHINE)
     assert told.loaded.most_lanes == 1
     assert told.lines[-1].startswith("memory: a search may not fit: a search needs about 535 MiB; ")
     assert "sweep.max_concurrent" in told.lines[-1]
+    only_one = memory.told(spec(fuse=8, replicates=[0]), MACHINE)
+    assert [line.split(":")[1] for line in only_one.lines] == [" a search may not fit"], "and no error, as before"
 
 
 @pytest.mark.usefixtures("counted")
