@@ -25,6 +25,8 @@ FILE = Path(__file__).with_name("golden.json")
 METRICS = ("weight_loss", "alpha_loss", "validation_loss")
 # Other CPUs and other threads sum in other orders.
 TOLERANCE = 1e-6
+EPOCHS = {"neumann": 1, "exact_hvp": 2}
+"""Of estimators whose steps take long: how many of the search's three epochs are run."""
 
 
 def curves(estimator: str) -> dict[str, list[float]]:
@@ -39,7 +41,7 @@ def curves(estimator: str) -> dict[str, list[float]]:
         "regularizers": [{"name": "drop_path", "probability": 0.2}, {"name": "beta_decay", "strength": 0.5}],
     }
     job = Search(SearchSettings.model_validate(plain), load_splits(DataSettings(limit=160, validation_fraction=0.2)))
-    rows = [job.run_epoch() for _ in range(job.epochs)]
+    rows = [job.run_epoch() for _ in range(EPOCHS.get(estimator, job.epochs))]
     found = {name: [float(row[name]) for row in rows] for name in METRICS}
     found["alpha_normal"] = job.alphas["normal"].detach().flatten()[:8].tolist()
     return found
@@ -57,8 +59,8 @@ def test_curves_equal_the_golden_ones(estimator: str) -> None:
 def test_estimators_have_different_curves() -> None:
     golden: dict[str, Any] = json.loads(FILE.read_text())
     assert golden.pop("published_defects") == golden["finite_difference"]  # without a defect
-    last = {estimator: found["alpha_loss"][-1] for estimator, found in golden.items()}
-    assert len({round(value, 4) for value in last.values()}) == len(last)
+    first = {estimator: found["alpha_loss"][0] for estimator, found in golden.items()}
+    assert len({round(value, 4) for value in first.values()}) == len(first)
 
 
 if __name__ == "__main__":
