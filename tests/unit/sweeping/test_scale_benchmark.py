@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -19,12 +18,7 @@ def scale() -> ModuleType:
 
 
 def run(*arguments: str) -> int:
-    """The benchmark, in a process of its own: it starts a Ray of its own.
-
-    Ray's servers would take from the environment that they ask for a token, and this process's Ray read its mode when
-    the server of these processes began.
-    """
-    os.environ.pop("RAY_AUTH_MODE", None)
+    """The benchmark, in a process of its own: it starts a Ray of its own."""
     code: int = script("benchmarks/scale.py").main(arguments)
     return code
 
