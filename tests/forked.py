@@ -50,8 +50,13 @@ def _run(
     target: Callable[..., Any], arguments: tuple[Any, ...], output: Path | None, kill: Any, environment: dict[str, str]
 ) -> None:
     os.setsid()  # so that what it starts is killed with it
+    read = os.environ.get("RAY_AUTH_MODE")
     os.environ.clear()  # the server's, which began in an earlier test
     os.environ.update(environment)
+    # Ray read this when the server imported it. Servers that it starts now would take another mode from the environment.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    if read is not None:
+        os.environ["RAY_AUTH_MODE"] = read
     if output is not None:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, 1)
