@@ -53,7 +53,7 @@ def _run(
     read = os.environ.get("RAY_AUTH_MODE")
     os.environ.clear()  # the server's, which began in an earlier test
     os.environ.update(environment)
-    # Ray read this when the server imported it. Servers that it starts now would take another mode from the environment.
+    # Ray read this when the server imported it. What Ray starts now would take another mode from the environment.
     os.environ.pop("RAY_AUTH_MODE", None)
     if read is not None:
         os.environ["RAY_AUTH_MODE"] = read
