@@ -15,7 +15,7 @@ from tests.fault.fakes import FakeJob
 def trial(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> TrialDirectory:
     folder = tmp_path_factory.mktemp("team")
     # The limit covers the start of two processes after a loss, on cores that other tests use.
-    code = start_sweep(team.team(folder, epoch_timeout=25), folder, builder=team.BUILDER, display=False)
+    code = start_sweep(team.team(folder, epoch_timeout=16), folder, builder=team.BUILDER, display=False)
     assert code == 1, "the trial fails in the end"
     (found,) = RunDirectory.open(folder / "fake").evaluations()
     return found
