@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -373,15 +373,22 @@ def _step(packed: LaneModel, lanes: Sequence[_Lane], group: GroupStep) -> Taken:
     if any(lane.train_alpha for lane in lanes):
         # 1. Update alpha by descending dL_val(w - xi dL_train(w, alpha)/dw, alpha)/dalpha.
         alpha, gradients = _alpha_gradient(packed, lanes, group)
-        fine += [torch.isfinite(alpha.value.detach()), torch.isfinite(packed.alpha_norms(gradients))]
+        alpha = _without_graph(alpha)
+        fine += [torch.isfinite(alpha.value), torch.isfinite(packed.alpha_norms(gradients))]
         packed.adam.step(gradients)
     # 2. Update w by descending dL_train(w, alpha)/dw.
     with constant(objective.alphas):
         weight = objective.perturbed_weight_loss(group)
     gradients = gradients_of(weight.value, objective.weights)
-    fine.append(torch.isfinite(weight.value.detach()))
+    weight = _without_graph(weight)
+    fine.append(torch.isfinite(weight.value))
     w.step(packed.weight_gradient(gradients, group))
     return Taken(alpha, weight, torch.stack(fine).all(0))
+
+
+def _without_graph(loss: Loss) -> Loss:
+    """Returns the loss as a number. Its graph has memory that the next pass can use."""
+    return replace(loss, value=loss.value.detach(), penalty=None)
 
 
 def _step_of(
