@@ -147,10 +147,9 @@ class _Lane:
         return self.search.finish_epoch(self.train_alpha, self.started)
 
     def repeat(self) -> dict[str, object]:
-        """Runs the epoch from its start, alone."""
-        started, search = time.perf_counter(), self.search
-        search.load_state_dict(self.before)
-        return search.finish_epoch(search.begin_epoch(), started)
+        """Runs the epoch from its start, alone and without a graph."""
+        self.search.load_state_dict(self.before)
+        return Search.run_epoch(self.search)
 
 
 def _attempted(work: Callable[[], Result]) -> Result | Exception:
@@ -182,9 +181,9 @@ class FusedSearch:
         attributed by running each lane's epoch again, alone. A full memory, and an error of the storage, are raised:
         they are of all lanes.
         """
-        graph = self.has_graph(searches)
+        graph = self._has_graph(searches)
         if len(searches) == 1 and not graph:
-            return [_attempted(searches[0].run_epoch)]
+            return [_attempted(partial(Search.run_epoch, searches[0]))]
         outcomes: dict[int, Outcome] = {}
         groups: dict[str, list[_Lane]] = {}
         for index, search in enumerate(searches):
@@ -202,7 +201,7 @@ class FusedSearch:
                 outcomes[lane.index] = _attempted(lane.finish)
         return [outcomes[index] for index in range(len(searches))]
 
-    def has_graph(self, searches: Sequence[Search]) -> bool:
+    def _has_graph(self, searches: Sequence[Search]) -> bool:
         """Returns whether the steps are captured. The searches of a group agree in that they ask for it."""
         first = searches[0]
         if not first.settings.cuda_graph or (self._capture is None and first.device.type != "cuda"):
@@ -267,8 +266,6 @@ class GraphedSearch(Search):
         self._group = FusedSearch(capture)
 
     def run_epoch(self) -> dict[str, object]:
-        if not self._group.has_graph([self]):
-            return super().run_epoch()
         (outcome,) = self._group.run_epoch([self])
         if isinstance(outcome, Exception):
             raise outcome

@@ -103,9 +103,7 @@ def told(
         return Told(loaded)
     try:
         needed = count(loaded)
-    except (
-        Exception
-    ) as error:  # code of the user's own may refuse made-up data; the search itself says why, if it fails
+    except Exception as error:  # code of the user's own may refuse made-up data: the search itself says why then
         return Told(loaded, (f"memory: not counted: {str(error) or type(error).__name__}",))
     if needed is None:
         return Told(loaded, (f"memory: not counted, as the size of {loaded.data.dataset.name} is not known here",))

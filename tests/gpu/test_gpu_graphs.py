@@ -53,7 +53,7 @@ def test_lanes_with_graphs_have_the_bits_of_lanes_without() -> None:
     numbers: list[dict[str, Any]] = [{}, {"grad_clip": 0.1, "regularizers": ["beta_decay"]}, {"weight_decay": 0.01}]
     graphed, plain = ([made(Search, seed, **each) for seed, each in enumerate(numbers)] for _ in range(2))
     group, without = FusedSearch(), FusedSearch()
-    without.has_graph = lambda searches: False  # type: ignore[method-assign]
+    without._has_graph = lambda searches: False  # type: ignore[method-assign]
     for _ in range(2):
         for outcome in (*group.run_epoch(graphed), *without.run_epoch(plain)):
             assert not isinstance(outcome, Exception), outcome
