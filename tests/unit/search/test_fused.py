@@ -180,6 +180,21 @@ def test_an_epoch_that_fails_together_is_run_one_after_the_other_and_says_so(
     assert "one search after the other" in caplog.text
 
 
+def test_a_step_keeps_no_graph_of_its_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a graph is needed by the next pass."""
+    kept: list[bool] = []
+    usual = fused._done
+
+    def done(loss: Any, *rest: Any) -> None:
+        kept.append(loss.value.requires_grad or loss.penalty is not None)
+        usual(loss, *rest)
+
+    monkeypatch.setattr(fused, "_done", done)
+    run([Search(each, splits()) for each in different("first_order")], 1)
+    assert kept
+    assert not any(kept)
+
+
 def test_a_full_memory_is_the_groups_and_not_a_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
