@@ -1,9 +1,13 @@
-"""How exactly NVIDIA GPUs multiply float32 numbers, while a job computes and no longer."""
+"""How exactly float32 numbers are multiplied, while a job computes and no longer: TF32 on NVIDIA GPUs, mixed types."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _flags() -> tuple[tuple[object, str], ...]:
@@ -56,6 +60,18 @@ def arithmetic(*, tf32: bool) -> Iterator[None]:
             setattr(backend, name, was)
 
 
+def mixed(device: torch.device, amp: str) -> AbstractContextManager[object]:
+    """Inside, convolutions and linear layers compute in the type `amp` (`torch.autocast`). "off" changes nothing.
+
+    What was cast is not kept: a step that is captured as a CUDA graph must cast the weights that it has then.
+    """
+    import torch  # noqa: PLC0415
+
+    if amp == "off":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, amp), cache_enabled=False)
+
+
 def state() -> dict[str, bool]:
     """Whether TF32 is allowed now, in `matmul` and in `conv`."""
     import torch  # noqa: PLC0415
@@ -70,3 +86,9 @@ def require_float32(allowed: bool, precision: str | None) -> None:
     """Raise `ValueError` where TF32 is asked for and nothing computes in float32."""
     if allowed and precision == "float64":
         raise ValueError("has no effect in precision float64; write precision: float32, or tf32: false")
+
+
+def require_mixable(amp: str, precision: str | None) -> None:
+    """Raise `ValueError` where mixed precision is asked for and nothing computes in float32."""
+    if amp != "off" and precision == "float64":
+        raise ValueError("mixes with precision float32 alone; write precision: float32, or amp: off")

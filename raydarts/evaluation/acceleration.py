@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.evaluation.settings import Amp
+from raydarts.float32 import mixed
 from raydarts.spaces.ahead import Ahead
 
 logger = logging.getLogger("raydarts")
@@ -91,9 +92,7 @@ class Acceleration:
         return images.clone(memory_format=torch.contiguous_format)  # contiguous() would do nothing for one channel
 
     def autocast(self) -> AbstractContextManager[None]:
-        mixed = self.settings.amp != "off"
-        dtype = getattr(torch, self.settings.amp) if mixed else None
-        return torch.autocast(self.device.type, dtype, enabled=mixed)
+        return mixed(self.device, self.settings.amp)
 
     def backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Writes the unscaled gradients of the loss into the parameters' `.grad`."""

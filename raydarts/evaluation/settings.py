@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.paths import DataPath
 from raydarts.data.settings import AugmentSettings
-from raydarts.float32 import require_float32
+from raydarts.float32 import require_float32, require_mixable
 from raydarts.registry import Around, Idle, Settings
 from raydarts.study.objectives import ACCURACY, Score
 from raydarts.units import Channels, Epochs, StackedCells, Unit
@@ -117,8 +117,7 @@ class EvaluationSettings(Settings):
     @field_validator("amp")
     @classmethod
     def _mixes_down(cls, value: str, info: ValidationInfo) -> str:
-        if value != "off" and info.data.get("precision") == "float64":
-            raise ValueError("mixes with precision float32 alone; write precision: float32, or amp: off")
+        require_mixable(value, info.data.get("precision"))
         return value
 
     @field_validator("lr_min")

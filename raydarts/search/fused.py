@@ -79,6 +79,7 @@ def structure(settings: SearchSettings) -> str:
         "batch_size": settings.batch_size,
         "precision": settings.precision,
         "tf32": settings.tf32,
+        "amp": settings.amp,
         "cuda_graph": settings.cuda_graph,
         "text": settings.text.model_dump(mode="json"),
         "lengths": settings.seed if _lengths_differ(settings) else None,

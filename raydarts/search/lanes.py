@@ -99,7 +99,7 @@ class LaneObjective(Modes):
     def __init__(self, supernet: torch.nn.Module, models: Sequence[SearchModel]) -> None:
         self.supernet = supernet
         self.lanes = [model.objective for model in models]
-        self.task = self.lanes[0].task
+        self.task, self.amp = self.lanes[0].task, self.lanes[0].amp
         self.weights: list[Tensor] = [weight for weight in supernet.parameters() if weight.requires_grad]
         self.alphas: list[Tensor] = [alpha for lane in self.lanes for alpha in lane.alphas]
         self.frozen: frozenset[int] = frozenset()
@@ -111,10 +111,11 @@ class LaneObjective(Modes):
 
     def data_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
         """Returns the task's losses. `arch_weights` are by cell type, for each lane."""
-        if len(arch_weights) == 1:
-            return _of_one_lane(self.task.loss(self.supernet, batch, arch_weights[0]))
-        stacked = {name: torch.stack([lane[name] for lane in arch_weights]) for name in arch_weights[0]}
-        return self.task.loss(self.supernet, batch, stacked)
+        with self._mixed(batch):
+            if len(arch_weights) == 1:
+                return _of_one_lane(self.task.loss(self.supernet, batch, arch_weights[0]))
+            stacked = {name: torch.stack([lane[name] for lane in arch_weights]) for name in arch_weights[0]}
+            return self.task.loss(self.supernet, batch, stacked)
 
     def training_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
         loss = self.data_loss(batch, arch_weights)
@@ -134,7 +135,8 @@ class LaneObjective(Modes):
                 ],
                 partial(self.passed, group),
             )
-            return self.training_loss(group.weight_batch, arch_weights)
+            with self.mixing():
+                return self.training_loss(group.weight_batch, arch_weights)
 
     def passed(self, group: GroupStep, kind: Kind, asked: Mapping[int, Pass]) -> dict[int, Answer]:
         """Answers passes of one kind in one pass of all lanes. A lane that asks for none takes another lane's place."""

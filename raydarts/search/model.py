@@ -95,7 +95,7 @@ class SearchModel:
         ]
         self.objective = Objective(
             self.supernet, parts.task, self.alphas, parts.relaxation, self.regularizers, streams, further,
-            parts.selection.project,
+            parts.selection.project, settings.amp,
         )  # fmt: skip
         self.tuning: Tuning | None = None
         self._make_weight_optimizer(parts.optimizers["lr"], settings.lr_min, epochs)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from raydarts.float32 import mixed
 from raydarts.search.moments import Step
 from raydarts.search.passes import Asking, alone
 from raydarts.search.regularizers.base import Regularizer, perturbations
@@ -54,6 +55,9 @@ class BilevelObjective(Protocol):
     def replaying(self) -> AbstractContextManager[None]:
         """Returns a context that restores random draws on exit, and no batch-norm statistics."""
 
+    def mixing(self) -> AbstractContextManager[None]:
+        """Returns a context in which losses are computed in the type `search.amp`."""
+
 
 def tied_weights(supernet: nn.Module, weights: Sequence[Tensor]) -> frozenset[int]:
     """Returns the positions of weights that are token vectors and decoder at once. `TIED` of a module names them."""
@@ -65,7 +69,24 @@ class Modes(ABC):
     """The modes in which a supernet is measured: its own, or several lanes'."""
 
     supernet: nn.Module
+    amp: str
+    _mixing = False
     _norms: Sequence[_BatchNorm]
+
+    @contextmanager
+    def mixing(self) -> Iterator[None]:
+        """Computes convolutions and linear layers of forward passes in the type `search.amp` inside the context.
+
+        It is for the two losses that a step descends. What is measured, and passes that remedies ask for, are exact.
+        """
+        before, self._mixing = self._mixing, True
+        try:
+            yield
+        finally:
+            self._mixing = before
+
+    def _mixed(self, batch: Batch) -> AbstractContextManager[object]:
+        return mixed(batch.inputs.device, self.amp if self._mixing else "off")
 
     @abstractmethod
     def virtual(self) -> AbstractContextManager[None]:
@@ -113,6 +134,7 @@ class Objective(Modes):
         streams: Streams,
         arch_parameters: Sequence[Mapping[str, nn.Parameter]] = (),
         project: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+        amp: str = "off",
     ) -> None:
         self.supernet = supernet
         self.task = task
@@ -122,6 +144,7 @@ class Objective(Modes):
         self.streams = streams
         self.arch_parameters = tuple(arch_parameters) or ({},) * len(self.regularizers)
         self.project = project
+        self.amp = amp
         self.weights: list[Tensor] = list(supernet.parameters())
         self._fixed = frozenset(n for n, weight in enumerate(self.weights) if not weight.requires_grad)
         self.alphas: list[Tensor] = [
@@ -162,7 +185,8 @@ class Objective(Modes):
 
         Each cell type has a tensor `(num_edges, num_ops)` or `(layers of the type, num_edges, num_ops)`.
         """
-        return self.task.loss(self.supernet, batch, arch_weights)
+        with self._mixed(batch):
+            return self.task.loss(self.supernet, batch, arch_weights)
 
     def training_loss(self, batch: Batch, arch_weights: Mapping[str, Tensor]) -> Loss:
         """Returns the data loss plus what the supernet adds to the loss that weights descend."""
@@ -174,7 +198,7 @@ class Objective(Modes):
 
     def perturbed_weight_loss(self, step: Step) -> Loss:
         """Returns the loss of the weight step: `weight_loss` under the remedies' perturbations of the arch weights."""
-        with self.perturbed(step) as arch_weights:
+        with self.perturbed(step) as arch_weights, self.mixing():
             return self.training_loss(step.weight_batch, arch_weights)
 
     @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from raydarts.data.settings import AugmentSettings, TextSettings
-from raydarts.float32 import require_float32
+from raydarts.float32 import require_float32, require_mixable
 from raydarts.registry import Around, Choose, Component, Idle, Settings
 from raydarts.units import Epochs, ImagesOrColumns
 
@@ -56,6 +56,11 @@ class SearchSettings(Settings):
         description="Whether a GPU may round float32 numbers to TF32 when it multiplies. Faster; alpha's "
         "gradient is off by some percent.",
     )
+    amp: Literal["off", "bfloat16"] = Field(
+        "off",
+        description="Type in which convolutions and linear layers compute in the weights' step, and in alpha's if it "
+        "is first order. Weights, alpha, and all that is measured stay in `precision`.",
+    )
     cuda_graph: bool = Field(
         False,
         description="Whether a GPU runs each step as one CUDA graph: one launch in place of thousands. Figures equal "
@@ -90,6 +95,12 @@ class SearchSettings(Settings):
     @classmethod
     def _rounds_float32(cls, value: bool, info: ValidationInfo) -> bool:
         require_float32(value, info.data.get("precision"))
+        return value
+
+    @field_validator("amp")
+    @classmethod
+    def _mixes_down(cls, value: str, info: ValidationInfo) -> str:
+        require_mixable(value, info.data.get("precision"))
         return value
 
     def idle(self, around: Around) -> Iterator[Idle]:

@@ -40,11 +40,19 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         wide = self.kernel_size[0] > _WIDTH or self.dilation[0] > 1
         if x.device.type == "cpu" and self.stride[0] == 1 and wide:
-            return _Convolution.apply(x, self.weight, self.dilation[0])  # type: ignore[no-any-return]
+            return _Convolution.apply(*_cast(x, self.weight), self.dilation[0])  # type: ignore[no-any-return]
         # One lane keeps torch's kernel, so that searches alone keep their bits.
         if x.device.type == "cpu" and self.lanes > 1 and self.stride[0] == 2 and self.kernel_size[0] == 5:
-            return _Strided.apply(x, self.weight)  # type: ignore[no-any-return]
+            return _Strided.apply(*_cast(x, self.weight))  # type: ignore[no-any-return]
         return super().forward(x)
+
+
+def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Returns the tensors in the type in which a convolution computes here. torch casts for its own functions alone."""
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    dtype = torch.get_autocast_dtype("cpu")
+    return tuple(tensor.to(dtype) for tensor in tensors)
 
 
 class _Convolution(torch.autograd.Function):

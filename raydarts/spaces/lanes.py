@@ -38,6 +38,7 @@ def weighted(weight: Tensor, x: Tensor) -> Tensor:
     """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane of `x`."""
     if weight.dim() == 0:
         return weight * x
+    weight = weight.to(x.dtype)  # a convolution's output under `search.amp` has another type
     return _Weighted.apply(weight, x)  # type: ignore[no-any-return]
 
 
@@ -45,7 +46,7 @@ def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     """Returns `total + weight * x`."""
     if weight.dim() == 0:
         return torch.addcmul(total, x, weight)
-    lanes = len(weight)
+    lanes, weight = len(weight), weight.to(x.dtype)
     return torch.addcmul(of_lanes(total, lanes), of_lanes(x, lanes), _for_each(weight, x)).flatten(1, 2)
 
 
@@ -53,7 +54,7 @@ def add_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     """Adds `weight * x` to `total` in place. No backward pass needs the sum."""
     if weight.dim() == 0:
         return total.addcmul_(x, weight)
-    return _AddWeighted.apply(total, weight, x)  # type: ignore[no-any-return]
+    return _AddWeighted.apply(total, weight.to(x.dtype), x)  # type: ignore[no-any-return]
 
 
 def _for_each(weight: Tensor, x: Tensor) -> Tensor:

@@ -151,7 +151,8 @@ class UnrolledEstimator(Estimator):
         w = weights_of(objective, optimizer)
         rates = resolved([each.settings.xi for each in self.lanes], w.rates)
         if not any(rates):
-            return first_order_gradient(objective, alpha_batch)
+            with objective.mixing():
+                return first_order_gradient(objective, alpha_batch)
         return self.unrolled(objective, weight_batch, alpha_batch, w, w.number(rates))
 
     @abstractmethod

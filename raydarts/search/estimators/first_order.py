@@ -26,4 +26,5 @@ class FirstOrder(Estimator):
         alpha_batch: Batch,
         optimizer: torch.optim.Optimizer | LaneWeights,
     ) -> AlphaGradient:
-        return first_order_gradient(objective, alpha_batch)
+        with objective.mixing():
+            return first_order_gradient(objective, alpha_batch)
