@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from raydarts.search.gradients import constant
+from raydarts.spaces.second_derivatives import twice_differentiable
 from raydarts.tasks import Batch
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = 1
 def differentiable_gradient(objective: Objective, batch: Batch) -> Iterator[Tensor]:
     """Yields dL_val/dalpha as one vector, with the graph that its products with the Hessian need."""
     alphas = list(objective.alpha_by_type.values())
-    with objective.virtual(), constant(objective.weights):
+    with objective.virtual(), constant(objective.weights), twice_differentiable():
         loss = objective.data_loss(batch, objective.arch_weights(expected=True)).value
         yield torch.cat([part.flatten() for part in torch.autograd.grad(loss, alphas, create_graph=True)])
 
@@ -77,7 +78,7 @@ def dominant_eigenvalues(objective: LaneObjective, batch: Batch, lanes: Sequence
     """
     alphas = [list(lane.alpha_by_type.values()) for lane in objective.lanes]
     leaves = [alpha for each in alphas for alpha in each]
-    with objective.virtual(), constant(objective.weights):
+    with objective.virtual(), constant(objective.weights), twice_differentiable():
         arch_weights = [lane.arch_weights(expected=True) for lane in objective.lanes]
         loss = objective.data_loss(batch, arch_weights).value.sum()
         gradients = torch.autograd.grad(loss, leaves, create_graph=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raydarts.search.objective import BilevelObjective
+from raydarts.spaces.second_derivatives import twice_differentiable
 from raydarts.tasks import Batch
 
 
@@ -22,7 +23,8 @@ class GradientGraph:
     """
 
     def __init__(self, objective: BilevelObjective, batch: Batch) -> None:
-        loss = objective.weight_loss(batch).value
+        with twice_differentiable():
+            loss = objective.weight_loss(batch).value
         loss = loss.sum() if loss.dim() else loss
         frozen = objective.frozen
         self._objective = objective

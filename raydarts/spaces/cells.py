@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,13 +54,6 @@ class _Source:
         if operation.halves:  # all of these begin with a ReLU
             return operation(self.relu, *scale, halved=self.halved)  # type: ignore[no-any-return]
         return operation(self.relu if operation.PREACTIVATED else self.x, *scale)  # type: ignore[no-any-return]
-
-
-class _Weight(NamedTuple):
-    """The arch weight of a candidate. With lanes `one` is `(lanes,)`, and `scale` repeats it for each channel."""
-
-    one: Tensor
-    scale: Tensor
 
 
 class MixedGraph(Mixed):
@@ -135,16 +127,16 @@ class MixedGraph(Mixed):
             sources.append(_Source(total, self.share, self.lanes))
         return [source.whole for source in sources[self.spec.num_inputs :]]
 
-    def _weights(self, arch_weights: Tensor) -> list[tuple[_Weight, ...]]:
-        """Returns the arch weight of each candidate of each edge."""
+    def _weights(self, arch_weights: Tensor) -> list[tuple[Tensor, ...]]:
+        """Returns the arch weight of each candidate of each edge: a scalar, with lanes `(channels,)`."""
         if self.lanes == 1:
-            return [tuple(_Weight(one, one) for one in row.unbind()) for row in arch_weights.unbind()]
+            return [row.unbind() for row in arch_weights.unbind()]
         lanes, edges, candidates = arch_weights.shape
         table = arch_weights.permute(1, 2, 0).reshape(edges * candidates, lanes)
         # Dense, because batch norm on a CPU takes its weight for dense. One copy serves all candidates.
         scales = table[..., None].expand(-1, -1, self.share).reshape(edges * candidates, lanes * self.share)
-        rows = [_Weight(*pair) for pair in zip(table.unbind(), scales.unbind(), strict=True)]
-        return [tuple(rows[first : first + candidates]) for first in range(0, len(rows), candidates)]
+        rows = scales.unbind()
+        return [rows[first : first + candidates] for first in range(0, len(rows), candidates)]
 
     def _used(self, arch_weights: Tensor) -> tuple[Keys, ...]:
         """Returns the keys, with None where the arch weight is 0, with lanes where it is 0 in each of them."""
@@ -156,7 +148,7 @@ class MixedGraph(Mixed):
         )
 
     def _sum(
-        self, total: Tensor | None, source: _Source, index: int, weights: tuple[_Weight, ...], keys: Keys
+        self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys
     ) -> Tensor:
         """Adds the edge's candidates times their weights to `total`, in place.
 
@@ -168,13 +160,13 @@ class MixedGraph(Mixed):
             operation: Operation = self.operations[key]  # type: ignore[assignment]
             if operation.SHARED:
                 output = self._candidate(source, key)
-                total = weighted(weight.one, output) if total is None else add_weighted(total, weight.one, output)
+                total = weighted(weight, output) if total is None else add_weighted(total, weight, output)
             else:
-                output = source.through(operation, weight.scale)
+                output = source.through(operation, weight)
                 total = output if total is None else total.add_(output)
         return self._zeros(source, index) if total is None else total
 
-    def _transformed(self, source: _Source, index: int, weights: tuple[_Weight, ...], keys: Keys) -> Tensor:
+    def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys) -> Tensor:
         """Returns the edge's weighted sum with the remedies' changes."""
         edge = self.edges[index]
         total: Tensor | None = None
@@ -185,7 +177,7 @@ class MixedGraph(Mixed):
                 output = self._candidate(source, key)
                 for transform in self.on_operation:
                     output = transform.on_operation(output, edge, primitive, training=self.training)
-                total = weighted(weight.one, output) if total is None else plus_weighted(total, weight.one, output)
+                total = weighted(weight, output) if total is None else plus_weighted(total, weight, output)
         else:
             total = self._sum(None, source, index, weights, keys)
         if total is None:

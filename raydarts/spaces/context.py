@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
@@ -20,6 +22,8 @@ class Context(FunctionCtx):
     kernel: int
     lanes: int
     channels: int
+    eps: float
+    how: tuple[Any, ...]
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps these for the backward pass. torch takes None for one that is not needed."""

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.context import Context
+from raydarts.spaces.second_derivatives import Convolution
 
 _WIDTH = 3  # the widest kernel for which oneDNN's weight gradient is fast
 
 
-class DepthwiseConv2d(nn.Conv2d):
+class DepthwiseConv2d(Convolution):
     """`nn.Conv2d(channels, channels, kernel, stride, groups=channels, bias=False)` with "same" padding, kernel odd.
 
     `channels` are those of all lanes.
@@ -42,7 +43,8 @@ class DepthwiseConv2d(nn.Conv2d):
         if x.device.type == "cpu" and self.stride[0] == 1 and wide:
             return _Convolution.apply(*_cast(x, self.weight), self.dilation[0])  # type: ignore[no-any-return]
         # One lane keeps torch's kernel, so that searches alone keep their bits.
-        if x.device.type == "cpu" and self.lanes > 1 and self.stride[0] == 2 and self.kernel_size[0] == 5:
+        strided = self.lanes > 1 and self.stride[0] == 2 and self.kernel_size[0] == 5
+        if x.device.type == "cpu" and strided and self.weight.requires_grad:
             return _Strided.apply(*_cast(x, self.weight))  # type: ignore[no-any-return]
         return super().forward(x)
 

@@ -35,73 +35,109 @@ def of_lanes(x: Tensor, lanes: int, dim: int = 1) -> Tensor:
 
 
 def weighted(weight: Tensor, x: Tensor) -> Tensor:
-    """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane of `x`."""
+    """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane or each channel of `x`."""
     if weight.dim() == 0:
         return weight * x
-    weight = weight.to(x.dtype)  # a convolution's output under `search.amp` has another type
-    return _Weighted.apply(weight, x)  # type: ignore[no-any-return]
+    return _Weighted.apply(_of_channels(weight, x), x)  # type: ignore[no-any-return]
 
 
 def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     """Returns `total + weight * x`."""
     if weight.dim() == 0:
         return torch.addcmul(total, x, weight)
-    lanes, weight = len(weight), weight.to(x.dtype)
-    return torch.addcmul(of_lanes(total, lanes), of_lanes(x, lanes), _for_each(weight, x)).flatten(1, 2)
+    return _PlusWeighted.apply(total, _of_channels(weight, x), x)  # type: ignore[no-any-return]
 
 
 def add_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     """Adds `weight * x` to `total` in place. No backward pass needs the sum."""
     if weight.dim() == 0:
         return total.addcmul_(x, weight)
-    return _AddWeighted.apply(total, weight.to(x.dtype), x)  # type: ignore[no-any-return]
+    return _AddWeighted.apply(total, _of_channels(weight, x), x)  # type: ignore[no-any-return]
 
 
-def _for_each(weight: Tensor, x: Tensor) -> Tensor:
-    return weight.view(-1, *(1,) * (x.dim() - 1))
+def _of_channels(weight: Tensor, x: Tensor) -> Tensor:
+    """Returns the weight of each channel, in the type of `x`. (Under `search.amp` a convolution gives another type.)
+
+    A product with a view `(batch, lanes, C, ...)` takes up to ten times as long: the C values of a lane lie between
+    those of other lanes, and torch multiplies each C values by themselves.
+    """
+    each = x.shape[1] // len(weight)
+    return (weight if each == 1 else weight.repeat_interleave(each)).to(x.dtype)
+
+
+def _spread(weight: Tensor, x: Tensor) -> Tensor:
+    return weight.view(-1, *(1,) * (x.dim() - 2))
 
 
 class _Weighted(torch.autograd.Function):
-    """`weight * x` of lanes. Written with torch's operators it would be a view, and sums in place are slow on views.
-
-    The gradient of `weight` is summed lane by lane, so that its bits do not depend on the place of a lane.
-    """
+    """`weight * x` with a weight for each channel. Its derivatives keep the layout of `x`, the second ones too."""
 
     @staticmethod
     def forward(ctx: Context, weight: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(weight, x)
-        lanes = len(weight)
-        y = torch.empty_like(x)
-        torch.mul(of_lanes(x, lanes), _for_each(weight, x), out=of_lanes(y, lanes))
-        return y
+        return x * _spread(weight, x)
 
     @staticmethod
     def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         weight, x = ctx.saved_tensors
         (dy,) = gradients
-        to_weight = to_x = None
-        if ctx.needs_input_grad[-2]:
-            product = of_lanes(dy * x, len(weight))
-            to_weight = product.sum((0, *range(2, product.dim())))
-        if ctx.needs_input_grad[-1]:
-            to_x = _Weighted.apply(weight, dy)
-        return to_weight, to_x
+        by_weight, by_x = ctx.needs_input_grad[-2:]
+        return _Dots.apply(dy, x) if by_weight else None, _Weighted.apply(weight, dy) if by_x else None
 
 
 class _AddWeighted(torch.autograd.Function):
-    """`total += weight * x` of lanes."""
+    """`total += weight * x`."""
 
     @staticmethod
     def forward(ctx: Context, total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(weight, x)
         ctx.mark_dirty(total)
-        lanes = len(weight)
-        of_lanes(total, lanes).addcmul_(of_lanes(x, lanes), _for_each(weight, x))
-        return total
+        return total.addcmul_(x, _spread(weight, x))
 
     @staticmethod
     def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return *gradients, *_Weighted.backward(ctx, *gradients)
+
+
+class _PlusWeighted(torch.autograd.Function):
+    """`total + weight * x`."""
+
+    @staticmethod
+    def forward(ctx: Context, total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, x)
+        return torch.addcmul(total, x, _spread(weight, x))
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return *gradients, *_Weighted.backward(ctx, *gradients)
+
+
+class _Dots(torch.autograd.Function):
+    """The sum of `x * y` over each channel."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        return sums(x * y)
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
+        (weight,) = gradients
+        by_x, by_y = ctx.needs_input_grad
+        return _Weighted.apply(weight, y) if by_x else None, _Weighted.apply(weight, x) if by_y else None
+
+
+def sums(x: Tensor) -> Tensor:
+    """Returns the sum of each channel of `(batch, channels, ...)`. Its bits do not depend on the channel's place.
+
+    On a CPU torch adds the values of channels in one order where they fill a block, and of the last ones in another.
+    All of a power of two are in a block, or none is. So it sums so many channels at a time.
+    """
+    channels = x.shape[1]
+    together = channels & -channels
+    dims = (0, *range(2, x.dim()))
+    return torch.cat([part.sum(dims) for part in x.split(together, 1)])
 
 
 def count_lanes(norm: _BatchNorm, lanes: int) -> None:

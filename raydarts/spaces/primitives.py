@@ -23,6 +23,7 @@ from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing, draw_each
 from raydarts.spaces.lanes import count_lanes, weighted
 from raydarts.spaces.layout import Halved, concatenate
+from raydarts.spaces.second_derivatives import BatchNorm, Convolution, twice
 
 
 class Norm(nn.BatchNorm2d):
@@ -30,17 +31,24 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
-            return super().forward(x)
+            return self._normed(x, self.weight, self.bias)
         if self.affine:
-            return (scale if scale.dim() == 0 else scale.view(-1, 1, 1)) * super().forward(x)
+            return (scale if scale.dim() == 0 else scale.view(-1, 1, 1)) * self._normed(x, self.weight, self.bias)
+        # Dense, because the CPU's kernel ignores its stride.
+        return self._normed(x, scale.expand(self.num_features).contiguous(), None)
+
+    def _normed(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         tracked = self.track_running_stats or not self.training
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        running = (self.running_mean, self.running_var) if tracked else (None, None)
+        if self.training and twice(x):
+            return BatchNorm.apply(x, weight, bias, *running, self.momentum, self.eps)  # type: ignore[no-any-return]
         return nn.functional.batch_norm(
             x,
-            self.running_mean if tracked else None,
-            self.running_var if tracked else None,
-            weight=scale.expand(self.num_features).contiguous(),  # the CPU's kernel ignores its stride
+            *running,
+            weight=weight,
+            bias=bias,
             training=self.training,
             momentum=self.momentum,  # type: ignore[arg-type]
             eps=self.eps,
@@ -63,7 +71,7 @@ def convolution(
     over the lanes copies each one out and in, and batched products of patches move nine times the values.
     docs/benchmarks.md has the figures.
     """
-    return nn.Conv2d(
+    return Convolution(
         lanes * channels_in, lanes * channels_out, kernel, stride=stride, padding=padding, groups=lanes, bias=False
     )
 
@@ -183,7 +191,7 @@ class Noise(Operation, Drawing):
         noise = self._noise(x[:, :, :: self.stride, :: self.stride]) if self.drawn is None else self.drawn
         if scale is None:
             return noise
-        return weighted(scale if self.lanes == 1 else scale.view(self.lanes, -1)[:, 0], noise)
+        return weighted(scale, noise)
 
     def _noise(self, like: Tensor) -> Tensor:
         if self.lanes == 1:

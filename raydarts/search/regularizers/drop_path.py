@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from raydarts import registry
 from raydarts.search.moments import Moment
 from raydarts.search.regularizers.base import Regularizer
-from raydarts.spaces.lanes import of_lanes
 from raydarts.spaces.transform import MixedEdge, MixedTransform
 from raydarts.streams import Streams
 
@@ -60,7 +59,8 @@ class _DropLanes(MixedTransform):
             return output
         shape = (output.shape[0], *(1,) * (output.dim() - 1))
         masks = [transform.mask(output.new_empty(shape)) for transform in self.transforms]
-        return (of_lanes(output, edge.lanes) * torch.stack(masks, 1)).flatten(1, 2)
+        channels = output.shape[1] // edge.lanes
+        return output * torch.cat(masks, 1).repeat_interleave(channels, 1)
 
 
 class DropPath(Regularizer):
