@@ -150,15 +150,19 @@ class MixedGraph(Mixed):
     def _sum(
         self, total: Tensor | None, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys
     ) -> Tensor:
-        """Adds the edge's candidates times their weights to `total`, in place.
-
-        No backward pass needs the sums.
-        """
-        for weight, key in zip(weights, keys, strict=True):
+        """Adds the edge's candidates times their weights to `total`, in place. No backward pass needs the sums."""
+        edge = self.edges[index]
+        for weight, key, primitive in zip(weights, keys, self.spec.candidates[index], strict=True):
             if key is None:
                 continue
             operation: Operation = self.operations[key]  # type: ignore[assignment]
-            if operation.SHARED:
+            changing = [transform for transform in self.on_operation if transform.changes(edge, primitive)]
+            if changing:
+                output = self._candidate(source, key)
+                for transform in changing:
+                    output = transform.on_operation(output, edge, primitive, training=self.training)
+                total = weighted(weight, output) if total is None else plus_weighted(total, weight, output)
+            elif operation.SHARED:
                 output = self._candidate(source, key)
                 total = weighted(weight, output) if total is None else add_weighted(total, weight, output)
             else:
@@ -169,19 +173,7 @@ class MixedGraph(Mixed):
     def _transformed(self, source: _Source, index: int, weights: tuple[Tensor, ...], keys: Keys) -> Tensor:
         """Returns the edge's weighted sum with the remedies' changes."""
         edge = self.edges[index]
-        total: Tensor | None = None
-        if self.on_operation:
-            for weight, key, primitive in zip(weights, keys, self.spec.candidates[index], strict=True):
-                if key is None:
-                    continue
-                output = self._candidate(source, key)
-                for transform in self.on_operation:
-                    output = transform.on_operation(output, edge, primitive, training=self.training)
-                total = weighted(weight, output) if total is None else plus_weighted(total, weight, output)
-        else:
-            total = self._sum(None, source, index, weights, keys)
-        if total is None:
-            total = self._zeros(source, index)
+        total = self._sum(None, source, index, weights, keys)
         for number, transform in enumerate(self.transforms):
             extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None
             total = transform.on_edge(total, source.whole, edge, extra, training=self.training)

@@ -131,37 +131,60 @@ class _Placed(torch.autograd.Function):
         return _Part.apply(gradients[0], ctx.index), None, None
 
 
-def _every_second(x: Tensor, start: int) -> Tensor:
-    pixels = slice(start, None, 2)
-    return _Part.apply(x, (slice(None), slice(None), pixels, pixels))  # type: ignore[no-any-return]
+class _Quarters(torch.autograd.Function):
+    """Pixels 0, 2, ... of rows 0, 2, ..., and pixels 1, 3, ... of rows 1, 3, ..., both dense."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.layout = x.shape, layout(x)
+        return tuple(x[:, :, start::2, start::2].contiguous(memory_format=ctx.layout) for start in (0, 1))
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> Tensor:
+        return _QuartersPlaced.apply(*gradients, ctx.shape, ctx.layout)  # type: ignore[no-any-return]
+
+
+class _QuartersPlaced(torch.autograd.Function):
+    """The transpose of `_Quarters`: the values in their places and zeros between them."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, even: Tensor, shifted: Tensor, shape: torch.Size, form: torch.memory_format
+    ) -> Tensor:
+        x = torch.empty(shape, dtype=even.dtype, device=even.device, memory_format=form).zero_()
+        x[:, :, ::2, ::2], x[:, :, 1::2, 1::2] = even, shifted
+        return x
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return *_Quarters.apply(*gradients), None, None
 
 
 class Halved:
-    """Two of the four quarters of an image's pixels, each made once. Operations of stride 2 share them.
+    """Two of the four quarters of an image's pixels, made once. Operations of stride 2 share them.
 
     It does not use `functools.cached_property`, at which torch.compile breaks the graph in Python 3.11.
     """
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
-        self._even: Tensor | None = None
-        self._shifted: Tensor | None = None
+        self._quarters: tuple[Tensor, Tensor] | None = None
+
+    def _made(self) -> tuple[Tensor, Tensor]:
+        if self._quarters is None:
+            even, shifted = _Quarters.apply(self.x)
+            odd_height, odd_width = self.x.shape[2] % 2, self.x.shape[3] % 2
+            if odd_height or odd_width:
+                shifted = nn.functional.pad(shifted, (0, odd_width, 0, odd_height))
+            self._quarters = even, shifted
+        return self._quarters
 
     @property
     def even(self) -> Tensor:
         """Pixels 0, 2, ... of rows 0, 2, ...: `(n, C, ceil(H / 2), ceil(W / 2))`."""
-        if self._even is None:
-            self._even = _every_second(self.x, 0)
-        return self._even
+        return self._made()[0]
 
     @property
     def shifted(self) -> Tensor:
         """Pixels 1, 3, ... of rows 1, 3, .... Odd sizes are padded with zeros to the shape of `even`."""
-        if self._shifted is None:
-            self._shifted = self._padded()
-        return self._shifted
-
-    def _padded(self) -> Tensor:
-        shifted = _every_second(self.x, 1)
-        odd_height, odd_width = self.x.shape[2] % 2, self.x.shape[3] % 2
-        return nn.functional.pad(shifted, (0, odd_width, 0, odd_height)) if odd_height or odd_width else shifted
+        return self._made()[1]

@@ -70,6 +70,10 @@ class MixedTransform:
         """
         return channels
 
+    def changes(self, edge: MixedEdge, primitive: str) -> bool:
+        """Returns whether `on_operation` may change this candidate now. One that nothing changes costs less."""
+        return True
+
     def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
         """Returns one candidate's changed output, before it is weighted."""
         return output

@@ -38,7 +38,7 @@ class _DropSkips(MixedTransform):
         self.generator: torch.Generator | None = None
 
     def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
-        if not training or not self.acts(edge, primitive):
+        if not training or not self.changes(edge, primitive):
             return output
         return output * self.mask(torch.empty_like(output))
 
@@ -46,7 +46,7 @@ class _DropSkips(MixedTransform):
     def fused(cls, transforms: Sequence[_DropSkips]) -> MixedTransform:
         return _DropSkipsOfLanes(transforms)
 
-    def acts(self, edge: MixedEdge, primitive: str) -> bool:
+    def changes(self, edge: MixedEdge, primitive: str) -> bool:
         return self.probability > 0.0 and primitive == self.skip and (edge.stride == 1 or self.strided)
 
     def mask(self, empty: Tensor) -> Tensor:
@@ -61,8 +61,11 @@ class _DropSkipsOfLanes(MixedTransform):
     def __init__(self, transforms: Sequence[_DropSkips]) -> None:
         self.transforms = transforms
 
+    def changes(self, edge: MixedEdge, primitive: str) -> bool:
+        return any(transform.changes(edge, primitive) for transform in self.transforms)
+
     def on_operation(self, output: Tensor, edge: MixedEdge, primitive: str, *, training: bool) -> Tensor:
-        acting = [transform.acts(edge, primitive) for transform in self.transforms]
+        acting = [transform.changes(edge, primitive) for transform in self.transforms]
         if not training or not any(acting):
             return output
 
