@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raydarts.report import stats
 from raydarts.report.figures import Figure, Picture, bars, is_share, missing, supernet_name
 from raydarts.report.gather import Run, Searched
-from raydarts.report.importance import FANOVA, FEWEST, PED, importances, reasons
+from raydarts.report.importance import FANOVA, FEWEST, MOST, PED, importances, reasons
 from raydarts.report.limits import Limits, limits_of
 from raydarts.report.plotting import (
     COLOURS,
@@ -100,7 +100,8 @@ def importance(run: Run) -> Figure:
         return missing("importance", title, reasons(run))
     caption = (
         f"Bars: {PED}, over all completed trials; a setting that exists under one option only counts where it exists. "
-        f"The table adds {FANOVA}, for each setting over the trials in which it exists (from {FEWEST} on). "
+        f"The table adds {FANOVA}, for each setting over the trials in which it exists (from {FEWEST} on), if "
+        f"no choice there has more than {MOST} options. "
         "The two answer different questions and need not agree. Neither has an interval: the bar of the search seed, "
         "which is luck, "
         "shows how large a share means nothing."

@@ -20,6 +20,8 @@ PED = "PED-ANOVA (Optuna's PedAnovaImportanceEvaluator: reaching the best tenth)
 FANOVA = f"fANOVA (Optuna's FanovaImportanceEvaluator, {_TREES} trees: share of variance)"
 FEWEST = 20
 """Fewest completed trials. With fewer the best tenth is one trial, which says nothing."""
+MOST = 10
+"""Most options of a choice for fANOVA. Optuna goes through all sets of them in each tree: 2 ** 28 for 28 options."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Importance:
     """One setting. `ped` and `fanova` are shares of 1 in their columns.
 
     `fanova` covers the `n` trials in which the setting exists, with the settings that always exist there, because
-    fANOVA knows no conditional spaces. `ped` covers all trials.
+    fANOVA knows no conditional spaces. It is None where one of these is a choice of more than `MOST` options. `ped`
+    covers all trials.
     """
 
     name: str
@@ -68,7 +71,8 @@ def importances(run: Run, target: str) -> list[Importance]:
             other for other in settings if all(other.name in row.choices for row in chosen) and _varies(other, chosen)
         ]
         shares: dict[str, float] = {}
-        if setting in always and len(chosen) >= FEWEST and len({row.value for row in chosen}) > 1:
+        few = all(_options(other) <= MOST for other in always)
+        if setting in always and few and len(chosen) >= FEWEST and len({row.value for row in chosen}) > 1:
             which = (*map(id, chosen), *(other.name for other in always))
             if which not in known:
                 known[which] = _evaluate(always, chosen, [other.name for other in always], maximise, "fanova")
@@ -114,11 +118,20 @@ def _evaluate(
     return {name: float(value) for name, value in shares.items()}
 
 
+def _options(setting: Setting) -> int:
+    """Returns how many options a choice has. A range has none."""
+    return 0 if _is_range(setting) else len(setting.values)
+
+
+def _is_range(setting: Setting) -> bool:
+    return setting.trend and (setting.name != SEED or len(setting.values) > MOST)
+
+
 def _distribution(setting: Setting) -> BaseDistribution:
-    """Returns a range for numbers that many trials drew, else categories."""
+    """Returns a range for numbers that many trials drew, else categories. Many seeds are a range, to take less time."""
     import optuna  # noqa: PLC0415
 
-    if setting.trend and setting.name != SEED:
+    if _is_range(setting):
         low, high = float(setting.numbers[0]), float(setting.numbers[-1])
         return optuna.distributions.FloatDistribution(low, high, log=setting.log)
     return optuna.distributions.CategoricalDistribution([_plain(value) for value in setting.values])

@@ -148,9 +148,7 @@ class _QuartersPlaced(torch.autograd.Function):
     """The transpose of `_Quarters`: the values in their places and zeros between them."""
 
     @staticmethod
-    def forward(
-        ctx: Context, even: Tensor, shifted: Tensor, shape: torch.Size, form: torch.memory_format
-    ) -> Tensor:
+    def forward(ctx: Context, even: Tensor, shifted: Tensor, shape: torch.Size, form: torch.memory_format) -> Tensor:
         x = torch.empty(shape, dtype=even.dtype, device=even.device, memory_format=form).zero_()
         x[:, :, ::2, ::2], x[:, :, 1::2, 1::2] = even, shifted
         return x

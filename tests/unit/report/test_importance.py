@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from raydarts.report.gather import Run, Searched
-from raydarts.report.importance import FEWEST, importances, reasons
+from raydarts.report.importance import FEWEST, MOST, importances, reasons
 from tests.synthetic_run import spec
 
 XI = "search.estimator[finite_difference].xi"
@@ -45,3 +46,23 @@ def test_skips_that_never_differ_and_few_trials_have_no_importance() -> None:
     few = planted(FEWEST - 1)
     assert importances(few, "metric") == []
     assert str(FEWEST) in reasons(few)
+
+
+def test_a_choice_of_many_options_and_many_seeds_take_no_time() -> None:
+    """fANOVA goes through all sets of a choice's options: with 28 of them a report did not end."""
+    rng, searches = random.Random(0), []
+    for index in range(112):
+        choices: dict[str, Any] = {"search.remedy": f"r{index % 28}", "search.xi": rng.uniform(0, 1)}
+        searches.append(
+            Searched(f"{index}", "completed", index, choices, rng.gauss(0.5, 0.1), 3, {"normal": 3}, None, None, 1)
+        )
+    found = {each.name: each for each in importances(Run({"spec": spec("")}, searches, ()), "metric")}
+    assert found["search.remedy"].ped > 0
+    assert {each.fanova for each in found.values()} == {None}
+    few = [
+        replace(each, choices={**each.choices, "search.remedy": f"r{index % MOST}"})
+        for index, each in enumerate(searches)
+    ]
+    found = {each.name: each for each in importances(Run({"spec": spec("")}, few, ()), "metric")}
+    assert all(each.fanova is not None for each in found.values())
+    assert found["search.seed"].fanova is not None
