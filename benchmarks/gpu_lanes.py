@@ -6,10 +6,11 @@ diverges leaves the others' bits as they are. `graphs`: the time of a step as a 
 and how far apart both end. `lanes_speed`: a step of a search alone (K = 1: a group of one search runs as an ordinary
 search) and of groups. `lanes_processes`: as many processes, with a search each, share the device.
 
-Figures of `lanes_speed`, by size, order and K. `milliseconds`: of a step of the whole group, the least of the rounds,
-with packing and unpacking. `times_more_searches`: K times the time alone over the group's time. `operations`: what a
-step dispatches to torch. `launches` (on a GPU): the kernels that a step starts. `reads`: how often a step waits for a
-value. `peak_mib`: the peak of memory.
+Figures of `lanes_speed`, by size, order and K. First order is there twice, once with `search.amp: bfloat16`.
+`milliseconds`: of a step of the whole group, the least of the rounds, with packing and unpacking.
+`times_more_searches`: K times the time alone over the group's time. `operations`: what a step dispatches to torch.
+`launches` (on a GPU): the kernels that a step starts. `reads`: how often a step waits for a value. `peak_mib`: the peak
+of memory.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.tasks import Batch
 
-ORDERS = {"first": "first_order", "second": "finite_difference"}
+ORDERS: dict[str, dict[str, Any]] = {
+    "first": {"estimator": "first_order"},
+    "second": {"estimator": "finite_difference"},
+    "first (bfloat16)": {"estimator": "first_order", "amp": "bfloat16"},
+}
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"image": 8, "batch": 32, "steps": 16, "space": {"channels": 4, "layers": 3, "nodes": 2}},
     "small": {"image": 16, "batch": 32, "steps": 8, "space": {"channels": 8, "layers": 5, "nodes": 2}},
@@ -176,7 +181,7 @@ def sized(size: str, order: str, seed: int, device: torch.device, data: Splits, 
     chosen = SIZES[size]
     plain = {"seed": seed, "lr": 0.01 * (1 + seed), "epochs": 10**6, "batch_size": chosen["batch"], "probes": []}
     space = {"name": "darts-cnn", **chosen["space"]}
-    settings = SearchSettings.model_validate({**plain, "space": space, "estimator": ORDERS[order], **more})
+    settings = SearchSettings.model_validate({**plain, "space": space, **ORDERS[order], **more})
     return Search(settings, data, device)
 
 

@@ -157,6 +157,19 @@ def test_tf32_is_off_in_a_search_and_on_where_it_is_asked_for() -> None:
         assert all(found == {"matmul": asked, "conv": asked} for found in seen)
 
 
+def test_a_mixed_search_computes_in_bfloat16_and_keeps_float32() -> None:
+    mixed = {"precision": "float32", "amp": "bfloat16", "estimator": "first_order", "space": BENCHMARK}
+    one, again, exact = search(**mixed), search(**mixed), search(**{**mixed, "amp": "off"})
+    types = set()
+    stem = next(module for module in one.supernet.modules() if isinstance(module, torch.nn.Conv2d))
+    stem.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
+    rows = [each.run_epoch() for each in (one, again, exact)]
+    assert types == {torch.bfloat16, torch.float32}  # what is measured is exact
+    assert {weight.dtype for weight in one.supernet.parameters()} == {torch.float32}
+    assert rows[0]["weight_loss"] == rows[1]["weight_loss"] != rows[2]["weight_loss"]
+    assert rows[0]["weight_loss"] == pytest.approx(rows[2]["weight_loss"], rel=0.1)
+
+
 @pytest.mark.parametrize("what", ["matmul", "conv"])
 def test_the_flag_does_what_it_says(what: str) -> None:
     if torch.cuda.get_device_capability() < (8, 0):
