@@ -1,15 +1,17 @@
-"""Second derivatives of batch norms equal torch's."""
+"""Second derivatives of batch norms and of convolutions equal torch's."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from raydarts.spaces.primitives import batch_norm
-from raydarts.spaces.second_derivatives import twice_differentiable
+from raydarts.spaces.second_derivatives import Convolution, twice_differentiable
 
 
 def double(values: Tensor) -> Tensor:
@@ -74,3 +76,37 @@ def test_evaluation_mode_is_torchs() -> None:
     with twice_differentiable():
         y = norm(x)
     assert torch.equal(y, torch.nn.functional.batch_norm(x, norm.running_mean, norm.running_var, eps=norm.eps))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 1, 2), (3, 2, 4), (5, 2, 4)])
+def test_a_convolution_with_constant_weights_takes_fewer_convolutions(kernel: int, stride: int, groups: int) -> None:
+    """torch takes the derivative by the weights, too."""
+    generator = torch.Generator().manual_seed(0)
+    layer = Convolution(4, 4, kernel, stride, kernel // 2, groups=groups, bias=False).double().requires_grad_(False)
+    x = double(torch.randn(2, 4, 6, 5, generator=generator)).detach().contiguous(memory_format=torch.channels_last)
+    known, counts = [], []
+    for fast in (False, True):
+        leaf = x.clone().requires_grad_()
+        with Convolutions() as mode:
+            with twice_differentiable() if fast else nullcontext():
+                y = layer(leaf)
+            (first,) = torch.autograd.grad(torch.sin(y).sum(), leaf, create_graph=True)
+            (second,) = torch.autograd.grad((first**3).sum(), leaf)
+        known.append((y, first, second))
+        counts.append(mode.count)
+    assert all(torch.equal(one, other) for one, other in zip(known[0][:2], known[1][:2], strict=True))
+    torch.testing.assert_close(known[0][2], known[1][2], rtol=1e-11, atol=1e-11)
+    assert known[1][2].stride() == x.stride()
+    assert counts[1] < counts[0]
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.name() in ("aten::convolution", "aten::convolution_backward")
+        return func(*args, **(kwargs or {}))
