@@ -147,17 +147,40 @@ def count_lanes(norm: _BatchNorm, lanes: int) -> None:
 
 
 class PixelMean(nn.Module):
-    """Each channel's mean over the pixels: `(batch, K * C, H, W)` to `(K, batch, C)`.
-
-    The copy puts the lanes apart. Then a sum's bits do not depend on the place of a lane.
-    """
+    """Each channel's mean over the pixels: `(batch, K * C, H, W)` to `(K, batch, C)`."""
 
     def __init__(self, lanes: int) -> None:
         super().__init__()
         self.lanes = lanes
 
     def forward(self, x: Tensor) -> Tensor:
-        return of_lanes(x, self.lanes).transpose(0, 1).contiguous().mean((3, 4))
+        return _PixelMean.apply(x, self.lanes)  # type: ignore[no-any-return]
+
+
+class _PixelMean(torch.autograd.Function):
+    """The gradient is channels-last, as other activations' are. torch's would be channels-first."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, lanes: int) -> Tensor:
+        ctx.lanes, ctx.shape = lanes, x.shape
+        # The copy puts the lanes apart. Then a sum's bits do not depend on the place of a lane.
+        return of_lanes(x, lanes).transpose(0, 1).contiguous().mean((3, 4))
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _PixelMeanTransposed.apply(gradients[0], ctx.shape), None
+
+
+class _PixelMeanTransposed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, dy: Tensor, shape: torch.Size) -> Tensor:
+        ctx.lanes = len(dy)
+        each = dy.transpose(0, 1).flatten(1) / (shape[2] * shape[3])
+        return each[..., None, None].expand(shape).contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _PixelMean.apply(gradients[0], ctx.lanes), None
 
 
 def pool(lanes: int) -> nn.Module:
