@@ -91,7 +91,7 @@ class Acceleration:
             return images
         return images.clone(memory_format=torch.contiguous_format)  # contiguous() would do nothing for one channel
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[object]:
         return mixed(self.device, self.settings.amp)
 
     def backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -36,37 +36,48 @@ def of_lanes(x: Tensor, lanes: int, dim: int = 1) -> Tensor:
 
 def weighted(weight: Tensor, x: Tensor) -> Tensor:
     """Returns `weight * x`. `weight` is a scalar tensor, or has one entry for each lane or each channel of `x`."""
-    if weight.dim() == 0:
+    if _is_scalar(weight, x):
         return weight * x
     return _Weighted.apply(_of_channels(weight, x), x)  # type: ignore[no-any-return]
 
 
 def plus_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     """Returns `total + weight * x`."""
-    if weight.dim() == 0:
+    if _is_scalar(weight, x):
         return torch.addcmul(total, x, weight)
     return _PlusWeighted.apply(total, _of_channels(weight, x), x)  # type: ignore[no-any-return]
 
 
 def add_weighted(total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     """Adds `weight * x` to `total` in place. No backward pass needs the sum."""
-    if weight.dim() == 0:
+    if _is_scalar(weight, x):
         return total.addcmul_(x, weight)
     return _AddWeighted.apply(total, _of_channels(weight, x), x)  # type: ignore[no-any-return]
 
 
+def _is_scalar(weight: Tensor, x: Tensor) -> bool:
+    """Returns whether torch's product is right. It would round a scalar of another type (`search.amp`)."""
+    return weight.dim() == 0 and weight.dtype == x.dtype
+
+
 def _of_channels(weight: Tensor, x: Tensor) -> Tensor:
-    """Returns the weight of each channel, in the type of `x`. (Under `search.amp` a convolution gives another type.)
+    """Returns the weight of each channel.
 
     A product with a view `(batch, lanes, C, ...)` takes up to ten times as long: the C values of a lane lie between
     those of other lanes, and torch multiplies each C values by themselves.
     """
+    weight = weight.view(-1)
     each = x.shape[1] // len(weight)
-    return (weight if each == 1 else weight.repeat_interleave(each)).to(x.dtype)
+    return weight if each == 1 else weight.repeat_interleave(each)
 
 
 def _spread(weight: Tensor, x: Tensor) -> Tensor:
     return weight.view(-1, *(1,) * (x.dim() - 2))
+
+
+def _times(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns the product in the type of `x`. Under `search.amp` that is another one, and the weight is not rounded."""
+    return (x * _spread(weight, x)).to(x.dtype)
 
 
 class _Weighted(torch.autograd.Function):
@@ -75,14 +86,14 @@ class _Weighted(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Context, weight: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(weight, x)
-        return x * _spread(weight, x)
+        return _times(x, weight)
 
     @staticmethod
     def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         weight, x = ctx.saved_tensors
         (dy,) = gradients
         by_weight, by_x = ctx.needs_input_grad[-2:]
-        return _Dots.apply(dy, x) if by_weight else None, _Weighted.apply(weight, dy) if by_x else None
+        return _Dots.apply(dy, x, weight.dtype) if by_weight else None, _Weighted.apply(weight, dy) if by_x else None
 
 
 class _AddWeighted(torch.autograd.Function):
@@ -92,6 +103,8 @@ class _AddWeighted(torch.autograd.Function):
     def forward(ctx: Context, total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(weight, x)
         ctx.mark_dirty(total)
+        if weight.dtype != x.dtype:
+            return total.add_(_times(x, weight))
         return total.addcmul_(x, _spread(weight, x))
 
     @staticmethod
@@ -105,6 +118,8 @@ class _PlusWeighted(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Context, total: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(weight, x)
+        if weight.dtype != x.dtype:
+            return total + _times(x, weight)
         return torch.addcmul(total, x, _spread(weight, x))
 
     @staticmethod
@@ -116,28 +131,28 @@ class _Dots(torch.autograd.Function):
     """The sum of `x * y` over each channel."""
 
     @staticmethod
-    def forward(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx: Context, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(x, y)
-        return sums(x * y)
+        return sums(x.to(dtype) * y)
 
     @staticmethod
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, y = ctx.saved_tensors
         (weight,) = gradients
-        by_x, by_y = ctx.needs_input_grad
-        return _Weighted.apply(weight, y) if by_x else None, _Weighted.apply(weight, x) if by_y else None
+        by_x, by_y = ctx.needs_input_grad[:2]
+        return _Weighted.apply(weight, y) if by_x else None, _Weighted.apply(weight, x) if by_y else None, None
 
 
 def sums(x: Tensor) -> Tensor:
     """Returns the sum of each channel of `(batch, channels, ...)`. Its bits do not depend on the channel's place.
 
-    On a CPU torch adds the values of channels in one order where they fill a block, and of the last ones in another.
-    All of a power of two are in a block, or none is. So it sums so many channels at a time.
+    On a CPU torch sums channels in blocks of a power of two. It adds the values of those that fill no block in another
+    order. So it is given a power of two at a time: all of them fill blocks, or none does.
     """
-    channels = x.shape[1]
-    together = channels & -channels
     dims = (0, *range(2, x.dim()))
-    return torch.cat([part.sum(dims) for part in x.split(together, 1)])
+    channels = x.shape[1]
+    power_of_two = channels & -channels
+    return torch.cat([part.sum(dims) for part in torch.split(x, power_of_two, 1)])
 
 
 def count_lanes(norm: _BatchNorm, lanes: int) -> None:

@@ -127,7 +127,7 @@ class _Gradient(torch.autograd.Function):
         return dx, dweight, dbias
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """The derivatives of <g, dx> + <g_weight, dweight> + <g_bias, dbias> by x, weight and dy.
 

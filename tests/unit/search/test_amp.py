@@ -17,6 +17,7 @@ from raydarts.search.model import copied
 from raydarts.search.moments import Step
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
+from raydarts.spaces.lanes import add_weighted, plus_weighted, weighted
 from tests.commands import run_here
 from tests.unit.search.test_fused import settings, splits, text_splits
 
@@ -168,3 +169,15 @@ def test_float64_is_not_mixed(tmp_path: Path) -> None:
     assert done.code == 2
     assert "mixes with precision float32 alone" in done.err + done.out
     assert SearchSettings(precision="float64").amp == "off"
+
+
+def test_arch_weights_are_not_rounded_to_bfloat16() -> None:
+    """Near an eighth, bfloat16 has steps of 0.0005. Arch weights differ by less at first."""
+    weight = torch.tensor([0.1251, 0.1252], requires_grad=True)
+    x = torch.ones(2, 4, 3, 3, dtype=torch.bfloat16)
+    total = weighted(weight, 1024 * x)
+    assert total[0, :, 0, 0].tolist() == [128.0] * 4  # 128.1 and 128.2 in bfloat16
+    assert plus_weighted(-128 * x, weight, 1024 * x).dtype == torch.bfloat16
+    (gradient,) = torch.autograd.grad(add_weighted(total, weight, x).sum(), weight)
+    assert gradient.dtype == torch.float32
+    assert gradient.tolist() == [2 * 2 * 9 * (1024 + 1)] * 2  # bfloat16 would make it 36864
