@@ -13,7 +13,8 @@ against the same in float64 on the same device, and of the second-order term alo
 `evaluation`: time and memory of a step of a retraining of the paper's cell, as it is, with TF32, in bfloat16, and
 compiled. `resume`: whether a search that was killed and resumed ends bit-identical. `lanes_exact`, `lanes_bits`,
 `lanes_speed`, `lanes_processes`: searches as lanes of one supernet. `graphs`: their steps as CUDA graphs. See
-benchmarks/gpu_lanes.py.
+benchmarks/gpu_lanes.py. `plain`, `roofline`: a step against the plain DARTS of tests/parity, and against what its
+arithmetic and its memory traffic take at least. See benchmarks/gpu_bounds.py.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_bounds import plain, roofline, step_of
 from gpu_lanes import PLANS, graphs, lanes_bits, lanes_exact, lanes_processes, lanes_speed
 from torch import Tensor
 
@@ -126,16 +128,7 @@ def search_steps(bench: Bench) -> dict[str, Any]:
     for order, estimator in ORDERS.items():
         for tf32 in (False, True):
             job = bench.search(bench.size["batch"], estimator=estimator)
-            job.supernet.train()
-            both = Step(job.objective, *next(job.loop.batches()))
-
-            def step(job: Search = job, both: Step = both) -> None:
-                job.architect.gradient(both)
-                job.architect.step()
-                job.loop.weight_gradient(job.model, both)
-                job.weight_optimizer.step()
-
-            found[f"{order}{', TF32' if tf32 else ''}"] = bench.timed(step, tf32)
+            found[f"{order}{', TF32' if tf32 else ''}"] = bench.timed(step_of(job), tf32)
     ratio = found["second"]["milliseconds"] / found["first"]["milliseconds"]
     bench.check("a second-order step costs more than a first-order step", ratio > 1, round(ratio, 2))
     return found
@@ -235,6 +228,8 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "resume": resumed,
     "alpha_error": alpha_errors,
     "search": search_steps,
+    "plain": plain,
+    "roofline": roofline,
     "graphs": graphs,
     "lanes_speed": lanes_speed,
     "lanes_processes": lanes_processes,

@@ -53,7 +53,10 @@ def test_every_part_runs_and_its_checks_hold(gpu: Any, capsys: pytest.CaptureFix
     checked = {check["name"]: check["ok"] for check in found["checks"]}
     checked.pop("a second-order step costs more than a first-order step")  # a matter of time, on a busy machine
     assert all(checked.values()), found["checks"]
-    assert len(checked) == 5
+    assert len(checked) == 7
+    assert found["plain"]["second"]["times_faster"] > 0
+    assert found["roofline"]["second"]["gflop"] > 2 * found["roofline"]["first"]["gflop"]
+    assert 0 < found["roofline"]["first"]["share"] < 1
     assert code == 1 - found["ok"]
     assert found["evaluation"]["compiled"]["graphs"] == 1
     assert found["alpha_error"]["float32"]["second_order_term"] < 1e-3
@@ -76,7 +79,7 @@ def test_lanes_are_checked_and_then_measured(gpu: Any, capsys: pytest.CaptureFix
     assert [check["ok"] for check in found["checks"]] == [True] * 8, found["checks"]
     assert code == 0
     assert 0 < max(found["lanes_exact"].values()) < 1e-9, "both were computed"
-    for order in ("first", "second"):
+    for order in ("first", "second", "first (bfloat16)"):
         alone, group = (found["lanes_speed"][f"try, {order} order"][f"K = {lanes}"] for lanes in (1, 2))
         assert alone["operations"] < group["operations"] < 2 * alone["operations"]
         assert group["times_more_searches"] == pytest.approx(2 * alone["milliseconds"] / group["milliseconds"])
@@ -90,7 +93,7 @@ def test_what_fails_or_comes_too_late_is_told_and_the_rest_is_measured(
 ) -> None:
     lanes = sys.modules["gpu_lanes"]
     figures = {"milliseconds": 2.0}
-    errors = iter([torch.OutOfMemoryError("full"), RuntimeError("a kernel failed"), None, None])
+    errors = iter([torch.OutOfMemoryError("full"), RuntimeError("a kernel failed"), *[None] * 4])
 
     def measured(*_arguments: Any) -> dict[str, float]:
         if (error := next(errors)) is not None:
