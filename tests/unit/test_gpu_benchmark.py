@@ -81,7 +81,7 @@ def test_lanes_are_checked_and_then_measured(gpu: Any, capsys: pytest.CaptureFix
     assert 0 < max(found["lanes_exact"].values()) < 1e-9, "both were computed"
     for order in ("first", "second", "first (bfloat16)"):
         alone, group = (found["lanes_speed"][f"try, {order} order"][f"K = {lanes}"] for lanes in (1, 2))
-        assert alone["operations"] < group["operations"] < 2 * alone["operations"]
+        assert 0 < group["operations"] < 1.2 * alone["operations"]
         assert group["times_more_searches"] == pytest.approx(2 * alone["milliseconds"] / group["milliseconds"])
         assert group["reads"] == 0
     assert found["lanes_processes"]["try"]["searches"] == 2
