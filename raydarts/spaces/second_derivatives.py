@@ -1,9 +1,9 @@
-"""Second derivatives of supernets on a CPU, without the passes that nobody needs.
+"""Second derivatives of supernets on a CPU, without passes that nobody needs.
 
-An eigenvalue of alpha's Hessian and products with L_train's take second derivatives. torch computes those of a batch
-norm in about forty passes over the activation, which was half of such a product. Those of a convolution include the one
-by its weights, also where the weights are constant (torch 2.14.1). Inside `twice_differentiable` both have a backward
-pass of their own. Values and first derivatives are torch's.
+An eigenvalue of alpha's Hessian and products with L_train's take second derivatives. torch's of a batch norm took half
+of the time of such a product. torch's of a convolution include the one by its weights, also where these are constant
+(torch 2.14.1; docs/benchmarks.md). Inside `twice_differentiable` both have a backward pass of their own. Values and
+first derivatives are torch's.
 """
 
 from __future__ import annotations
