@@ -34,7 +34,7 @@ class Bilevel:
     def virtual(self) -> Any:
         return nullcontext()
 
-    replaying = virtual
+    replaying = mixing = virtual
 
 
 def sgd(w: Tensor, lr: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
