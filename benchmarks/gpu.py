@@ -32,8 +32,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_bounds import plain, roofline, step_of
+from gpu_bounds import plain, roofline
 from gpu_lanes import PLANS, graphs, lanes_bits, lanes_exact, lanes_processes, lanes_speed
+from step import ORDERS, step_of
 from torch import Tensor
 
 from raydarts.data.base import ImageArrays
@@ -61,7 +62,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": {"batch": 8, "exact_batch": 8, "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2},
               "image": 8, "evaluation_batch": 8, "network": {"channels": 4, "layers": 3, "auxiliary_weight": 0.4}},
 }  # fmt: skip
-ORDERS = {"first": "first_order", "second": "finite_difference"}
 
 
 class Bench:

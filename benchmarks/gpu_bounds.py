@@ -12,63 +12,23 @@ another one. `flop_per_s` and `bytes_per_s` are measured here: a product of two 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
+from step import ORDERS, plain_step, step_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-
-from raydarts.search.moments import Step
-from raydarts.search.search import Search
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "parity"))
-import plain_darts
-
-ORDERS = {"first": "first_order", "second": "finite_difference"}
-
-
-def step_of(search: Search) -> Callable[[], None]:
-    """Returns what takes a step of Algorithm 1 on the same batches each time."""
-    search.supernet.train()
-    both = Step(search.objective, *next(search.loop.batches()))
-
-    def step() -> None:
-        search.architect.gradient(both)
-        search.architect.step()
-        search.loop.weight_gradient(search.model, both)
-        search.weight_optimizer.step()
-
-    return step
-
-
-def plain_step(bench: Any, estimator: str) -> Callable[[], None]:
-    space = {"channels": 16, "layers": 8, "nodes": 4, **bench.size["space"]}
-    generator = torch.Generator().manual_seed(0)
-    model = plain_darts.Supernet(space["channels"], space["layers"], space["nodes"])
-    model = model.to(bench.device, memory_format=torch.channels_last)
-    edges = sum(range(2, 2 + space["nodes"]))
-    alphas = [(1e-3 * torch.randn(edges, 8, generator=generator)).to(bench.device).requires_grad_() for _ in range(2)]
-    darts = plain_darts.Darts(model, alphas, estimator)
-    image, batch = bench.size["image"], bench.size["batch"]
-
-    def drawn() -> tuple[Tensor, Tensor]:
-        images = torch.randn(batch, 3, image, image, generator=generator).to(bench.device)
-        labels = torch.arange(batch).remainder(10).to(bench.device)
-        return images.contiguous(memory_format=torch.channels_last), labels
-
-    train, valid = drawn(), drawn()
-    return lambda: darts.step(train, valid)
 
 
 def plain(bench: Any) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for order, estimator in ORDERS.items():
         ours = bench.timed(step_of(bench.search(bench.size["batch"], estimator=estimator)), tf32=False)
-        theirs = bench.timed(plain_step(bench, estimator), tf32=False)
+        size = bench.size
+        sizes = {name: value for name, value in size["space"].items() if name != "name"}
+        theirs = bench.timed(plain_step(order, size["batch"], str(bench.device), size["image"], **sizes), tf32=False)
         ratio = theirs["milliseconds"] / ours["milliseconds"]
         known[order] = {"raydarts": ours, "plain": theirs, "times_faster": round(ratio, 2)}
         if bench.device.type == "cuda":  # sizes that a CPU can try say nothing

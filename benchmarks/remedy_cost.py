@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
+from step import step_of
 
 from raydarts.catalogue import catalogue
 from raydarts.data.base import ImageArrays
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits, split
-from raydarts.search.moments import Moment, Step
+from raydarts.search.moments import Moment
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 
@@ -47,7 +48,7 @@ def images() -> Splits:
     )
 
 
-def step_of(row: dict[str, Any] | None, splits: Splits) -> Callable[[], None]:
+def step_with(row: dict[str, Any] | None, splits: Splits) -> Callable[[], None]:
     """A function that takes one step with the remedy (None: without any)."""
     plain: dict[str, Any] = {
         "batch_size": BATCH,
@@ -66,16 +67,7 @@ def step_of(row: dict[str, Any] | None, splits: Splits) -> Callable[[], None]:
     search.parts.relaxation.on_epoch_start(now)
     for regularizer in search.regularizers:
         regularizer.on_epoch_start(now)
-    search.supernet.train()
-    step = Step(search.objective, *next(search.loop.batches()))
-
-    def take() -> None:
-        search.architect.gradient(step)
-        search.architect.step()
-        search.loop.weight_gradient(search.model, step)
-        search.weight_optimizer.step()
-
-    return take
+    return step_of(search)
 
 
 def main() -> None:
@@ -85,8 +77,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     splits = images()
-    steps = {"plain": step_of(None, splits)}
-    steps |= {f"{row['family']}:{row['name']}": step_of(row, splits) for row in catalogue("remedies")}
+    steps = {"plain": step_with(None, splits)}
+    steps |= {f"{row['family']}:{row['name']}": step_with(row, splits) for row in catalogue("remedies")}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in track(range(arguments.rounds + 1), "rounds"):
         for name, take in steps.items():

@@ -72,7 +72,9 @@ def raydarts_step(order: str, batch: int, device: str) -> Callable[[], None]:
     return step_of(raydarts_search(order, batch, device))
 
 
-def plain_step(order: str, batch: int, device: str) -> Callable[[], None]:
+def plain_step(
+    order: str, batch: int, device: str, image: int = 32, channels: int = 16, layers: int = 8, nodes: int = 4
+) -> Callable[[], None]:
     """A function that takes one step of the plain DARTS."""
     import torch  # noqa: PLC0415
 
@@ -80,11 +82,13 @@ def plain_step(order: str, batch: int, device: str) -> Callable[[], None]:
     import plain_darts  # noqa: PLC0415
 
     torch.manual_seed(0)
-    model = plain_darts.Supernet().to(device)
-    alphas = [(1e-3 * torch.randn(14, 8, device=device)).requires_grad_() for _ in range(2)]
+    model = plain_darts.Supernet(channels, layers, nodes).to(device)
+    edges = sum(range(2, 2 + nodes))
+    alphas = [(1e-3 * torch.randn(edges, 8, device=device)).requires_grad_() for _ in range(2)]
     darts = plain_darts.Darts(model, alphas, ORDERS[order])
     batches = [
-        (torch.randn(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)) for _ in range(2)
+        (torch.randn(batch, 3, image, image, device=device), torch.randint(10, (batch,), device=device))
+        for _ in range(2)
     ]
     return lambda: darts.step(*batches)
 
