@@ -17,7 +17,6 @@ class Context(FunctionCtx):
     sizes: list[int]
     layout: torch.memory_format
     shape: torch.Size
-    index: tuple[slice, ...]
     dilation: int
     kernel: int
     lanes: int

@@ -62,9 +62,7 @@ def first_channels(x: Tensor, channels: int, lanes: int = 1) -> Tensor:
     """Returns the first `channels` of `(batch, C, H, W)`, of each lane."""
     if lanes * channels == x.shape[1]:
         return x
-    if lanes > 1:
-        return _FirstOfLanes.apply(x, channels, lanes)  # type: ignore[no-any-return]
-    return _Part.apply(x, (slice(None), slice(channels)))  # type: ignore[no-any-return]
+    return _FirstOfLanes.apply(x, channels, lanes)  # type: ignore[no-any-return]
 
 
 class _FirstOfLanes(torch.autograd.Function):
@@ -101,34 +99,6 @@ def _empty(x: Tensor, channels: int) -> Tensor:
     """Returns a tensor like `x`, in its layout, with so many channels."""
     shape = (x.shape[0], channels, *x.shape[2:])
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout(x))
-
-
-class _Part(torch.autograd.Function):
-    """`x[index]` of a `(batch, C, H, W)` tensor, dense. `index` holds slices."""
-
-    @staticmethod
-    def forward(ctx: Context, x: Tensor, index: tuple[slice, ...]) -> Tensor:
-        ctx.shape, ctx.index = x.shape, index
-        return x[index].contiguous(memory_format=layout(x))
-
-    @staticmethod
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _Placed.apply(gradients[0], ctx.shape, ctx.index), None
-
-
-class _Placed(torch.autograd.Function):
-    """The transpose of `_Part`: the values in their places and zeros between them."""
-
-    @staticmethod
-    def forward(ctx: Context, y: Tensor, shape: torch.Size, index: tuple[slice, ...]) -> Tensor:
-        ctx.index = index
-        x = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=layout(y)).zero_()
-        x[index] = y
-        return x
-
-    @staticmethod
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Part.apply(gradients[0], ctx.index), None, None
 
 
 class _Quarters(torch.autograd.Function):

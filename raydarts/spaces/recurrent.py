@@ -297,7 +297,8 @@ class MixedRecurrent(Mixed):
                 inner = activation(name)(h[..., edge.src, :, :])
                 candidate = self._packed(state + gate[..., edge.src, :, :] * (inner - state))
                 for transform in self.transforms:
-                    candidate = transform.on_operation(candidate, edge, name, training=self.training)
+                    if transform.changes(edge, name):
+                        candidate = transform.on_operation(candidate, edge, name, training=self.training)
                 output = output + weighted(weight, candidate)
             for number, transform in enumerate(self.transforms):
                 extra = self.extras[key] if (key := f"{index}-{number}") in self.extras else None

@@ -68,7 +68,8 @@ class _AddSkips(_AddSkip):
         coefficients = [transform.coefficient for transform in self.transforms]
         if len(set(coefficients)) == 1:
             return torch.add(output, skipped, alpha=coefficients[0])
-        return plus_weighted(output, output.new_tensor(coefficients), skipped)
+        exact = torch.promote_types(output.dtype, torch.float32)  # `search.amp` rounds no coefficient
+        return plus_weighted(output, output.new_tensor(coefficients, dtype=exact), skipped)
 
 
 class AuxiliarySkip(Regularizer):
