@@ -276,7 +276,7 @@ class LaneAdam:
                 torch.where(self._acts, new, old) for new, old in ((alpha, self._alpha), (m, self._m), (v, self._v))
             )
         torch._foreach_copy_([self._alpha, self._m, self._v], [alpha, m, v])
-        torch.split_with_sizes_copy(alpha, self._sizes, out=self._flat)
+        torch._foreach_copy_(self._flat, torch.split(alpha, self._sizes))
 
     def store(self, lanes: Sequence[int]) -> None:
         """Writes the state into the optimizers of these lanes."""

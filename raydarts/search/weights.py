@@ -225,7 +225,9 @@ class LaneWeights:
 
     @torch.no_grad()
     def put(self, vector: Vector) -> None:
-        torch.split_with_sizes_copy(vector[0], self._sizes, 1, out=self._rows)
+        # `split_with_sizes_copy` is no choice: on a GPU it reads where to write from the host's memory, and a CUDA graph
+        # would read it there again.
+        torch._foreach_copy_(self._rows, torch.split(vector[0], self._sizes, 1))
 
     def put_sum(self, vector: Vector, step: Vector, factor: Number) -> None:
         self.put([vector[0] + factor * step[0]])

@@ -101,6 +101,19 @@ def _empty(x: Tensor, channels: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
+class AvgPool2d(nn.AvgPool2d):
+    """Average pooling whose gradient is right on a GPU, too.
+
+    torch's gradient on a GPU is wrong if the image is channels-last and padded: seen with torch 2.11 on an H200
+    (pytorch/pytorch#188344). So a GPU pools it channels-first.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu":
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=layout(x))
+
+
 class _Quarters(torch.autograd.Function):
     """Pixels 0, 2, ... of rows 0, 2, ..., and pixels 1, 3, ... of rows 1, 3, ..., both dense."""
 

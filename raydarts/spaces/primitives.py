@@ -22,7 +22,7 @@ from raydarts.errors import InputError
 from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing, draw_each
 from raydarts.spaces.lanes import count_lanes, weighted
-from raydarts.spaces.layout import Halved, concatenate
+from raydarts.spaces.layout import AvgPool2d, Halved, concatenate
 from raydarts.spaces.second_derivatives import BatchNorm, Convolution, twice
 
 
@@ -159,7 +159,7 @@ class Pool(Operation):
     def __init__(self, kind: str, channels: int, stride: int, normalised: bool, lanes: int = 1) -> None:
         super().__init__()
         self.pool: nn.Module = (
-            nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+            nn.MaxPool2d(3, stride, 1) if kind == "max" else AvgPool2d(3, stride, 1, count_include_pad=False)
         )
         self.norm: nn.Module = batch_norm(channels, False, lanes) if normalised else nn.Identity()
 
