@@ -9,8 +9,8 @@ search) and of groups. `lanes_processes`: as many processes, with a search each,
 Figures of `lanes_speed`, by size, order and K. First order is there twice, once with `search.amp: bfloat16`.
 `milliseconds`: of a step of the whole group, the least of the rounds, with packing and unpacking.
 `times_more_searches`: K times the time alone over the group's time. `operations`: what a step dispatches to torch.
-`launches` (on a GPU): the kernels that a step starts, `busy_milliseconds`: how long they compute. `reads`: how often a step waits for a value. `peak_mib`: the peak
-of memory.
+`reads`: how often a step waits for a value. `peak_mib`: the peak of memory. On a GPU also `launches`, the kernels that
+a step starts, and `busy_milliseconds`, how long they compute. All are without CUDA graphs.
 """
 
 from __future__ import annotations
@@ -179,7 +179,8 @@ def lanes_bits(bench: Any) -> dict[str, Any]:
 
 def sized(size: str, order: str, seed: int, device: torch.device, data: Splits, **more: Any) -> Search:
     chosen = SIZES[size]
-    plain = {"seed": seed, "lr": 0.01 * (1 + seed), "epochs": 10**6, "batch_size": chosen["batch"], "probes": []}
+    plain = {"seed": seed, "lr": 0.01 * (1 + seed), "epochs": 10**6, "batch_size": chosen["batch"], "probes": [],
+             "cuda_graph": False}  # fmt: skip
     space = {"name": "darts-cnn", **chosen["space"]}
     settings = SearchSettings.model_validate({**plain, "space": space, **ORDERS[order], **more})
     return Search(settings, data, device)

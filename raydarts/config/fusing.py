@@ -58,9 +58,13 @@ def reasons(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:
     return _counted("run alone", [fused.unfusable(settings) for settings in drawn])
 
 
-def without_graph(drawn: Sequence[SearchSettings]) -> list[str]:
-    """Why configurations that ask for `cuda_graph` run without one: a sentence for each reason."""
-    return _counted("run without", [fused.ungraphable(settings) if settings.cuda_graph else [] for settings in drawn])
+def without_graph(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:
+    """Why configurations run without a CUDA graph where they could have one: a sentence for each reason."""
+    asking = (True, "auto") if sweep.resources.gpus > 0 else (True,)
+    return _counted(
+        "run without",
+        [fused.ungraphable(settings) if settings.cuda_graph in asking else [] for settings in drawn],
+    )
 
 
 def _counted(what: str, reasons_of_each: Sequence[Sequence[str]]) -> list[str]:

@@ -21,7 +21,7 @@ from raydarts.spaces import Genotype
 
 def build_search(settings: SearchSettings, data: DataSettings, device: str) -> Search:
     """Builds a search on its data. It has not started."""
-    build = GraphedSearch if settings.cuda_graph else Search
+    build = GraphedSearch if settings.cuda_graph is not False and device.startswith("cuda") else Search
     return build(settings, splits_for(data), device)
 
 

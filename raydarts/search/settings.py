@@ -61,10 +61,11 @@ class SearchSettings(Settings):
         description="Type in which convolutions and linear layers compute in the weights' step, and in alpha's if it "
         "is first order. Weights, alpha, and all that is measured stay in `precision`.",
     )
-    cuda_graph: bool = Field(
-        False,
+    cuda_graph: bool | Literal["auto"] = Field(
+        "auto",
         description="Whether a GPU runs each step as one CUDA graph: one launch in place of thousands. Figures equal "
-        "those without up to rounding. A step that draws at random runs without, and says so.",
+        "those without up to rounding. `auto`: every step but those that draw at random or look at their batches. "
+        "`true` is the same, and a search that runs without is a warning in its log.",
     )
     augment: AugmentSettings = Field(AugmentSettings(), description="Random changes to images of both halves.")
     text: TextSettings = Field(TextSettings(), description="How text is cut into batches.")
@@ -106,7 +107,7 @@ class SearchSettings(Settings):
     def idle(self, around: Around) -> Iterator[Idle]:
         if self.tf32 and around.gpus == 0:
             yield Idle("tf32", "is for GPUs, and a trial is given none (resources.gpus is 0); leave it out")
-        if self.cuda_graph and around.gpus == 0:
+        if self.cuda_graph is True and around.gpus == 0:
             yield Idle("cuda_graph", "is for GPUs, and a trial is given none (resources.gpus is 0); leave it out")
         if self.epochs == 1 and self.written("lr_min") and self.lr_min > 0:
             yield Idle("lr_min", "acts from the second epoch on, and epochs is 1; raise epochs, or leave it out")

@@ -225,8 +225,8 @@ class LaneWeights:
 
     @torch.no_grad()
     def put(self, vector: Vector) -> None:
-        # `split_with_sizes_copy` is no choice: on a GPU it reads where to write from the host's memory, and a CUDA graph
-        # would read it there again.
+        # Not `split_with_sizes_copy`: on a GPU it reads from the host's memory where to write. A CUDA graph would read
+        # there again when other things lie there.
         torch._foreach_copy_(self._rows, torch.split(vector[0], self._sizes, 1))
 
     def put_sum(self, vector: Vector, step: Vector, factor: Number) -> None:

@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose gradients are fast on a CPU. In exact arithmetic they equal torch's.
+"""Depthwise convolutions whose gradients are fast. In exact arithmetic they equal torch's.
 
 A depthwise convolution y = w * x with an odd kernel and "same" padding is bilinear. Its gradients are of the same kind:
 dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw is a correlation of x with dL/dy. oneDNN's backward
@@ -6,6 +6,9 @@ pass computes both up to forty times slower than the forward pass if the kernel 
 more than three pixels wide (torch 2.14.1; docs/benchmarks.md). So this module computes dL/dx as a forward convolution.
 It computes a dilated dL/dw on images of every `dilation`-th row and pixel, where the kernel is not dilated, and a wide
 dL/dw three columns at a time. With lanes, it computes a wide dL/dw at stride 2 on every second column.
+
+On a GPU cuDNN computes the dilated dL/dw of channels-last images five to eight times slower than torch's own kernels
+that of channels-first images, more than the copies take (an H200, torch 2.11; docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.context import Context
-from raydarts.spaces.second_derivatives import Convolution
+from raydarts.spaces.convolution import Convolution, as_convolutions_compute
+from raydarts.spaces.layout import layout
 
 _WIDTH = 3  # the widest kernel for which oneDNN's weight gradient is fast
 
@@ -39,22 +43,23 @@ class DepthwiseConv2d(Convolution):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = self.kernel_size[0] > _WIDTH or self.dilation[0] > 1
-        if x.device.type == "cpu" and self.stride[0] == 1 and wide:
-            return _Convolution.apply(*_cast(x, self.weight), self.dilation[0])  # type: ignore[no-any-return]
+        if x.device.type != "cpu":
+            dilated = self.dilation[0] > 1 and layout(x) == torch.channels_last
+            return self._channels_first(x) if dilated else super().forward(x)
+        if self.stride[0] == 1 and (self.kernel_size[0] > _WIDTH or self.dilation[0] > 1):
+            return _Convolution.apply(*as_convolutions_compute(x, self.weight), self.dilation[0])  # type: ignore[no-any-return]
         # One lane keeps torch's kernel, so that searches alone keep their bits.
         strided = self.lanes > 1 and self.stride[0] == 2 and self.kernel_size[0] == 5
-        if x.device.type == "cpu" and strided and self.weight.requires_grad:
-            return _Strided.apply(*_cast(x, self.weight))  # type: ignore[no-any-return]
+        if strided and self.weight.requires_grad:
+            return _Strided.apply(*as_convolutions_compute(x, self.weight))  # type: ignore[no-any-return]
         return super().forward(x)
 
-
-def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Returns the tensors in the type in which a convolution computes here. torch casts for its own functions alone."""
-    if not torch.is_autocast_enabled("cpu"):
-        return tensors
-    dtype = torch.get_autocast_dtype("cpu")
-    return tuple(tensor.to(dtype) for tensor in tensors)
+    def _channels_first(self, x: Tensor) -> Tensor:
+        """Returns the convolution as torch's own kernels compute it. cuDNN's take channels-last images."""
+        # The view has no stride that says channels-last, which torch would take for the layout of the image too.
+        weight = self.weight.flatten().view(self.weight.shape)
+        y: Tensor = self._conv_forward(x.contiguous(), weight, None)
+        return y.contiguous(memory_format=torch.channels_last)
 
 
 class _Convolution(torch.autograd.Function):

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from raydarts import outside
 from raydarts.errors import InputError
+from raydarts.spaces.convolution import Convolution
 from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.drawn import Drawing, draw_each
 from raydarts.spaces.lanes import count_lanes, weighted
 from raydarts.spaces.layout import AvgPool2d, Halved, concatenate
-from raydarts.spaces.second_derivatives import BatchNorm, Convolution, twice
+from raydarts.spaces.second_derivatives import BatchNorm, twice
 
 
 class Norm(nn.BatchNorm2d):

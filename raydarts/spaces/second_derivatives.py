@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from raydarts.spaces.context import Context
@@ -34,16 +34,16 @@ def twice_differentiable() -> Iterator[None]:
 
 def twice(x: Tensor) -> bool:
     """Returns whether a forward pass of x will be differentiated twice, by the functions here."""
-    return _TWICE.get() and x.device.type == "cpu"
+    # A compiled pass is not, and the compiler of torch 2.11 cannot trace a context variable.
+    return not torch.compiler.is_compiling() and _TWICE.get() and x.device.type == "cpu"
 
 
-class Convolution(nn.Conv2d):
-    """A convolution. With constant weights its second derivative is one convolution."""
+def linear_convolution(x: Tensor, weight: Tensor, *how: Any) -> Tensor:
+    """Returns the convolution with constant weights. Its second derivative is one convolution.
 
-    def forward(self, x: Tensor) -> Tensor:
-        if twice(x) and not self.weight.requires_grad and self.bias is None:
-            return _Linear.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[no-any-return]
-        return super().forward(x)
+    `how`: stride, padding, dilation and groups.
+    """
+    return _Linear.apply(x, weight, *how)  # type: ignore[no-any-return]
 
 
 class _Linear(torch.autograd.Function):

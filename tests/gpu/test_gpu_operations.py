@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.float32 import arithmetic
+from raydarts.spaces.convolution import Convolution
 from raydarts.spaces.primitives import ReLUConvBN, ReLUReduce, build_operation
-from raydarts.spaces.second_derivatives import Convolution
 
 pytestmark = [
     pytest.mark.gpu,
@@ -56,7 +56,7 @@ def equal_on_both(make: Callable[[], nn.Module], channels: int, layout: torch.me
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_a_candidate_on_the_gpu_is_that_on_the_cpu(name: str, stride: int, lanes: int, layout: str) -> None:
-    if stride == 2 and name.startswith("nor_conv") or (stride == 1 and name == "skip_connect"):
+    if (stride == 2 and name.startswith("nor_conv")) or (stride == 1 and name == "skip_connect"):
         pytest.skip("the spaces have no such candidate")
     scaled = "pool" not in name
 

@@ -107,7 +107,6 @@ def test_what_fails_or_comes_too_late_is_told_and_the_rest_is_measured(
     assert found["checks"][0]["figure"] == ["try, first order, K = 2"], "what does not fit is no failure"
     assert "full" in found["lanes_speed"]["try, first order"]["K = 1"]["error"]
     assert found["lanes_speed"]["try, second order"]["K = 2"] == {"milliseconds": 2.0, "times_more_searches": 2.0}
-    monkeypatch.setitem(gpu.PLANS["small"], "seconds", 0)
-    assert gpu.main(arguments) == 0
+    assert gpu.main([*arguments, "--seconds", "0"]) == 0
     rows = json.loads(capsys.readouterr().out)["lanes_speed"]["try, first order"]
     assert rows == {f"K = {lanes}": {"left_out": "no time was left"} for lanes in (1, 2)}

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from raydarts.data.settings import DataSettings
+from raydarts.execution.build import build_search
 from raydarts.search import fused
 from raydarts.search.fused import FusedSearch, GraphedSearch, ungraphable
 from raydarts.search.graphs import Repeated, Trace, differing
@@ -87,9 +89,8 @@ def replays(group: FusedSearch) -> int:
 
 
 def graphed(**changed: Any) -> SearchSettings:
-    return settings(
-        cuda_graph=True, batch_size=8, **{"estimator": "first_order"} | changed
-    )  # five steps an epoch: two are repetitions
+    """Five steps an epoch: two are repetitions."""
+    return settings(**{"cuda_graph": True, "batch_size": 8, "estimator": "first_order"} | changed)
 
 
 def test_a_search_whose_steps_are_repeated_equals_the_search() -> None:
@@ -183,8 +184,27 @@ def test_a_lane_that_diverges_in_a_repeated_step_fails_as_it_does_alone() -> Non
     assert str(repeated.value) == str(alone.value)
 
 
-def test_shipped_settings_without_a_graph_change_nothing() -> None:
-    assert SearchSettings().cuda_graph is False
+@pytest.mark.parametrize("asked", ["auto", True, False])
+def test_auto_repeats_steps_and_says_nothing_where_it_cannot(
+    asked: bool | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, drawing = graphed(cuda_graph=asked), graphed(cuda_graph=asked, regularizers=["drop_path"])
+    searches = [GraphedSearch(each, splits(), capture=on_tape) for each in (plain, drawing)]
+    for search in searches:
+        search.run_epoch()
+        search.run_epoch()  # drop_path draws from the second epoch on
+    counted = [0 if each._group._repeated is None else each._group._repeated.replays for each in searches]
+    assert counted == ([0, 0] if asked is False else [4, 2])
+    assert ("runs without a CUDA graph: it draws at random" in caplog.text) == (asked is True)
+
+
+@pytest.mark.parametrize("asked", ["auto", True, False])
+def test_on_a_cpu_a_search_has_no_graph(asked: bool | str) -> None:
+    assert type(build_search(SearchSettings(cuda_graph=asked), DataSettings(limit=60), "cpu")) is Search  # type: ignore[arg-type]
+
+
+def test_shipped_settings_may_have_a_graph() -> None:
+    assert SearchSettings().cuda_graph == "auto"
     assert ungraphable(SearchSettings()) == []
     assert fused.structure(SearchSettings()) != fused.structure(SearchSettings(cuda_graph=True))
 

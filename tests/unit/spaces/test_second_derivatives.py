@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raydarts.spaces.convolution import Convolution
 from raydarts.spaces.primitives import batch_norm
-from raydarts.spaces.second_derivatives import Convolution, twice_differentiable
+from raydarts.spaces.second_derivatives import twice_differentiable
 
 
 def double(values: Tensor) -> Tensor:
