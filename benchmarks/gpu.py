@@ -1,4 +1,4 @@
-"""What raydarts costs and how exactly it computes on a GPU, and whether that is right. No Ray, no data to download.
+"""What raydarts costs and how exactly it computes on a GPU, and whether that is right. There is no data to download.
 
     python benchmarks/gpu.py [--json FILE] [--rounds 20] [--size small] [--parts PART ...] [--seconds 300]
 
@@ -14,7 +14,9 @@ against the same in float64 on the same device, and of the second-order term alo
 compiled. `resume`: whether a search that was killed and resumed ends bit-identical. `lanes_exact`, `lanes_bits`,
 `lanes_speed`, `lanes_processes`: searches as lanes of one supernet. `graphs`: their steps as CUDA graphs. See
 benchmarks/gpu_lanes.py. `plain`, `roofline`: a step against the plain DARTS of tests/parity, and against what its
-arithmetic and its memory traffic take at least. See benchmarks/gpu_bounds.py.
+arithmetic and its memory traffic take at least. See benchmarks/gpu_bounds.py. `sweeps`: searches an hour of real
+sweeps through the command, as lanes, one at a time, and in processes that share the GPU. It alone needs Ray. See
+benchmarks/gpu_sweeps.py.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import numpy as np
 import torch
 from gpu_bounds import plain, roofline
 from gpu_lanes import PLANS, graphs, lanes_bits, lanes_exact, lanes_processes, lanes_speed
+from gpu_sweeps import sweeps
 from step import ORDERS, step_of
 from torch import Tensor
 
@@ -69,7 +72,7 @@ class Bench:
 
     def __init__(self, device: str, size: str, rounds: int, seconds: float) -> None:
         self.device, self.size, self.rounds, self.seconds = torch.device(device), SIZES[size], rounds, seconds
-        self.plan = PLANS[size]
+        self.name, self.plan = size, PLANS[size]
         self.started = time.perf_counter()
         self.checks: list[dict[str, Any]] = []
 
@@ -233,6 +236,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "graphs": graphs,
     "lanes_speed": lanes_speed,
     "lanes_processes": lanes_processes,
+    "sweeps": sweeps,
     "evaluation": evaluation_steps,
 }
 """What is right comes before what is fast, and the compilation last."""

@@ -34,6 +34,7 @@ def test_without_a_gpu_it_says_so_and_exits_2(gpu: Any, capsys: pytest.CaptureFi
     assert not said.out
 
 
+RAY = ["sweeps"]
 LANES = ["lanes_exact", "lanes_bits", "lanes_speed", "lanes_processes"]
 
 
@@ -49,7 +50,7 @@ def tried(gpu: Any, parts: list[str], file: Path, capsys: pytest.CaptureFixture[
 
 
 def test_every_part_runs_and_its_checks_hold(gpu: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, found = tried(gpu, [part for part in gpu.PARTS if part not in LANES], tmp_path / "gpu.json", capsys)
+    code, found = tried(gpu, [part for part in gpu.PARTS if part not in LANES + RAY], tmp_path / "gpu.json", capsys)
     checked = {check["name"]: check["ok"] for check in found["checks"]}
     checked.pop("a second-order step costs more than a first-order step")  # a matter of time, on a busy machine
     assert all(checked.values()), found["checks"]
@@ -110,3 +111,31 @@ def test_what_fails_or_comes_too_late_is_told_and_the_rest_is_measured(
     assert gpu.main([*arguments, "--seconds", "0"]) == 0
     rows = json.loads(capsys.readouterr().out)["lanes_speed"]["try, first order"]
     assert rows == {f"K = {lanes}": {"left_out": "no time was left"} for lanes in (1, 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_sweeps_run_through_the_command(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sweeps = sys.modules["gpu_sweeps"]
+    every = sweeps.ways
+
+    def lanes_alone(searches: int, on_gpu: bool) -> dict[str, Any]:
+        assert every(searches, True)["a process for each search"]["resources"] == {"cpus": 1, "gpus": 0.5}
+        return {"lanes": every(searches, on_gpu)["lanes of one process"]}
+
+    monkeypatch.setattr(sweeps, "ways", lanes_alone)
+    code, found = tried(gpu, RAY, tmp_path / "gpu.json", capsys)
+    row = found["sweeps"]["try"]["lanes"]
+    assert code == 0
+    assert row["in_a_process"] == 2
+    assert row["searches_an_hour"] == pytest.approx(2 * 3600 / row["seconds"], rel=0.1)
+    assert row["command_seconds"] > row["seconds"]
+
+
+def test_a_sweep_that_fails_is_said(gpu: Any, tmp_path: Path) -> None:
+    sweeps = sys.modules["gpu_sweeps"]
+    wrong = {"search": {"seed": {"grid": [0]}, "epochs": 0}}
+    with pytest.raises(RuntimeError, match=r"exit code 2, 0 of 1 searches completed[\s\S]*epochs"):
+        sweeps.swept(wrong, tmp_path, 60)
