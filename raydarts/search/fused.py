@@ -359,6 +359,8 @@ def algorithm_1(
         if taken.alpha is not None:
             _done(taken.alpha, "alpha", meters, [lane.search if lane.train_alpha else None for lane in lanes])
         _done(taken.weight, "weight", meters, [lane.search for lane in lanes])
+    if repeated is not None:
+        repeated.end()
     each = [meter.lanes(len(lanes)) for meter in meters.values()]
     return [
         {"weight": weight, "alpha": alpha if lane.train_alpha else Meter()}

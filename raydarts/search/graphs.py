@@ -129,6 +129,10 @@ class Repeated(Generic[Result]):
         self._work, self._capturing = work, capturing
         self._forms: dict[object, _Form[Result]] = {}
 
+    def end(self) -> None:
+        """Ends the epoch. The memory of its graphs is free for what comes after."""
+        self._forms = {}
+
     def __call__(self, inputs: Sequence[Tensor | None]) -> Result:
         """Returns the work's result. The next call may overwrite it."""
         if self.refused is not None:

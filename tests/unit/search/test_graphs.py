@@ -4,6 +4,8 @@ the same memory and with the same numbers, and runs no line of Python.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -111,6 +113,30 @@ def test_lanes_whose_steps_are_repeated_have_the_bits_of_lanes_without() -> None
     for one, other in zip(repeated, without, strict=True):
         require_equal(one.state_dict(), other.state_dict(), tolerance=0)
     assert replays(group) == 2
+
+
+def test_a_graph_is_let_go_of_before_the_epochs_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is as much as a step's, and eigenvalues need as much again."""
+    tapes: list[weakref.ref[Tape]] = []
+    alive: list[int] = []
+
+    def capture(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        replay, result = on_tape(work)
+        tapes.append(weakref.ref(replay.__self__))  # type: ignore[attr-defined]
+        return replay, result
+
+    usual = fused.validation
+
+    def validation(*arguments: Any) -> Any:
+        gc.collect()
+        alive.append(sum(tape() is not None for tape in tapes))
+        return usual(*arguments)
+
+    monkeypatch.setattr(fused, "validation", validation)
+    search = GraphedSearch(graphed(), splits(), capture=capture)
+    search.run_epoch()
+    search.run_epoch()
+    assert (len(tapes), alive) == (2, [0, 0])
 
 
 DROPOUTS = ("embedding_dropout", "input_dropout", "cell_dropout", "hidden_dropout", "output_dropout")
