@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Whatever test imports Ray first, a local Ray stays on loopback: a command in the same process refuses another one.
     """
     gate.prepare(None)
+    # A shell that starts the tests in the background has their processes ignore Ctrl-C, which some tests send.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         authentication.make_token()
         # Which runs this user made is noted there (`runs/trust.py`); tests leave the real folder alone.

@@ -31,7 +31,7 @@ SPEC = """
 data: {dataset: digits, limit: 80, validation_fraction: 0.25}
 search:
   seed: {grid: [0]}
-  epochs: 45
+  epochs: 30
   batch_size: 16
   space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
 """
