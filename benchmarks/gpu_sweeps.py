@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from gpu_lanes import LATE
 
+from raydarts.runs.directory import RunDirectory
+
 DATA: dict[str, dict[str, Any]] = {
     "digits": {"data": {"dataset": "digits"}, "batch_size": 32, "space": {"channels": 4, "layers": 3, "nodes": 2}},
     "images of CIFAR-10's size": {"data": {"dataset": {"name": "npz"}}, "batch_size": 64, "space": {}},
@@ -74,15 +76,14 @@ def swept(settings: dict[str, Any], folder: Path, seconds: float) -> dict[str, A
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     whole = time.perf_counter() - started
-    trials = sorted(folder.glob("gpu-*/trials/*"))
-    results = [json.loads((trial / "result.json").read_text()) for trial in trials if (trial / "result.json").exists()]
-    completed = sum(result["status"] == "completed" for result in results)
+    trials = [trial for run in folder.glob("gpu-*") for trial in RunDirectory.open(run).trials()]
+    completed = sum((trial.result() or {}).get("status") == "completed" for trial in trials)
     asked = len(settings["search"]["seed"]["grid"])
     if done.returncode != 0 or completed != asked:
         raise RuntimeError(
             f"exit code {done.returncode}, {completed} of {asked} searches completed\n{done.stderr[-3000:]}"
         )
-    epochs = [json.loads(line) for trial in trials for line in (trial / "times.jsonl").read_text().splitlines()]
+    epochs = [epoch for trial in trials for epoch in trial.times()]
     taken = max(epoch["end"] for epoch in epochs) - min(epoch["start"] for epoch in epochs)
     return {
         "searches_an_hour": round(3600 * asked / taken, 1),

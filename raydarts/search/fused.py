@@ -205,12 +205,10 @@ class FusedSearch:
     def _has_graph(self, searches: Sequence[Search]) -> bool:
         """Returns whether the steps are captured. The searches of a group agree in that they ask for it."""
         first = searches[0]
-        asked = first.settings.cuda_graph
-        if asked is False or (self._capture is None and first.device.type != "cuda"):
+        if first.settings.cuda_graph is False or (self._capture is None and first.device.type != "cuda"):
             return False
         if self._repeated is None:
-            level = logging.INFO if asked == "auto" else logging.WARNING
-            self._repeated = Repeated("a search", self._capture or cuda_graph, level)
+            self._repeated = Repeated("a search", self._capture or cuda_graph)
         if self._repeated.refused is None and (why := [each for s in searches for each in ungraphable(s.settings)]):
             self._repeated.refuse(why[0])
         return self._repeated.refused is None

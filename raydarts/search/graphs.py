@@ -105,21 +105,21 @@ class Repeated(Generic[Result]):
     """Calls the work of `begin`, and then repeats it as a graph. Inputs of other shapes have a graph of their own.
 
     The first call of an epoch warms up: it makes what later ones use again. The next two are traced. If they list the
-    same, the fourth captures the work, and all others repeat it. If not, a message of `level` says why, and all calls
-    from then on are ordinary ones.
+    same, the fourth captures the work, and all others repeat it. If not, a warning says why, and all calls from then on
+    are ordinary ones.
 
     `capture` is `cuda_graph`, where it is not a test's.
     """
 
-    def __init__(self, what: str, capture: Captured[Result], level: int = logging.WARNING) -> None:
-        self.what, self._capture, self._level = what, capture, level
+    def __init__(self, what: str, capture: Captured[Result]) -> None:
+        self.what, self._capture = what, capture
         self.refused: str | None = None
         self.replays = 0
 
     def refuse(self, why: str) -> None:
         """Makes all further calls ordinary ones, and says why."""
         self.refused = why
-        logger.log(self._level, "%s runs without a CUDA graph: %s", self.what, why)
+        logger.warning("%s runs without a CUDA graph: %s", self.what, why)
 
     def begin(self, work: Work[Result], capturing: Callable[[], AbstractContextManager[object]]) -> None:
         """Starts an epoch. Its work computes with other memory and other numbers than the last one's.

@@ -64,8 +64,8 @@ class SearchSettings(Settings):
     cuda_graph: bool | Literal["auto"] = Field(
         "auto",
         description="Whether a GPU runs each step as one CUDA graph: one launch in place of thousands. Figures equal "
-        "those without up to rounding. `auto`: every step but those that draw at random or look at their batches. "
-        "`true` is the same, and a search that runs without is a warning in its log.",
+        "those without up to rounding. A search whose steps draw at random or look at their batches runs without, and "
+        "its log says so. `auto` and `true` are the same; where trials have no GPU, `true` is named as doing nothing.",
     )
     augment: AugmentSettings = Field(AugmentSettings(), description="Random changes to images of both halves.")
     text: TextSettings = Field(TextSettings(), description="How text is cut into batches.")
