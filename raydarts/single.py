@@ -76,9 +76,9 @@ def start_search(loaded: LoadedSpec, path: Place, gpu: bool, console: Console) -
         text=loaded.text,
         question=loaded.question,
         more=kept_names(loaded.outside_names()),
+        begin=lambda run: run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}}),
     )
     remember(run)
-    run.trial(0).create({"index": 0, "config": spec["search"], "choices": {}})
     say(console, held)
     go_on(run, console)
 
@@ -143,9 +143,16 @@ def start_evaluation(
         "score": stage.score.to_json(),
     }
     names = found.outside_names() | spec_names(spec)
-    run = RunDirectory.create(path, kind="evaluation", spec=spec, text=text, more=kept_names(names))
+    training = {"genotype_id": found.id, "genotype": found.to_json(), "seed": seed}
+    run = RunDirectory.create(
+        path,
+        kind="evaluation",
+        spec=spec,
+        text=text,
+        more=kept_names(names),
+        begin=lambda run: run.evaluation(found.id, seed).create(training),
+    )
     remember(run)
-    run.evaluation(found.id, seed).create({"genotype_id": found.id, "genotype": found.to_json(), "seed": seed})
     say(console, held)
     go_on(run, console)
 

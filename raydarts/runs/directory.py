@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -212,8 +212,12 @@ class RunDirectory:
         command: Sequence[str] = (),
         builder: str | None = None,
         more: Mapping[str, object] | None = None,
+        begin: Callable[[RunDirectory], None] | None = None,
     ) -> RunDirectory:
-        """Make a new run; one that is already there is never touched. `more` is kept in run.json too."""
+        """Make a new run; one that is already there is never touched. `more` is kept in run.json too.
+
+        `begin` writes what the run must hold from the first moment, so that a kill leaves no run without it.
+        """
         path = place_of(path).absolute()
         description = {
             "format": FORMAT,
@@ -232,6 +236,8 @@ class RunDirectory:
 
         def draft(folder: Place) -> None:
             write_bytes(folder / "spec.yaml", text.encode())
+            if begin is not None:
+                begin(cls(folder))
             write_json(folder / "run.json", description)
 
         cls.check_new(path)

@@ -138,3 +138,23 @@ def test_killed_before_the_first_epoch_has_ended(delay: float, tmp_path: Path) -
         assert len(rows(killed)) == EPOCHS
     else:
         assert not [path for path in tmp_path.glob("runs/*") if not path.name.startswith(".")]
+
+
+def ended_when_made(folder: Path, arguments: tuple[Any, ...]) -> None:
+    """`raydarts ARGUMENTS`, whose process ends at once when the run is there."""
+    from raydarts import single
+
+    single.remember = lambda run: os._exit(77)  # the first call after the run is made
+    command_line(folder, arguments)
+
+
+def test_a_run_that_is_there_can_go_on(tmp_path: Path) -> None:
+    """A kill right after a run appears, before anything else is written."""
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    (tmp_path / "genotype.json").write_text(json.dumps(GENOTYPE))
+    commands = {"search": ("search", "spec.yaml"), "retraining": ("evaluate", "genotype.json", "--spec", "spec.yaml")}
+    for name, arguments in commands.items():
+        process = forked.start(ended_when_made, tmp_path, (*arguments, "--name", name), output=tmp_path / "output.txt")
+        assert forked.ended(process, 300) == 77, (tmp_path / "output.txt").read_text()
+        run(tmp_path, "resume", tmp_path / "runs" / name)
+        assert len(rows(tmp_path / "runs" / name)) == EPOCHS
