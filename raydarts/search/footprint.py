@@ -23,7 +23,7 @@ from raydarts.data.text_splits import TextSplits
 from raydarts.measure import Kept, on_threads
 from raydarts.search.fused import unfusable
 from raydarts.search.gradients import constant
-from raydarts.search.hessian import differentiable_gradient, has_whole_hessian
+from raydarts.search.hessian import differentiable_gradient
 from raydarts.search.moments import Step
 from raydarts.search.products import GradientGraph
 from raydarts.search.search import Search
@@ -95,9 +95,8 @@ class _Counted:
         hessian = 0
         if _needs_eigenvalue(search):
             hessian = _at([_kept_by_an_eigenvalue(search, size) for size in _BATCHES], batch)
-        alone = weights * copies + max(step, hessian)
-        of_the_group = max(step, hessian) if has_whole_hessian(search.objective) else step
-        return cls(alone, weights * (copies + _COPIES_IN_A_GROUP) + of_the_group)
+        passes = max(step, hessian)
+        return cls(weights * copies + passes, weights * (copies + _COPIES_IN_A_GROUP) + passes)
 
 
 def _at(kept: Sequence[int], batch: int) -> int:

@@ -25,7 +25,7 @@ from raydarts.measure import Meter, reset_peak_memory
 from raydarts.registry import Component, Member
 from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.graphs import Captured, Repeated, cuda_graph
-from raydarts.search.hessian import dominant_eigenvalues, has_whole_hessian
+from raydarts.search.hessian import dominant_eigenvalues
 from raydarts.search.lanes import GroupStep, LaneModel, lane_batch
 from raydarts.search.model import SearchModel, copied
 from raydarts.search.moments import Step
@@ -464,10 +464,10 @@ def validation(packed: LaneModel, searches: Sequence[Search], lanes: Sequence[in
 def eigenvalues(packed: LaneModel, searches: Sequence[Search], lanes: Sequence[int]) -> dict[int, float]:
     """Returns the dominant eigenvalues of those lanes that need them now.
 
-    It returns none where each lane had better compute its own: if few lanes need it, or if it takes Lanczos.
+    It returns none if few lanes need it. Then each had better compute its own.
     """
     needing = [lane for lane in lanes if searches[lane].needs_eigenvalue]
-    if 2 * len(needing) <= len(searches) or not has_whole_hessian(searches[0].objective):
+    if 2 * len(needing) <= len(searches):
         return {}
     batches = [search.measuring.eigenvalue_batch() for search in searches]
     return dominant_eigenvalues(packed.objective, lane_batch(batches, packed.objective.task.KIND), needing)

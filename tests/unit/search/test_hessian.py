@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
 from raydarts.search import measuring
 from raydarts.search import search as search_module
-from raydarts.search.hessian import dominant_eigenvalue
+from raydarts.search.hessian import dominant_eigenvalue, lanczos
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.tasks import Loss
@@ -98,6 +99,43 @@ class Quadratic:
 )
 def test_largest_eigenvalue_is_not_the_largest_in_magnitude(matrix: list[list[float]], largest: float) -> None:
     assert dominant_eigenvalue(Quadratic(matrix), None) == pytest.approx(largest, rel=1e-3)  # type: ignore[arg-type]
+
+
+def largest_of(matrix: np.ndarray, tolerance: float) -> tuple[float, int]:
+    """What `lanczos` finds, and how many products it asks for."""
+    asking = lanczos(len(matrix), tolerance)
+    vector = next(asking)
+    for number in range(1, len(matrix) + 2):
+        try:
+            vector = asking.send(matrix @ vector)
+        except StopIteration as end:
+            return end.value, number
+    raise AssertionError("more products than rows")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 30, 224])
+def test_lanczos_finds_the_largest_eigenvalue_with_few_products(size: int) -> None:
+    draws = np.random.default_rng(size)
+    rotation, _ = np.linalg.qr(draws.standard_normal((size, size)))
+    decaying = draws.choice([-1.0, 1.0], size) * 0.7 ** np.arange(size)  # as those of a Hessian
+    decaying[0] = -2.0  # the largest in magnitude
+    matrix = rotation @ np.diag(decaying) @ rotation.T
+    exact, products = largest_of(matrix, 1e-13)
+    assert exact == pytest.approx(decaying.max(), rel=1e-10)
+    rough, fewer = largest_of(matrix, 1e-3)
+    assert rough == pytest.approx(decaying.max(), rel=1e-4)
+    assert fewer <= min(size, 20)
+    assert products <= size
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.eye(4), np.outer([1.0, 2, 3], [1.0, 2, 3])])
+def test_lanczos_ends_where_products_span_less_than_the_matrix(matrix: np.ndarray) -> None:
+    largest, _ = largest_of(matrix, 1e-3)
+    assert largest == pytest.approx(np.linalg.eigvalsh(matrix).max(), rel=1e-6, abs=1e-12)
+
+
+def test_a_hessian_that_is_not_finite_has_no_eigenvalue() -> None:
+    assert np.isnan(dominant_eigenvalue(Quadratic([[1.0, float("nan")], [0.0, 1.0]]), None))  # type: ignore[arg-type]
 
 
 def test_changes_nothing_and_is_deterministic() -> None:
