@@ -31,7 +31,7 @@ from step import positive
 
 from raydarts.config.loader import load_spec
 from raydarts.data.splits import AnySplits, load_splits
-from raydarts.errors import RaydartsError
+from raydarts.errors import InputError, RaydartsError
 from raydarts.search.fused import FusedSearch, structure, unfusable
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
@@ -47,14 +47,28 @@ def configurations(arguments: argparse.Namespace) -> tuple[list[SearchSettings],
     changes = {"epochs": arguments.epochs, "precision": arguments.precision}
     changes = {name: value for name, value in changes.items() if value is not None}
     seeds = loaded.sweep.replicates or (None,)
+    splits = load_splits(loaded.data)
     known = {}
     for settings in loaded.drawn:
         for seed in seeds:
             plain = settings.model_dump(mode="json") | ({} if seed is None else {"seed": seed})
             plain |= {name: value for name, value in changes.items() if name != "epochs" or plain["epochs"] > value}
             if arguments.seeds is None or plain["seed"] in arguments.seeds:
-                known[json.dumps(plain, sort_keys=True)] = SearchSettings.model_validate(plain)
-    return list(known.values()), load_splits(loaded.data)
+                fewest = SearchSettings.model_validate(plain)
+                known[json.dumps(plain, sort_keys=True)] = long_enough(fewest, settings.epochs, splits)
+    return list(known.values()), splits
+
+
+def long_enough(settings: SearchSettings, most: int, splits: AnySplits) -> SearchSettings:
+    """Returns the search with as many epochs as its remedies need, `most` at most. Some let alpha rest at first."""
+    while True:
+        try:
+            Search(settings, splits)
+            return settings
+        except InputError:
+            if settings.epochs >= most:
+                raise
+            settings = settings.model_copy(update={"epochs": settings.epochs + 1})
 
 
 def together(searches: Sequence[Search]) -> list[Rows]:
@@ -187,7 +201,7 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in `raydarts sweep`")
-    parser.add_argument("--epochs", type=positive, help="most epochs of a search")
+    parser.add_argument("--epochs", type=positive, help="most epochs of a search, or as few as its remedies allow")
     parser.add_argument("--seeds", type=int, nargs="+", help="only searches with these seeds")
     parser.add_argument("--lanes", type=positive, default=8)
     parser.add_argument("--precision", choices=("float32", "float64"))
