@@ -18,6 +18,8 @@ from raydarts.cluster import authentication, gate
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray gives its workers a niceness of 15. Beside other tests they would hardly run, and limits of time would pass.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Three Rays may start at a time on two cores. The product's own limit is for one.
+os.environ.setdefault("RAYDARTS_START_SECONDS", "150")
 
 from tests.here import sweeps_run_here
 from tests.objects import S3, use
