@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from raydarts.search.objective import Objective
 
 TOLERANCE = 1e-3
+_NOTHING = 1e-12
+"""A part of a product that is this small, as a share of the largest eigenvalue in size, is rounding."""
 
 
 def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = TOLERANCE) -> float:
@@ -87,9 +89,9 @@ def lanczos(size: int, tolerance: float) -> Asking:
 
     Each product is made orthogonal to all vectors before it, so that rounding repeats no eigenvalue. It ends when the
     residual |A v - theta v| is at most `tolerance * |theta|`, theta being the largest eigenvalue so far and v its unit
-    vector. Theta's error falls with the residual's square: at 1e-3 it was about 1e-6 of theta. After `size` products
-    theta is exact. Searches took 7 to 17 products. ARPACK (`scipy.sparse.linalg.eigsh`) takes at least 20, and asks for
-    those of one matrix at a time.
+    vector. Theta's error falls with the residual's square: at 1e-3 it was about 1e-6 of theta. Theta is exact after
+    `size` products, and before that if the products span no more. Searches took 7 to 17 products. ARPACK
+    (`scipy.sparse.linalg.eigsh`) takes at least 20, and asks for those of one matrix at a time.
     """
     vector = np.random.default_rng(0).standard_normal(size)
     vector /= np.linalg.norm(vector)
@@ -106,7 +108,8 @@ def lanczos(size: int, tolerance: float) -> Asking:
             product = product - basis.T @ (basis @ product)
         values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
         largest, left = float(values[-1]), float(np.linalg.norm(product))
-        if len(basis) == size or left * abs(vectors[-1, -1]) <= tolerance * abs(largest):
+        spent = len(basis) == size or left <= _NOTHING * np.abs(values).max()  # no further vector is of the matrix
+        if spent or left * abs(vectors[-1, -1]) <= tolerance * abs(largest):
             return largest
         beside.append(left)
         vector = product / left

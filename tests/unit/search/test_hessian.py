@@ -128,10 +128,17 @@ def test_lanczos_finds_the_largest_eigenvalue_with_few_products(size: int) -> No
     assert products <= size
 
 
-@pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.eye(4), np.outer([1.0, 2, 3], [1.0, 2, 3])])
+def negative(size: int) -> np.ndarray:
+    """Eigenvalues -1 and 0, as of a Hessian in which a softmax has a direction that changes nothing."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))
+    return rotation @ np.diag([0.0] * (size // 3) + [-1.0] * (size - size // 3)) @ rotation.T  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.eye(4), np.outer([1.0, 2, 3], [1.0, 2, 3]), negative(30)])
 def test_lanczos_ends_where_products_span_less_than_the_matrix(matrix: np.ndarray) -> None:
-    largest, _ = largest_of(matrix, 1e-3)
+    largest, products = largest_of(matrix, 1e-3)
     assert largest == pytest.approx(np.linalg.eigvalsh(matrix).max(), rel=1e-6, abs=1e-12)
+    assert products <= 2
 
 
 def test_a_hessian_that_is_not_finite_has_no_eigenvalue() -> None:
