@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raydarts.errors import NonFiniteError
 from raydarts.search.gradients import constant
 from raydarts.spaces.second_derivatives import twice_differentiable
 from raydarts.tasks import Batch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 _NOTHING = 1e-12
-"""A part of a product that is this small, as a share of the largest eigenvalue in size, is rounding."""
+"""A rest of a product is rounding if its norm is at most this share of the largest |eigenvalue|."""
 
 
 def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = TOLERANCE) -> float:
@@ -32,7 +33,8 @@ def dominant_eigenvalue(objective: Objective, batch: Batch, tolerance: float = T
     `lanczos` asks for them. It starts at a fixed vector, so equal states give equal values.
 
     The supernet is in training mode. Its state is the same afterwards. With a random relaxation this is the Hessian in
-    the expected arch weights, because a draw is not a state. Values that are not finite give NaN.
+    the expected arch weights, because a draw is not a state. Raises `NonFiniteError` if a
+    product is not finite.
     """
     alphas = list(objective.alpha_by_type.values())
     with differentiable_gradient(objective, batch) as gradient:
@@ -53,9 +55,7 @@ def differentiable_gradient(objective: Objective, batch: Batch) -> Iterator[Tens
         yield torch.cat([part.flatten() for part in torch.autograd.grad(loss, alphas, create_graph=True)])
 
 
-def dominant_eigenvalues(
-    objective: LaneObjective, batch: Batch, lanes: Sequence[int], tolerance: float = TOLERANCE
-) -> dict[int, float]:
+def dominant_eigenvalues(objective: LaneObjective, batch: Batch, lanes: Sequence[int]) -> dict[int, float]:
     """Returns the `dominant_eigenvalue` of each of these lanes. Each product is computed for all lanes at once."""
     alphas = [list(lane.alpha_by_type.values()) for lane in objective.lanes]
     leaves = [alpha for each in alphas for alpha in each]
@@ -72,7 +72,7 @@ def dominant_eigenvalues(
             products = torch.autograd.grad(gradients, leaves, each, retain_graph=True)
             return np.split(_flat(products), np.cumsum(sizes)[:-1])
 
-        asking = [lanczos(size, tolerance) if lane in lanes else None for lane, size in enumerate(sizes)]
+        asking = [lanczos(size, TOLERANCE) if lane in lanes else None for lane, size in enumerate(sizes)]
         found = _together(asking, product, sizes)
     return {lane: found[lane] for lane in lanes}
 
@@ -81,10 +81,10 @@ def _flat(tensors: Sequence[Tensor]) -> np.ndarray:
     return torch.cat([tensor.flatten() for tensor in tensors]).double().cpu().numpy()
 
 
-Asking = Generator[np.ndarray, np.ndarray, float]
+Lanczos = Generator[np.ndarray, np.ndarray, float]
 
 
-def lanczos(size: int, tolerance: float) -> Asking:
+def lanczos(size: int, tolerance: float) -> Lanczos:
     """Yields vectors, is sent their products with a symmetric matrix, and returns its largest eigenvalue.
 
     Each product is made orthogonal to all vectors before it, so that rounding repeats no eigenvalue. It ends when the
@@ -101,7 +101,10 @@ def lanczos(size: int, tolerance: float) -> Asking:
     while True:
         product = yield vector
         if not np.isfinite(product).all():
-            return float("nan")
+            raise NonFiniteError(
+                "the Hessian of the alpha loss is not finite, so its dominant eigenvalue is unknown; look at search.lr "
+                "and search.arch_lr"
+            )
         basis = np.vstack([basis, vector])
         diagonal.append(float(vector @ product))
         for _ in range(2):  # once leaves a rest of rounding
@@ -116,7 +119,7 @@ def lanczos(size: int, tolerance: float) -> Asking:
 
 
 def _together(
-    asking: Sequence[Asking | None],
+    asking: Sequence[Lanczos | None],
     product: Callable[[Sequence[np.ndarray]], list[np.ndarray]],
     sizes: Sequence[int],
 ) -> list[float]:

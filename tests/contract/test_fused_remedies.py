@@ -96,13 +96,15 @@ def test_lanes_that_ask_for_different_passes_equal_the_same_searches_alone(
         assert len(set(frozen)) > 1
 
 
-def test_eigenvalues_of_lanes_are_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_eigenvalues_of_lanes_are_computed_together(nodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     remedies: list[Any] = [{"name": "darts_es", "every": 1}, {"name": "darts_ada", "every": 1}, "drop_path"]
     lanes: list[dict[str, Any]] = [
         {"seed": seed, "regularizers": [remedy], "probes": ["eigenvalue"] if seed != 1 else []}
         for seed, remedy in enumerate(remedies[:2])
     ]
     lanes.append({"seed": 2, "regularizers": [remedies[0]], "probes": [{"name": "eigenvalue", "every": 2}]})
+    lanes = [{**lane, "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": nodes}} for lane in lanes]
     alone = [search("first_order", plain) for plain in lanes]
     expected = [[each.run_epoch() for _ in range(2)] for each in alone]
     together = [search("first_order", plain) for plain in lanes]

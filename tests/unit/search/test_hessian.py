@@ -13,6 +13,7 @@ from torch import Tensor
 
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import load_splits
+from raydarts.errors import NonFiniteError
 from raydarts.search import measuring
 from raydarts.search import search as search_module
 from raydarts.search.hessian import dominant_eigenvalue, lanczos
@@ -142,7 +143,8 @@ def test_lanczos_ends_where_products_span_less_than_the_matrix(matrix: np.ndarra
 
 
 def test_a_hessian_that_is_not_finite_has_no_eigenvalue() -> None:
-    assert np.isnan(dominant_eigenvalue(Quadratic([[1.0, float("nan")], [0.0, 1.0]]), None))  # type: ignore[arg-type]
+    with pytest.raises(NonFiniteError, match=r"not finite, so its dominant eigenvalue is unknown; look at search\.lr"):
+        dominant_eigenvalue(Quadratic([[1.0, float("nan")], [0.0, 1.0]]), None)  # type: ignore[arg-type]
 
 
 def test_changes_nothing_and_is_deterministic() -> None:
