@@ -139,6 +139,11 @@ class Dataset(Member):
         """Whether it can be loaded without a download."""
         return True
 
+    @property
+    def in_files(self) -> bool:
+        """Whether `load` only lists files (`ImageFiles`), which each process reads while training."""
+        return False
+
     def check(self) -> None:
         """Raises `DataError` if `load` must fail, for example for a missing file. It takes seconds at most."""
 

@@ -50,6 +50,10 @@ class ImageFolder(Dataset):
         root = Path(self.settings.root)
         return "val" if is_folder(root / "val") and not is_folder(root / "test") else "test"
 
+    @property
+    def in_files(self) -> bool:
+        return bool(self.settings.stream)
+
     def load(self) -> ImageSource:
         listing = self.preview()
         if self.settings.stream:

@@ -58,6 +58,10 @@ class ImageNet(Dataset):
     def at_hand(self) -> bool:
         return all((Path(self.settings.root) / part).is_dir() for part in ("train", "val"))
 
+    @property
+    def in_files(self) -> bool:
+        return True
+
     def check(self) -> None:
         require_folders(Path(self.settings.root), "train", "val")
 

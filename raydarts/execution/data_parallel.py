@@ -19,6 +19,7 @@ from raydarts.execution.attempt import Attempt
 from raydarts.execution.capture import Capture
 from raydarts.execution.job import Job
 from raydarts.execution.jobs import bundle, job_of, restrict_code
+from raydarts.execution.shared_data import give, given
 from raydarts.execution.watchdog import Watchdog
 from raydarts.runs import faults
 from raydarts.runs.directory import FINAL, SupersededError, TrialDirectory
@@ -53,7 +54,7 @@ class Workers:
         one = bundle(config)
         trainer = TorchTrainer(
             work,
-            train_loop_config=config,
+            train_loop_config={**config, "data": given()},
             torch_config=OwnAddressConfig(backend="nccl" if config["gpus"] > 0 else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=config["workers"], resources_per_worker=one, use_gpu=config["gpus"] > 0
@@ -126,6 +127,7 @@ def work(config: dict[str, Any]) -> None:
     import torch.distributed as dist  # noqa: PLC0415
 
     restrict_code(config)
+    give(config["data"])
     trial, device = TrialDirectory(config["directory"]), "cpu"
     if config["gpus"] > 0:
         from ray.train.torch import get_device  # noqa: PLC0415

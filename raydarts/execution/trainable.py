@@ -12,7 +12,7 @@ from ray import tune
 
 from raydarts.execution.group import SweepGroup
 from raydarts.execution.jobs import bundle
-from raydarts.execution.shared_data import References, give
+from raydarts.execution.shared_data import Copies, give
 from raydarts.execution.trial import SweepTrial
 
 
@@ -28,7 +28,7 @@ class JobTrainable(tune.Trainable):
             return tune.PlacementGroupFactory([{"memory": 1}])  # a byte: Ray refuses a request for nothing at all
         return tune.PlacementGroupFactory([bundle(config)])
 
-    data: ClassVar[References] = {}
+    data: ClassVar[Copies] = {}
     """Where the trials' data lie in the object store."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -53,13 +53,13 @@ class JobTrainable(tune.Trainable):
         self._runs.close()
 
 
-def trainable_with(references: References) -> type[JobTrainable]:
+def trainable_with(copies: Copies) -> type[JobTrainable]:
     """Returns the class for trials whose data lie in the object store. It goes to workers with what it refers to."""
-    if not references:
+    if not copies:
         return JobTrainable
 
     class Given(JobTrainable):
-        data = references
+        data = copies
 
     Given.__name__ = Given.__qualname__ = JobTrainable.__name__
     return Given

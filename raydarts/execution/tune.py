@@ -23,7 +23,7 @@ from raydarts.cluster.connection import ray_storage
 from raydarts.errors import StorageError
 from raydarts.execution.data_parallel import WorkersLostError
 from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
-from raydarts.execution.shared_data import References
+from raydarts.execution.shared_data import Copies
 from raydarts.execution.trainable import trainable_with
 from raydarts.runs import faults
 from raydarts.storage.place import Place
@@ -182,7 +182,7 @@ class TuneExecutor:
     store, and returns where they lie. None: each process loads them for itself.
     """
 
-    def __init__(self, folder: Place, data: Callable[[], References] | None = None) -> None:
+    def __init__(self, folder: Place, data: Callable[[], Copies] | None = None) -> None:
         self._folder = folder
         self._data = data
 

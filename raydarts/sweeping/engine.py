@@ -11,7 +11,7 @@ from raydarts.execution import drive, failures
 from raydarts.execution.executor import Handler, Loss, NotNow, TrialConfig
 from raydarts.execution.gpu_memory import share_of, waits_for_more
 from raydarts.execution.grouping import GroupHandler
-from raydarts.execution.shared_data import References
+from raydarts.execution.shared_data import Copies
 from raydarts.execution.tune import TuneExecutor
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import whole
@@ -237,7 +237,7 @@ def run_stage(
     concurrent: int,
     own_code: Sequence[str] = (),
     fusing: Fusing | None = None,
-    data: Callable[[], References] | None = None,
+    data: Callable[[], Copies] | None = None,
 ) -> None:
     """Run a source's trials to their ends, in at most `concurrent` processes at a time. These load no code but
     `own_code` from outside raydarts. `fusing`: which trials share a process. None: none do. `data`: puts the trials'

@@ -144,10 +144,9 @@ def _data(settings: DataSettings) -> tuple[Size, bool] | None:
     dataset = settings.dataset.build()
     size = dataset.published()
     if size is not None:
-        chosen = settings.dataset.settings
-        return size, hasattr(chosen, "workers") and bool(getattr(chosen, "stream", True))
+        return size, dataset.in_files
     source = dataset.preview()
-    return None if source is None else (size_of(source), isinstance(source, ImageFiles))
+    return None if source is None else (size_of(source), dataset.in_files)
 
 
 def _structures(drawn: Sequence[SearchSettings]) -> list[SearchSettings]:

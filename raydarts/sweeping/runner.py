@@ -23,7 +23,7 @@ from raydarts.config.retraining import data_of
 from raydarts.config.spec import EvaluateSettings, Resources
 from raydarts.data.settings import DataSettings
 from raydarts.errors import RunError, StorageError
-from raydarts.execution.shared_data import References, SharedData
+from raydarts.execution.shared_data import Copies, DriversData, NodesData, SweepData
 from raydarts.json_types import whole
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
@@ -198,17 +198,14 @@ def _run(
     return _conclude(run, shown)
 
 
-def _shared_data(run: RunDirectory, address: str | None, shown: Display) -> SharedData | None:
-    """Returns what holds the data for all trials. None: each process loads them for itself.
+def _shared_data(run: RunDirectory, address: str | None, shown: Display) -> SweepData | None:
+    """Returns what holds the data for all trials. None: the driver loads none, as a builder of one's own may need none.
 
-    On a cluster the data may lie on the nodes alone. A builder of one's own may have no data.
+    On a cluster the data may lie on the nodes alone.
     """
-    if run.description().get("builder") is not None:
-        return None
     if address is not None:
-        shown.say("data: each process loads them for itself, as they may lie on the cluster's nodes alone")
-        return None
-    return SharedData(shown.say)
+        return NodesData(shown.say, sorted(names_of(run.description())))
+    return None if run.description().get("builder") is not None else DriversData(shown.say)
 
 
 class _Ray:
@@ -244,13 +241,11 @@ class _Platform:
 
     available: Mapping[str, float]
     ray: _Ray
-    data: SharedData | None
+    data: SweepData | None
 
-    def data_for(self, data: DataSettings, resources: Resources) -> Callable[[], References] | None:
-        """Returns what puts a stage's data into the object store. None: each process loads them for itself."""
-        if self.data is None or resources.processes > 1:
-            return None
-        return partial(self.data.of, data)
+    def data_for(self, data: DataSettings) -> Callable[[], Copies] | None:
+        """Returns what puts a stage's data where all its trials can take them. None: each process loads its own."""
+        return None if self.data is None else partial(self.data.of, data)
 
 
 def _conclude(run: RunDirectory, shown: Display) -> int:
@@ -308,7 +303,7 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
         places,
         sorted(names_of(run.description())),
         fusing,
-        platform.data_for(loaded.data, sweep.resources),
+        platform.data_for(loaded.data),
     )
 
 
@@ -342,7 +337,7 @@ def _retrain(
         settings,
         concurrency(settings.resources, None, platform.available),
         sorted(names_of(run.description())),
-        data=platform.data_for(data_of(stage, loaded.data), settings.resources) if settings.table is None else None,
+        data=platform.data_for(data_of(stage, loaded.data)) if settings.table is None else None,
     )
 
 

@@ -31,7 +31,10 @@ from tests.fault import fakes
 
 REAL = """
 name: real
-data: {limit: 80, validation_fraction: 0.3}
+data:
+  dataset: {name: "tests.fault.marked_digits:MarkedDigits", marks: MARKS}
+  limit: 80
+  validation_fraction: 0.3
 search:
   epochs: 5
   batch_size: 8
@@ -162,13 +165,14 @@ def main() -> None:
         nodes.add()
     address = nodes.cluster.address
     ray.init(address=address, log_to_driver=False)
-    (folder / "real.yaml").write_text(REAL)
+    (folder / "real.yaml").write_text(REAL.replace("MARKS", str(folder / "marks")))
     found: dict[str, Any] = {}
     removed: list[dict[str, Any]] = []
     arguments = (nodes, folder / "faulty" / "run", folder / "faulty" / "log", removed)
     threading.Thread(target=remove_under_way, args=arguments, daemon=True).start()
     _, log = sweep(folder / "faulty", load_spec(folder / "real.yaml"), address)
     found |= {"removed": removed, "places": read_lines(log)}
+    found["loads"] = len((folder / "marks").read_text().split())
     for name, share, trials in (("halves", 0.5, 4), ("both", 2, 2)):
         if share == 2:
             nodes.add(accel=2)

@@ -77,6 +77,12 @@ def test_a_node_removed_in_mid_run_changes_no_bit_and_loses_nothing_reported(
     assert hit[-1]["node"] != fault["node"]
 
 
+@pytest.mark.ray
+def test_each_node_loads_the_data_once(found: tuple[dict[str, Any], Path]) -> None:
+    attempts = len(found[0]["places"])
+    assert found[0]["loads"] == len({each["node"] for each in found[0]["places"]}) < attempts
+
+
 def at_once(times: dict[str, list[dict[str, float]]]) -> int:
     """The most trials that were in an epoch at the same time."""
     spans = [(entry["start"], entry["end"]) for entries in times.values() for entry in entries]

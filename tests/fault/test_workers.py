@@ -30,7 +30,10 @@ from tests.unit.evaluation.test_parallel import GENOTYPE
 
 SPEC = """
 name: shared
-data: {limit: 100, validation_fraction: 0.3}
+data:
+  dataset: {name: "tests.fault.marked_digits:MarkedDigits", marks: MARKS}
+  limit: 100
+  validation_fraction: 0.3
 search: {epochs: 1}
 evaluate:
   top_k: 1
@@ -48,7 +51,7 @@ evaluate:
 
 def evaluated(folder: Path) -> tuple[int, RunDirectory]:
     (folder / "genotype.json").write_text(str(GENOTYPE).replace("'", '"'))
-    (folder / "spec.yaml").write_text(SPEC)
+    (folder / "spec.yaml").write_text(SPEC.replace("MARKS", str(folder / "marks")))
     loaded = load_spec(folder / "spec.yaml")
     given = read_genotypes(loaded, [folder / "genotype.json"])
     code = start_sweep(loaded, folder, "run", display=False, command=["test"], stage="evaluate", genotypes=given)
@@ -104,6 +107,7 @@ def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp
         code, run = evaluated(tmp_path)
     assert code == 0
     (trial,) = run.evaluations()
+    assert (tmp_path / "marks").read_text().split() == [str(os.getpid())], "the driver alone loads the data"
     assert killed[0] not in {entry["pid"] for entry in trial.times()[-2:]}
     assert killed[0] != os.getpid()
     rows, result = undisturbed(tmp_path)
