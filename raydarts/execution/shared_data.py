@@ -125,10 +125,13 @@ class NodesData(SweepData):
 
     def _share(self, settings: DataSettings, key: str) -> NodesCopy:
         import ray  # noqa: PLC0415
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
         if self._keeper is None:
-            # It ends with the driver, and so do the copies. It takes no CPU from trials.
-            self._keeper = ray.remote(_Keeper).options(num_cpus=0).remote(self._own_code)
+            # It ends with the driver, and so do the copies. No other node's loss ends it. It takes no CPU from trials.
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            keeper = ray.remote(_Keeper).options(num_cpus=0, scheduling_strategy=here)
+            self._keeper = keeper.remote(self._own_code)
         self._tell(f"data {settings.dataset.name}: one copy on each node for all trials, loaded when a trial needs it")
         return NodesCopy(self._keeper, key)
 
