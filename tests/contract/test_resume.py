@@ -37,7 +37,7 @@ def search(estimator: str, precision: str = "float64") -> Search:
         "arch_lr": 0.05,
         "precision": precision,
         "augment": AUGMENT,
-        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 2},
+        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
         "estimator": estimator,
         "regularizers": [{"name": "drop_path", "probability": 0.4}, "beta_decay", "weight_l2"],
     }

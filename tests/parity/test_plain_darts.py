@@ -41,7 +41,7 @@ def search(estimator: str, size: int, colours: int, seed: int = 0, **more: Any) 
         "arch_lr": 0.01,
         "alpha_init": 0.3,
         "precision": "float64",
-        "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 3},
+        "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2},
         "estimator": estimator,
         **more,
     }
@@ -68,7 +68,7 @@ def pairs(job: Search, model: plain_darts.Supernet) -> list[tuple[nn.Parameter, 
 def after(estimator: str, size: int, colours: int, **plain: Any) -> tuple[float, float]:
     """Largest difference of w and of alpha after three steps from the same start on the same batches."""
     job = search(estimator, size, colours)
-    model = plain_darts.Supernet(4, 3, 3, classes=4, colours=colours).double()
+    model = plain_darts.Supernet(4, 3, 2, classes=4, colours=colours).double()
     matched = pairs(job, model)
     with torch.no_grad():
         for ours, theirs in matched:
@@ -112,7 +112,7 @@ def test_known_mistakes_are_detected(wrong: dict[str, Any]) -> None:
 
 def test_logits_and_the_papers_parameter_count() -> None:
     job = search("first_order", 8, 3)
-    model = plain_darts.Supernet(4, 3, 3, classes=4, colours=3).double()
+    model = plain_darts.Supernet(4, 3, 2, classes=4, colours=3).double()
     with torch.no_grad():
         for ours, theirs in pairs(job, model):
             theirs.copy_(ours)

@@ -122,10 +122,12 @@ def test_structures_count_by_their_shares() -> None:
 def test_a_rehearsal_runs_all_stages_and_is_never_taken_for_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rehearsing, "_LEVELS", (Scale(batch=8, seeds=1),))
-    monkeypatch.setattr(rehearsing, "_SMALLEST", Scale(batch=8, seeds=1))
+    tiny = Scale(batch=4, small=True, seeds=1)
+    monkeypatch.setattr(rehearsing, "_LEVELS", (tiny,))
+    monkeypatch.setattr(rehearsing, "_SMALLEST", tiny)
     sweep = ROOT / "sweeps" / "stages-quick.yaml"
-    done = run_here("sweep", sweep, "--rehearse", "--storage", tmp_path, "--name", "r")
+    nodes = ("--set", "search.space.nodes=1")
+    done = run_here("sweep", sweep, "--rehearse", *nodes, "--storage", tmp_path, "--name", "r")
     assert done.code == 0, done.err
     for stage in ("search", "rung-1", "rung-2", "evaluate", "transfer-few-images"):
         assert f"{stage}: " in done.out.split("will cost, by this rehearsal")[1]
