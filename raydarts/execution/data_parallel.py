@@ -7,6 +7,7 @@ the trial fails for Tune, which tries it again: from the newest checkpoint, as e
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -51,6 +52,8 @@ class Workers:
 
         from raydarts.execution.process_group import OwnAddressConfig  # noqa: PLC0415 - loads torch
 
+        # One process less for each attempt: that one only writes about preemption into Ray's own log.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         one = bundle(config)
         trainer = TorchTrainer(
             work,
