@@ -133,6 +133,15 @@ class Browser:
             self.mouse("mouseMoved", here[0], here[1], buttons=1)
         self.mouse("mouseReleased", *end)
 
+    def swipe(self, start: tuple[float, float], *through: tuple[float, float]) -> None:
+        """A finger comes down at `start`, goes through these places, and leaves. Without places it is a tap."""
+        self.send("Emulation.setTouchEmulationEnabled", enabled=True)
+        finger = {"x": start[0], "y": start[1]}
+        self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[finger])
+        for x, y in through:
+            self.send("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": x, "y": y}])
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def click(self, x: float, y: float) -> None:
         self.mouse("mouseMoved", x, y)
         self.mouse("mousePressed", x, y, buttons=1)

@@ -170,6 +170,30 @@ def test_brushing_an_axis_filters_the_table_and_the_other_figures(page: Browser)
 
 
 @needs_browser
+def test_a_finger_brushes_across_and_scrolls_up_and_down(made: Made) -> None:
+    with Browser() as phone:
+        phone.open(made.page, *SIZES[1])
+        phone.until("document.documentElement.dataset.drawn")
+        axis = phone.evaluate(f"{AXIS}('beta_decay.strength')")
+        left, width, y = axis["left"], axis["width"], axis["y"]
+        phone.swipe((left + 2, y), *((left + share * width, y) for share in (0.1, 0.2, 0.3, 0.4, 0.5)))
+        phone.until("document.documentElement.dataset.filtered")
+        strengths = [float(value) for value in phone.evaluate(f"{COLUMN}(6)")]
+        assert 40 < len(strengths) < 160
+        assert max(strengths) < 0.6
+        assert not phone.evaluate("document.getElementById('trial').open")
+        scrolled = phone.evaluate("scrollY")
+        phone.swipe((left + 0.7 * width, y), *((left + 0.7 * width, y - step) for step in (20, 60, 120, 180)))
+        phone.until(f"scrollY > {scrolled} + 50")
+        assert len(phone.evaluate(f"{COLUMN}(6)")) == len(strengths), "what scrolls brushes nothing"
+        phone.until("window.before === scrollY || (window.before = scrollY, false)")  # a tap while it scrolls stops it
+        axis = phone.evaluate(f"{AXIS}('beta_decay.strength')")
+        phone.swipe((axis["left"] + 0.8 * axis["width"], axis["y"]))  # a tap on the axis undoes it
+        phone.until(f"{SHOWN}.length === 200")
+        assert phone.complaints() == []
+
+
+@needs_browser
 def test_the_table_of_trials_sorts_and_filters(page: Browser) -> None:
     header = "document.querySelectorAll('#trial-table th')[{}]"
     for column, read in ((8, lambda text: float(text.split(" ")[0])), (5, float), (0, str)):
