@@ -12,8 +12,10 @@ import pytest
 
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import jobs
+from raydarts.storage.place import place_of, read_appended, read_bytes, replace_appended, write_bytes
 from tests.commands import Outcome, run_here
 from tests.fuzz.runs import finished, of_one_stage, single
+from tests.objects import S3
 
 DIFFERS = 6
 EVALUATION = "evaluations/c6830f5936-seed3"
@@ -54,6 +56,28 @@ def test_the_same_files_give_the_same_bytes_wherever_they_lie(whole: Path, run: 
     done = check(run, again)
     assert (done.code, done.err) == (0, "")
     assert "every figure and file is the same" in done.out
+
+
+def test_a_run_in_an_object_store_has_the_certificate_of_the_same_run_on_a_disk(
+    whole: Path, tmp_path: Path, s3: S3
+) -> None:
+    place = place_of("s3://bucket/certified/run")
+    for path in whole.rglob("*"):
+        if path.is_file():
+            there = place / path.relative_to(whole).as_posix()
+            of_lines = path.suffix == ".jsonl" or path.name == "log.txt"
+            (replace_appended if of_lines else write_bytes)(there, path.read_bytes())
+    made = run_here("report", place, "--certificate")
+    assert made.code == 0, made.err
+    for name in ("json", "html"):
+        assert read_bytes(place / f"certificate.{name}") == (whole.parent / f"c.{name}").read_bytes()
+    done = run_here("report", place, "--certificate", "--check", whole.parent / "c.json")
+    assert (done.code, done.err) == (0, "")
+    rows = place / EVALUATION / "metrics.jsonl"
+    replace_appended(rows, read_appended(rows).replace(b"0.", b"0.1", 1))
+    done = run_here("report", place, "--certificate", "--check", whole.parent / "c.json")
+    assert done.code == DIFFERS
+    assert f"{EVALUATION}/metrics.jsonl" in done.err
 
 
 def test_what_readers_and_trackers_write_is_not_of_the_run(whole: Path, run: Path) -> None:
