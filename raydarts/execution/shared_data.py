@@ -27,6 +27,8 @@ logger = logging.getLogger("raydarts")
 SHARE = 0.3
 """The largest share of a node's object store that the data of a sweep may take."""
 
+_ALONE = "each process loads them for itself"
+
 
 @dataclass(frozen=True)
 class DriversCopy:
@@ -101,14 +103,14 @@ class DriversData(SweepData):
         try:
             splits = load_splits(settings)
         except (DataError, MemoryError) as error:  # a trial says the same, and fails by it
-            self._tell(f"{name}: {ALONE}: {error}")
+            self._tell(f"{name}: {_ALONE}: {error}")
             return None
         shared = shareable(splits)
         if shared is None:
             return None
         size = size_of_shared(shared)
         if reason := _too_large(size, _smallest_store(), self._bytes):
-            self._tell(f"{name}: {ALONE}: {reason}")
+            self._tell(f"{name}: {_ALONE}: {reason}")
             return None
         self._bytes += size
         self._tell(f"{name}: one copy on each node for all trials ({bytes_in_words(size)} in Ray's object store)")
@@ -178,12 +180,11 @@ def _load_on_node(key: str, own_code: Sequence[str], *others: int) -> tuple[int,
     if shared is None:
         return 0, None
     size = size_of_shared(shared)
-    if reason := _too_large(size, _store_of(ray.get_runtime_context().get_node_id()), sum(others)):
+    here = ray.get_runtime_context().get_node_id()
+    (store,) = (_store(node) for node in _nodes() if node["NodeID"] == here)
+    if reason := _too_large(size, store, sum(others)):
         return 0, reason
     return size, shared
-
-
-ALONE = "each process loads them for itself"
 
 
 def _too_large(size: int, store: float, taken: int) -> str | None:
@@ -195,24 +196,20 @@ def _too_large(size: int, store: float, taken: int) -> str | None:
     return f"they take {bytes_in_words(size)}, and {SHARE:.0%} of Ray's object store have {left} left"
 
 
-def _stores() -> dict[str, float]:
-    """Returns the bytes of the object store of each node that runs trials."""
+def _nodes() -> list[dict[str, Any]]:
     import ray  # noqa: PLC0415
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return {
-        node["NodeID"]: float(node["Resources"].get("object_store_memory", 0))
-        for node in nodes
-        if node["Resources"].get("CPU", 0) > 0
-    }
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _store(node: Mapping[str, Any]) -> float:
+    """Returns the bytes of a node's object store."""
+    return float(node["Resources"].get("object_store_memory", 0))
 
 
 def _smallest_store() -> float:
-    return min(_stores().values(), default=0.0)
-
-
-def _store_of(node: str) -> float:
-    return _stores().get(node, 0.0)
+    """Returns the bytes of the smallest object store of a node that runs trials."""
+    return min((_store(node) for node in _nodes() if node["Resources"].get("CPU", 0) > 0), default=0.0)
 
 
 def give(copies: Copies) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from raydarts import outside
 from raydarts.data import splits as loading
 from raydarts.data.settings import DataSettings
 from raydarts.data.splits import Splits
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.usefixtures("ray_session")]
 @pytest.fixture(autouse=True)
 def nothing_given(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(loading, "_loaded", {})
+    monkeypatch.setattr(outside, "_allowed", None)  # what a node's process restricts in itself
     yield
     give({})
 
