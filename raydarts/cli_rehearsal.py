@@ -72,25 +72,30 @@ def rehearse(spec: Path, sets: list[str], storage: Place, name: str | None) -> N
         out.print(summary(path, seen, gathered(seen)))
     if code in (0, 1):
         run = RunDirectory.open(path)
+        loaded, of_memory = _memory(loaded)
         costs = rehearsing.costs(run, loaded, rehearsal, probe)
         rehearsing.with_costs(run, costs)
         gpu = capacity()["gpus"] > 0
         say(out, ["", f"what {loaded.name} will cost, by this rehearsal:", *lines(costs, gpu, _gpu_memory(gpu))])
-        say(out, _memory_lines(loaded))
+        say(out, of_memory)
         say(out, [f"the rehearsal is in {path}; it is marked there, and is no result: delete it when you like"])
     raise typer.Exit(code)
 
 
-def _memory_lines(loaded: LoadedSpec) -> tuple[str, ...]:
-    """What a process of the real sweep needs. It runs elsewhere perhaps, so that it does not fit here is no error."""
+def _memory(loaded: LoadedSpec) -> tuple[LoadedSpec, tuple[str, ...]]:
+    """The spec, which knows then how many searches fit into a process, and what a process of the real sweep needs.
+
+    It runs elsewhere perhaps, so that it does not fit here is no error.
+    """
     from raydarts.cluster.connection import capacity
     from raydarts.errors import ResourceError
     from raydarts.sweeping import memory
 
     try:
-        return memory.told(loaded, capacity()).lines
+        told = memory.told(loaded, capacity())
     except ResourceError as error:
-        return (f"memory: here {error}",)
+        return loaded, (f"memory: here {error}",)
+    return told.loaded, told.lines
 
 
 def _gpu_memory(gpu: bool) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 
 from raydarts.execution.job import Job
 from raydarts.measure import Kept, on_threads, peak_memory_mb
+from raydarts.search.fused import FusedSearch
+from raydarts.search.search import Search
 
 _QUICK = 8.0
 """Seconds."""
@@ -27,6 +29,25 @@ class Timed:
     weights: int
     kept: int
     peak: float | None
+
+
+class Together:
+    """Several searches of like structure as one job, as a process of a sweep runs them."""
+
+    def __init__(self, searches: Sequence[Search]) -> None:
+        self._searches = searches
+        self._group = FusedSearch()
+        self.supernet, self.device = searches[0].supernet, searches[0].device
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._searches[0].finished)
+
+    def run_epoch(self) -> dict[str, object]:
+        for outcome in self._group.run_epoch(self._searches):
+            if isinstance(outcome, Exception):
+                raise outcome
+        return {}
 
 
 class _Clock:
@@ -49,7 +70,7 @@ class _Clock:
         return self._last - last
 
 
-def timed(build: Callable[[], Job], threads: int, quick: float = _QUICK) -> Timed:
+def timed(build: Callable[[], Job | Together], threads: int, quick: float = _QUICK) -> Timed:
     """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
 
     On a CPU it is timed on one thread, and `threads` are taken to share its work evenly: on a busy machine several

@@ -23,7 +23,8 @@ USABLE = 0.92
 class StageCost:
     """A stage's cost. `epochs`: how many its trials will run, early stops taken into account. `seconds`: of one.
 
-    `cpus`, `gpus`: of each trial. `memory`: bytes a trial needs, of a GPU or in tensors; None: not known.
+    `cpus`, `gpus`: of each trial. `memory`: bytes a trial needs, of a GPU or in tensors; None: not known. `lanes`: so
+    many trials share a process at most, and the time of its epochs.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StageCost:
     gpus: float
     scaled: bool
     memory: float | None = None
+    lanes: int = 1
 
     def hours(self, of: float) -> Range:
         """The hours of something of which each trial has so much."""
@@ -79,6 +81,8 @@ def _line(cost: StageCost, gpu: bool) -> str:
     what = _hours(cost.hours(cost.gpus if gpu else cost.cpus), gpu)
     scaled = ", from a smaller step than the real one" if cost.scaled else ""
     epochs = f"about {cost.epochs:,.0f} epochs of {_seconds(cost.seconds)}"
+    if cost.lanes > 1:
+        epochs += f" in groups of up to {cost.lanes}"
     return f"{cost.name}: {cost.trials} trials, {epochs}: {what}{scaled}"
 
 

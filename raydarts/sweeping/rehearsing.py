@@ -7,11 +7,14 @@ import hashlib
 import itertools
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from raydarts.cluster.connection import capacity
+from raydarts.cluster.resources import concurrency
+from raydarts.config.fusing import lanes_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest, plan
 from raydarts.config.rehearsal import (
@@ -29,10 +32,11 @@ from raydarts.data.settings import DataSettings
 from raydarts.evaluation.settings import TableSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.execution.timing import Timed, timed
+from raydarts.execution.timing import Timed, Together, timed
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import retrainings
+from raydarts.search import fused
 from raydarts.search.footprint import footprint
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure
@@ -53,6 +57,10 @@ _BATCHES = (2, 16)
 """The batches by which a step is timed."""
 _SLOW = 2.0
 """Seconds of an epoch at the smaller one beyond which the larger one is not timed."""
+_LONG = 10.0
+"""Seconds of an epoch of a group beyond which what it saves is not timed."""
+_GROUPS = 30.0
+"""Seconds after which no further group is timed."""
 _SMALLEST = Scale(batch=2, small=True, seeds=1)
 _LEVELS = (
     Scale(),
@@ -239,9 +247,11 @@ def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Pr
     cohorts = cohorts_of(loaded.sweep, loaded.search, longest(loaded.search))
     together = []
     for stage in plan(loaded).stages:
-        structures = _seconds(run, stage.name)
         shares = shares_of_structures(loaded) if stage.name == SEARCH else {}
-        mean = by_structure(structures, shares)
+        epochs, lanes = _epochs(run, stage.name), 1
+        if stage.name == SEARCH:
+            epochs, lanes = _in_groups(loaded, tiny, epochs, shares, stage.jobs)
+        mean = by_structure({name: [each.seconds for each in many] for name, many in epochs.items()}, shares)
         if mean is None:
             continue
         state = StageState(stage.name, stage.jobs, stage.epochs, cohorts=cohorts if stage.name == SEARCH else ())
@@ -257,22 +267,74 @@ def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Pr
                 gpus,
                 scale.batch is not None,
                 probe.memory.get(stage.name),
+                lanes,
             )
         )
     return together
 
 
-def _seconds(run: RunDirectory, stage: str) -> dict[str, list[float]]:
-    """The seconds of each trial's last epoch, by structure. Trials that ran together share them."""
-    structures: dict[str, list[float]] = {}
+@dataclass(frozen=True)
+class _Epoch:
+    """The last epoch of a trial: its `seconds`. `lanes` trials ran together in it and share its time."""
+
+    seconds: float
+    lanes: int
+
+
+def _epochs(run: RunDirectory, stage: str) -> dict[str, list[_Epoch]]:
+    """The last epoch of each trial, by structure."""
+    structures: dict[str, list[_Epoch]] = {}
     for trial in run.trials() if stage == SEARCH else retrainings(run, stage):
         times = trial.times()
         if times:
-            last = times[-1]
-            seconds = (float(last["end"]) - float(last["start"])) / last.get("lanes", 1)
+            last, lanes = times[-1], int(times[-1].get("lanes", 1))
+            epoch = _Epoch((float(last["end"]) - float(last["start"])) / lanes, lanes)
             config = section(trial.description().get("config"))
-            structures.setdefault(full_signature(config) if stage == SEARCH else "", []).append(seconds)
+            structures.setdefault(full_signature(config) if stage == SEARCH else "", []).append(epoch)
     return structures
+
+
+def _in_groups(
+    loaded: LoadedSpec, tiny: LoadedSpec, alone: Mapping[str, list[_Epoch]], shares: Mapping[str, float], trials: int
+) -> tuple[dict[str, list[_Epoch]], int]:
+    """The same epochs in groups as large as the real run makes them here, and the size of the largest group.
+
+    A rehearsal has few trials, so few of them share a process. What a larger group saves is timed, with a configuration
+    of each structure that a group can have. Not timed is a group whose epoch takes over `_LONG` (large networks save
+    little on a CPU), and what is left after `_GROUPS` seconds.
+    """
+    sweep = tiny.sweep
+    places = concurrency(sweep.resources, sweep.max_concurrent, capacity())
+    most = lanes_of(loaded.sweep, trials, places, loaded.most_lanes)
+    kinds: dict[str, dict[str, SearchSettings]] = {}
+    for draw in configurations(tiny, 0):
+        name, settings = full_signature(draw.plain), SearchSettings.model_validate(draw.plain)
+        if name in alone and not fused.unfusable(settings):
+            kinds.setdefault(fused.structure(settings), {})[name] = settings
+    found, end = dict(alone), time.monotonic() + _GROUPS
+    for members in kinds.values():
+        epochs = [epoch for name in members for epoch in alone[name]]
+        before, seconds = max(epoch.lanes for epoch in epochs), max(epoch.seconds for epoch in epochs)
+        lanes = min(most, round(trials * sum(shares.get(name, 0.0) for name in members)))
+        if lanes > before and lanes * seconds < _LONG and time.monotonic() < end:
+            settings = next(iter(members.values()))
+            saved = _share_of_time(settings, tiny, lanes) / _share_of_time(settings, tiny, before)
+            found |= {name: [_Epoch(each.seconds * saved, lanes) for each in alone[name]] for name in members}
+    return found, max((epoch.lanes for epochs in found.values() for epoch in epochs), default=1)
+
+
+def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> float:
+    """The seconds of an epoch of so many searches together, divided by their number."""
+    resources = tiny.sweep.resources
+
+    def build() -> Job | Together:
+        searches = [
+            build_search(settings.model_copy(update={"seed": seed}), tiny.data, _device(resources))
+            for seed in range(lanes)
+        ]
+        return searches[0] if lanes == 1 else Together(searches)
+
+    return timed(build, max(1, int(resources.cpus))).seconds / lanes
 
 
 def description(rehearsal: Rehearsal) -> dict[str, object]:

@@ -19,7 +19,7 @@ from raydarts.config.retraining import data_of
 from raydarts.data.settings import DataSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.execution.timing import timed
+from raydarts.execution.timing import Together, timed
 from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import by_structure
@@ -40,25 +40,6 @@ class Told:
 
     lines: tuple[str, ...]
     forecast: Forecast
-
-
-class _Lanes:
-    """Several searches of like structure as one job, as a process of the sweep runs them."""
-
-    def __init__(self, searches: list[Any]) -> None:
-        self._searches = searches
-        self._together = fused.FusedSearch()
-        self.supernet, self.device = searches[0].supernet, searches[0].device
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._searches[0].finished)
-
-    def run_epoch(self) -> dict[str, object]:
-        for outcome in self._together.run_epoch(self._searches):
-            if isinstance(outcome, Exception):
-                raise outcome
-        return {}
 
 
 def told(loaded: LoadedSpec, available: Mapping[str, float], only: str | None = None) -> Told:
@@ -175,9 +156,9 @@ def _structure(
     sweep = tiny.spec.sweep
     device, threads = "cuda" if sweep.resources.gpus > 0 else "cpu", max(1, int(sweep.resources.cpus))
 
-    def build(settings: SearchSettings, data: DataSettings, many: int) -> Job:
+    def build(settings: SearchSettings, data: DataSettings, many: int) -> Job | Together:
         searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in range(many)]
-        return searches[0] if many == 1 else _Lanes(searches)  # type: ignore[return-value]
+        return searches[0] if many == 1 else Together(searches)
 
     took = timed(lambda: build(settings, tiny.spec.data, 1), threads).seconds
     if took > _SLOW:

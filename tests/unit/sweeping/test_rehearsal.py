@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from raydarts.config.loader import LoadedSpec, load_spec
+from raydarts.config.plan import plan
 from raydarts.config.rehearsal import Scale, configurations, full_signature, rehearsed, shares_of_structures
 from raydarts.data.base import ImageArrays, Size, size_of
 from raydarts.data.splits import load_splits
@@ -106,6 +109,9 @@ def test_costs_are_a_range_and_say_what_is_not_known() -> None:
     assert "16.4 to 24.4 CPU-hours, measured here" in text
     assert "tensors of 3 GiB a trial" in text
     assert "not known without a GPU: GPU-hours" in text
+    fused = StageCost("search", 8, 400.0, 90.0, 2.0, 0.0, scaled=False, lanes=4)
+    assert "about 400 epochs of 90 s in groups of up to 4: " in lines([fused], gpu=False)[0]
+    assert "groups" not in text
     on_gpu = "\n".join(lines([StageCost("search", 8, 400.0, 90.0, 2, 1, False, 3 * 2**30)], True, 80 * 2**30))
     assert "8.19 to 12.2 GPU-hours" in on_gpu
     assert "20 trials on a GPU like this one at most" in on_gpu
@@ -116,6 +122,62 @@ def test_structures_count_by_their_shares() -> None:
     assert by_structure({}, {}) is None
     assert by_structure({"a": [1.0, 3.0], "b": [4.0]}, {"a": 0.75, "b": 0.25}) == pytest.approx(2.5)
     assert by_structure({"a": [1.0], "b": [3.0]}, {"a": 0.5, "c": 0.5}) == pytest.approx(1.5), "c like the others"
+
+
+class Clock:
+    """In place of timing: a group's epoch takes a second, and a quarter for each of its searches."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.groups: list[int] = []
+        monkeypatch.setattr(rehearsing, "timed", self.timed)
+        monkeypatch.setattr(rehearsing, "capacity", lambda: LAPTOP)
+        monkeypatch.setattr(rehearsing, "build_search", lambda *_: SimpleNamespace(supernet=None, device=None))
+
+    def timed(self, build: Any, threads: int) -> Any:
+        lanes = len(getattr(build(), "_searches", [None]))
+        self.groups.append(lanes)
+        return SimpleNamespace(seconds=1 + 0.25 * lanes)
+
+
+def in_groups(loaded: LoadedSpec, lanes: int = 1, seconds: float = 1.0) -> tuple[dict[str, list[Any]], int]:
+    tiny = rehearsed(loaded, LAPTOP, Scale()).spec
+    ran = {full_signature(draw.plain): [rehearsing._Epoch(seconds, lanes)] for draw in configurations(tiny, 0)}
+    trials = plan(loaded).stages[0].jobs
+    return rehearsing._in_groups(loaded, tiny, ran, shares_of_structures(loaded), trials)
+
+
+def test_epochs_of_trials_alone_cost_what_they_will_cost_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    found, largest = in_groups(spec("stages-quick"))  # 8 trials, 4 with a penalty: all fit into one kind of group
+    assert (largest, sorted(clock.groups)) == (4, [1, 4])
+    assert {epoch.seconds for epochs in found.values() for epoch in epochs} == {(1 + 0.25 * 4) / 4 / 1.25}
+    assert {epoch.lanes for epochs in found.values() for epoch in epochs} == {4}
+
+
+@pytest.mark.parametrize(
+    ("sets", "lanes", "seconds"),
+    [
+        (("sweep.fuse=off",), 1, 1.0),
+        ((), 4, 1.0),
+        ((), 1, 2.6),
+        (("search.relaxation={name: gumbel, hard: true}",), 1, 1.0),
+    ],
+    ids=["fuse: off", "in groups already", "too long", "cannot share a process"],
+)
+def test_other_epochs_cost_what_the_rehearsal_took(
+    sets: tuple[str, ...], lanes: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    found, largest = in_groups(spec("stages-quick", *sets), lanes, seconds)
+    assert {epoch for epochs in found.values() for epoch in epochs} == {rehearsing._Epoch(seconds, lanes)}
+    assert (largest, clock.groups) == (lanes, [])
+
+
+def test_once_time_is_over_no_group_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(rehearsing, "_GROUPS", -1.0)
+    assert in_groups(spec("stages-quick"))[1] == 1
+    assert clock.groups == []
 
 
 @pytest.mark.usefixtures("local_sweeps", "one_thread")
