@@ -52,6 +52,7 @@ class Earlier:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object], tree: Tree) -> Earlier:
+        """Returns what a run kept. Raises `KeyError` if its choices are none of this space."""
         known = [
             (tree.materialise(AsDrawn(plain(section(each["choices"])))), _outcome(each))
             for each in map(section, items(value["known"]))

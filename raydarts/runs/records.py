@@ -138,10 +138,27 @@ class RehearsalRecord(Record):
     notes: list[str] = []
 
 
+class KnownRecord(Record):
+    """A configuration that earlier runs tried, and what it came to."""
+
+    choices: Section
+    value: float | None
+    values: list[float] | None = None
+    excesses: list[float] | None = None
+
+
+class KnownRecords(Record):
+    """What the searcher was told of earlier runs (`sweep.from_runs`)."""
+
+    known: list[KnownRecord]
+    lines: list[str]
+
+
 class RunRecord(Record):
     """run.json."""
 
     format: int
+    id: str | None = None
     kind: Literal["sweep", "search", "evaluation"]
     question: str | None = ""
     spec: SpecRecord
@@ -153,6 +170,7 @@ class RunRecord(Record):
     stage: StageName | None = None
     genotypes: Candidates | None = None
     rehearsal: RehearsalRecord | None = None
+    earlier: KnownRecords | None = None
 
 
 class ParentRecord(Record):

@@ -8,7 +8,7 @@ from raydarts.config.beforehand import Earlier
 from raydarts.config.distributions import Draw
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest
-from raydarts.errors import CheckpointError, SpecError
+from raydarts.errors import CheckpointError, DamagedError, SpecError
 from raydarts.execution import drive, forking
 from raydarts.genotypes.genotype import describe_genotype
 from raydarts.json_types import whole
@@ -75,7 +75,12 @@ class SearchStage:
         self._forks = forks(sweep)
         self._settled: list[TrialRecord] = []
         kept = run.description().get("earlier")
-        earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
+        try:
+            earlier = None if kept is None else Earlier.from_json(kept, loaded.search)
+        except (KeyError, ValueError) as error:
+            raise DamagedError(
+                f"{run.path}/run.json: damaged: earlier: no configuration of this space: {error}"
+            ) from error
         self._news: list[str] = []
         configured = Configured(sweep.searcher.build(), loaded, earlier)
         self.study, self.pauses = study_of(sweep, configured, loaded.search, longest(loaded.search), run.append_event)

@@ -108,3 +108,21 @@ def test_a_lost_trial_json_is_not_passed_over_in_silence(run: Path) -> None:
     reported = run_here("report", run)
     assert reported.code == 1
     assert f"{run}/trials/0001: holds no trial.json" in reported.err
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        5,
+        {"known": 3, "lines": []},
+        {"known": [{"choices": {}, "value": "high"}], "lines": []},
+        {"known": [{"choices": {"search.nowhere": 0.1}, "value": 0.9}], "lines": ["one"]},
+    ],
+)
+def test_damaged_results_of_earlier_runs_are_named(earlier: Any, run: Path) -> None:
+    description = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(description | {"earlier": earlier}))
+    resumed = run_here("resume", run)
+    assert resumed.code == 2
+    assert names(resumed, run / "run.json"), resumed
+    assert "earlier" in resumed.err
