@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from raydarts.cluster.connection import capacity
@@ -57,8 +57,10 @@ _BATCHES = (2, 16)
 """The batches by which a step is timed."""
 _SLOW = 2.0
 """Seconds of an epoch at the smaller one beyond which the larger one is not timed."""
-_LONG = 10.0
-"""Seconds of an epoch of a group beyond which what it saves is not timed."""
+_FEW_BATCHES = 4
+"""Batches of an epoch by which groups are timed."""
+_LONG = 20.0
+"""Seconds of such an epoch of all searches of a group, one after the other, beyond which the group is not timed."""
 _GROUPS = 30.0
 """Seconds after which no further group is timed."""
 _SMALLEST = Scale(batch=2, small=True, seeds=1)
@@ -250,7 +252,9 @@ def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Pr
         shares = shares_of_structures(loaded) if stage.name == SEARCH else {}
         epochs, lanes = _epochs(run, stage.name), 1
         if stage.name == SEARCH:
-            epochs, lanes = _in_groups(loaded, tiny, epochs, shares, stage.jobs)
+            short = replace(scale, batches=min(scale.batches, _FEW_BATCHES), epochs=2)
+            timed_by = rehearsed(loaded, capacity(), short, made_up_table).spec
+            epochs, lanes = _in_groups(loaded, timed_by, epochs, shares, stage.jobs)
         mean = by_structure({name: [each.seconds for each in many] for name, many in epochs.items()}, shares)
         if mean is None:
             continue
@@ -299,9 +303,9 @@ def _in_groups(
 ) -> tuple[dict[str, list[_Epoch]], int]:
     """The same epochs in groups as large as the real run makes them here, and the size of the largest group.
 
-    A rehearsal has few trials, so few of them share a process. What a larger group saves is timed, with a configuration
-    of each structure that a group can have. Not timed is a group whose epoch takes over `_LONG` (large networks save
-    little on a CPU), and what is left after `_GROUPS` seconds.
+    A rehearsal has few trials, so few of them share a process. What a larger group saves is timed on the data of
+    `tiny`, with a configuration of each structure that a group can have. Not timed is a group whose searches alone take
+    over `_LONG` (large networks save little on a CPU), and what is left after `_GROUPS` seconds.
     """
     sweep = tiny.sweep
     places = concurrency(sweep.resources, sweep.max_concurrent, capacity())
@@ -314,11 +318,14 @@ def _in_groups(
     found, end = dict(alone), time.monotonic() + _GROUPS
     for members in kinds.values():
         epochs = [epoch for name in members for epoch in alone[name]]
-        before, seconds = max(epoch.lanes for epoch in epochs), max(epoch.seconds for epoch in epochs)
+        before = max(epoch.lanes for epoch in epochs)
         lanes = min(most, round(trials * sum(shares.get(name, 0.0) for name in members)))
-        if lanes > before and lanes * seconds < _LONG and time.monotonic() < end:
-            settings = next(iter(members.values()))
-            saved = _share_of_time(settings, tiny, lanes) / _share_of_time(settings, tiny, before)
+        if lanes <= before or time.monotonic() > end:
+            continue
+        settings = next(iter(members.values()))
+        seconds = _share_of_time(settings, tiny, before)
+        if lanes * seconds < _LONG:
+            saved = _share_of_time(settings, tiny, lanes) / seconds
             found |= {name: [_Epoch(each.seconds * saved, lanes) for each in alone[name]] for name in members}
     return found, max((epoch.lanes for epochs in found.values() for epoch in epochs), default=1)
 
