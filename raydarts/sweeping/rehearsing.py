@@ -29,6 +29,7 @@ from raydarts.config.rehearsal_data import real_size
 from raydarts.config.retraining import data_of
 from raydarts.config.spec import Resources
 from raydarts.data.settings import DataSettings
+from raydarts.errors import TrialError
 from raydarts.evaluation.settings import TableSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
@@ -323,9 +324,12 @@ def _in_groups(
         if lanes <= before or time.monotonic() > end:
             continue
         settings = next(iter(members.values()))
-        seconds = _share_of_time(settings, tiny, before)
-        if lanes * seconds < _LONG:
-            saved = _share_of_time(settings, tiny, lanes) / seconds
+        try:
+            seconds = _share_of_time(settings, tiny, before)
+            saved = _share_of_time(settings, tiny, lanes) / seconds if lanes * seconds < _LONG else None
+        except TrialError:  # a loss that is not finite, for example: the time of the rehearsal's own epochs counts
+            continue
+        if saved is not None:
             found |= {name: [_Epoch(each.seconds * saved, lanes) for each in alone[name]] for name in members}
     return found, max((epoch.lanes for epochs in found.values() for epoch in epochs), default=1)
 

@@ -15,7 +15,7 @@ from raydarts.config.plan import plan
 from raydarts.config.rehearsal import Scale, configurations, full_signature, rehearsed, shares_of_structures
 from raydarts.data.base import ImageArrays, Size, size_of
 from raydarts.data.splits import load_splits
-from raydarts.errors import InputError
+from raydarts.errors import InputError, NonFiniteError
 from raydarts.evaluation.lookup import read_table
 from raydarts.evaluation.settings import TableSettings
 from raydarts.search.settings import SearchSettings
@@ -174,6 +174,18 @@ def test_groups_of_large_networks_are_not_timed(monkeypatch: pytest.MonkeyPatch)
     found, largest = in_groups(spec("stages-quick"))
     assert {epoch for epochs in found.values() for epoch in epochs} == {rehearsing._Epoch(1.0, 1)}
     assert (largest, clock.groups) == (1, [1])
+
+
+def test_a_group_that_diverges_while_it_is_timed_leaves_the_costs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+
+    def diverged(*_arguments: object) -> None:
+        raise NonFiniteError("the loss is not finite")
+
+    monkeypatch.setattr(rehearsing, "timed", diverged)
+    found, largest = in_groups(spec("stages-quick"))
+    assert {epoch for epochs in found.values() for epoch in epochs} == {rehearsing._Epoch(1.0, 1)}
+    assert largest == 1
 
 
 def test_once_time_is_over_no_group_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
