@@ -34,7 +34,7 @@ PAIRS: list[tuple[Any, Any]] = [
     (history.ForkEntry, event_records.ForkRecord),
     (history.OtherEntry, event_records.OnOther),
 ]
-UNCHECKED = {"RunEntry": {"name", "id", "earlier"}, "ResultEntry": {"traceback"}}
+UNCHECKED = {"RunEntry": {"name"}, "ResultEntry": {"traceback"}}
 """Keys that are shown or handed on as they are."""
 
 
