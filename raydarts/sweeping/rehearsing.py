@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from raydarts.cluster.connection import capacity
@@ -113,10 +114,10 @@ def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
     }
     full = SearchSettings.model_validate(next(iter(configurations(loaded, 1))).plain)
     small = tiny[_BATCHES[0]]
-    genotype = build_search(_first(small), small.data, "cpu").genotype
+    genotype = build_search(first_configuration(small), small.data, "cpu").genotype
 
     def search(spec: LoadedSpec) -> tuple[Timed, int, int]:
-        settings, resources = _first(spec), spec.sweep.resources
+        settings, resources = first_configuration(spec), spec.sweep.resources
         took = timed(lambda: build_search(settings, spec.data, _device(resources)), max(1, int(resources.cpus)), _SLOW)
         return took, _count(spec.data), settings.batch_size
 
@@ -160,7 +161,7 @@ def _step(
     return Step(max(second - each * many, 0.0), each), larger, many
 
 
-def _first(spec: LoadedSpec) -> SearchSettings:
+def first_configuration(spec: LoadedSpec) -> SearchSettings:
     """The first configuration of a space."""
     draw = spec.search.materialise(None if spec.search.is_constant else _First())
     return SearchSettings.model_validate(draw.plain)
@@ -337,15 +338,14 @@ def _in_groups(
 def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> float:
     """The seconds of an epoch of so many searches together, divided by their number."""
     resources = tiny.sweep.resources
-
-    def build() -> Job | Together:
-        searches = [
-            build_search(settings.model_copy(update={"seed": seed}), tiny.data, _device(resources))
-            for seed in range(lanes)
-        ]
-        return searches[0] if lanes == 1 else Together(searches)
-
+    build = partial(searches_together, settings, tiny.data, _device(resources), lanes)
     return timed(build, max(1, int(resources.cpus))).seconds / lanes
+
+
+def searches_together(settings: SearchSettings, data: DataSettings, device: str, lanes: int) -> Job | Together:
+    """Builds so many searches that differ in their seeds, as one job. One of them is a search as it is."""
+    searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in range(lanes)]
+    return searches[0] if lanes == 1 else Together(searches)
 
 
 def description(rehearsal: Rehearsal) -> dict[str, object]:

@@ -19,13 +19,13 @@ from raydarts.config.retraining import data_of
 from raydarts.data.settings import DataSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
-from raydarts.execution.timing import Together, timed
+from raydarts.execution.timing import timed
 from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import by_structure
 from raydarts.study.forecast import Forecast, StageState, forecast
 from raydarts.study.stages import SEARCH
-from raydarts.sweeping.rehearsing import made_up_table
+from raydarts.sweeping.rehearsing import first_configuration, made_up_table, searches_together
 from raydarts.sweeping.strategy import cohorts_of
 
 _FAST = 0.5
@@ -71,8 +71,7 @@ def _timed(
     tiny = rehearsed(loaded, available, Scale(batch=2, epochs=2, configurations=1, seeds=1), made_up_table)
     if only in (None, SEARCH):
         yield SEARCH, _search(loaded, available, tiny, tell)
-    draw = tiny.spec.search.materialise(None if tiny.spec.search.is_constant else _First())
-    genotype = build_search(SearchSettings.model_validate(draw.plain), tiny.spec.data, "cpu").genotype
+    genotype = build_search(first_configuration(tiny.spec), tiny.spec.data, "cpu").genotype
     stages = zip(tiny.spec.stages.chain(), loaded.stages.chain(), strict=True)
     for stage, real in stages:
         settings, name = stage.settings, stage.name
@@ -105,13 +104,6 @@ def _whole(loaded: LoadedSpec, available: Mapping[str, float], took: float) -> R
     """The spec with its own batches: the more of them, the quicker a tiny epoch was, so that no start is timed."""
     scale = Scale(batches=16 if took < _FAST else 2, epochs=2, configurations=1, seeds=1)
     return rehearsed(loaded, available, scale, made_up_table)
-
-
-class _First:
-    """Chooses the first option of everything."""
-
-    def choose(self, name: str, distribution: object) -> int | float:
-        return 0
 
 
 def _small(scaled: bool, batch: int, of: int) -> str:
@@ -156,16 +148,12 @@ def _structure(
     sweep = tiny.spec.sweep
     device, threads = "cuda" if sweep.resources.gpus > 0 else "cpu", max(1, int(sweep.resources.cpus))
 
-    def build(settings: SearchSettings, data: DataSettings, many: int) -> Job | Together:
-        searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in range(many)]
-        return searches[0] if many == 1 else Together(searches)
-
-    took = timed(lambda: build(settings, tiny.spec.data, 1), threads).seconds
+    took = timed(partial(searches_together, settings, tiny.spec.data, device, 1), threads).seconds
     if took > _SLOW:
         return took * tiny.factors[SEARCH], 1, True
     whole = _whole(loaded, available, took)
     real = SearchSettings.model_validate(configurations(whole.spec, 0)[number].plain)
-    took = timed(lambda: build(real, whole.spec.data, many), threads).seconds
+    took = timed(partial(searches_together, real, whole.spec.data, device, many), threads).seconds
     if device == "cuda":
         torch.cuda.empty_cache()
     return took * whole.factors[SEARCH], many, False
