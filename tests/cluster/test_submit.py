@@ -135,8 +135,9 @@ def test_a_sweep_from_this_machine_runs_on_the_cluster_and_ends_with_words_where
     wait_for(lambda: len(rows(run, 1)) >= 2 or driver.poll() is not None)
     before = rows(run, 1)
     head.kill()
-    _, told = driver.communicate(timeout=90)
+    out, told = driver.communicate(timeout=90)
     assert driver.returncode == HEAD_LOST, told[-3000:]
+    assert out.count("one copy on each node for all trials, loaded when a trial needs it") == 1
     assert 2 <= len(before) < 30, "the head was not lost in mid-search"
     assert "the head of the cluster at 127.0.0.1:" in told
     assert "has not answered for 20 s" in told
