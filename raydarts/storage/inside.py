@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from raydarts.errors import DamagedError
 from raydarts.storage.objects import LARGEST as _LARGEST
-from raydarts.storage.objects import Digest, Entry
+from raydarts.storage.objects import Digest, Entry, Part, ended, newest_parts, part_name
 from raydarts.storage.patience import patiently
 
 T = TypeVar("T")
@@ -209,8 +209,9 @@ class Inside:
 
     def append(self, line: bytes) -> None:
         """Appends one line that ends with a line feed. A torn line from a kill or a full disk is ended first."""
-        attempts = iter([False])
-        self._patiently(lambda: self._append(line, again=next(attempts, True)))
+        attempts, parts = iter([False]), self._parts()
+        file: Inside = parts[-1].place if parts else self
+        file._patiently(lambda: file._append(line, again=next(attempts, True)))
 
     def _append(self, line: bytes, *, again: bool) -> None:
         with os.fdopen(self.open(os.O_RDWR | os.O_APPEND | os.O_CREAT), "r+b", buffering=0) as file:
@@ -226,13 +227,25 @@ class Inside:
 
     def read_appended(self) -> bytes:
         """Returns everything appended, or nothing."""
-        try:
-            return self.read_bytes()
-        except FileNotFoundError:
-            return b""
+        while True:
+            parts = self._parts()
+            try:
+                return b"".join(ended(part.place.read_bytes()) for part in parts) if parts else self.read_bytes()
+            except FileNotFoundError:
+                if not parts:
+                    return b""  # else replaced in the meantime: the new generation is read
 
     def replace_appended(self, content: bytes) -> None:
-        self.write_bytes(content)
+        if not (parts := self._parts()):
+            self.write_bytes(content)
+            return
+        (self / part_name(parts[0].generation + 1, 1)).write_bytes(content)
+        for part in parts:
+            part.place.unlink(missing_ok=True)
+
+    def _parts(self) -> list[Part]:
+        """Returns the parts of a file of lines that other tools copied from an object store."""
+        return newest_parts(self.entries()) if self.is_dir() else []
 
     def entries(self) -> list[Entry]:
         """Returns what is in this folder, by name. Links are returned as links. A missing folder is empty."""

@@ -60,13 +60,16 @@ def held(folder: Place) -> bool:
     """Returns whether a driver holds the run now.
 
     In an object store it uses this machine's clock, so only displays may rely on it. Raises `DamagedError` if the lock
-    is a link or no file.
+    is a link or no file. A folder holds leases: it was copied from an object store, and its drivers are there.
     """
     if isinstance(folder, ObjectPlace):
         now = time.time_ns()
         return any(_alive(entry, now) for entry in (folder / "lock").entries())
+    place = Inside(folder) / "lock"
+    if place.is_dir():
+        return False
     try:
-        descriptor = (Inside(folder) / "lock").open(os.O_RDONLY)
+        descriptor = place.open(os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -5,6 +5,9 @@ is a folder of parts, `NAME/GENERATION-NUMBER-WRITER`. Each process writes its o
 one, until that holds `PART_BYTES`. So n lines cost n writes of at most that many bytes. A process that was replaced can
 never overwrite a line of its successor. Replacing the file starts a new generation, and readers read only the newest
 one. The replacement is one write, so it happens wholly or not at all.
+
+Other tools may copy a run from a disk into a store. Its files of lines are then single objects. They are read, and the
+first line that is appended makes parts of them.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -48,6 +51,34 @@ class Entry(NamedTuple):
     is_folder: bool
     modified_ns: int
     instead: str | None = None
+
+
+class Part(NamedTuple):
+    """A part of a file of lines."""
+
+    generation: int
+    number: int
+    place: Any
+
+
+def newest_parts(listed: Iterable[Entry]) -> list[Part]:
+    """Returns the parts of the newest generation, in order."""
+    parts = []
+    for entry in listed:
+        if match := _PART.match(entry.place.name):
+            parts.append(Part(int(match[1]), int(match[2]), entry.place))
+    newest = max((part.generation for part in parts), default=0)
+    return sorted(part for part in parts if part.generation == newest)
+
+
+def part_name(generation: int, number: int) -> str:
+    """Returns the name of a part that this process writes."""
+    return f"{generation:06d}-{number:06d}-{_WRITER}"
+
+
+def ended(content: bytes) -> bytes:
+    """Returns lines of which the last one ends, too. A kill may have torn it."""
+    return content if content.endswith(b"\n") or not content else content + b"\n"
 
 
 class _Tail:
@@ -236,14 +267,15 @@ class ObjectPlace:
         patiently(lambda: self.filesystem.copy_file(self._path, target._path), self)
         self.unlink(missing_ok=True)
 
-    def _parts(self) -> list[tuple[int, int, ObjectPlace]]:
-        """Returns (generation, number, part) of the newest generation, in order."""
-        parts = []
-        for entry in self.entries():
-            if match := _PART.match(entry.place.name):
-                parts.append((int(match[1]), int(match[2]), entry.place))
-        newest = max((generation for generation, _, _ in parts), default=0)
-        return sorted(part for part in parts if part[0] == newest)
+    def _parts(self) -> list[Part]:
+        return newest_parts(self.entries())
+
+    def _copied(self) -> bytes:
+        """Returns the content of a file of lines that was copied from a disk, and has no parts."""
+        try:
+            return self.read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def read_appended(self) -> bytes:
         """Returns everything appended, or the last replacement and what was appended to it.
@@ -252,31 +284,35 @@ class ObjectPlace:
         """
         while True:
             try:
-                return b"".join(part.read_bytes() for _, _, part in self._parts())
+                parts = self._parts()
+                return b"".join(part.place.read_bytes() for part in parts) if parts else self._copied()
             except FileNotFoundError:
                 continue  # replaced in the meantime: the new generation is read
 
     def append(self, line: bytes) -> None:
         """Appends one line. A repetition after an error does not add it twice."""
-        tail = _tails.get(self)
+        tail, copied = _tails.get(self), b""
         if tail is None:
             parts = self._parts()
-            generation, number, _ = parts[-1] if parts else (1, 0, self)
-            tail = _Tail(generation, number + 1)
+            generation, number, _ = parts[-1] if parts else Part(1, 0, self)
+            copied = b"" if parts else ended(self._copied())
+            tail = _Tail(generation, number + 1, copied)
         elif len(tail.content) + len(line) > PART_BYTES:
             tail = _Tail(tail.generation, tail.number + 1)
         self._part(tail).write_bytes(tail.content + line)
         tail.content += line
         self._keep(tail)
+        if copied:
+            self.unlink(missing_ok=True)
 
     def replace_appended(self, content: bytes) -> None:
         """Replaces everything appended by `content`, in one write. Then the old parts are deleted."""
-        old = [entry.place for entry in self.entries()]
-        generation = max((generation for generation, _, _ in self._parts()), default=0) + 1
+        listed = self.entries()
+        generation = max((part.generation for part in newest_parts(listed)), default=0) + 1
         tail = _Tail(generation, 1, content)
         self._part(tail).write_bytes(content)
         self._keep(tail)
-        for place in old:
+        for place in (*(entry.place for entry in listed), self):  # itself, if it was copied from a disk
             place.unlink(missing_ok=True)
 
     def _keep(self, tail: _Tail) -> None:
@@ -294,7 +330,7 @@ class ObjectPlace:
             del _tails[place]
 
     def _part(self, tail: _Tail) -> ObjectPlace:
-        return self / f"{tail.generation:06d}-{tail.number:06d}-{_WRITER}"
+        return self / part_name(tail.generation, tail.number)
 
 
 @lru_cache(maxsize=16)

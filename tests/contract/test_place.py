@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from raydarts.errors import InputError, RunError, StorageError
+from raydarts.errors import DamagedError, InputError, RunError, StorageError
 from raydarts.report.certificate.files import differences_of, files_of
 from raydarts.runs.checkpoints import CheckpointStore
 from raydarts.runs.directory import RunDirectory, SupersededError, TrialDirectory
+from raydarts.runs.log import TrialLog, read_log
 from raydarts.storage import lock, objects
 from raydarts.storage import place as places
 from raydarts.storage.files import append_line, read_lines, write_lines
@@ -100,6 +101,100 @@ def test_lines_keep_their_order_over_processes_and_a_replacement(
     as_another_process(monkeypatch)
     append_line(file, {"number": -3})
     assert [row["number"] for row in read_lines(file)] == [-1, -2, -3]
+
+
+def copy(source: Place, target: Place) -> None:
+    """Copies each file, as `aws s3 cp --recursive` does: it knows nothing of runs."""
+    for entry in places.entries(source):
+        if entry.is_folder:
+            copy(entry.place, target / entry.place.name)
+        else:
+            places.make_folder(target)
+            (target / entry.place.name).write_bytes(entry.place.read_bytes())
+
+
+def of_three_processes(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = run.trial(0)
+    trial.create({"index": 0})
+    for number in (1, 2, 3):
+        as_another_process(monkeypatch)
+        trial.claim()
+        trial.append_row({"epoch": number})
+        run.append_event({"event": "report", "index": 0, "epoch": number})
+        TrialLog(trial).write(f"epoch {number}")
+
+
+@pytest.mark.parametrize("to", ["disk", "store"])
+def test_a_run_that_other_tools_copy_between_disk_and_store_is_whole_and_goes_on(
+    remote: Place, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places_of = {"disk": tmp_path / "run", "store": remote / "run"}
+    source, target = places_of["store" if to == "disk" else "disk"], places_of[to]
+    of_three_processes(RunDirectory.create(source, kind="sweep", spec={}), monkeypatch)
+    copy(source, target)
+    assert files_of(target) == files_of(source)
+
+    as_another_process(monkeypatch)
+    run = RunDirectory.open(target)
+    assert not run.in_use()
+    with run.locked():
+        trial = run.trial(0)
+        assert [row["epoch"] for row in trial.rows()] == [1, 2, 3]
+        trial.claim()
+        trial.append_row({"epoch": 4})
+        trial.append_row({"epoch": 5})
+        run.append_event({"event": "report", "index": 0, "epoch": 4})
+        TrialLog(trial).write("epoch 4")
+    assert [row["epoch"] for row in trial.rows()] == [1, 2, 3, 4, 5]
+    assert [event["epoch"] for event in run.events()] == [1, 2, 3, 4]
+    assert read_log(trial) == "epoch 1\nepoch 2\nepoch 3\nepoch 4\n"
+
+    as_another_process(monkeypatch)
+    trial.keep_rows(2)
+    assert [row["epoch"] for row in trial.rows()] == [1, 2]
+    trial.append_row({"epoch": 3, "again": True})
+    assert [row["epoch"] for row in trial.rows()] == [1, 2, 3]
+    back = RunDirectory(source.parent / "back")
+    copy(target, back.path)
+    assert back.trial(0).rows() == trial.rows()
+    assert [event["epoch"] for event in back.events()] == [1, 2, 3, 4]
+
+
+def test_a_line_that_was_torn_before_the_copy_is_ended_by_the_next(
+    remote: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.write_bytes(remote / "events.jsonl", b'{"epoch": 1}\n{"epo')
+    assert read_lines(remote / "events.jsonl") == [{"epoch": 1}]
+    append_line(remote / "events.jsonl", {"epoch": 2})
+    assert read_lines(remote / "events.jsonl") == [{"epoch": 1}, {"epoch": 2}]
+    assert [entry.is_folder for entry in places.entries(remote)] == [True]
+
+
+def test_a_part_on_a_disk_that_was_torn_or_is_a_link_harms_no_other_line(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.mkdir()
+    (file / "000001-000001-aaaaaaaa").write_bytes(b'{"epoch": 1}\n{"epo')
+    (file / "000001-000002-bbbbbbbb").write_bytes(b'{"epoch": 2}\n{"epo')
+    append_line(file, {"epoch": 3})
+    assert read_lines(file) == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
+    (tmp_path / "elsewhere").write_bytes(b'{"epoch": 9}\n')
+    (file / "000001-000003-cccccccc").symlink_to(tmp_path / "elsewhere")
+    for work in (lambda: read_lines(file), lambda: append_line(file, {"epoch": 4})):
+        with pytest.raises(DamagedError, match="000001-000003-cccccccc: is a link"):
+            work()
+    assert (tmp_path / "elsewhere").read_bytes() == b'{"epoch": 9}\n'
+
+
+def test_a_lease_that_was_copied_to_a_disk_holds_nobody_and_is_named_to_who_goes_on(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", kind="sweep", spec={})
+    (run.path / "lock").mkdir()
+    (run.path / "lock" / "0123").write_text("{}")
+    assert not run.in_use()
+    with (
+        pytest.raises(DamagedError, match="lock: is a folder, where raydarts keeps a file; move it away"),
+        run.locked(),
+    ):
+        pass
 
 
 def test_a_run_keeps_its_trials_rows_results_events_and_checkpoints(folder: Place) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
 from raydarts.errors import DamagedError, StorageError
-from raydarts.storage.objects import Entry, ObjectPlace
+from raydarts.runs.log import NAME as LOG
+from raydarts.storage.objects import Entry
 from raydarts.storage.place import FilePlace, Place, digest, each, entries, inside, read_appended
 
 _NOT_OF_THE_RUN = ("ray", "groups", "wandb", "tensorboard", "lock", "owner.json", "tracking.json", "report.html")
@@ -52,19 +53,22 @@ def _walk(folder: FilePlace, above: str, depth: int) -> Iterator[tuple[str, Entr
         if name in _NOT_OF_THE_RUN or name.startswith(_PREFIXES):
             continue
         path = f"{above}{name}"
-        is_parted = isinstance(entry.place, ObjectPlace) and name.endswith(".jsonl")
-        if entry.is_folder and not is_parted:
+        if entry.is_folder and not _has_lines(name):  # an object store keeps a file of lines as a folder of parts
             if depth < _DEEPEST:
                 yield from _walk(entry.place, f"{path}/", depth + 1)
         else:
             yield path, entry
 
 
+def _has_lines(name: str) -> bool:
+    return name == LOG or name.endswith(".jsonl")
+
+
 def _entry(listed: Entry) -> FileEntry | None:
     if listed.instead is not None and not listed.is_folder:
         return {"instead": listed.instead}
     try:
-        if not listed.place.name.endswith(".jsonl"):
+        if not _has_lines(listed.place.name):
             made = digest(listed.place)
             return {"sha256": made.sha256, "size": made.size}
         content = read_appended(listed.place)
@@ -78,7 +82,7 @@ def _entry(listed: Entry) -> FileEntry | None:
         return {"instead": "something that cannot be read"}
     whole: FileEntry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     lines = content.splitlines()
-    if len(lines) <= _MOST_LINES:
+    if listed.place.name != LOG and len(lines) <= _MOST_LINES:  # no figure is read from a log
         whole["lines"] = "".join(hashlib.sha256(line).hexdigest()[:_LINE_DIGITS] for line in lines)
     return whole
 

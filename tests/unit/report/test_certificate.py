@@ -80,6 +80,25 @@ def test_a_run_in_an_object_store_has_the_certificate_of_the_same_run_on_a_disk(
     assert f"{EVALUATION}/metrics.jsonl" in done.err
 
 
+def test_a_certificate_holds_for_copies_of_the_run_on_a_disk_and_in_a_store(run: Path, tmp_path: Path, s3: S3) -> None:
+    (run / EVALUATION / "log.txt").write_text("one\ntwo\n")
+    certify(run, tmp_path / "c.json")
+    store, parts = place_of("s3://bucket/copied/run"), tmp_path / "of-parts"
+    for path in (path for path in run.rglob("*") if path.is_file()):
+        way = path.relative_to(run).as_posix()
+        write_bytes(store / way, path.read_bytes())
+        of_lines = path.suffix == ".jsonl" or path.name == "log.txt"
+        there = parts / way / "000001-000001-0123abcd" if of_lines else parts / way
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_bytes(path.read_bytes())
+    for copy in (store, parts):
+        done = run_here("report", copy, "--certificate", "--check", tmp_path / "c.json")
+        assert (done.code, done.err) == (0, "")
+        shown = [json.loads(run_here("report", each, "--json").out) for each in (run, copy)]
+        assert shown[0]["ranking"] == shown[1]["ranking"]
+        assert shown[0]["trials"] == shown[1]["trials"]
+
+
 def test_what_readers_and_trackers_write_is_not_of_the_run(whole: Path, run: Path) -> None:
     assert run_here("report", run, "--certificate").code == 0
     assert run_here("report", run, "--html").code == 0
