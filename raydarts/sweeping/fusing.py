@@ -34,6 +34,9 @@ class Fusing:
 def fusing_of(run: RunDirectory, loaded: LoadedSpec, trials: int, places: int) -> Fusing | None:
     """How the `trials` of a search are fused that run in `places` processes. None: each has a process of its own.
 
+    `trials` are all of the search, also those that have ended. So a run that goes on has groups of the size that it
+    began with, and its figures are rounded alike.
+
     Runs of earlier versions name no `fuse`, and go on as they began.
     """
     description = run.description()

@@ -288,7 +288,7 @@ def _search(run: RunDirectory, loaded: LoadedSpec, shown: Display, ledger: Ledge
             shown.known(record)
     places = concurrency(sweep.resources, sweep.max_concurrent, platform.available)
     left = stage.remaining()
-    fusing = fusing_of(run, loaded, left, places)
+    fusing = fusing_of(run, loaded, stage.total(), places)
     if left:
         processes = left if fusing is None else -(-left // fusing.lanes)
         platform.ray.start(_workers(run.description().get("builder"), sweep.resources, platform.available, processes))

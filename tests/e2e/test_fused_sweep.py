@@ -16,6 +16,7 @@ import yaml
 
 from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
+from raydarts.search.fused import FusedSearch
 from tests.commands import CrashError, Outcome, run_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_sweeps")]
@@ -150,6 +151,30 @@ def test_a_driver_killed_between_two_trials_of_a_group_goes_on_with_both(tmp_pat
 
 
 THREE = {"search": {"epochs": 3}}
+
+
+def test_a_sweep_that_goes_on_has_groups_of_the_same_size_and_the_same_bits(tmp_path: Path) -> None:
+    """Two of four trials have ended before. Two processes would have room for the others, one each."""
+    of_float32 = {"search": {"epochs": 3, "precision": "float32"}}
+    whole, _ = sweep(tmp_path / "whole", "auto", of_float32)
+    run_epoch, calls = FusedSearch.run_epoch, iter(range(100))
+
+    def killed(self: FusedSearch, searches: Any) -> Any:
+        if next(calls) == 5:  # before the last epoch of the second group
+            raise KilledError
+        return run_epoch(self, searches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FusedSearch, "run_epoch", killed)
+        with pytest.raises(CrashError, match="KilledError"):
+            sweep(tmp_path / "killed", "auto", of_float32)
+    run = RunDirectory.open(tmp_path / "killed" / "run")
+    assert [len(trial.rows()) for trial in run.trials()] == [3, 3, 2, 2]
+    resumed = run_here("resume", run.path)
+    assert resumed.code == 0, resumed.err
+    assert sizes(run) == sizes(whole) == {trial: [2, 2, 2] for trial in ("0000", "0001", "0002", "0003")}
+    for one, other in zip(run.trials(), whole.trials(), strict=True):
+        assert list(numbers(one.rows())) == list(numbers(other.rows())), one.id
 
 
 def test_each_trial_of_a_group_is_tracked_by_itself(tmp_path: Path) -> None:
