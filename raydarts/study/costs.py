@@ -24,7 +24,8 @@ class StageCost:
     """A stage's cost. `epochs`: how many its trials will run, early stops taken into account. `seconds`: of one.
 
     `cpus`, `gpus`: of each trial. `memory`: bytes a trial needs, of a GPU or in tensors; None: not known. `lanes`: so
-    many trials share a process at most, and the time of its epochs.
+    many trials share a process at most, and the time of its epochs. `untimed`: why larger groups of some trials have no
+    time of their own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StageCost:
     scaled: bool
     memory: float | None = None
     lanes: int = 1
+    untimed: tuple[str, ...] = ()
 
     def hours(self, of: float) -> Range:
         """The hours of something of which each trial has so much."""
@@ -83,7 +85,8 @@ def _line(cost: StageCost, gpu: bool) -> str:
     epochs = f"about {cost.epochs:,.0f} epochs of {_seconds(cost.seconds)}"
     if cost.lanes > 1:
         epochs += f" in groups of up to {cost.lanes}"
-    return f"{cost.name}: {cost.trials} trials, {epochs}: {what}{scaled}"
+    untimed = f"; larger groups may take less: {'; '.join(cost.untimed)}" if cost.untimed else ""
+    return f"{cost.name}: {cost.trials} trials, {epochs}: {what}{scaled}{untimed}"
 
 
 def _all(costs: Sequence[StageCost], gpu: bool) -> str:

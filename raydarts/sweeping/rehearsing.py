@@ -8,10 +8,12 @@ import itertools
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from raydarts.cluster.connection import capacity
 from raydarts.cluster.resources import concurrency
@@ -252,11 +254,11 @@ def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Pr
     together = []
     for stage in plan(loaded).stages:
         shares = shares_of_structures(loaded) if stage.name == SEARCH else {}
-        epochs, lanes = _epochs(run, stage.name), 1
+        epochs, lanes, untimed = _Grouped(_epochs(run, stage.name))
         if stage.name == SEARCH:
             short = replace(scale, batches=min(scale.batches, _FEW_BATCHES), epochs=2)
             timed_by = rehearsed(loaded, capacity(), short, made_up_table).spec
-            epochs, lanes = _in_groups(loaded, timed_by, epochs, shares, stage.jobs)
+            epochs, lanes, untimed = _in_groups(loaded, timed_by, epochs, shares, stage.jobs)
         mean = by_structure({name: [each.seconds for each in many] for name, many in epochs.items()}, shares)
         if mean is None:
             continue
@@ -274,6 +276,7 @@ def costs(run: RunDirectory, loaded: LoadedSpec, rehearsal: Rehearsal, probe: Pr
                 scale.batch is not None,
                 probe.memory.get(stage.name),
                 lanes,
+                untimed,
             )
         )
     return together
@@ -285,6 +288,14 @@ class _Epoch:
 
     seconds: float
     lanes: int
+
+
+class _Grouped(NamedTuple):
+    """Epochs by structure, the size of the largest group that they ran in, and why larger ones were not timed."""
+
+    epochs: dict[str, list[_Epoch]]
+    lanes: int = 1
+    untimed: tuple[str, ...] = ()
 
 
 def _epochs(run: RunDirectory, stage: str) -> dict[str, list[_Epoch]]:
@@ -302,8 +313,8 @@ def _epochs(run: RunDirectory, stage: str) -> dict[str, list[_Epoch]]:
 
 def _in_groups(
     loaded: LoadedSpec, tiny: LoadedSpec, alone: Mapping[str, list[_Epoch]], shares: Mapping[str, float], trials: int
-) -> tuple[dict[str, list[_Epoch]], int]:
-    """The same epochs in groups as large as the real run makes them here, and the size of the largest group.
+) -> _Grouped:
+    """Returns the same epochs in groups as large as the real run makes them here.
 
     A rehearsal has few trials, so few of them share a process. What a larger group saves is timed on the data of
     `tiny`, with a configuration of each structure that a group can have. Not timed is a group whose searches alone take
@@ -317,22 +328,29 @@ def _in_groups(
         name, settings = full_signature(draw.plain), SearchSettings.model_validate(draw.plain)
         if name in alone and not fused.unfusable(settings):
             kinds.setdefault(fused.structure(settings), {})[name] = settings
-    found, end = dict(alone), time.monotonic() + _GROUPS
+    epochs, untimed, end = dict(alone), Counter[str](), time.monotonic() + _GROUPS
     for members in kinds.values():
-        epochs = [epoch for name in members for epoch in alone[name]]
-        before = max(epoch.lanes for epoch in epochs)
+        before = max(epoch.lanes for name in members for epoch in alone[name])
         lanes = min(most, round(trials * sum(shares.get(name, 0.0) for name in members)))
-        if lanes <= before or time.monotonic() > end:
+        if lanes <= before:
+            continue
+        if time.monotonic() > end:
+            untimed[f"timing others took over {_GROUPS:.0f} s"] += 1
             continue
         settings = next(iter(members.values()))
         try:
             seconds = _share_of_time(settings, tiny, before)
-            saved = _share_of_time(settings, tiny, lanes) / seconds if lanes * seconds < _LONG else None
-        except TrialError:  # a loss that is not finite, for example: the time of the rehearsal's own epochs counts
+            if lanes * seconds >= _LONG:
+                untimed[f"their {_FEW_BATCHES} batches take over {_LONG:.0f} s"] += 1
+                continue
+            saved = _share_of_time(settings, tiny, lanes) / seconds
+        except TrialError as error:  # the time of the rehearsal's own epochs counts
+            untimed[str(error)] += 1
             continue
-        if saved is not None:
-            found |= {name: [_Epoch(each.seconds * saved, lanes) for each in alone[name]] for name in members}
-    return found, max((epoch.lanes for epochs in found.values() for epoch in epochs), default=1)
+        epochs |= {name: [_Epoch(each.seconds * saved, lanes) for each in alone[name]] for name in members}
+    largest = max((epoch.lanes for each in epochs.values() for epoch in each), default=1)
+    reasons = (f"{count} of {len(kinds)} kinds of groups not timed ({why})" for why, count in untimed.items())
+    return _Grouped(epochs, largest, tuple(reasons))
 
 
 def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.data.base import Size
@@ -227,3 +228,17 @@ def test_a_resumed_sweep_looks_again(monkeypatch: pytest.MonkeyPatch, on_disk: P
     again = run_here("resume", run)
     assert again.code == 2
     assert "sweep.fuse: 4 searches together" in again.err
+
+
+@pytest.mark.usefixtures("counted")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_folder_of_images_counts_as_data_unless_its_images_stay_in_their_files(tmp_path: Path, stream: bool) -> None:
+    for number in range(12):
+        file = tmp_path / ("train", "test")[number % 4 == 3] / ("cat", "dog")[number // 4 % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(file)
+    folder = {"name": "image_folder", "root": str(tmp_path), "size": 24, "stream": stream}
+    needed = memory.count(load_spec({**SPEC, "data": {"dataset": folder}}))
+    assert needed is not None
+    of_all = (8 + (0 if stream else 24 * 24 * 3)) * (9 + 12)  # those that are used, beside all of them
+    assert (needed.data, needed.once) == ((of_all, 0) if stream else (0, of_all))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,7 @@ from raydarts.evaluation.lookup import read_table
 from raydarts.evaluation.settings import TableSettings
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure, fitting, lines
-from raydarts.sweeping import rehearsing
+from raydarts.sweeping import rehearsing, timing
 from tests.commands import run_here
 
 ROOT = Path(__file__).parents[3]
@@ -112,6 +114,10 @@ def test_costs_are_a_range_and_say_what_is_not_known() -> None:
     fused = StageCost("search", 8, 400.0, 90.0, 2.0, 0.0, scaled=False, lanes=4)
     assert "about 400 epochs of 90 s in groups of up to 4: " in lines([fused], gpu=False)[0]
     assert "groups" not in text
+    untimed = replace(fused, untimed=("1 of 2 kinds of groups not timed (why)", "1 of 2 kinds of groups not timed (x)"))
+    assert lines([untimed], gpu=False)[0].endswith(
+        "; larger groups may take less: 1 of 2 kinds of groups not timed (why); 1 of 2 kinds of groups not timed (x)"
+    )
     on_gpu = "\n".join(lines([StageCost("search", 8, 400.0, 90.0, 2, 1, False, 3 * 2**30)], True, 80 * 2**30))
     assert "8.19 to 12.2 GPU-hours" in on_gpu
     assert "20 trials on a GPU like this one at most" in on_gpu
@@ -140,7 +146,7 @@ class Clock:
         return SimpleNamespace(seconds=self.slow * (1 + 0.25 * lanes))
 
 
-def in_groups(loaded: LoadedSpec, lanes: int = 1) -> tuple[dict[str, list[Any]], int]:
+def in_groups(loaded: LoadedSpec, lanes: int = 1) -> rehearsing._Grouped:
     tiny = rehearsed(loaded, LAPTOP, Scale()).spec
     ran = {full_signature(draw.plain): [rehearsing._Epoch(1.0, lanes)] for draw in configurations(tiny, 0)}
     trials = plan(loaded).stages[0].jobs
@@ -149,10 +155,13 @@ def in_groups(loaded: LoadedSpec, lanes: int = 1) -> tuple[dict[str, list[Any]],
 
 def test_epochs_of_trials_alone_cost_what_they_will_cost_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    found, largest = in_groups(spec("stages-quick"))  # 8 trials, 4 with a penalty: all fit into one kind of group
+    found, largest, untimed = in_groups(
+        spec("stages-quick")
+    )  # 8 trials, 4 with a penalty: all fit into one kind of group
     assert (largest, sorted(clock.groups)) == (4, [1, 4])
     assert {epoch.seconds for epochs in found.values() for epoch in epochs} == {(1 + 0.25 * 4) / 4 / 1.25}
     assert {epoch.lanes for epochs in found.values() for epoch in epochs} == {4}
+    assert untimed == ()
 
 
 @pytest.mark.parametrize(
@@ -164,16 +173,17 @@ def test_other_epochs_cost_what_the_rehearsal_took(
     sets: tuple[str, ...], lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
-    found, largest = in_groups(spec("stages-quick", *sets), lanes)
+    found, largest, untimed = in_groups(spec("stages-quick", *sets), lanes)
     assert {epoch for epochs in found.values() for epoch in epochs} == {rehearsing._Epoch(1.0, lanes)}
-    assert (largest, clock.groups) == (lanes, [])
+    assert (largest, clock.groups, untimed) == (lanes, [], ())
 
 
 def test_groups_of_large_networks_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, slow=5.0)
-    found, largest = in_groups(spec("stages-quick"))
+    found, largest, untimed = in_groups(spec("stages-quick"))
     assert {epoch for epochs in found.values() for epoch in epochs} == {rehearsing._Epoch(1.0, 1)}
     assert (largest, clock.groups) == (1, [1])
+    assert untimed == ("1 of 1 kinds of groups not timed (their 4 batches take over 20 s)",)
 
 
 def test_a_group_that_diverges_while_it_is_timed_leaves_the_costs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,16 +193,18 @@ def test_a_group_that_diverges_while_it_is_timed_leaves_the_costs_as_they_were(m
         raise NonFiniteError("the loss is not finite")
 
     monkeypatch.setattr(rehearsing, "timed", diverged)
-    found, largest = in_groups(spec("stages-quick"))
+    found, largest, untimed = in_groups(spec("stages-quick"))
     assert {epoch for epochs in found.values() for epoch in epochs} == {rehearsing._Epoch(1.0, 1)}
     assert largest == 1
+    assert untimed == ("1 of 1 kinds of groups not timed (the loss is not finite)",)
 
 
 def test_once_time_is_over_no_group_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     monkeypatch.setattr(rehearsing, "_GROUPS", -1.0)
-    assert in_groups(spec("stages-quick"))[1] == 1
-    assert clock.groups == []
+    found = in_groups(spec("stages-quick"))
+    assert (found.lanes, clock.groups) == (1, [])
+    assert found.untimed == ("1 of 1 kinds of groups not timed (timing others took over -1 s)",)
 
 
 @pytest.mark.usefixtures("local_sweeps", "one_thread")
@@ -218,6 +230,34 @@ def test_a_rehearsal_runs_all_stages_and_is_never_taken_for_a_result(
     used = run_here("sweep", sweep, "--stage", "evaluate", "--genotypes", tmp_path / "r", "--dry-run")
     assert used.code == 2
     assert "is a rehearsal" in used.err
+
+
+@pytest.mark.parametrize("stage", ["all", "search"])
+@pytest.mark.parametrize(("fuse", "lanes"), [("auto", 4), ("off", 1)])
+def test_the_command_says_what_a_sweep_takes_by_the_steps_that_it_times(
+    fuse: str, lanes: int, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All epochs of the plan, each with the seconds that were told, in two processes."""
+    monkeypatch.setattr(timing, "timed", Clock(monkeypatch, slow=3).timed)
+    only = () if stage == "all" else ("--stage", stage)
+    sweep = ROOT / "sweeps" / "stages-quick.yaml"
+    done = run_here("sweep", sweep, "--dry-run", "--time", "--set", f"sweep.fuse={fuse}", *only)
+    assert done.code == 0, done.err
+    together = f", {lanes} trials together" if lanes > 1 else ""
+    told = {
+        name: float(seconds)
+        for name, seconds, words in re.findall(r"^timed: (.*): an epoch takes about ([\d.]+) s(.*)$", done.out, re.M)
+        if words == (together if name.startswith("search") else "")
+    }
+    epochs = {"rung-1": 16, "rung-2": 40, "evaluate": 160, "transfer-few-images": 80} if stage == "all" else {}
+    epochs |= {"search, finite_difference": 16 // lanes, "search, finite_difference, beta_decay": 16 // lanes}
+    assert told.keys() == epochs.keys()
+    middle = sum(told[name] * count for name, count in epochs.items()) / 2
+    low, high = (
+        sum(int(part) * 60**place for place, part in enumerate(reversed(clock.split(":"))))
+        for clock in re.findall(r"would need (\S+) to (\S+) for all", done.out)[0]
+    )
+    assert 0.7 * middle < low < middle < high < 1.4 * middle
 
 
 def test_a_sweep_that_needs_more_than_there_is_names_the_rehearsal() -> None:
