@@ -54,7 +54,7 @@ class _AddSkip(MixedTransform):
         return self.added(output, skipped)
 
     def added(self, output: Tensor, skipped: Tensor) -> Tensor:
-        return torch.add(output, skipped, alpha=self.coefficient)
+        return _plus(output, skipped, [self.coefficient])
 
 
 class _AddSkips(_AddSkip):
@@ -65,11 +65,18 @@ class _AddSkips(_AddSkip):
         self.transforms = transforms
 
     def added(self, output: Tensor, skipped: Tensor) -> Tensor:
-        coefficients = [transform.coefficient for transform in self.transforms]
-        if len(set(coefficients)) == 1:
-            return torch.add(output, skipped, alpha=coefficients[0])
-        exact = torch.promote_types(output.dtype, torch.float32)  # `search.amp` rounds no coefficient
-        return plus_weighted(output, output.new_tensor(coefficients, dtype=exact), skipped)
+        return _plus(output, skipped, [transform.coefficient for transform in self.transforms])
+
+
+def _plus(output: Tensor, skipped: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """Returns output + c * skipped, with a coefficient for each lane. `search.amp` rounds no coefficient.
+
+    A CPU would round the factor of `torch.add` to the type of the output. A GPU does not.
+    """
+    exact = torch.promote_types(output.dtype, torch.float32)
+    if len(set(coefficients)) == 1 and (output.is_cuda or output.dtype == exact):
+        return torch.add(output, skipped, alpha=coefficients[0])
+    return plus_weighted(output, output.new_tensor(coefficients, dtype=exact), skipped)
 
 
 class AuxiliarySkip(Regularizer):

@@ -15,6 +15,7 @@ from raydarts.data.splits import AnySplits
 from raydarts.search.fused import FusedSearch, structure
 from raydarts.search.model import copied
 from raydarts.search.moments import Step
+from raydarts.search.regularizers.auxiliary_skip import _AddSkip
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces.lanes import add_weighted, plus_weighted, weighted
@@ -181,3 +182,17 @@ def test_arch_weights_are_not_rounded_to_bfloat16() -> None:
     (gradient,) = torch.autograd.grad(add_weighted(total, weight, x).sum(), weight)
     assert gradient.dtype == torch.float32
     assert gradient.tolist() == [2 * 2 * 9 * (1024 + 1)] * 2  # bfloat16 would make it 36864
+
+
+@pytest.mark.parametrize("coefficients", [(0.3,), (0.3, 0.3), (0.3, 0.7)], ids=["alone", "equal lanes", "lanes"])
+def test_an_auxiliary_skip_rounds_no_coefficient(coefficients: tuple[float, ...]) -> None:
+    transforms = [_AddSkip("skip") for _ in coefficients]
+    for transform, coefficient in zip(transforms, coefficients, strict=True):
+        transform.coefficient = coefficient
+    made = _AddSkip.fused(transforms) if len(transforms) > 1 else transforms[0]
+    assert isinstance(made, _AddSkip)
+    three = torch.full((1, len(coefficients), 1, 1), 3.0, dtype=torch.bfloat16)  # 3 times bfloat16's 0.3 is 0.902
+    added = made.added(torch.zeros_like(three), three)
+    assert added.dtype == torch.bfloat16
+    assert added.flatten().tolist() == (3 * torch.tensor(coefficients)).bfloat16().tolist()
+    assert round(added.flatten()[0].item(), 3) == 0.898
