@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raydarts.cluster.connection import capacity
-from raydarts.config.fusing import any_fusable, lanes_of
+from raydarts.config.fusing import lanes_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import search_trials
 from raydarts.config.spec import Resources
@@ -109,7 +109,7 @@ def here(loaded: LoadedSpec, only: str | None = None) -> Here:
 def _fused(loaded: LoadedSpec, processes: int) -> tuple[int, int]:
     """How many search trials share a process at most, and how many run at a time in all processes."""
     sweep, trials = loaded.sweep, search_trials(loaded)
-    lanes = lanes_of(sweep, trials, processes, loaded.most_lanes) if any_fusable(loaded.drawn) else 1
+    lanes = lanes_of(loaded, trials, processes)
     return lanes, processes if lanes == 1 else min(trials, lanes * processes, sweep.max_concurrent or trials)
 
 

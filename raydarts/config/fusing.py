@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from raydarts.config.loader import LoadedSpec, effective_key
+from raydarts.config.seeds import tries_all
 from raydarts.config.spec import SweepSettings
 from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
@@ -14,19 +16,50 @@ MOST = 8
 """Trials in one process at most under `auto`. Each further one needs memory and saves less (docs/benchmarks.md)."""
 
 
-def lanes_of(sweep: SweepSettings, trials: int, places: int, most: int | None = None) -> int:
-    """How many of a sweep's trials share a process at most. There are `places` processes.
+def lanes_of(loaded: LoadedSpec, trials: int, places: int, *, that_fit: bool = True) -> int:
+    """How many of a search's trials share a process at most. There are `places` processes.
 
-    `auto` lets no process wait for the sake of fuller groups. `most`: how many fit into memory. None: no limit is
-    known.
+    No more share one than have like structure. `that_fit`: no more than fit into memory, as far as it was counted.
+    """
+    lanes = min(spread(loaded.sweep, trials, places), largest_group(loaded, trials))
+    return lanes if loaded.most_lanes is None or not that_fit else max(1, min(lanes, loaded.most_lanes))
+
+
+def spread(sweep: SweepSettings, trials: int, places: int) -> int:
+    """How many of `trials` that are all alike share a process at most.
+
+    `auto` lets no process wait for the sake of fuller groups.
     """
     fuse = sweep.fuse
     if fuse == "off" or trials <= 0 or (fuse == "auto" and _shares_a_gpu(sweep)):
         return 1
     at_a_time = trials_at_a_time(sweep, trials)
-    spread = math.ceil(at_a_time / places)
-    lanes = max(1, min(MOST, spread) if fuse == "auto" else min(fuse, at_a_time))
-    return lanes if most is None else max(1, min(lanes, most))
+    return max(1, min(MOST, math.ceil(at_a_time / places)) if fuse == "auto" else min(fuse, at_a_time))
+
+
+def largest_group(loaded: LoadedSpec, trials: int) -> int:
+    """How many of a search's trials have like structure at most: no larger group can be made.
+
+    It is exact where a sweep tries each configuration once. Else chance decides how many are alike, and only search
+    seeds that part them are counted.
+    """
+    configurations = {effective_key(settings): settings for settings in loaded.drawn}.values()
+    fusable = [settings for settings in configurations if not fused.unfusable(settings)]
+    if not fusable:
+        return 1
+    each = loaded.sweep.trials_each
+    if tries_all(loaded.sweep.searcher) and len(configurations) * each == trials:
+        kinds = Counter[str]()
+        for settings in fusable:
+            kinds[fused.structure(settings)] += 1 if fused.needs_one_seed(settings) else each
+        return max(kinds.values())
+    parted = all(fused.needs_one_seed(settings) for settings in fusable)
+    return max(1, math.ceil(trials / seeds_of(loaded)) if parted else trials)
+
+
+def seeds_of(loaded: LoadedSpec) -> int:
+    """The number of search seeds of a sweep."""
+    return len(loaded.sweep.replicates or {settings.seed for settings in loaded.drawn})
 
 
 def trials_at_a_time(sweep: SweepSettings, trials: int) -> int:
@@ -40,13 +73,9 @@ def _shares_a_gpu(sweep: SweepSettings) -> bool:
     return 0 < sweep.resources.gpus < 1
 
 
-def any_fusable(drawn: Sequence[SearchSettings]) -> bool:
-    """Whether any configuration can share a process with others."""
-    return any(not fused.unfusable(settings) for settings in drawn)
-
-
-def reasons(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:
-    """Why configurations run alone: a sentence for each reason. `drawn`: all of them, or a sample if they are many."""
+def reasons(loaded: LoadedSpec) -> list[str]:
+    """Why trials run alone, or apart from others: a sentence for each reason."""
+    sweep, drawn = loaded.sweep, loaded.drawn
     if sweep.fuse == "off":
         return []
     if sweep.fuse == "auto" and _shares_a_gpu(sweep):
@@ -55,7 +84,20 @@ def reasons(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:
             f"all configurations run alone: sweep.resources.gpus is {share:g}, the share of one trial; to fuse them "
             "write gpus: 1, or how many such a share has memory for, sweep.fuse: 4"
         ]
-    return _counted("run alone", [fused.unfusable(settings) for settings in drawn])
+    parted = [_PARTED] if seeds_of(loaded) > 1 else []
+    return [
+        *_counted("run alone", [fused.unfusable(settings) for settings in drawn]),
+        *_counted(
+            "share no process with other search seeds",
+            [parted if fused.needs_one_seed(each) and not fused.unfusable(each) else [] for each in drawn],
+        ),
+    ]
+
+
+_PARTED = (
+    "each seed cuts the text into batches of other lengths; to fuse them write short_probability: 0 and "
+    "bptt_deviation: 0 in search.text"
+)
 
 
 def without_graph(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:

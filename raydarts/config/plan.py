@@ -189,7 +189,7 @@ def plan(loaded: LoadedSpec, only: str | None = None, candidates: int | None = N
         (sweep.score.warning,) if sweep.score.warning and only in (None, SEARCH) else (),
         () if loaded.earlier is None or only not in (None, SEARCH) else loaded.earlier.lines,
         sweep.scheduler.build().changes(loaded.search) if only in (None, SEARCH) else (),
-        tuple(reasons(sweep, loaded.drawn)) if only in (None, SEARCH) and jobs > 1 else (),
+        tuple(reasons(loaded)) if only in (None, SEARCH) and jobs > 1 else (),
         tuple(without_graph(sweep, loaded.drawn)) if only in (None, SEARCH) else (),
     )
 

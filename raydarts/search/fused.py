@@ -82,7 +82,7 @@ def structure(settings: SearchSettings) -> str:
         "amp": settings.amp,
         "cuda_graph": settings.cuda_graph,
         "text": settings.text.model_dump(mode="json"),
-        "lengths": settings.seed if _lengths_differ(settings) else None,
+        "lengths": settings.seed if needs_one_seed(settings) else None,
         "estimator": [settings.estimator.name, (settings.estimator.effective() or {}).get("name")],
         "supernet": [_fixed(each) for each in changing],
         "passes": [_fixed(each) for each in _acting(settings) if _asks_for_passes(each)],
@@ -90,8 +90,8 @@ def structure(settings: SearchSettings) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def _lengths_differ(settings: SearchSettings) -> bool:
-    """Returns whether each seed cuts a text into batches of other lengths."""
+def needs_one_seed(settings: SearchSettings) -> bool:
+    """Returns whether only searches with one seed can be lanes: each seed cuts a text into batches of other lengths."""
     text, space = settings.text, settings.space.member
     varied = 0 < text.short_probability < 1 or text.bptt_deviation > 0
     return varied and issubclass(space, Space) and space.TASK.KIND == "text"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raydarts.config.fusing import any_fusable, lanes_of
+from raydarts.config.fusing import lanes_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.execution.jobs import DEFAULT_BUILDER
 from raydarts.json_types import section
@@ -43,8 +43,8 @@ def fusing_of(run: RunDirectory, loaded: LoadedSpec, trials: int, places: int) -
     if description["builder"] not in (None, DEFAULT_BUILDER) or "fuse" not in section(description["spec"].get("sweep")):
         return None
     sweep = loaded.sweep
-    lanes = lanes_of(sweep, trials, places, loaded.most_lanes)
-    if lanes == 1 or not any_fusable(loaded.drawn):
+    lanes = lanes_of(loaded, trials, places)
+    if lanes == 1:
         return None
 
     def kind(trial: TrialDirectory) -> str | None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import psutil
 
 from raydarts.cluster.resources import concurrency
-from raydarts.config.fusing import any_fusable, lanes_of, trials_at_a_time
+from raydarts.config.fusing import lanes_of, trials_at_a_time
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import search_trials
 from raydarts.data.base import Size, size_of
@@ -194,7 +194,7 @@ def _room(loaded: LoadedSpec) -> Room | None:
 def _fitted(loaded: LoadedSpec, needed: Needed, room: Room | None, available: Mapping[str, float]) -> Told:
     sweep, trials = loaded.sweep, search_trials(loaded)
     places = concurrency(sweep.resources, sweep.max_concurrent, available)
-    asked = lanes_of(sweep, trials, places) if any_fusable(loaded.drawn) else 1
+    asked = lanes_of(loaded, trials, places, that_fit=False)
 
     def processes(lanes: int) -> int:
         return min(places, math.ceil(trials_at_a_time(sweep, trials) / lanes))

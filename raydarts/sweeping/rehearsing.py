@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from raydarts.cluster.connection import capacity
 from raydarts.cluster.resources import concurrency
-from raydarts.config.fusing import lanes_of
+from raydarts.config.distributions import Draw
+from raydarts.config.fusing import lanes_of, seeds_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest, plan
 from raydarts.config.rehearsal import (
@@ -322,16 +323,13 @@ def _in_groups(
     """
     sweep = tiny.sweep
     places = concurrency(sweep.resources, sweep.max_concurrent, capacity())
-    most = lanes_of(loaded.sweep, trials, places, loaded.most_lanes)
-    kinds: dict[str, dict[str, SearchSettings]] = {}
-    for draw in configurations(tiny, 0):
-        name, settings = full_signature(draw.plain), SearchSettings.model_validate(draw.plain)
-        if name in alone and not fused.unfusable(settings):
-            kinds.setdefault(fused.structure(settings), {})[name] = settings
+    most = lanes_of(loaded, trials, places)
+    known = ({name: each for name, each in kind.items() if name in alone} for kind in kinds_of(configurations(tiny, 0)))
+    kinds = [kind for kind in known if kind]
     epochs, untimed, end = dict(alone), Counter[str](), time.monotonic() + _GROUPS
-    for members in kinds.values():
+    for members in kinds:
         before = max(epoch.lanes for name in members for epoch in alone[name])
-        lanes = min(most, round(trials * sum(shares.get(name, 0.0) for name in members)))
+        lanes = min(most, alike(loaded, members, shares, trials))
         if lanes <= before:
             continue
         if time.monotonic() > end:
@@ -353,6 +351,27 @@ def _in_groups(
     return _Grouped(epochs, largest, tuple(reasons))
 
 
+Kind = Mapping[str, SearchSettings]
+"""Configurations that can share a process, by the signature of their structure."""
+
+
+def kinds_of(draws: Sequence[Draw]) -> list[Kind]:
+    """Returns the draws that can share a process with others, in groups of those that can share one."""
+    kinds: dict[str, dict[str, SearchSettings]] = {}
+    for draw in draws:
+        settings = SearchSettings.model_validate(draw.plain)
+        if not fused.unfusable(settings):
+            kinds.setdefault(fused.structure(settings), {})[full_signature(draw.plain)] = settings
+    return list(kinds.values())
+
+
+def alike(loaded: LoadedSpec, kind: Kind, shares: Mapping[str, float], trials: int) -> int:
+    """How many of so many trials of the real sweep are of this kind, and can share a process."""
+    many = trials * sum(shares.get(name, 0.0) for name in kind)
+    apart = seeds_of(loaded) if all(map(fused.needs_one_seed, kind.values())) else 1
+    return max(1, round(many / apart))
+
+
 def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> float:
     """The seconds of an epoch of so many searches together, divided by their number."""
     resources = tiny.sweep.resources
@@ -361,8 +380,9 @@ def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> fl
 
 
 def searches_together(settings: SearchSettings, data: DataSettings, device: str, lanes: int) -> Job | Together:
-    """Builds so many searches that differ in their seeds, as one job. One of them is a search as it is."""
-    searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in range(lanes)]
+    """Builds so many searches as one job. They differ in their seeds if they can. One of them is a search as it is."""
+    seeds = [settings.seed] * lanes if fused.needs_one_seed(settings) else range(lanes)
+    searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in seeds]
     return searches[0] if lanes == 1 else Together(searches)
 
 

@@ -20,12 +20,11 @@ from raydarts.data.settings import DataSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
 from raydarts.execution.timing import timed
-from raydarts.search import fused
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import by_structure
 from raydarts.study.forecast import Forecast, StageState, forecast
 from raydarts.study.stages import SEARCH
-from raydarts.sweeping.rehearsing import first_configuration, made_up_table, searches_together
+from raydarts.sweeping.rehearsing import alike, first_configuration, kinds_of, made_up_table, searches_together
 from raydarts.sweeping.strategy import cohorts_of
 
 _FAST = 0.5
@@ -117,16 +116,19 @@ def _search(
     sweep = tiny.spec.sweep
     trials = plan(loaded).stages[0].jobs
     places = concurrency(sweep.resources, sweep.max_concurrent, available)
-    lanes = lanes_of(sweep, trials, places, loaded.most_lanes)
+    draws, shares = configurations(tiny.spec, 0), shares_of_structures(loaded)
+    most = lanes_of(loaded, trials, places)
+    lanes = {name: min(most, alike(loaded, kind, shares, trials)) for kind in kinds_of(draws) for name in kind}
     seconds: dict[str, list[float]] = {}
-    for number, draw in enumerate(configurations(tiny.spec, 0)):
-        took, count, scaled = _structure(loaded, available, tiny, draw, number, lanes)
+    for number, draw in enumerate(draws):
+        many = lanes.get(full_signature(draw.plain), 1)
+        took, count, scaled = _structure(loaded, available, tiny, draw, number, many)
         together = f", {count} trials together" if count > 1 else ""
         batch = SearchSettings.model_validate(configurations(loaded, 0)[number].plain).batch_size
         what = ", ".join(_words(SearchSettings.model_validate(draw.plain)))
         tell(f"search, {what}: an epoch takes about {took:.3g} s{together}{_small(scaled, 2, batch)}")
         seconds[full_signature(draw.plain)] = [took]
-    mean = by_structure(seconds, shares_of_structures(loaded))
+    mean = by_structure(seconds, shares)
     return mean if mean is not None else 0.0
 
 
@@ -144,7 +146,6 @@ def _structure(
 ) -> tuple[float, int, bool]:
     """Returns the seconds of a real epoch, how many trials ran together in it, and whether batches were small."""
     settings = SearchSettings.model_validate(draw.plain)
-    many = 1 if fused.unfusable(settings) else lanes
     sweep = tiny.spec.sweep
     device, threads = "cuda" if sweep.resources.gpus > 0 else "cpu", max(1, int(sweep.resources.cpus))
 
@@ -153,7 +154,7 @@ def _structure(
         return took * tiny.factors[SEARCH], 1, True
     whole = _whole(loaded, available, took)
     real = SearchSettings.model_validate(configurations(whole.spec, 0)[number].plain)
-    took = timed(partial(searches_together, real, whole.spec.data, device, many), threads).seconds
+    took = timed(partial(searches_together, real, whole.spec.data, device, lanes), threads).seconds
     if device == "cuda":
         torch.cuda.empty_cache()
-    return took * whole.factors[SEARCH], many, False
+    return took * whole.factors[SEARCH], lanes, False
