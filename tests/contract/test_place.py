@@ -118,10 +118,11 @@ def of_three_processes(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> No
     trial.create({"index": 0})
     for number in (1, 2, 3):
         as_another_process(monkeypatch)
-        trial.claim()
-        trial.append_row({"epoch": number})
-        run.append_event({"event": "report", "index": 0, "epoch": number})
-        TrialLog(trial).write(f"epoch {number}")
+        with run.locked():
+            trial.claim()
+            trial.append_row({"epoch": number})
+            run.append_event({"event": "report", "index": 0, "epoch": number})
+            TrialLog(trial).write(f"epoch {number}")
 
 
 @pytest.mark.parametrize("to", ["disk", "store"])
