@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from raydarts.cpus import usable_cpus
 from raydarts.execution.job import Job
 from raydarts.measure import Kept, on_threads, peak_memory_mb
 from raydarts.search.fused import FusedSearch
@@ -55,39 +56,43 @@ class _Clock:
     end at any moment, does not count: the CPU time of all threads, divided by their number.
     """
 
-    def __init__(self, device: torch.device, threads: int) -> None:
-        self._device, self._threads = device, max(1, threads)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._last = self._now()
 
     def _now(self) -> float:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
             return time.perf_counter()
-        return time.process_time() / self._threads
+        return time.process_time()
 
-    def lap(self) -> float:
+    def lap(self, threads: int = 1) -> float:
         last, self._last = self._last, self._now()
-        return self._last - last
+        return (self._last - last) / (threads if self._device.type == "cpu" else 1)
 
 
 def timed(build: Callable[[], Job | Together], threads: int, quick: float = _QUICK) -> Timed:
-    """Build a job and time an epoch of it. It must have two epochs, of which the first may be all that is run.
+    """Builds a job and times an epoch of it, on so many `threads`.
 
-    On a CPU it is timed on one thread, and `threads` are taken to share its work evenly: on a busy machine several
-    threads that wait for one another would take many times as long. `quick`: where the first epoch takes fewer
-    seconds, it only warms up, and the second one is timed.
+    The job must have two epochs. The first one has one thread. The second one has all of them, as far as there are
+    CPUs, and is left out if the first one took `quick` seconds and there is only one thread. What counts is the second
+    one, or the first one if that took less. Several threads share the work of a small network badly, and on a busy
+    machine they wait for one another.
     """
+    threads = min(threads, usable_cpus())
     with on_threads(1):
         job: Any = build()
         kept = Kept()
         device = getattr(job, "device", torch.device("cpu"))
-        clock = _Clock(device, threads)
+        clock = _Clock(device)
         with kept.counting():
             job.run_epoch()
         seconds = clock.lap()
-        if seconds < quick and not job.finished:
-            job.run_epoch()
-            seconds = clock.lap()
+        if not job.finished and (threads > 1 or seconds < quick):
+            with on_threads(threads):
+                job.run_epoch()
+            again = clock.lap(threads)
+            seconds = again if device.type == "cuda" else min(seconds, again)
         network = getattr(job, "network", None) or getattr(job, "supernet", None)
         weights = sum(each.numel() * each.element_size() for each in network.parameters()) if network is not None else 0
         peak = peak_memory_mb(device) * 2**20 if device.type == "cuda" else None

@@ -38,11 +38,14 @@ from raydarts.evaluation.settings import TableSettings
 from raydarts.execution.build import build_evaluation, build_search
 from raydarts.execution.job import Job
 from raydarts.execution.timing import Timed, Together, timed
+from raydarts.genotype_facts import network_cost
+from raydarts.genotypes.genotype import Genotype
 from raydarts.json_types import section
 from raydarts.runs.directory import RunDirectory
 from raydarts.runs.folders import retrainings
 from raydarts.search import fused
 from raydarts.search.footprint import footprint
+from raydarts.search.random_cells import Healthy, Size, draw_cells
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure
 from raydarts.study.forecast import StageState, forecast
@@ -68,6 +71,8 @@ _LONG = 20.0
 """Seconds of such an epoch of all searches of a group, one after the other, beyond which the group is not timed."""
 _GROUPS = 30.0
 """Seconds after which no further group is timed."""
+_CELLS = 5
+"""Random cells of which the one of middle cost stands for those that will be retrained."""
 _SMALLEST = Scale(batch=2, small=True, seeds=1)
 _LEVELS = (
     Scale(),
@@ -116,8 +121,7 @@ def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
         for batch in _BATCHES
     }
     full = SearchSettings.model_validate(next(iter(configurations(loaded, 1))).plain)
-    small = tiny[_BATCHES[0]]
-    genotype = build_search(first_configuration(small), small.data, "cpu").genotype
+    genotype = usual_cell(loaded)
 
     def search(spec: LoadedSpec) -> tuple[Timed, int, int]:
         settings, resources = first_configuration(spec), spec.sweep.resources
@@ -168,6 +172,17 @@ def first_configuration(spec: LoadedSpec) -> SearchSettings:
     """The first configuration of a space."""
     draw = spec.search.materialise(None if spec.search.is_constant else _First())
     return SearchSettings.model_validate(draw.plain)
+
+
+def usual_cell(loaded: LoadedSpec) -> Genotype:
+    """Returns what retrainings are timed with: of a few healthy random cells the one whose FLOPs are in the middle."""
+    space = first_configuration(loaded).space.build()
+
+    def drawn(healthy: Healthy) -> list[Genotype]:
+        return draw_cells([Size(space)], _CELLS, loaded.sweep.seed, healthy, set())
+
+    cells = drawn(Healthy.of(loaded.sweep.score, None)) or drawn(Healthy((), (), None))
+    return sorted(cells, key=lambda cell: network_cost(space, cell)[1])[len(cells) // 2]
 
 
 def _device(resources: Resources) -> str:

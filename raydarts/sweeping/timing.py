@@ -17,14 +17,14 @@ from raydarts.config.plan import longest, plan
 from raydarts.config.rehearsal import Rehearsal, Scale, configurations, full_signature, rehearsed, shares_of_structures
 from raydarts.config.retraining import data_of
 from raydarts.data.settings import DataSettings
-from raydarts.execution.build import build_evaluation, build_search
+from raydarts.execution.build import build_evaluation
 from raydarts.execution.job import Job
 from raydarts.execution.timing import timed
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import by_structure
 from raydarts.study.forecast import Forecast, StageState, forecast
 from raydarts.study.stages import SEARCH
-from raydarts.sweeping.rehearsing import alike, first_configuration, kinds_of, made_up_table, searches_together
+from raydarts.sweeping.rehearsing import alike, kinds_of, made_up_table, searches_together, usual_cell
 from raydarts.sweeping.strategy import cohorts_of
 
 _FAST = 0.5
@@ -70,7 +70,7 @@ def _timed(
     tiny = rehearsed(loaded, available, Scale(batch=2, epochs=2, configurations=1, seeds=1), made_up_table)
     if only in (None, SEARCH):
         yield SEARCH, _search(loaded, available, tiny, tell)
-    genotype = build_search(first_configuration(tiny.spec), tiny.spec.data, "cpu").genotype
+    genotype = usual_cell(loaded)
     stages = zip(tiny.spec.stages.chain(), loaded.stages.chain(), strict=True)
     for stage, real in stages:
         settings, name = stage.settings, stage.name

@@ -20,6 +20,9 @@ from raydarts.data.splits import load_splits
 from raydarts.errors import InputError, NonFiniteError
 from raydarts.evaluation.lookup import read_table
 from raydarts.evaluation.settings import TableSettings
+from raydarts.genotype_facts import network_cost
+from raydarts.search import random_cells
+from raydarts.search.random_cells import Healthy, draw_cells, spaces_of
 from raydarts.search.settings import SearchSettings
 from raydarts.study.costs import StageCost, by_structure, fitting, lines
 from raydarts.sweeping import rehearsing, timing
@@ -249,6 +252,26 @@ def test_a_rehearsal_runs_all_stages_and_is_never_taken_for_a_result(
     used = run_here("sweep", sweep, "--stage", "evaluate", "--genotypes", tmp_path / "r", "--dry-run")
     assert used.code == 2
     assert "is a rehearsal" in used.err
+
+
+def test_retrainings_are_timed_with_a_healthy_cell_of_middle_cost() -> None:
+    """That of a search that has not begun has one primitive everywhere, which may cost nothing."""
+    loaded = spec("quick")
+    (space,) = spaces_of(loaded.drawn)
+    cell = rehearsing.usual_cell(loaded)
+    healthy = Healthy.of(loaded.sweep.score, None)
+    assert healthy(space, cell)
+    others = draw_cells([random_cells.Size(space)], 5, loaded.sweep.seed, healthy, set())
+    flops = sorted(network_cost(space, each)[1] for each in others)
+    assert network_cost(space, cell)[1] == flops[2]
+    assert flops[0] < flops[2] < flops[4]
+
+
+def test_a_space_without_healthy_cells_is_timed_with_another_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_cells, "_MOST_BUILT", 2)
+    loaded = spec("quick", "sweep.constraints=[{signal: parameters, most: 1}]", "evaluate.random_cells=0")
+    (space,) = spaces_of(loaded.drawn)
+    assert not Healthy.of(loaded.sweep.score, None)(space, rehearsing.usual_cell(loaded))
 
 
 @pytest.mark.parametrize("stage", ["all", "search"])
