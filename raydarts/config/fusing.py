@@ -34,7 +34,8 @@ def spread(sweep: SweepSettings, trials: int, places: int) -> int:
     if fuse == "off" or trials <= 0 or (fuse == "auto" and _shares_a_gpu(sweep)):
         return 1
     at_a_time = trials_at_a_time(sweep, trials)
-    return max(1, min(MOST, math.ceil(at_a_time / places)) if fuse == "auto" else min(fuse, at_a_time))
+    lanes = min(MOST, math.ceil(at_a_time / places)) if fuse == "auto" else min(fuse, at_a_time)
+    return max(1, lanes)
 
 
 def largest_group(loaded: LoadedSpec, trials: int) -> int:
@@ -84,14 +85,13 @@ def reasons(loaded: LoadedSpec) -> list[str]:
             f"all configurations run alone: sweep.resources.gpus is {share:g}, the share of one trial; to fuse them "
             "write gpus: 1, or how many such a share has memory for, sweep.fuse: 4"
         ]
-    parted = [_PARTED] if seeds_of(loaded) > 1 else []
-    return [
-        *_counted("run alone", [fused.unfusable(settings) for settings in drawn]),
-        *_counted(
-            "share no process with other search seeds",
-            [parted if fused.needs_one_seed(each) and not fused.unfusable(each) else [] for each in drawn],
-        ),
+    alone = [fused.unfusable(settings) for settings in drawn]
+    several = seeds_of(loaded) > 1
+    apart = [
+        [_PARTED] if several and not why and fused.needs_one_seed(settings) else []
+        for settings, why in zip(drawn, alone, strict=True)
     ]
+    return _counted("run alone", alone) + _counted("share no process with other search seeds", apart)
 
 
 _PARTED = (

@@ -77,7 +77,7 @@ def part_name(generation: int, number: int) -> str:
 
 
 def ended(content: bytes) -> bytes:
-    """Returns lines of which the last one ends, too. A kill may have torn it."""
+    """Returns the lines with a line feed after the last one. A kill may have torn that one."""
     return content if content.endswith(b"\n") or not content else content + b"\n"
 
 

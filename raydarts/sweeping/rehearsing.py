@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +121,7 @@ def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
         for batch in _BATCHES
     }
     full = SearchSettings.model_validate(next(iter(configurations(loaded, 1))).plain)
-    genotype = usual_cell(loaded)
+    cell = cache(partial(usual_cell, loaded))  # drawn for the first stage that needs it
 
     def search(spec: LoadedSpec) -> tuple[Timed, int, int]:
         settings, resources = first_configuration(spec), spec.sweep.resources
@@ -142,7 +142,7 @@ def probed(loaded: LoadedSpec, available: Mapping[str, float]) -> Probe:
             settings, data, resources = stage.settings, data_of(stage, spec.data), stage.settings.resources
 
             def build() -> Job:
-                return build_evaluation(settings, data, genotype, 0, _device(resources))
+                return build_evaluation(settings, data, cell(), 0, _device(resources))
 
             return timed(build, max(1, int(resources.cpus)), _SLOW), _count(data), settings.training.batch_size
 

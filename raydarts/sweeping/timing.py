@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ def _timed(
     tiny = rehearsed(loaded, available, Scale(batch=2, epochs=2, configurations=1, seeds=1), made_up_table)
     if only in (None, SEARCH):
         yield SEARCH, _search(loaded, available, tiny, tell)
-    genotype = usual_cell(loaded)
+    cell = cache(partial(usual_cell, loaded))  # drawn for the first stage that needs it
     stages = zip(tiny.spec.stages.chain(), loaded.stages.chain(), strict=True)
     for stage, real in stages:
         settings, name = stage.settings, stage.name
@@ -83,7 +83,7 @@ def _timed(
         device = "cuda" if settings.resources.gpus > 0 else "cpu"
 
         def build(settings: Any = settings, data: DataSettings = data, device: str = device) -> Job:
-            return build_evaluation(settings, data, genotype, 0, device)
+            return build_evaluation(settings, data, cell(), 0, device)
 
         threads = max(1, int(settings.resources.cpus))
         took = timed(build, threads).seconds

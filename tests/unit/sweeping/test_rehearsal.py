@@ -138,6 +138,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, slow: float = 1.0) -> None:
         self.groups: list[int] = []
+        self.threads: set[int] = set()
         self.slow = slow
         monkeypatch.setattr(rehearsing, "timed", self.timed)
         monkeypatch.setattr(rehearsing, "capacity", lambda: LAPTOP)
@@ -146,6 +147,7 @@ class Clock:
     def timed(self, build: Any, threads: int) -> Any:
         lanes = len(getattr(build(), "_searches", [None]))
         self.groups.append(lanes)
+        self.threads.add(threads)
         return SimpleNamespace(seconds=self.slow * (1 + 0.25 * lanes))
 
 
@@ -158,9 +160,8 @@ def in_groups(loaded: LoadedSpec, lanes: int = 1) -> rehearsing._Grouped:
 
 def test_epochs_of_trials_alone_cost_what_they_will_cost_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    found, largest, untimed = in_groups(
-        spec("stages-quick")
-    )  # 8 trials, 4 with a penalty: all fit into one kind of group
+    # 8 trials, 4 with a penalty: all fit into one kind of group
+    found, largest, untimed = in_groups(spec("stages-quick"))
     assert (largest, sorted(clock.groups)) == (4, [1, 4])
     assert {epoch.seconds for epochs in found.values() for epoch in epochs} == {(1 + 0.25 * 4) / 4 / 1.25}
     assert {epoch.lanes for epochs in found.values() for epoch in epochs} == {4}
@@ -300,6 +301,23 @@ def test_the_command_says_what_a_sweep_takes_by_the_steps_that_it_times(
         for clock in re.findall(r"would need (\S+) to (\S+) for all", done.out)[0]
     )
     assert 0.7 * middle < low < middle < high < 1.4 * middle
+
+
+def test_the_command_times_retrainings_with_that_cell_on_the_threads_of_a_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, cells = Clock(monkeypatch), []
+    monkeypatch.setattr(timing, "timed", clock.timed)
+
+    def build_evaluation(_settings: Any, _data: Any, genotype: Any, *_others: Any) -> None:
+        cells.append(genotype.id)
+
+    monkeypatch.setattr(timing, "build_evaluation", build_evaluation)
+    sets = ("--set", "sweep.resources.cpus=2", "--set", "evaluate.resources.cpus=2")
+    done = run_here("sweep", ROOT / "sweeps" / "quick.yaml", "--dry-run", "--time", *sets)
+    assert done.code == 0, done.err
+    assert clock.threads == {2}
+    assert set(cells) == {rehearsing.usual_cell(spec("quick")).id}
 
 
 def test_a_sweep_that_needs_more_than_there_is_names_the_rehearsal() -> None:
