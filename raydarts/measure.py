@@ -23,15 +23,18 @@ class Meter:
     def __init__(self) -> None:
         self._loss: Tensor | None = None
         self._correct: Tensor | None = None
-        self.count = 0
+        self.count: int | Tensor = 0
 
-    def add(self, loss: Tensor, correct: Tensor | None, count: int) -> None:
-        """A batch: its mean loss, how many of its `count` images were right (None: not counted)."""
+    def add(self, loss: Tensor, correct: Tensor | None, count: int | Tensor) -> None:
+        """A batch: its mean loss, how many of its `count` images were right (None: not counted).
+
+        Of several lanes each has one entry for each lane. `count` may be one number for all of them.
+        """
         total = loss.detach().double() * count
         self._loss = total if self._loss is None else self._loss + total
         if correct is not None:
             self._correct = correct.detach() if self._correct is None else self._correct + correct.detach()
-        self.count += count
+        self.count = self.count + count
 
     @classmethod
     def of(cls, loss: float, correct: float, count: float) -> Meter:
@@ -54,18 +57,19 @@ class Meter:
         if self._loss is not None:
             losses = self._loss.unbind()
             correct = [None] * count if self._correct is None else self._correct.unbind()
-            for meter, loss, right in zip(meters, losses, correct, strict=True):
-                meter._loss, meter._correct, meter.count = loss, right, self.count
+            counts = self.count.tolist() if isinstance(self.count, Tensor) else [self.count] * count
+            for meter, loss, right, seen in zip(meters, losses, correct, counts, strict=True):
+                meter._loss, meter._correct, meter.count = loss, right, seen
         return meters
 
     @property
     def loss(self) -> float | None:
-        return None if self._loss is None else float(self._loss) / self.count
+        return None if self._loss is None else float(self._loss) / int(self.count)
 
     @property
     def accuracy(self) -> float | None:
         """In [0, 1]."""
-        return None if self._correct is None else int(self._correct) / self.count
+        return None if self._correct is None else int(self._correct) / int(self.count)
 
 
 class Kept:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from raydarts.errors import InputError
@@ -23,12 +24,15 @@ class Batch(NamedTuple):
 
     Text: token numbers `(T, B)` and the tokens that follow each; `memory`, the network's hidden state before the first
     of them (None: none yet); `lr_scale`, by which the weights' learning rate is multiplied in this batch's step.
+
+    Text of several lanes: `lengths`, how many of the T time steps each lane has, if they differ. The rest is filled up.
     """
 
     inputs: Tensor
     targets: Tensor
     memory: Tensor | None = None
     lr_scale: float = 1.0
+    lengths: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,14 @@ class Loss:
     `count` images or tokens, of which `correct` are right (None: not counted). `penalty`: what the network adds to the
     training loss, not yet in `value`. `memory`: the hidden state after the batch, without a graph.
 
-    Of a network with lanes, `value`, `data`, `correct` and `penalty` have one entry a lane, and `count` is one lane's.
+    Of a network with lanes, `value`, `data`, `correct` and `penalty` have one entry a lane. `count` is one lane's, or
+    `(lanes,)` if the lanes differ in it.
     """
 
     value: Tensor
     data: Tensor
     correct: Tensor | None
-    count: int
+    count: int | Tensor
     penalty: Tensor | None = None
     memory: Tensor | None = None
 
@@ -85,6 +90,13 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return rows.view(targets.shape).mean(1)
 
 
+def mean_over_steps(x: Tensor, lengths: Tensor) -> Tensor:
+    """Returns each lane's mean `(lanes,)` of `(lanes, T, ...)` over its first time steps, 0 of a lane without any."""
+    steps = x.flatten(2).mean(2)
+    inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    return torch.where(inside, steps, 0.0).sum(1) / lengths.clamp(min=1)
+
+
 @dataclass(frozen=True)
 class Classification(Task):
     """Images `(channels, height, width)` of `num_classes` classes: cross entropy, told as accuracy in [0, 1]."""
@@ -121,9 +133,16 @@ class LanguageModelling(Task):
     FIGURE: ClassVar[str] = "perplexity"
 
     def loss(self, network: nn.Module, batch: Batch, *arch_weights: Mapping[str, Tensor]) -> Loss:
-        output = network(batch.inputs, *arch_weights, memory=batch.memory)
-        loss = _cross_entropy(output.logits.flatten(-3, -2), batch.targets.flatten(-2))
-        count = batch.targets.shape[-2:].numel()
+        count: int | Tensor = batch.targets.shape[-2:].numel()
+        if batch.lengths is None:
+            output = network(batch.inputs, *arch_weights, memory=batch.memory)
+            loss = _cross_entropy(output.logits.flatten(-3, -2), batch.targets.flatten(-2))
+        else:
+            lengths = torch.tensor(batch.lengths, device=batch.inputs.device)
+            output = network(batch.inputs, *arch_weights, memory=batch.memory, lengths=batch.lengths)
+            rows = nn.functional.cross_entropy(output.logits.flatten(0, 2), batch.targets.flatten(), reduction="none")
+            loss = mean_over_steps(rows.view(batch.targets.shape), lengths)
+            count = lengths * batch.targets.shape[-1]
         return Loss(loss, loss.detach(), None, count, output.penalty, output.memory)
 
     def figure(self, meter: Meter) -> float | None:

@@ -41,8 +41,7 @@ def spread(sweep: SweepSettings, trials: int, places: int) -> int:
 def largest_group(loaded: LoadedSpec, trials: int) -> int:
     """How many of a search's trials have like structure at most: no larger group can be made.
 
-    It is exact where a sweep tries each configuration once. Else chance decides how many are alike, and only search
-    seeds that part them are counted.
+    It is exact where a sweep tries each configuration once. Else chance decides how many are alike.
     """
     configurations = {effective_key(settings): settings for settings in loaded.drawn}.values()
     fusable = [settings for settings in configurations if not fused.unfusable(settings)]
@@ -50,17 +49,8 @@ def largest_group(loaded: LoadedSpec, trials: int) -> int:
         return 1
     each = loaded.sweep.trials_each
     if tries_all(loaded.sweep.searcher) and len(configurations) * each == trials:
-        kinds = Counter[str]()
-        for settings in fusable:
-            kinds[fused.structure(settings)] += 1 if fused.needs_one_seed(settings) else each
-        return max(kinds.values())
-    parted = all(fused.needs_one_seed(settings) for settings in fusable)
-    return max(1, math.ceil(trials / seeds_of(loaded)) if parted else trials)
-
-
-def seeds_of(loaded: LoadedSpec) -> int:
-    """The number of search seeds of a sweep."""
-    return len(loaded.sweep.replicates or {settings.seed for settings in loaded.drawn})
+        return each * max(Counter(map(fused.structure, fusable)).values())
+    return max(1, trials)
 
 
 def trials_at_a_time(sweep: SweepSettings, trials: int) -> int:
@@ -75,7 +65,7 @@ def _shares_a_gpu(sweep: SweepSettings) -> bool:
 
 
 def reasons(loaded: LoadedSpec) -> list[str]:
-    """Why trials run alone, or apart from others: a sentence for each reason."""
+    """Why trials run alone: a sentence for each reason."""
     sweep, drawn = loaded.sweep, loaded.drawn
     if sweep.fuse == "off":
         return []
@@ -85,19 +75,7 @@ def reasons(loaded: LoadedSpec) -> list[str]:
             f"all configurations run alone: sweep.resources.gpus is {share:g}, the share of one trial; to fuse them "
             "write gpus: 1, or how many such a share has memory for, sweep.fuse: 4"
         ]
-    alone = [fused.unfusable(settings) for settings in drawn]
-    several = seeds_of(loaded) > 1
-    apart = [
-        [_PARTED] if several and not why and fused.needs_one_seed(settings) else []
-        for settings, why in zip(drawn, alone, strict=True)
-    ]
-    return _counted("run alone", alone) + _counted("share no process with other search seeds", apart)
-
-
-_PARTED = (
-    "each seed cuts the text into batches of other lengths; to fuse them write short_probability: 0 and "
-    "bptt_deviation: 0 in search.text"
-)
+    return _counted("run alone", [fused.unfusable(settings) for settings in drawn])
 
 
 def without_graph(sweep: SweepSettings, drawn: Sequence[SearchSettings]) -> list[str]:

@@ -63,8 +63,9 @@ class Plan:
     changing: tuple[str, ...] = ()
     """Swept settings that the scheduler changes while trials run."""
     alone: tuple[str, ...] = ()
+    """Why configurations run alone, though `sweep.fuse` asks for groups."""
     without_graph: tuple[str, ...] = ()
-    """Why configurations share no process with others, though `sweep.fuse` asks for it."""
+    """Why configurations run without a CUDA graph, though they could have one."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)

@@ -21,14 +21,14 @@ from raydarts.data.text import EOS, TextTokens
 from raydarts.data.text_batches import LONGER
 from raydarts.data.text_splits import TextSplits
 from raydarts.measure import Kept, on_threads
-from raydarts.search.fused import unfusable
+from raydarts.search.fused import draws_lengths, unfusable
 from raydarts.search.gradients import constant
 from raydarts.search.hessian import differentiable_gradient
 from raydarts.search.moments import Step
 from raydarts.search.products import GradientGraph
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
-from raydarts.tasks import Batch
+from raydarts.tasks import Batch, LanguageModelling
 
 _BATCHES = (2, 3)
 _COPIES = 3
@@ -37,6 +37,8 @@ _COPIES_AHEAD = 2
 """And in an estimator that looks ahead: the saved weights, and a direction."""
 _COPIES_IN_A_GROUP = 3
 """And in a group: the search's own weights and momentum beside the packed ones, and their gradient as a vector."""
+_COPIES_FROM_BEFORE = 2
+"""And in a group whose lanes do not end their passes together: weights and momentum as they were before the epoch."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _counted(settings: SearchSettings, search: Search, size: Size) -> Footprint:
     for stage in range(len(search.stages)):
         if stage:
             search.enter(stage)
-        stages.append(_Counted.of(search, batch))
+        stages.append(_Counted.of(search, settings, batch))
     alone = max(each.alone for each in stages)
     if unfusable(settings):
         return Footprint(alone, None)
@@ -87,7 +89,7 @@ class _Counted:
     lane: int
 
     @classmethod
-    def of(cls, search: Search, batch: int) -> _Counted:
+    def of(cls, search: Search, real: SearchSettings, batch: int) -> _Counted:
         state = search.supernet.state_dict()
         weights = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
         copies = _COPIES + (0 if search.settings.estimator.name == "first_order" else _COPIES_AHEAD)
@@ -95,8 +97,9 @@ class _Counted:
         hessian = 0
         if _needs_eigenvalue(search):
             hessian = _at([_kept_by_an_eigenvalue(search, size) for size in _BATCHES], batch)
-        passes = max(step, hessian)
-        return cls(weights * copies + passes, weights * (copies + _COPIES_IN_A_GROUP) + passes)
+        passes = max(step, hessian) + _gradients_of_logits(search, batch)
+        in_a_group = copies + _COPIES_IN_A_GROUP + (_COPIES_FROM_BEFORE if draws_lengths(real) else 0)
+        return cls(weights * copies + passes, weights * in_a_group + passes)
 
 
 def _at(kept: Sequence[int], batch: int) -> int:
@@ -143,6 +146,17 @@ def _kept_by_an_eigenvalue(search: Search, size: int) -> int:
             return objective.data_loss(batch, objective.arch_weights(expected=True))
 
     return _kept(search, graph) + _kept(search, one_pass)
+
+
+def _gradients_of_logits(search: Search, columns: int) -> int:
+    """Returns the bytes of a text's logits and log-probabilities as gradients: a backward pass begins with both.
+
+    With a large vocabulary no other gradient is as large. Logits of images are small.
+    """
+    if not isinstance(search.parts.task, LanguageModelling):
+        return 0
+    logits = search.settings.text.bptt * columns * search.parts.task.vocabulary_size
+    return 2 * logits * search.parts.dtype.itemsize
 
 
 def _kept(search: Search, work: Callable[[], object]) -> int:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, count
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -34,12 +35,14 @@ from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
 from raydarts.states import State
-from raydarts.tasks import Loss
+from raydarts.tasks import Batch, Loss
 
 logger = logging.getLogger("raydarts")
 Result = TypeVar("Result")
 
 Figures = dict[str, float | None]
+Pair = tuple[Batch, Callable[[], Batch]]
+"""A weight-batch, and what draws the next alpha-batch."""
 Outcome = dict[str, object] | Exception
 """A lane's metrics of an epoch, or the error that ended it."""
 
@@ -71,7 +74,7 @@ def structure(settings: SearchSettings) -> str:
     """Returns what searches must have in common to be lanes of one group. They must be on the same data, too.
 
     Other settings may differ: seeds, rates, decays, clipping, xi, epsilon, strengths, regularizers that do not change
-    the supernet. Where the seed draws the lengths of a text's batches, lanes have the same seed.
+    the supernet.
     """
     changing = [each for each in _acting(settings) if _changes_the_supernet(each)]
     common = {
@@ -82,7 +85,6 @@ def structure(settings: SearchSettings) -> str:
         "amp": settings.amp,
         "cuda_graph": settings.cuda_graph,
         "text": settings.text.model_dump(mode="json"),
-        "lengths": settings.seed if needs_one_seed(settings) else None,
         "estimator": [settings.estimator.name, (settings.estimator.effective() or {}).get("name")],
         "supernet": [_fixed(each) for each in changing],
         "passes": [_fixed(each) for each in _acting(settings) if _asks_for_passes(each)],
@@ -90,8 +92,8 @@ def structure(settings: SearchSettings) -> str:
     return json.dumps(common, sort_keys=True)
 
 
-def needs_one_seed(settings: SearchSettings) -> bool:
-    """Returns whether only searches with one seed can be lanes: each seed cuts a text into batches of other lengths."""
+def draws_lengths(settings: SearchSettings) -> bool:
+    """Returns whether each seed cuts a text into batches of other lengths, and so into another number of them."""
     text, space = settings.text, settings.space.member
     varied = 0 < text.short_probability < 1 or text.bptt_deviation > 0
     return varied and issubclass(space, Space) and space.TASK.KIND == "text"
@@ -225,22 +227,31 @@ class FusedSearch:
 
     def _epoch(self, lanes: Sequence[_Lane], graph: bool) -> dict[int, Outcome]:
         started = time.perf_counter()
+        outcomes: dict[int, Outcome] = {}
         reset_peak_memory(lanes[0].search.device)
         with arithmetic(tf32=lanes[0].search.settings.tf32):
             packed = self._pack(lanes)
-            meters, finite = algorithm_1(packed, lanes, self._repeated if graph else None)
+            meters, finite, rest = algorithm_1(packed, lanes, self._repeated if graph else None)
             healthy = [place for place, fine in enumerate(finite.tolist()) if fine]
+            again = [lane for place, lane in enumerate(lanes) if place not in healthy]
+            if any(rest.batches):
+                packed.store(healthy)
+                for place in [*healthy]:
+                    error = _attempted(partial(rest.finish, place, lanes[place], meters[place]))
+                    if error is not None:
+                        outcomes[lanes[place].index] = error
+                        healthy.remove(place)
+                packed.load([lane.train_alpha for lane in lanes])
             searches = [lane.search for lane in lanes]
             figures = validation(packed, searches, healthy)
             known = eigenvalues(packed, searches, healthy)
             packed.store(healthy)  # last: until then each lane can be run again
+            packed.advance(healthy)
         share = (time.perf_counter() - started) / len(lanes)
-        outcomes: dict[int, Outcome] = {}
-        for place, lane in enumerate(lanes):
+        for place in healthy:
             measured = Measured(meters[place], figures[place], known.get(place))
-            end = partial(_ended, lane, measured, share) if place in healthy else lane.repeat
-            outcomes[lane.index] = _attempted(end)
-        return outcomes
+            outcomes[lanes[place].index] = _attempted(partial(_ended, lanes[place], measured, share))
+        return outcomes | {lane.index: _attempted(lane.repeat) for lane in again}
 
     def _pack(self, lanes: Sequence[_Lane]) -> LaneModel:
         known, models = self._packed, [lane.model for lane in lanes]
@@ -274,14 +285,15 @@ class GraphedSearch(Search):
 
 
 _UNTOUCHED = ("supernet", "weight_optimizer", "alpha_optimizer", "past")
-"""Parts of a search's state that stay as they are until the packed supernet is stored."""
+"""Parts of a search's state that stay as they are until the packed supernet is stored: at the end of the epoch, or when
+the first pass over a text has ended."""
 
 
 def _before(search: Search) -> State:
     """Returns the state from which the next epoch can be run again. What a group leaves untouched is not copied."""
-    state = search.state_dict()
-    return copied({key: value for key, value in state.items() if key not in _UNTOUCHED}) | {
-        key: state[key] for key in _UNTOUCHED
+    state, untouched = search.state_dict(), () if draws_lengths(search.settings) else _UNTOUCHED
+    return copied({key: value for key, value in state.items() if key not in untouched}) | {
+        key: state[key] for key in untouched
     }
 
 
@@ -324,13 +336,32 @@ class Taken(NamedTuple):
     finite: Tensor
 
 
+class Rest(NamedTuple):
+    """What is left of the lanes' passes when the first of them has ended: batches of a text, from number `first` on.
+
+    A lane whose pass has ended has None.
+    """
+
+    first: int
+    batches: tuple[Iterator[Pair] | None, ...]
+
+    def finish(self, place: int, lane: _Lane, meters: Mapping[str, Meter]) -> None:
+        """Takes a lane's remaining steps alone."""
+        batches, search = self.batches[place], lane.search
+        if batches is not None:
+            with search.streams.governing():
+                search.loop.steps(
+                    lane.model, search.epoch + 1, batches, meters, train_alpha=lane.train_alpha, first=self.first
+                )
+
+
 def algorithm_1(
     packed: LaneModel, lanes: Sequence[_Lane], repeated: Repeated[Taken] | None = None
-) -> tuple[list[dict[str, Meter]], Tensor]:
-    """Runs the paper's Algorithm 1 over one epoch of all lanes. Returns meters, and which lanes stayed finite.
+) -> tuple[list[dict[str, Meter]], Tensor, Rest]:
+    """Runs the paper's Algorithm 1 over one epoch of all lanes, until a lane's pass ends.
 
-    A lane that is not finite goes on until the epoch's end. It reaches no other lane. With `repeated` the steps are
-    repetitions of one graph.
+    Returns meters, which lanes stayed finite, and what is left of the other passes. A lane that is not finite goes on.
+    It reaches no other lane. With `repeated` the steps are repetitions of one graph.
     """
     w, kind = packed.weights, packed.objective.task.KIND
     meters = {"weight": Meter(), "alpha": Meter()}
@@ -339,19 +370,23 @@ def algorithm_1(
     for lane in lanes:
         lane.model.objective.begin_epoch()
     trained = [place for place, lane in enumerate(lanes) if lane.train_alpha]
-    batches = zip(*(lane.search.loop.batches() for lane in lanes), strict=True)
-    for number, pairs in enumerate(batches):
+    batches = [lane.search.loop.batches() for lane in lanes]
+    for number in count():
+        pairs = [next(each, None) for each in batches]
         steps = [
-            Step(lane.model.objective, weight_batch, draw, number)
-            for lane, (weight_batch, draw) in zip(lanes, pairs, strict=True)
+            Step(lane.model.objective, *pair, number)
+            for lane, pair in zip(lanes, pairs, strict=True)
+            if pair is not None
         ]
+        if len(steps) < len(lanes):
+            break
         group = GroupStep(steps, kind)
         w.scale([step.weight_batch.lr_scale for step in steps])
-        if repeated is None:
+        if repeated is not None and number == 0:
+            repeated.begin(partial(_step_of, packed, lanes, group, trained), partial(_still, lanes))
+        if repeated is None or group.uneven(trained):
             taken = _step(packed, lanes, group)
         else:
-            if number == 0:
-                repeated.begin(partial(_step_of, packed, lanes, group, trained), partial(_still, lanes))
             taken = repeated(group.tensors(trained))
         finite &= taken.finite
         if taken.alpha is not None:
@@ -360,10 +395,15 @@ def algorithm_1(
     if repeated is not None:
         repeated.end()
     each = [meter.lanes(len(lanes)) for meter in meters.values()]
-    return [
-        {"weight": weight, "alpha": alpha if lane.train_alpha else Meter()}
-        for lane, weight, alpha in zip(lanes, *each, strict=True)
-    ], finite
+    rest = [None if pair is None else chain([pair], further) for pair, further in zip(pairs, batches, strict=True)]
+    return (
+        [
+            {"weight": weight, "alpha": alpha if lane.train_alpha else Meter()}
+            for lane, weight, alpha in zip(lanes, *each, strict=True)
+        ],
+        finite,
+        Rest(number, tuple(rest)),
+    )
 
 
 def _step(packed: LaneModel, lanes: Sequence[_Lane], group: GroupStep) -> Taken:

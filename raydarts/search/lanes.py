@@ -14,8 +14,9 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.rnn import pad_sequence
 
 from raydarts.search.estimators.base import Estimator
 from raydarts.search.gradients import constant, gradients_of
@@ -38,17 +39,28 @@ def lane_batch(batches: Sequence[Batch], kind: str) -> Batch:
         batches: one for each lane.
         kind: the task's kind of data.
 
-    One lane's batch stays as it is.
+    One lane's batch stays as it is. Batches of a text are filled up to the longest.
     """
     if len(batches) == 1:
         return batches[0]
-    inputs = [batch.inputs for batch in batches]
-    memories = [batch.memory for batch in batches]
+    inputs, targets = [batch.inputs for batch in batches], [batch.targets for batch in batches]
+    if kind == "image":
+        return Batch(torch.cat(inputs, 1), torch.stack(targets))
+    lengths = tuple(len(each) for each in inputs)
     return Batch(
-        torch.cat(inputs, 1) if kind == "image" else torch.stack(inputs),
-        torch.stack([batch.targets for batch in batches]),
-        None if any(memory is None for memory in memories) else torch.stack(memories),  # type: ignore[arg-type]
+        pad_sequence(inputs, batch_first=True),
+        pad_sequence(targets, batch_first=True),
+        _memories([batch.memory for batch in batches]),
+        lengths=None if len({*lengths}) == 1 else lengths,
     )
+
+
+def _memories(each: Sequence[Tensor | None]) -> Tensor | None:
+    """Returns the hidden states of all lanes as one. One that begins its text again has none, which is 0."""
+    like = next((memory for memory in each if memory is not None), None)
+    if like is None:
+        return None
+    return torch.stack([torch.zeros_like(like) if memory is None else memory for memory in each])
 
 
 class GroupStep:
@@ -67,6 +79,11 @@ class GroupStep:
             each = [step.alpha_batch if lane in of else filler for lane, step in enumerate(self.steps)]
             self._alpha_batches[of] = lane_batch(each, self._kind)
         return self._alpha_batches[of]
+
+    def uneven(self, trained: Sequence[int]) -> bool:
+        """Returns whether the lanes' batches have different lengths: those of weights, or of the `trained` alphas."""
+        batches = [self.weight_batch, *([self.alpha_batch_of(trained)] if trained else [])]
+        return any(batch.lengths is not None for batch in batches)
 
     def tensors(self, trained: Sequence[int]) -> list[Tensor | None]:
         """Returns the tensors of the weight-batch, and those of the alpha-batch of the `trained` lanes, if any."""
@@ -114,7 +131,8 @@ class LaneObjective(Modes):
         with self._mixed(batch):
             if len(arch_weights) == 1:
                 return _of_one_lane(self.task.loss(self.supernet, batch, arch_weights[0]))
-            stacked = {name: torch.stack([lane[name] for lane in arch_weights]) for name in arch_weights[0]}
+            steps = None if batch.lengths is None else max(batch.lengths)
+            stacked = {name: _stacked([lane[name] for lane in arch_weights], steps) for name in arch_weights[0]}
             return self.task.loss(self.supernet, batch, stacked)
 
     def training_loss(self, batch: Batch, arch_weights: Sequence[Mapping[str, Tensor]]) -> Loss:
@@ -216,6 +234,13 @@ class LaneObjective(Modes):
     def measure(self, batch: Batch) -> Loss:
         """Returns the data losses in the module's current mode. No relaxation draws."""
         return self.data_loss(batch, [lane.arch_weights(expected=True) for lane in self.lanes])
+
+
+def _stacked(arch_weights: Sequence[Tensor], steps: int | None) -> Tensor:
+    """Returns arch weights of all lanes. Those of each time step, `(T, num_edges, num_ops)`, are filled to `steps`."""
+    if steps is not None and arch_weights[0].dim() == 3:
+        arch_weights = [nn.functional.pad(each, (0, 0, 0, 0, 0, steps - len(each))) for each in arch_weights]
+    return torch.stack(list(arch_weights))
 
 
 class LaneAdam:
@@ -379,15 +404,19 @@ class LaneModel:
         return [optimizer.state[weight]["momentum_buffer"] for weight in weights]
 
     def store(self, lanes: Sequence[int]) -> None:
-        """Unpacks weights, running statistics and optimizers into these lanes' models, and advances their schedules."""
+        """Unpacks weights, running statistics and optimizers into these lanes' models."""
         self.adam.store(lanes)
         _copy([self._own[lane] for lane in lanes], [self._places[lane] for lane in lanes])
         for lane in lanes:
             model, weights = self.models[lane], self._trained[lane]
             self.weights.unpack_momentum(lane, self._buffers(model.weight_optimizer, weights))
-            with warnings.catch_warnings():  # the optimizer's own `step` was not called
-                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-                model.schedule.step()
+
+    def advance(self, lanes: Sequence[int]) -> None:
+        """Advances the schedules of the learning rates of these lanes' models."""
+        with warnings.catch_warnings():  # the optimizer's own `step` was not called
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for lane in lanes:
+                self.models[lane].schedule.step()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 
@@ -33,9 +33,24 @@ class Loop:
     def epoch(self, model: SearchModel, number: int, *, train_alpha: bool = True) -> dict[str, Meter]:
         """Runs one pass over the weight half. Errors name the epoch by `number`, from 1."""
         meters = {"weight": Meter(), "alpha": Meter()}
-        model.supernet.train()
         model.objective.begin_epoch()
-        for batch, (weight_batch, draw) in enumerate(self.batches()):
+        self.steps(model, number, self.batches(), meters, train_alpha=train_alpha)
+        model.schedule.step()
+        return meters
+
+    def steps(
+        self,
+        model: SearchModel,
+        number: int,
+        batches: Iterable[tuple[Batch, Callable[[], Batch]]],
+        meters: Mapping[str, Meter],
+        *,
+        train_alpha: bool,
+        first: int = 0,
+    ) -> None:
+        """Takes the steps of an epoch on these `batches`, of which the first one has the number `first`."""
+        model.supernet.train()
+        for batch, (weight_batch, draw) in enumerate(batches, first):
             step = Step(model.objective, weight_batch, draw, batch)
             with _scaled(model.weight_optimizer, weight_batch.lr_scale):
                 if train_alpha:
@@ -49,8 +64,6 @@ class Loop:
                 _require_finite(model, step, loss, "weight", number)
                 model.weight_optimizer.step()
                 self._done(loss, "weight", meters)
-        model.schedule.step()
-        return meters
 
     def _done(self, loss: Loss, part: str, meters: Mapping[str, Meter]) -> None:
         meters[part].add(loss.data, loss.correct, loss.count)

@@ -12,21 +12,24 @@ the same for all time steps of a batch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raydarts import outside
 from raydarts.errors import GenotypeError, InputError
 from raydarts.genotypes.genotype import CellGenotype
 from raydarts.spaces.base import CellSpec
 from raydarts.spaces.drawn import Mask, draw_from, masked
-from raydarts.spaces.lanes import count_lanes, of_lanes, weighted
+from raydarts.spaces.lanes import count_lanes, of_lanes, views, weighted
 from raydarts.spaces.regularization import RecurrentNetworkSettings, Regularization
 from raydarts.spaces.transform import Mixed, MixedEdge, MixedTransform, overrides
+from raydarts.tasks import mean_over_steps
 
 CELL_TYPE = "recurrent"
 INITIAL_RANGE = 0.04
@@ -62,7 +65,7 @@ class Decoded(NamedTuple):
     """`logits` `(T, B, vocabulary)`, and `memory` `(B, U)`: the last hidden state without a graph.
 
     `penalty` is added to the training loss. It is None in evaluation mode. With lanes each has a first dimension of
-    lanes.
+    lanes. If the lanes have different lengths, logits after a lane's last time step mean nothing.
     """
 
     logits: Tensor
@@ -124,11 +127,16 @@ class _Model(nn.Module):
         draw_from(self, generators)
 
     def decoded(
-        self, inputs: Tensor, memory: Tensor | None, steps: Iterable[Callable[[Tensor, Tensor | None], Tensor]]
+        self,
+        inputs: Tensor,
+        memory: Tensor | None,
+        steps: Iterable[Callable[[Tensor, Tensor | None], Tensor]],
+        lengths: tuple[int, ...] | None = None,
     ) -> Decoded:
         """Runs the cell over time.
 
-        `steps` gives, for each time step, the function from s_0 and the hidden mask to h_t.
+        `steps` gives, for each time step, the function from s_0 and the hidden mask to h_t. `lengths`: see
+        `tasks.Batch`.
         """
         columns, units = inputs.shape[-1], self.units
         vectors = self._vectors(inputs)
@@ -144,7 +152,9 @@ class _Model(nn.Module):
             outputs.append(h)
         raw = torch.stack(outputs, -3)
         dropped = masked(raw, over_time(self.output_mask(raw, columns, units)))
-        return Decoded(self._logits(dropped), h.detach(), self._penalty(raw, dropped) if self.training else None)
+        penalty = self._penalty(raw, dropped, lengths) if self.training else None
+        last = h if lengths is None else torch.stack([raw[lane, length - 1] for lane, length in enumerate(lengths)])
+        return Decoded(self._logits(dropped), last.detach(), penalty)
 
     def _vectors(self, inputs: Tensor) -> Tensor:
         """Returns the tokens' vectors `(T, B, U)`, some of them zero."""
@@ -163,14 +173,17 @@ class _Model(nn.Module):
         logits = torch.baddbmm(self.bias.view(self.lanes, 1, -1), outputs.flatten(1, 2), table.transpose(1, 2))
         return logits.view(*outputs.shape[:3], -1)
 
-    def _penalty(self, raw: Tensor, dropped: Tensor) -> Tensor:
-        penalty = self.settings.activation_regularization * self._mean(dropped.square())
+    def _penalty(self, raw: Tensor, dropped: Tensor, lengths: tuple[int, ...] | None) -> Tensor:
+        penalty = self.settings.activation_regularization * self._mean(dropped.square(), lengths)
         if raw.shape[-3] > 1:  # a single step has no difference
             difference = raw[..., 1:, :, :] - raw[..., :-1, :, :]
-            penalty = penalty + self.settings.slowness * self._mean(difference.square())
+            fewer = None if lengths is None else tuple(length - 1 for length in lengths)
+            penalty = penalty + self.settings.slowness * self._mean(difference.square(), fewer)
         return penalty
 
-    def _mean(self, x: Tensor) -> Tensor:
+    def _mean(self, x: Tensor, lengths: tuple[int, ...] | None) -> Tensor:
+        if lengths is not None:
+            return mean_over_steps(x, torch.tensor(lengths, device=x.device))
         return x.mean() if self.lanes == 1 else x.flatten(1).mean(1)
 
 
@@ -311,7 +324,8 @@ class RecurrentSupernet(_Model):
     """All candidates at once: `forward(tokens (T, B), arch_weights, memory)` returns `Decoded`.
 
     Arch weights are `(num_edges, num_ops)` or `(T, num_edges, num_ops)`. The time steps are the layers. With `lanes`
-    above 1, tokens, memory and arch weights have a first dimension of lanes, and so has what it returns.
+    above 1, tokens, memory and arch weights have a first dimension of lanes, and so has what it returns. Lanes may have
+    different `lengths`. After its last time step a lane learns nothing, counts no statistics and draws nothing.
     """
 
     def __init__(
@@ -329,13 +343,48 @@ class RecurrentSupernet(_Model):
     def layers(self, inputs: Tensor | None = None) -> Mapping[str, int]:
         return {} if inputs is None else {CELL_TYPE: inputs.shape[-2]}
 
-    def forward(self, inputs: Tensor, arch_weights: Mapping[str, Tensor], memory: Tensor | None = None) -> Decoded:
+    def forward(
+        self,
+        inputs: Tensor,
+        arch_weights: Mapping[str, Tensor],
+        memory: Tensor | None = None,
+        lengths: tuple[int, ...] | None = None,
+    ) -> Decoded:
         tables = self.cell.tables(arch_weights[CELL_TYPE])
         shared = tables[0].dim() == inputs.dim()
         of_steps: Iterable[Sequence[Tensor]] = (
             (tables,) * inputs.shape[-2] if shared else zip(*(table.unbind(-3) for table in tables), strict=True)
         )
-        return self.decoded(inputs, memory, (self._step(tables_now) for tables_now in of_steps))
+        return self.decoded(inputs, memory, self._steps(of_steps, lengths or ()), lengths)
+
+    def _steps(
+        self, of_steps: Iterable[Sequence[Tensor]], lengths: Sequence[int]
+    ) -> Iterator[Callable[[Tensor, Tensor | None], Tensor]]:
+        with ExitStack() as ended:
+            for step, tables in enumerate(of_steps):
+                for lane, length in enumerate(lengths):
+                    if step == length:
+                        ended.enter_context(self._unchanged(lane))
+                yield self._step(tables)
+
+    @contextmanager
+    def _unchanged(self, lane: int) -> Iterator[None]:
+        """Restores on exit what passes change in a lane: statistics of batch norms, and the generator it draws from."""
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+        # Through `data`, since autograd keeps the statistics of a training pass and does not read them. It would refuse
+        # to go back through a pass whose statistics have changed.
+        statistics = [
+            value
+            for norm in norms
+            for value in views({name: buffer.data for name, buffer in norm.named_buffers()}, self.lanes, lane).values()
+        ]
+        kept = [value.clone() for value in statistics]
+        generator = self.cell_mask.generators[lane] or torch.default_generator  # of all masks, and of remedies
+        state = generator.get_state()
+        yield
+        for value, before in zip(statistics, kept, strict=True):
+            value.copy_(before)
+        generator.set_state(state)
 
     def _step(self, tables: Sequence[Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
         return lambda s0, mask: self.cell(s0, mask, tables, self.nodes)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from raydarts.cluster.connection import capacity
 from raydarts.cluster.resources import concurrency
 from raydarts.config.distributions import Draw
-from raydarts.config.fusing import lanes_of, seeds_of
+from raydarts.config.fusing import lanes_of
 from raydarts.config.loader import LoadedSpec
 from raydarts.config.plan import longest, plan
 from raydarts.config.rehearsal import (
@@ -344,7 +344,7 @@ def _in_groups(
     epochs, untimed, end = dict(alone), Counter[str](), time.monotonic() + _GROUPS
     for members in kinds:
         before = max(epoch.lanes for name in members for epoch in alone[name])
-        lanes = min(most, alike(loaded, members, shares, trials))
+        lanes = min(most, alike(members, shares, trials))
         if lanes <= before:
             continue
         if time.monotonic() > end:
@@ -380,11 +380,9 @@ def kinds_of(draws: Sequence[Draw]) -> list[Kind]:
     return list(kinds.values())
 
 
-def alike(loaded: LoadedSpec, kind: Kind, shares: Mapping[str, float], trials: int) -> int:
+def alike(kind: Kind, shares: Mapping[str, float], trials: int) -> int:
     """How many of so many trials of the real sweep are of this kind, and can share a process."""
-    many = trials * sum(shares.get(name, 0.0) for name in kind)
-    apart = seeds_of(loaded) if all(map(fused.needs_one_seed, kind.values())) else 1
-    return max(1, round(many / apart))
+    return max(1, round(trials * sum(shares.get(name, 0.0) for name in kind)))
 
 
 def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> float:
@@ -395,9 +393,8 @@ def _share_of_time(settings: SearchSettings, tiny: LoadedSpec, lanes: int) -> fl
 
 
 def searches_together(settings: SearchSettings, data: DataSettings, device: str, lanes: int) -> Job | Together:
-    """Builds so many searches as one job. They differ in their seeds if they can. One of them is a search as it is."""
-    seeds = [settings.seed] * lanes if fused.needs_one_seed(settings) else range(lanes)
-    searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in seeds]
+    """Builds so many searches as one job. They differ in their seeds. One of them is a search as it is."""
+    searches = [build_search(settings.model_copy(update={"seed": seed}), data, device) for seed in range(lanes)]
     return searches[0] if lanes == 1 else Together(searches)
 
 

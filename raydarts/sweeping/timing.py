@@ -118,7 +118,7 @@ def _search(
     places = concurrency(sweep.resources, sweep.max_concurrent, available)
     draws, shares = configurations(tiny.spec, 0), shares_of_structures(loaded)
     most = lanes_of(loaded, trials, places)
-    lanes = {name: min(most, alike(loaded, kind, shares, trials)) for kind in kinds_of(draws) for name in kind}
+    lanes = {name: min(most, alike(kind, shares, trials)) for kind in kinds_of(draws) for name in kind}
     seconds: dict[str, list[float]] = {}
     for number, draw in enumerate(draws):
         many = lanes.get(full_signature(draw.plain), 1)

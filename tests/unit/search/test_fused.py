@@ -87,11 +87,14 @@ def never_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(fused._Lane, "repeat", never)
 
 
-def compared(chosen: list[SearchSettings], epochs: int = 2, tolerance: float = 1e-12) -> None:
-    together = [Search(each, splits()) for each in chosen]
+def compared(
+    chosen: list[SearchSettings], epochs: int = 2, tolerance: float = 1e-12, data: AnySplits | None = None
+) -> None:
+    data = data or splits()
+    together = [Search(each, data) for each in chosen]
     rows = run(together, epochs)
     for lane, each in enumerate(chosen):
-        alone = Search(each, splits())
+        alone = Search(each, data)
         for epoch in range(epochs):
             require_equal(rows[epoch][lane], alone.run_epoch(), tolerance=tolerance)
         require_equal(together[lane].state_dict(), alone.state_dict(), tolerance=tolerance)
@@ -223,11 +226,7 @@ TEXT = {
 )
 def test_other_spaces_have_lanes(space: dict[str, Any], name: str) -> None:
     common = TEXT if space is TEXT["space"] else {"space": space}
-    seeds = (1, 1) if common is TEXT else (1, 2)  # a seed cuts the text into batches
-    chosen = [
-        settings(seed=seed, arch_lr=rate, estimator=name, **common)
-        for seed, rate in zip(seeds, (0.05, 0.5), strict=True)
-    ]
+    chosen = [settings(seed=seed, arch_lr=rate, estimator=name, **common) for seed, rate in ((1, 0.05), (2, 0.5))]
     data = text_splits() if common is TEXT else splits()
     fused = [Search(each, data) for each in chosen]
     rows = run(fused, 2)
@@ -236,3 +235,78 @@ def test_other_spaces_have_lanes(space: dict[str, Any], name: str) -> None:
         for epoch in range(2):
             require_equal(rows[epoch][lane], alone.run_epoch())
         require_equal(fused[lane].state_dict(), alone.state_dict())
+
+
+UNEVEN = {
+    "batch_size": 4,
+    "text": {"bptt": 6, "short_probability": 0.5, "measured_columns": 3},
+    "space": TEXT["space"] | {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "output_dropout": 0.2},
+}
+"""Each seed cuts the text into batches of other lengths, and into another number of them."""
+
+
+@pytest.fixture
+def finished_alone(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lanes that have taken steps alone after the first lane's pass had ended."""
+    places: list[int] = []
+    usual = fused.Rest.finish
+
+    def finish(rest: fused.Rest, place: int, *arguments: Any) -> None:
+        if rest.batches[place] is not None:
+            places.append(place)
+        usual(rest, place, *arguments)
+
+    monkeypatch.setattr(fused.Rest, "finish", finish)
+    return places
+
+
+@pytest.mark.parametrize("name", [name for name, member in members("estimator").items() if member.LANES])
+def test_lanes_cut_a_text_into_other_lengths(name: str, finished_alone: list[int]) -> None:
+    compared(different(name, **UNEVEN), data=text_splits())
+    assert finished_alone  # or every seed would make as many batches
+    assert len({*finished_alone}) < 3
+
+
+def test_a_lane_of_other_lengths_whose_alpha_rests_learns_as_alone(finished_alone: list[int]) -> None:
+    text = UNEVEN["text"] | {"bptt_deviation": 2}
+    resting = {"regularizers": [{"name": "alpha_warmup", "epochs": 1}]}
+    chosen = [settings(seed=1, relaxation="dirichlet"), settings(seed=2, **resting), settings(seed=5)]
+    compared([each.model_validate(each.model_dump() | UNEVEN | {"text": text}) for each in chosen], data=text_splits())
+    assert finished_alone
+
+
+def test_a_lane_of_other_lengths_that_diverges_leaves_the_others_as_alone() -> None:
+    chosen = [settings(seed=seed, lr=rate, **UNEVEN) for seed, rate in ((1, 0.5), (2, 1e200), (3, 0.5))]
+    together, alone = ([Search(each, text_splits()) for each in chosen] for _ in range(2))
+    (rows,) = run(together, 1)
+    with pytest.raises(NonFiniteError) as error:
+        alone[1].run_epoch()
+    assert str(rows[1]) == str(error.value)
+    for lane in (0, 2):
+        require_equal(rows[lane], alone[lane].run_epoch())
+        require_equal(together[lane].state_dict(), alone[lane].state_dict())
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["of the lane whose pass ends last", "of all lanes"])
+def test_an_error_after_the_first_pass_has_ended_fails_together_or_alone(
+    first: bool, finished_alone: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lanes' weights are those after the epoch then. What is run again starts from those before."""
+    chosen = [settings(seed=seed, **UNEVEN) for seed in (1, 2, 3)]
+    together, alone = ([Search(each, text_splits()) for each in chosen] for _ in range(2))
+    expected = [each.run_epoch() for each in alone]
+    monkeypatch.setattr(*(("raydarts.search.loop.Loop.steps",) if first else (fused, "validation")), _wrong)
+    (rows,) = run(together, 1)
+    failed = {*finished_alone} if first else set()
+    assert finished_alone
+    for lane in range(3):
+        if lane in failed:
+            assert isinstance(rows[lane], ValueError)
+        else:
+            require_equal(rows[lane], expected[lane])
+            require_equal(together[lane].state_dict(), alone[lane].state_dict())
+    assert ("is run again, one search after the other" in caplog.text) == (not first)
+
+
+def _wrong(*arguments: object, **named: object) -> None:
+    raise ValueError("wrong")

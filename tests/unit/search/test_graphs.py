@@ -20,6 +20,7 @@ from raydarts.execution.build import build_search
 from raydarts.search import fused
 from raydarts.search.fused import FusedSearch, GraphedSearch, ungraphable
 from raydarts.search.graphs import Repeated, Trace, differing
+from raydarts.search.lanes import GroupStep
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from tests.unit.search.lanes import require_equal
@@ -170,6 +171,30 @@ def test_a_text_has_a_graph_for_batches_with_and_without_a_memory() -> None:
         require_equal(search.run_epoch(), alone.run_epoch())
     require_equal(search.state_dict(), alone.state_dict())
     assert replays(search._group) > 0
+
+
+def test_steps_whose_lanes_have_other_lengths_run_beside_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    uneven: list[bool] = []
+    usual = GroupStep.uneven
+
+    def asked(step: GroupStep, trained: Any) -> bool:
+        uneven.append(usual(step, trained))
+        return uneven[-1]
+
+    monkeypatch.setattr(GroupStep, "uneven", asked)
+    text = {"bptt": 3, "measured_columns": 3, "short_probability": 0.2, "bptt_deviation": 0}
+    space = {"name": "darts-rnn", "nodes": 2, "units": 3} | dict.fromkeys(DROPOUTS, 0)
+    common = {"cuda_graph": True, "batch_size": 3, "lr": 0.1, "text": text, "space": space}
+    chosen = [settings(seed=seed, **common) for seed in (1, 2)]
+    group, searches = FusedSearch(on_tape), [Search(each, text_splits()) for each in chosen]
+    alone = [Search(each, text_splits()) for each in chosen]
+    for _ in range(2):
+        for outcome, each in zip(group.run_epoch(searches), alone, strict=True):
+            require_equal(outcome, each.run_epoch())
+    for together, each in zip(searches, alone, strict=True):
+        require_equal(together.state_dict(), each.state_dict())
+    assert any(uneven)
+    assert 0 < replays(group) < uneven.count(False)
 
 
 @pytest.mark.parametrize(

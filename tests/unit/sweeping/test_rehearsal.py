@@ -182,23 +182,15 @@ def test_other_epochs_cost_what_the_rehearsal_took(
     assert (largest, clock.groups, untimed) == (lanes, [], ())
 
 
-def test_searches_on_text_are_timed_with_batches_of_the_same_lengths(caplog: pytest.LogCaptureFixture) -> None:
-    """Each seed cuts the text anew, so that searches of other seeds are no lanes of one group."""
+def test_searches_on_text_are_timed_as_groups_of_other_seeds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     tiny = rehearsed(spec("rnn-quick"), LAPTOP, Scale(batch=2, small=True)).spec
-    settings = rehearsing.first_configuration(tiny)
-    varied = settings.model_copy(update={"text": settings.text.model_copy(update={"short_probability": 0.5})})
-    together = rehearsing.searches_together(varied, tiny.data, "cpu", 2)
+    together = rehearsing.searches_together(rehearsing.first_configuration(tiny), tiny.data, "cpu", 2)
     together.run_epoch()
     assert "run again" not in caplog.text
-
-
-def test_no_groups_are_timed_that_the_real_sweep_cannot_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    replicates = "sweep.replicates=[0, 1, 2, 3, 4, 5]"
-    assert in_groups(spec("rnn-quick", "search.text.short_probability=0.5", replicates)).lanes == 1
-    assert clock.groups == []
-    equal = "search.text={short_probability: 0, bptt_deviation: 0}"
-    assert in_groups(spec("rnn-quick", equal, replicates)).lanes > 1
+    Clock(monkeypatch)
+    assert in_groups(spec("rnn-quick", "sweep.replicates=[0, 1, 2, 3, 4, 5]")).lanes > 1
 
 
 def test_groups_of_large_networks_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
