@@ -4,8 +4,9 @@
 
 For each size, order and K it prints the price: K times the time of a search's epoch, divided by the time of the fused
 epoch. An epoch is a real one (`Search.run_epoch`, `FusedSearch.run_epoch`) of `--steps` steps on random images, with
-packing and unpacking, without validation. Rounds of both take turns, and the least time of each counts: CPU seconds
-on a CPU. Threads: one, unless `--threads` says otherwise.
+packing and unpacking, without validation. The size `text` is that of sweeps/rnn-quick.yaml. Each of its searches cuts
+random tokens into batches of other lengths, so use `--steps 20` or more. Rounds of both take turns, and the least time
+of each counts: CPU seconds on a CPU. Threads: one, unless `--threads` says otherwise.
 
 `operations` counts what a step dispatches to torch, as a multiple of the search's own: its price on a GPU, where a
 small supernet waits for launches. `reads` counts how often a step waits for the device. `memory` is the peak of the
@@ -33,7 +34,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from raydarts.data.base import ImageArrays
 from raydarts.data.settings import DataSettings
-from raydarts.data.splits import Splits, split
+from raydarts.data.splits import AnySplits, Splits, split
+from raydarts.data.text import TextTokens
+from raydarts.data.text_splits import TextSplits
 from raydarts.search.fused import FusedSearch
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
@@ -43,12 +46,27 @@ SIZES: dict[str, dict[str, Any]] = {
     "quick": {"image": 8, "space": {"name": "darts-cnn", "channels": 4, "layers": 3, "nodes": 2}},
     "middle": {"image": 16, "space": {"name": "darts-cnn", "channels": 8, "layers": 5, "nodes": 2}},
     "paper": {"image": 32, "space": {"name": "darts-cnn"}},
+    "text": {"words": 1000, "space": {"name": "darts-rnn", "nodes": 4, "units": 48}, "text": {"bptt": 20}},
 }
 BATCH = 32
 MEBIBYTE = 2**20
 
 
-def splits(image: int, steps: int) -> Splits:
+def splits(size: dict[str, Any], steps: int) -> AnySplits:
+    return (
+        text_splits(size["words"], size["text"]["bptt"], steps)
+        if "words" in size
+        else image_splits(size["image"], steps)
+    )
+
+
+def text_splits(words: int, length: int, steps: int) -> TextSplits:
+    tokens = np.random.default_rng(0).integers(0, words, BATCH * (length * steps + 1))
+    few = tokens[:40]  # a text has to have a part that is held out
+    return TextSplits(TextTokens("random", tokens, few, few, tuple(map(str, range(words)))), tokens, tokens, tokens)
+
+
+def image_splits(image: int, steps: int) -> Splits:
     draws = np.random.default_rng(0)
     count = 2 * BATCH * steps
     pixels = draws.integers(0, 256, (count, image, image, 3), dtype=np.uint8)
@@ -60,8 +78,9 @@ def splits(image: int, steps: int) -> Splits:
 
 def searches(size: str, order: str, lanes: int, steps: int, device: str) -> list[Search]:
     """Searches that differ in seed and learning rate."""
-    data, chosen = splits(SIZES[size]["image"], steps), SIZES[size]["space"]
-    plain = {"epochs": 10**6, "batch_size": BATCH, "space": chosen, "estimator": ORDERS[order], "alpha_init": 1e-3}
+    data = splits(SIZES[size], steps)
+    chosen = {key: SIZES[size][key] for key in ("space", "text") if key in SIZES[size]}
+    plain = {"epochs": 10**6, "batch_size": BATCH, **chosen, "estimator": ORDERS[order], "alpha_init": 1e-3}
     return [
         Search(
             SearchSettings.model_validate(plain | {"seed": lane, "lr": 0.01 * (1 + lane), "probes": []}), data, device

@@ -124,7 +124,8 @@ class Space(Member):
 
         Only a space with `LANES` is called with `lanes` above 1 (see `lanes`). Inputs are
         `(batch, lanes * channels, H, W)` then, arch weights have a first dimension of lanes, and logits are
-        `(lanes, batch, classes)`.
+        `(lanes, batch, classes)`. On text `lengths` is given too, if the lanes' batches have different ones
+        (`tasks.Batch`).
         """
 
     @abstractmethod

@@ -92,6 +92,22 @@ def sizes(run: RunDirectory) -> dict[str, list[int]]:
 CASES: dict[str, tuple[object, int, dict[str, Any]]] = {
     "replicates": ("auto", 2, {}),
     "second order": (2, 2, {"search": {"estimator": {"name": "finite_difference", "xi": 0.01}, "lr": 0.05}}),
+    "a text that each seed cuts into other lengths": (
+        "auto",
+        2,
+        {
+            "data": {
+                "dataset": {"name": "pydoc_topics", "vocabulary_size": 40},
+                "limit": 1200,
+                "validation_fraction": None,
+            },
+            "search": {
+                "batch_size": 8,
+                "text": {"bptt": 10, "bptt_deviation": 3, "measured_columns": 200},
+                "space": {"name": "darts-rnn", "nodes": 2, "units": 6},
+            },
+        },
+    ),
     "a scheduler that stops": (
         2,
         2,
