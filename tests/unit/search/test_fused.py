@@ -18,6 +18,7 @@ from raydarts.errors import NonFiniteError
 from raydarts.registry import members
 from raydarts.search import fused
 from raydarts.search.fused import FusedSearch, unfusable
+from raydarts.search.model import copied
 from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from tests.unit.search.lanes import require_equal
@@ -285,6 +286,19 @@ def test_a_lane_of_other_lengths_that_diverges_leaves_the_others_as_alone() -> N
     for lane in (0, 2):
         require_equal(rows[lane], alone[lane].run_epoch())
         require_equal(together[lane].state_dict(), alone[lane].state_dict())
+
+
+def test_a_group_of_other_lengths_that_is_lost_ends_with_the_same_bits(finished_alone: list[int]) -> None:
+    chosen = [settings(seed=seed, **UNEVEN, precision="float32") for seed in (1, 2, 3)]
+    whole, lost, resumed = ([Search(each, text_splits()) for each in chosen] for _ in range(3))
+    run(whole, 2)
+    run(lost, 1)
+    for one, other in zip(resumed, lost, strict=True):
+        one.load_state_dict(copied(other.state_dict()))
+    run(resumed, 1)
+    assert finished_alone
+    for one, other in zip(resumed, whole, strict=True):
+        require_same_bits(one, other)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["of the lane whose pass ends last", "of all lanes"])
