@@ -30,7 +30,12 @@ from raydarts.units import Unit
 MOST_STRUCTURES = 40
 MARK = "[a rehearsal at tiny scale, no result]"
 """Stands before the question, wherever that is shown."""
-_SMALL: tuple[tuple[str, tuple[int, ...]], ...] = (("layers", (3, 5)), ("channels", (4, 8, 12, 24)), ("units", (32,)))
+_SMALL: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("layers", (3, 5)),
+    ("cells_per_stage", (1,)),
+    ("channels", (4, 8, 12, 24)),
+    ("units", (32,)),
+)
 _EPOCHS = (1, 2, 3, 4)
 """A remedy in stages needs an epoch for each."""
 

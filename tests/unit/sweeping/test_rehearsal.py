@@ -182,6 +182,13 @@ def test_other_epochs_cost_what_the_rehearsal_took(
     assert (largest, clock.groups, untimed) == (lanes, [], ())
 
 
+def test_a_small_network_of_the_benchmarks_space_has_one_cell_a_stage() -> None:
+    tiny = rehearsed(spec("nasbench201"), LAPTOP, Scale(batch=2, small=True))
+    space = rehearsing.first_configuration(tiny.spec).space.settings
+    assert (space.cells_per_stage, space.channels) == (1, 4)
+    assert "search.space.cells_per_stage 1 in place of 5: a step is too slow here" in tiny.notes
+
+
 def test_searches_on_text_are_timed_as_groups_of_other_seeds(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
