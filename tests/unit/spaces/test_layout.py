@@ -102,3 +102,22 @@ def test_strided_5x5_convolutions_of_lanes_match_torch(
         for one, other in zip(*pairs, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
         assert bool(calls) == (fast and lanes > 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 2), (3, 3), (4, 4)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_kernels_that_reach_beyond_a_small_image_give_the_same_bits(kernel: int, size: tuple[int, int]) -> None:
+    """Their outer values meet zeros alone, and are left out where oneDNN is slow with them."""
+    torch.manual_seed(0)
+    module = DepthwiseConv2d(16, kernel, dilation=2).to(memory_format=torch.channels_last)
+    x = torch.randn(8, 16, *size).to(memory_format=torch.channels_last).requires_grad_()
+    padding, weight = 2 * (kernel // 2), module.weight
+    ours, theirs = module(x), nn.functional.conv2d(x, weight, None, 1, padding, 2, 16)
+    assert torch.equal(ours, theirs)
+    dy = torch.randn_like(ours)
+    for mine, other in zip(
+        torch.autograd.grad(ours, [x, weight], dy), torch.autograd.grad(theirs, [x, weight], dy), strict=True
+    ):
+        torch.testing.assert_close(mine, other)
+    within = depthwise._within(weight, max(size), 2).shape[-1]
+    assert within == (kernel if padding <= max(size) else 1 + 2 * ((max(size) - 1) // 2))
