@@ -109,10 +109,10 @@ def test_strided_5x5_convolutions_of_lanes_match_torch(
 def test_kernels_that_reach_beyond_a_small_image_give_the_same_bits(kernel: int, size: tuple[int, int]) -> None:
     """Their outer values meet zeros alone, and are left out where oneDNN is slow with them."""
     torch.manual_seed(0)
-    module = DepthwiseConv2d(16, kernel, dilation=2).to(memory_format=torch.channels_last)
+    module = depthwise.DepthwiseConv2d(16, kernel, dilation=2).to(memory_format=torch.channels_last)
     x = torch.randn(8, 16, *size).to(memory_format=torch.channels_last).requires_grad_()
     padding, weight = 2 * (kernel // 2), module.weight
-    ours, theirs = module(x), nn.functional.conv2d(x, weight, None, 1, padding, 2, 16)
+    ours, theirs = module(x), torch.nn.functional.conv2d(x, weight, None, 1, padding, 2, 16)
     assert torch.equal(ours, theirs)
     dy = torch.randn_like(ours)
     for mine, other in zip(
