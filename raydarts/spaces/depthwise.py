@@ -5,9 +5,9 @@ dL/dx is the convolution of dL/dy with the flipped kernel, dL/dw is a correlatio
 pass computes both up to forty times slower than the forward pass if the kernel is dilated, and dL/dw slowly if it is
 more than three pixels wide (torch 2.14.1; docs/benchmarks.md). So this module computes dL/dx as a forward convolution.
 It computes a dilated dL/dw on images of every `dilation`-th row and pixel, where the kernel is not dilated, and a wide
-dL/dw three columns at a time. With lanes, it computes a wide dL/dw at stride 2 on every second column. On images that are
-smaller than the padding it leaves out the values of a kernel that meet zeros alone. oneDNN takes ten to seventy times as
-long with them, and the bits are the same without (5x5, dilation 2, images of 2x2 and 3x3; an Intel Xeon).
+dL/dw three columns at a time. With lanes, it computes a wide dL/dw at stride 2 on every second column. On images that
+are smaller than the padding it leaves out the values of a kernel that meet zeros alone. oneDNN takes ten to seventy
+times as long with them, and the bits are the same without (5x5, dilation 2, images of 2x2 and 3x3; an Intel Xeon).
 
 On a GPU cuDNN computes the dilated dL/dw of channels-last images five to eight times slower than torch's own kernels
 that of channels-first images, more than the copies take (an H200, torch 2.11; docs/benchmarks.md).
