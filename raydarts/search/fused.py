@@ -28,6 +28,7 @@ from raydarts.search.gradients import constant, gradients_of
 from raydarts.search.graphs import Captured, Repeated, cuda_graph
 from raydarts.search.hessian import dominant_eigenvalues
 from raydarts.search.lanes import GroupStep, LaneModel, lane_batch
+from raydarts.search.loop import Pair
 from raydarts.search.model import SearchModel, copied
 from raydarts.search.moments import Step
 from raydarts.search.regularizers.base import Regularizer, asks, defines
@@ -35,14 +36,12 @@ from raydarts.search.search import Search
 from raydarts.search.settings import SearchSettings
 from raydarts.spaces import Space
 from raydarts.states import State
-from raydarts.tasks import Batch, Loss
+from raydarts.tasks import Loss
 
 logger = logging.getLogger("raydarts")
 Result = TypeVar("Result")
 
 Figures = dict[str, float | None]
-Pair = tuple[Batch, Callable[[], Batch]]
-"""A weight-batch, and what draws the next alpha-batch."""
 Outcome = dict[str, object] | Exception
 """A lane's metrics of an epoch, or the error that ended it."""
 

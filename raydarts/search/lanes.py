@@ -82,13 +82,14 @@ class GroupStep:
 
     def uneven(self, trained: Sequence[int]) -> bool:
         """Returns whether the lanes' batches have different lengths: those of weights, or of the `trained` alphas."""
-        batches = [self.weight_batch, *([self.alpha_batch_of(trained)] if trained else [])]
-        return any(batch.lengths is not None for batch in batches)
+        return any(batch.lengths is not None for batch in self._batches(trained))
 
     def tensors(self, trained: Sequence[int]) -> list[Tensor | None]:
         """Returns the tensors of the weight-batch, and those of the alpha-batch of the `trained` lanes, if any."""
-        batches = [self.weight_batch, *([self.alpha_batch_of(trained)] if trained else [])]
-        return [tensor for batch in batches for tensor in (batch.inputs, batch.targets, batch.memory)]
+        return [tensor for batch in self._batches(trained) for tensor in (batch.inputs, batch.targets, batch.memory)]
+
+    def _batches(self, trained: Sequence[int]) -> list[Batch]:
+        return [self.weight_batch, *([self.alpha_batch_of(trained)] if trained else [])]
 
     def of(self, tensors: Sequence[Tensor | None], trained: Sequence[int]) -> GroupStep:
         """Returns this step with these `tensors` as its batches."""

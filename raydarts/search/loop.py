@@ -21,6 +21,9 @@ from raydarts.search.settings import SearchSettings
 from raydarts.streams import Streams
 from raydarts.tasks import Batch, Loss
 
+Pair = tuple[Batch, Callable[[], Batch]]
+"""A weight-batch, and what draws the next alpha-batch."""
+
 
 class Loop:
     """Trains a model for epochs. `data` has the parts `weight` and `alpha`."""
@@ -42,7 +45,7 @@ class Loop:
         self,
         model: SearchModel,
         number: int,
-        batches: Iterable[tuple[Batch, Callable[[], Batch]]],
+        batches: Iterable[Pair],
         meters: Mapping[str, Meter],
         *,
         train_alpha: bool,
@@ -69,7 +72,7 @@ class Loop:
         meters[part].add(loss.data, loss.correct, loss.count)
         self.data[part].carry(loss.memory)
 
-    def batches(self) -> Iterator[tuple[Batch, Callable[[], Batch]]]:
+    def batches(self) -> Iterator[Pair]:
         """Yields pairs of a weight-batch and what draws the next alpha-batch. A shorter alpha half starts again."""
         size = self.settings.batch_size
         alpha = (
