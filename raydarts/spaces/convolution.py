@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from raydarts.spaces.layout import layout
-from raydarts.spaces.pointwise import pays, pointwise
+from raydarts.spaces.pointwise import pointwise
 from raydarts.spaces.second_derivatives import linear_convolution, twice
 
 
 class Convolution(nn.Conv2d):
     """`nn.Conv2d` whose groups, where it is 1x1, are lanes.
 
-    A 1x1 convolution of a channels-last image is a product of matrices, where that is faster (`spaces/pointwise.py`).
-    On a CPU the second derivative with constant weights is one convolution.
+    On a GPU a 1x1 convolution of a channels-last image is a product of matrices. On a CPU the second derivative with
+    constant weights is one convolution.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._is_pointwise and layout(x) == torch.channels_last and pays(x, self.groups):
+        if x.device.type == "cuda" and self._is_pointwise and layout(x) == torch.channels_last:
             x, weight = as_convolutions_compute(x, self.weight)
             return pointwise(x, weight, self.groups)
         if twice(x) and not self.weight.requires_grad and self.bias is None:

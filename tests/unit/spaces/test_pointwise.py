@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from raydarts.spaces.convolution import Convolution
 from raydarts.spaces.depthwise import DepthwiseConv2d
 from raydarts.spaces.pointwise import pointwise
 
@@ -40,38 +39,6 @@ def test_a_lane_that_is_not_finite_reaches_no_other() -> None:
     dx, dw = torch.autograd.grad(y.square().sum(), (x, weight))
     for whole, dim in ((y, 1), (dx, 1), (dw, 0)):
         assert [bool(part.isfinite().all()) for part in whole.chunk(3, dim)] == [True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("dtype", "lanes", "size", "product"),
-    [
-        (torch.float64, 3, 16, True),
-        (torch.float64, 1, 16, False),  # a search alone keeps torch's bits
-        (torch.float32, 3, 16, True),
-        (torch.float32, 1, 16, False),
-        (torch.float32, 8, 32, False),  # 2 MiB
-        (torch.float64, 8, 32, True),
-    ],
-)
-def test_lanes_on_a_cpu_are_products_where_these_are_faster(
-    dtype: torch.dtype, lanes: int, size: int, product: bool
-) -> None:
-    module = Convolution(8 * lanes, 8 * lanes, 1, groups=lanes, bias=False).to(dtype)
-    x = torch.randn(8, 8 * lanes, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    y, torchs = module(x), torch.conv2d(x, module.weight, groups=lanes)
-    assert ("_Product" in y.grad_fn.name()) == product
-    torch.testing.assert_close(y, torchs)
-    if lanes == 1:
-        assert torch.equal(y, torchs)
-
-
-def test_lanes_in_bfloat16_on_a_cpu_are_a_convolution() -> None:
-    module = Convolution(12, 12, 1, groups=3, bias=False)
-    x = torch.randn(2, 12, 4, 4).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(x)
-    assert y.dtype == torch.bfloat16
-    assert "_Product" not in y.grad_fn.name()
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
