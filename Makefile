@@ -26,9 +26,9 @@ types:
 layers:
 	$(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
-# Four for two cores: tests of Ray and of outages wait half of the time. tests/conftest.py orders the files.
+# Three for two cores: tests of Ray and of outages wait half of the time. tests/conftest.py orders the files.
 test:
-	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The documentation as a site, in build/site. The tests build it too.
 docs:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.hosts import packages
-from tests.variables import without_ray
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,7 +89,8 @@ def started_head(variables: Mapping[str, str]) -> Iterator[Head]:
     (folder / ".ray" / "auth_token").write_text(token)
     (folder / ".ray" / "auth_token").chmod(0o600)
     _commands(folder / "bin")
-    environment = without_ray("WANDB_", "AWS_") | {
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "AWS_"))}
+    environment |= {
         "HOME": str(folder),
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *packages()]),

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import packages
-from tests.variables import without_ray
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "slurm.sh"
@@ -70,7 +69,8 @@ def test_a_sweep_runs_on_both_nodes_and_leaves_nothing_behind(tmp_path: Path) ->
     _script(venv, "ray", f'#!/bin/sh\nexec "{sys.executable}" -m ray.scripts.scripts "$@"\n')
     _script(venv, "raydarts", f'#!/bin/sh\nexec "{sys.executable}" -m raydarts.cli "$@"\n')
     (tmp_path / "spec.yaml").write_text(SPEC)
-    environment = without_ray() | {
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {
         "HOME": str(home),
         "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *packages()]),
