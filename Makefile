@@ -26,7 +26,7 @@ types:
 layers:
 	$(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
-# Three for two cores: tests of Ray and of outages wait half of the time. tests/conftest.py orders the files.
+# Three for two cores: tests of Ray and of outages wait half of the time.
 test:
 	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

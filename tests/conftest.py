@@ -20,7 +20,7 @@ from raydarts.cluster import authentication, gate
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray gives its workers a niceness of 15. Beside other tests they would hardly run, and limits of time would pass.
 os.environ.setdefault("RAY_worker_niceness", "0")
-# Several Rays may start at a time on two cores. The product's own limit is for one.
+# Three Rays may start at a time on two cores. The product's own limit is for one.
 os.environ.setdefault("RAYDARTS_START_SECONDS", "150")
 
 from tests.here import sweeps_run_here
@@ -60,22 +60,10 @@ _begun = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What uses `ray_session` needs Ray. Tests that start one of their own say so themselves.
-
-    Tests of Ray wait half of the time. Their files are spread over the others, so that few wait at the same time; over
-    the first three quarters of them, because they are the longest.
-    """
-    of_ray: dict[Path, list[pytest.Item]] = {}
-    others: dict[Path, list[pytest.Item]] = {}
+    """What uses `ray_session` needs Ray. Tests that start one of their own say so themselves."""
     for item in items:
         if "ray_session" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
-    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    for item in items:
-        (of_ray if item.path in with_ray else others).setdefault(item.path, []).append(item)
-    places = [(0.75 * number / len(of_ray), file) for number, file in enumerate(of_ray.values())]
-    places += [(number / len(others), file) for number, file in enumerate(others.values())]
-    items[:] = [item for _, file in sorted(places, key=lambda place: place[0]) for item in file]
 
 
 @pytest.fixture(scope="session")
