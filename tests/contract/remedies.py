@@ -86,10 +86,10 @@ def recurrent(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2) ->
     return Search(SearchSettings.model_validate(plain), text_splits())
 
 
-def search(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 32) -> Search:
+def search(estimator: Any, changes: Mapping[str, Any], *, epochs: int = 2, limit: int = 16) -> Search:
     plain = {
         "epochs": epochs,
-        "batch_size": 16,
+        "batch_size": 8,
         "arch_lr": 0.05,
         "alpha_init": 0.1,
         "precision": "float64",

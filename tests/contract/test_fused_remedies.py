@@ -175,7 +175,7 @@ def test_searches_alone_and_of_other_shapes_have_other_structures() -> None:
     same = {"seed": 5, "lr": 1.0, "epochs": 7, "regularizers": ["beta_decay"], "grad_clip": 0.0, "arch_lr": 1.0}
     assert of() == of(**same) == structure(search({"name": "finite_difference", "epsilon": 3.0}, {}).settings)
     others: list[dict[str, Any]] = [
-        {"batch_size": 8},
+        {"batch_size": 4},
         {"precision": "float32"},
         {"estimator": "first_order"},
         {"estimator": {"name": "finite_difference", "xi": 0}},
