@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -108,11 +108,23 @@ def run(job: Search) -> Search:
 
 def learned(job: Search) -> dict[str, Tensor]:
     """Weights with batch-norm statistics, alpha and the genotype's text, after the whole search."""
-    run(job)
+    return _state(run(job))
+
+
+def learned_by_epoch(job: Search) -> Iterator[dict[str, Tensor]]:
+    """What `learned` gives, after each epoch. The genotype is in the last one alone: some are selected at the end."""
+    while not job.finished:
+        job.run_epoch()
+        yield {name: value.clone() for name, value in _state(job).items()}
+
+
+def _state(job: Search) -> dict[str, Tensor]:
     found = {f"w.{name}": value for name, value in job.supernet.state_dict().items()}
     found |= {f"alpha.{name}": value.detach() for name, value in job.alphas.items()}
-    text = str(job.result()["genotype"]).encode()
-    return found | {"genotype": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+    if job.finished:
+        text = str(job.result()["genotype"]).encode()
+        found["genotype"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    return found
 
 
 def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
