@@ -23,7 +23,8 @@ COMMANDS = re.findall(r"^    raydarts (.*)$", PAGE, re.M)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
-    (folder / "mine.yaml").write_text(SPEC)
+    assert "size: 16" in SPEC
+    (folder / "mine.yaml").write_text(SPEC.replace("size: 16", "size: 8"))  # a quarter of the page's pixels
     subprocess.run([sys.executable, "-c", MAKE], cwd=folder, check=True, timeout=120)
     return folder
 
