@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Whatever test imports Ray first, a local Ray stays on loopback: a command in the same process refuses another one.
     """
     gate.prepare(None)
-    # Tests make many small objects and few cycles. With the default of 700, looking for these took a twelfth of the time.
+    # Many small objects, few cycles: with the default of 700, looking for cycles took a twelfth of the time.
     gc.set_threshold(50_000, 20, 20)
     # A shell that starts the tests in the background has their processes ignore Ctrl-C, which some tests send.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
