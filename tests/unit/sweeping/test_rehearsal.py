@@ -30,6 +30,8 @@ from tests.commands import run_here
 
 ROOT = Path(__file__).parents[3]
 LAPTOP = {"cpus": 2.0, "gpus": 0.0}
+CHEAP = "search.space={name: robust_s3, channels: 2, layers: 3, nodes: 1}"
+"""Few candidates and one node: drawing cells and counting their FLOPs takes a third of the time."""
 SPECS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
 
 
@@ -233,12 +235,17 @@ def test_once_time_is_over_no_group_is_timed(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_rehearsal_runs_all_stages_and_is_never_taken_for_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = Scale(batch=4, small=True, seeds=1)
-    monkeypatch.setattr(rehearsing, "_LEVELS", (tiny,))
-    monkeypatch.setattr(rehearsing, "_SMALLEST", tiny)
+    monkeypatch.setattr(rehearsing, "TARGET", 0.0)  # as on a machine where any step is too slow: the smallest scale
     sweep = ROOT / "sweeps" / "stages-quick.yaml"
-    nodes = ("--set", "search.space.nodes=1")
-    done = run_here("sweep", sweep, "--rehearse", *nodes, "--storage", tmp_path, "--name", "r")
+    small = (
+        CHEAP,
+        "evaluate.training.network.channels=4",
+        "evaluate.training.network.layers=3",
+        "transfer.0.training.network.channels=4",
+        "transfer.0.training.network.layers=3",
+    )
+    sets = [word for each in small for word in ("--set", each)]
+    done = run_here("sweep", sweep, "--rehearse", *sets, "--storage", tmp_path, "--name", "r")
     assert done.code == 0, done.err
     for stage in ("search", "rung-1", "rung-2", "evaluate", "transfer-few-images"):
         assert f"{stage}: " in done.out.split("will cost, by this rehearsal")[1]
@@ -269,7 +276,7 @@ def test_retrainings_are_timed_with_a_healthy_cell_of_middle_cost() -> None:
 
 def test_a_space_without_healthy_cells_is_timed_with_another_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_cells, "_MOST_BUILT", 2)
-    loaded = spec("quick", "sweep.constraints=[{signal: parameters, most: 1}]", "evaluate.random_cells=0")
+    loaded = spec("quick", CHEAP, "sweep.constraints=[{signal: parameters, most: 1}]", "evaluate.random_cells=0")
     (space,) = spaces_of(loaded.drawn)
     assert not Healthy.of(loaded.sweep.score, None)(space, rehearsing.usual_cell(loaded))
 
@@ -283,7 +290,7 @@ def test_the_command_says_what_a_sweep_takes_by_the_steps_that_it_times(
     monkeypatch.setattr(timing, "timed", Clock(monkeypatch, slow=3).timed)
     only = () if stage == "all" else ("--stage", stage)
     sweep = ROOT / "sweeps" / "stages-quick.yaml"
-    done = run_here("sweep", sweep, "--dry-run", "--time", "--set", f"sweep.fuse={fuse}", *only)
+    done = run_here("sweep", sweep, "--dry-run", "--time", "--set", f"sweep.fuse={fuse}", "--set", CHEAP, *only)
     assert done.code == 0, done.err
     together = f", {lanes} trials together" if lanes > 1 else ""
     told = {
@@ -312,11 +319,12 @@ def test_the_command_times_retrainings_with_that_cell_on_the_threads_of_a_trial(
         cells.append(genotype.id)
 
     monkeypatch.setattr(timing, "build_evaluation", build_evaluation)
-    sets = ("--set", "sweep.resources.cpus=2", "--set", "evaluate.resources.cpus=2")
-    done = run_here("sweep", ROOT / "sweeps" / "quick.yaml", "--dry-run", "--time", *sets)
+    sets = ("sweep.resources.cpus=2", "evaluate.resources.cpus=2", CHEAP)
+    words = [word for each in sets for word in ("--set", each)]
+    done = run_here("sweep", ROOT / "sweeps" / "quick.yaml", "--dry-run", "--time", *words)
     assert done.code == 0, done.err
     assert clock.threads == {2}
-    assert set(cells) == {rehearsing.usual_cell(spec("quick")).id}
+    assert set(cells) == {rehearsing.usual_cell(spec("quick", CHEAP)).id}
 
 
 def test_a_sweep_that_needs_more_than_there_is_names_the_rehearsal() -> None:
