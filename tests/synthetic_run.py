@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import asdict, dataclass
@@ -13,9 +14,11 @@ from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype, describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.storage.place import replace_appended
 from raydarts.study.objectives import ACCURACY, SearchScore
 from raydarts.study.promotion import promotion
 
+Rows = list[dict[str, Any]]
 PRIMITIVES = ("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
 OPS = ("none", *PRIMITIVES, "skip_connect", "dil_conv_5x5")
 EDGES = [[src, dst] for dst in range(2, 6) for src in range(dst)]
@@ -99,7 +102,9 @@ def _write_search(
     clock: float,
     rng: random.Random,
     epochs: int,
-) -> None:
+) -> Rows:
+    facts = cell_facts(Genotype.from_json(found))
+    rows, times = [], []
     for epoch in range(1, epochs + 1):
         share = epoch / epochs
         rest = (1 - 0.1 - 0.5 * share) / (len(OPS) - 1)
@@ -115,21 +120,29 @@ def _write_search(
             "skips_reduce": 1,
             "arch_weights": {"normal": cell, "reduce": cell},
             "genotype": found,
-            **cell_facts(Genotype.from_json(found)),
+            **facts,
             "seconds": 20.0,
             "lr": 0.025,
         }
-        trial.append_row(row)
+        rows.append(row)
         begin = clock + 20 * (epoch - 1)
-        trial.append_time({"epoch": epoch, "start": begin, "end": begin + 19, "host": trial_host(trial), "pid": 7})
+        times.append({"epoch": epoch, "start": begin, "end": begin + 19, "host": trial_host(trial), "pid": 7})
+    _write_lines(trial, rows, times)
+    return rows
+
+
+def _write_lines(trial: TrialDirectory, rows: Rows, times: Rows) -> None:
+    """What `append_row` and `append_time` write epoch by epoch, at once. All values are of JSON's types already."""
+    for name, values in (("metrics.jsonl", rows), ("times.jsonl", times)):
+        text = "".join(json.dumps(value, allow_nan=False) + "\n" for value in values)
+        replace_appended(trial.files / name, text.encode())
 
 
 def trial_host(trial: TrialDirectory) -> str:
     return f"node-{sum(trial.id.encode()) % 3}"
 
 
-def _complete(trial: TrialDirectory, found: dict[str, Any] | None, **result: Any) -> None:
-    rows = trial.rows()
+def _complete(trial: TrialDirectory, found: dict[str, Any] | None, rows: Rows, **result: Any) -> None:
     metrics = {key: value for key, value in rows[-1].items() if key not in ("genotype", "arch_weights")}
     trial.write_result(
         {
@@ -165,13 +178,13 @@ def write_run(
         trial.create({"kind": "search", "index": index, "config": config, "choices": choices})
         skips, accuracy = world(choices, planted, rng)
         found = genotype(skips, rng)
-        _write_search(trial, found, accuracy, skips, START + 40 * index, rng, epochs)
+        rows = _write_search(trial, found, accuracy, skips, START + 40 * index, rng, epochs)
         if index == trials - 1:
             drive.fail(trial, f"ValueError: diverged {EVIL}")
         elif index == trials - 2:
             drive.stop(trial, describe_genotype)
         else:
-            _complete(trial, found)
+            _complete(trial, found, rows)
     _retrain(run, planted, top_k, rng, START + 40 * trials + 200)
     run.write("status.json", {"status": "completed"})
     return path
@@ -189,11 +202,13 @@ def _retrain(run: RunDirectory, planted: Planted, top_k: int, rng: random.Random
             trial.create({"kind": "evaluation", **what, "trials": decision["trials"]})
             base = 0.95 - planted.harm * skips + (own if planted != NOISE else 0.0)
             final = base + rng.gauss(0, 0.004)
+            rows, times = [], []
             for epoch in (1, 2, 3):
                 accuracy = final - 0.1 * math.exp(-epoch) * (epoch < 3)
-                trial.append_row({"epoch": epoch, "validation_accuracy": accuracy, "seconds": 50.0})
+                rows.append({"epoch": epoch, "validation_accuracy": accuracy, "seconds": 50.0})
                 begin = clock + 150 * number + 50 * (epoch - 1)
                 place = {"host": trial_host(trial), "pid": 8 + seed}
-                trial.append_time({"epoch": epoch, "start": begin, "end": begin + 49, **place})
+                times.append({"epoch": epoch, "start": begin, "end": begin + 49, **place})
+            _write_lines(trial, rows, times)
             parameters = 3_000_000 - 200_000 * skips + 1000 * number
-            _complete(trial, None, test_accuracy=final - 0.01, validation_accuracy=final, parameters=parameters)
+            _complete(trial, None, rows, test_accuracy=final - 0.01, validation_accuracy=final, parameters=parameters)
