@@ -47,12 +47,16 @@ AXIS = """(name => {
   const note = [...plot.querySelectorAll('.annotation-text')].find(each => each.textContent === name);
   return {left: area.left, width: area.width, y: note.getBoundingClientRect().bottom + 7};
 })"""
-# What a test may leave: an open trial, words in the filter of the trials, a place far down.
+# What is shown, at which size, for print or not, and whether trials are filtered in it.
+PLACE = """[location.href, innerWidth, innerHeight, matchMedia('print').matches,
+  Boolean(document.documentElement.dataset.filtered)]"""
+# What a test may leave: an open trial, words in the filter of the trials, a script, a place far down.
 AS_BEFORE = """{
   document.querySelectorAll('dialog[open]').forEach(dialog => dialog.close());
   const box = document.getElementById('trial-filter');
   box.value = '';
   box.dispatchEvent(new Event('input'));
+  document.getElementById('put-into')?.remove();
   scrollTo(0, 0);
 }"""
 needs_browser = pytest.mark.skipif(installed() is None, reason="this machine has no Chromium")
@@ -92,8 +96,8 @@ def shown(browser: Browser, page: Path, width: int, height: int) -> None:
 
     What stood on the console by then is the business of the test that loaded it.
     """
-    at = browser.evaluate("[location.href, innerWidth, innerHeight, matchMedia('print').matches]")
-    if at != [page.as_uri(), width, height, False]:
+    at = browser.evaluate(PLACE)
+    if at != [page.as_uri(), width, height, False, False]:
         browser.open(page, width, height)
     browser.until("document.documentElement.dataset.drawn")
     browser.events.clear()
@@ -154,8 +158,8 @@ def test_text_from_a_run_stays_text(page: Browser) -> None:
 @needs_browser
 def test_a_script_that_is_put_into_the_page_does_not_run(page: Browser) -> None:
     page.evaluate(
-        "{ const script = document.createElement('script'); script.textContent = 'window.ran = 1';"
-        " document.body.append(script); }"
+        "{ const script = document.createElement('script'); script.id = 'put-into';"
+        " script.textContent = 'window.ran = 1'; document.body.append(script); }"
     )
     assert page.evaluate("window.ran") is None
     assert any("Content Security Policy" in complaint for complaint in page.complaints())
@@ -285,6 +289,17 @@ def test_the_heat_map_of_arch_weights_shows_another_trial_and_another_epoch(page
 
 
 @needs_browser
+def test_print_shows_what_lies_folded(made: Made, page: Browser) -> None:
+    browser, table = page, "document.querySelector('#figure-effects table').checkVisibility()"
+    assert not browser.evaluate(table)
+    browser.open(made.page, 800, 1100, media="print")
+    browser.until("document.documentElement.dataset.drawn")
+    assert browser.evaluate(table)
+    assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 800
+
+
+@needs_browser
 def test_the_keyboard_reaches_the_findings_and_every_hidden_table(made: Made, browser: Browser) -> None:
     browser.open(made.page, 1280, 900)
     browser.press("Tab")
@@ -308,15 +323,3 @@ def test_without_scripts_the_tables_are_there(made: Made, browser: Browser) -> N
         assert browser.evaluate("[...document.querySelectorAll('figure table')].every(each => each.checkVisibility())")
     finally:
         browser.send("Emulation.setScriptExecutionDisabled", value=False)
-
-
-@needs_browser
-def test_print_shows_what_lies_folded(made: Made, browser: Browser) -> None:
-    shown = "document.querySelector('#figure-effects table').checkVisibility()"
-    browser.open(made.page, 800, 1100)
-    assert not browser.evaluate(shown)
-    browser.open(made.page, 800, 1100, media="print")
-    browser.until("document.documentElement.dataset.drawn")
-    assert browser.evaluate(shown)
-    assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
-    assert browser.evaluate("document.documentElement.scrollWidth") <= 800
