@@ -18,6 +18,7 @@ from raydarts.runs.directory import RunDirectory, TrialDirectory
 from raydarts.runs.whole import open_whole
 from raydarts.search.fused import FusedSearch
 from tests.commands import CrashError, Outcome, run_here
+from tests.here import sweeps_run_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_sweeps")]
 
@@ -29,7 +30,7 @@ SPEC: dict[str, Any] = {
         "batch_size": 24,
         "arch_lr": 0.05,
         "precision": "float64",
-        "space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1},
+        "space": {"name": "robust_s3", "channels": 2, "layers": 3, "nodes": 1},  # few candidates: quick
         "estimator": "first_order",
         "lr": {"grid": [0.05, 0.1]},
     },
@@ -90,7 +91,7 @@ def sizes(run: RunDirectory) -> dict[str, list[int]]:
 
 
 CASES: dict[str, tuple[object, int, dict[str, Any]]] = {
-    "replicates": ("auto", 2, {}),
+    "replicates": ("auto", 2, {"search": {"space": {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}}}),
     "second order": (2, 2, {"search": {"estimator": {"name": "finite_difference", "xi": 0.01}, "lr": 0.05}}),
     "a text that each seed cuts into other lengths": (
         "auto",
@@ -143,8 +144,20 @@ class KilledError(BaseException):
     """As sudden as a kill: nothing in raydarts may catch it."""
 
 
+THREE = {"search": {"epochs": 3}}
+
+
+@pytest.fixture(scope="module")
+def three_alone(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """Trials of three epochs, each alone and never cut."""
+    with sweeps_run_here():
+        return sweep(tmp_path_factory.mktemp("alone"), "off", THREE)[0]
+
+
 @pytest.mark.parametrize("step", ["append_row", "append_time"])
-def test_a_driver_killed_between_two_trials_of_a_group_goes_on_with_both(tmp_path: Path, step: str) -> None:
+def test_a_driver_killed_between_two_trials_of_a_group_goes_on_with_both(
+    tmp_path: Path, three_alone: RunDirectory, step: str
+) -> None:
     """Then one trial is an epoch further than the others: of its row, or of its checkpoint."""
     write, calls = getattr(TrialDirectory, step), iter(range(100))
 
@@ -161,12 +174,8 @@ def test_a_driver_killed_between_two_trials_of_a_group_goes_on_with_both(tmp_pat
     assert [len(trial.rows()) for trial in run.trials()] == [2, 2, 1 + (step == "append_time"), 1]
     resumed = run_here("resume", run.path)
     assert resumed.code == 0, resumed.err
-    alone, _ = sweep(tmp_path / "alone", "off", THREE)
-    assert_equal(open_whole(run.path), alone)
+    assert_equal(open_whole(run.path), three_alone)
     assert (sizes(run)["0000"], sizes(run)["0003"]) == ([4, 4, 4], [4, 4, 2])
-
-
-THREE = {"search": {"epochs": 3}}
 
 
 def test_a_sweep_that_goes_on_has_groups_of_the_same_size_and_the_same_bits(tmp_path: Path) -> None:
