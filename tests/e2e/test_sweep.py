@@ -16,12 +16,12 @@ from tests.here import sweeps_run_here
 pytestmark = pytest.mark.slow
 
 SPEC = """
-data: {dataset: digits, limit: 160, validation_fraction: 0.25}
+data: {dataset: digits, limit: 120, validation_fraction: 0.25}
 search:
-  epochs: 3
+  epochs: 2
   batch_size: 16
   arch_lr: 0.05
-  space: {name: darts-cnn, channels: 4, layers: 3, nodes: 2}
+  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
   estimator:
     choice:
       - first_order
@@ -31,7 +31,7 @@ sweep: {searcher: grid, resources: {cpus: 1}}
 evaluate:
   top_k: 2
   seeds: [3, 5]
-  training: {epochs: 3, batch_size: 16, network: {channels: 4, layers: 3, auxiliary_weight: 0.4}}
+  training: {epochs: 2, batch_size: 16, network: {channels: 2, layers: 3, auxiliary_weight: 0.4}}
 """
 
 
@@ -92,8 +92,8 @@ def test_trials_that_differ_in_xi_or_order_end_with_different_alpha(whole: Path)
 def test_a_remedy_of_ones_own_works_in_a_sweep(tmp_path: Path) -> None:
     """The example of docs/remedies.md: the higher price leaves lighter skip connections."""
     examples = Path(__file__).parents[2] / "docs" / "examples"
-    one_seed = ("--set", "search.seed=0")
-    done = run_here("sweep", "own-remedy.yaml", "--storage", tmp_path, "--name", "run", *one_seed, cwd=examples)
+    smaller = ("--set", "search.seed=0", "--set", "data.limit=160", "--set", "search.space.nodes=1")
+    done = run_here("sweep", "own-remedy.yaml", "--storage", tmp_path, "--name", "run", *smaller, cwd=examples)
     assert done.code == 0, done.out + done.err
     shares: dict[float, float] = {}
     for trial in sorted((tmp_path / "run" / "trials").iterdir()):
