@@ -22,7 +22,7 @@ search:
   seed: {grid: [0, 1, 2, 3, 4]}
   epochs: 1
   batch_size: 16
-  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 2}
+  space: {name: robust_s3, channels: 2, layers: 3, nodes: 1}
 sweep: {searcher: grid, objective: validation_accuracy, max_concurrent: 1, fuse: "off"}
 evaluate:
   confidence: 0.9
