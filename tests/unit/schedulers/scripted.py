@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raydarts.config.loader import LoadedSpec
 from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype
 from raydarts.runs.checkpoints import CheckpointStore, digest
@@ -45,23 +48,30 @@ def value(seed: int, trial: str, epoch: int) -> float:
 
 
 def open_stage(run: RunDirectory, scheduler: dict[str, Any], trials: int = 18, **sweep: Any) -> SearchStage:
-    loaded = fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS}, **sweep)
-    return SearchStage(run, loaded)
+    return SearchStage(run, _loaded(json.dumps([scheduler, trials, sweep])))
 
 
-def checkpoint(trial: TrialDirectory, epoch: int) -> None:
+@cache
+def _loaded(asked: str) -> LoadedSpec:
+    """The spec of a stage. It is opened again after every kill, and a spec does not change."""
+    scheduler, trials, sweep = json.loads(asked)
+    return fakes.loaded({"name": "random", "trials": trials}, scheduler, base={"epochs": EPOCHS}, **sweep)
+
+
+def checkpoint(trial: TrialDirectory, folder: Path, epoch: int) -> None:
     """The checkpoint of an epoch: nothing that a job could read. The last two are kept, as a job's are."""
     content = f"{trial.id} {epoch}".encode()
-    folder = Path(trial.path) / Path(str(newest_folder(trial))).name
     folder.mkdir(exist_ok=True)
     (folder / f"epoch-{epoch:04d}-{digest(content)}.pt").write_bytes(content)
     for old in sorted(folder.iterdir())[:-2]:
         old.unlink()
 
 
-def kept(trial: TrialDirectory) -> int:
-    """The epoch of the newest checkpoint."""
-    return max(map(CheckpointStore.epoch, CheckpointStore(newest_folder(trial), {}).files()), default=0)
+def kept(trial: TrialDirectory) -> tuple[Path, int]:
+    """The folder of the newest checkpoint, and its epoch."""
+    folder = newest_folder(trial)
+    newest = max(map(CheckpointStore.epoch, CheckpointStore(folder, {}).files()), default=0)
+    return Path(trial.path) / Path(str(folder)).name, newest
 
 
 class Engine:
@@ -95,14 +105,15 @@ class Engine:
 
     def _epoch(self, trial: TrialDirectory) -> bool:
         """One epoch; whether the trial has let its place go."""
-        epoch = kept(trial) + 1
+        folder, newest = kept(trial)
+        epoch = newest + 1
         if trial.id in self.fails and epoch == 3:
             self._end(trial, "failed")
             return True
         if epoch <= EPOCHS:
             trial.append_time({"epoch": epoch, "start": 0.0, "end": 1.0, "host": "here", "pid": 1})
             trial.append_row({"epoch": epoch, "genotype": genotype(1), **self._figures(trial, epoch)})
-            checkpoint(trial, epoch)
+            checkpoint(trial, folder, epoch)
         if epoch >= EPOCHS:
             self._end(trial, "completed")
             return True

@@ -263,9 +263,10 @@ def test_a_configuration_is_stopped_as_a_whole_and_no_seed_runs_far_ahead(
     tmp_path: Path, name: str, places: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = undisturbed(tmp_path / "run", SCHEDULERS[name], 0, trials=12, replicates=SEEDS, places=places)
-    status = [end[0] for end in ends(run)]
+    ended = ends(run)
+    status = [end[0] for end in ended]
     assert len(status) == 36
-    groups = [ends(run)[first : first + 3] for first in range(0, 36, 3)]
+    groups = [ended[first : first + 3] for first in range(0, 36, 3)]
     if name == "fifo":
         assert set(status) == {"completed"}
     else:
@@ -348,16 +349,16 @@ def test_a_collapsed_seed_is_halted_and_counts_as_the_worst(
     stage.study._proposer._proposer.tell = told.__setitem__  # type: ignore[attr-defined]
     Collapsing(stage, 0, places=places).run()
     assert "waits since" not in caplog.text
-    halted = [event["index"] for event in run.events() if event.get("halted")]
+    halted, ended = [event["index"] for event in run.events() if event.get("halted")], ends(run)
     assert {f"{index:04d}" for index in halted} <= set(COLLAPSED)
     if name == "fifo":
         assert halted == [1, 6, 7, 8] if places == 1 else len(halted) == 4
-        assert ends(run)[:3] == [("completed", 9), ("stopped", 6), ("completed", 9)]
+        assert ended[:3] == [("completed", 9), ("stopped", 6), ("completed", 9)]
         assert told[0].status == "completed"
         assert told[0].n == 3
         assert (told[2].status, told[2].halted, told[0].halted) == ("stopped", True, False)
     for index in halted:
-        assert ends(run)[index][1] == 6, "the second unhealthy epoch from the fifth on"
+        assert ended[index][1] == 6, "the second unhealthy epoch from the fifth on"
 
 
 @pytest.mark.parametrize("name", NAMES)
