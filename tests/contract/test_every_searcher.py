@@ -221,11 +221,11 @@ def test_several_objectives_are_learned_from_an_earlier_run(tmp_path: Path, name
     loaded = spec(name, from_runs=[str(tmp_path / "earlier")], **SEVERAL)
     assert loaded.earlier is not None
     assert all(len(outcome.values or ()) == 2 and outcome.excesses for _, outcome in loaded.earlier.outcomes)
-    warm = run_both(SearchStage(begun(tmp_path / "warm", loaded), loaded), 6)
+    warm = run_both(SearchStage(begun(tmp_path / "warm", loaded), loaded), 3)
     again = Earlier.from_json(json.loads(json.dumps(loaded.earlier.to_json())), loaded.search)
     assert again == loaded.earlier
     cold = spec(name, **SEVERAL)
-    assert run_both(SearchStage(begun(tmp_path / "cold", cold), cold), 6) != warm
+    assert run_both(SearchStage(begun(tmp_path / "cold", cold), cold), 3) != warm
 
 
 @pytest.fixture(scope="module")
@@ -273,13 +273,13 @@ def test_earlier_results_are_read_back_from_json(earlier_run: Path) -> None:
 
 
 COMMANDS = """\
-data: {dataset: digits, limit: 100}
+data: {dataset: digits, limit: 60}
 search:
   epochs: 1
   batch_size: 16
   lr: {loguniform: [0.01, 0.1]}
   estimator: first_order
-  space: {name: darts-cnn, channels: 2, layers: 3, nodes: 1}
+  space: {name: robust_s3, channels: 2, layers: 3, nodes: 1}
 sweep:
 """
 
