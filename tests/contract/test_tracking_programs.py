@@ -86,8 +86,11 @@ def track(folder: Path, settings: dict[str, Any]) -> RunDirectory:
     return run
 
 
-def test_an_mlflow_server_has_every_trial_with_its_settings_figures_and_end(tmp_path: Path) -> None:
+def test_an_mlflow_server_has_every_trial_with_its_settings_figures_and_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("mlflow.server")
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight processes that nothing here asks anything
     port = free_port()
     store = f"sqlite:///{tmp_path}/mlflow.db"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
