@@ -34,7 +34,7 @@ MEASURED = ("seconds", "memory_mb")
 AUGMENT = {"crop_padding": 1, "flip": True, "cutout_length": 3, "cutout_probability": 0.7}
 CELL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["max_pool_3x3", 0], ["noise", 1]]
 GENOTYPE = {"normal": CELL, "normal_concat": [2, 3], "reduce": CELL, "reduce_concat": [2, 3]}
-ROBUST = {"name": "robust_s4", "channels": 2, "layers": 3}
+ROBUST = {"name": "robust_s4", "channels": 2, "layers": 3, "nodes": 2}
 BENCHMARK = {"name": "nasbench201", "channels": 2, "cells_per_stage": 1}
 SMALL = {"name": "darts-cnn", "channels": 2, "layers": 3, "nodes": 1}
 
