@@ -14,7 +14,7 @@ from raydarts.genotypes.facts import cell_facts
 from raydarts.genotypes.genotype import Genotype, describe_genotype
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
-from raydarts.storage.place import replace_appended
+from raydarts.storage.place import append
 from raydarts.study.objectives import ACCURACY, SearchScore
 from raydarts.study.promotion import promotion
 
@@ -132,10 +132,14 @@ def _write_search(
 
 
 def _write_lines(trial: TrialDirectory, rows: Rows, times: Rows) -> None:
-    """What `append_row` and `append_time` write epoch by epoch, at once. All values are of JSON's types already."""
+    """What `append_row` and `append_time` write epoch by epoch: on a disk at once, as all values are of JSON's types.
+
+    In an object store each appended line is of its own, and so it is here.
+    """
     for name, values in (("metrics.jsonl", rows), ("times.jsonl", times)):
-        text = "".join(json.dumps(value, allow_nan=False) + "\n" for value in values)
-        replace_appended(trial.files / name, text.encode())
+        lines = [json.dumps(value, allow_nan=False).encode() + b"\n" for value in values]
+        for part in [b"".join(lines)] if isinstance(trial.files, Path) else lines:
+            append(trial.files / name, part)
 
 
 def trial_host(trial: TrialDirectory) -> str:
