@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.cluster.gate import set_environment
+from raydarts.cluster.local import _without_unused_servers
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import InputError
 from raydarts.execution.job import Job
@@ -44,7 +45,7 @@ search:
 sweep: {resources: {cpus: 1, custom: {accel: 1}}}
 evaluate:
   top_k: 1
-  seeds: [0, 1]
+  seeds: [0]
   resources: {cpus: 1, custom: {accel: 1}}
   training: {epochs: 8, batch_size: 8, network: {channels: 2, layers: 3, auxiliary_weight: 0}}
 """
@@ -60,6 +61,7 @@ def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
     with log.open("a") as file:
         file.write(json.dumps({"trial": trial.get("index", trial.get("seed")), "kind": trial["kind"], **where}) + "\n")
     if run["spec"]["name"] == "fake":
+        meet(log, fakes.script_of(run)["all"]["meet"])
         return fakes.build(trial, run, device)
     job = build_job(trial, run, device)
     epoch = job.run_epoch
@@ -68,6 +70,13 @@ def build(trial: Mapping[str, Any], run: Mapping[str, Any], device: str) -> Job:
 
 
 PAUSE = 0.3  # seconds before an epoch
+
+
+def meet(log: Path, trials: int) -> None:
+    """Wait until so many have begun: however long a process takes to start, they run at the same time."""
+    deadline = time.monotonic() + 60
+    while len(read_lines(log)) < trials and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 class Nodes:
@@ -80,12 +89,15 @@ class Nodes:
             "health_check_initial_delay_ms": 500,
             "health_check_period_ms": 500,
             "health_check_failure_threshold": 4,
-        }
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": soon}  # a lost node is known in seconds
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        }  # a lost node is known in seconds
+        few = {"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000}  # processes
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": soon | few}
+        with _without_unused_servers():
+            self.cluster = Cluster(initialize_head=True, head_node_args=head)
 
     def add(self, accel: int = 1) -> Any:
-        return self.cluster.add_node(num_cpus=1, resources={"accel": accel})
+        with _without_unused_servers():
+            return self.cluster.add_node(num_cpus=1, resources={"accel": accel})
 
     def remove(self, name: str) -> None:
         node = next(each for each in self.cluster.list_all_nodes() if each.node_id == name)
@@ -121,6 +133,14 @@ def sweep(folder: Path, loaded: LoadedSpec, address: str) -> tuple[RunDirectory,
     return RunDirectory.open(folder / "run"), log
 
 
+START = """
+from raydarts.cluster.local import _without_unused_servers
+from ray.scripts.scripts import main
+with _without_unused_servers():
+    main()
+"""
+
+
 @contextmanager
 def blind_node(address: str, folder: Path) -> Iterator[None]:
     """One more node, for which another (empty) file system lies on `folder`: a machine without the network file system.
@@ -128,9 +148,9 @@ def blind_node(address: str, folder: Path) -> Iterator[None]:
     Its raylet runs in a mount namespace of its own. Needs root on Linux.
     """
     count = len(living())
-    start = f"{sys.executable} -m ray.scripts.scripts start --address={address} --num-cpus=1 --block"
+    start = f"start --address={address} --num-cpus=1 --block"
     process = subprocess.Popen(
-        ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {folder} && exec {start}"],
+        ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {folder} && exec {sys.executable} -c '{START}' {start}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -173,13 +193,13 @@ def main() -> None:
     _, log = sweep(folder / "faulty", load_spec(folder / "real.yaml"), address)
     found |= {"removed": removed, "places": read_lines(log)}
     found["loads"] = len((folder / "marks").read_text().split())
-    for name, share, trials in (("halves", 0.5, 4), ("both", 2, 2)):
+    for name, share, trials, at_once in (("halves", 0.5, 3, 2), ("both", 2, 2, 1)):
         if share == 2:
             nodes.add(accel=2)
         many = fakes.loaded(
             {"name": "random", "trials": trials},
             resources={"cpus": 0.1, "custom": {"accel": share}},
-            base={"epochs": 4, "sleep": 1.5 / share},
+            base={"epochs": 4, "sleep": 1.0, "meet": at_once},
         )
         run, log = sweep(folder / name, many, address)
         times = {trial.id: trial.times() for trial in run.trials()}

@@ -44,7 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     done = subprocess.run(
         [sys.executable, "-m", "tests.fault.nodes", str(folder), *(["--blind"] if may_unshare() else [])],
         cwd=ROOT,
-        env={**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"},
         capture_output=True,
         text=True,
         timeout=400,
@@ -93,9 +93,10 @@ def at_once(times: dict[str, list[dict[str, float]]]) -> int:
 def test_each_trial_is_given_what_it_asked_for(found: tuple[dict[str, Any], Path]) -> None:
     assert {each["given"]["accel"] for each in found[0]["places"]} == {1.0}
     halves, both = found[0]["halves"], found[0]["both"]
-    assert [each["given"]["accel"] for each in halves["places"]] == [0.5] * 4
+    assert [each["given"]["accel"] for each in halves["places"]] == [0.5] * 3
     nodes = {each["node"] for each in halves["places"]}
-    assert at_once(halves["times"]) == 2 * len(nodes)  # two share an accelerator, never three
+    assert len(nodes) == 1  # the only one that is left
+    assert at_once(halves["times"]) == 2  # two share an accelerator, never three
     assert [each["given"]["accel"] for each in both["places"]] == [2.0] * 2
     assert len({each["node"] for each in both["places"]}) == 1  # the only one that has two
     assert at_once(both["times"]) == 1
