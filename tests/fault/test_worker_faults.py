@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory, TrialDirectory
+from raydarts.sweeping.genotype_sources import read_genotypes
 from raydarts.sweeping.runner import start_sweep
 from tests.fault import team
-from tests.fault.fakes import FakeJob
+from tests.fault.fakes import FakeJob, genotype
 
 
 @pytest.fixture(scope="module")
 def trial(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> TrialDirectory:
     folder = tmp_path_factory.mktemp("team")
     # The limit covers the start of two processes after a loss, on cores that other tests use.
-    code = start_sweep(team.team(folder, epoch_timeout=16), folder, builder=team.BUILDER, display=False)
+    loaded = team.team(folder, epoch_timeout=16)
+    (folder / "genotype.json").write_text(json.dumps(genotype(1)))  # no search: a process less
+    given = read_genotypes(loaded, [folder / "genotype.json"])
+    code = start_sweep(loaded, folder, builder=team.BUILDER, display=False, stage="evaluate", genotypes=given)
     assert code == 1, "the trial fails in the end"
     (found,) = RunDirectory.open(folder / "fake").evaluations()
     return found
