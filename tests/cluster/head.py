@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -21,6 +22,10 @@ from pathlib import Path
 from tests.cluster.hosts import packages
 
 ROOT = Path(__file__).parents[2]
+
+
+FEW = {"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000}
+"""Ray starts fewer workers with these: none before one is needed, and an idle one is kept for the next task."""
 
 
 def free_port() -> int:
@@ -101,6 +106,7 @@ def started_head(variables: Mapping[str, str]) -> Iterator[Head]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
     command += [f"--temp-dir={folder / 'ray'}", "--object-store-memory=100000000", "--dashboard-agent-listen-port=0"]
+    command += [f"--system-config={json.dumps(FEW)}"]
     told = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", **variables}
     with (folder / "start.log").open("w") as log:
         process = subprocess.Popen(command, env=environment | told, stdout=log, stderr=log, start_new_session=True)
