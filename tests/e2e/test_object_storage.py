@@ -48,6 +48,12 @@ def until(condition: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def until_reported(run: RunDirectory, index: int, folder: Path) -> None:
+    """Wait for an epoch of a trial. Only once a driver's log names the trial is the store asked, which takes CPU."""
+    log = folder / "log"
+    until(lambda: log.exists() and str(index) in log.read_text().split() and run.trial(index).rows())
+
+
 def summary(run: RunDirectory) -> Any:
     report = results.report_json(run)
     trials = [(trial["id"], trial["status"], trial["choices"], trial["metrics"]) for trial in report["trials"]]
@@ -88,11 +94,11 @@ def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(
     storage = place_of("s3://bucket/runs")
     run = RunDirectory(storage / "fake")
     first = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.4")
-    until(lambda: run.trial(0).rows())
+    until_reported(run, 0, tmp_path)
     own_s3.stop()
     time.sleep(2)
     own_s3.start()
-    until(lambda: run.trial(1).rows())  # it went on by itself
+    until_reported(run, 1, tmp_path)  # it went on by itself
     first.send_signal(signal.SIGKILL)
     first.wait(timeout=30)
     assert [trial.id for trial in run.trials() if trial.result()] == ["0000"]
@@ -101,7 +107,7 @@ def test_cut_off_killed_and_cut_off_for_a_moment_it_ends_as_on_a_disk(
     reported = run.trial(1).rows()
 
     second = driver(storage, tmp_path, RAYDARTS_TEST_SLEEP="0.2", RAYDARTS_STORAGE_RETRY_SECONDS="0")
-    until(lambda: run.trial(2).rows())
+    until_reported(run, 2, tmp_path)
     own_s3.stop()  # for good, as far as this driver waits
     code = second.wait(timeout=240)
     own_s3.start()
