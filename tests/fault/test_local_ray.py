@@ -33,6 +33,8 @@ evaluate:
   seeds: [0]
   training: {epochs: 1, batch_size: 16, network: {channels: 4, layers: 3, auxiliary_weight: 0}}
 """
+CELL = [["sep_conv_3x3", 0], ["skip_connect", 1]]
+GENOTYPE = {"normal": CELL, "normal_concat": [2], "reduce": CELL, "reduce_concat": [2]}
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
@@ -103,13 +105,17 @@ def machine() -> Iterator[Machine]:
 
 
 def test_while_trials_run_nothing_listens_but_on_loopback(machine: Machine) -> None:
-    """A sweep with W&B and several workers, and one on one CPU: of neither anything stays."""
+    """A retraining with W&B and several workers. Searches: the next test. Of neither anything stays."""
     (machine.base / "spec.yaml").write_text(SPEC + "track: {wandb: {mode: offline, project: tiny}}\n")
     several = ["--set", "evaluate.resources.workers=2"] if (os.cpu_count() or 1) > 1 else []
     # RAY_ADDRESS and this Windows variable would make Ray listen elsewhere.
     variables = {"RAY_ADDRESS": "10.9.9.9:6379", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
-    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", *several, **variables)
+    (machine.base / "genotype.json").write_text(json.dumps(GENOTYPE))
+    stage = ("--stage", "evaluate", "--genotypes", "genotype.json")
+    done = machine.raydarts("sweep", "spec.yaml", "--name", "a", *stage, *several, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = (machine.runs / "a" / "evaluations").iterdir()
+    assert json.loads((trial / "result.json").read_text())["status"] == "completed"
     assert "RAY_ADDRESS=10.9.9.9:6379 is set, and not used without --address" in done.stderr
     machine.check_nothing_stays()
     machine.check_loopback()
