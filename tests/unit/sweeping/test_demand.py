@@ -36,9 +36,11 @@ def demand(most: list[int]) -> Iterator[None]:
 
 @pytest.mark.usefixtures("ray_session")
 def test_as_many_places_are_asked_for_as_trials_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two CPUs are there, and four trials are left to run: three may run at a time."""
-    monkeypatch.setattr(resources, "capacity", lambda address: {"cpus": 6.0, "gpus": 0.0})
-    loaded = fakes.loaded({"name": "random", "trials": 4}, max_concurrent=3, base={"epochs": 2, "sleep": 0.2})
+    """Two CPUs are there, which are one trial's. Four trials are left to run, and three may run at a time."""
+    monkeypatch.setattr(resources, "capacity", lambda address: {"cpus": 12.0, "gpus": 0.0})
+    loaded = fakes.loaded(
+        {"name": "random", "trials": 4}, max_concurrent=3, base={"epochs": 2, "sleep": 0.2}, resources={"cpus": 2}
+    )
     most: list[int] = []
     with demand(most):
         assert start_sweep(loaded, tmp_path, builder=fakes.BUILDER, display=False) == 0
