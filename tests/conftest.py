@@ -87,6 +87,8 @@ def ray_session() -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             logging_level="ERROR",
+            # As the product's: no worker before one is needed, and an idle one is kept for the next task.
+            _system_config={"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000},
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         )
     yield
