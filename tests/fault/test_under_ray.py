@@ -25,7 +25,7 @@ FAULTS = {
     "0002": [("timeout", 1, 2)],
     "0003": [("gpu_memory", 1, 2), ("gpu_memory", 2, 2)],
     "0004": [],
-    "0005": [("lost", 1, 0), ("lost", 2, 0)],
+    "0005": [("lost", 1, 0), ("lost", 2, 0), ("lost", 3, 0)],
 }
 """Of each trial: what befell it, in which attempt, after how many epochs."""
 
@@ -40,7 +40,7 @@ def sweep(folder: Path) -> RunDirectory:
         2: {"hang": [mark("hang"), 1]},
         3: {"needs_gpus": 0.9, "shares": mark("shares")},
         4: {"fail_at": 3},
-        5: {"kills": [mark("kills"), [1, 1]]},
+        5: {"kills": [mark("kills"), [1, 1, 1]]},
     }
     loaded = fakes.loaded(
         {"name": "random", "trials": 6},
@@ -49,7 +49,7 @@ def sweep(folder: Path) -> RunDirectory:
         resources={"cpus": 1, "gpus": 0.25},
         out_of_memory={"retries": 2, "grow": 2},
         epoch_timeout=20,  # other tests run on these cores
-        max_failures=1,
+        max_failures=2,
     )
     assert start_sweep(loaded, folder, builder=fakes.BUILDER, display=False, command=["test"]) == 1
     return RunDirectory.open(folder / "fake")
@@ -83,7 +83,7 @@ def test_each_trial_meets_its_fault_and_ends_as_it_must(run: RunDirectory) -> No
     records = {record.id: record for record in results.trials(run)}
     assert [record.status for record in records.values()] == ["completed"] * 4 + ["failed"] * 2
     assert "the fake fails here" in records["0004"].result["error"]
-    assert "more often than max_failures (1) allows" in records["0005"].result["error"]
+    assert "more often than max_failures (2) allows" in records["0005"].result["error"]
     assert (run.path.parent / "shares").read_text().split() == ["0.25", "0.5", "1"]
 
 
