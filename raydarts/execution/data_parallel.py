@@ -29,6 +29,7 @@ from raydarts.runs.memory import advised, gpu_is_full
 from raydarts.storage.place import Place
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
+_UNUSED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 _LATER = 3.0  # seconds by which the first worker's limit of time comes before the others'
 
 
@@ -48,14 +49,13 @@ class Workers:
 
     def _fit(self, config: dict[str, Any], folder: Place) -> None:
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - only where it is asked for
-        from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
         from raydarts.execution.process_group import OwnAddressConfig  # noqa: PLC0415 - loads torch
 
         # One process less for each attempt: that one only writes about preemption into Ray's own log.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         one = bundle(config)
-        trainer = TorchTrainer(
+        trainer = _trainer()(
             work,
             train_loop_config={**config, "data": given()},
             torch_config=OwnAddressConfig(backend="nccl" if config["gpus"] > 0 else "gloo"),
@@ -103,6 +103,22 @@ class Workers:
         """Take the trial from the workers: the first ends at its next write, and the others with it."""
         if self._thread.is_alive():
             self._trial.claim()
+
+
+def _trainer() -> type[Any]:
+    """Ray's trainer of torch workers, without two processes that it starts for each attempt. Each takes seconds of CPU.
+
+    One hands out Ray's data sets, of which there are none. The other frees what a killed attempt holds, if Ray's
+    dashboard runs; `free_leftover` does that. The method is internal to Ray: a Ray without it starts both processes.
+    """
+    from ray.train.torch import TorchTrainer  # noqa: PLC0415
+
+    class Trainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            made = super()._create_default_callbacks()  # type: ignore[misc]
+            return [each for each in made if type(each).__name__ not in _UNUSED]
+
+    return Trainer
 
 
 def free_leftover(trial: TrialDirectory) -> None:

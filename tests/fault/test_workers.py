@@ -19,6 +19,7 @@ import torch.distributed as dist
 from raydarts.config.loader import load_spec
 from raydarts.config.plan import plan, render
 from raydarts.errors import ResourceError
+from raydarts.execution.data_parallel import _trainer
 from raydarts.runs import results
 from raydarts.runs.directory import RunDirectory
 from raydarts.storage.files import read_lines
@@ -116,6 +117,20 @@ def test_a_worker_killed_in_mid_evaluation_costs_an_epoch_and_changes_no_bit(tmp
     assert rows == [pytest.approx(row, rel=1e-9) for row in run_here(trial, run)[0]]
     (row,) = results.report_json(run)["ranking"]
     assert row["test_mean"] == result["test_accuracy"]
+
+
+def test_an_attempt_starts_no_process_for_data_sets_of_ray_and_none_that_asks_its_dashboard() -> None:
+    """Those of Ray's own trainer but these two. Where Ray calls them otherwise, this says so."""
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def callbacks(trainer: Any) -> list[str]:
+        return [type(each).__name__ for each in trainer._create_default_callbacks()]
+
+    made, usual = (each(print, scaling_config=ScalingConfig(num_workers=2)) for each in (_trainer(), TorchTrainer))
+    unused = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+    assert unused < set(callbacks(usual))
+    assert callbacks(made) == [name for name in callbacks(usual) if name not in unused]
 
 
 def test_workers_count_in_the_plan_and_in_what_must_be_there(tmp_path: Path) -> None:
