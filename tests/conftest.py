@@ -76,7 +76,7 @@ def ray_session() -> Iterator[None]:
     set_environment()
     import ray
 
-    from raydarts.cluster.local import _without_unused_servers
+    from raydarts.cluster.local import _SYSTEM, _without_unused_servers
 
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with _without_unused_servers():
@@ -87,8 +87,7 @@ def ray_session() -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             logging_level="ERROR",
-            # As the product's: no worker before one is needed, and an idle one is kept for the next task.
-            _system_config={"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000},
+            _system_config=_SYSTEM,
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         )
     yield

@@ -29,8 +29,8 @@ from raydarts.runs.memory import advised, gpu_is_full
 from raydarts.storage.place import Place
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks for a new row
-_UNUSED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 _LATER = 3.0  # seconds by which the first worker's limit of time comes before the others'
+_UNUSED = ("DatasetsCallback", "PlacementGroupCleanerCallback")  # of Ray Train: see `_trainer`
 
 
 class WorkersLostError(OSError):

@@ -19,13 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from raydarts.cluster.local import _SYSTEM
 from tests.cluster.hosts import packages
+from tests.variables import without_ray
 
 ROOT = Path(__file__).parents[2]
-
-
-FEW = {"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000}
-"""Ray starts fewer workers with these: none before one is needed, and an idle one is kept for the next task."""
 
 
 def free_port() -> int:
@@ -94,8 +92,7 @@ def started_head(variables: Mapping[str, str]) -> Iterator[Head]:
     (folder / ".ray" / "auth_token").write_text(token)
     (folder / ".ray" / "auth_token").chmod(0o600)
     _commands(folder / "bin")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "AWS_"))}
-    environment |= {
+    environment = without_ray("WANDB_", "AWS_") | {
         "HOME": str(folder),
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *packages()]),
@@ -106,7 +103,7 @@ def started_head(variables: Mapping[str, str]) -> Iterator[Head]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
     command += [f"--temp-dir={folder / 'ray'}", "--object-store-memory=100000000", "--dashboard-agent-listen-port=0"]
-    command += [f"--system-config={json.dumps(FEW)}"]
+    command += [f"--system-config={json.dumps(_SYSTEM)}"]
     told = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", **variables}
     with (folder / "start.log").open("w") as log:
         process = subprocess.Popen(command, env=environment | told, stdout=log, stderr=log, start_new_session=True)

@@ -27,6 +27,7 @@ import pytest
 from raydarts import __version__
 from tests.cluster.head import free_port
 from tests.cluster.hosts import Hosts, made_hosts, missing, packages
+from tests.variables import without_ray
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
@@ -67,9 +68,7 @@ class Laptop:
         self.folder = folder
         self.config = folder / "onprem.yaml"
         self.name = f"raydarts-test-{os.getpid()}"
-        self.environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "RAYDARTS_", "WANDB_"))
-        }
+        self.environment = without_ray("RAYDARTS_", "WANDB_")
         self.environment |= {"HOME": str(folder / "home"), "PYTHONPATH": os.pathsep.join([str(ROOT), *packages()])}
         self.environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         (folder / "home").mkdir(parents=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import packages
+from tests.variables import without_ray
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "slurm.sh"
@@ -69,8 +70,7 @@ def test_a_sweep_runs_on_both_nodes_and_leaves_nothing_behind(tmp_path: Path) ->
     _script(venv, "ray", f'#!/bin/sh\nexec "{sys.executable}" -m ray.scripts.scripts "$@"\n')
     _script(venv, "raydarts", f'#!/bin/sh\nexec "{sys.executable}" -m raydarts.cli "$@"\n')
     (tmp_path / "spec.yaml").write_text(SPEC)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment |= {
+    environment = without_ray() | {
         "HOME": str(home),
         "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *packages()]),

@@ -109,7 +109,7 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     for found, plain in zip(learned_by_epoch(job), without(estimator, companions(changes)), strict=False):
         assert finite(found)
         if not equal(found, plain):
-            return  # the epochs after this one have nothing to add
+            return  # it acts: no later epoch is needed
     if key == "selection:skip_limit" and sum(job.genotype.skips().values()) == 0:
         pytest.skip("the search chose no skip connection, so there is none to limit")
     assert job.result()["stopped_early"]

@@ -140,7 +140,7 @@ def test_a_remedy_changes_what_is_learned(key: str, estimator: str) -> None:
     for found, plain in zip(learned_by_epoch(job), without(estimator, companion(key)), strict=False):
         assert finite(found)
         if not equal(found, plain):
-            return  # the epochs after this one have nothing to add
+            return  # it acts: no later epoch is needed
     # One that looks back stops after the second epoch at the earliest: what is learned is the same, and it says so.
     assert job.result()["stopped_early"]
 

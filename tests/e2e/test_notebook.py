@@ -27,6 +27,7 @@ def fewer(cell: str | tuple[str]) -> str | tuple[str]:
     if isinstance(cell, str):
         return cell
     for shipped, here in FEWER.items():
+        assert shipped in cell[0]
         cell = (cell[0].replace(shipped, here),)
     return cell
 

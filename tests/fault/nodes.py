@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from raydarts.cluster.gate import set_environment
-from raydarts.cluster.local import _without_unused_servers
+from raydarts.cluster.local import _SYSTEM, _without_unused_servers
 from raydarts.config.loader import LoadedSpec, load_spec
 from raydarts.errors import InputError
 from raydarts.execution.job import Job
@@ -89,9 +89,9 @@ class Nodes:
             "health_check_initial_delay_ms": 500,
             "health_check_period_ms": 500,
             "health_check_failure_threshold": 4,
-        }  # a lost node is known in seconds
-        few = {"prestart_worker_first_driver": False, "idle_worker_killing_time_threshold_ms": 60_000}  # processes
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": soon | few}
+        }
+        # A lost node is known in seconds.
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _SYSTEM | soon}
         with _without_unused_servers():
             self.cluster = Cluster(initialize_head=True, head_node_args=head)
 

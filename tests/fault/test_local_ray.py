@@ -20,6 +20,7 @@ import pytest
 
 from raydarts.cpus import usable_cpus
 from raydarts.storage.files import read_lines
+from tests.variables import without_ray
 
 pytestmark = pytest.mark.ray
 
@@ -46,7 +47,7 @@ class Machine:
         self.temporary.mkdir()
         (base / "home").mkdir()
         (base / "spec.yaml").write_text(SPEC)
-        self.variables = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
+        self.variables = without_ray("WANDB_")
         self.variables |= {"HOME": str(base / "home"), "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
         self.started: set[psutil.Process] = set()
         self.listening: dict[str, set[str]] = {}

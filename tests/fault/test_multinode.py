@@ -6,7 +6,6 @@ And one that does not see the storage, which the driver sees.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from raydarts.errors import ResourceError, SpecError
 from raydarts.runs.directory import RunDirectory
 from tests.alone import figures, run_here
 from tests.fault.nodes import REAL
+from tests.variables import without_ray
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,11 +40,10 @@ def may_unshare() -> bool:
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """What `tests.fault.nodes` left, and where. It runs without what other tests' Ray has put into the environment."""
     folder = tmp_path_factory.mktemp("nodes")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.fault.nodes", str(folder), *(["--blind"] if may_unshare() else [])],
         cwd=ROOT,
-        env={**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"},
+        env={**without_ray(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"},
         capture_output=True,
         text=True,
         timeout=400,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raydarts.cluster import gate
+from tests.variables import without_ray
 
 COMMON = """
 import os, sys
@@ -69,7 +70,7 @@ evaluate: {training: {epochs: 1, batch_size: 16, network: {channels: 4, layers: 
 
 
 def run(program: str, cwd: Path) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
+    environment = without_ray("TUNE_")
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=cwd,
